@@ -1,0 +1,287 @@
+"""The configuration: one frozen :class:`Config` from arguments, module settings, the environment and defaults.
+
+Each option is described once, here: its type, default, reader and help. The README's table and the command line's
+help are made from it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+from urllib.parse import urlsplit
+
+from lotus_durable.errors import ConfigurationError, LotusError
+
+DEFAULT_HOST = "https://api.uselotus.io"
+ENVIRONMENT_PREFIX = "LOTUS_"
+
+OnError = Callable[[LotusError, list[dict[str, Any]]], object]
+"""Called with the error and the events it is about (their wire fields; empty when it is about none)."""
+
+Durability = Literal["process", "power"]
+Backend = Literal["journal", "sqlite"]
+Flusher = Literal["thread", "process", "external"]
+
+_MIB = 1 << 20
+_DAY = 86_400.0
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of :class:`~lotus_durable.Client`; see :class:`Config` for what they mean."""
+
+    api_key: str | None
+    host: str
+    queue_dir: str | os.PathLike[str] | None
+    debug: bool
+    on_error: OnError | None
+    send: bool
+    sync_mode: bool
+    durability: Durability
+    sync_interval: float
+    flush_interval: float
+    max_batch_events: int
+    max_batch_bytes: int
+    max_event_bytes: int
+    max_queue_bytes: int
+    segment_bytes: int
+    upload_concurrency: int
+    timeout: float | tuple[float, float]
+    backend: Backend
+    flusher: Flusher
+    exit_timeout: float
+    parked_max_age: float
+    parked_retry_interval: float
+    probe_interval: float
+    max_event_attempts: int
+
+
+class _Refused(ValueError):
+    """A reader refuses a value; the message is the reason."""
+
+
+# Readers: from what an argument or an environment variable holds to the option's type.
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _Refused("a non-empty string is needed")
+    return value.strip()
+
+
+def _api_key(value: object) -> str:
+    key = _text(value)
+    if not key.isascii() or not key.isprintable():
+        raise _Refused("it has characters that no HTTP header can carry")
+    return key
+
+
+def _host(value: object) -> str:
+    text = _text(value).rstrip("/")
+    try:
+        parts = urlsplit(text)
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise _Refused(f"not a URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+        raise _Refused("a URL such as https://lotus.example.com is needed")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise _Refused("user names, queries and fragments have no place in it")
+    return text
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise _Refused("a path is needed")
+    return Path(os.path.abspath(os.path.expanduser(value)))
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if isinstance(value, str) and value.strip().lower() in known:
+        return known[value.strip().lower()]
+    raise _Refused("true or false is needed")
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise _Refused("a number is needed")
+    try:
+        number = float(value)
+    except ValueError:
+        raise _Refused("a number is needed") from None
+    if not math.isfinite(number):
+        raise _Refused("a finite number is needed")
+    return number
+
+
+def _seconds(least: float) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        number = _number(value)
+        if number < least:
+            raise _Refused(f"at least {least:g} seconds are needed")
+        return number
+
+    return read
+
+
+def _count(least: int, most: int | None = None) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        number = _number(value)
+        if number != int(number) or number < least or (most is not None and number > most):
+            raise _Refused(f"a whole number from {least}{f' to {most}' if most else ''} is needed")
+        return int(number)
+
+    return read
+
+
+def _one_of(*choices: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in choices:
+            raise _Refused(f"one of {', '.join(choices)} is needed")
+        return str(value)
+
+    return read
+
+
+def _timeout(value: object) -> tuple[float, float]:
+    if isinstance(value, str):
+        value = tuple(value.split(",")) if "," in value else value
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:  # noqa: PLR2004  # connect and read
+        raise _Refused("one number of seconds, or two (connect, read), are needed")
+    connect, read = (_seconds(0.001)(each) for each in pair)
+    return connect, read
+
+
+def _callable(value: object) -> OnError:
+    if not callable(value):
+        raise _Refused("a callable (error, events) is needed")
+    return value
+
+
+def _option(read: Callable[[object], Any], default: object, about: str, *, environment: bool = True) -> Any:  # noqa: ANN401
+    return field(default=default, metadata={"read": read, "help": about, "environment": environment})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be set. Seconds and bytes throughout.
+
+    Raises:
+        ConfigurationError: from :meth:`resolve`, naming the option, where it was set, and the reason.
+    """
+
+    api_key: str | None = field(
+        default=None,
+        repr=False,
+        metadata={"read": _api_key, "help": "the key of your organisation", "environment": True},
+    )
+    host: str = _option(_host, DEFAULT_HOST, "the Lotus server")
+    queue_dir: Path = _option(_path, None, "the queue directory; default: a per-user state directory")
+    debug: bool = _option(_flag, False, "log every step to standard error")  # noqa: FBT003
+    on_error: OnError | None = _option(_callable, None, "called with (error, events)", environment=False)
+    send: bool = _option(_flag, True, "False: validate only, write and send nothing")  # noqa: FBT003
+    sync_mode: bool = _option(_flag, False, "True: track_event sends at once and waits for the verdict")  # noqa: FBT003
+    durability: Durability = _option(
+        _one_of("process", "power"), "process", "process: safe from kills; power: each event also from a power cut"
+    )
+    sync_interval: float = _option(_seconds(0.01), 1.0, "process durability: what a power cut can take, at most")
+    flush_interval: float = _option(_seconds(0.01), 0.5, "how long an event waits for others to share a request with")
+    max_batch_events: int = _option(_count(1), 500, "events in one request")
+    max_batch_bytes: int = _option(_count(1024), 475_000, "bytes of one request's body")
+    max_event_bytes: int = _option(_count(256, 8 * _MIB), 32_768, "bytes of one event; larger ones are refused")
+    max_queue_bytes: int = _option(_count(_MIB), 1024 * _MIB, "bytes of unsettled events; above, QueueFull")
+    segment_bytes: int = _option(_count(64 * 1024), 16 * _MIB, "bytes of one file of the journal")
+    upload_concurrency: int = _option(_count(1, 64), 1, "requests in flight; more than 1 only for the 2024 server")
+    timeout: tuple[float, float] = _option(_timeout, (5.0, 30.0), "to connect, and to wait for an answer")
+    backend: Backend = _option(_one_of("journal", "sqlite"), "journal", "what the queue is made of")
+    flusher: Flusher = _option(
+        _one_of("thread", "process", "external"),
+        "thread",
+        "who uploads: an elected process's thread, or only the flusher command",
+    )
+    exit_timeout: float = _option(_seconds(0), 2.0, "how long a script that ends may go on sending")
+    parked_max_age: float = _option(
+        _seconds(0), 7 * _DAY, "how long a parked event is retried before it is a dead letter"
+    )
+    parked_retry_interval: float = _option(_seconds(0.05), 60.0, "between two tries of a parked event")
+    probe_interval: float = _option(_seconds(0.05), 60.0, "between two probes while delivery is blocked")
+    max_event_attempts: int = _option(
+        _count(1), 20, "tries of one event that the server fails on, before it is a dead letter"
+    )
+
+    @classmethod
+    def resolve(
+        cls,
+        arguments: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Config:
+        """Return the configuration; arguments win over settings, settings over the environment, that over defaults.
+
+        None, and an empty environment variable, count as not set.
+        """
+        unknown = sorted(set(arguments or {}) - {option.name for option in fields(cls)})
+        if unknown:
+            raise ConfigurationError(f"unknown option {unknown[0]!r}")
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {
+            option.name: found
+            for option in fields(cls)
+            if (found := _find(option, arguments or {}, settings or {}, environ)) is not None
+        }
+        if "queue_dir" not in values:
+            values["queue_dir"] = _default_queue_dir()
+        return cls(**values)
+
+
+def environment_name(option: str) -> str:
+    """Return the environment variable of an option."""
+    return ENVIRONMENT_PREFIX + option.upper()
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """Return (name, default, help) of every option, for tables and help texts."""
+    return [(option.name, _default_text(option), option.metadata["help"]) for option in fields(Config)]
+
+
+def _default_text(option: Field[Any]) -> str:
+    if option.default is None:
+        return ""
+    if isinstance(option.default, tuple):
+        return ", ".join(f"{each:g}" for each in option.default)
+    if isinstance(option.default, float):
+        return f"{option.default:g}"
+    return str(option.default)
+
+
+def _find(
+    option: Field[Any], arguments: Mapping[str, Any], settings: Mapping[str, Any], environ: Mapping[str, str]
+) -> object:
+    name = option.name
+    variable = environment_name(name)
+    sources: list[tuple[str, object]] = [
+        (f"argument {name}", arguments.get(name)),
+        (f"lotus_durable.{name}", settings.get(name)),
+        (variable, (environ.get(variable) or None) if option.metadata["environment"] else None),
+    ]
+    for source, value in sources:
+        if value is not None:
+            try:
+                return option.metadata["read"](value)
+            except _Refused as refusal:
+                shown = "" if name == "api_key" else f" (it is {value!r})"
+                raise ConfigurationError(f"{source}: {refusal}{shown}") from None
+    return None
+
+
+def _default_queue_dir() -> Path:
+    from platformdirs import user_state_path
+
+    return user_state_path("lotus_durable")

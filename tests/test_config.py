@@ -1,0 +1,104 @@
+"""Where options come from, and how a wrong one is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from lotus_durable.config import Config, Options, describe
+from lotus_durable.errors import ConfigurationError
+
+
+def test_an_argument_wins_over_a_setting_over_the_environment_over_the_default() -> None:
+    environ = {"LOTUS_FLUSH_INTERVAL": "3", "LOTUS_HOST": "https://environment.example", "LOTUS_API_KEY": "from-env"}
+    settings = {"flush_interval": 2, "host": "https://setting.example"}
+    config = Config.resolve({"flush_interval": 1}, settings, environ)
+    assert config.flush_interval == 1
+    assert config.host == "https://setting.example"
+    assert config.api_key == "from-env"
+    assert config.max_batch_events == 500
+
+
+def test_an_empty_environment_variable_counts_as_not_set() -> None:
+    assert Config.resolve(environ={"LOTUS_FLUSHER": ""}).flusher == "thread"
+
+
+def test_the_default_queue_directory_belongs_to_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert Config.resolve().queue_dir == tmp_path / "lotus_durable"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("timeout", "5,30", (5.0, 30.0)),
+        ("timeout", "7", (7.0, 7.0)),
+        ("send", "off", False),
+        ("debug", "1", True),
+        ("max_batch_events", "10", 10),
+        ("host", "https://lotus.example.com/prefix/", "https://lotus.example.com/prefix"),
+        ("queue_dir", "/tmp/../tmp/q", Path("/tmp/q")),
+    ],
+)
+def test_an_environment_variable_is_read_as_its_option_needs(name: str, text: str, value: object) -> None:
+    assert getattr(Config.resolve(environ={f"LOTUS_{name.upper()}": text}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("api_key", "   ", "non-empty"),
+        ("api_key", "new\nline", "HTTP header"),
+        ("api_key", "schlüssel", "HTTP header"),
+        ("host", "lotus.example.com", "a URL such as"),
+        ("host", "ftp://lotus.example.com", "a URL such as"),
+        ("host", "https://user:secret@lotus.example.com", "user names"),
+        ("host", "https://lotus.example.com:port", "not a URL"),
+        ("queue_dir", "", "a path"),
+        ("debug", "maybe", "true or false"),
+        ("on_error", 3, "callable"),
+        ("durability", "eternal", "process, power"),
+        ("sync_interval", 0, "at least"),
+        ("flush_interval", "soon", "a number"),
+        ("flush_interval", float("nan"), "finite"),
+        ("flush_interval", True, "a number"),
+        ("max_batch_events", 0, "from 1"),
+        ("max_batch_events", 1.5, "whole number"),
+        ("max_event_bytes", 1 << 30, "from 256 to"),
+        ("timeout", (1, 2, 3), "two (connect, read)"),
+        ("timeout", -1, "at least"),
+        ("flusher", "nobody", "thread, process, external"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_option_and_the_reason(name: str, value: object, reason: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Config.resolve({name: value})
+    assert f"argument {name}: " in str(caught.value)
+    assert reason in str(caught.value)
+
+
+def test_a_wrong_environment_variable_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="LOTUS_TIMEOUT: a number is needed"):
+        Config.resolve(environ={"LOTUS_TIMEOUT": "quick"})
+
+
+def test_an_unknown_argument_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="unknown option 'api_kye'"):
+        Config.resolve({"api_kye": "x"})
+
+
+@pytest.mark.parametrize("key", ["secret-key", "secret\nkey"])
+def test_the_api_key_is_in_no_repr_and_no_error(key: str) -> None:
+    try:
+        shown = repr(Config.resolve({"api_key": key}))
+    except ConfigurationError as error:
+        shown = str(error) + repr(error)
+    assert "secret" not in shown
+
+
+def test_every_option_is_an_argument_and_has_a_help_text() -> None:
+    described: dict[str, Any] = {name: about for name, _, about in describe()}
+    assert set(described) == set(get_type_hints(Options)) == set(Config.__dataclass_fields__)
+    assert all(described.values())

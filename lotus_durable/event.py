@@ -1,0 +1,213 @@
+"""What an event is: its validation, its record on disk, and its form on the wire. No I/O.
+
+A *record* is the event as msgpack, an array of exactly six elements::
+
+    [idempotency_id str, customer_id str, event_name str, time_created str, properties map, accepted_at float]
+
+``time_created`` is RFC 3339 in UTC with ``Z``; ``accepted_at`` is when ``track_event`` was called, in unix seconds, and
+is not sent. What may stand in ``properties`` is the table in ``lotus_durable.properties``; which times are understood
+is in ``lotus_durable.timestamps``.
+
+The bounds are the servers': a name over 200 characters or an id over 255 makes the server of 2022 lose the whole batch
+it stands in. ``customer_id`` has no known bound there, so ``max_event_bytes`` is its only one. No text is trimmed, and
+blanks are text. Nothing is refused for its age: the servers differ about that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from time import time
+
+import msgpack
+
+from lotus_durable.errors import InvalidEvent, LotusError
+from lotus_durable.properties import MAX_DEPTH, JsonValue, clean_properties, is_plain, plain_text, text_fault, type_name
+from lotus_durable.timestamps import Clock, clean_time
+
+MAX_EVENT_NAME = 200
+"""Characters of an event name both servers store."""
+
+MAX_IDEMPOTENCY_ID = 255
+"""Characters of an idempotency id both servers store."""
+
+_FIELDS = 6
+_ID_LENGTH = 36
+_IDS_PER_POOL = 64  # one call in 64 pays for a refill, about what three more events cost
+_ID_SLICES = tuple(slice(start, start + _ID_LENGTH) for start in range(0, _IDS_PER_POOL * _ID_LENGTH, _ID_LENGTH))
+_VARIANT = bytes.maketrans(b"0123456789abcdef", b"89ab" * 4)
+
+
+class RecordError(LotusError, ValueError):
+    """These bytes are not a record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One accepted event."""
+
+    idempotency_id: str
+    customer_id: str
+    event_name: str
+    time_created: str
+    properties: dict[str, JsonValue]
+    accepted_at: float
+
+
+class EventEncoder:
+    """Turns the arguments of ``track_event`` into records.
+
+    An encoder belongs to one process and to one caller at a time: it holds random ids not yet given out and a packer.
+    After a fork the child has to make an encoder of its own, or parent and child give out the same ids. Threads need a
+    lock around ``encode``, or an encoder each.
+
+    Args:
+        max_event_bytes: the most bytes a record may have. The JSON sent for it is at most about six times as long (a
+            control character is one byte here and six there).
+    """
+
+    __slots__ = ("_clock", "_ids", "_max_event_bytes", "_pack")
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self._max_event_bytes = max_event_bytes
+        self._clock = Clock()
+        self._ids: Iterator[str] = iter(())
+        self._pack = _packer()
+
+    def encode(
+        self, customer_id: object, event_name: object, properties: object, time_created: object, idempotency_id: object
+    ) -> tuple[str, bytes]:
+        """Check one event and pack it; the arguments are those of ``track_event``, None where the caller left one out.
+
+        Returns:
+            The idempotency id (the given one, or a random UUID) and the record.
+
+        Raises:
+            InvalidEvent: names the argument, or the path in ``properties``, and the reason. The encoder stays usable.
+        """
+        accepted_at = time()
+        time_text = self._clock.text(accepted_at) if time_created is None else clean_time(time_created)
+        if type(customer_id) is not str or not customer_id or "\0" in customer_id:
+            customer_id = _clean_text("customer_id", customer_id)
+        if type(event_name) is not str or not 0 < len(event_name) <= MAX_EVENT_NAME or "\0" in event_name:
+            event_name = _clean_text("event_name", event_name, MAX_EVENT_NAME)
+        if idempotency_id is None:
+            chosen_id = next(self._ids, None) or self._refilled_id()
+        else:
+            chosen_id = _clean_text("idempotency_id", idempotency_id, MAX_IDEMPOTENCY_ID)
+        plain: Mapping[str, JsonValue]
+        if properties is None:
+            plain = {}
+        # The copy is made in one step: another thread may be writing to the caller's dict.
+        elif type(properties) is not dict or not is_plain(plain := properties.copy()):
+            plain = clean_properties(properties, self._max_event_bytes)
+        try:
+            record: bytes = self._pack((chosen_id, customer_id, event_name, time_text, plain, accepted_at))
+        except ValueError as error:
+            self._pack = _packer()
+            raise self._unpackable(customer_id, event_name, plain) from error
+        if len(record) > self._max_event_bytes:
+            self._pack = _packer()
+            raise InvalidEvent("event", f"takes {len(record)} bytes, over max_event_bytes ({self._max_event_bytes})")
+        return chosen_id, record
+
+    def _refilled_id(self) -> str:
+        text = _random_ids()
+        # One iterator, advanced in C: not even a signal handler in the middle of a call can be given the same id.
+        self._ids = map(text.__getitem__, _ID_SLICES)
+        return next(self._ids)
+
+    def _unpackable(self, customer_id: object, event_name: object, plain: object) -> InvalidEvent:
+        """Find what msgpack could not encode: the checks before it leave lone surrogates to it."""
+        try:
+            _clean_text("customer_id", customer_id)
+            _clean_text("event_name", event_name, MAX_EVENT_NAME)
+            clean_properties(plain, self._max_event_bytes)
+        except InvalidEvent as refused:
+            return refused
+        return InvalidEvent("event", "cannot be written as msgpack")
+
+
+def decode_record(record: bytes | memoryview) -> Event:
+    """Read a record back.
+
+    Raises:
+        RecordError: for anything but the six fields with properties JSON can express: what comes out can be sent.
+    """
+    try:
+        fields = msgpack.unpackb(record)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise RecordError(f"not one msgpack value: {type(error).__name__}") from error
+    if type(fields) is not list or len(fields) != _FIELDS:
+        raise RecordError(f"not an array of {_FIELDS} elements")
+    idempotency_id, customer_id, event_name, time_created, properties, accepted_at = fields
+    if not type(idempotency_id) is type(customer_id) is type(event_name) is type(time_created) is str:
+        raise RecordError("an id, a name or a time is not a string")
+    if type(properties) is not dict or not (is_plain(properties) or _is_json(properties, MAX_DEPTH)):
+        raise RecordError("the properties are not a JSON object")
+    if type(accepted_at) is not float or not isfinite(accepted_at):
+        raise RecordError("the time of acceptance is not a finite number")
+    return Event(idempotency_id, customer_id, event_name, time_created, properties, accepted_at)
+
+
+def event_as_json_object(event: Event) -> dict[str, JsonValue]:
+    """Give the five fields of an event in ``{"batch": [...]}`` as ``POST /api/track/`` takes them."""
+    return {
+        "event_name": event.event_name,
+        "customer_id": event.customer_id,
+        "idempotency_id": event.idempotency_id,
+        "time_created": event.time_created,
+        "properties": event.properties,
+    }
+
+
+def _is_json(value: object, depth: int) -> bool:
+    if isinstance(value, dict):
+        return depth > 0 and all(type(key) is str and _is_json(item, depth - 1) for key, item in value.items())
+    if isinstance(value, list):
+        return depth > 0 and all(_is_json(item, depth - 1) for item in value)
+    if isinstance(value, float):
+        return isfinite(value)
+    return value is None or isinstance(value, str | int)
+
+
+def _clean_text(field: str, value: object, max_length: int | None = None) -> str:
+    """Check an id or a name.
+
+    A number is not turned into text here: the servers compare ids as text, where ``1``, ``01`` and ``1.0`` differ.
+    """
+    if value is None:
+        raise InvalidEvent(field, "is required")
+    text = plain_text(value)
+    if text is None:
+        raise InvalidEvent(field, f"must be a str, not {type_name(value)}; pass str({field}) if that is its text")
+    if not text:
+        raise InvalidEvent(field, "must not be empty")
+    if max_length is not None and len(text) > max_length:
+        raise InvalidEvent(field, f"has {len(text)} characters; the servers store at most {max_length}")
+    fault = text_fault(text)
+    if fault is not None:
+        raise InvalidEvent(field, fault)
+    return text
+
+
+def _random_ids() -> str:
+    """Write ``_IDS_PER_POOL`` random UUIDs (version 4) one after the other.
+
+    36 random hexadecimal digits each, and then the six places that are not random, for all of them at once. From the
+    operating system's generator: an id has to be unique among everybody's on a server, and not to be guessed.
+    """
+    digits = bytearray(os.urandom(_IDS_PER_POOL * _ID_LENGTH // 2).hex(), "ascii")
+    for dash in (8, 13, 18, 23):
+        digits[dash::_ID_LENGTH] = b"-" * _IDS_PER_POOL
+    digits[14::_ID_LENGTH] = b"4" * _IDS_PER_POOL
+    digits[19::_ID_LENGTH] = digits[19::_ID_LENGTH].translate(_VARIANT)
+    return digits.decode("ascii")
+
+
+def _packer() -> Callable[[object], bytes]:
+    """Make a packer; a new one after a refusal, because a packer keeps a buffer as large as its largest record."""
+    pack: Callable[[object], bytes] = msgpack.Packer().pack
+    return pack

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import math
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import msgpack
+import pytest
+
+import lotus_durable.event
+from lotus_durable.errors import InvalidEvent
+from lotus_durable.event import Event, EventEncoder, decode_record, event_as_json_object
+
+LIMIT = 32_768
+
+
+class Name(StrEnum):
+    API_CALL = "api_call"
+
+
+@pytest.fixture
+def encoder() -> EventEncoder:
+    return EventEncoder(LIMIT)
+
+
+def encode(encoder: EventEncoder, **arguments: object) -> tuple[str, bytes]:
+    given: dict[str, object] = {
+        "customer_id": "customer123",
+        "event_name": "api_call",
+        "properties": None,
+        "time_created": None,
+        "idempotency_id": None,
+    }
+    return encoder.encode(**(given | arguments))
+
+
+def encoded(encoder: EventEncoder, **arguments: object) -> Event:
+    return decode_record(encode(encoder, **arguments)[1])
+
+
+def test_the_wire_has_the_five_fields_of_the_server(encoder: EventEncoder) -> None:
+    event = encoded(encoder, properties={"a": 1}, time_created="2024-02-19T10:11:12Z", idempotency_id="id-1")
+    assert event_as_json_object(event) == {
+        "event_name": "api_call",
+        "customer_id": "customer123",
+        "idempotency_id": "id-1",
+        "time_created": "2024-02-19T10:11:12.000000Z",
+        "properties": {"a": 1},
+    }
+
+
+def test_the_time_left_out_is_the_moment_of_the_call(encoder: EventEncoder) -> None:
+    event = encoded(encoder)
+    moment = datetime.strptime(event.time_created, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    assert math.isclose(moment.timestamp(), event.accepted_at, abs_tol=2e-6)
+
+
+def test_the_time_stays_right_when_the_clock_steps_backwards(
+    encoder: EventEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter([1708337472.25, 1708337472.5, 1708337400.75])
+    monkeypatch.setattr(lotus_durable.event, "time", lambda: next(moments))
+    assert [encoded(encoder).time_created for _ in range(3)] == [
+        "2024-02-19T10:11:12.250000Z",
+        "2024-02-19T10:11:12.500000Z",
+        "2024-02-19T10:10:00.750000Z",
+    ]
+
+
+def test_properties_left_out_are_an_empty_object(encoder: EventEncoder) -> None:
+    assert encoded(encoder).properties == {}
+    assert encoded(encoder, properties={}).properties == {}
+
+
+def test_properties_that_need_converting_are_converted(encoder: EventEncoder) -> None:
+    assert encoded(encoder, properties={"t": (1, {"u": uuid.UUID(int=0)})}).properties == {
+        "t": [1, {"u": "00000000-0000-0000-0000-000000000000"}]
+    }
+
+
+def test_the_callers_dict_may_change_after_the_call_and_is_not_changed_by_it(encoder: EventEncoder) -> None:
+    properties = {"list": [1, (2,)], "flat": 1}
+    _, record = encode(encoder, properties=properties)
+    assert properties == {"list": [1, (2,)], "flat": 1}
+    properties["flat"] = 2
+    assert decode_record(record).properties == {"list": [1, [2]], "flat": 1}
+
+
+# Ids ----------------------------------------------------------------------------------------------------------------
+
+
+def test_ids_left_out_are_random_uuids_and_never_the_same() -> None:
+    encoders = EventEncoder(LIMIT), EventEncoder(LIMIT)
+    ids = [encode(encoder)[0] for _ in range(2_000) for encoder in encoders]
+    assert len(set(ids)) == len(ids)
+    for text in ids:
+        parsed = uuid.UUID(text)
+        assert (parsed.version, parsed.variant, str(parsed)) == (4, uuid.RFC_4122, text)
+
+
+def test_every_digit_of_a_generated_id_is_random_but_the_version() -> None:
+    encoder = EventEncoder(LIMIT)
+    columns = [set(column) for column in zip(*(encode(encoder)[0] for _ in range(2_000)), strict=True)]
+    digits = set("0123456789abcdef")
+    expected = [digits] * 36
+    for place in (8, 13, 18, 23):
+        expected[place] = {"-"}
+    expected[14], expected[19] = {"4"}, set("89ab")
+    assert columns == expected
+
+
+def test_a_given_id_is_kept(encoder: EventEncoder) -> None:
+    idempotency_id, record = encode(encoder, idempotency_id="order-17")
+    assert idempotency_id == decode_record(record).idempotency_id == "order-17"
+
+
+# Ids and names ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "becomes"),
+    [
+        ("customer_id", " ", " "),
+        ("customer_id", "ü/..\n🎉", "ü/..\n🎉"),
+        ("customer_id", "c" * 10_000, "c" * 10_000),
+        ("customer_id", Name.API_CALL, "api_call"),
+        ("event_name", "n" * 200, "n" * 200),
+        ("event_name", "ü" * 200, "ü" * 200),
+        ("event_name", Name.API_CALL, "api_call"),
+        ("idempotency_id", "i" * 255, "i" * 255),
+        ("idempotency_id", Name.API_CALL, "api_call"),
+    ],
+)
+def test_ids_and_names_are_kept_as_they_are(encoder: EventEncoder, field: str, given: str, becomes: str) -> None:
+    result = getattr(encoded(encoder, **{field: given}), field)
+    assert (result, type(result)) == (becomes, str)
+
+
+@pytest.mark.parametrize("field", ["customer_id", "event_name", "idempotency_id"])
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("", "must not be empty"),
+        (5, "must be a str, not int; pass str("),
+        (uuid.UUID(int=1), "must be a str, not UUID"),
+        (b"id", "must be a str, not bytes"),
+        (["id"], "must be a str, not list"),
+        ("a\0b", "NUL character"),
+        ("\0", "NUL character"),
+        ("a\ud800", "lone surrogate"),
+    ],
+)
+def test_an_id_or_a_name_the_servers_cannot_store_is_refused(
+    encoder: EventEncoder, field: str, given: object, reason: str
+) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        encode(encoder, **{field: given})
+    assert caught.value.field == field
+    assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize("field", ["customer_id", "event_name"])
+def test_the_customer_and_the_name_are_required(encoder: EventEncoder, field: str) -> None:
+    with pytest.raises(InvalidEvent, match=f"^{field}: is required$"):
+        encode(encoder, **{field: None})
+
+
+@pytest.mark.parametrize(("field", "bound"), [("event_name", 200), ("idempotency_id", 255)])
+def test_a_text_longer_than_the_servers_store_is_refused(encoder: EventEncoder, field: str, bound: int) -> None:
+    with pytest.raises(InvalidEvent, match=f"^{field}: has {bound + 1} characters; the servers store at most {bound}$"):
+        encode(encoder, **{field: "x" * (bound + 1)})
+
+
+def test_a_time_that_is_none_is_refused(encoder: EventEncoder) -> None:
+    with pytest.raises(InvalidEvent, match=r"^time_created: must look like"):
+        encode(encoder, time_created="yesterday")
+
+
+@pytest.mark.parametrize(
+    ("properties", "field"),
+    [
+        ({"a": "\ud800"}, "properties.a"),
+        ({"a": "\0"}, "properties.a"),
+        ({"\ud800": 1}, "properties"),
+        ({"a": 1, "b": {"c": "\ud800"}}, "properties.b.c"),
+        ({"a": 2**63}, "properties.a"),
+        ({"a": float("inf")}, "properties.a"),
+        ([], "properties"),
+    ],
+)
+def test_properties_json_cannot_say_are_refused_with_the_path(
+    encoder: EventEncoder, properties: object, field: str
+) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        encode(encoder, properties=properties)
+    assert caught.value.field == field
+
+
+# Size ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_may_be_as_long_as_the_limit_and_no_longer(encoder: EventEncoder) -> None:
+    overhead = len(encode(encoder, properties={"a": "x" * 30_000})[1]) - 30_000
+    _, record = encode(encoder, properties={"a": "x" * (LIMIT - overhead)})
+    assert len(record) == LIMIT
+    with pytest.raises(InvalidEvent) as caught:
+        encode(encoder, properties={"a": "x" * (LIMIT - overhead + 1)})
+    assert caught.value.field == "event"
+    assert caught.value.reason == "takes 32769 bytes, over max_event_bytes (32768)"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"customer_id": "c" * LIMIT}, {"properties": {"a": ["x" * LIMIT]}}, {"properties": {"a": [0] * LIMIT}}],
+)
+def test_a_record_over_the_limit_is_refused_wherever_its_bytes_are(
+    encoder: EventEncoder, arguments: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidEvent, match=r"^event: takes .* bytes, over max_event_bytes"):
+        encode(encoder, **arguments)
+
+
+# After a refusal ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"properties": {"long": "x" * 1_000, "bad": "\ud800"}},
+        {"customer_id": "\ud800"},
+        {"properties": {"a": "x" * LIMIT}},
+        {"properties": {"a": object()}},
+        {"time_created": 5},
+        {"event_name": ""},
+    ],
+)
+def test_nothing_of_a_refused_event_is_in_the_next_record(encoder: EventEncoder, arguments: dict[str, object]) -> None:
+    with pytest.raises(InvalidEvent):
+        encode(encoder, **arguments)
+    assert encoded(encoder, properties={"a": 1}).properties == {"a": 1}
+
+
+def test_the_packer_itself_keeps_nothing_of_what_it_could_not_pack() -> None:
+    packer = msgpack.Packer()
+    with pytest.raises(UnicodeEncodeError):
+        packer.pack(["left over", "\ud800"])
+    assert packer.pack("next") == msgpack.packb("next")
+
+
+def test_what_msgpack_refuses_for_a_reason_of_its_own_is_refused_too(encoder: EventEncoder) -> None:
+    def refuse(_: object) -> bytes:
+        raise ValueError("unicode string is too large")
+
+    encoder._pack = refuse
+    with pytest.raises(InvalidEvent, match=r"^event: cannot be written as msgpack$") as caught:
+        encode(encoder)
+    assert isinstance(caught.value.__cause__, ValueError)

@@ -1,0 +1,84 @@
+"""A Lotus server to test against: real HTTP on loopback, the answers of 2022 or 2024, and faults on demand.
+
+>>> with FakeLotus("L24") as lotus:  # doctest: +SKIP
+...     client = Client(api_key="test-key", host=lotus.host, queue_dir=tmp_path)
+...     client.track_event(customer_id="c1", event_name="call")
+...     lotus.wait_for(1)
+
+It has the other calls of its generation too, with state: ``lotus.accounts.add_plan("Pro", components=[Component("call",
+limit=100)])`` and a subscription make access follow the events that were tracked.
+
+:class:`FakeLotus` runs in threads of the calling process; :class:`FakeLotusProcess` runs the same server in a
+process of its own (``python -m lotus_durable.testing``). Everything is kept in memory and forgotten at stop.
+The pytest fixtures ``fake_lotus`` and ``fake_lotus_factory`` come with the package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lotus_durable.testing.accounts import Component, Feature, Plan
+    from lotus_durable.testing.exchange import ReceivedRequest
+    from lotus_durable.testing.fake_lotus import FakeLotus, Generation
+    from lotus_durable.testing.faults import (
+        Away,
+        DatabaseDown,
+        Delay,
+        Drip,
+        Fault,
+        Faults,
+        RateLimited,
+        Redirect,
+        RefuseEvents,
+        Reset,
+        Status,
+        Truncate,
+    )
+    from lotus_durable.testing.process import FakeLotusProcess
+
+__all__ = [
+    "Away",
+    "Component",
+    "DatabaseDown",
+    "Delay",
+    "Drip",
+    "FakeLotus",
+    "FakeLotusProcess",
+    "Fault",
+    "Faults",
+    "Feature",
+    "Generation",
+    "Plan",
+    "RateLimited",
+    "ReceivedRequest",
+    "Redirect",
+    "RefuseEvents",
+    "Reset",
+    "Status",
+    "Truncate",
+]
+
+_MODULES = {
+    "Component": "accounts",
+    "FakeLotus": "fake_lotus",
+    "FakeLotusProcess": "process",
+    "Feature": "accounts",
+    "Generation": "fake_lotus",
+    "Plan": "accounts",
+    "ReceivedRequest": "exchange",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  # a module's attributes are of any type
+    """Import on first use: pytest loads this package in every run of every project that has it installed."""
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'faults')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,298 @@
+"""FakeLotus: the server, as tests hold it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from lotus_durable.testing.control import PREFIX as CONTROL_PREFIX
+from lotus_durable.testing.control import ControlExchange
+from lotus_durable.testing.faults import Fault, Faults
+from lotus_durable.testing.faulty_exchange import FaultyExchange
+from lotus_durable.testing.l22.server import L22
+from lotus_durable.testing.l24.server import L24
+from lotus_durable.testing.listener import LOOPBACK, Listener
+from lotus_durable.testing.state import ServerState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from lotus_durable.testing.accounts import Accounts
+    from lotus_durable.testing.connection import Exchange
+    from lotus_durable.testing.exchange import ReceivedRequest, Request
+
+Generation = Literal["L22", "L24"]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class FakeLotus:
+    """A Lotus server on loopback that answers like the one of 2022 (``"L22"``) or of 2024 (``"L24"``).
+
+    A context manager; also :meth:`start` and :meth:`stop`. It serves in threads of this process and holds all its
+    state in memory. A forked child inherits nothing of it.
+
+    Args:
+        api_key: the one key that is valid at first.
+        customers: whose events L22 accepts; None accepts everybody's. L24 never looks.
+        faults: what goes wrong, see :class:`Faults`.
+        port: 0 takes a free one.
+        now: the server's clock, an aware datetime; L24 refuses events too far from it.
+        text_key_errors: L24 only: key errors as plain text, as the servers between the two generations.
+        hash_verified_ids: L24 only: verify_idems_received answers a UUID for every id, received or not, as the newest
+            sources do, instead of the ids that are missing.
+        max_body_bytes: the size limit; None is the generation's own (L22: 2,621,440; L24: 20 MB).
+        keep_requests: how many of the last requests :attr:`requests` holds; None holds all.
+        keep_events: False remembers only the ids of events, for long runs.
+        control: answer under ``/_fake/`` too, see :mod:`lotus_durable.testing.control`.
+        on_request: called with each request when its answer is decided, in the connection's thread.
+
+    Raises:
+        ValueError: an unknown generation.
+        OSError: the port is taken.
+    """
+
+    def __init__(
+        self,
+        generation: Generation = "L24",
+        *,
+        api_key: str = "test-key",
+        customers: Iterable[str] | None = None,
+        faults: Faults | None = None,
+        port: int = 0,
+        now: Callable[[], datetime] = _utc_now,
+        text_key_errors: bool = False,
+        hash_verified_ids: bool = False,
+        max_body_bytes: int | None = None,
+        keep_requests: int | None = 1000,
+        keep_events: bool = True,
+        control: bool = False,
+        on_request: Callable[[ReceivedRequest], None] | None = None,
+    ) -> None:
+        self.generation: Generation = generation
+        self.faults = faults or Faults()
+        self._state = ServerState(api_key=api_key, customers=customers, keep_events=keep_events, now=now)
+        if generation == "L22":
+            self._answers: L22 | L24 = L22(self._state, max_body_bytes=max_body_bytes)
+        elif generation == "L24":
+            self._answers = L24(
+                self._state,
+                max_body_bytes=max_body_bytes,
+                text_key_errors=text_key_errors,
+                hash_verified_ids=hash_verified_ids,
+            )
+        else:
+            msg = f"generation {generation!r}: choose L22 or L24"
+            raise ValueError(msg)
+        self._requests: deque[ReceivedRequest] = deque(maxlen=keep_requests)
+        self._request_count = 0
+        self._answers_by_status: Counter[str] = Counter()
+        self._faults_by_name: Counter[str] = Counter()
+        self._control = control
+        self._on_request = on_request
+        self._port = port
+        self._listener: Listener | None = None
+        self._timers: list[threading.Timer] = []
+
+    def __repr__(self) -> str:
+        where = f"http://{LOOPBACK}:{self._port}" if self._listener else "stopped"
+        return f"<FakeLotus {self.generation} {where}: {self.event_count} events, {self.request_count} requests>"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # ------------------------------------------------------------------ being there
+
+    def start(self) -> Self:
+        """Listen; a second start is nothing. After a stop it comes back on the same port, with its state."""
+        if self._listener is None:
+            self._listener = Listener(self, self._port)
+            self._port = self._listener.port
+            self._listener.open()
+        return self
+
+    def stop(self) -> None:
+        """Close every socket, also those in use, and end every thread."""
+        for timer in self._timers:
+            timer.cancel()
+            timer.join()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+
+    def pause(self) -> None:
+        """Take the server away: connections are reset, new ones refused. The port stays reserved."""
+        self._started().go_away()
+
+    def resume(self) -> None:
+        """Bring it back on the same port."""
+        self._started().open()
+
+    @property
+    def host(self) -> str:
+        """The base URL, ``http://127.0.0.1:PORT``; raises RuntimeError before the first start."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The port; raises RuntimeError while it is not known."""
+        if not self._port:
+            self._started()
+        return self._port
+
+    def _started(self) -> Listener:
+        if self._listener is None:
+            msg = "FakeLotus is not started"
+            raise RuntimeError(msg)
+        return self._listener
+
+    def go_away_for(self, seconds: float) -> None:
+        """Pause, and resume after so many seconds; returns at once."""
+        listener = self._started()
+        listener.go_away()
+        timer = threading.Timer(seconds, listener.open)
+        timer.daemon = True
+        self._timers = [t for t in self._timers if t.is_alive()] + [timer]
+        timer.start()
+
+    # ------------------------------------------------------------------ what it has got
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The stored events as received, each id once, in order of arrival (a copy)."""
+        with self._state.changed:
+            return self._state.ledger.events()
+
+    @property
+    def event_count(self) -> int:
+        """How many events are stored."""
+        with self._state.changed:
+            return len(self._state.ledger)
+
+    @property
+    def duplicates(self) -> int:
+        """How many events came with an id that was stored already."""
+        with self._state.changed:
+            return self._state.ledger.duplicates
+
+    @property
+    def times_received(self) -> dict[str, int]:
+        """How often each stored idempotency id was received, in order of first arrival (a copy)."""
+        with self._state.changed:
+            return self._state.ledger.times_received()
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """The last ``keep_requests`` requests, oldest first (a copy)."""
+        with self._state.changed:
+            return list(self._requests)
+
+    @property
+    def request_count(self) -> int:
+        """How many requests came in all."""
+        with self._state.changed:
+            return self._request_count
+
+    def counts(self) -> dict[str, Any]:
+        """Return the counts: events, duplicates, requests, answers by status, faults by name."""
+        with self._state.changed:
+            return {
+                "generation": self.generation,
+                "events": self.event_count,
+                "duplicates": self.duplicates,
+                "requests": self._request_count,
+                "answers": dict(self._answers_by_status),
+                "faults": dict(self._faults_by_name),
+            }
+
+    def wait_for(self, n_events: int, timeout: float = 10.0) -> None:
+        """Wait until at least ``n_events`` are stored; raises AssertionError after ``timeout`` seconds."""
+        self.wait_until(lambda: self.event_count >= n_events, timeout, what=f"{n_events} events")
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0, *, what: str = "the condition") -> None:
+        """Wait until ``condition()`` is true, asked again after every request.
+
+        Raises:
+            AssertionError: it was not after ``timeout`` seconds; the message says what the server has got.
+        """
+        deadline = time.monotonic() + timeout
+        with self._state.changed:
+            while not condition():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    msg = f"waited {timeout:g} s for {what}; {self._summary()}"
+                    raise AssertionError(msg)
+                self._state.changed.wait(left)
+
+    def _summary(self) -> str:
+        last = [f"{r.method} {r.path} -> {r.status or 'reset'}" for r in list(self._requests)[-3:]]
+        return (
+            f"the server holds {self.event_count} events, dropped {self.duplicates} duplicates and got "
+            f"{self._request_count} requests" + (f", the last: {'; '.join(last)}" if last else "")
+        )
+
+    # ------------------------------------------------------------------ what it knows
+
+    def add_customer(self, customer_id: str) -> None:
+        """Make a customer known."""
+        with self._state.changed:
+            self._state.accounts.add_customer(customer_id)
+
+    @property
+    def accounts(self) -> Accounts:
+        """Customers, plans, subscriptions and credits: seed them with ``accounts.add_plan(...)`` and the like."""
+        return self._state.accounts
+
+    def lose_events(self, *idempotency_ids: str) -> None:
+        """Forget events that were acknowledged, as L22 does under load; they can be received again."""
+        with self._state.changed:
+            self._state.ledger.forget(set(idempotency_ids))
+
+    @property
+    def api_key(self) -> str:
+        """The newest valid key."""
+        return self._state.keys.current
+
+    def rotate_key(self, new: str, *, keep_old: bool = False) -> None:
+        """Make ``new`` the valid key; the old ones are revoked unless ``keep_old``."""
+        with self._state.changed:
+            self._state.keys.rotate(new, keep_old=keep_old)
+
+    def expire_key(self) -> None:
+        """Let every key that is valid now expire."""
+        with self._state.changed:
+            self._state.keys.expire()
+
+    def fail_next(self, *faults: Fault | None) -> None:
+        """Append to the script of faults: one entry for each of the next requests."""
+        self.faults.extend(faults)
+
+    # ------------------------------------------------------------------ serving
+
+    def open_exchange(self, head: Request) -> Exchange:
+        """Begin to answer a request (called by its connection)."""
+        if self._control and head.path.startswith(CONTROL_PREFIX):
+            return ControlExchange(self)
+        return FaultyExchange(head, self._answers, self.faults, report=self._report, go_away=self.go_away_for)
+
+    def _report(self, request: ReceivedRequest) -> None:
+        with self._state.changed:
+            self._requests.append(request)
+            self._request_count += 1
+            self._answers_by_status[str(request.status or "reset")] += 1
+            if request.fault is not None:
+                self._faults_by_name[request.fault] += 1
+            self._state.changed.notify_all()
+        if self._on_request is not None:
+            self._on_request(request)

@@ -1,0 +1,234 @@
+"""What can go wrong between a client and a Lotus server, as values, and when it does.
+
+::
+
+    FakeLotus(faults=Faults(script=[Status(503), None, Reset("after_storing")]))   # one entry per request
+    FakeLotus(faults=Faults(rates={Status(502): 0.05, Delay(2.0): 0.01}, seed=7))  # at random
+    FakeLotus(faults=Faults(poison={"id-7": Status(500)}))                         # an event that breaks its batch
+
+A fault changes one request. Where it does not say otherwise the request is not processed: nothing is stored and
+no rule of the server (key, size, customers) is looked at. Those that let it be processed answer by those rules.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Answer with this status: a failing server (500), a proxy (502, 503, 504, HTML 200), a limit (413, 401).
+
+    Attributes:
+        body: the text of the body; None sends an HTML page, as a proxy or a framework would. "" sends none.
+        stored: process the request first, so that what it brought is stored although the client reads an error.
+    """
+
+    status: int
+    body: str | None = None
+    content_type: str = "text/html"
+    headers: tuple[tuple[str, str], ...] = ()
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseDown:
+    """Answer what the generation answers while its database or cache is down (500; HTML on L22, JSON on L24)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimited:
+    """Answer 429 with ``Retry-After``: ``retry_after`` seconds, or the date then; None leaves the header out."""
+
+    retry_after: int | None = 1
+    as_date: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Answer a redirect, as a proxy that wants https or another name."""
+
+    location: str = "https://lotus.example/api/track/"
+    status: int = 301
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Reset the connection: before the body is read, or after the request was processed and before the answer."""
+
+    when: Literal["before_reading", "after_storing"] = "after_storing"
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Process the request at once and answer ``seconds`` later: after the client's timeout, if long enough."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drip:
+    """Process the request and send the body of the answer byte by byte, ``pause`` seconds before each."""
+
+    pause: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """Process the request, send only the first ``keep`` bytes of the answer's body and close the connection."""
+
+    keep: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseEvents:
+    """Refuse events that the server would have stored, with ``reason``: all of them, those of ``ids``, or a part.
+
+    Attributes:
+        reason: for example ``Failed to produce event to kafka: UNKNOWN_TOPIC_OR_PARTITION``.
+        ids: idempotency ids; empty means any.
+        fraction: of those, the part that is refused, drawn at random (0 to 1).
+    """
+
+    reason: str
+    ids: tuple[str, ...] = ()
+    fraction: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Take the server away for ``seconds``: every connection is reset, new ones are refused, then it is back."""
+
+    seconds: float
+
+
+Fault = Status | DatabaseDown | RateLimited | Redirect | Reset | Delay | Drip | Truncate | RefuseEvents | Away
+BEFORE_BODY = (Away,)
+_KINDS: dict[str, type[Fault]] = {
+    kind.__name__: kind
+    for kind in (Status, DatabaseDown, RateLimited, Redirect, Reset, Delay, Drip, Truncate, RefuseEvents, Away)
+}
+
+
+class Faults:
+    """When faults happen. Thread-safe; give each server its own.
+
+    Args:
+        script: taken one entry per request until it is used up; None lets a request pass.
+        rates: after the script, each fault with its probability (0 to 1), drawn in this order; the first hit counts.
+        poison: by idempotency id: the fault of any batch that holds such an event, when nothing else happened to it.
+        seed: of the random draws.
+        path: only requests whose path starts with this take part.
+
+    Raises:
+        ValueError: a rate is not between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        script: Iterable[Fault | None] = (),
+        rates: Mapping[Fault, float] | None = None,
+        poison: Mapping[str, Fault] | None = None,
+        seed: int = 0,
+        path: str = "/api/",
+    ) -> None:
+        self._script = deque(script)
+        self._rates = dict(rates or {})
+        for fault, rate in self._rates.items():
+            if not 0 <= rate <= 1:
+                msg = f"rate of {fault}: {rate} is not between 0 and 1"
+                raise ValueError(msg)
+        self.poison = dict(poison or {})
+        self.path = path
+        self._seed = seed
+        self._random = random.Random(seed)  # noqa: S311  # repeatable, not secret
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Faults(script={list(self._script)}, rates={self._rates}, poison={self.poison}, seed={self._seed})"
+
+    @property
+    def left_in_script(self) -> int:
+        """How many entries of the script have not been used."""
+        return len(self._script)
+
+    def extend(self, faults: Iterable[Fault | None]) -> None:
+        """Append to the script."""
+        with self._lock:
+            self._script.extend(faults)
+
+    def draw(self, path: str) -> Fault | None:
+        """Return the fault of the next request, which is for ``path``."""
+        if not path.startswith(self.path):
+            return None
+        with self._lock:
+            if self._script:
+                return self._script.popleft()
+            for fault, rate in self._rates.items():
+                if self._random.random() < rate:
+                    return fault
+        return None
+
+    def refuses(self, fault: RefuseEvents, idempotency_id: str) -> bool:
+        """Whether this event is among those that ``fault`` refuses."""
+        if fault.ids and idempotency_id not in fault.ids:
+            return False
+        if fault.fraction >= 1:
+            return True
+        with self._lock:
+            return self._random.random() < fault.fraction
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``from_json`` takes, for a server in another process."""
+        return {
+            "script": [fault and fault_as_json(fault) for fault in self._script],
+            "rates": [[fault_as_json(fault), rate] for fault, rate in self._rates.items()],
+            "poison": {id_: fault_as_json(fault) for id_, fault in self.poison.items()},
+            "seed": self._seed,
+            "path": self.path,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Faults:
+        """Build from JSON: ``{"script": [{"kind": "Status", "status": 503}, null], "rates": [[fault, 0.1]], …}``.
+
+        Raises:
+            ValueError: an unknown kind, field or option.
+        """
+        try:
+            return cls(
+                script=[fault and fault_from_json(fault) for fault in value.get("script", ())],
+                rates={fault_from_json(fault): rate for fault, rate in value.get("rates", ())},
+                poison={id_: fault_from_json(fault) for id_, fault in value.get("poison", {}).items()},
+                **{name: value[name] for name in value if name not in {"script", "rates", "poison"}},
+            )
+        except (TypeError, AttributeError) as error:
+            msg = f"not a description of faults: {error}"
+            raise ValueError(msg) from error
+
+
+def fault_as_json(fault: Fault) -> dict[str, Any]:
+    """Return one fault as a JSON object with its ``kind``."""
+    return {"kind": type(fault).__name__, **asdict(fault)}
+
+
+def fault_from_json(value: Mapping[str, Any]) -> Fault:
+    """Build one fault from a JSON object; raises ValueError for an unknown kind and TypeError for a bad field."""
+    fields = {name: _as_tuple(field) for name, field in value.items() if name != "kind"}
+    kind = _KINDS.get(value.get("kind", ""))
+    if kind is None:
+        msg = f"kind of fault {value.get('kind')!r}: choose from {', '.join(_KINDS)}"
+        raise ValueError(msg)
+    return kind(**fields)
+
+
+def _as_tuple(value: object) -> Any:  # noqa: ANN401  # a field of any fault
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value

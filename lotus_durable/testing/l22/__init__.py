@@ -1,0 +1,1 @@
+"""The Lotus server of 2022-09."""

@@ -1,0 +1,1 @@
+"""The Lotus server of 2024-02."""

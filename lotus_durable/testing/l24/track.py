@@ -1,0 +1,150 @@
+"""``POST /api/track/`` as the Go service of 2024 answers it.
+
+The body is decoded as a whole into typed fields: one value of a wrong type refuses the whole batch as
+"Invalid JSON". Everything else is judged event by event, and duplicates are found later, out of sight.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from lotus_durable.testing.exchange import Answer, Request, go_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lotus_durable.testing.state import KeyState, ServerState
+
+MAX_BODY = 20 * 1024 * 1024
+OLDEST = timedelta(days=30)
+NEWEST = timedelta(days=1)
+NO_ID = "no_idempotency_id"
+TOO_FAR = (
+    "Time created too far in the past or future. Events must be within 30 days before or 1 day ahead of current time."
+)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
+_KEY_ERRORS = {"missing": "No API key found in request", "unknown": "Invalid API key"}
+
+
+class _InvalidJSON(Exception):
+    """The body does not decode into the fields' types."""
+
+
+def track(request: Request, state: ServerState, refuse: Callable[[str], str | None]) -> Answer:
+    """Store what the rules accept and name what they refuse."""
+    try:
+        batch = [_decode_event(event) for event in _decode_batch(request)]
+    except _InvalidJSON:
+        return _verdict({NO_ID: "Invalid JSON"}, of=1)
+    with state.changed:
+        failed = dict(_judge(batch, state, refuse))
+        state.changed.notify_all()
+    return _verdict(failed, of=len(batch))
+
+
+def key_error(key_state: KeyState, *, as_text: bool) -> Answer | None:
+    """Return the answer to a key that is not valid; ``as_text``: as the servers between 2022 and 2024 say it."""
+    if key_state == "valid":
+        return None
+    message = _KEY_ERRORS.get(key_state)
+    if as_text:
+        return Answer(400, (message or _KEY_ERRORS["unknown"]).encode())
+    return go_json(400, {} if message is None else {"message": message})
+
+
+def database_down() -> Answer:
+    """Answer as while the cache cannot be reached."""
+    return go_json(500, {"message": "Error fetching organization ID from cache"})
+
+
+def _decode_batch(request: Request) -> list[Any]:
+    if not request.body:
+        return []  # Go binds nothing and goes on with an empty batch
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        raise _InvalidJSON
+    try:
+        text = request.body.decode("utf-8", "replace").lstrip(" \t\r\n")
+        body, _ = _DECODER.raw_decode(text)  # Go reads the first value and ignores what follows
+    except (ValueError, RecursionError):
+        raise _InvalidJSON from None
+    if body is None:
+        return []
+    if not isinstance(body, dict):
+        raise _InvalidJSON
+    batch = body.get("batch")
+    if not isinstance(batch, list | None):
+        raise _InvalidJSON
+    return batch or []
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _InvalidJSON(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _decode_event(event: Any) -> tuple[dict[str, Any], datetime]:  # noqa: ANN401  # any JSON value
+    """Return the event and its time; what is null or missing becomes the zero value of its type."""
+    if event is None:
+        return {}, _ZERO_TIME
+    if not isinstance(event, dict):
+        raise _InvalidJSON
+    for name in ("idempotency_id", "customer_id", "event_name"):
+        if not isinstance(event.get(name), str | None):
+            raise _InvalidJSON
+    if not isinstance(event.get("properties"), dict | None):
+        raise _InvalidJSON
+    time_created = event.get("time_created")
+    return event, _ZERO_TIME if time_created is None else _decode_time(time_created)
+
+
+def _decode_time(value: object) -> datetime:
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise _InvalidJSON
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise _InvalidJSON from None
+
+
+def _judge(
+    batch: list[tuple[dict[str, Any], datetime]], state: ServerState, refuse: Callable[[str], str | None]
+) -> Iterable[tuple[str, str]]:
+    now = state.now()
+    oldest, newest = now - OLDEST, now + NEWEST
+    for event, time_created in batch:
+        id_ = event.get("idempotency_id") or ""
+        reason = _why_refused(event, id_, time_created, (oldest, newest)) or refuse(id_)
+        if reason is None:
+            state.ledger.store(id_, event)
+        else:
+            yield id_ or NO_ID, reason
+
+
+def _why_refused(
+    event: dict[str, Any], id_: str, time_created: datetime, window: tuple[datetime, datetime]
+) -> str | None:
+    if not id_:
+        return "No idempotency_id provided"
+    if not event.get("customer_id"):
+        return "No customer_id provided"
+    if time_created == _ZERO_TIME:
+        return "Invalid time_created"
+    # Go compares to the second: it formats the time without its fraction first.
+    if not window[0] <= time_created.replace(microsecond=0) <= window[1]:
+        return TOO_FAR
+    return None
+
+
+def _verdict(failed: dict[str, str], *, of: int) -> Answer:
+    """Count as the server does: distinct failed ids against events, so "some" can mean none."""
+    if len(failed) == of:
+        return go_json(400, {"success": "none", "failed_events": dict(sorted(failed.items()))})
+    if failed:
+        return go_json(201, {"success": "some", "failed_events": dict(sorted(failed.items()))})
+    return go_json(201, {"success": "all", "failed_events": None})

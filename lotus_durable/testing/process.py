@@ -1,0 +1,193 @@
+"""FakeLotus in a process of its own, for tests that fork, kill, or want the server outside their interpreter."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from lotus_durable.testing.faults import Faults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from lotus_durable.testing.fake_lotus import Generation
+
+
+class FakeLotusProcess:
+    """A handle on ``python -m lotus_durable.testing``; a context manager, also :meth:`start` and :meth:`stop`.
+
+    The server ends when it is stopped or killed, and when the process that started it dies. The questions
+    (:meth:`ids`, :meth:`state`) and orders go over HTTP and may be used in forked children too.
+
+    Args:
+        generation: "L22" or "L24".
+        api_key: the valid key.
+        customers: whose events L22 accepts; None accepts everybody's.
+        faults: what goes wrong from the start.
+        port: 0 takes a free one.
+        text_key_errors: L24 only: key errors as plain text.
+        log: a file that gets one JSON line per request.
+    """
+
+    def __init__(
+        self,
+        generation: Generation = "L24",
+        *,
+        api_key: str = "test-key",
+        customers: Iterable[str] | None = None,
+        faults: Faults | None = None,
+        port: int = 0,
+        text_key_errors: bool = False,
+        log: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.api_key = api_key
+        self._command = [sys.executable, "-m", "lotus_durable.testing", "--until-stdin-closes"]
+        self._command += ["--generation", generation, "--port", str(port), f"--api-key={api_key}"]
+        self._command += [f"--customer={customer}" for customer in customers or ()]
+        if customers is not None:
+            self._command.append("--only-known-customers")
+        if faults is not None:
+            self._command += ["--faults", json.dumps(faults.as_json())]
+        if text_key_errors:
+            self._command.append("--text-key-errors")
+        if log is not None:
+            self._command += ["--log", os.fspath(log)]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starter = os.getpid()
+        self._host = ""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, timeout: float = 30.0) -> Self:
+        """Start it and wait for its URL; raises RuntimeError when none comes within ``timeout`` seconds."""
+        if self._process is not None:
+            return self
+        self._starter = os.getpid()
+        self._process = subprocess.Popen(  # noqa: S603  # our own module
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C in a terminal is for the one who started it
+        )
+        assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], timeout)
+        line = self._process.stdout.readline() if readable else b""
+        if not line.startswith(b"http"):
+            self.kill()
+            msg = f"FakeLotus did not start within {timeout:g} s"
+            raise RuntimeError(msg)
+        self._host = line.decode().strip()
+        return self
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """End it in order, by force after ``timeout`` seconds. In a forked child only the handle is dropped."""
+        process = self._process
+        if process is None or os.getpid() != self._starter:
+            return
+        process.terminate()
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        self._let_go(process)
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would; what it held is gone. :meth:`start` begins anew."""
+        if self._process is not None and os.getpid() == self._starter:
+            self._process.kill()
+            self._let_go(self._process)
+
+    def _let_go(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process = None
+
+    @property
+    def host(self) -> str:
+        """The base URL; raises RuntimeError before the start."""
+        if not self._host:
+            msg = "FakeLotusProcess is not started"
+            raise RuntimeError(msg)
+        return self._host
+
+    @property
+    def pid(self) -> int:
+        """The server's process id; raises RuntimeError when it does not run."""
+        if self._process is None:
+            msg = "FakeLotusProcess is not running"
+            raise RuntimeError(msg)
+        return self._process.pid
+
+    def state(self) -> dict[str, Any]:
+        """Return the server's counts: events, duplicates, requests, answers by status, faults by name."""
+        counts: dict[str, Any] = json.loads(self._call("GET", "state"))
+        return counts
+
+    def ids(self) -> dict[str, int]:
+        """Return how often each stored idempotency id was received (1: no duplicate), in order of arrival."""
+        entries = (json.loads(line) for line in self._call("GET", "ids").splitlines())
+        return {entry["idempotency_id"]: entry["times_received"] for entry in entries}
+
+    def set_faults(self, faults: Faults | None) -> None:
+        """Replace what goes wrong; None ends all faults."""
+        self._call("POST", "faults", (faults or Faults()).as_json())
+
+    def add_customer(self, customer_id: str) -> None:
+        """Make a customer known."""
+        self._call("POST", "customers", {"customer_id": customer_id})
+
+    def rotate_key(self, new: str, *, keep_old: bool = False) -> None:
+        """Make ``new`` the valid key; the old ones are revoked unless ``keep_old``."""
+        self._call("POST", "key", {"api_key": new, "keep_old": keep_old})
+        self.api_key = new
+
+    def expire_key(self) -> None:
+        """Let every key that is valid now expire."""
+        self._call("POST", "key", {"expire": True})
+
+    def go_away(self, seconds: float) -> None:
+        """Take the server away for so long: connections are reset, new ones refused, then it is back."""
+        with suppress(ConnectionError):  # being reset is the answer
+            self._call("POST", "away", {"seconds": seconds})
+
+    def wait_for(self, n_events: int, timeout: float = 10.0) -> None:
+        """Wait until at least ``n_events`` are stored; raises AssertionError after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while (state := self.state())["events"] < n_events:
+            if time.monotonic() > deadline:
+                msg = f"waited {timeout:g} s for {n_events} events; the server says {state}"
+                raise AssertionError(msg)
+            time.sleep(0.02)
+
+    def _call(self, method: str, name: str, body: object = None) -> bytes:
+        """Ask a control endpoint; raises RuntimeError when it refuses and OSError when the server is away."""
+        address = urlsplit(self.host)
+        assert address.hostname is not None
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
+        try:
+            connection.request(method, f"/_fake/{name}", None if body is None else json.dumps(body))
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        if answer.status != http.client.OK:
+            msg = f"FakeLotus refuses {method} {name}: {text.decode(errors='replace')}"
+            raise RuntimeError(msg)
+        return text

@@ -1,0 +1,140 @@
+"""HTTP/1.1 on a socket, the server's side: read a request, encode an answer. Knows nothing of Lotus.
+
+Written by hand because a server that injects faults must hold every byte itself: it resets, drips and truncates.
+"""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from lotus_durable.testing.exchange import Answer, Request, phrase
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+MAX_LINE = 65_536
+MAX_HEADERS = 200
+MAX_HELD_BODY = 64 * 1024 * 1024
+"""Longer bodies are read and thrown away: only their length matters by then."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class BadRequest(Exception):
+    """What came in is not HTTP; the connection cannot be used further."""
+
+
+class Disconnected(Exception):
+    """The client went away in the middle of a request."""
+
+
+def read_head(stream: BinaryIO) -> Request | None:
+    """Read a request line and its headers; None when the client closed the connection between requests."""
+    line = stream.readline(MAX_LINE)
+    while line in {b"\r\n", b"\n"}:  # clients may send an empty line before a request (RFC 9112, 2.2)
+        line = stream.readline(MAX_LINE)
+    if not line:
+        return None
+    parts = line.decode("latin-1").split()
+    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):  # noqa: PLR2004  # method, target, version
+        raise BadRequest(line[:100])
+    method, target, version = parts
+    headers = _read_headers(stream)
+    if version == "HTTP/1.0":
+        headers.setdefault("connection", "close")
+    path, _, query = target.partition("?")
+    return Request(method, path, query, headers, content_length=_content_length(headers))
+
+
+def _read_headers(stream: BinaryIO) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for _ in range(MAX_HEADERS):
+        line = stream.readline(MAX_LINE)
+        if line in {b"\r\n", b"\n"}:
+            return headers
+        if not line.endswith(b"\n"):
+            raise Disconnected
+        name, colon, value = line.decode("latin-1").partition(":")
+        if not colon:
+            raise BadRequest(line[:100])
+        name, value = name.lower(), value.strip()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    raise BadRequest(b"too many headers")
+
+
+def _content_length(headers: dict[str, str]) -> int | None:
+    value = headers.get("content-length")
+    if value is None:
+        return None
+    if not value.isascii() or not value.isdigit():
+        raise BadRequest(b"Content-Length")
+    return int(value)
+
+
+def wants_continue(head: Request) -> bool:
+    """Whether the client waits for our word before it sends the body."""
+    return head.headers.get("expect", "").lower() == "100-continue"
+
+
+def wants_close(head: Request) -> bool:
+    """Whether the client asked for the connection to be closed after this answer."""
+    return "close" in head.headers.get("connection", "").lower()
+
+
+def read_body(stream: BinaryIO, head: Request) -> bytes:
+    """Read the body that belongs to ``head``; raises Disconnected when it ends too early."""
+    if head.chunked:
+        return _read_chunks(stream)
+    length = head.content_length or 0
+    if length > MAX_HELD_BODY:
+        _discard(stream, length)
+        return b""
+    body = stream.read(length)
+    if len(body) < length:
+        raise Disconnected
+    return body
+
+
+def _discard(stream: BinaryIO, length: int) -> None:
+    while length > 0:
+        piece = stream.read(min(length, 1 << 20))
+        if not piece:
+            raise Disconnected
+        length -= len(piece)
+
+
+def _read_chunks(stream: BinaryIO) -> bytes:
+    pieces: list[bytes] = []
+    while True:
+        size = _chunk_size(stream.readline(MAX_LINE))
+        if size == 0:
+            while stream.readline(MAX_LINE) not in {b"\r\n", b"\n", b""}:  # trailers
+                pass
+            return b"".join(pieces)
+        piece = stream.read(size)
+        if len(piece) < size or not stream.readline(MAX_LINE):
+            raise Disconnected
+        pieces.append(piece)
+
+
+def _chunk_size(line: bytes) -> int:
+    if not line:
+        raise Disconnected
+    try:
+        return int(line.split(b";")[0], 16)
+    except ValueError:
+        raise BadRequest(line[:100]) from None
+
+
+def encode_head(answer: Answer, *, close: bool) -> bytes:
+    """Return status line and headers, up to and with the empty line."""
+    lines = [
+        f"HTTP/1.1 {answer.status} {phrase(answer.status)}",
+        f"Date: {formatdate(usegmt=True)}",
+        f"Content-Type: {answer.content_type}",
+        f"Content-Length: {len(answer.body)}",
+        f"Connection: {'close' if close else 'keep-alive'}",
+        *(f"{name}: {value}" for name, value in answer.headers),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")

@@ -1,0 +1,306 @@
+"""Customers, plans, subscriptions and access as the server of 2022 answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lotus_durable.testing import Component, FakeLotus, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.testing.conftest import RawClient
+
+    Event = Callable[..., dict[str, Any]]
+
+CUSTOMERS, SUBSCRIPTIONS = "/api/customers/", "/api/subscriptions/"
+CANCEL, ACCESS = "/api/cancel_subscription/", "/api/customer_access/"
+REQUIRED = ["This field is required."]
+
+
+@pytest.fixture
+def server(start: Callable[..., FakeLotus]) -> FakeLotus:
+    return start("L22")
+
+
+@pytest.fixture
+def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
+    return connect(server)
+
+
+@pytest.fixture
+def plan(server: FakeLotus) -> Plan:
+    """A plan that ends access after two calls, and one feature."""
+    server.add_customer("c1")
+    return server.accounts.add_plan(
+        "Five", plan_id="billing_plan_5", components=[Component("call", limit=2)], features=["export"]
+    )
+
+
+def subscribe(client: RawClient, **fields: Any) -> Any:
+    body = {"customer_id": "c1", "billing_plan_id": "billing_plan_5", "start_date": "2024-02-01", **fields}
+    return client.post(SUBSCRIPTIONS, body)
+
+
+# ------------------------------------------------------------------ customers
+
+
+def test_a_customer_is_created_and_currency_is_ignored_without_a_word(client: RawClient) -> None:
+    answer = client.post(CUSTOMERS, {"customer_id": "c9", "name": "Nine", "currency": "XXX"})
+    assert answer.status == 201
+    assert (answer.json()["customer_id"], answer.json()["name"]) == ("c9", "Nine")
+    assert "currency" not in answer.json()
+    assert client.get(CUSTOMERS + "c9/").json() == answer.json()
+    assert client.get(CUSTOMERS).json() == [answer.json()]
+
+
+def test_the_same_customer_again_is_a_conflict(client: RawClient) -> None:
+    body = {"customer_id": "c9", "name": "Nine"}
+    client.post(CUSTOMERS, body)
+    answer = client.post(CUSTOMERS, body)
+    assert (answer.status, answer.json()) == (409, {"detail": "Customer ID already exists"})
+
+
+def test_a_created_customer_is_known_to_track(
+    start: Callable[..., FakeLotus], connect: Callable[..., RawClient], event: Event
+) -> None:
+    client = connect(start("L22", customers=[]))
+    assert client.track(event("a")).status == 400
+    client.post(CUSTOMERS, {"customer_id": "c1", "name": "One"})
+    assert client.track(event("a")).status == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({}, {"customer_id": REQUIRED, "name": REQUIRED}),
+        ({"customer_id": None, "name": "N"}, {"customer_id": ["This field may not be null."]}),
+        ({"customer_id": " ", "name": "N"}, {"customer_id": ["This field may not be blank."]}),
+        ({"customer_id": ["c"], "name": "N"}, {"customer_id": ["Not a valid string."]}),
+        (
+            {"customer_id": "c", "name": "N" * 101},
+            {"name": ["Ensure this field has no more than 100 characters."]},
+        ),
+        ([1], {"non_field_errors": ["Invalid data. Expected a dictionary, but got list."]}),
+    ],
+)
+def test_a_customer_that_does_not_fit_is_refused_by_field(
+    client: RawClient, body: object, errors: dict[str, list[str]]
+) -> None:
+    answer = client.post(CUSTOMERS, body)
+    assert (answer.status, answer.json()) == (400, errors)
+
+
+def test_an_unknown_customer_is_404_json(client: RawClient) -> None:
+    answer = client.get(CUSTOMERS + "nobody/")
+    assert (answer.status, answer.json()) == (404, {"detail": "Not found."})
+
+
+@pytest.mark.parametrize("path", [CUSTOMERS + "a.b/", CUSTOMERS + "a%2Fb/", CUSTOMERS + "../plans/"])
+def test_an_id_with_a_dot_or_a_slash_finds_no_view(client: RawClient, server: FakeLotus, path: str) -> None:
+    server.add_customer("a.b")
+    answer = client.get(path)
+    assert answer.status == 404
+    assert answer.content_type.startswith("text/html")
+
+
+def test_an_id_is_decoded_from_the_path(client: RawClient, server: FakeLotus) -> None:
+    server.add_customer("Zoë & co")
+    assert client.get(CUSTOMERS + "Zo%C3%AB%20%26%20co/").json()["customer_id"] == "Zoë & co"
+
+
+# ------------------------------------------------------------------ what every call shares
+
+
+@pytest.mark.parametrize("path", [CUSTOMERS, SUBSCRIPTIONS, CANCEL, ACCESS])
+def test_a_wrong_key_is_403_everywhere(client: RawClient, path: str) -> None:
+    answer = client.request("POST", path, b"{}", key="wrong")
+    assert (answer.status, answer.json()) == (
+        403,
+        {"detail": "Authentication credentials were not provided."},
+    )
+
+
+def test_a_body_that_is_not_json_is_400(client: RawClient) -> None:
+    answer = client.request("POST", CUSTOMERS, b"{")
+    assert answer.status == 400
+    assert answer.json()["detail"].startswith("JSON parse error")
+
+
+def test_no_body_is_an_empty_form(client: RawClient) -> None:
+    assert client.request("POST", CUSTOMERS).json() == {"customer_id": REQUIRED, "name": REQUIRED}
+
+
+def test_another_content_type_is_415_and_a_charset_is_not(client: RawClient) -> None:
+    assert client.post(CUSTOMERS, content_type="text/plain").status == 415
+    assert client.post(CUSTOMERS, content_type="application/json; charset=utf-8").status == 400
+
+
+def test_a_wrong_method_is_405_and_a_missing_slash_redirects(client: RawClient) -> None:
+    assert client.request("DELETE", CUSTOMERS).json() == {"detail": 'Method "DELETE" not allowed.'}
+    answer = client.post("/api/customers")
+    assert (answer.status, answer.headers["Location"]) == (301, CUSTOMERS)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/ping/",
+        "/api/verify_idems_received/",
+        "/api/credits/",
+        "/api/metric_access/",
+        "/api/subscriptions/x/cancel/",
+    ],
+)
+def test_what_came_later_is_a_404_page(client: RawClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status == 404
+    assert answer.content_type.startswith("text/html")
+
+
+# ------------------------------------------------------------------ plans and subscriptions
+
+
+def test_plans_can_be_read(client: RawClient, plan: Plan) -> None:
+    assert [one["billing_plan_id"] for one in client.get("/api/plans/").json()] == [plan.plan_id]
+    assert client.get("/api/plans/billing_plan_5/").json()["components"][0]["max_metric_units"] == 2
+    assert client.get("/api/plans/other/").status == 404
+
+
+@pytest.mark.usefixtures("plan")
+def test_a_subscription_is_created_with_the_end_of_its_period(client: RawClient) -> None:
+    answer = subscribe(client, auto_renew="False", subscription_uid="s-1")
+    assert answer.status == 201
+    assert answer.json() == {
+        "customer_id": "c1",
+        "billing_plan_id": "billing_plan_5",
+        "start_date": "2024-02-01",
+        "end_date": "2024-02-29",
+        "status": "active",
+        "auto_renew": False,
+        "is_new": True,
+        "subscription_uid": "s-1",
+    }
+    assert client.get(SUBSCRIPTIONS).json()[0]["customer"]["customer_id"] == "c1"
+
+
+@pytest.mark.usefixtures("plan")
+def test_a_blind_retry_makes_a_second_subscription(client: RawClient, server: FakeLotus) -> None:
+    uids = {subscribe(client).json()["subscription_uid"] for _ in range(2)}
+    assert len(uids) == 2
+    assert set(server.accounts.subscriptions) == uids
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("start_date", ["2020-01-01T00:00:00Z", "2020-13-01", "today", 20200101])
+def test_a_start_date_is_a_date_and_nothing_else(client: RawClient, start_date: object) -> None:
+    answer = subscribe(client, start_date=start_date)
+    detail = "Date has wrong format. Use one of these formats instead: YYYY-MM-DD."
+    assert (answer.status, answer.json()) == (400, {"start_date": [detail]})
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("field", ["customer_id", "billing_plan_id"])
+def test_a_subscription_of_nobody_or_to_nothing_is_refused(client: RawClient, field: str) -> None:
+    answer = subscribe(client, **{field: "other"})
+    assert answer.json() == {field: [f"Object with {field}=other does not exist."]}
+
+
+@pytest.mark.usefixtures("plan")
+def test_a_word_that_is_no_boolean_is_refused(client: RawClient) -> None:
+    assert subscribe(client, auto_renew="perhaps").json() == {"auto_renew": ["Must be a valid boolean."]}
+
+
+@pytest.mark.usefixtures("plan")
+def test_cancelling_succeeds_as_often_as_it_is_asked(client: RawClient, server: FakeLotus) -> None:
+    uid = subscribe(client).json()["subscription_uid"]
+    for _ in range(2):
+        answer = client.post(CANCEL, {"subscription_uid": uid, "bill_now": "True"})
+        assert (answer.status, answer.json()["status"]) == (200, "success")
+    assert server.accounts.subscriptions[uid].auto_renew is False
+    assert server.accounts.subscriptions[uid].status == "active"
+
+
+@pytest.mark.usefixtures("plan")
+def test_cancelling_with_an_invoice_is_201_and_ends_access(client: RawClient) -> None:
+    uid = subscribe(client).json()["subscription_uid"]
+    assert client.get(ACCESS, customer_id="c1", feature_name="export").json() == {"access": True}
+    answer = client.post(CANCEL, {"subscription_uid": uid, "revoke_access": True})
+    assert answer.status == 201
+    assert client.get(ACCESS, customer_id="c1", feature_name="export").json() == {"access": False}
+
+
+@pytest.mark.usefixtures("plan")
+def test_cancelling_before_the_start_deletes(client: RawClient, server: FakeLotus) -> None:
+    uid = subscribe(client, start_date="2024-03-01").json()["subscription_uid"]
+    assert client.post(CANCEL, {"subscription_uid": uid}).status == 200
+    assert server.accounts.subscriptions == {}
+
+
+def test_cancelling_what_is_unknown_or_ended_is_400(client: RawClient, server: FakeLotus, plan: Plan) -> None:
+    server.accounts.add_subscription("c1", plan, subscription_id="s-1").status = "ended"
+    for uid, detail in (("other", "Subscription not found"), ("s-1", "Subscription already ended")):
+        answer = client.post(CANCEL, {"subscription_uid": uid})
+        assert (answer.status, answer.json()) == (400, {"status": "error", "detail": detail})
+
+
+# ------------------------------------------------------------------ access
+
+
+@pytest.mark.usefixtures("plan")
+def test_access_ends_when_usage_is_over_the_limit(client: RawClient, event: Event) -> None:
+    subscribe(client)
+    seen = []
+    for i in range(3):
+        client.track(event(f"id-{i}"))
+        seen.append(client.get(ACCESS, customer_id="c1", event_name="call").json())
+    assert [answer["access"] for answer in seen] == [True, True, False]
+    assert seen[0]["usages"] == [None]  # what the real server puts there
+
+
+@pytest.mark.usefixtures("plan")
+def test_a_limit_without_any_usage_is_a_500_page(client: RawClient) -> None:
+    subscribe(client)
+    answer = client.get(ACCESS, customer_id="c1", event_name="call")
+    assert answer.status == 500
+    assert answer.content_type.startswith("text/html")
+
+
+@pytest.mark.usefixtures("plan")
+def test_an_event_without_a_readable_time_is_no_usage(client: RawClient, event: Event) -> None:
+    subscribe(client)
+    assert client.track(event("a", time_created="yesterday")).status == 201
+    assert client.get(ACCESS, customer_id="c1", event_name="call").status == 500
+    assert client.track(event("b", time_created="2024-02-02 10:00:00")).status == 201
+    assert client.get(ACCESS, customer_id="c1", event_name="call").json()["access"] is True
+
+
+def test_without_a_limit_and_without_a_component_there_is_access(client: RawClient, server: FakeLotus) -> None:
+    plan = server.accounts.add_plan("Open", components=[Component("call")])
+    server.accounts.add_subscription("c1", plan)
+    assert client.get(ACCESS, customer_id="c1", event_name="call").json() == {"access": True, "usages": [None]}
+    assert client.get(ACCESS, customer_id="c1", event_name="other").json() == {"access": True, "usages": []}
+
+
+@pytest.mark.parametrize(
+    ("query", "errors"),
+    [
+        ({"event_name": "call"}, {"customer_id": REQUIRED}),
+        ({"customer_id": "c1"}, {"non_field_errors": ["Must provide either event_name or feature_name"]}),
+        (
+            {"customer_id": "c1", "event_name": "call", "feature_name": "export"},
+            {"non_field_errors": ["Cannot provide both event_name and feature_name"]},
+        ),
+        (
+            {"customer_id": "nobody", "event_name": "call"},
+            {"status": "error", "detail": "Customer not found"},
+        ),
+    ],
+)
+def test_an_access_question_that_does_not_fit_is_400(
+    client: RawClient, query: dict[str, str], errors: dict[str, Any]
+) -> None:
+    answer = client.get(ACCESS, **query)
+    assert (answer.status, answer.json()) == (400, errors)

@@ -1,0 +1,304 @@
+"""Customers, credits and plans as the server of 2024 answers, and the form of its errors."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lotus_durable.testing import Component, FakeLotus, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.testing.conftest import RawAnswer, RawClient
+
+CUSTOMERS, CREDITS, PLANS = "/api/customers/", "/api/credits/", "/api/plans/"
+CUSTOMER = {"customer_id": "c1", "email": "one@example.com"}
+CREDIT = {"customer_id": "c1", "amount": "12.3456789", "currency_code": "USD"}
+UNKNOWN_ID = "0" * 32
+
+
+@pytest.fixture
+def server(start: Callable[..., FakeLotus]) -> FakeLotus:
+    return start("L24")
+
+
+@pytest.fixture
+def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
+    return connect(server)
+
+
+def assert_problem(answer: RawAnswer, status: int, title: str, detail: str, attr: str | None = "-") -> None:
+    """Check an error of this server; ``attr`` that of a validation error."""
+    assert (answer.status, answer.json()["title"], answer.json()["detail"]) == (status, title, detail)
+    if attr == "-":
+        assert answer.json()["type"].endswith("#server-error" if status >= 500 else "#client-error")
+        assert "validation_errors" not in answer.json()
+    else:
+        assert answer.json()["type"].endswith("#validation-error")
+        assert answer.json()["validation_errors"][0] == {"code": title, "detail": detail, "attr": attr}
+
+
+# ------------------------------------------------------------------ what every call shares
+
+
+@pytest.mark.parametrize("path", [CUSTOMERS, CREDITS, PLANS, "/api/ping/", "/api/subscriptions/"])
+def test_key_errors_are_401(client: RawClient, path: str) -> None:
+    assert_problem(
+        client.request("GET", path, key="wrong-key"),
+        401,
+        "api_key_not_known",
+        "API Key starting with wrong not known",
+    )
+    assert_problem(client.request("GET", path, key=None), 401, "no_api_key_provided", "No API key provided")
+
+
+@pytest.mark.parametrize(
+    "path", ["metric_access", "feature_access", "customer_metric_access", "customer_feature_access"]
+)
+def test_key_errors_of_the_access_calls_are_400_text(client: RawClient, path: str) -> None:
+    for key, text in (("wrong", b"Invalid API key"), (None, b"No API key found in request")):
+        answer = client.request("GET", f"/api/{path}/", key=key)
+        assert (answer.status, answer.body) == (400, text)
+        assert answer.content_type.startswith("text/html")
+
+
+def test_ping_checks_the_whole_key(start: Callable[..., FakeLotus], connect: Callable[..., RawClient]) -> None:
+    client = connect(start("L24", api_key="prefix.secret"))
+    assert client.request("GET", "/api/ping/", key="prefix.wrong").status == 401
+    answer = client.request("GET", "/api/ping/", key="prefix.secret")
+    assert answer.json() == {"organization_id": client.server.accounts.organization_id}
+
+
+def test_other_errors_have_the_same_form(client: RawClient) -> None:
+    detail = 'Method "DELETE" not allowed.'
+    assert_problem(client.request("DELETE", CUSTOMERS), 405, "method_not_allowed", detail)
+    assert client.request("POST", CUSTOMERS, b"{").json()["title"] == "parse_error"
+    assert client.post(CUSTOMERS, content_type="text/csv").json()["title"] == "unsupported_media_type"
+    assert client.request("POST", CUSTOMERS, b"{}", chunked=True).status == 400
+
+
+def test_an_unknown_path_is_a_404_page_and_a_missing_slash_redirects(client: RawClient) -> None:
+    answer = client.get("/api/nothing/")
+    assert answer.status == 404
+    assert answer.content_type.startswith("text/html")
+    assert client.get("/api/ping", x="1").headers["Location"] == "/api/ping/?x=1"
+
+
+def test_every_error_of_a_form_is_listed(client: RawClient) -> None:
+    answer = client.post(CUSTOMERS, {"email": "not one"})
+    assert_problem(answer, 400, "required", "This field is required.", "customer_id")
+    assert [error["attr"] for error in answer.json()["validation_errors"]] == ["customer_id", "email"]
+
+
+# ------------------------------------------------------------------ customers
+
+
+def test_a_customer_is_created_and_can_be_read(client: RawClient) -> None:
+    sent = {
+        **CUSTOMER,
+        "customer_name": "One",
+        "default_currency_code": "EUR",
+        "payment_provider": "stripe",
+        "payment_provider_id": "cus_1",
+        "properties": {"tier": 1},
+        "address": {"city": "Paris", "country": "FR", "line1": "1", "postal_code": "75001"},
+        "tax_rate": 19.5,
+    }
+    answer = client.post(CUSTOMERS, sent)
+    assert answer.status == 201
+    got = answer.json()
+    assert (got["customer_id"], got["email"], got["customer_name"]) == ("c1", "one@example.com", "One")
+    assert got["default_currency"] == {"code": "EUR", "name": "Euro", "symbol": "€"}
+    assert (got["payment_provider_id"], got["tax_rate"]) == ("cus_1", "19.5000000000")
+    assert got["address"]["city"] == "Paris"
+    assert client.get(CUSTOMERS + "c1/").json() == got
+    assert client.get(CUSTOMERS).json() == [got]
+
+
+def test_the_same_id_or_email_again_is_a_duplicate(client: RawClient) -> None:
+    client.post(CUSTOMERS, CUSTOMER)
+    assert_problem(client.post(CUSTOMERS, CUSTOMER), 400, "duplicate_resource", "Customer ID already exists")
+    other = {**CUSTOMER, "customer_id": "c2"}
+    assert_problem(client.post(CUSTOMERS, other), 400, "duplicate_resource", "Customer email already exists")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "attr"),
+    [
+        ({"email": None}, "null", "email"),
+        ({"email": "nobody"}, "invalid", "email"),
+        ({"default_currency_code": "XXX"}, "does_not_exist", "default_currency_code"),
+        ({"payment_provider": "cash"}, "invalid_choice", "payment_provider"),
+        ({"payment_provider": "stripe"}, "invalid", "non_field_errors"),
+        ({"tax_rate": "much"}, "invalid", "tax_rate"),
+        ({"tax_rate": True}, "invalid", "tax_rate"),
+        ({"tax_rate": "1e11"}, "max_whole_digits", "tax_rate"),
+        ({"tax_rate": "0.12345678901"}, "max_decimal_places", "tax_rate"),
+        ({"address": "Paris"}, "invalid", "address"),
+    ],
+)
+def test_a_customer_that_does_not_fit_is_refused(
+    client: RawClient, fields: dict[str, Any], code: str, attr: str
+) -> None:
+    answer = client.post(CUSTOMERS, {**CUSTOMER, **fields})
+    assert answer.status == 400
+    assert [(error["code"], error["attr"]) for error in answer.json()["validation_errors"]] == [(code, attr)]
+
+
+def test_a_payment_provider_id_alone_breaks_the_server(client: RawClient) -> None:
+    answer = client.post(CUSTOMERS, {**CUSTOMER, "payment_provider_id": "cus_1"})
+    assert_problem(answer, 500, "error", "A server error occurred.")
+
+
+def test_an_unknown_customer_is_404(client: RawClient) -> None:
+    assert_problem(client.get(CUSTOMERS + "nobody/"), 404, "not_found", "Not found.")
+
+
+# ------------------------------------------------------------------ credits
+
+
+@pytest.fixture
+def credit(client: RawClient) -> Any:
+    client.post(CUSTOMERS, CUSTOMER)
+    return client.post(CREDITS, CREDIT).json()
+
+
+def test_a_credit_keeps_every_digit(credit: Any) -> None:
+    assert (credit["amount"], credit["amount_remaining"]) == ("12.3456789000", "12.3456789000")
+    assert (credit["status"], credit["currency"]["code"]) == ("active", "USD")
+
+
+def test_a_blind_retry_makes_a_second_credit(client: RawClient, credit: Any) -> None:
+    again = client.post(CREDITS, CREDIT)
+    assert again.status == 201
+    listed = client.get(CREDITS, customer_id="c1").json()
+    assert [one["credit_id"] for one in listed] == [credit["credit_id"], again.json()["credit_id"]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "attr"),
+    [
+        ({"customer_id": "nobody"}, "does_not_exist", "customer_id"),
+        ({"amount": None}, "null", "amount"),
+        ({"amount": "NaN"}, "invalid", "amount"),
+        ({"amount": 0}, "invalid", "non_field_errors"),
+        ({"amount_paid": -1}, "min_value", "amount_paid"),
+        ({"currency_code": "XXX"}, "does_not_exist", "currency_code"),
+        ({"expires_at": "soon"}, "invalid", "expires_at"),
+    ],
+)
+@pytest.mark.usefixtures("credit")
+def test_a_credit_that_does_not_fit_is_refused(client: RawClient, fields: dict[str, Any], code: str, attr: str) -> None:
+    answer = client.post(CREDITS, {**CREDIT, **fields})
+    assert answer.status == 400
+    assert [(error["code"], error["attr"]) for error in answer.json()["validation_errors"]] == [(code, attr)]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, ["dated", "plain"]),
+        ({"currency_code": "EUR"}, ["dated"]),
+        ({"status": "inactive"}, []),
+        ({"effective_after": "2024-03-01"}, ["dated"]),
+        ({"effective_before": "2024-03-01T00:00:00Z"}, ["plain"]),
+        ({"expires_before": "2024-06-01"}, ["dated"]),
+        ({"expires_after": "2024-06-01"}, ["plain"]),
+        ({"issued_before": "2024-01-01"}, []),
+    ],
+    ids=str,
+)
+def test_credits_are_filtered(client: RawClient, query: dict[str, str], found: list[str]) -> None:
+    client.post(CUSTOMERS, CUSTOMER)
+    dates = {"effective_at": "2024-04-01", "expires_at": "2024-05-01T00:00:00Z", "amount_paid": 1}
+    client.post(CREDITS, {**CREDIT, **dates, "description": "dated", "currency_code": "EUR"})
+    client.post(CREDITS, {**CREDIT, "description": "plain"})
+    answer = client.get(CREDITS, customer_id="c1", **query)
+    assert sorted(one["description"] for one in answer.json()) == found
+
+
+def test_a_credit_is_listed_for_one_customer_only(client: RawClient) -> None:
+    assert_problem(client.get(CREDITS), 400, "required", "This field is required.", "customer_id")
+    answer = client.get(CREDITS, customer_id="c1", status="gone")
+    assert answer.json()["validation_errors"][-1]["code"] == "invalid_choice"
+
+
+def test_a_credit_is_updated_until_it_is_void(client: RawClient, credit: Any) -> None:
+    path = f"{CREDITS}{credit['credit_id']}/"
+    updated = client.post(path + "update/", {"description": "gift", "expires_at": "2025-01-01"}).json()
+    assert (updated["description"], updated["expires_at"]) == ("gift", "2025-01-01T00:00:00Z")
+    past = client.post(path + "update/", {"expires_at": "2020-01-01"})
+    assert_problem(past, 400, "invalid", "Expiration date must be in the future", "non_field_errors")
+    void = client.post(path + "void/")
+    assert (void.status, void.json()["status"], void.json()["amount_remaining"]) == (200, "inactive", "0.0000000000")
+    detail = "Cannot void an adjustment that is not active."
+    assert_problem(client.post(path + "void/"), 400, "invalid", detail, None)
+    detail = "Only active credits can be updated"
+    assert_problem(client.post(path + "update/", {"description": "x"}), 400, "invalid", detail, None)
+
+
+def test_an_unknown_credit_is_404_and_no_id_is_400(client: RawClient) -> None:
+    assert client.post(f"{CREDITS}baladj_{UNKNOWN_ID}/void/").status == 404
+    answer = client.post(f"{CREDITS}mine/void/")
+    assert answer.status == 400
+    assert answer.json()["detail"].startswith("Input must be a string beginning with the prefix baladj_")
+
+
+# ------------------------------------------------------------------ plans
+
+
+@pytest.fixture
+def plan(server: FakeLotus) -> Plan:
+    accounts = server.accounts
+    accounts.add_plan("Year", duration="yearly", currency="EUR", tags=["old"])
+    accounts.add_plan("Extra", addon=True)
+    plan = accounts.add_plan("Month", tags=["new", "main"], features=["export"])
+    accounts.add_subscription("c1", plan, start=datetime(2024, 2, 1, tzinfo=UTC))
+    return plan
+
+
+def test_a_plan_can_be_read_with_or_without_hyphens(client: RawClient, plan: Plan) -> None:
+    got = client.get(f"{PLANS}{plan.plan_id}/").json()
+    assert (got["plan_name"], got["active_subscriptions"]) == ("Month", 1)
+    assert got["versions"][0]["version_id"] == plan.version_id
+    digits = plan.plan_id.removeprefix("plan_")
+    assert client.get(f"{PLANS}{digits[:8]}-{digits[8:]}/").json() == got
+    assert client.get(f"{PLANS}plan_{UNKNOWN_ID}/").status == 404
+    assert client.get(f"{PLANS}billing_plan_5/").status == 400
+
+
+def test_the_limits_of_a_plan_are_its_tiers(client: RawClient, server: FakeLotus) -> None:
+    components = [Component("call", limit=10, free_limit=4), Component("ping", limit=5, free_limit=5), Component("x")]
+    plan = server.accounts.add_plan("Tiers", components=components)
+    got = client.get(f"{PLANS}{plan.plan_id}/").json()["versions"][0]["components"]
+    tiers = [[(t["type"], t["range_start"], t["range_end"]) for t in component["tiers"]] for component in got]
+    zero, four, five, ten = (f"{n}.0000000000" for n in (0, 4, 5, 10))
+    assert tiers == [
+        [("free", zero, four), ("per_unit", four, ten)],
+        [("free", zero, five)],
+        [("per_unit", zero, None)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", ["Year", "Month"]),
+        ("duration=yearly", ["Year"]),
+        ("version_currency_code=USD", ["Month"]),
+        ("include_tags=old&include_tags=main", ["Year", "Month"]),
+        ("include_tags_all=new&include_tags_all=main", ["Month"]),
+        ("exclude_tags=new", ["Year"]),
+    ],
+)
+@pytest.mark.usefixtures("plan")
+def test_plans_are_filtered_and_addons_left_out(client: RawClient, query: str, names: list[str]) -> None:
+    assert [plan["plan_name"] for plan in client.get(f"{PLANS}?{query}").json()] == names
+
+
+def test_an_unknown_duration_is_refused(client: RawClient) -> None:
+    answer = client.get(PLANS, duration="weekly")
+    assert_problem(answer, 400, "invalid_choice", '"weekly" is not a valid choice.', "duration")

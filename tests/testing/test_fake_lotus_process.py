@@ -1,0 +1,224 @@
+"""FakeLotus in a process of its own, and its control endpoints."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from lotus_durable.testing import FakeLotusProcess, Faults, RefuseEvents, Status
+from lotus_durable.testing.__main__ import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Event = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[FakeLotusProcess]:
+    """One server for the tests that do not mind what others left in it."""
+    with FakeLotusProcess("L22", customers=["c1"]) as server:
+        yield server
+
+
+def track(server: FakeLotusProcess, *events: object, key: str | None = None) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(server.host).port, timeout=10)
+    headers = {"X-API-KEY": key or server.api_key, "Content-Type": "application/json"}
+    try:
+        connection.request("POST", "/api/track/", json.dumps({"batch": events}), headers)
+        answer = connection.getresponse()
+        body = answer.read()
+        is_json = answer.headers.get_content_type() == "application/json"
+        return answer.status, json.loads(body) if is_json else None
+    finally:
+        connection.close()
+
+
+def test_it_serves_counts_and_lists_ids(event: Event) -> None:
+    with FakeLotusProcess("L22") as server:
+        assert track(server, event("a"), event("b"))[0] == 201
+        assert track(server, event("b"), event("c"))[0] == 201
+        server.wait_for(3)
+        assert server.ids() == {"a": 1, "b": 2, "c": 1}
+        assert server.state() == {
+            "generation": "L22",
+            "events": 3,
+            "duplicates": 1,
+            "requests": 2,
+            "answers": {"201": 2},
+            "faults": {},
+        }
+
+
+def test_faults_can_be_given_from_the_start_and_changed(event: Event) -> None:
+    with FakeLotusProcess("L22", faults=Faults(script=[Status(503)])) as server:
+        assert track(server, event("a"))[0] == 503
+        server.set_faults(Faults(rates={RefuseEvents("no"): 1.0}))
+        assert track(server, event("a"))[1]["failed_events"] == {"a": "no"}
+        server.set_faults(None)
+        assert track(server, event("a"))[0] == 201
+        assert server.state()["faults"] == {"Status": 1, "RefuseEvents": 1}
+
+
+def test_customers_and_keys_can_be_changed(event: Event) -> None:
+    with FakeLotusProcess("L22", customers=["c1"]) as server:
+        assert track(server, event("a", customer_id="c2"))[0] == 400
+        server.add_customer("c2")
+        assert track(server, event("a", customer_id="c2"))[0] == 201
+        server.rotate_key("new")
+        assert track(server, event("b"), key="test-key")[0] == 403
+        assert track(server, event("b"))[0] == 201
+        server.expire_key()
+        assert track(server, event("c"))[0] == 403
+
+
+def test_a_server_that_knows_nobody_refuses_everybody(event: Event) -> None:
+    with FakeLotusProcess("L22", customers=[]) as server:
+        assert track(server, event("a"))[0] == 400
+
+
+def test_it_can_go_away_and_come_back(event: Event, once_back: Callable[..., Any]) -> None:
+    with FakeLotusProcess("L22") as server:
+        server.go_away(0.02)
+        assert once_back(lambda: track(server, event("a")))[0] == 201
+        assert server.ids() == {"a": 1}
+        server.go_away(60)
+        with pytest.raises(ConnectionRefusedError):
+            track(server, event("b"))
+
+
+def test_waiting_in_vain_says_what_the_server_has(shared: FakeLotusProcess) -> None:
+    with pytest.raises(AssertionError, match="the server says"):
+        shared.wait_for(1_000_000, timeout=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("faults", {"script": [{"kind": "Explosion"}]}),
+        ("customers", {"name": "without an id"}),
+        ("key", {}),
+        ("away", {"seconds": "some"}),
+        ("nothing", {}),
+    ],
+)
+def test_an_order_it_does_not_understand_is_refused(shared: FakeLotusProcess, name: str, body: dict[str, Any]) -> None:
+    with pytest.raises(RuntimeError, match=f"refuses POST {name}"):
+        shared._call("POST", name, body)
+    assert shared.state()["generation"] == "L22"
+
+
+def test_a_killed_server_begins_anew(event: Event) -> None:
+    with FakeLotusProcess("L22") as server:
+        track(server, event("a"))
+        pid = server.pid
+        server.kill()
+        with pytest.raises(RuntimeError, match="not running"):
+            _ = server.pid
+        server.start()
+        assert server.pid != pid
+        assert server.ids() == {}
+
+
+def test_starting_twice_and_stopping_twice_is_once(shared: FakeLotusProcess) -> None:
+    pid = shared.pid
+    assert shared.start().pid == pid
+    other = FakeLotusProcess()
+    other.stop()
+    other.kill()
+    with pytest.raises(RuntimeError, match="not started"):
+        _ = other.host
+
+
+def test_a_forked_child_can_ask_but_not_stop(shared: FakeLotusProcess) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            shared.ids()
+            shared.stop()
+            shared.kill()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert shared.state()["generation"] == "L22"
+
+
+def test_a_port_that_is_taken_fails_the_start(shared: FakeLotusProcess, capfd: pytest.CaptureFixture[str]) -> None:
+    taken = urlsplit(shared.host).port
+    assert taken is not None
+    with pytest.raises(RuntimeError, match="did not start"):
+        FakeLotusProcess(port=taken).start()
+    assert f"port {taken}" in capfd.readouterr().err
+
+
+def test_the_log_has_a_line_for_each_request(tmp_path: Path, event: Event) -> None:
+    log = tmp_path / "requests.jsonl"
+    with FakeLotusProcess("L22", log=log, faults=Faults(script=[None, Status(502)])) as server:
+        track(server, event("a"))
+        track(server, event("b"))
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(entry["path"], entry["status"], entry["fault"]) for entry in entries] == [
+        ("/api/track/", 201, None),
+        ("/api/track/", 502, "Status"),
+    ]
+
+
+def test_text_key_errors_reach_the_process(event: Event) -> None:
+    with FakeLotusProcess("L24", text_key_errors=True) as server:
+        assert track(server, event("a"), key="wrong") == (400, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "lotus_durable.testing"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        process.send_signal(number)
+        assert process.wait(10) == 0
+
+
+def test_it_ends_when_its_starter_dies() -> None:
+    starter = (
+        "from lotus_durable.testing import FakeLotusProcess; import os\n"
+        "print(FakeLotusProcess().start().pid, flush=True)\n"
+        "os._exit(0)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+    descriptor = _pidfd(pid)
+    if descriptor is not None:
+        import select
+
+        readable, _, _ = select.select([descriptor], [], [], 10)
+        os.close(descriptor)
+        assert readable
+
+
+def _pidfd(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None when it has ended already."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+@pytest.mark.parametrize("faults", ['{"script": [{"kind": "Explosion"}]}', "{", "[]"])
+def test_wrong_faults_are_a_wrong_argument(faults: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--faults", faults])
+    assert caught.value.code == 2
+    assert "--faults" in capsys.readouterr().err

@@ -1,0 +1,204 @@
+"""Every row of the table of answers, as the server of 2022 gives them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lotus_durable.testing import DatabaseDown, FakeLotus, Faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.testing.conftest import RawAnswer, RawClient
+
+    Event = Callable[..., dict[str, Any]]
+    Start = Callable[..., FakeLotus]
+
+NO_KEY = {"detail": "Authentication credentials were not provided."}
+
+
+@pytest.fixture
+def server(start: Start) -> FakeLotus:
+    return start("L22", customers=["c1"])
+
+
+@pytest.fixture
+def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
+    return connect(server)
+
+
+def assert_server_error_page(answer: RawAnswer) -> None:
+    assert answer.status == 500
+    assert answer.content_type.startswith("text/html")
+    assert b"Server Error (500)" in answer.body
+
+
+def test_all_accepted_is_201_without_failed_events(client: RawClient, event: Event, server: FakeLotus) -> None:
+    answer = client.track(event("a"), event("b"))
+    assert (answer.status, answer.body) == (201, b'{"success": "all"}')
+    assert answer.content_type == "application/json"
+    assert [stored["idempotency_id"] for stored in server.events] == ["a", "b"]
+
+
+def test_some_refused_names_them_and_stores_the_others(client: RawClient, event: Event, server: FakeLotus) -> None:
+    answer = client.track(event("a"), event("b", customer_id="nobody"))
+    assert (answer.status, answer.json()) == (
+        201,
+        {"success": "some", "failed_events": {"b": "Customer does not exist"}},
+    )
+    assert [stored["idempotency_id"] for stored in server.events] == ["a"]
+
+
+def test_all_refused_is_400(client: RawClient, event: Event) -> None:
+    answer = client.track(event("a", customer_id="nobody"))
+    assert (answer.status, answer.json()) == (
+        400,
+        {"success": "none", "failed_events": {"a": "Customer does not exist"}},
+    )
+
+
+def test_a_known_id_is_refused(client: RawClient, event: Event, server: FakeLotus) -> None:
+    client.track(event("a"))
+    answer = client.track(event("a"), event("b"))
+    assert answer.json() == {"success": "some", "failed_events": {"a": "Event idempotency already exists"}}
+    assert (server.event_count, server.duplicates) == (2, 1)
+    assert server.times_received == {"a": 2, "b": 1}
+
+
+def test_an_id_twice_in_a_batch_is_refused_the_second_time(client: RawClient, event: Event, server: FakeLotus) -> None:
+    answer = client.track(event("a"), event("a"))
+    assert (answer.status, answer.json()) == (
+        201,
+        {"success": "some", "failed_events": {"a": "Duplicate event idempotency in request"}},
+    )
+    assert (server.event_count, server.duplicates) == (1, 1)
+
+
+def test_a_customer_added_later_is_accepted(client: RawClient, event: Event, server: FakeLotus) -> None:
+    assert client.track(event("a", customer_id="c2")).status == 400
+    server.add_customer("c2")
+    assert client.track(event("a", customer_id="c2")).status == 201
+
+
+def test_every_customer_is_known_when_none_is_named(
+    start: Start, connect: Callable[..., RawClient], event: Event
+) -> None:
+    assert connect(start("L22")).track(event("a", customer_id="anybody")).status == 201
+
+
+def test_an_empty_customer_id_is_refused_by_no_rule_of_its_own(client: RawClient, event: Event) -> None:
+    answer = client.track(event("a", customer_id=""))
+    assert answer.json()["failed_events"] == {"a": "Customer does not exist"}
+
+
+@pytest.mark.parametrize("field", ["time_created", "idempotency_id", "customer_id", "event_name"])
+def test_a_missing_field_is_a_500_page_and_nothing_is_stored(
+    client: RawClient, event: Event, server: FakeLotus, field: str
+) -> None:
+    broken = event("b")
+    del broken[field]
+    assert_server_error_page(client.track(event("a"), broken))
+    assert server.events == []
+
+
+def test_an_old_or_future_event_is_accepted(client: RawClient, event: Event) -> None:
+    past, future = datetime(2001, 1, 1, tzinfo=UTC), datetime.now(UTC) + timedelta(days=400)
+    assert client.track(event("a", time_created=past.isoformat())).status == 201
+    assert client.track(event("b", time_created=future.isoformat())).status == 201
+
+
+def test_bad_values_that_are_only_stored_are_accepted(client: RawClient, event: Event) -> None:
+    odd = event("a", time_created="yesterday", properties=["a list", float("nan")])
+    assert client.track(odd).status == 201
+
+
+@pytest.mark.parametrize("item", [7, "text", ["list"], {}])
+def test_an_item_that_is_no_event_is_a_500_page(client: RawClient, event: Event, item: object) -> None:
+    assert_server_error_page(client.track(event("a"), item))
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"\xff\xfe", b'{"batch": null}', b'{"batch": "text"}'])
+def test_what_is_not_a_batch_is_a_500_page(client: RawClient, body: bytes) -> None:
+    assert_server_error_page(client.track_raw(body))
+
+
+def test_an_empty_batch_is_400_with_nothing_failed(client: RawClient) -> None:
+    answer = client.track()
+    assert (answer.status, answer.json()) == (400, {"success": "none", "failed_events": {}})
+
+
+def test_an_empty_object_is_400_as_text(client: RawClient) -> None:
+    answer = client.track_raw(b"{}")
+    assert (answer.status, answer.body) == (400, b"No data provided")
+
+
+def test_a_bare_event_is_accepted(client: RawClient, event: Event, server: FakeLotus) -> None:
+    assert client.track_raw(json.dumps(event("a")).encode()).status == 201
+    assert server.event_count == 1
+
+
+@pytest.mark.parametrize("key", [None, "", "wrong", "test-key.more"])
+def test_no_key_and_a_wrong_key_are_the_same_403(client: RawClient, event: Event, key: str | None) -> None:
+    answer = client.track(event("a"), key=key)
+    assert (answer.status, answer.json()) == (403, NO_KEY)
+
+
+def test_revoked_and_expired_keys_are_the_same_403(client: RawClient, event: Event, server: FakeLotus) -> None:
+    server.rotate_key("new")
+    assert client.track(event("a")).json() == NO_KEY
+    server.expire_key()
+    answer = client.track(event("a"), key="new")
+    assert (answer.status, answer.json()) == (403, NO_KEY)
+
+
+def test_a_charset_suffix_is_a_500_page(client: RawClient, event: Event, server: FakeLotus) -> None:
+    assert_server_error_page(client.track(event("a"), content_type="application/json; charset=utf-8"))
+    assert server.events == []
+
+
+def test_a_chunked_body_is_a_500_page(client: RawClient, event: Event) -> None:
+    assert_server_error_page(client.track(event("a"), chunked=True))
+
+
+def test_gzip_is_a_500_page(client: RawClient, event: Event) -> None:
+    body = gzip.compress(json.dumps({"batch": [event("a")]}).encode())
+    assert_server_error_page(client.track_raw(body, headers={"Content-Encoding": "gzip"}))
+
+
+def test_a_body_over_the_limit_is_a_400_page(client: RawClient, event: Event) -> None:
+    body = json.dumps({"batch": [event("a")]}).encode()
+    assert client.track_raw(body.ljust(2_621_440)).status == 201
+    answer = client.track_raw(body.ljust(2_621_441))
+    assert answer.status == 400
+    assert answer.content_type.startswith("text/html")
+    assert b"Bad Request (400)" in answer.body
+
+
+def test_a_database_that_is_down_is_a_500_page(start: Start, connect: Callable[..., RawClient], event: Event) -> None:
+    server = start("L22", faults=Faults(script=[DatabaseDown()]))
+    assert_server_error_page(connect(server).track(event("a")))
+
+
+def test_without_the_slash_it_redirects_and_processes_nothing(
+    client: RawClient, event: Event, server: FakeLotus
+) -> None:
+    body = json.dumps({"batch": [event("a")]}).encode()
+    answer = client.request("POST", "/api/track?x=1", body)
+    assert (answer.status, answer.headers["Location"]) == (301, "/api/track/?x=1")
+    assert server.events == []
+
+
+def test_the_get_that_a_redirected_post_becomes_is_405(client: RawClient) -> None:
+    answer = client.request("GET", "/api/track/")
+    assert (answer.status, answer.json()) == (405, {"detail": 'Method "GET" not allowed.'})
+
+
+def test_a_wrong_url_is_404_html(client: RawClient) -> None:
+    answer = client.request("POST", "/wrong/api/track/", b"{}")
+    assert answer.status == 404
+    assert answer.content_type.startswith("text/html")

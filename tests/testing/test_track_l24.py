@@ -1,0 +1,297 @@
+"""Every row of the table of answers, as the server of 2024 gives them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lotus_durable.testing import DatabaseDown, FakeLotus, Faults, RefuseEvents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.testing.conftest import RawAnswer, RawClient
+
+    Event = Callable[..., dict[str, Any]]
+    Start = Callable[..., FakeLotus]
+    Track = Callable[..., RawAnswer]
+
+NOW = datetime(2024, 2, 19, 12, 0, 0, 500_000, tzinfo=UTC)
+INVALID_JSON = {"success": "none", "failed_events": {"no_idempotency_id": "Invalid JSON"}}
+TOO_FAR = "Time created too far in the past or future. "
+KAFKA = "Failed to produce event to kafka: UNKNOWN_TOPIC_OR_PARTITION"
+
+
+@pytest.fixture
+def server(start: Start) -> FakeLotus:
+    return start("L24", api_key="prefix.secret")
+
+
+@pytest.fixture
+def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
+    return connect(server)
+
+
+@pytest.fixture
+def track(client: RawClient) -> Callable[..., RawAnswer]:
+    return lambda *events, **options: client.track(*events, **{"key": "prefix.secret", **options})
+
+
+@pytest.fixture
+def track_raw(client: RawClient) -> Callable[..., RawAnswer]:
+    return lambda body, **options: client.track_raw(body, **{"key": "prefix.secret", **options})
+
+
+def test_all_accepted_is_201_with_null_failed_events(track: Track, event: Event, server: FakeLotus) -> None:
+    answer = track(event("a"), event("b"))
+    assert answer.status == 201
+    assert answer.body == b'{"success":"all","failed_events":null}\n'
+    assert answer.content_type.startswith("application/json")
+    assert [stored["idempotency_id"] for stored in server.events] == ["a", "b"]
+
+
+def test_some_refused_names_them_and_stores_the_others(track: Track, event: Event, server: FakeLotus) -> None:
+    answer = track(event("a"), event("b", customer_id=""))
+    assert (answer.status, answer.json()) == (
+        201,
+        {"success": "some", "failed_events": {"b": "No customer_id provided"}},
+    )
+    assert [stored["idempotency_id"] for stored in server.events] == ["a"]
+
+
+def test_all_refused_is_400(track: Track, event: Event, server: FakeLotus) -> None:
+    answer = track(event("a", customer_id=""), event("b", customer_id=None))
+    assert answer.status == 400
+    assert answer.json()["success"] == "none"
+    assert answer.json()["failed_events"] == {"a": "No customer_id provided", "b": "No customer_id provided"}
+    assert server.events == []
+
+
+def test_a_known_id_is_accepted_and_stored_once(track: Track, event: Event, server: FakeLotus) -> None:
+    track(event("a"))
+    answer = track(event("a"), event("b"))
+    assert answer.json() == {"success": "all", "failed_events": None}
+    assert [stored["idempotency_id"] for stored in server.events] == ["a", "b"]
+    assert server.duplicates == 1
+    assert server.times_received == {"a": 2, "b": 1}
+
+
+def test_an_id_twice_in_a_batch_is_accepted_and_stored_once(track: Track, event: Event, server: FakeLotus) -> None:
+    assert track(event("a"), event("a")).json() == {"success": "all", "failed_events": None}
+    assert (server.event_count, server.duplicates) == (1, 1)
+
+
+def test_an_unknown_customer_is_not_checked(start: Start, connect: Callable[..., RawClient], event: Event) -> None:
+    server = start("L24", customers=["somebody else"])
+    assert connect(server).track(event("a")).status == 201
+    assert server.event_count == 1
+
+
+@pytest.mark.parametrize("time_created", [None, "0001-01-01T00:00:00Z"])
+def test_a_missing_or_zero_time_is_refused_by_id(track: Track, event: Event, time_created: str | None) -> None:
+    answer = track(event("a", time_created=time_created), event("b"))
+    assert answer.json()["failed_events"] == {"a": "Invalid time_created"}
+
+
+@pytest.mark.parametrize("idempotency_id", [None, ""])
+def test_a_missing_id_is_refused_under_a_key_of_its_own(track: Track, event: Event, idempotency_id: str | None) -> None:
+    answer = track(event(idempotency_id), event("b"))
+    assert answer.json() == {
+        "success": "some",
+        "failed_events": {"no_idempotency_id": "No idempotency_id provided"},
+    }
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=-30, seconds=-1), timedelta(days=1, seconds=1)])
+def test_a_time_outside_the_window_is_refused(track: Track, event: Event, ahead: timedelta) -> None:
+    answer = track(event("a", time_created=(NOW + ahead).isoformat()))
+    assert answer.status == 400
+    assert answer.json()["failed_events"]["a"].startswith(TOO_FAR)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=-30, seconds=1), timedelta(days=1, seconds=-1)])
+def test_a_time_just_inside_the_window_is_accepted(track: Track, event: Event, ahead: timedelta) -> None:
+    assert track(event("a", time_created=(NOW + ahead).isoformat())).status == 201
+
+
+@pytest.mark.parametrize("time_created", ["2024-02-19T11:00:00Z", "2024-02-19T11:00:00.123456789+01:00"])
+def test_rfc_3339_times_are_accepted(track: Track, event: Event, time_created: str) -> None:
+    assert track(event("a", time_created=time_created)).status == 201
+
+
+@pytest.mark.parametrize(
+    "time_created",
+    [
+        "2024-02-19 11:00:00Z",
+        "2024-02-19T11:00:00",
+        "2024-02-19T11:00:00+0000",
+        "2024-02-19t11:00:00Z",
+        "2024-02-19T11:00:00z",
+        "2024-02-19",
+        "2024-02-30T11:00:00Z",
+        "",
+        "yesterday",
+        1708340400,
+        True,
+    ],
+)
+def test_a_bad_time_refuses_the_whole_batch(
+    track: Track, event: Event, server: FakeLotus, time_created: object
+) -> None:
+    answer = track(event("a"), event("b", time_created=time_created))
+    assert (answer.status, answer.json()) == (400, INVALID_JSON)
+    assert server.events == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"customer_id": 7},
+        {"event_name": ["call"]},
+        {"idempotency_id": 1.5},
+        {"properties": ["US"]},
+        {"properties": "US"},
+    ],
+    ids=str,
+)
+def test_a_wrong_type_refuses_the_whole_batch(
+    track: Track, event: Event, server: FakeLotus, fields: dict[str, Any]
+) -> None:
+    answer = track(event("a"), {**event("b"), **fields})
+    assert (answer.status, answer.json()) == (400, INVALID_JSON)
+    assert server.events == []
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_nan_and_infinity_refuse_the_whole_batch(track: Track, event: Event, number: float) -> None:
+    assert track(event("a"), event("b", properties={"n": number})).json() == INVALID_JSON
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"batch"', b'{"batch": {}}', b'{"batch": [1]}', b"\xff" * 9])
+def test_what_is_not_a_batch_is_invalid_json(track_raw: Track, body: bytes) -> None:
+    answer = track_raw(body)
+    assert (answer.status, answer.json()) == (400, INVALID_JSON)
+
+
+def test_a_null_event_is_one_without_an_id(track: Track, event: Event) -> None:
+    assert track(None, event("a")).json()["failed_events"] == {"no_idempotency_id": "No idempotency_id provided"}
+
+
+def test_null_properties_and_extra_fields_are_accepted(track: Track, event: Event) -> None:
+    assert track({**event("a"), "properties": None, "source": "test"}).status == 201
+
+
+@pytest.mark.parametrize("body", [b'{"batch": []}', b"{}", b"null", b""])
+def test_an_empty_batch_is_400_with_nothing_failed(track_raw: Track, body: bytes) -> None:
+    answer = track_raw(body)
+    assert (answer.status, answer.json()) == (400, {"success": "none", "failed_events": {}})
+
+
+def test_a_bare_event_is_taken_for_an_empty_batch(track_raw: Track, event: Event) -> None:
+    assert track_raw(json.dumps(event("a")).encode()).json() == {"success": "none", "failed_events": {}}
+
+
+def test_success_counts_distinct_ids_so_some_can_mean_none(track: Track, event: Event) -> None:
+    answer = track(event("a", customer_id=""), event("a", customer_id=""))
+    assert (answer.status, answer.json()["success"]) == (201, "some")
+
+
+def test_broker_trouble_is_named_for_each_event(start: Start, connect: Callable[..., RawClient], event: Event) -> None:
+    server = start(faults=Faults(script=[RefuseEvents(KAFKA, ids=("a",))]))
+    answer = connect(server).track(event("a"), event("b"))
+    assert answer.json() == {"success": "some", "failed_events": {"a": KAFKA}}
+    assert [stored["idempotency_id"] for stored in server.events] == ["b"]
+
+
+def test_gzip_is_invalid_json(track_raw: Track, event: Event) -> None:
+    body = gzip.compress(json.dumps({"batch": [event("a")]}).encode())
+    answer = track_raw(body, headers={"Content-Encoding": "gzip"})
+    assert (answer.status, answer.json()) == (400, INVALID_JSON)
+
+
+def test_a_charset_suffix_and_a_chunked_body_are_accepted(track: Track, event: Event) -> None:
+    assert track(event("a"), content_type="application/json; charset=utf-8").status == 201
+    assert track(event("b"), chunked=True).status == 201
+
+
+def test_another_content_type_is_invalid_json(track: Track, event: Event) -> None:
+    assert track(event("a"), content_type="text/plain").json() == INVALID_JSON
+
+
+def test_no_key_is_400_with_a_message(track: Track, event: Event, server: FakeLotus) -> None:
+    answer = track(event("a"), key=None)
+    assert (answer.status, answer.json()) == (400, {"message": "No API key found in request"})
+    assert server.events == []
+
+
+def test_a_wrong_key_is_400_with_a_message(track: Track, event: Event) -> None:
+    answer = track(event("a"), key="other.secret")
+    assert (answer.status, answer.json()) == (400, {"message": "Invalid API key"})
+
+
+def test_only_the_prefix_of_the_key_is_checked(track: Track, event: Event) -> None:
+    assert track(event("a"), key="prefix.wrong").status == 201
+
+
+def test_a_revoked_key_is_400_until_the_new_one_is_used(track: Track, event: Event, server: FakeLotus) -> None:
+    server.rotate_key("new.secret")
+    assert track(event("a")).json() == {"message": "Invalid API key"}
+    assert track(event("a"), key="new.secret").status == 201
+
+
+def test_an_old_key_may_be_kept_valid(track: Track, event: Event, server: FakeLotus) -> None:
+    server.rotate_key("new.secret", keep_old=True)
+    assert track(event("a")).status == 201
+
+
+def test_an_expired_key_is_400_with_an_empty_object(track: Track, event: Event, server: FakeLotus) -> None:
+    server.expire_key()
+    answer = track(event("a"))
+    assert (answer.status, answer.json()) == (400, {})
+
+
+@pytest.mark.parametrize(("key", "text"), [(None, b"No API key found in request"), ("wrong", b"Invalid API key")])
+def test_the_servers_between_the_generations_say_key_errors_as_text(
+    start: Start,
+    connect: Callable[..., RawClient],
+    event: Event,
+    key: str | None,
+    text: bytes,
+) -> None:
+    answer = connect(start("L24", text_key_errors=True)).track(event("a"), key=key)
+    assert (answer.status, answer.body) == (400, text)
+    assert answer.content_type.startswith("text/html")
+
+
+def test_a_body_over_20_megabytes_is_413_html(track_raw: Track) -> None:
+    answer = track_raw(b" " * (20 * 1024 * 1024 + 1))
+    assert answer.status == 413
+    assert answer.content_type == "text/html"
+    assert b"413 Request Entity Too Large" in answer.body
+
+
+def test_the_size_limit_can_be_lowered(start: Start, connect: Callable[..., RawClient], event: Event) -> None:
+    client = connect(start("L24", max_body_bytes=300))
+    assert client.track(event("a")).status == 201
+    assert client.track(event("b"), event("c")).status == 413
+
+
+def test_a_cache_that_is_down_is_500_json(start: Start, connect: Callable[..., RawClient], event: Event) -> None:
+    answer = connect(start(faults=Faults(script=[DatabaseDown()]))).track(event("a"))
+    assert answer.status == 500
+    assert answer.json() == {"message": "Error fetching organization ID from cache"}
+
+
+@pytest.mark.parametrize("path", ["/api/track", "/api/track/more/", "/wrong/api/track/"])
+def test_a_wrong_url_is_404_json(client: RawClient, path: str) -> None:
+    answer = client.request("POST", path, b'{"batch": []}', key="prefix.secret")
+    assert (answer.status, answer.json()) == (404, {"message": "Not Found"})
+
+
+def test_a_get_is_405(client: RawClient) -> None:
+    answer = client.request("GET", "/api/track/", key="prefix.secret")
+    assert (answer.status, answer.json()) == (405, {"message": "Method Not Allowed"})

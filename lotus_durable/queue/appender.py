@@ -1,0 +1,133 @@
+"""The hot path of the queue: append a record to a segment of this process's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+
+from lotus_durable.errors import LotusError, QueueDamaged, QueueFull
+
+from .census import pending_bytes
+from .directory import QueueDirectory, failed_mark
+from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE
+from .writer import SegmentWriter
+
+_CHECKS_PER_LIMIT = 64
+"""How many times the queue's size is looked at while it fills from empty to its limit, at the least."""
+
+
+class Appender:
+    """Appends to segments of this process; takes no lock that another thread could hold in mid-append.
+
+    An append takes a writer out of the pool and puts it back, so concurrent threads, and a signal handler that
+    interrupts its own thread here, each find (or open) a segment that is theirs alone for the moment. In practice
+    the interpreter lock makes it one segment nearly always.
+    """
+
+    def __init__(
+        self,
+        directory: QueueDirectory,
+        report: Callable[[LotusError], None],
+        *,
+        segment_bytes: int,
+        max_queue_bytes: int,
+        power: bool,
+    ) -> None:
+        self._directory = directory
+        self._report = report
+        self._limit = segment_bytes - FRAME_HEADER_SIZE
+        self._max_queue_bytes = max_queue_bytes
+        self._power = power
+        self._idle: list[SegmentWriter] = []
+        self._open: set[SegmentWriter] = set()  # idle or in use
+        # Held while a segment is opened, so that a fork can wait until it is known whose it is. Reentrant for signals.
+        self.in_creation = threading.RLock()
+        self._allowance = 0
+
+    def append(self, record: bytes) -> None:
+        """Append one frame.
+
+        Raises:
+            QueueFull: the queue is over ``max_queue_bytes``.
+            OSError: the disk refuses; the event was not written, or (power) perhaps not durably.
+        """
+        size = len(record)
+        self._allowance -= size
+        if self._allowance < 0:
+            self._look_for_room(size)
+        try:
+            writer = self._idle.pop()  # atomic, and so is the append below
+        except IndexError:
+            writer = self._new_writer()
+        if writer.size + size > writer.limit:
+            writer = self._replaced(writer)
+        try:
+            end = writer.append(record)
+        finally:
+            # Back even when condemned: the next taker seals it.
+            self._idle.append(writer)
+        if self._power:
+            writer.sync_through(end)
+
+    def review(self) -> None:
+        """Go on in new segments where the leader asks for it, or where somebody deleted those in use."""
+        for writer in tuple(self._open):
+            with contextlib.suppress(OSError):  # sealed by another thread meanwhile
+                if writer.is_deleted():
+                    writer.condemn()
+                    self._report(
+                        QueueDamaged(f"segment {writer.path} was deleted while in use; unsettled events in it are lost")
+                    )
+                elif os.path.exists(self._directory.journal / failed_mark(writer.path.name)):
+                    writer.condemn()
+
+    def close(self) -> None:
+        """Seal the segments of this process; raises nothing."""
+        while self._idle:
+            self._seal(self._idle.pop())
+
+    def abandon(self) -> None:
+        """In a forked child: the segments are the parent's."""
+        for writer in self._open:
+            writer.abandon()
+        self._open.clear()
+        self._idle.clear()
+
+    def _new_writer(self) -> SegmentWriter:
+        with self.in_creation:
+            writer = SegmentWriter(self._directory, limit=self._limit, sync=self._power)
+            self._open.add(writer)
+        return writer
+
+    def _replaced(self, writer: SegmentWriter) -> SegmentWriter:
+        """Rotate: seal a segment that is full or condemned, and return the next."""
+        if writer.limit and writer.size == HEADER_SIZE:
+            return writer  # one record that is larger than a segment should be
+        self._seal(writer)
+        return self._new_writer()
+
+    def _seal(self, writer: SegmentWriter) -> None:
+        try:
+            if self._power:
+                # Threads that wait for a sync of this segment are served before it closes; if it fails they know.
+                with contextlib.suppress(OSError):
+                    writer.sync_through(writer.size)
+        finally:
+            writer.seal()
+            self._open.discard(writer)
+
+    def _look_for_room(self, size: int) -> None:
+        """Compare the queue with its limit, and allow a share of what is left until the next look."""
+        if size > MAX_RECORD_SIZE:
+            raise ValueError(f"a record of {size} bytes; {MAX_RECORD_SIZE} is the most")
+        room = self._max_queue_bytes - pending_bytes(self._directory)
+        if room < size:
+            raise QueueFull(
+                f"event not accepted: the queue in {self._directory.root} is over max_queue_bytes "
+                f"({self._max_queue_bytes} bytes); is delivery working?"
+            )
+        self.review()
+        # Several processes share what is left, so nobody takes more than a small part of it unseen.
+        self._allowance = min(self._max_queue_bytes // _CHECKS_PER_LIMIT, room // 4, MAX_RECORD_SIZE)

@@ -1,0 +1,251 @@
+"""Reading one segment: the leader's way through it, and a glance at its ends for the counts."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from .directory import marker_in_name
+from .format import (
+    HEADER_SIZE,
+    Stop,
+    classify,
+    count_events_in_tail,
+    decode_header,
+    find_frame,
+    find_last_frame,
+    frame_size,
+    frames,
+)
+from .writer import is_abandoned
+
+_BUFFER_SIZE = 256 * 1024
+_GLANCE_SIZE = 4096
+_NO_MARKER = b"\xc1\xff\xff\xff"
+"""For a segment whose header is damaged and that was renamed: no frame can be told, and all of it is damage."""
+
+
+Position = tuple[int, int]
+"""A place in a segment: the next byte and the next sequence number to read. A plain tuple: one is made per event."""
+
+START: Position = (0, 0)
+"""Before the header, which is yet to be looked at."""
+BEGINNING: Position = (HEADER_SIZE, 0)
+"""Before the first frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A stretch of a segment that holds no whole frame."""
+
+    segment: str
+    offset: int
+    data: bytes
+    """Empty where frames are missing and nothing is left in their place."""
+    events: int
+    """How many events it held, by the gap in the sequence numbers."""
+    torn: bool = False
+    """An incomplete frame at the end, left by a killed writer: an event that was never acknowledged."""
+
+    def __str__(self) -> str:
+        what = "torn tail" if self.torn else "damage"
+        return f"{what} in segment {self.segment} at byte {self.offset} ({len(self.data)} bytes, {self.events} events)"
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Consecutive records of one segment, or a damaged stretch of it."""
+
+    records: list[bytes]
+    positions: list[Position]
+    """The position after each record; one position, after the damage, for a damaged stretch."""
+    damage: Damage | None = None
+
+
+class SegmentReader:
+    """Reads a segment from a position on; memory is one buffer, whatever the segment's size.
+
+    Raises:
+        OSError: the disk refuses (also when the segment does not exist).
+        UnknownFormat: a newer version wrote it.
+    """
+
+    def __init__(self, path: Path, position: Position = START) -> None:
+        self.name = path.name
+        self.position = position
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._buffer = b""
+        self._index = 0  # of self.position in the buffer
+        self._abandoned = False
+        try:
+            self.size_at_opening = os.fstat(self._descriptor).st_size
+            self._marker = _read_marker(self._descriptor, self.name)
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<SegmentReader {self.name} at {self.position}>"
+
+    def close(self) -> None:
+        """Close the file; the reader is of no use afterwards."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            if self._abandoned:
+                # A process forked meanwhile shares this open file, and with it the lock that the question took.
+                with contextlib.suppress(OSError):
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+
+    def read(self, limit: int) -> Stretch | None:
+        """Return up to ``limit`` records, or a damaged stretch, or None when there is nothing more for now."""
+        if self.position < BEGINNING and (stretch := self._pass_header()):
+            return stretch
+        stretch = self._parse(limit)
+        if stretch is None and self._fill():
+            stretch = self._parse(limit) or self._judge(limit)
+        return stretch
+
+    def finished(self) -> bool:
+        """Whether everything was read and no writer will add to it."""
+        return self._is_abandoned() and not self._fill()
+
+    def _pass_header(self) -> Stretch | None:
+        header = os.pread(self._descriptor, HEADER_SIZE, 0)
+        self.position = BEGINNING
+        if decode_header(header) is not None:
+            return None
+        return Stretch([], [BEGINNING], Damage(self.name, 0, header, 0))
+
+    def _parse(self, limit: int) -> Stretch | None:
+        """Return the frames in the buffer that continue where the last one ended."""
+        records: list[bytes] = []
+        positions: list[Position] = []
+        base = self.position[0] - self._index
+        for sequence, end, record in islice(frames(self._buffer, self._marker, self._index), limit):
+            records.append(record)
+            positions.append((base + end, sequence + 1))
+        if positions and positions[-1][1] != self.position[1] + len(positions):
+            _cut_at_gap(records, positions, self.position[1])
+        if not records:
+            return None
+        self.position = positions[-1]
+        self._index = self.position[0] - base
+        return Stretch(records, positions)
+
+    def _fill(self) -> bool:
+        """Read afresh from the position on; return whether anything is there."""
+        self._buffer, self._index = os.pread(self._descriptor, _BUFFER_SIZE, self.position[0]), 0
+        if len(self._buffer) == _BUFFER_SIZE and classify(self._buffer, self._marker) is Stop.INCOMPLETE:
+            # One frame larger than the buffer.
+            self._buffer = os.pread(self._descriptor, frame_size(self._buffer), self.position[0])
+        return bool(self._buffer)
+
+    def _judge(self, limit: int) -> Stretch | None:
+        """Decide about bytes that are not the next frame: still being written, a torn tail, or damage."""
+        if not self._is_abandoned() and self._search()[1] is None:
+            return None
+        # Only now are these bytes final, because their writer is gone or has gone on behind them. They may have
+        # changed since the first look: it may have cut back a short write, and written again.
+        if not self._fill():
+            return None
+        return self._parse(limit) or self._skip()
+
+    def _is_abandoned(self) -> bool:
+        self._abandoned = self._abandoned or is_abandoned(self._descriptor)
+        return self._abandoned
+
+    def _search(self) -> tuple[bytes, tuple[int, int] | None]:
+        """Return what lies at the position, and offset and sequence in it of the next frame that counts, if any."""
+        size = _BUFFER_SIZE
+        while True:
+            data = os.pread(self._descriptor, size, self.position[0])
+            found = find_frame(data, self._marker, self.position[1])
+            if found is not None or len(data) < size:
+                return data, found
+            size *= 4
+
+    def _skip(self) -> Stretch | None:
+        """Step over damage to the next whole frame, or to the end of an abandoned segment."""
+        offset, expected = self.position
+        data, found = self._search()
+        if found is not None:
+            start, sequence = found
+            damage = Damage(self.name, offset, data[:start], sequence - expected)
+        elif self._abandoned:
+            events = count_events_in_tail(data, self._marker, expected)
+            torn = not events and classify(data, self._marker) is Stop.INCOMPLETE
+            damage = Damage(self.name, offset, data, events, torn)
+        else:
+            return None
+        self.position = (offset + len(damage.data), expected + damage.events)
+        self._buffer, self._index = b"", 0
+        return Stretch([], [self.position], damage)
+
+
+def _cut_at_gap(records: list[bytes], positions: list[Position], expected: int) -> None:
+    """Drop what follows a missing frame (or is a frame that was there before): that is damage."""
+    good = next(index for index, (_, sequence) in enumerate(positions) if sequence != expected + index + 1)
+    del records[good:], positions[good:]
+
+
+def _read_marker(descriptor: int, name: str) -> bytes:
+    header = decode_header(os.pread(descriptor, HEADER_SIZE, 0))
+    return header.marker if header is not None else marker_in_name(name) or _NO_MARKER
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What the ends of a segment tell without reading it."""
+
+    frames: int
+    """How many events were appended to it."""
+    size: int
+    """Bytes."""
+    first: bytes | None
+    """The record at the asked position, when it is whole."""
+
+
+def glance(path: Path, position: Position) -> Glance:
+    """Look at the last frame of a segment and at the one at ``position``; the cost does not depend on its size.
+
+    Raises:
+        OSError: the segment is gone or cannot be read.
+        UnknownFormat: a newer version wrote it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        marker = _read_marker(descriptor, path.name)
+        count = max(position[1], _count_frames(descriptor, marker, size))
+        return Glance(count, size, _record_at(descriptor, marker, position[0], size))
+    finally:
+        os.close(descriptor)
+
+
+def _count_frames(descriptor: int, marker: bytes, size: int) -> int:
+    window = _GLANCE_SIZE
+    while True:
+        start = max(HEADER_SIZE, size - window)
+        last = find_last_frame(os.pread(descriptor, max(0, size - start), start), marker)
+        if last is not None:
+            return last[0] + 1
+        if start == HEADER_SIZE:
+            return 0
+        window *= 8
+
+
+def _record_at(descriptor: int, marker: bytes, offset: int, size: int) -> bytes | None:
+    window = _GLANCE_SIZE
+    while offset < size:
+        data = os.pread(descriptor, window, offset)
+        for _, _, record in frames(data, marker):
+            return record
+        if classify(data, marker) is not Stop.INCOMPLETE or offset + len(data) >= size:
+            return None
+        window *= 8
+    return None

@@ -1,0 +1,130 @@
+"""Events to put into a queue, and what came out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgpack
+
+from lotus_durable.errors import LotusError
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.journal import JournalQueue
+from lotus_durable.queue.protocol import Census, Consumer, Settlement
+from lotus_durable.queue.reader import Damage, Position, SegmentReader
+from lotus_durable.queue.store import StoredEvent
+from lotus_durable.queue.writer import SegmentWriter
+
+EPOCH = 1_700_000_000.0
+"""When event 0 was accepted."""
+
+
+def record(number: int, padding: int = 0) -> bytes:
+    """Return the record of event ``number``, longer by about ``padding`` bytes."""
+    fields = [f"id-{number}", "customer", "event", "2026-01-01T00:00:00Z", {"p": "x" * padding}, EPOCH + number]
+    packed: bytes = msgpack.packb(fields)
+    return packed
+
+
+def number_of(packed: bytes) -> int:
+    """Return the number of the event in a record."""
+    return int(msgpack.unpackb(packed)[0].removeprefix("id-"))
+
+
+def numbers_of(packed: Iterable[bytes]) -> list[int]:
+    return [number_of(each) for each in packed]
+
+
+def stored(packed: bytes, reason: str = "refused") -> StoredEvent:
+    return StoredEvent(packed, reason, 1, EPOCH, EPOCH)
+
+
+@dataclass
+class Output:
+    """What a consumer gave in one pass."""
+
+    records: list[bytes] = field(default_factory=list)
+    through: dict[str, Position] = field(default_factory=dict)
+    damages: list[Damage] = field(default_factory=list)
+
+    @property
+    def numbers(self) -> list[int]:
+        return numbers_of(self.records)
+
+    @property
+    def lost(self) -> int:
+        """How many events were in damaged stretches."""
+        return sum(damage.events for damage in self.damages)
+
+    def settlement(self, *, parked: Sequence[bytes] = (), dead: Sequence[bytes] = ()) -> Settlement:
+        """Settle all of it: some parked, some dead (and all that is damaged), the rest delivered."""
+        damaged = [stored(b"", str(damage)) for damage in self.damages for _ in range(damage.events)]
+        return Settlement(
+            through=self.through,
+            delivered=len(self.records) - len(parked) - len(dead),
+            parked=[stored(each) for each in parked],
+            dead=[*(stored(each) for each in dead), *damaged],
+        )
+
+
+def read_pass(consumer: Consumer, limit: int = 64) -> Output:
+    """Read to the end of a pass."""
+    output = Output()
+    while (chunk := consumer.read(limit)) is not None:
+        output.records += chunk.records
+        output.through[chunk.source] = chunk.positions[-1]
+        if chunk.damage is not None:
+            output.damages.append(chunk.damage)
+    return output
+
+
+def deliver_all(queue: JournalQueue) -> Output:
+    """Deliver everything with a consumer of its own."""
+    consumer = queue.consumer()
+    output = read_pass(consumer)
+    consumer.settle(output.settlement())
+    read_pass(consumer)
+    consumer.close()
+    return output
+
+
+def parked_rows(consumer: Consumer) -> list[StoredEvent]:
+    return consumer.parked(0, 1_000_000)
+
+
+def assert_conserved(census: Census) -> None:
+    settled = census.delivered + census.parked + census.dead_lettered + census.discarded
+    assert census.accepted == settled + census.pending, census
+    assert min(census.delivered, census.parked, census.dead_lettered, census.discarded, census.pending) >= 0, census
+
+
+def write_segment(directory: QueueDirectory, records: Iterable[bytes]) -> SegmentWriter:
+    """Write a segment whose writer lives; the caller seals it."""
+    writer = SegmentWriter(directory, limit=1 << 30, sync=False)
+    for each in records:
+        writer.append(each)
+    return writer
+
+
+def read_segment(path: Path) -> tuple[list[bytes], list[Damage]]:
+    """Read what can be read of one segment now."""
+    reader = SegmentReader(path)
+    records: list[bytes] = []
+    damages: list[Damage] = []
+    while (stretch := reader.read(64)) is not None:
+        records += stretch.records
+        if stretch.damage is not None:
+            damages.append(stretch.damage)
+    reader.close()
+    return records, damages
+
+
+class Reports(list[LotusError]):
+    """What was reported, to be called like ``on_error``."""
+
+    def __call__(self, error: LotusError) -> None:
+        self.append(error)
+
+    def texts(self) -> list[str]:
+        return [str(error) for error in self]

@@ -1,0 +1,397 @@
+"""Every byte of truncation, every flipped bit, and worse: what is whole is read, what is not is counted and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.errors import QueueDamaged
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE, encode_frame
+from lotus_durable.queue.journal import JournalQueue
+from lotus_durable.queue.writer import SegmentWriter
+
+from .conftest import OpenQueue
+from .events import (
+    Output,
+    Reports,
+    assert_conserved,
+    deliver_all,
+    number_of,
+    numbers_of,
+    read_pass,
+    read_segment,
+    record,
+    write_segment,
+)
+
+COUNT = 5
+RECORDS = [record(number, padding=number * 3) for number in range(COUNT)]
+
+
+class Sample:
+    """One small segment on disk and the offsets of its frames."""
+
+    def __init__(self, directory: QueueDirectory, *, living: bool) -> None:
+        self.writer = write_segment(directory, RECORDS)
+        if not living:
+            self.writer.seal()
+        self.path = self.writer.path
+        self.whole = self.path.read_bytes()
+        self.ends = [HEADER_SIZE]
+        for each in RECORDS:
+            self.ends.append(self.ends[-1] + FRAME_HEADER_SIZE + len(each))
+
+    def write(self, data: bytes) -> None:
+        self.path.write_bytes(data)
+
+    def whole_frames(self, size: int) -> int:
+        """Return how many frames lie in the first ``size`` bytes."""
+        return sum(end <= size for end in self.ends[1:])
+
+    def frame_at(self, index: int) -> int | None:
+        """Return the frame that byte ``index`` is in, None for the header."""
+        return None if index < HEADER_SIZE else sum(end <= index for end in self.ends) - 1
+
+
+def all_but(*missing: int | None) -> list[int]:
+    return [number for number in range(COUNT) if number not in missing]
+
+
+def flipped(data: bytes, index: int, bit: int) -> bytes:
+    return data[:index] + bytes([data[index] ^ 1 << bit]) + data[index + 1 :]
+
+
+def test_every_truncation_of_an_abandoned_segment_loses_only_what_was_cut(directory: QueueDirectory) -> None:
+    sample = Sample(directory, living=False)
+    for size in range(len(sample.whole) + 1):
+        sample.write(sample.whole[:size])
+        records, damages = read_segment(sample.path)
+        count = sample.whole_frames(size)
+        assert records == RECORDS[:count], size
+        kept = b"".join(damage.data for damage in damages)
+        if size < HEADER_SIZE:
+            assert [(damage.torn, damage.offset) for damage in damages] == [(False, 0)], size
+            assert kept == sample.whole[:size]
+        elif size == sample.ends[count]:
+            assert damages == [], size
+        else:
+            assert [(damage.torn, damage.events) for damage in damages] == [(True, 0)], size
+            assert kept == sample.whole[sample.ends[count] : size]
+
+
+def test_every_truncation_of_a_living_segment_is_a_frame_still_to_come(directory: QueueDirectory) -> None:
+    sample = Sample(directory, living=True)
+    for size in range(HEADER_SIZE, len(sample.whole) + 1):
+        sample.write(sample.whole[:size])
+        records, damages = read_segment(sample.path)
+        assert records == RECORDS[: sample.whole_frames(size)], size
+        assert damages == [], size
+    sample.writer.seal()
+
+
+def test_every_flipped_bit_of_an_abandoned_segment_loses_only_its_own_frame(directory: QueueDirectory) -> None:
+    sample = Sample(directory, living=False)
+    for index in range(len(sample.whole)):
+        frame = sample.frame_at(index)
+        for bit in range(8):
+            sample.write(flipped(sample.whole, index, bit))
+            records, [damage] = read_segment(sample.path)
+            assert numbers_of(records) == all_but(frame), (index, bit)
+            assert damage.events == (0 if frame is None else 1), (index, bit)
+            assert not damage.torn, (index, bit)
+            start, end = (0, HEADER_SIZE) if frame is None else (sample.ends[frame], sample.ends[frame + 1])
+            assert (damage.offset, damage.data) == (start, flipped(sample.whole, index, bit)[start:end]), (index, bit)
+
+
+def test_every_flipped_byte_of_a_living_segment_loses_only_its_own_frame(directory: QueueDirectory) -> None:
+    sample = Sample(directory, living=True)
+    for index in range(len(sample.whole)):
+        frame = sample.frame_at(index)
+        sample.write(flipped(sample.whole, index, index % 8))
+        records, damages = read_segment(sample.path)
+        assert numbers_of(records) == all_but(frame), index
+        # Damage at the end of a living segment cannot be told from a frame that is being written.
+        expected = [] if frame == COUNT - 1 else [0 if frame is None else 1]
+        assert [damage.events for damage in damages] == expected, index
+    sample.writer.seal()
+
+
+def test_two_flipped_bits_lose_at_most_their_two_frames(directory: QueueDirectory) -> None:
+    sample = Sample(directory, living=False)
+    step = 7  # all pairs would take too long
+    for one in range(HEADER_SIZE, len(sample.whole), step):
+        for two in range(one + 1, len(sample.whole), step):
+            sample.write(flipped(flipped(sample.whole, one, 0), two, 7))
+            missing = {sample.frame_at(one), sample.frame_at(two)}
+            records, damages = read_segment(sample.path)
+            assert numbers_of(records) == all_but(*missing), (one, two)
+            if COUNT - 1 not in missing:
+                assert sum(damage.events for damage in damages) == len(missing), (one, two)
+
+
+def test_a_flipped_bit_and_a_torn_tail_are_two_things(directory: QueueDirectory) -> None:
+    sample = Sample(directory, living=False)
+    for index in range(sample.ends[1], sample.ends[2]):
+        sample.write(flipped(sample.whole, index, 3)[:-5])
+        records, damages = read_segment(sample.path)
+        assert numbers_of(records) == [0, 2, 3], index
+        assert [(damage.events, damage.torn) for damage in damages] == [(1, False), (0, True)], index
+
+
+@pytest.mark.parametrize("garbage", [b"\0" * 5000, b"\xff" * 300, b"LOTUSQ\r\n" * 40, b"\xc1" * 100, b"x"])
+def test_garbage_at_the_end_costs_no_event(directory: QueueDirectory, garbage: bytes) -> None:
+    sample = Sample(directory, living=False)
+    sample.write(sample.whole + garbage)
+    records, [damage] = read_segment(sample.path)
+    assert records == RECORDS
+    assert (damage.data, damage.events, damage.torn) == (garbage, 0, False)
+
+
+def test_a_tail_of_zeros_costs_the_frames_it_replaces(directory: QueueDirectory) -> None:
+    sample = Sample(directory, living=False)
+    for size in range(HEADER_SIZE, len(sample.whole)):
+        sample.write(sample.whole[:size] + bytes(len(sample.whole) - size))
+        records, _ = read_segment(sample.path)
+        count = sample.whole_frames(size)
+        assert numbers_of(records[:count]) == list(range(count)), size
+        # A frame may end with zeros of its own.
+        assert len(records) - count <= 1, size
+
+
+@pytest.mark.parametrize("living", [True, False])
+def test_a_hole_in_the_middle_is_as_many_events_as_are_missing(directory: QueueDirectory, living: bool) -> None:
+    sample = Sample(directory, living=living)
+    for start in range(COUNT - 1):
+        for end in range(start + 1, COUNT):
+            hole = bytes(sample.ends[end] - sample.ends[start])
+            sample.write(sample.whole[: sample.ends[start]] + hole + sample.whole[sample.ends[end] :])
+            records, [damage] = read_segment(sample.path)
+            assert numbers_of(records) == all_but(*range(start, end))
+            assert (damage.events, damage.data) == (end - start, hole)
+    sample.writer.seal()
+
+
+@pytest.mark.parametrize("living", [True, False])
+def test_frames_cut_out_without_a_trace_are_missed_and_counted(directory: QueueDirectory, living: bool) -> None:
+    sample = Sample(directory, living=living)
+    for start in range(COUNT - 1):
+        for end in range(start + 1, COUNT):
+            sample.write(sample.whole[: sample.ends[start]] + sample.whole[sample.ends[end] :])
+            records, [damage] = read_segment(sample.path)
+            assert numbers_of(records) == all_but(*range(start, end))
+            assert (damage.events, damage.data) == (end - start, b"")
+    sample.writer.seal()
+
+
+def test_a_frame_that_is_there_twice_is_one_event(directory: QueueDirectory) -> None:
+    sample = Sample(directory, living=False)
+    for frame in range(COUNT):
+        again = sample.whole[sample.ends[frame] : sample.ends[frame + 1]]
+        sample.write(sample.whole[: sample.ends[frame + 1]] + again + sample.whole[sample.ends[frame + 1] :])
+        records, [damage] = read_segment(sample.path)
+        assert numbers_of(records) == all_but()
+        assert (damage.data, damage.events) == (again, 0 if frame < COUNT - 1 else damage.events)
+
+
+def test_damage_larger_than_the_buffer_hides_nothing(directory: QueueDirectory) -> None:
+    sample = Sample(directory, living=False)
+    hole = bytes(3_000_000)
+    sample.write(sample.whole[: sample.ends[2]] + hole + sample.whole[sample.ends[2] :])
+    records, [damage] = read_segment(sample.path)
+    assert records == RECORDS
+    assert (len(damage.data), damage.events) == (len(hole), 0)
+
+
+def test_a_segment_without_header_and_with_a_foreign_name_is_kept_whole(directory: QueueDirectory) -> None:
+    sample = Sample(directory, living=False)
+    path = sample.path.rename(sample.path.with_name("copy.seg"))
+    path.write_bytes(bytes(HEADER_SIZE) + sample.whole[HEADER_SIZE:])
+    records, damages = read_segment(path)
+    assert records == []
+    assert [damage.data for damage in damages] == [bytes(HEADER_SIZE), sample.whole[HEADER_SIZE:]]
+
+
+def test_a_damaged_header_and_a_first_frame_that_is_damaged_too_hide_nothing_else(directory: QueueDirectory) -> None:
+    sample = Sample(directory, living=False)
+    for index in range(sample.ends[0], sample.ends[1]):
+        sample.write(bytes(HEADER_SIZE) + flipped(sample.whole, index, 2)[HEADER_SIZE:])
+        records, damages = read_segment(sample.path)
+        assert numbers_of(records) == all_but(0), index
+        assert [damage.events for damage in damages] == [0, 1], index
+
+
+# Forgery: an author of events who would like to make events that nobody accepted
+
+
+def forge(marker: bytes, number: int) -> bytes:
+    return encode_frame(marker, number, record(666))
+
+
+@pytest.mark.parametrize("index", [0, HEADER_SIZE + 4, HEADER_SIZE + FRAME_HEADER_SIZE])
+def test_frames_inside_a_record_are_never_taken_for_frames(directory: QueueDirectory, index: int) -> None:
+    forged = b"".join(forge(b"\xc1" + bytes([byte]) * 3, number) for number, byte in enumerate(range(256)))
+    writer = write_segment(directory, [forged, record(1)])
+    writer.seal()
+    writer.path.write_bytes(flipped(writer.path.read_bytes(), index, 0))
+    records, damages = read_segment(writer.path)
+    expected = [forged, record(1)] if index == 0 else [record(1)]
+    assert records == expected
+    assert sum(damage.events for damage in damages) == 2 - len(expected)
+
+
+# Through the whole queue: counted, kept aside, reported
+
+
+def quarantined(directory: QueueDirectory) -> list[bytes]:
+    return sorted(path.read_bytes() for path in directory.quarantine.iterdir())
+
+
+def damage_frame(path: Path, number: int) -> bytes:
+    """Flip a bit in the record of a frame of RECORDS; return the damaged frame."""
+    start = HEADER_SIZE + sum(FRAME_HEADER_SIZE + len(each) for each in RECORDS[:number])
+    end = start + FRAME_HEADER_SIZE + len(RECORDS[number])
+    data = flipped(path.read_bytes(), end - 1, 0)
+    path.write_bytes(data)
+    return data[start:end]
+
+
+def test_a_damaged_event_is_kept_aside_reported_and_a_dead_letter(
+    directory: QueueDirectory, queue: JournalQueue, reports: Reports
+) -> None:
+    for each in RECORDS:
+        queue.append(each)
+    [name] = directory.segments()
+    frame = damage_frame(directory.journal / name, 2)
+    assert queue.census().pending == COUNT
+    output = deliver_all(queue)
+    assert output.numbers == all_but(2)
+    assert quarantined(directory) == [frame]
+    assert [type(error) for error in reports] == [QueueDamaged]
+    assert "1 events" in str(reports[0])
+    assert name in str(reports[0])
+    census = queue.census()
+    assert_conserved(census)
+    assert (census.accepted, census.delivered, census.dead_lettered) == (COUNT, COUNT - 1, 1)
+
+
+def test_damage_in_a_segment_whose_writer_goes_on_does_not_hide_what_follows(
+    directory: QueueDirectory, queue: JournalQueue
+) -> None:
+    for each in RECORDS:
+        queue.append(each)
+    damage_frame(directory.journal / directory.segments()[0], COUNT - 1)
+    consumer = queue.consumer()
+    assert read_pass(consumer).numbers == all_but(COUNT - 1)
+    assert read_pass(consumer) == Output()
+    queue.append(record(100))
+    output = read_pass(consumer)
+    assert (output.numbers, output.lost) == ([100], 1)
+    consumer.close()
+
+
+def test_a_torn_tail_is_not_an_event_and_not_an_alarm(
+    directory: QueueDirectory, queue: JournalQueue, reports: Reports
+) -> None:
+    writer = write_segment(directory, RECORDS)
+    writer.seal()
+    writer.path.write_bytes(writer.path.read_bytes()[:-1])
+    output = deliver_all(queue)
+    assert output.numbers == all_but(COUNT - 1)
+    assert [damage.torn for damage in output.damages] == [True]
+    assert reports == []
+    assert len(quarantined(directory)) == 1
+    assert directory.segments() == []
+    census = queue.census()
+    assert_conserved(census)
+    assert census.accepted == COUNT - 1
+
+
+def test_a_segment_without_a_whole_header_is_reported_and_retired(
+    directory: QueueDirectory, queue: JournalQueue, reports: Reports
+) -> None:
+    for size in (0, 1, HEADER_SIZE - 1):
+        writer = write_segment(directory, RECORDS)
+        writer.seal()
+        writer.path.write_bytes(writer.path.read_bytes()[:size])
+        assert queue.census().pending == 0
+        deliver_all(queue)
+        assert directory.segments() == []
+    assert len(reports) == 3
+    assert queue.census().accepted == 0
+
+
+def test_a_damaged_header_is_reported_once_and_costs_no_event(
+    directory: QueueDirectory, queue: JournalQueue, reports: Reports
+) -> None:
+    queue.append(record(0))
+    path = directory.journal / directory.segments()[0]
+    path.write_bytes(flipped(path.read_bytes(), 3, 3))
+    consumer = queue.consumer()
+    output = read_pass(consumer)
+    assert output.numbers == [0]
+    consumer.settle(output.settlement())
+    queue.append(record(1))
+    assert read_pass(consumer).numbers == [1]
+    assert read_pass(consumer).numbers == []
+    consumer.close()
+    assert len(reports) == 1
+    assert queue.census().pending == 1
+
+
+def test_damage_is_found_again_when_the_leader_dies_before_it_settles(
+    directory: QueueDirectory, queue: JournalQueue
+) -> None:
+    for each in RECORDS:
+        queue.append(each)
+    damage_frame(directory.journal / directory.segments()[0], 1)
+    first = queue.consumer()
+    assert read_pass(first).lost == 1
+    first.close()
+    output = deliver_all(queue)
+    assert (output.numbers, output.lost) == (all_but(1), 1)
+    assert len(quarantined(directory)) == 1
+    assert_conserved(queue.census())
+
+
+def test_a_segment_of_a_newer_format_is_left_alone_and_reported_once(
+    directory: QueueDirectory, open_queue: OpenQueue, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = open_queue()
+    with monkeypatch.context() as newer:
+        newer.setattr("lotus_durable.queue.format.VERSION", 2)
+        path = write_segment_and_seal(directory)
+    queue.append(record(7))
+    consumer = queue.consumer()
+    assert read_pass(consumer).numbers == [7]
+    assert read_pass(consumer).numbers == []
+    consumer.close()
+    assert ["version 2" in text for text in reports.texts()] == [True]
+    assert path.exists()
+    # What it holds is not ours to count; what is ours still is.
+    assert queue.census().accepted == 1
+
+
+def write_segment_and_seal(directory: QueueDirectory) -> Path:
+    writer: SegmentWriter = write_segment(directory, RECORDS)
+    writer.seal()
+    return writer.path
+
+
+def test_damage_in_every_other_frame_of_a_large_segment_is_read_through(
+    directory: QueueDirectory, queue: JournalQueue
+) -> None:
+    writer = write_segment(directory, (record(number) for number in range(2000)))
+    writer.seal()
+    data = bytearray(writer.path.read_bytes())
+    position = HEADER_SIZE
+    for number in range(2000):
+        if number % 2:
+            data[position + FRAME_HEADER_SIZE] ^= 1
+        position += FRAME_HEADER_SIZE + len(record(number))
+    writer.path.write_bytes(data)
+    output = deliver_all(queue)
+    assert [number_of(each) for each in output.records] == list(range(0, 2000, 2))
+    assert output.lost == 1000
+    assert_conserved(queue.census())

@@ -1,0 +1,405 @@
+"""A disk that is full, read-only, broken or out of descriptors: nothing is lost, nobody waits, it is said once."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.errors import DiskRefused, QueueFull
+from lotus_durable.queue.buffer import CAPACITY, MemoryBuffer
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.journal import JournalQueue
+from lotus_durable.queue.protocol import Settlement
+
+from .conftest import OpenQueue
+from .events import Reports, assert_conserved, deliver_all, read_pass, record
+from .faults import full_disk, refusing, remount, replaced, small_disk, writing_short
+
+Trouble = Callable[[], AbstractContextManager[object]]
+
+TROUBLES: dict[str, Trouble] = {
+    "no space": full_disk,
+    "quota": lambda: refusing("write", errno.EDQUOT),
+    "input/output error": lambda: refusing("write", errno.EIO),
+    "read-only": lambda: _several(refusing("write", errno.EROFS), refusing("ftruncate", errno.EROFS)),
+    "short writes": lambda: writing_short(20),
+    "short writes that cannot be undone": lambda: _several(writing_short(20), refusing("ftruncate", errno.EIO)),
+    "short writes of headers too": lambda: writing_short(20, where="journal"),
+}
+
+
+def _several(*contexts: AbstractContextManager[object]) -> ExitStack:
+    stack = ExitStack()
+    for context in contexts:
+        stack.enter_context(context)
+    return stack
+
+
+@pytest.fixture(params=list(TROUBLES.values()), ids=list(TROUBLES))
+def trouble(request: pytest.FixtureRequest) -> Trouble:
+    chosen: Trouble = request.param
+    return chosen
+
+
+def test_events_wait_in_memory_and_are_written_in_order_when_the_disk_takes_them(
+    queue: JournalQueue, reports: Reports, trouble: Trouble
+) -> None:
+    for number in range(3):
+        queue.append(record(number))
+    with trouble():
+        for number in range(3, 300):
+            queue.append(record(number))
+        assert queue.buffered() == 297
+        assert queue.write_back() == 297
+        assert queue.census().accepted == 3
+    assert [type(error) for error in reports] == [DiskRefused]
+    for number in range(300, 310):
+        queue.append(record(number))
+    assert queue.buffered() == 0
+    # One process, one thread: the order is kept.
+    assert deliver_all(queue).numbers == list(range(310))
+    assert_conserved(queue.census())
+
+
+def test_an_append_writes_back_a_few_events_and_not_all(queue: JournalQueue) -> None:
+    queue.append(record(0))
+    with full_disk():
+        for number in range(1, 1001):
+            queue.append(record(number))
+    with replaced("write", os.write, where=".seg") as writes:
+        queue.append(record(1001))
+    assert 1 < writes.count < 100
+    assert queue.buffered() == 1001 - writes.count
+    assert queue.write_back() == 0
+    assert deliver_all(queue).numbers == list(range(1002))
+
+
+def test_the_first_event_ever_can_be_refused(tmp_path: Path, open_queue: OpenQueue, reports: Reports) -> None:
+    queue = open_queue(at=QueueDirectory(tmp_path / "none"))
+    with refusing("mkdir", errno.EROFS):
+        queue.append(record(0))
+    assert "EROFS" in str(reports[0])
+    assert queue.write_back() == 0
+    assert deliver_all(queue).numbers == [0]
+
+
+def test_trouble_is_reported_once_a_minute(
+    queue: JournalQueue, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("lotus_durable.queue.journal.time.monotonic", lambda: now)
+    with full_disk():
+        for _ in range(5):
+            queue.append(record(0))
+        assert len(reports) == 1
+        now += 59.0
+        queue.append(record(0))
+        assert len(reports) == 1
+        now += 1.0
+        queue.append(record(0))
+        assert len(reports) == 2
+    text = str(reports[1])
+    assert "ENOSPC" in text
+    assert "7 accepted events wait in memory" in text
+    assert str(queue.directory.root) in text
+
+
+def test_a_full_memory_buffer_refuses_events_aloud(queue: JournalQueue) -> None:
+    assert CAPACITY == 10_000
+    queue.append(record(0))
+    with full_disk():
+        for number in range(1, CAPACITY + 1):
+            queue.append(record(number))
+        with pytest.raises(QueueFull, match="memory buffer is full"):
+            queue.append(record(-1))
+    assert queue.write_back() == 0
+    assert deliver_all(queue).numbers == list(range(CAPACITY + 1))
+
+
+def test_the_buffer_keeps_its_order_when_a_record_is_put_back() -> None:
+    buffer = MemoryBuffer(capacity=3)
+    for letter in (b"a", b"b", b"c"):
+        buffer.add(letter)
+    taken = buffer.take()
+    assert taken == b"a"
+    buffer.put_back(taken)
+    assert [buffer.take() for _ in range(4)] == [b"a", b"b", b"c", None]
+
+
+def test_an_unsafe_directory_is_trouble_and_not_a_surprise_for_the_caller(
+    tmp_path: Path, open_queue: OpenQueue, reports: Reports
+) -> None:
+    directory = QueueDirectory(tmp_path / "unsafe")
+    directory.root.mkdir()
+    directory.root.chmod(0o777)
+    queue = open_queue(at=directory)
+    queue.append(record(0))
+    assert "can be written by others" in str(reports[0])
+    directory.root.chmod(0o700)
+    queue.append(record(1))
+    assert deliver_all(queue).numbers == [0, 1]
+
+
+def test_no_descriptors_left_is_trouble_like_any_other(
+    directory: QueueDirectory, open_queue: OpenQueue, reports: Reports
+) -> None:
+    queue = open_queue(segment_bytes=300)
+    with refusing("open", errno.EMFILE):
+        for number in range(20):
+            queue.append(record(number))
+    assert queue.buffered() > 0
+    assert "EMFILE" in str(reports[0])
+    queue.append(record(20))
+    assert deliver_all(queue).numbers == list(range(21))
+
+
+def test_an_interruption_while_writing_back_loses_no_accepted_event(queue: JournalQueue) -> None:
+    with full_disk():
+        for number in range(3):
+            queue.append(record(number))
+
+    def interrupt(*_arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    with replaced("write", interrupt, where=".seg"), pytest.raises(KeyboardInterrupt):
+        queue.write_back()
+    assert queue.write_back() == 0
+    assert deliver_all(queue).numbers == [0, 1, 2]
+
+
+def test_a_failed_sync_is_not_acknowledged_on_its_segment_but_on_the_next(
+    directory: QueueDirectory, open_queue: OpenQueue, reports: Reports
+) -> None:
+    queue = open_queue(power=True)
+    queue.append(record(0))
+    [first] = directory.segments()
+    with refusing("fdatasync", errno.EIO, where=first) as syncs:
+        queue.append(record(1))
+        assert queue.buffered() == 1
+        queue.append(record(2))
+    assert syncs.count == 1  # not tried again on the same file
+    assert queue.buffered() == 0
+    assert len(directory.segments()) == 2
+    assert [type(error) for error in reports] == [DiskRefused]
+    # Event 1 may be in the first segment too: it goes out twice with one id, and counts once.
+    assert deliver_all(queue).numbers == [0, 1, 1, 2]
+
+
+def test_over_the_limit_with_a_buffer_that_waits_is_told_to_the_caller(open_queue: OpenQueue) -> None:
+    queue = open_queue(max_queue_bytes=20_000)
+    count = 0
+    with full_disk():
+        for count in range(500):
+            queue.append(record(count))
+    accepted: list[int] = []
+
+    def append_until_refused() -> None:
+        for _ in range(500):
+            queue.append(record(-1))
+            accepted.append(-1)
+
+    with pytest.raises(QueueFull, match="max_queue_bytes"):
+        append_until_refused()
+    waiting = queue.buffered()
+    assert 0 < waiting < 500
+    found = deliver_all(queue).numbers
+    while queue.write_back():
+        found += deliver_all(queue).numbers
+    found += deliver_all(queue).numbers
+    assert found == [*range(count + 1), *accepted]
+
+
+# Committing on a disk that refuses
+
+
+def test_a_commit_that_is_refused_counts_for_nothing_and_can_be_repeated(queue: JournalQueue) -> None:
+    for number in range(10):
+        queue.append(record(number))
+    consumer = queue.consumer()
+    output = read_pass(consumer)
+    settlement = output.settlement(parked=output.records[:3], dead=output.records[3:5])
+    for call in ("write", "fsync", "replace"):
+        with refusing(call, errno.EIO, where="state"), pytest.raises(OSError, match="Input/output"):
+            consumer.settle(settlement)
+        assert queue.census().pending == 10
+    consumer.settle(settlement)
+    census = queue.census()
+    assert_conserved(census)
+    assert (census.delivered, census.parked, census.dead_lettered, census.pending) == (5, 3, 2, 0)
+    assert len(consumer.parked(0, 100)) == 3
+    consumer.close()
+    # The rows of the refused settlements do not come back either.
+    assert deliver_all(queue).numbers == []
+    assert queue.census() == census
+
+
+def test_a_commit_whose_name_may_not_be_durable_counts_but_nothing_is_deleted_for_it(
+    directory: QueueDirectory, queue: JournalQueue
+) -> None:
+    queue.append(record(0))
+    queue.close()
+    consumer = queue.consumer()
+    output = read_pass(consumer)
+    with refusing("fsync", errno.EIO, where=lambda path: path == str(directory.root)) as syncs:
+        consumer.settle(output.settlement(dead=output.records))
+    assert syncs.count == 1
+    assert queue.census().dead_lettered == 1
+    assert len(directory.segments()) == 1
+    assert read_pass(consumer).numbers == []
+    consumer.settle(Settlement())
+    assert directory.segments() == []
+    assert_conserved(queue.census())
+    consumer.close()
+
+
+def test_a_full_disk_can_be_emptied_by_delivering(directory: QueueDirectory, queue: JournalQueue) -> None:
+    for number in range(10):
+        queue.append(record(number))
+    queue.close()
+    consumer = queue.consumer()
+    with full_disk(str(directory.root)):
+        output = read_pass(consumer)
+        assert output.numbers == list(range(10))
+        consumer.settle(output.settlement())
+        read_pass(consumer)
+    assert directory.segments() == []
+    census = queue.census()
+    assert (census.delivered, census.pending) == (10, 0)
+    consumer.close()
+    assert deliver_all(queue).numbers == []
+    assert queue.census() == census
+
+
+def test_commits_on_a_full_disk_stay_durable(directory: QueueDirectory, queue: JournalQueue) -> None:
+    """Else two of them in a row would overwrite both slots with what a power cut may tear."""
+    consumer = queue.consumer()
+    consumer.settle(Settlement())
+    with full_disk(str(directory.root)), replaced("fsync", os.fsync, where="state.recent") as syncs:
+        consumer._durable_at = float("-inf")
+        for number in range(1, 6):
+            consumer.settle(Settlement(delivered=1))
+            assert syncs.count == number
+    with replaced("replace", os.replace) as replaces:
+        consumer.settle(Settlement(delivered=1))
+        assert replaces.count == 1
+        consumer.settle(Settlement(delivered=1))
+        assert replaces.count == 1
+    consumer.close()
+    assert queue.census().delivered == 7
+
+
+def test_what_cannot_be_deleted_is_deleted_later_and_never_sent_again(
+    directory: QueueDirectory, queue: JournalQueue
+) -> None:
+    for number in range(4):
+        queue.append(record(number))
+    queue.close()
+    consumer = queue.consumer()
+    output = read_pass(consumer)
+    with refusing("unlink", errno.EROFS, where=".seg"):
+        consumer.settle(output.settlement())
+        assert directory.segments() != []
+        assert read_pass(consumer).numbers == []
+        census = queue.census()
+        assert (census.delivered, census.pending, census.pending_bytes) == (4, 0, 0)
+        consumer.close()
+        consumer = queue.consumer()
+        assert read_pass(consumer).numbers == []
+    consumer._durable_at = float("-inf")
+    consumer.settle(Settlement())
+    assert directory.segments() == []
+    assert queue.census() == census
+    consumer.close()
+
+
+def test_damage_that_cannot_be_kept_aside_waits_and_hides_nothing(
+    directory: QueueDirectory, queue: JournalQueue, open_queue: OpenQueue, reports: Reports
+) -> None:
+    for number in range(3):
+        queue.append(record(number))
+    path = directory.journal / directory.segments()[0]
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    other = open_queue()
+    other.append(record(3))
+    consumer = queue.consumer()
+    with full_disk(str(directory.quarantine)):
+        assert read_pass(consumer).numbers == [3]
+        assert read_pass(consumer).numbers == []
+    assert len(reports) == 1
+    output = read_pass(consumer)
+    assert (output.numbers, output.lost) == ([1, 2], 1)
+    assert len(list(directory.quarantine.iterdir())) == 1
+    consumer.close()
+
+
+@pytest.mark.parametrize("call", ["pread", "open"])
+def test_a_segment_that_cannot_be_read_is_reported_once_and_hides_no_other(
+    directory: QueueDirectory, open_queue: OpenQueue, reports: Reports, call: str
+) -> None:
+    first, second = open_queue(), open_queue()
+    first.append(record(0))
+    second.append(record(1))
+    bad = directory.segments()[0]
+    consumer = first.consumer()
+    with refusing(call, errno.EIO, where=bad):
+        assert read_pass(consumer).numbers == [1]
+        assert read_pass(consumer).numbers == []
+    assert [bad in text for text in reports.texts()] == [True]
+    assert read_pass(consumer).numbers == [0]
+    consumer.close()
+
+
+# Real disks
+
+
+def test_a_small_disk_fills_up_and_is_emptied(tmp_path: Path, open_queue: OpenQueue, reports: Reports) -> None:
+    with small_disk(tmp_path / "disk", "512k") as disk:
+        directory = QueueDirectory(disk / "queue")
+        queue = open_queue(at=directory, segment_bytes=50_000)
+        consumer = queue.consumer()
+        count = 0
+        while queue.buffered() < 50:
+            queue.append(record(count, padding=count % 900))
+            count += 1
+        assert queue.census().accepted == count - 50
+        assert "ENOSPC" in str(reports[0])
+        found: list[int] = []
+        while len(found) < count:
+            output = read_pass(consumer)
+            assert output.damages == []
+            assert output.numbers
+            found += output.numbers
+            consumer.settle(output.settlement())
+            read_pass(consumer)
+            queue.write_back()
+        assert found == list(range(count))
+        assert_conserved(queue.census())
+        consumer.close()
+        queue.close()
+
+
+def test_a_disk_that_turns_read_only_and_back(tmp_path: Path, open_queue: OpenQueue, reports: Reports) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        directory = QueueDirectory(disk / "queue")
+        queue = open_queue(at=directory)
+        queue.append(record(0))
+        queue.close()  # a disk with files open for writing cannot be made read-only
+        remount(disk, "ro")
+        for number in range(1, 5):
+            queue.append(record(number))
+        assert queue.buffered() == 4
+        assert "EROFS" in str(reports[0])
+        assert queue.census().pending == 1
+        with pytest.raises(OSError, match="Read-only"):
+            queue.consumer()
+        remount(disk, "rw")
+        queue.append(record(5))
+        assert deliver_all(queue).numbers == list(range(6))
+        queue.close()

@@ -25,6 +25,8 @@ OnError = Callable[[LotusError, list[dict[str, Any]]], object]
 Durability = Literal["process", "power"]
 Backend = Literal["journal", "sqlite"]
 Flusher = Literal["thread", "process", "external"]
+ApiVersion = Literal["auto", "2022", "2024"]
+AccessFallback = Literal["none", "open", "closed"]
 
 _MIB = 1 << 20
 _DAY = 86_400.0
@@ -57,6 +59,10 @@ class Options(TypedDict, total=False):
     parked_retry_interval: float
     probe_interval: float
     max_event_attempts: int
+    api_version: ApiVersion
+    call_timeout: float
+    access_cache_ttl: float
+    access_fallback: AccessFallback
 
 
 class _Refused(ValueError):
@@ -214,6 +220,16 @@ class Config:
     probe_interval: float = _option(_seconds(0.05), 60.0, "between two probes while delivery is blocked")
     max_event_attempts: int = _option(
         _count(1), 20, "tries of one event that the server fails on, before it is a dead letter"
+    )
+    api_version: ApiVersion = _option(
+        _one_of("auto", "2022", "2024"), "auto", "which server the calls talk to; auto: it is asked, once a day"
+    )
+    call_timeout: float = _option(_seconds(0.001), 30.0, "how long a call that answers may take, with its retries")
+    access_cache_ttl: float = _option(_seconds(0), 0.0, "how long get_customer_access may repeat an answer")
+    access_fallback: AccessFallback = _option(
+        _one_of("none", "open", "closed"),
+        "none",
+        "what get_customer_access answers when Lotus cannot be asked: an error, access, or no access",
     )
 
     @classmethod

@@ -14,6 +14,7 @@
     │   └── EventRefused                  the server refused this event for good
     └── APIError                          a call that answers failed
         ├── InvalidRequest (ValueError)   an argument is refused, here or by the server
+        │   └── NotSupported              this generation of the server cannot do it
         ├── AuthenticationError           the API key is missing, wrong, revoked or expired
         ├── NotFound                      the thing named does not exist
         ├── Conflict                      it exists already, or its state does not allow the call
@@ -27,6 +28,11 @@ No exception of requests, sqlite3, msgpack or filelock leaves the package, and n
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class LotusError(Exception):
@@ -81,3 +87,99 @@ class DeliveryBlocked(DeliveryError):
 
 class EventRefused(DeliveryError):
     """The server refused this very event for good."""
+
+
+class APIError(LotusError):
+    """A call that answers failed.
+
+    Attributes:
+        status: of the HTTP answer; None when there was none.
+        code: the server's word for what is wrong, ``duplicate_resource`` for example; only the server of 2024 has them.
+        detail: the server's sentence, cut short; empty when it said none.
+        field_errors: its sentences by argument as sent; an empty name is the request as a whole.
+        request_id: what ``X-Request-ID`` of the answer said, to look for in the server's log.
+        outcome_unknown: the call may have taken effect although it failed: look before it is made again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        detail: str = "",
+        field_errors: Mapping[str, tuple[str, ...]] | None = None,
+        request_id: str | None = None,
+        outcome_unknown: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.field_errors = dict(field_errors or {})
+        self.request_id = request_id
+        self.outcome_unknown = outcome_unknown
+
+
+class InvalidRequest(APIError, ValueError):
+    """An argument is refused: here, and then nothing was sent, or by the server, and then ``status`` is not None.
+
+    Attributes:
+        argument: the argument refused here, or its part, for example ``metadata.since``; None when the server did.
+    """
+
+    def __init__(self, message: str, *, argument: str | None = None, **facts: Any) -> None:  # noqa: ANN401  # APIError's
+        super().__init__(message, **facts)
+        self.argument = argument
+
+
+class NotSupported(InvalidRequest):
+    """The server in use is of a generation that cannot do this; the message says what can be done instead."""
+
+
+class AuthenticationError(APIError):
+    """The API key is missing, wrong, revoked or expired."""
+
+
+class NotFound(APIError):
+    """The customer, plan, subscription, … that is named does not exist."""
+
+
+class Conflict(APIError):
+    """It exists already, or its state does not allow the call; nothing was changed."""
+
+
+class RateLimited(APIError):
+    """Too many requests; nothing was changed.
+
+    Attributes:
+        retry_after: seconds the server asked to wait; None when it did not say.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **facts: Any) -> None:  # noqa: ANN401  # APIError's
+        super().__init__(message, **facts)
+        self.retry_after = retry_after
+
+
+class ServerError(APIError):
+    """The server failed, or a proxy could not reach it."""
+
+
+class UnexpectedAnswer(APIError):
+    """Not an answer of Lotus to this call: a wrong URL, a proxy in between, or a version we do not know."""
+
+
+class ConnectionFailed(APIError):
+    """No answer at all.
+
+    Attributes:
+        sent: the request may have reached the server.
+    """
+
+    def __init__(self, message: str, *, sent: bool = False, **facts: Any) -> None:  # noqa: ANN401  # APIError's
+        super().__init__(message, **facts)
+        self.sent = sent
+
+
+class Timeout(ConnectionFailed):
+    """No answer in time."""

@@ -1,0 +1,161 @@
+"""Usage events for Lotus that survive crashes.
+
+::
+
+    import lotus_durable as lotus
+
+    lotus.api_key = "YOUR API KEY"
+    lotus.track_event(customer_id="customer123", event_name="api_call", properties={"region": "US", "mb_used": 150})
+
+The functions here are the methods of one default client, made of the settings below when it is first needed. A setting
+that is None counts as not set: the environment variable ``LOTUS_<NAME>`` is next, then the default.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from lotus_durable._version import __version__
+from lotus_durable.default import SettingsModule
+from lotus_durable.default import client as _client
+from lotus_durable.default import current as _current
+from lotus_durable.errors import (
+    ConfigurationError,
+    DeliveryBlocked,
+    DeliveryError,
+    DiskRefused,
+    EventRefused,
+    InvalidEvent,
+    LotusError,
+    QueueDamaged,
+    QueueDirectoryError,
+    QueueFull,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from lotus_durable.client import Client
+    from lotus_durable.config import Backend, Durability, Flusher, OnError
+    from lotus_durable.delivery.drain import DrainReport
+    from lotus_durable.queue_stats import FlusherStats, QueueStats
+
+__all__ = [
+    "Client",
+    "ConfigurationError",
+    "DeliveryBlocked",
+    "DeliveryError",
+    "DiskRefused",
+    "DrainReport",
+    "EventRefused",
+    "FlusherStats",
+    "InvalidEvent",
+    "LotusError",
+    "QueueDamaged",
+    "QueueDirectoryError",
+    "QueueFull",
+    "QueueStats",
+    "__version__",
+    "drain",
+    "flush",
+    "join",
+    "shutdown",
+    "stats",
+    "track_event",
+]
+
+# Settings; lotus_durable.config.Config says what they mean.
+api_key: str | None = None
+host: str | None = None
+queue_dir: str | os.PathLike[str] | None = None
+debug: bool | None = None
+on_error: OnError | None = None
+send: bool | None = None
+sync_mode: bool | None = None
+durability: Durability | None = None
+sync_interval: float | None = None
+flush_interval: float | None = None
+max_batch_events: int | None = None
+max_batch_bytes: int | None = None
+max_event_bytes: int | None = None
+max_queue_bytes: int | None = None
+segment_bytes: int | None = None
+upload_concurrency: int | None = None
+timeout: float | tuple[float, float] | None = None
+backend: Backend | None = None
+flusher: Flusher | None = None
+exit_timeout: float | None = None
+parked_max_age: float | None = None
+parked_retry_interval: float | None = None
+probe_interval: float | None = None
+max_event_attempts: int | None = None
+
+
+def track_event(
+    *,
+    customer_id: str,
+    event_name: str,
+    properties: Mapping[str, Any] | None = None,
+    time_created: datetime | str | None = None,
+    idempotency_id: str | None = None,
+) -> str:
+    """Accept one event and return its idempotency id; see :meth:`Client.track_event`."""
+    return _client().track_event(
+        customer_id=customer_id,
+        event_name=event_name,
+        properties=properties,
+        time_created=time_created,
+        idempotency_id=idempotency_id,
+    )
+
+
+def drain(timeout: float | None = None) -> DrainReport:
+    """Have everything that is pending now delivered; see :meth:`Client.drain`."""
+    return _client().drain(timeout)
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Drain, and return whether it was complete; see :meth:`Client.flush`."""
+    return _client().flush(timeout)
+
+
+def stats() -> QueueStats:
+    """Count what is in the queue; see :meth:`Client.stats`."""
+    return _client().stats()
+
+
+def shutdown(timeout: float | None = None) -> None:
+    """Send what is pending if it is up to this process, and let go of the queue; see :meth:`Client.shutdown`."""
+    client = _current()
+    if client is not None:
+        client.shutdown(timeout)
+
+
+def join(timeout: float | None = None) -> None:
+    """Stop uploading from this process; see :meth:`Client.join`."""
+    client = _current()
+    if client is not None:
+        client.join(timeout)
+
+
+_LAZY = {
+    "Client": "lotus_durable.client",
+    "DrainReport": "lotus_durable.delivery.drain",
+    "FlusherStats": "lotus_durable.queue_stats",
+    "QueueStats": "lotus_durable.queue_stats",
+}
+"""Names whose modules take longer to import than a program that only imports this one should wait."""
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+sys.modules[__name__].__class__ = SettingsModule

@@ -1,0 +1,1 @@
+"""Thin adapters for frameworks; the logic is in the library."""

@@ -1,0 +1,1 @@
+"""From the queue to the server; knows no files but through the queue."""

@@ -1,0 +1,150 @@
+"""From the queue to batches: bounded by count and bytes, never the same id twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from lotus_durable.queue.protocol import Chunk, Consumer
+from lotus_durable.queue.reader import Position
+from lotus_durable.queue.store import StoredEvent
+
+from .wire import encode_event
+
+_CHUNK_EVENTS = 64
+_BODY_OVERHEAD = len('{"batch":[]}')
+
+
+@dataclass(slots=True)
+class Batch:
+    """Events that travel together, as columns, and what must be settled with them."""
+
+    ids: list[str] = field(default_factory=list)
+    times: list[str] = field(default_factory=list)
+    events: list[bytes] = field(default_factory=list)
+    """JSON."""
+    records: list[bytes] = field(default_factory=list)
+    rows: list[StoredEvent] = field(default_factory=list)
+    """Of parked events: where they come from. Empty for those that come from the journal."""
+    through: dict[str, Position] = field(default_factory=dict)
+    """For each source, how far this batch goes."""
+    dead: list[StoredEvent] = field(default_factory=list)
+    """Events that cannot be sent at all: damaged or unreadable."""
+    resolved: list[StoredEvent] = field(default_factory=list)
+    """The parked rows that this batch settles: ``rows``, and those that cannot be sent."""
+    full: bool = False
+    """A limit ended it; there may be more."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(self, idempotency_id: str, time_created: str, event: bytes, record: bytes) -> None:
+        """Append one event."""
+        self.ids.append(idempotency_id)
+        self.times.append(time_created)
+        self.events.append(event)
+        self.records.append(record)
+
+    def part(self, indices: Sequence[int]) -> Batch:
+        """Return a batch of some of the events, for sending; it settles nothing by itself."""
+        return Batch(
+            [self.ids[index] for index in indices],
+            [self.times[index] for index in indices],
+            [self.events[index] for index in indices],
+            [self.records[index] for index in indices],
+        )
+
+
+class Batcher:
+    """Makes batches of what a consumer reads."""
+
+    def __init__(self, consumer: Consumer, *, max_events: int, max_bytes: int, pace: Callable[[], None]) -> None:
+        self._consumer = consumer
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._pace = pace
+        self._chunk: Chunk | None = None
+        self._index = 0
+
+    def next(self) -> Batch | None:
+        """Return the next batch of this pass over the queue, or None at its end.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        batch = Batch()
+        seen: set[str] = set()
+        size = _BODY_OVERHEAD
+        while (chunk := self._current_chunk()) is not None:
+            if chunk.damage is not None:
+                batch.dead.extend(_dead_of_damage(chunk))
+                batch.through[chunk.source] = chunk.positions[0]
+                self._chunk = None
+                continue
+            for index in range(self._index, len(chunk.records)):
+                self._pace()
+                record = chunk.records[index]
+                try:
+                    idempotency_id, time_created, event = encode_event(record)
+                except ValueError as error:
+                    batch.dead.append(_dead(record, str(error)))
+                else:
+                    size += len(event) + 1
+                    if idempotency_id in seen or (seen and (size > self._max_bytes or len(seen) == self._max_events)):
+                        return self._cut(batch, chunk, index)
+                    seen.add(idempotency_id)
+                    batch.add(idempotency_id, time_created, event, record)
+            batch.through[chunk.source] = chunk.positions[-1]
+            self._chunk = None
+        return batch if batch.through else None
+
+    def _current_chunk(self) -> Chunk | None:
+        if self._chunk is None:
+            self._chunk, self._index = self._consumer.read(_CHUNK_EVENTS), 0
+        return self._chunk
+
+    def _cut(self, batch: Batch, chunk: Chunk, index: int) -> Batch:
+        """End the batch before this record, which opens the next one."""
+        if index:
+            batch.through[chunk.source] = chunk.positions[index - 1]
+        self._index = index
+        batch.full = True
+        return batch
+
+
+def batches_of_parked(rows: Sequence[StoredEvent], *, max_bytes: int) -> Iterator[Batch]:
+    """Make batches of parked events, by the same rules; together they settle every row."""
+    left = list(rows)
+    while left:
+        batch = Batch()
+        seen: set[str] = set()
+        later: list[StoredEvent] = []
+        size = _BODY_OVERHEAD
+        for row in left:
+            try:
+                idempotency_id, time_created, event = encode_event(row.record)
+            except ValueError as error:
+                batch.dead.append(StoredEvent(row.record, str(error), row.attempts, row.since, time.time()))
+                batch.resolved.append(row)
+                continue
+            if idempotency_id in seen or (seen and size + len(event) + 1 > max_bytes):
+                later.append(row)
+                continue
+            size += len(event) + 1
+            seen.add(idempotency_id)
+            batch.add(idempotency_id, time_created, event, row.record)
+            batch.rows.append(row)
+            batch.resolved.append(row)
+        yield batch
+        left = later
+
+
+def _dead(record: bytes, reason: str) -> StoredEvent:
+    now = time.time()
+    return StoredEvent(record, reason, 0, now, now)
+
+
+def _dead_of_damage(chunk: Chunk) -> list[StoredEvent]:
+    assert chunk.damage is not None
+    return [_dead(b"", str(chunk.damage)) for _ in range(chunk.damage.events)]

@@ -1,0 +1,137 @@
+"""The thread by which a process stands for election, and uploads while it leads."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+
+from lotus_durable.config import Config
+from lotus_durable.imports import import_for_delivery
+from lotus_durable.queue.protocol import EventQueue
+from lotus_durable.queue.requests import answer, asked
+
+from .election import Leadership, nobody_leads
+from .leader import Leader, Report
+from .pace import Pace, at_full_speed
+from .transport import Transport
+
+logger = logging.getLogger("lotus_durable")
+
+_POLL_INTERVAL = 0.5
+"""Seconds between two attempts at the lock, at the most: a dead leader is replaced within this time."""
+
+
+class Candidate:
+    """Tries to lead, twice a second, and leads when elected; belongs to one process.
+
+    Args:
+        transports: makes a connection to the server; None when this process cannot lead, and only writes back what
+            waits in its memory for the disk.
+        alone: this process does nothing else, so uploading need not be considerate.
+    """
+
+    def __init__(
+        self,
+        queue: EventQueue,
+        config: Config,
+        report: Report,
+        transports: Callable[[], Transport] | None,
+        *,
+        alone: bool = False,
+    ) -> None:
+        self._queue = queue
+        self._config = config
+        self._report = report
+        self._transports = transports
+        self._alone = alone
+        self._leadership = Leadership(queue.directory.leader_lock)
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._last_failure: str | None = None
+        self.leads = False
+
+    def start(self) -> None:
+        """Stand for election in a daemon thread: it must not keep a process alive that wants to end.
+
+        Raises:
+            RuntimeError: no thread can be started now.
+        """
+        self._thread = threading.Thread(target=self.run, name="lotus_durable flusher", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float | None) -> bool:
+        """Stop after the request in flight and its commit; return whether that was so within ``timeout`` seconds."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is None or self._thread is threading.current_thread():
+            return True
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def is_running(self) -> bool:
+        """Whether its thread runs and is not stopping."""
+        return self._thread is not None and self._thread.is_alive() and not self._stopping
+
+    def may_lead(self) -> bool:
+        """Whether it stands for election at all."""
+        return self._transports is not None
+
+    def is_eligible(self) -> bool:
+        """Whether it leads, or would if it tried now."""
+        return self.may_lead() and (self.leads or nobody_leads(self._queue.directory) is True)
+
+    def refusal(self) -> str | None:
+        """Return why it cannot even try to lead, if the lock file cannot be used."""
+        return self._leadership.refusal
+
+    def nudge(self) -> None:
+        """Look at once whether there is something to do."""
+        self._wake.set()
+
+    def run(self) -> None:
+        """Stand for election until stopped."""
+        while not self._stopping:
+            try:
+                self._queue.write_back()
+                if self._transports is not None:
+                    import_for_delivery()
+                    if self._leadership.acquire():
+                        self._lead(self._transports)
+                        self._last_failure = None
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # see the comment
+                # Whatever it is, the events are on disk and the next attempt may go better; a dead thread never does.
+                # SystemExit: an on_error of the user's may raise it, in the belief that it ends the process.
+                self._failed(error)
+            if not self._stopping:
+                self._wake.wait(_POLL_INTERVAL * random.uniform(0.8, 1.0))  # noqa: S311  # not for security
+                self._wake.clear()
+
+    def _lead(self, transports: Callable[[], Transport]) -> None:
+        logger.info("this process is the leader now, and uploads")
+        self.leads = True
+        try:
+            Leader(
+                self._queue,
+                self._leadership,
+                transports,
+                self._config,
+                self._report,
+                stop=lambda: self._stopping,
+                wake=self._wake,
+                pace=at_full_speed if self._alone else Pace(),
+            ).lead()
+        finally:
+            self.leads = False
+            self._leadership.release()
+
+    def _failed(self, error: BaseException) -> None:
+        failure = f"the uploader failed and tries again: {type(error).__name__}: {error}"
+        if failure != self._last_failure:  # twice a second the same would fill the log
+            self._last_failure = failure
+            logger.error("%s", failure, exc_info=error)
+        # Whoever waits for a drain hears of it instead of waiting for a person to look at the log.
+        for request in asked(self._queue.directory):
+            answer(self._queue.directory, request, failure)

@@ -1,0 +1,160 @@
+"""The leader's desk: where it waits, shows what it does, and learns that somebody asks or that it must stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import FlusherState, Heartbeat, clear_heartbeat, write_heartbeat
+from lotus_durable.queue.protocol import BackgroundSync
+from lotus_durable.queue.requests import answer, asked
+
+from .election import Leadership
+from .sender import Stopped
+
+logger = logging.getLogger("lotus_durable")
+
+_LOOK_INTERVAL = 0.1
+"""Seconds between two looks for requests and for the word to stop, while waiting."""
+_BEAT_INTERVAL = 1.0
+
+
+class Desk:
+    """Implements :class:`~.sender.Room`. The uploading threads use it; the heartbeat's thread reads it."""
+
+    def __init__(
+        self, directory: QueueDirectory, leadership: Leadership, *, stop: Callable[[], bool], wake: threading.Event
+    ) -> None:
+        self._directory = directory
+        self._leadership = leadership
+        self._stop = stop
+        self._wake = wake
+        self._taken: set[str] = set()
+        self._hurried: set[str] = set()
+        self._state: FlusherState = "idle"
+        self._reason: str | None = None
+        self._since = time.time()
+        self._last_delivery: float | None = None
+        self._lock = threading.RLock()
+
+    def requests(self) -> set[str]:
+        """Take the requests that are open now, to be answered at the end of this round."""
+        self._taken = self.asked()
+        self._hurried = set(self._taken)
+        return set(self._taken)
+
+    def enter(self, state: FlusherState, reason: str | None = None) -> bool:
+        """Tell what is going on now; see :class:`~.sender.Room`."""
+        self._check()
+        with self._lock:
+            is_news = (state, reason) != (self._state, self._reason)
+            if state == "sending" and self._reason is not None:
+                is_news = False
+            if is_news:
+                self._enter(state, reason)
+        return is_news
+
+    def asked(self) -> set[str]:
+        """Return the requests for a drain that are open now."""
+        return asked(self._directory)
+
+    def answer(self, requests: AbstractSet[str], reason: str | None = None) -> None:
+        """Tell those who asked that it is done, or why it cannot be."""
+        for request in requests:
+            answer(self._directory, request, reason)
+
+    def wait(self, seconds: float, *, interruptible: bool = True) -> None:
+        """Wait in the middle of a round; see :class:`~.sender.Room`."""
+        for _ in self._ticks(seconds):
+            if interruptible and (new := self.asked() - self._hurried):
+                self._hurried |= new  # one request shortens one wait
+                return
+
+    def rest(self, seconds: float) -> None:
+        """Wait between two rounds, less long when somebody asks for a drain.
+
+        Raises:
+            Stopped: it is time to end.
+        """
+        for _ in self._ticks(seconds):
+            if self.asked() - self._taken:
+                return
+
+    def _ticks(self, seconds: float) -> Iterator[None]:
+        """Wait, and yield now and then."""
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            self._check()
+            yield
+            if self._wake.wait(min(left, _LOOK_INTERVAL)):
+                self._wake.clear()
+        self._check()
+
+    def settled(self, *, delivered: bool) -> None:
+        """Note that events were settled: whatever the trouble was, it is over."""
+        with self._lock:
+            if delivered:
+                self._last_delivery = time.time()
+            if self._reason is not None:
+                self._enter("sending", None)
+
+    def _enter(self, state: FlusherState, reason: str | None) -> None:
+        if state != self._state:
+            self._state, self._since = state, time.time()
+        if reason != self._reason:
+            self._reason = reason
+            self.beat()
+
+    @contextlib.contextmanager
+    def beating(self, sync: BackgroundSync, sync_interval: float) -> Iterator[None]:
+        """Beat and sync in a thread of its own, because a request may take as long as its timeout."""
+        ended = threading.Event()
+
+        def housekeeping() -> None:
+            next_beat = 0.0
+            while not ended.wait(min(sync_interval, _BEAT_INTERVAL)):
+                try:
+                    sync.run()
+                except Exception:
+                    # Too many open files, say. The next time may go better, and the heart must go on beating.
+                    logger.exception("the background sync failed")
+                if time.monotonic() >= next_beat:
+                    next_beat = time.monotonic() + _BEAT_INTERVAL
+                    self.beat()
+
+        self.beat()
+        thread = threading.Thread(target=housekeeping, name="lotus_durable housekeeping", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            with contextlib.suppress(OSError):
+                clear_heartbeat(self._directory)
+
+    def beat(self) -> None:
+        """Show the state to others."""
+        now = time.time()
+        with self._lock:
+            heartbeat = Heartbeat(
+                os.getpid(), socket.gethostname(), self._state, self._reason, self._since, now, self._last_delivery
+            )
+            try:
+                write_heartbeat(self._directory, heartbeat)
+            except OSError as error:
+                logger.debug("cannot write the heartbeat: %s", error)
+
+    def _check(self) -> None:
+        if self._stop():
+            raise Stopped("asked to stop")
+        if not self._leadership.is_held():
+            logger.warning("the leader lock in %s was deleted or replaced; stepping down", self._directory.root)
+            raise Stopped("leads no more")

@@ -1,0 +1,86 @@
+"""What can become of a batch, and of each event in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The server has this event."""
+
+    already_known: bool = False
+    """It had it before this request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Refused for now: try again slowly, out of the way of other events."""
+
+    reason: str
+    unlisted: bool = False
+    """The reason is none we know: warn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Refused for good."""
+
+    reason: str
+    probe_first: bool = False
+    """The answer did not name this event, and any request may get it (a host name the server does not serve).
+
+    A dead letter only if the empty probe passes; else the probe's outcome is the one that counts.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Not accepted, and not this event's fault: send it again, after a backoff."""
+
+    reason: str
+
+
+Verdict: TypeAlias = Delivered | Parked | Dead | Retry
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Each event has its verdict."""
+
+    verdicts: tuple[Verdict, ...]
+    """In the order of the ids that were sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Nothing was accepted, or we cannot tell what: send the halves, one after the other. Never for a single event."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBatch:
+    """The outcome is unknown: send the same ids again, after a backoff."""
+
+    reason: str
+    retry_after: float | None = None
+    """Seconds the server asked us to wait."""
+    after_timeout: bool = False
+    """The server may still be working on the request: leave it several seconds."""
+    suspect: bool = False
+    """A 500: when it comes back for this batch while a probe passes, something in the batch causes it."""
+    unlisted: bool = False
+    """An answer we do not know: retry at the slow pace, and warn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Nothing can be sent: hold everything, probe at the slow pace, and tell."""
+
+    reason: str
+    """One sentence for an operator: what is wrong and what to do."""
+
+
+Outcome: TypeAlias = Settled | Split | RetryBatch | Blocked

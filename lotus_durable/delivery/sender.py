@@ -1,0 +1,210 @@
+"""Sending one batch until each of its events has a verdict: retrying, splitting, probing, waiting."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Protocol
+
+from lotus_durable.errors import DeliveryBlocked, LotusError
+from lotus_durable.queue.heartbeat import FlusherState
+
+from .backoff import Backoff
+from .batch import Batch
+from .transport import Transport
+from .verdict import Blocked, Dead, Parked, Retry, RetryBatch, Settled, Split, Verdict, judge, judge_probe
+from .wire import body
+
+logger = logging.getLogger("lotus_durable")
+
+_RETRY_ROUNDS = 5
+"""How often events that the server cannot take now (its broker fails) are sent again before they are parked, so that
+the events behind them go on."""
+_SUSPECT_AFTER = 2
+"""Failures of one batch in a row (500, no answer in time) after which a probe tells whether the batch is the cause."""
+
+
+class Stopped(Exception):
+    """The work ends here: the process stops, or leads no more. What has no verdict yet stays in the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """The server fails on this one event while it serves others: park it, and count its attempts."""
+
+    reason: str
+
+
+class Room(Protocol):
+    """Where the sender waits and tells what it is doing; the leader provides it."""
+
+    def enter(self, state: FlusherState, reason: str | None = None) -> bool:
+        """Tell what is going on now, and why; return whether that is news.
+
+        Another try in the middle of trouble ("sending") is no news and does not end the trouble.
+
+        Raises:
+            Stopped: it is time to end.
+        """
+
+    def asked(self) -> AbstractSet[str]:
+        """Return the requests for a drain that are open now."""
+
+    def answer(self, requests: AbstractSet[str], reason: str | None = None) -> None:
+        """Tell those who asked that it is done, or why it cannot be."""
+
+    def wait(self, seconds: float, *, interruptible: bool = True) -> None:
+        """Wait; if ``interruptible``, less long when somebody asks for a drain.
+
+        Raises:
+            Stopped: it is time to end.
+        """
+
+
+@dataclass(slots=True)
+class _Part:
+    """Some of a batch's events, by index, and how often they failed together."""
+
+    indices: Sequence[int]
+    failures: int = 0
+    rounds: int = 0
+
+
+class Sender:
+    """Sends batches one after the other over one transport. For one thread."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        room: Room,
+        report: Callable[[LotusError], None],
+        *,
+        probe_interval: float,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._transport = transport
+        self._room = room
+        self._report = report
+        self._probe_interval = probe_interval
+        self._backoff = backoff or Backoff()
+
+    def verdicts(self, batch: Batch) -> list[Verdict | Failing]:
+        """Return the verdict of each event, in their order. Delivered means the server said so for that event.
+
+        Raises:
+            Stopped: before all have one.
+        """
+        found: dict[int, Verdict | Failing] = {}
+        parts = [_Part(range(len(batch)))] if len(batch) else []
+        while parts:
+            part = parts.pop()
+            # Reversed: the first part that comes back is sent first.
+            parts.extend(reversed(self._send(batch, part, found)))
+        return [found[index] for index in range(len(batch))]
+
+    def _send(self, batch: Batch, part: _Part, found: dict[int, Verdict | Failing]) -> list[_Part]:
+        """Send a part once; note what has a verdict now, and return what is still to be sent."""
+        self._room.enter("sending")
+        asked = self._room.asked()
+        selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
+        answer = self._transport.post_batch(body(selected.events))
+        outcome = judge(answer, selected.ids, selected.times, now=time.time())
+        logger.debug("sent %d events: %s", len(selected), type(outcome).__name__)
+        match outcome:
+            case Settled():
+                return self._settle(part, outcome.verdicts, found)
+            case Split():
+                logger.info("sending %d events in two parts: %s", len(part.indices), outcome.reason)
+                return _halves(part)
+            case Blocked():
+                self._wait_until_unblocked(outcome, asked)
+                return [part]
+            case RetryBatch():
+                return self._retry(part, outcome, found)
+
+    def _settle(self, part: _Part, verdicts: Sequence[Verdict], found: dict[int, Verdict | Failing]) -> list[_Part]:
+        again: list[int] = []
+        for index, verdict in zip(part.indices, verdicts, strict=True):
+            may_be_taken_later = isinstance(verdict, Retry) and part.rounds < _RETRY_ROUNDS
+            is_not_about_it = isinstance(verdict, Dead) and verdict.probe_first and not self._probe_passes()
+            if may_be_taken_later or is_not_about_it:
+                again.append(index)
+            else:
+                found[index] = verdict
+        if len(again) < len(part.indices):
+            self._backoff.reset()
+        if not again:
+            return []
+        self._retry_later(_reasons(verdicts))
+        return [_Part(again, rounds=part.rounds + 1)]
+
+    def _retry(self, part: _Part, outcome: RetryBatch, found: dict[int, Verdict | Failing]) -> list[_Part]:
+        if outcome.unlisted:
+            if self._room.enter("retrying", outcome.reason):
+                self._report(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
+            pause = max(self._probe_interval, outcome.retry_after or 0.0)
+            self._room.wait(pause, interruptible=outcome.retry_after is None)
+            return [part]
+        part.failures += outcome.suspect or outcome.after_timeout
+        is_suspect = (outcome.suspect or outcome.after_timeout) and part.failures >= _SUSPECT_AFTER
+        if outcome.after_timeout or not is_suspect:
+            self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
+        if not is_suspect or not self._probe_passes():
+            return [part]
+        # The server answers others: something in this part makes it fail. Nothing is gained by waiting then.
+        if len(part.indices) > 1:
+            logger.warning(
+                "the server fails on a batch of %d events, looking for the cause: %s", len(part.indices), outcome.reason
+            )
+            return _halves(part, suspect=True)
+        # Without an answer nobody knows what the server did: such an event is never given up by its attempts.
+        found[part.indices[0]] = Parked(outcome.reason) if outcome.after_timeout else Failing(outcome.reason)
+        return []
+
+    def _retry_later(self, reason: str, *, retry_after: float | None = None, after_timeout: bool = False) -> None:
+        seconds = self._backoff.failed(retry_after=retry_after, after_timeout=after_timeout)
+        logger.info("trying again in %.1f s: %s", seconds, reason)
+        self._room.enter("retrying", reason)
+        # A wait the server asked for, or needs to finish what it may be working on, is not ours to cut short.
+        self._room.wait(seconds, interruptible=retry_after is None and not after_timeout)
+
+    def _probe_passes(self) -> bool:
+        """Whether an empty batch gets the right answer; when not, wait as its own outcome says."""
+        self._room.enter("sending")
+        asked = self._room.asked()
+        outcome = judge_probe(self._transport.probe())
+        if isinstance(outcome, Blocked):
+            self._wait_until_unblocked(outcome, asked)
+        elif isinstance(outcome, RetryBatch):
+            self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
+        return isinstance(outcome, Settled)
+
+    def _wait_until_unblocked(self, outcome: Settled | RetryBatch | Blocked, asked: AbstractSet[str]) -> None:
+        """Hold everything and probe at the slow pace for as long as the server says that nothing can be sent.
+
+        Whoever asked for a drain before the request was sent that came back so, gets the reason at once instead of
+        waiting for a person; for those who asked later, perhaps after the person came, there is another probe at once.
+        """
+        while isinstance(outcome, Blocked):
+            if self._room.enter("blocked", outcome.reason):
+                self._report(DeliveryBlocked(f"delivery is blocked, events are kept: {outcome.reason}"))
+            self._room.answer(asked, outcome.reason)
+            self._room.wait(self._probe_interval)
+            asked = self._room.asked()
+            outcome = judge_probe(self._transport.probe())
+
+
+def _halves(part: _Part, *, suspect: bool = False) -> list[_Part]:
+    middle = (len(part.indices) + 1) // 2
+    halves = (part.indices[:middle], part.indices[middle:])
+    # A half of a suspect is one failure away from being halved again; a single event gets its full number of tries,
+    # because a server that fails now and then must not have the innocent parked.
+    return [_Part(half, _SUSPECT_AFTER - 1 if suspect and len(half) > 1 else 0) for half in halves]
+
+
+def _reasons(verdicts: Sequence[Verdict]) -> str:
+    reasons = {verdict.reason for verdict in verdicts if isinstance(verdict, Retry | Dead)}
+    return "; ".join(sorted(reasons))

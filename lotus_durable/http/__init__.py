@@ -1,0 +1,1 @@
+"""Requests to the server over HTTP; knows nothing of events, calls or files."""

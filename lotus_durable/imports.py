@@ -1,0 +1,107 @@
+"""Imports that no fork can cut in two.
+
+Heavy modules are imported where they are first needed, some of them in a thread. A fork in the middle of an import
+leaves the child with half a module, and with a lock on it that nobody will ever release: whoever imports it next
+there, we or the application, gets an ImportError or waits for ever. (Seen with ``gunicorn --preload`` and an event
+tracked when the application is imported: workers that never upload, and that never end.) So such imports are made in
+:func:`uncut`, and a fork waits for it: once in a process's life, some 100 ms at the most.
+
+Hooks that run before a fork run in the opposite order of their registration. Ours must be the first to run: others
+take locks (logging's and filelock's do) that an import may need, which we wait for. So they are registered late, and
+again when filelock is there. That leaves the import of filelock itself, whose own hooks come in the middle of it. It is
+made by the thread that tracks the first event; a fork by another thread in these milliseconds waits in vain, for
+:data:`_PATIENCE`, and what it makes is a process that does not upload (:func:`was_cut`).
+
+A fork that runs no hooks, as uWSGI's, cannot wait; there :func:`import_for_delivery` is called by the thread that will
+fork, before any other thread needs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+
+WAS_CUT = "was forked while its parent was importing what uploading needs"
+
+_PATIENCE = 5.0
+"""Seconds that a fork waits for an import to end."""
+
+_lock = threading.RLock()
+"""Held while importing. Reentrant: what is imported may import."""
+
+_forks: dict[int, list[bool]] = {}
+"""For each thread that forks, whether its hooks took the lock."""
+_hooked: set[str] = set()
+_was_cut = False
+
+
+@contextlib.contextmanager
+def uncut() -> Iterator[None]:
+    """Import inside it, and a fork in another thread waits for the end."""
+    import logging
+
+    del logging
+    _hook("before filelock")
+    with _lock:
+        yield
+
+
+def was_cut() -> bool:
+    """Whether this process, or an ancestor, was forked in the middle of an import all the same.
+
+    It must not import what was being imported, so it cannot upload.
+    """
+    return _was_cut
+
+
+def import_for_delivery() -> None:
+    """Import all that delivering events will ever need, so that nothing is left to be imported later."""
+    import filelock
+
+    del filelock
+    _hook("after filelock")
+    with _lock:
+        import email.utils
+        import encodings.idna
+        import sqlite3
+
+        import persistqueue
+        import requests
+
+        from lotus_durable.delivery import failure, session
+
+        with contextlib.suppress(ImportError):
+            import orjson
+
+            del orjson
+        del email, encodings, sqlite3, persistqueue, requests, failure, session
+
+
+def _hook(stage: str) -> None:
+    """Register the hooks once for each stage."""
+    if stage not in _hooked:
+        _hooked.add(stage)
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        )
+
+
+def _before_fork() -> None:
+    _forks.setdefault(threading.get_ident(), []).append(_lock.acquire(timeout=_PATIENCE))
+
+
+def _after_fork_in_parent() -> None:
+    taken = _forks.get(threading.get_ident())
+    if taken and taken.pop():
+        _lock.release()
+    if not taken:
+        _forks.pop(threading.get_ident(), None)
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _was_cut  # noqa: PLW0603  # the state of this process, which begins here
+    _was_cut = _was_cut or not all(_forks.get(threading.get_ident(), ()))
+    _forks.clear()
+    _lock = threading.RLock()

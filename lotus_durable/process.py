@@ -1,0 +1,250 @@
+"""What of a client belongs to one process, and is never carried into another; and what happens to it at a fork."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from lotus_durable.config import Config
+from lotus_durable.errors import ConfigurationError, LotusError
+from lotus_durable.event import EventEncoder
+from lotus_durable.imports import WAS_CUT, uncut, was_cut
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.journal import JournalQueue
+from lotus_durable.queue.protocol import EventQueue
+
+if TYPE_CHECKING:
+    from lotus_durable.delivery.at_once import Refusal
+    from lotus_durable.delivery.candidate import Candidate
+    from lotus_durable.delivery.leader import Report
+    from lotus_durable.delivery.transport import Transport
+
+logger = logging.getLogger("lotus_durable")
+
+_STOP_TIMEOUT = 0.2  # seconds
+
+_living: list[weakref.ref[Process]] = []
+"""Every Process that still exists, also those that only end a last request. Oldest first, so that two threads that
+fork at once take their locks in the same order."""
+_forking: dict[int, list[list[EventQueue]]] = {}
+"""The queues that wait for the end of a fork, by the thread that forks. A list of lists: a signal handler may fork in
+the middle of that."""
+
+
+class Process:
+    """Queue, encoders, connections and thread of one client in one process; made again after a fork.
+
+    Args:
+        config: the configuration.
+        report: told of errors.
+        may_start: False where it should only append: its events are for others to upload.
+    """
+
+    has_inherited_store = False
+    """Whether this process was forked while an ancestor had the store of parked events open. SQLite cannot be carried
+    across a fork (measured: acknowledged puts lost in silence), so such a process, and its children, must not lead."""
+
+    def __init__(self, config: Config, report: Report, *, may_start: bool = True) -> None:
+        self.pid = os.getpid()
+        self.queue: EventQueue = open_queue(config, lambda error: report(error, []))
+        # Taken out for one call and put back: no lock, and a signal handler in mid-call finds another one.
+        self.encoders: list[EventEncoder] = []
+        self.candidate: Candidate | None = None
+        self.is_started = not may_start
+        self._config = config
+        self._report = report
+        self._idle: list[Transport] = []
+        self._opened: weakref.WeakSet[Transport] = weakref.WeakSet()
+        self._start_tokens = [object()]
+        _living.append(weakref.ref(self, _living.remove))
+
+    def start(self) -> None:
+        """Start this process's candidate; it does not stand for election where this process cannot upload.
+
+        Raises:
+            RuntimeError: no thread can be started now.
+        """
+        try:
+            # Of two threads that come here at once, one gets it.
+            token = self._start_tokens.pop()
+        except IndexError:
+            return
+        try:
+            is_external = self._config.flusher == "external"
+            reason = self.reason_not_to_lead()
+            if reason is not None and not is_external:
+                logger.warning("this process does not upload: %s; its events are kept on disk", reason)
+            if not _is_uwsgi_without_threads():
+                # There not even an idle one: a thread that wants the interpreter lock when uWSGI forks, without telling
+                # Python, makes the child wait for it for ever.
+                candidate = self.make_candidate(stands=not is_external)
+                candidate.start()
+                self.candidate = candidate
+            self.is_started = True
+        except BaseException:
+            self._start_tokens.append(token)
+            raise
+
+    def make_candidate(self, *, alone: bool = False, stands: bool = True) -> Candidate:
+        """Return a candidate of this process that is not started yet.
+
+        Args:
+            alone: it need not be considerate of other threads.
+            stands: False for one that never leads.
+        """
+        with uncut():
+            from lotus_durable.delivery.candidate import Candidate
+
+        can_lead = stands and self.reason_not_to_lead() is None
+        return Candidate(self.queue, self._config, self._report, self.open_transport if can_lead else None, alone=alone)
+
+    def reason_not_to_lead(self) -> str | None:
+        """Return why this process cannot upload, or None."""
+        if self._config.api_key is None:
+            return "no API key is set (lotus_durable.api_key or LOTUS_API_KEY)"
+        if was_cut():
+            return f"it {WAS_CUT}"
+        if Process.has_inherited_store:
+            return "it was forked while its parent had the store of parked events open"
+        if _is_uwsgi_without_threads():
+            return (
+                "uWSGI runs without threads: start it with --enable-threads, or run `lotus-durable flusher` beside it"
+            )
+        return None
+
+    @contextlib.contextmanager
+    def running_candidate(self) -> Iterator[Candidate]:
+        """Give the candidate of this process, or one for the time being."""
+        candidate = self.candidate
+        can_lead = self.reason_not_to_lead() is None
+        if candidate is not None and candidate.is_running() and (candidate.may_lead() or not can_lead):
+            yield candidate
+            return
+        candidate = self.make_candidate(alone=True)
+        if can_lead:
+            candidate.start()
+        try:
+            yield candidate
+        finally:
+            # It ends by itself after its request in flight; whoever drains with a timeout does not wait for that.
+            candidate.stop(_STOP_TIMEOUT)
+
+    def send_at_once(self, record: bytes) -> Refusal | None:
+        """Send one event and wait for its verdict (``sync_mode``); return None when the server has it."""
+        from lotus_durable.delivery.at_once import Refusal, send_at_once
+
+        if self._config.api_key is None:
+            return Refusal("no API key is set (lotus_durable.api_key or LOTUS_API_KEY)", is_final=False)
+        try:
+            transport = self._idle.pop()
+        except IndexError:
+            transport = self.open_transport()
+        try:
+            return send_at_once(transport, record)
+        finally:
+            self._idle.append(transport)
+
+    def open_transport(self) -> Transport:
+        """Return a connection to the server, opened when it is first used.
+
+        Raises:
+            ConfigurationError: there is no API key.
+        """
+        from lotus_durable.delivery.transport import HttpTransport
+
+        if self._config.api_key is None:
+            raise ConfigurationError("api_key: none is set (lotus_durable.api_key or LOTUS_API_KEY)")
+        connect, read = self._config.timeout
+        transport = HttpTransport(self._config.host, self._config.api_key, connect_timeout=connect, read_timeout=read)
+        self._opened.add(transport)
+        return transport
+
+    def close(self, timeout: float) -> None:
+        """Stop uploading, within ``timeout`` seconds if a request is in flight, and let go of everything."""
+        if self.candidate is not None:
+            self.candidate.stop(timeout)
+        while self._idle:
+            self._idle.pop().close()
+        self.queue.close()
+
+    def abandon(self) -> None:
+        """Drop what was inherited, in a forked child: everything here is still the parent's."""
+        self.pid = 0  # no process has it: also not one that is forked into a namespace where it has its parent's number
+        for transport in list(self._opened):
+            transport.abandon()
+        if not self.queue.abandon():
+            Process.has_inherited_store = True
+
+
+def abandon_inherited() -> None:
+    """Drop what this process inherited from its parent, if the fork ran no hooks (uWSGI's does not)."""
+    pid = os.getpid()
+    for process in _all_living():
+        if process.pid not in (pid, 0):
+            process.abandon()
+
+
+def open_queue(config: Config, report: Callable[[LotusError], None]) -> EventQueue:
+    """Return the queue that ``config`` describes; nothing is created before the first event.
+
+    Raises:
+        ConfigurationError: the backend does not exist.
+    """
+    if config.backend != "journal":
+        raise ConfigurationError(f"backend: {config.backend!r} is not available in this version, use 'journal'")
+    return JournalQueue(
+        QueueDirectory(config.queue_dir),
+        segment_bytes=config.segment_bytes,
+        max_queue_bytes=config.max_queue_bytes,
+        power=config.durability == "power",
+        sync_interval=config.sync_interval,
+        report=report,
+    )
+
+
+def _is_uwsgi_without_threads() -> bool:
+    uwsgi = sys.modules.get("uwsgi")
+    options = getattr(uwsgi, "opt", {})
+    return uwsgi is not None and not any(
+        name in options for name in ("enable-threads", b"enable-threads", "threads", b"threads")
+    )
+
+
+def _all_living() -> list[Process]:
+    return [process for reference in list(_living) if (process := reference()) is not None]
+
+
+def _before_fork() -> None:
+    """Wait until no SQLite connection is open: one must never be carried across a fork."""
+    pid = os.getpid()
+    waiting: list[EventQueue] = []
+    _forking.setdefault(threading.get_ident(), []).append(waiting)
+    for process in _all_living():
+        if process.pid == pid:
+            process.queue.before_fork()
+            waiting.append(process.queue)
+
+
+def _after_fork_in_parent() -> None:
+    forks = _forking.get(threading.get_ident())
+    for queue in forks.pop() if forks else ():
+        queue.after_fork_in_parent()
+    if not forks:
+        _forking.pop(threading.get_ident(), None)
+
+
+def _after_fork_in_child() -> None:
+    """Drop the parent's descriptors at once, so that its segments do not look alive for longer than it is."""
+    _forking.clear()
+    for process in _all_living():
+        if process.pid:
+            process.abandon()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,0 +1,17 @@
+"""What the tests of the client share."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.rig import rig as rig
+from tests.rig import rigs as rigs
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("LOTUS_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)

@@ -1,0 +1,222 @@
+"""Every row of the tables of what servers answer, over a socket: where each event is afterwards, and that none is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from lotus_durable.testing import DatabaseDown, Delay, Fault, Faults, RateLimited, Redirect, RefuseEvents, Reset, Status
+from tests.rig import Rig, now_text, record, track
+
+GENERATIONS = pytest.mark.parametrize("generation", ["L22", "L24"])
+BOTH = ("L22", "L24")
+
+
+def json_status(status: int, body: str) -> Status:
+    return Status(status, body, "application/json")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Some faults of the server's first answers to three events, and where the events are after a drain."""
+
+    faults: tuple[Fault | None, ...] = ()
+    delivered: int = 3
+    parked: int = 0
+    dead: int = 0
+    generations: tuple[str, ...] = BOTH
+    server: dict[str, Any] = field(default_factory=dict)
+    claimed: tuple[str, ...] = ()
+    """Events the server says it has, without having them."""
+    says: str = ""
+    """What ``on_error`` is told."""
+
+
+def refused(reason: str, **options: Any) -> Row:
+    return Row((RefuseEvents(reason, ids=("b",)),), **options)
+
+
+def delivered_after(*faults: Fault, says: str = "", generations: tuple[str, ...] = BOTH) -> Row:
+    return Row(faults, says=says, generations=generations)
+
+
+ROWS = {
+    "all accepted": Row(),
+    "already known": refused("Event idempotency already exists", claimed=("b",)),
+    "twice in the request": refused("Duplicate event idempotency in request", claimed=("b",)),
+    "all already known": Row((RefuseEvents("Event idempotency already exists"),), claimed=("a", "b", "c")),
+    "unknown customer": refused("Customer does not exist", delivered=2, parked=1),
+    "all unknown customers": Row((RefuseEvents("Customer does not exist"),), delivered=0, parked=3),
+    "broker trouble": refused("Failed to produce event to kafka: UNKNOWN_TOPIC_OR_PARTITION"),
+    "broker trouble for all": Row((RefuseEvents("Failed to produce event to kafka: NOT_LEADER"),)),
+    "too large for the broker": refused(
+        "Failed to produce event to kafka: MESSAGE_TOO_LARGE", delivered=2, dead=1, says="MESSAGE_TOO_LARGE"
+    ),
+    "no customer id": refused("No customer_id provided", delivered=2, dead=1, says="No customer_id"),
+    "invalid time": refused("Invalid time_created", delivered=2, dead=1, says="Invalid time_created"),
+    "no id": refused("No idempotency_id provided", delivered=2, dead=1, says="No idempotency_id"),
+    "a reason we do not know": refused("Plan limit", delivered=2, parked=1, says="1 events are parked for a reason"),
+    "database down": delivered_after(DatabaseDown()),
+    "500 and HTML": delivered_after(Status(500)),
+    "408": delivered_after(Status(408)),
+    "429": delivered_after(RateLimited(None)),
+    "502": delivered_after(Status(502)),
+    "503": delivered_after(Status(503), Status(503), Status(503)),
+    "504": delivered_after(Status(504)),
+    "503, but stored": delivered_after(Status(503, stored=True)),
+    "reset before reading": delivered_after(Reset("before_reading")),
+    "reset after storing": delivered_after(Reset("after_storing")),
+    "401": delivered_after(json_status(401, '{"detail": "Invalid token."}'), says="the API key"),
+    "403": delivered_after(json_status(403, '{"detail": "no credentials"}'), says="the API key"),
+    "400 with a message": delivered_after(json_status(400, '{"message": "Invalid API key"}'), says="the API key"),
+    "400 {}": delivered_after(json_status(400, "{}"), says="the API key"),
+    "400 text about the key": delivered_after(Status(400, "No API key found in request"), says="the API key"),
+    "301": delivered_after(Redirect(), says="not an answer of Lotus"),
+    "307": delivered_after(Redirect(status=307), says="not an answer of Lotus"),
+    "404": delivered_after(Status(404), says="not an answer of Lotus"),
+    "405": delivered_after(Status(405), says="not an answer of Lotus"),
+    "415": delivered_after(Status(415), says="not an answer of Lotus"),
+    "200 from a proxy": delivered_after(Status(200), says="not an answer of Lotus"),
+    "201 HTML": delivered_after(Status(201), says="not an answer of Lotus"),
+    "201 of another JSON": delivered_after(json_status(201, '{"ok": true}'), says="not an answer of Lotus"),
+    "nothing accepted, no reason": delivered_after(
+        json_status(400, '{"success": "none", "failed_events": {}}'), says="accepts no event and gives no reason"
+    ),
+    "418": delivered_after(Status(418), says="an answer we do not know"),
+    "400 of another kind": delivered_after(Status(400, "nonsense", "text/plain"), says="an answer we do not know"),
+    "413 once": delivered_after(Status(413)),
+    "too large, L22": Row(server={"max_body_bytes": 400}, generations=("L22",)),
+    "too large, L24": Row(server={"max_body_bytes": 400}, generations=("L24",)),
+    "each event too large": Row(delivered=0, dead=3, server={"max_body_bytes": 60}, says="3 events are dead letters"),
+    "refused under another id": delivered_after(
+        json_status(201, '{"success": "some", "failed_events": {"no_idempotency_id": "Invalid time_created"}}'),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("generation", "row"),
+    [pytest.param(each, row, id=f"{name}-{each}") for name, row in ROWS.items() for each in row.generations],
+)
+def test_after_every_answer_each_event_is_where_it_belongs_and_none_is_lost(
+    rigs: Callable[..., Rig], generation: str, row: Row
+) -> None:
+    rig = rigs(generation, faults=Faults(script=row.faults), **row.server)
+    client = rig.client(flusher="external")
+    for name in ("a", "b", "c"):
+        client.track_event(customer_id="c1", event_name="call", idempotency_id=name)
+    while not (report := client.drain(20)).complete:
+        assert report.reason is not None
+        assert row.says in report.reason  # blocked: it is for the caller to ask again
+    assert row.says in " ".join(rig.messages())
+    stats = rig.check(["a", "b", "c"], claimed=row.claimed)
+    assert (stats.delivered, stats.parked, stats.dead_lettered) == (row.delivered, row.parked, row.dead)
+    assert rig.server.faults.left_in_script == 0
+
+
+@GENERATIONS
+def test_an_event_that_comes_again_is_delivered_again_and_counted_once(
+    rigs: Callable[..., Rig], generation: str
+) -> None:
+    rig = rigs(generation)
+    client = rig.client()
+    for _ in range(2):
+        client.track_event(customer_id="c1", event_name="call", idempotency_id="same")
+        assert client.flush(20)
+    assert rig.stats().delivered == 2
+    assert rig.server.event_count == 1
+    assert rig.server.duplicates == 1
+
+
+@GENERATIONS
+def test_the_same_id_is_never_twice_in_one_request(rigs: Callable[..., Rig], generation: str) -> None:
+    rig = rigs(generation)
+    client = rig.client(flusher="external")
+    for name in ("a", "b", "a", "a", "c"):
+        client.track_event(customer_id="c1", event_name="call", idempotency_id=name)
+    assert client.flush(20)
+    batches = [[event["idempotency_id"] for event in request.json()["batch"]] for request in rig.server.requests]
+    assert batches == [["a", "b"], ["a"], ["a", "c"]]
+    assert rig.stats().delivered == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "generation", "where"),
+    [
+        pytest.param({"customer_id": ""}, "L24", "dead", id="empty customer"),
+        pytest.param({"time_created": "0001-01-01T00:00:00Z"}, "L24", "dead", id="zero time"),
+        pytest.param({"time_created": "yesterday"}, "L24", "dead", id="no time"),
+        pytest.param({"time_created": "yesterday"}, "L22", "delivered or dead", id="no time, L22"),
+        pytest.param({"time_created": "2020-01-01T00:00:00Z"}, "L24", "dead", id="old"),
+        pytest.param({"time_created": "2020-01-01T00:00:00Z"}, "L22", "delivered", id="old, L22"),
+        pytest.param({"time_created": "2999-01-01T00:00:00Z"}, "L24", "parked", id="ahead of time"),
+        pytest.param({"time_created": "2999-01-01T00:00:00Z"}, "L22", "delivered", id="ahead of time, L22"),
+        pytest.param({"customer_id": "nobody"}, "L22", "parked", id="unknown customer"),
+        pytest.param({"customer_id": "nobody", "time_created": "yesterday"}, "L22", "parked", id="unknown, no time"),
+        pytest.param({"customer_id": "nobody"}, "L24", "delivered", id="unknown customer, L24"),
+        pytest.param({"properties": {"x": float("nan")}}, "L24", "dead", id="NaN"),
+        pytest.param({"properties": [1]}, "L24", "dead", id="a list for properties"),
+    ],
+)
+def test_what_the_server_itself_refuses_does_not_hold_up_its_neighbours(
+    rigs: Callable[..., Rig], fields: dict[str, Any], generation: str, where: str
+) -> None:
+    rig = rigs(generation, customers=["c1"])
+    ids = rig.put(record("before"), record("odd", **fields), record("after"))
+    report = rig.client().drain(20)
+    assert report.complete, report
+    rig.check(ids)
+    assert {"before", "after"} <= set(rig.server.times_received)
+    found = {"delivered": set(rig.server.times_received), "parked": rig.ids("parked"), "dead": rig.ids("dead")}
+    assert any("odd" in found[place] for place in where.split(" or "))
+
+
+def test_dead_letters_reach_on_error_with_their_wire_fields(rig: Rig) -> None:
+    created = "2020-01-01T00:00:00Z"
+    event_id = rig.client().track_event(
+        customer_id="c1", event_name="call", properties={"n": 1}, time_created=created, idempotency_id="old"
+    )
+    assert rig.client().flush(20)
+    [(error, events)] = rig.errors
+    assert str(error).startswith("1 events are dead letters: Time created too far")
+    assert events == [
+        {
+            "event_name": "call",
+            "customer_id": "c1",
+            "idempotency_id": event_id,
+            "time_created": events[0]["time_created"],
+            "properties": {"n": 1},
+        }
+    ]
+    assert events[0]["time_created"].startswith("2020-01-01T00:00:00")
+
+
+def test_an_answer_after_the_clients_timeout_is_no_proof_and_the_same_ids_go_again(rig: Rig) -> None:
+    rig.server.fail_next(Delay(30.0))
+    client = rig.client(timeout=0.2)
+    ids = track(client, 5)
+    assert client.flush(20)
+    assert list(rig.server.times_received.values()) == [2] * 5
+    assert rig.check(ids).delivered == 5
+
+
+def test_a_wait_the_server_asks_for_is_kept(rig: Rig) -> None:
+    rig.server.fail_next(RateLimited(1))
+    client = rig.client(flusher="external")
+    ids = track(client, 1)
+    assert client.flush(20)
+    first, second = rig.server.requests
+    assert (first.status, second.status) == (429, 201)
+    assert first.json() == second.json()
+    report = rig.client().drain(20)
+    assert report.complete
+    rig.check(ids)
+
+
+def test_now_text_is_what_both_servers_take(rig: Rig) -> None:
+    ids = rig.put(record("a", time_created=now_text()))
+    assert rig.client().flush(20)
+    assert rig.check(ids).delivered == 1

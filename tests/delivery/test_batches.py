@@ -1,0 +1,223 @@
+"""What goes into one request: limits by count, bytes and time, order, and how many requests are in flight."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from lotus_durable.delivery.batch import Batch, Batcher, batches_of_parked
+from lotus_durable.delivery.transport import HttpTransport
+from lotus_durable.delivery.wire import body
+from lotus_durable.queue.protocol import Chunk, Settlement
+from lotus_durable.queue.reader import Damage
+from lotus_durable.queue.store import StoredEvent
+from lotus_durable.testing import Status
+from lotus_durable.testing.exchange import ReceivedRequest
+from tests.rig import Rig, record, track
+
+
+class FakeConsumer:
+    """Gives prepared chunks, then the end of a pass."""
+
+    def __init__(self, *chunks: Chunk) -> None:
+        self._chunks: list[Chunk | None] = [*chunks]
+
+    def read(self, limit: int) -> Chunk | None:
+        return self._chunks.pop(0) if self._chunks else None
+
+    def settle(self, settlement: Settlement) -> None:
+        raise NotImplementedError
+
+    def parked(self, after: int, limit: int) -> list[StoredEvent]:
+        raise NotImplementedError
+
+    def last_parked(self) -> int:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+def chunk(source: str, *records: bytes, start: int = 0) -> Chunk:
+    return Chunk(source, records, [(100 * (start + n + 1), start + n + 1) for n in range(len(records))])
+
+
+def batches(*chunks: Chunk, max_events: int = 500, max_bytes: int = 475_000) -> list[Batch]:
+    paced: list[int] = []
+    batcher = Batcher(FakeConsumer(*chunks), max_events=max_events, max_bytes=max_bytes, pace=lambda: paced.append(1))
+    found = []
+    while (batch := batcher.next()) is not None:
+        found.append(batch)
+    assert len(paced) >= sum(len(each.records) for each in chunks), "a long stretch of work without a rest"
+    return found
+
+
+def ids(found: Iterable[Batch]) -> list[list[str]]:
+    return [batch.ids for batch in found]
+
+
+def test_nothing_gives_no_batch() -> None:
+    assert batches() == []
+
+
+def test_a_batch_holds_at_most_so_many_events_and_settles_exactly_those() -> None:
+    found = batches(chunk("s", *(record(f"{n}") for n in range(7))), max_events=3)
+    assert ids(found) == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
+    assert [batch.through for batch in found] == [{"s": (300, 3)}, {"s": (600, 6)}, {"s": (700, 7)}]
+    assert [batch.full for batch in found] == [True, True, False]
+
+
+def test_a_batch_takes_from_several_sources_and_settles_each() -> None:
+    found = batches(chunk("s", record("a"), record("b")), chunk("t", record("c"), record("d")), max_events=3)
+    assert ids(found) == [["a", "b", "c"], ["d"]]
+    assert [batch.through for batch in found] == [{"s": (200, 2), "t": (100, 1)}, {"t": (200, 2)}]
+
+
+@pytest.mark.parametrize("limit", [1024, 1025, 1100, 2048, 5000])
+def test_a_body_is_never_larger_than_the_limit(limit: int) -> None:
+    found = batches(chunk("s", *(record(f"{n}", properties={"x": "y" * n}) for n in range(100))), max_bytes=limit)
+    sizes = [len(body(batch.events)) for batch in found]
+    assert max(sizes) <= limit
+    # And none is cut too early: the next event would not have fitted.
+    following = [batch.events[0] for batch in found[1:]]
+    assert all(size + 1 + len(event) > limit for size, event in zip(sizes, following, strict=False))
+
+
+def test_one_event_larger_than_the_limit_goes_alone() -> None:
+    found = batches(chunk("s", record("a"), record("big", properties={"x": "y" * 5000}), record("c")), max_bytes=1024)
+    assert ids(found) == [["a"], ["big"], ["c"]]
+
+
+def test_the_same_id_is_never_twice_in_one_batch() -> None:
+    found = batches(chunk("s", *(record(each) for each in "abcabb")), chunk("t", record("b"), record("d")))
+    assert ids(found) == [["a", "b", "c"], ["a", "b"], ["b"], ["b", "d"]]
+    assert found[2].through == {"s": (600, 6)}
+
+
+def test_what_is_no_record_is_dead_and_settled_with_its_neighbours() -> None:
+    [batch] = batches(chunk("s", record("a"), b"\xc1", record("b")))
+    assert batch.ids == ["a", "b"]
+    [dead] = batch.dead
+    assert (dead.record, dead.attempts) == (b"\xc1", 0)
+    assert dead.reason.startswith("the record is not msgpack")
+    assert batch.through == {"s": (300, 3)}
+
+
+def test_a_batch_of_nothing_but_what_is_no_record_still_settles() -> None:
+    [batch] = batches(chunk("s", b"", b"\xc0"))
+    assert (len(batch), len(batch.dead), batch.through) == (0, 2, {"s": (200, 2)})
+
+
+def test_damage_is_as_many_dead_events_as_it_held() -> None:
+    damage = Chunk("s", [], [(500, 5)], Damage("s", 100, b"xxxx", 3))
+    [batch] = batches(chunk("s", record("a")), damage, chunk("s", record("b"), start=5))
+    assert batch.ids == ["a", "b"]
+    assert [event.record for event in batch.dead] == [b"", b"", b""]
+    assert batch.through == {"s": (600, 6)}
+
+
+def test_a_torn_tail_is_settled_and_counts_as_no_event() -> None:
+    [batch] = batches(Chunk("s", [], [(500, 4)], Damage("s", 100, b"xx", 0, torn=True)))
+    assert (len(batch), batch.dead, batch.through) == (0, [], {"s": (500, 4)})
+
+
+def parked(number: int, packed: bytes) -> StoredEvent:
+    return StoredEvent(packed, "reason", 1, 1.0, 2.0, number)
+
+
+def test_parked_events_come_with_the_rows_they_settle() -> None:
+    rows = [parked(1, record("a")), parked(2, record("b")), parked(3, record("a")), parked(4, b"\xc1")]
+    found = list(batches_of_parked(rows, max_bytes=475_000))
+    assert ids(found) == [["a", "b"], ["a"]]
+    assert [batch.rows for batch in found] == [rows[:2], rows[2:3]]
+    assert sorted(row.id for batch in found for row in batch.resolved) == [1, 2, 3, 4]
+    assert [event.record for batch in found for event in batch.dead] == [b"\xc1"]
+    assert all(not batch.through for batch in found)
+
+
+def test_parked_events_keep_to_the_limit_of_bytes_too() -> None:
+    rows = [parked(n, record(f"{n}", properties={"x": "y" * 400})) for n in range(20)]
+    rows.insert(3, parked(99, record("big", properties={"x": "y" * 3000})))
+    found = list(batches_of_parked(rows, max_bytes=1200))
+    assert all(len(batch) == 1 or len(body(batch.events)) <= 1200 for batch in found)
+    assert sorted(row.id for batch in found for row in batch.resolved) == [*range(20), 99]
+
+
+def test_events_wait_for_others_to_share_a_request_with(rig: Rig) -> None:
+    """Not one request for each event, though each of them was there before the next was tracked."""
+    client = rig.client(flush_interval=0.2)
+    accepted = track(client, 1)
+    rig.server.wait_for(1)
+    before = rig.server.request_count
+    accepted += [each for _ in range(50) for each in track(client, 1)]
+    rig.server.wait_for(51)
+    assert rig.server.request_count - before <= 10
+    assert rig.check(accepted).delivered == 51
+
+
+def test_an_event_is_sent_without_anybody_asking(rig: Rig) -> None:
+    accepted = track(rig.client(flush_interval=0.01), 1)
+    rig.server.wait_for(1)
+    assert rig.check(accepted).delivered == 1
+
+
+@pytest.fixture
+def in_flight(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many requests were under way whenever one began."""
+    counts: list[int] = []
+    under_way: list[int] = []
+    post = HttpTransport.post_batch
+
+    def counted(self: HttpTransport, data: bytes) -> Any:
+        under_way.append(1)
+        counts.append(len(under_way))
+        try:
+            return post(self, data)
+        finally:
+            under_way.pop()
+
+    monkeypatch.setattr(HttpTransport, "post_batch", counted)
+    return counts
+
+
+def test_by_default_never_two_requests_are_in_flight(rig: Rig, in_flight: list[int]) -> None:
+    """The server of 2022 loses acknowledged events otherwise."""
+    rig.server.fail_next(*[Status(503), None] * 10)
+    clients = [rig.client(max_batch_events=3) for _ in range(4)]
+    accepted = [each for client in clients * 5 for each in track(client, 5)]
+    assert clients[0].drain(20).complete
+    assert rig.check(accepted).delivered == 100
+    assert max(in_flight) == 1
+    assert len(in_flight) >= 30
+
+
+def test_several_requests_are_in_flight_when_asked_for_and_each_is_committed(
+    rigs: Callable[..., Rig], in_flight: list[int]
+) -> None:
+    together = threading.Barrier(4, timeout=20)
+    wait_for_all = [True]
+
+    def hold(_: ReceivedRequest) -> None:
+        if wait_for_all[0]:
+            together.wait()
+
+    rig = rigs(on_request=hold)
+    client = rig.client(upload_concurrency=4, max_batch_events=5, flusher="external")
+    accepted = track(client, 5 * 4 * 3)
+    report = client.drain(20)
+    wait_for_all[0] = False
+    assert report.complete
+    assert max(in_flight) == 4
+    assert rig.check(accepted).delivered == 60
+
+
+def test_with_several_requests_in_flight_one_that_fails_holds_no_other_up_and_nothing_is_lost(rig: Rig) -> None:
+    rig.server.fail_next(*[None, Status(503), Status(500), None, Status(408)] * 10)
+    client = rig.client(upload_concurrency=4, max_batch_events=5)
+    accepted = track(client, 300)
+    assert client.drain(20).complete
+    stats = rig.check(accepted)
+    assert (stats.delivered, rig.server.duplicates) == (300, 0)

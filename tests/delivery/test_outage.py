@@ -1,0 +1,82 @@
+"""Outages: the very same ids go again until the server has them, and it counts each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lotus_durable.testing import Delay, Drip, Fault, Faults, RateLimited, Reset, Status, Truncate
+from tests.rig import Rig, track, wait_until
+
+STORED = [Status(503, stored=True), Status(500, stored=True), Reset("after_storing"), Truncate(3), Delay(30.0)]
+NOT_STORED = [Status(502), Status(503), Status(504), RateLimited(None), Reset("before_reading")]
+
+
+@pytest.mark.parametrize("generation", ["L22", "L24"])
+@pytest.mark.parametrize("fault", STORED + NOT_STORED, ids=str)
+def test_an_outage_of_any_kind_loses_nothing(rigs: Callable[..., Rig], generation: str, fault: Fault) -> None:
+    rig = rigs(generation, faults=Faults(script=[fault]))
+    client = rig.client(timeout=0.3, flusher="external")
+    ids = track(client, 50)
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 50
+    assert rig.server.event_count == 50
+    sent = [
+        [event["idempotency_id"] for event in request.json()["batch"]]
+        for request in rig.server.requests
+        if request.body
+    ]
+    assert all(batch == ids for batch in sent), "not the very same batch"
+    assert rig.server.duplicates == (50 if fault in STORED else 0)
+
+
+@pytest.mark.parametrize("generation", ["L22", "L24"])
+def test_a_bad_day_of_all_of_them_loses_nothing(rigs: Callable[..., Rig], generation: str) -> None:
+    bad_day: list[Fault] = [*STORED[:-1], *NOT_STORED, Status(404), Status(200), Drip(0.001), Status(413)]
+    rig = rigs(generation, faults=Faults(rates=dict.fromkeys(bad_day, 0.05), seed=4))
+    client = rig.client(timeout=1.0, max_batch_events=10)
+    ids = track(client, 500)
+    rig.server.wait_for(500, timeout=60)
+    wait_until(lambda: client.drain(20).complete, "a drain")
+    stats = rig.check(ids)
+    assert (stats.delivered, stats.dead_lettered) == (500, 0)
+
+
+def test_a_server_that_refuses_connections_gets_everything_when_it_is_back(rig: Rig) -> None:
+    rig.server.pause()
+    client = rig.client()
+    ids = track(client, 30)
+    report = client.drain(0.3)
+    assert not report.complete
+    assert "connection refused" in (report.reason or "")
+    assert "not done within 0.3 seconds" in (report.reason or "")
+    assert report.remaining == 30
+    rig.server.resume()
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 30
+
+
+def test_an_outage_is_told_by_the_heartbeat_but_is_no_error(rig: Rig) -> None:
+    rig.server.pause()
+    client = rig.client()
+    track(client, 1)
+    wait_until(lambda: (flusher := client.stats().flusher) and flusher.state == "retrying", "a heartbeat that says so")
+    assert rig.errors == []
+
+
+def test_a_name_that_does_not_resolve_is_an_outage(rig: Rig) -> None:
+    client = rig.client(host="https://lotus.invalid")
+    ids = track(client, 1)
+    report = client.drain(0.3)
+    assert not report.complete
+    assert rig.check(ids).pending == 1
+
+
+def test_what_the_server_forgets_is_not_ours_to_know(rig: Rig) -> None:
+    """The promise ends at the server's word; its ids let a reconciliation find what it lost."""
+    client = rig.client()
+    ids = track(client, 2)
+    assert client.flush(20)
+    rig.server.lose_events(ids[0])
+    assert client.stats().delivered == 2

@@ -1,0 +1,312 @@
+"""How one batch comes to its verdicts: what is sent, what is waited for, in what order. No sockets, no clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from lotus_durable.delivery.backoff import Backoff
+from lotus_durable.delivery.batch import Batch
+from lotus_durable.delivery.sender import Failing, Sender, Stopped
+from lotus_durable.delivery.verdict import Dead, Delivered, Parked, Retry, Verdict
+from lotus_durable.delivery.wire import encode_event
+from lotus_durable.errors import LotusError
+from lotus_durable.http.answer import Answer, NoAnswer
+from lotus_durable.queue.heartbeat import FlusherState
+from tests.rig import record
+
+PROBE_INTERVAL = 60.0
+KAFKA = "Failed to produce event to kafka: NOT_LEADER"
+
+
+def answer(status: int, body: object, **options: Any) -> Answer:
+    return Answer(status, "application/json", json.dumps(body).encode(), **options)
+
+
+def html(status: int, **options: Any) -> Answer:
+    return Answer(status, "text/html", b"<h1>Oh</h1>", **options)
+
+
+ALL = answer(201, {"success": "all", "failed_events": None})
+PROBE_OK = answer(400, {"success": "none", "failed_events": {}})
+BAD_KEY = answer(400, {"message": "Invalid API key"})
+INVALID_JSON = answer(400, {"success": "none", "failed_events": {"no_idempotency_id": "Invalid JSON"}})
+TIMEOUT = NoAnswer("no answer", timed_out=True, sent=True)
+REFUSED = NoAnswer("connection refused")
+
+Server = Callable[[list[str]], Answer | NoAnswer]
+"""Answers a batch of these ids; the probe has none."""
+
+
+@dataclass
+class FakeTransport:
+    """Hands each batch's ids to a function."""
+
+    server: Server
+    sent: list[list[str]] = field(default_factory=list)
+
+    def post_batch(self, body: bytes) -> Answer | NoAnswer:
+        self.sent.append([event["idempotency_id"] for event in json.loads(body)["batch"]])
+        return self.server(self.sent[-1])
+
+    def probe(self) -> Answer | NoAnswer:
+        return self.post_batch(b'{"batch":[]}')
+
+    def close(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
+
+
+@dataclass
+class FakeRoom:
+    """Writes down what it is told; waiting takes no time."""
+
+    waits: list[tuple[float, bool]] = field(default_factory=list)
+    states: list[tuple[FlusherState, str | None]] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
+    stop_after: int = 1000
+    """Waits until it is time to end."""
+
+    def enter(self, state: FlusherState, reason: str | None = None) -> bool:
+        is_news = not self.states or self.states[-1] != (state, reason)
+        if is_news:
+            self.states.append((state, reason))
+        return is_news
+
+    def asked(self) -> AbstractSet[str]:
+        return {f"request {len(self.waits)}"}
+
+    def answer(self, requests: AbstractSet[str], reason: str | None = None) -> None:
+        assert reason is not None
+        self.answered |= requests
+
+    def wait(self, seconds: float, *, interruptible: bool = True) -> None:
+        self.waits.append((seconds, interruptible))
+        if len(self.waits) >= self.stop_after:
+            raise Stopped
+
+
+class Scene:
+    def __init__(self, server: Server, *, stop_after: int = 1000) -> None:
+        self.transport = FakeTransport(server)
+        self.room = FakeRoom(stop_after=stop_after)
+        self.reported: list[str] = []
+        self._sender = Sender(
+            self.transport,
+            self.room,
+            self._report,
+            probe_interval=PROBE_INTERVAL,
+            backoff=Backoff(chance=lambda: 1.0),
+        )
+
+    def _report(self, error: LotusError) -> None:
+        self.reported.append(str(error))
+
+    def send(self, *ids: str) -> list[Verdict | Failing]:
+        batch = Batch()
+        for each in ids:
+            packed = record(each)
+            batch.add(*encode_event(packed), packed)
+        return self._sender.verdicts(batch)
+
+    @property
+    def sent(self) -> list[str]:
+        return [" ".join(ids) or "probe" for ids in self.transport.sent]
+
+    @property
+    def seconds(self) -> list[float]:
+        return [seconds for seconds, _ in self.room.waits]
+
+
+def script(*answers: Answer | NoAnswer, then: Answer | NoAnswer = ALL) -> Server:
+    left = list(answers)
+    return lambda ids: left.pop(0) if left else then
+
+
+def failing_on(*poisonous: str, with_: Answer | NoAnswer) -> Server:
+    """Fail for each batch that holds one of these; pass probes."""
+    return lambda ids: with_ if set(ids) & set(poisonous) else ALL if ids else PROBE_OK
+
+
+def letters(count: int) -> list[str]:
+    return [f"e{number}" for number in range(count)]
+
+
+def test_an_empty_batch_is_not_sent() -> None:
+    scene = Scene(script())
+    assert scene.send() == []
+    assert scene.sent == []
+
+
+def test_the_very_same_ids_go_again_after_an_outage_with_growing_waits() -> None:
+    scene = Scene(script(REFUSED, html(503), html(502)))
+    assert scene.send("a", "b") == [Delivered()] * 2
+    assert scene.sent == ["a b"] * 4
+    assert scene.seconds == [0.5, 1.0, 2.0]
+    assert ("retrying", "connection refused") in scene.room.states
+
+
+def test_a_success_makes_the_next_wait_short_again() -> None:
+    scene = Scene(script(REFUSED, REFUSED, ALL, REFUSED))
+    scene.send("a")
+    scene.send("b")
+    assert scene.seconds == [0.5, 1.0, 0.5]
+
+
+def test_a_wait_the_server_asks_for_is_kept_and_a_drain_does_not_shorten_it() -> None:
+    scene = Scene(script(html(429, retry_after=7.0)))
+    scene.send("a")
+    assert scene.room.waits == [(7.5, False)]
+
+
+def test_a_drain_may_shorten_a_wait_that_is_our_own() -> None:
+    scene = Scene(script(html(503)))
+    scene.send("a")
+    assert scene.room.waits == [(0.5, True)]
+
+
+def test_a_server_that_may_still_be_at_work_is_left_alone_for_several_seconds() -> None:
+    scene = Scene(script(TIMEOUT))
+    scene.send("a")
+    assert scene.room.waits == [(8.5, False)]
+
+
+@pytest.mark.parametrize("outcome", [INVALID_JSON, html(413)])
+def test_one_poisonous_event_of_500_is_found_by_halves_and_nothing_waits_for_it(outcome: Answer) -> None:
+    ids = letters(500)
+    scene = Scene(failing_on("e137", with_=outcome))
+    verdicts = scene.send(*ids)
+    assert [number for number, verdict in enumerate(verdicts) if verdict != Delivered()] == [137]
+    assert isinstance(verdicts[137], Dead)
+    assert scene.room.waits == []
+    assert len(scene.sent) <= 2 * 10
+
+
+def test_events_are_sent_in_their_order_whatever_is_split() -> None:
+    ids = letters(16)
+    scene = Scene(failing_on("e5", with_=INVALID_JSON))
+    scene.send(*ids)
+    # The last request that held an event is the one that settled it.
+    settled = {each: number for number, batch in enumerate(scene.transport.sent) for each in batch}
+    assert [settled[each] for each in ids] == sorted(settled[each] for each in ids)
+
+
+def test_a_single_event_that_any_request_might_have_been_refused_like_is_dead_only_if_a_probe_passes() -> None:
+    too_large = html(413)
+    scene = Scene(script(too_large, BAD_KEY, PROBE_OK, too_large, PROBE_OK))
+    [verdict] = scene.send("a")
+    assert isinstance(verdict, Dead)
+    assert scene.sent == ["a", "probe", "probe", "a", "probe"]
+    assert PROBE_INTERVAL in scene.seconds
+
+
+def test_a_500_is_first_taken_for_an_outage() -> None:
+    scene = Scene(script(html(500)))
+    assert scene.send("a", "b") == [Delivered()] * 2
+    assert scene.sent == ["a b", "a b"]
+    assert scene.seconds == [0.5]
+
+
+def test_a_500_that_comes_back_while_probes_fail_too_is_an_outage_and_nothing_is_split() -> None:
+    scene = Scene(lambda ids: html(500), stop_after=30)
+    with pytest.raises(Stopped):
+        scene.send("a", "b")
+    assert set(scene.sent) == {"a b", "probe"}
+    assert scene.seconds[-1] == 60.0
+
+
+def test_a_500_that_comes_back_while_probes_pass_is_looked_for_by_halves_with_hardly_a_wait() -> None:
+    ids = letters(500)
+    scene = Scene(failing_on("e499", with_=html(500)))
+    verdicts = scene.send(*ids)
+    assert [number for number, verdict in enumerate(verdicts) if verdict != Delivered()] == [499]
+    assert isinstance(verdicts[499], Failing)
+    assert scene.seconds == [0.5, 0.5]
+    assert len(scene.sent) <= 2 + 3 * 10
+
+
+def test_an_event_the_server_gives_no_answer_to_is_parked_and_never_given_up_for_its_attempts() -> None:
+    scene = Scene(failing_on("b", with_=TIMEOUT))
+    assert scene.send("a", "b", "c") == [Delivered(), Parked("no answer"), Delivered()]
+    assert all(seconds >= 8.0 for seconds in scene.seconds)
+
+
+def test_events_the_broker_does_not_take_go_again_and_are_parked_at_last() -> None:
+    scene = Scene(lambda ids: answer(201, {"success": "some", "failed_events": dict.fromkeys({"b"} & set(ids), KAFKA)}))
+    assert scene.send("a", "b", "c") == [Delivered(), Retry(KAFKA), Delivered()]
+    assert scene.sent == ["a b c", *["b"] * 5]
+    assert scene.seconds == [0.5, 1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_broker_that_recovers_gets_only_what_it_did_not_take() -> None:
+    scene = Scene(script(answer(201, {"success": "some", "failed_events": {"a": KAFKA, "c": KAFKA}})))
+    assert scene.send("a", "b", "c") == [Delivered()] * 3
+    assert scene.sent == ["a b c", "a c"]
+
+
+def test_blocked_means_slow_probes_of_the_empty_batch_and_events_only_once_those_pass() -> None:
+    scene = Scene(script(BAD_KEY, BAD_KEY, BAD_KEY, PROBE_OK))
+    assert scene.send("a", "b") == [Delivered()] * 2
+    assert scene.sent == ["a b", "probe", "probe", "probe", "a b"]
+    assert scene.seconds == [PROBE_INTERVAL] * 3
+    [message] = scene.reported
+    assert message.startswith("delivery is blocked, events are kept: the server refuses the API key")
+    assert [state for state, _ in scene.room.states] == ["sending", "blocked", "sending"]
+
+
+def test_a_request_for_a_drain_is_answered_by_what_was_sent_after_it() -> None:
+    scene = Scene(script(BAD_KEY, BAD_KEY, PROBE_OK))
+    scene.send("a")
+    assert scene.room.answered == {"request 0", "request 1"}
+
+
+def test_a_new_reason_for_being_blocked_is_told_too() -> None:
+    scene = Scene(script(BAD_KEY, html(404), html(404), PROBE_OK))
+    scene.send("a")
+    assert len(scene.reported) == 2
+    assert "not an answer of Lotus" in scene.reported[1]
+
+
+def test_an_outage_during_a_block_is_an_outage() -> None:
+    scene = Scene(script(BAD_KEY, html(503), html(503)))
+    scene.send("a")
+    assert [state for state, _ in scene.room.states] == ["sending", "blocked", "sending", "retrying", "sending"]
+    assert len(scene.reported) == 1
+
+
+def test_an_answer_nobody_knows_is_told_and_tried_again_at_the_slow_pace() -> None:
+    scene = Scene(script(html(418), html(418, retry_after=100.0)))
+    scene.send("a")
+    assert scene.sent == ["a"] * 3
+    assert scene.room.waits == [(PROBE_INTERVAL, True), (100.0, False)]
+    assert "an answer we do not know: HTTP 418" in scene.reported[0]
+
+
+def test_nothing_counts_when_it_is_time_to_end_before_all_have_a_verdict() -> None:
+    scene = Scene(script(INVALID_JSON, ALL, then=REFUSED), stop_after=1)
+    with pytest.raises(Stopped):
+        scene.send("a", "b")
+
+
+def test_each_answer_in_any_order_ends_with_a_verdict_for_each_event_or_with_waiting() -> None:
+    """Whatever a server does, no request follows another for ever without a wait."""
+    every: Sequence[Answer | NoAnswer] = [
+        ALL, PROBE_OK, BAD_KEY, INVALID_JSON, TIMEOUT, REFUSED, *(html(code) for code in (200, 404, 413, 418, 500, 503)),
+        answer(201, {"success": "some", "failed_events": {"stranger": "Customer does not exist"}}),
+        answer(400, {"success": "none", "failed_events": {"a": KAFKA}}),
+        answer(201, {"success": "some", "failed_events": {}}),
+    ]  # fmt: skip
+    for to_events in every:
+        for to_probe in every:
+            scene = Scene(lambda ids, e=to_events, p=to_probe: e if ids else p, stop_after=50)  # type: ignore[misc]
+            try:
+                assert len(scene.send("a", "b", "c")) == 3
+            except Stopped:
+                assert len(scene.sent) < 50 * 10

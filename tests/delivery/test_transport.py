@@ -1,0 +1,269 @@
+"""Requests and answers over real loopback connections."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import pytest
+
+from lotus_durable._version import __version__
+from lotus_durable.delivery.transport import HttpTransport
+from lotus_durable.http.answer import Answer, NoAnswer
+
+from .scripted_server import BODY, KEY, LIMIT, Reply, ScriptedServer, hangs_up, resets, says, sends, talking
+
+
+def test_a_request_is_what_both_servers_take() -> None:
+    with talking(says(201, b'{"success": "all"}', "Content-Type: application/json; charset=UTF-8")) as (
+        server,
+        transport,
+    ):
+        came_back = transport.post_batch(BODY)
+    assert came_back == Answer(201, "application/json; charset=UTF-8", b'{"success": "all"}')
+    (request,) = server.requests
+    assert request.line == "POST /api/track/ HTTP/1.1"
+    assert request.body == BODY
+    assert request.headers == {
+        "host": server.host.removeprefix("http://"),
+        "x-api-key": KEY,
+        "content-type": "application/json",
+        "content-length": str(len(BODY)),
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": f"lotus-durable/{__version__}",
+    }
+
+
+def test_a_probe_is_an_empty_batch() -> None:
+    with talking(says(400, b'{"success": "none", "failed_events": {}}')) as (server, transport):
+        came_back = transport.probe()
+    assert isinstance(came_back, Answer)
+    assert came_back.status == 400
+    assert json.loads(server.requests[0].body) == {"batch": []}
+
+
+@pytest.mark.parametrize(
+    ("added", "path"),
+    [("", "/api/track/"), ("/", "/api/track/"), ("/lotus", "/lotus/api/track/"), ("/a/b//", "/a/b/api/track/")],
+)
+def test_a_host_may_end_in_a_slash_or_a_path(added: str, path: str) -> None:
+    with ScriptedServer(says(201)) as server:
+        transport = HttpTransport(server.host + added, KEY)
+        transport.post_batch(BODY)
+        transport.close()
+    assert server.requests[0].line == f"POST {path} HTTP/1.1"
+
+
+def test_one_connection_serves_many_requests() -> None:
+    with talking(says(201)) as (server, transport):
+        for _ in range(5):
+            transport.post_batch(BODY)
+    assert [request.connection for request in server.requests] == [1] * 5
+
+
+def test_after_close_the_next_request_opens_another_connection() -> None:
+    with talking(says(201)) as (server, transport):
+        transport.close()
+        transport.post_batch(BODY)
+        transport.close()
+        transport.close()
+        transport.post_batch(BODY)
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
+def test_close_closes_the_connection_at_once() -> None:
+    with talking(says(201)) as (server, transport):
+        transport.post_batch(BODY)
+        assert not server.left.is_set()
+        transport.close()
+        assert server.left.wait(LIMIT)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_an_answer_and_not_followed(status: int) -> None:
+    with talking(says(status, b"", "Location: /api/track/")) as (server, transport):
+        came_back = transport.post_batch(BODY)
+    assert isinstance(came_back, Answer)
+    assert came_back.status == status
+    assert len(server.requests) == 1
+
+
+def test_cookies_are_not_kept() -> None:
+    with talking(says(201, b"{}", "Set-Cookie: sessionid=1; Path=/")) as (server, transport):
+        transport.post_batch(BODY)
+        transport.post_batch(BODY)
+    assert "cookie" not in server.requests[1].headers
+
+
+def test_an_answer_without_a_content_type_has_an_empty_one() -> None:
+    with talking(sends(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}")) as (_, transport):
+        assert transport.post_batch(BODY) == Answer(201, "", b"{}")
+
+
+def test_a_chunked_answer_is_put_together() -> None:
+    chunks = b'9\r\n{"success\r\n9\r\n": "all"}\r\n0\r\n\r\n'
+    head = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with talking(sends(head + chunks, keep=True)) as (server, transport):
+        for _ in range(2):
+            assert transport.post_batch(BODY) == Answer(201, "application/json", b'{"success": "all"}')
+    assert server.connections == 1
+
+
+def test_of_an_endless_answer_only_the_beginning_is_read() -> None:
+    def floods(_: ScriptedServer, connection: object) -> bool:
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\n\r\n")  # type: ignore[attr-defined]  # a socket
+        while True:
+            connection.sendall(b"spam" * 100_000)  # type: ignore[attr-defined]  # ends when the client closes
+
+    with talking(floods, says(201)) as (server, transport):
+        came_back = transport.post_batch(BODY)
+        assert isinstance(came_back, Answer)
+        assert came_back.status == 404
+        assert len(came_back.body) == 4 * 1024 * 1024
+        assert isinstance(transport.post_batch(BODY), Answer)
+    assert server.connections == 2
+
+
+# -- a connection that was closed while idle --
+
+
+@pytest.mark.parametrize("goes_stale", [hangs_up, resets])
+def test_a_request_that_meets_a_closed_connection_is_sent_again_at_once(goes_stale: Reply) -> None:
+    with talking(says(201, b"1"), goes_stale, says(201, b"2")) as (server, transport):
+        assert transport.post_batch(BODY) == Answer(201, "application/json", b"1")
+        assert transport.post_batch(BODY) == Answer(201, "application/json", b"2")
+    assert [request.connection for request in server.requests] == [1, 1, 2]
+
+
+def test_a_connection_closed_long_ago_is_no_outage() -> None:
+    with talking(says(201, keep=False)) as (server, transport):
+        for _ in range(3):
+            assert isinstance(transport.post_batch(BODY), Answer)
+    assert [request.connection for request in server.requests] == [1, 2, 3]
+
+
+def test_a_fresh_connection_that_fails_is_an_outage() -> None:
+    with talking(hangs_up) as (server, transport):
+        assert isinstance(transport.post_batch(BODY), NoAnswer)
+    assert len(server.requests) == 1
+
+
+def test_a_request_is_sent_again_only_once() -> None:
+    with talking(says(201), hangs_up) as (server, transport):
+        transport.post_batch(BODY)
+        assert isinstance(transport.post_batch(BODY), NoAnswer)
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("beginning", [b"HTTP/1.1 20", b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\n{"])
+def test_a_request_is_not_sent_again_once_an_answer_began(beginning: bytes) -> None:
+    with talking(says(201), sends(beginning)) as (server, transport):
+        transport.post_batch(BODY)
+        came_back = transport.post_batch(BODY)
+    assert len(server.requests) == 2
+    if isinstance(came_back, Answer):
+        assert came_back.status != 201
+    else:
+        assert came_back.sent
+
+
+def test_a_connection_that_breaks_late_is_not_taken_for_a_stale_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lotus_durable.http.connection._STALE_WITHIN", 0.0)
+    with talking(says(201), hangs_up) as (server, transport):
+        transport.post_batch(BODY)
+        assert isinstance(transport.post_batch(BODY), NoAnswer)
+    assert len(server.requests) == 2
+
+
+# -- fork --
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # from 3.12 on: the server has a thread
+@pytest.mark.parametrize("at_once", [True, False], ids=["by a fork hook", "by the next request"])
+def test_a_forked_child_opens_its_own_connection_and_leaves_the_parents_alone(at_once: bool) -> None:
+    with talking(says(201)) as (server, transport):
+        transport.post_batch(BODY)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                inherited = _sockets()
+                if at_once:
+                    transport.abandon()
+                    transport.abandon()
+                    assert _sockets() < inherited
+                assert isinstance(transport.post_batch(BODY), Answer)
+                transport.close()
+                status = 0
+            finally:
+                os._exit(status)
+        _, wait_status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(wait_status) == 0
+        transport.abandon()
+        transport.post_batch(BODY)
+    assert [request.connection for request in server.requests] == [1, 2, 1]
+
+
+def _sockets() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # the directory's own
+        if target.startswith("socket:"):
+            found.add(name)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_closing_in_a_forked_child_leaves_the_parents_tls_connection_usable(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with talking(says(201), tls=certificate) as (server, transport):
+        assert isinstance(transport.post_batch(BODY), Answer)
+        child = os.fork()
+        if child == 0:
+            transport.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert isinstance(transport.post_batch(BODY), Answer)
+    assert [request.connection for request in server.requests] == [1, 1]
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_waits_for_no_lock_that_the_parent_held() -> None:
+    with talking(says(201)) as (_, transport):
+        transport.post_batch(BODY)
+        assert transport._connection._live is not None
+        pool = transport._connection._live.adapter._pools[0]
+        assert pool.pool is not None
+        with pool.pool.mutex:
+            child = os.fork()
+            if child == 0:
+                signal.alarm(int(LIMIT))  # ends a child that waits
+                abandoned = weakref.ref(pool)
+                del pool
+                transport.abandon()
+                gc.collect()  # here urllib3 empties the pool's queue
+                os._exit(0 if abandoned() is None else 1)
+        _, wait_status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(wait_status) == 0
+
+
+def test_the_modules_of_delivery_do_not_import_requests_before_it_is_needed() -> None:
+    code = (
+        "import sys, lotus_durable.delivery.transport, lotus_durable.delivery.verdict, lotus_durable.delivery.wire\n"
+        "from lotus_durable.delivery.backoff import Backoff\n"
+        "lotus_durable.delivery.transport.HttpTransport('https://localhost', 'key').close()\n"
+        "sys.exit(' '.join({'requests', 'urllib3', 'http.client', 'orjson', 'sqlite3'} & set(sys.modules)) or None)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

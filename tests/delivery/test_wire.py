@@ -1,0 +1,185 @@
+"""From records to the body of a request."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lotus_durable.delivery import wire
+from lotus_durable.delivery.wire import Dumps, body, encode_event, orjson_dumps, stdlib_dumps
+
+ENCODERS = [pytest.param(orjson_dumps(), id="orjson"), pytest.param(stdlib_dumps, id="stdlib")]
+
+
+def record(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "idempotency_id": "id-1",
+        "customer_id": "acme",
+        "event_name": "api_call",
+        "time_created": "2024-02-19T10:11:12.500000Z",
+        "properties": {"region": "eu", "bytes": 512},
+        "accepted_at": 1_700_000_000.25,
+    }
+    packed = msgpack.packb([changes.get(name, value) for name, value in fields.items()])
+    assert isinstance(packed, bytes)
+    return packed
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+json_leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
+json_values = st.recursive(
+    json_leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize("dumps", ENCODERS)
+def test_an_event_goes_out_with_five_fields_and_without_the_time_it_was_accepted(dumps: Dumps) -> None:
+    idempotency_id, time_created, event = encode_event(record(), dumps)
+    assert (idempotency_id, time_created) == ("id-1", "2024-02-19T10:11:12.500000Z")
+    assert json.loads(event) == {
+        "event_name": "api_call",
+        "customer_id": "acme",
+        "idempotency_id": "id-1",
+        "time_created": "2024-02-19T10:11:12.500000Z",
+        "properties": {"region": "eu", "bytes": 512},
+    }
+    assert b" " not in event
+
+
+def test_a_record_may_be_a_memoryview() -> None:
+    assert encode_event(memoryview(record())) == encode_event(record())
+
+
+@given(properties=st.dictionaries(st.text(), json_values, max_size=5), customer_id=st.text())
+def test_both_encoders_say_the_same(properties: dict[str, Any], customer_id: str) -> None:
+    packed = record(properties=properties, customer_id=customer_id)
+    quick, standard = encode_event(packed, orjson_dumps()), encode_event(packed, stdlib_dumps)
+    assert json.loads(quick[2]) == json.loads(standard[2])
+    assert json.loads(quick[2])["properties"] == properties
+    assert quick[:2] == standard[:2]
+
+
+@pytest.mark.parametrize("dumps", ENCODERS)
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_json_does_not_have_is_refused_and_not_sent_as_null(dumps: Dumps, number: float) -> None:
+    with pytest.raises(ValueError, match="cannot be written as JSON"):
+        encode_event(record(properties={"deep": [{"price": number}]}), dumps)
+
+
+@pytest.mark.parametrize("dumps", ENCODERS)
+def test_a_null_and_the_word_null_are_no_reason_to_refuse(dumps: Dumps) -> None:
+    properties = {"nothing": None, "word": "null"}
+    assert json.loads(encode_event(record(properties=properties), dumps)[2])["properties"] == properties
+
+
+@pytest.mark.parametrize("dumps", ENCODERS)
+def test_nesting_beyond_what_orjson_takes_is_encoded(dumps: Dumps) -> None:
+    assert encode_event(record(properties=nested(300)), dumps)[2].count(b"{") == 302
+
+
+def test_nesting_without_end_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="not msgpack"):
+        encode_event(b"\x96\xa2id\xa1c\xa1e\xa1t" + b"\x81\xa1a" * 5_000 + b"\x80" + msgpack.packb(1.0))
+
+
+def test_nesting_beyond_what_the_encoder_takes_is_a_value_error() -> None:
+    def dumps(_: object) -> bytes:
+        raise RecursionError("maximum recursion depth exceeded while encoding a JSON object")
+
+    with pytest.raises(ValueError, match="cannot be written as JSON: maximum recursion depth"):
+        encode_event(record(), dumps)
+
+
+@pytest.mark.parametrize("dumps", ENCODERS)
+@pytest.mark.parametrize(
+    "value",
+    [b"bytes", msgpack.ExtType(5, b"x"), msgpack.Timestamp(1, 0)],
+    ids=["bytes", "extension", "timestamp"],
+)
+def test_a_value_that_json_does_not_have_is_refused(dumps: Dumps, value: object) -> None:
+    with pytest.raises(ValueError, match="cannot be written as JSON"):
+        encode_event(record(properties={"value": value}), dumps)
+
+
+@pytest.mark.parametrize(
+    ("packed", "reason"),
+    [
+        (b"", "not msgpack"),
+        (record()[:-1], "not msgpack"),
+        (record() + b"\x00", "not msgpack"),
+        (b"\xc1", "not msgpack"),
+        (b"\x96\xa1\xff" + record()[6:], "not msgpack"),
+        (b"\x81\x90\x01", "not msgpack"),
+        (msgpack.packb({"a": 1}), "not an array of 6"),
+        (msgpack.packb(None), "not an array of 6"),
+        (msgpack.packb(["id", "c", "n", "t", {}]), "not an array of 6"),
+        (msgpack.packb(["id", "c", "n", "t", {}, 1.0, 2]), "not an array of 6"),
+        (record(idempotency_id=7), "idempotency_id is int, not str"),
+        (record(idempotency_id=""), "idempotency_id is empty"),
+        (record(customer_id=None), "customer_id is NoneType, not str"),
+        (record(event_name=b"raw"), "event_name is bytes, not str"),
+        (record(time_created=1.5), "time_created is float, not str"),
+        (record(properties=[1]), "properties is list, not dict"),
+        (record(properties={1: 2}), "not msgpack"),
+        (record(accepted_at="now"), "accepted_at is str, not float"),
+    ],
+)
+def test_a_record_of_another_shape_is_refused_by_name(packed: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        encode_event(packed)
+
+
+@given(st.binary())
+def test_no_bytes_raise_anything_but_a_value_error(packed: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # whatever the reason
+        encode_event(packed)
+
+
+@given(position=st.integers(0, 10_000), value=st.integers(0, 255))
+def test_a_changed_byte_raises_a_value_error_or_gives_an_event(position: int, value: int) -> None:
+    packed = bytearray(record())
+    packed[position % len(packed)] = value
+    try:
+        idempotency_id, _, event = encode_event(bytes(packed))
+    except ValueError:
+        return
+    assert json.loads(event)["idempotency_id"] == idempotency_id
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 500])
+def test_a_body_is_a_batch_of_its_events(count: int) -> None:
+    events = [encode_event(record(idempotency_id=f"id-{number}"))[2] for number in range(count)]
+    joined = body(events)
+    assert [event["idempotency_id"] for event in json.loads(joined)["batch"]] == [f"id-{n}" for n in range(count)]
+    assert len(joined) == 12 + sum(map(len, events)) + max(count - 1, 0)
+
+
+def test_without_orjson_the_standard_library_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "orjson", None)
+    wire.fastest_dumps.cache_clear()
+    try:
+        assert wire.fastest_dumps() is stdlib_dumps
+        assert encode_event(record())[0] == "id-1"
+    finally:
+        wire.fastest_dumps.cache_clear()

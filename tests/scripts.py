@@ -1,0 +1,99 @@
+"""Running a piece of code in an interpreter of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+_PRELUDE = """
+import ctypes, os, signal, sys, threading, time
+from pathlib import Path
+
+if {no_hooks}:
+    os.register_at_fork = lambda **hooks: None
+
+from lotus_durable.client import Client
+from lotus_durable.delivery import candidate, desk, drain as draining
+candidate._POLL_INTERVAL = 0.05
+desk._LOOK_INTERVAL = 0.01
+queue_dir, host = Path(sys.argv[1]), sys.argv[2]
+
+def make(**options):
+    settings = dict(api_key="test-key", host=host, queue_dir=queue_dir, flush_interval=0.02)
+    return Client(**{**settings, **options})
+
+def track(client, count=1, **fields):
+    return [client.track_event(**{"customer_id": "c", "event_name": "x", **fields}) for _ in range(count)]
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+def wait_until(condition, timeout=20):
+    deadline = time.monotonic() + timeout
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.005)
+    return result
+
+def leads(client):
+    process = client._process
+    return process is not None and process.candidate is not None and process.candidate.leads
+
+def fork_in_c():
+    # With a short interval a thread that waits for the interpreter lock asks for it, and in the child nobody would take
+    # what is asked for: CPython itself would hang.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        return ctypes.PyDLL(None).fork()
+    finally:
+        sys.setswitchinterval(interval)
+
+def ended(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+
+
+def command(code: str, *arguments: object, no_hooks: bool = False) -> list[str]:
+    """Return a command that runs ``code`` with ``make``, ``track``, ``say`` and more at hand.
+
+    Args:
+        code: what to run.
+        arguments: the queue directory, the server's URL, and whatever ``code`` looks at.
+        no_hooks: no module that the library brings, nor the library, has fork hooks; Python itself has.
+    """
+    prelude = _PRELUDE.replace("{no_hooks}", str(no_hooks))
+    return [sys.executable, "-W", "error", "-c", prelude + textwrap.dedent(code), *map(str, arguments)]
+
+
+def environment(**more: str) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOTUS_")}
+    return {**inherited, "PYTHONPATH": str(ROOT), **more}
+
+
+def run(
+    code: str, *arguments: object, timeout: float = 60, no_hooks: bool = False, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end; its exit code is the caller's to look at."""
+    return subprocess.run(
+        command(code, *arguments, no_hooks=no_hooks),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=environment(**more),
+        cwd="/",
+    )
+
+
+def lines(code: str, *arguments: object, timeout: float = 60, no_hooks: bool = False, **more: str) -> list[str]:
+    """Run it to its good end and return what it said."""
+    result = run(code, *arguments, timeout=timeout, no_hooks=no_hooks, **more)
+    assert result.returncode == 0, result.stderr + result.stdout
+    assert "Traceback" not in result.stderr, result.stderr
+    return result.stdout.splitlines()

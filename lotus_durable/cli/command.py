@@ -1,0 +1,80 @@
+"""What a command is: its name, its arguments, the options it heeds, and its exit codes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NoReturn
+
+from lotus_durable.config import Config
+
+from .environment import environment_help
+
+
+class ExitCode(IntEnum):
+    """How a command ends; the same for all of them, and each command's help says what it means there."""
+
+    DONE = 0
+    NOT_COMPLETE = 1
+    """Events remain."""
+    WRONG_USAGE = 2
+    """Or a wrong configuration, or a directory that cannot be used."""
+    DAMAGED = 3
+    """The queue holds something that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command; a module of this package makes it and ``entry`` lists it."""
+
+    name: str
+    summary: str
+    """One line, for the list of commands."""
+    description: str
+    """What it does, and what ``--json`` prints; shown as written."""
+    run: Callable[[argparse.Namespace], ExitCode]
+    exit_codes: Mapping[ExitCode, str]
+    """What each means here."""
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _parser: None
+    heeds: tuple[str, ...] = ("queue_dir",)
+    """The options it takes from the environment, by their names in Config; empty: none at all."""
+    queue_dir_help: str = "the queue directory (default: LOTUS_QUEUE_DIR, or a per-user state directory)"
+    reports: bool = True
+    """Whether it has a result that ``--json`` prints."""
+
+    def add_to(self, commands: argparse._SubParsersAction[CommandParser]) -> None:
+        """Add its parser, with the arguments that every command takes."""
+        parser = commands.add_parser(
+            self.name,
+            help=self.summary,
+            description=self.description,
+            epilog=f"{environment_help(self.heeds)}\n\n{_exit_code_help(self.exit_codes)}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.add_argument("--queue-dir", metavar="DIR", help=self.queue_dir_help)
+        if self.reports:
+            parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+        self.add_arguments(parser)
+        parser.set_defaults(command=self)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all errors here are."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.WRONG_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def configuration(arguments: argparse.Namespace) -> Config:
+    """Return the configuration of a command: its arguments, the environment, the defaults.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+    """
+    return Config.resolve({"queue_dir": arguments.queue_dir})
+
+
+def _exit_code_help(meanings: Mapping[ExitCode, str]) -> str:
+    return "\n".join(["exit codes:", *(f"  {code:d}  {meaning}" for code, meaning in sorted(meanings.items()))])

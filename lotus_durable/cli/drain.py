@@ -1,0 +1,147 @@
+"""``lotus-durable drain``: have everything that is pending delivered, and wait for it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import time
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from lotus_durable.client import Client
+from lotus_durable.errors import ConfigurationError, LotusError
+
+from .command import Command, ExitCode, configuration
+from .existing import existing_queue
+from .logs import Log
+from .output import complain, say, say_json
+from .progress import Progress, open_progress
+from .wording import count
+
+if TYPE_CHECKING:
+    from lotus_durable.delivery.drain import DrainReport
+
+_DESCRIPTION = """\
+Have everything that is pending now delivered, and wait until it is; each parked event gets one more try. For deploy
+hooks. Where another process uploads, that one is asked to; where none does, this one uploads. Returns early, with the
+reason, when delivery is blocked (a wrong key, a wrong URL). Whatever remains stays in the queue.
+
+keys of --json:
+  complete       whether all that was pending is settled
+  delivered, dead_lettered
+                 events that became so meanwhile, through whichever process
+  parked, remaining
+                 events that are parked, or pending, now
+  elapsed        seconds
+  reason         why it is not complete, in one sentence, or null"""
+
+_LOOK_INTERVAL = 0.2  # seconds; each look counts the queue
+_LINE_INTERVAL = 5.0  # seconds
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="give up after so long (default: as long as it takes)"
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number of seconds is needed (it is {text!r})")
+    return seconds
+
+
+def _run(arguments: argparse.Namespace) -> ExitCode:
+    config = configuration(arguments)
+    if not config.send:
+        raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
+    existing_queue(config)
+    with open_progress(_LINE_INTERVAL) as progress:
+        log = Log(logging.ERROR, "lotus-durable drain: %(message)s", debug=config.debug)
+        with log:
+            client = Client.from_config(replace(config, on_error=log.report))
+            try:
+                # Counted before anything is started: of a damaged state a new leader would make what it can.
+                watch = _Watch(client, progress, delivered_before=client.stats().delivered)
+                report = client.watched_drain(arguments.timeout, watch)
+            finally:
+                client.release()
+    if arguments.json:
+        say_json(asdict(report))
+    else:
+        say(_in_words(report))
+    if report.complete:
+        return ExitCode.DONE
+    complain("lotus-durable drain", f"not complete, {count(report.remaining, 'event')} pending: {report.reason}")
+    return _exit_code(report)
+
+
+class _Watch:
+    """Shows how far the drain is."""
+
+    def __init__(self, client: Client, progress: Progress, *, delivered_before: int) -> None:
+        self._client = client
+        self._progress = progress
+        self._next = 0.0
+        self._delivered_before = delivered_before
+
+    def __call__(self) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _LOOK_INTERVAL
+        # To watch is not worth failing for: the drain itself reports what is wrong with the queue.
+        with contextlib.suppress(LotusError):
+            stats = self._client.stats()
+            delivered = stats.delivered - self._delivered_before
+            self._progress.show({"delivered": (delivered, delivered + stats.pending)})
+
+
+def _exit_code(report: DrainReport) -> ExitCode:
+    from lotus_durable.delivery.drain import NO_KEY
+
+    # The queue is as it was: it is the configuration that an operator has to look at.
+    return ExitCode.WRONG_USAGE if report.reason == NO_KEY else ExitCode.NOT_COMPLETE
+
+
+def _in_words(report: DrainReport) -> str:
+    parts = [f"{count(report.delivered)} delivered", f"{count(report.remaining)} pending"]
+    if report.parked:
+        parts.append(f"{count(report.parked)} parked")
+    if report.dead_lettered:
+        parts.append(f"{count(report.dead_lettered)} dead-lettered")
+    return f"{', '.join(parts)} in {report.elapsed:.1f} s"
+
+
+COMMAND = Command(
+    name="drain",
+    summary="have everything that is pending delivered, and wait for it",
+    description=_DESCRIPTION,
+    run=_run,
+    add_arguments=_add_arguments,
+    heeds=(
+        "queue_dir",
+        "api_key",
+        "host",
+        "backend",
+        "timeout",
+        "max_batch_events",
+        "max_batch_bytes",
+        "upload_concurrency",
+        "parked_max_age",
+        "max_event_attempts",
+        "probe_interval",
+        "send",
+        "debug",
+    ),
+    exit_codes={
+        ExitCode.DONE: "done: all that was pending is settled",
+        ExitCode.NOT_COMPLETE: "not complete, events remain; the reason is on standard error",
+        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        ExitCode.DAMAGED: "the queue is damaged; nothing was changed",
+    },
+)

@@ -1,0 +1,85 @@
+"""From arguments to an exit code: finds the command, runs it, and says in one line what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+from lotus_durable._version import __version__
+from lotus_durable.config import environment_name
+from lotus_durable.errors import LotusError, QueueDamaged
+
+from . import demo, drain, flusher, status
+from .command import CommandParser, ExitCode
+from .output import complain
+
+_COMMANDS = (demo.COMMAND, status.COMMAND, drain.COMMAND, flusher.COMMAND)
+
+_SIGNALLED = 128  # what a shell adds to the number of the signal that ended a program
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; see :class:`~.command.ExitCode`.
+
+    Args:
+        arguments: without the program's name; those of this process if not given.
+    """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has enough of it (`| head`): end as quietly as other programs do.
+        _stop_writing()
+        return _SIGNALLED + signal.SIGPIPE
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    name = f"{parser.prog} {options.command.name}"
+    try:
+        return int(options.command.run(options))
+    except QueueDamaged as error:
+        complain(name, str(error))
+        return ExitCode.DAMAGED
+    except BrokenPipeError:
+        raise
+    except (LotusError, OSError) as error:
+        complain(name, str(error))
+        return ExitCode.WRONG_USAGE
+    except KeyboardInterrupt:
+        complain(name, "interrupted")
+        return _SIGNALLED + signal.SIGINT
+    except Exception as error:  # noqa: BLE001  # a person at a terminal gets a sentence, whatever it is
+        if os.environ.get(environment_name("debug")):
+            traceback.print_exc()
+        complain(name, f"a defect of this program ({type(error).__name__}: {error}); LOTUS_DEBUG=1 shows where")
+        return ExitCode.NOT_COMPLETE
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="lotus-durable",
+        description="Usage events for Lotus that survive crashes: look at the queue, empty it, upload from it.",
+        epilog="Each command has its own --help, with the environment variables it heeds and its exit codes.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.add_to(commands)
+    return parser
+
+
+def _stop_writing() -> None:
+    """Let what is still buffered go nowhere, or the interpreter complains about the pipe once more as it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

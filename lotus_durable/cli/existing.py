@@ -1,0 +1,30 @@
+"""A queue that must be there already: commands that look at one or empty one never create it by mistake."""
+
+from __future__ import annotations
+
+from lotus_durable.config import Config
+from lotus_durable.errors import QueueDirectoryError
+from lotus_durable.queue.directory import QueueDirectory
+
+
+def existing_queue(config: Config) -> QueueDirectory:
+    """Return the queue directory; nothing is created or changed.
+
+    Raises:
+        QueueDirectoryError: it does not exist, holds no queue, or is unsafe.
+        OSError: it cannot be looked at.
+    """
+    directory = QueueDirectory(config.queue_dir)
+    try:
+        directory.check()
+    except FileNotFoundError:
+        raise QueueDirectoryError(
+            f"queue directory {directory.root} does not exist; name the one your program uses with --queue-dir "
+            "or LOTUS_QUEUE_DIR"
+        ) from None
+    if not directory.journal.is_dir():
+        raise QueueDirectoryError(
+            f"directory {directory.root} holds no queue; name the one your program uses with --queue-dir "
+            "or LOTUS_QUEUE_DIR"
+        )
+    return directory

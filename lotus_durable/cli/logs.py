@@ -1,0 +1,70 @@
+"""What the library logs, on standard error, one line for each record."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any, Self
+
+from lotus_durable.errors import LotusError
+
+logger = logging.getLogger("lotus_durable")
+
+
+class OneLine(logging.Formatter):
+    """Puts an exception into the line of its record; its traceback is for ``LOTUS_DEBUG`` only."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        message = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            message += f": {type(error).__name__}: {error}"
+        short = logging.makeLogRecord({**record.__dict__, "exc_info": None, "exc_text": None, "args": None})
+        short.msg = " ".join(message.split())
+        return super().format(short)
+
+
+class Log(logging.Handler):
+    """Writes what the library logs; gives itself up to whoever uses it in a ``with`` statement.
+
+    Args:
+        level: of the least that is shown; ``debug`` shows all, with tracebacks.
+        line: the format of a line.
+    """
+
+    def __init__(self, level: int, line: str, *, debug: bool = False) -> None:
+        # Warnings always come here, also where they are not shown: report() must know of them.
+        super().__init__(logging.DEBUG if debug else min(level, logging.WARNING))
+        self.setFormatter(logging.Formatter(line) if debug else OneLine(line))
+        self._shown = logging.DEBUG if debug else level
+        self._last = ""
+        self._levels = (logger.level, logger.propagate)
+
+    def __enter__(self) -> Self:
+        self._levels = (logger.level, logger.propagate)
+        logger.setLevel(self.level)
+        logger.propagate = False
+        logger.addHandler(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        logger.removeHandler(self)
+        logger.setLevel(self._levels[0])
+        logger.propagate = self._levels[1]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        self._last = record.getMessage()
+        if record.levelno >= self._shown:
+            with contextlib.suppress(OSError):  # nobody reads it any more; delivery goes on
+                sys.stderr.write(f"{self.format(record)}\n")
+                sys.stderr.flush()
+
+    def report(self, error: LotusError, events: Sequence[dict[str, Any]]) -> None:
+        """Log an error that goes to ``on_error``, unless the library has just logged it in its own words."""
+        del events  # their content is nobody's business in a log
+        if str(error) not in self._last:
+            logger.error("%s", error)

@@ -1,0 +1,127 @@
+"""``lotus-durable drain``."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from lotus_durable.testing import FakeLotus
+
+from .conftest import CommandLine, wait_until
+
+Track = Callable[[int], list[str]]
+
+KEYS = {"complete", "delivered", "parked", "dead_lettered", "remaining", "elapsed", "reason"}
+
+
+def test_a_complete_drain_is_code_0(command_line: CommandLine, track: Track, fake_lotus: FakeLotus) -> None:
+    ids = track(700)
+    result = command_line.run("drain")
+    assert result.code == 0
+    assert result.output.startswith("700 delivered, 0 pending in ")
+    assert result.errors == ""
+    assert set(fake_lotus.times_received) == set(ids)
+
+
+def test_a_queue_that_is_empty_is_drained(command_line: CommandLine, track: Track) -> None:
+    track(1)
+    assert command_line.run("drain").code == 0
+    assert command_line.run("drain").output.startswith("0 delivered")
+
+
+def test_json_has_the_documented_keys(command_line: CommandLine, track: Track) -> None:
+    track(3)
+    result = command_line.run("drain", "--json")
+    report = result.json()
+    assert set(report) == KEYS
+    assert (report["complete"], report["delivered"], report["remaining"], report["reason"]) == (True, 3, 0, None)
+    assert not {key for key in KEYS if key not in command_line.run("drain", "--help").output}
+
+
+@pytest.mark.fake_lotus("L22", customers=[])
+def test_parked_events_do_not_make_it_incomplete_and_are_shown(
+    command_line: CommandLine, track: Track, fake_lotus: FakeLotus
+) -> None:
+    track(3)
+    assert command_line.run("drain").output.startswith("0 delivered, 0 pending, 3 parked in ")
+    fake_lotus.add_customer("c1")
+    result = command_line.run("drain")
+    assert result.code == 0
+    assert result.output.startswith("3 delivered, 0 pending in ")
+
+
+def test_out_of_time_is_code_1_with_the_cause(command_line: CommandLine, track: Track, fake_lotus: FakeLotus) -> None:
+    track(3)
+    fake_lotus.pause()
+    result = command_line.run("drain", "--timeout", "0.5")
+    assert result.code == 1
+    assert result.output.startswith("0 delivered, 3 pending in ")
+    assert "not complete, 3 events pending: not done within 0.5 seconds" in result.one_error()
+    assert "connection refused" in result.one_error()
+
+
+def test_a_refused_key_is_code_1_at_once_with_the_reason(
+    command_line: CommandLine, track: Track, fake_lotus: FakeLotus
+) -> None:
+    track(3)
+    fake_lotus.rotate_key("another")
+    result = command_line.run("drain", "--json")
+    assert result.code == 1
+    assert result.json()["remaining"] == 3
+    assert result.json()["reason"] in result.one_error()
+    assert "key" in result.one_error()
+
+
+def test_dead_letters_are_told(command_line: CommandLine, track: Track, fake_lotus: FakeLotus) -> None:
+    from lotus_durable.testing import RefuseEvents
+
+    track(2)
+    fake_lotus.fail_next(RefuseEvents("No customer_id provided"))
+    result = command_line.run("drain")
+    assert result.code == 0
+    assert "2 dead-lettered" in result.output
+    assert "No customer_id provided" in result.one_error()
+
+
+def test_without_a_key_and_without_an_uploader_it_is_a_matter_of_configuration(
+    command_line: CommandLine, track: Track
+) -> None:
+    track(3)
+    result = command_line.run("drain", environment={"LOTUS_API_KEY": ""})
+    assert result.code == 2
+    assert "no API key is set" in result.one_error()
+
+
+def test_without_a_key_it_has_the_uploader_do_it(
+    command_line: CommandLine, track: Track, fake_lotus: FakeLotus
+) -> None:
+    track(3)
+    command_line.start("flusher")
+    fake_lotus.wait_for(3)
+    track(3)
+    result = command_line.run("drain", environment={"LOTUS_API_KEY": ""})
+    assert result.code == 0
+    assert fake_lotus.event_count == 6
+
+
+def test_where_nothing_may_be_sent_it_refuses(command_line: CommandLine, track: Track, fake_lotus: FakeLotus) -> None:
+    track(3)
+    result = command_line.run("drain", environment={"LOTUS_SEND": "no"})
+    assert result.code == 2
+    assert "LOTUS_SEND" in result.one_error()
+    assert fake_lotus.event_count == 0
+
+
+def test_ctrl_c_ends_it_in_one_line(command_line: CommandLine, track: Track, fake_lotus: FakeLotus) -> None:
+    track(3)
+    fake_lotus.pause()
+    process = command_line.start("drain")
+    requests = command_line.queue_dir / "requests"
+    wait_until(lambda: any(requests.iterdir()), "the drain to begin")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == "lotus-durable drain: interrupted\n"
+    assert not any(requests.iterdir())

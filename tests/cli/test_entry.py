@@ -1,0 +1,203 @@
+"""What all commands have in common: help, errors in one line, exit codes, closed pipes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from lotus_durable._version import __version__
+from lotus_durable.cli import entry
+from lotus_durable.cli.command import Command, ExitCode
+from lotus_durable.cli.environment import environment_help
+from lotus_durable.config import describe, environment_name
+from lotus_durable.errors import DiskRefused, QueueDamaged
+
+from .conftest import PROGRAM, CommandLine
+
+NAMES = [command.name for command in entry._COMMANDS]
+
+
+@pytest.mark.parametrize("command", entry._COMMANDS, ids=NAMES)
+def test_help_lists_the_variables_a_command_heeds_and_its_exit_codes(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        entry.main([command.name, "--help"])
+    text = capsys.readouterr().out
+    for option in command.heeds:
+        assert environment_name(option) in text
+    assert "--queue-dir" in text
+    assert ("--json" in text) == command.reports
+    for code, meaning in command.exit_codes.items():
+        assert f"  {code:d}  {meaning}" in text
+
+
+@pytest.mark.parametrize("command", entry._COMMANDS, ids=NAMES)
+def test_every_option_a_command_heeds_exists(command: Command) -> None:
+    assert set(command.heeds) <= {name for name, _, _ in describe()}
+
+
+def test_the_help_of_a_variable_is_the_description_of_its_option() -> None:
+    assert environment_help(["exit_timeout"]).splitlines() == [
+        "environment variables:",
+        "  LOTUS_EXIT_TIMEOUT  how long a script that ends may go on sending (default: 2)",
+    ]
+    assert "none" in environment_help([])
+
+
+def test_the_console_script_is_the_same_program(command_line: CommandLine) -> None:
+    assert command_line.run("--version").output == f"lotus-durable {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["explode"],
+        ["status", "--explode"],
+        ["drain", "--timeout", "soon"],
+        ["drain", "--timeout", "-1"],
+        ["drain", "--timeout", "nan"],
+        ["demo", "--workers", "0"],
+        ["demo", "--events", "many"],
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        entry.main(arguments)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("lotus-durable")
+    assert "--help" in line
+
+
+@pytest.mark.parametrize("name", ["status", "drain", "flusher"])
+def test_a_wrong_variable_is_one_line_and_code_2(command_line: CommandLine, name: str) -> None:
+    result = command_line.run(name, environment={"LOTUS_TIMEOUT": "soon"})
+    assert result.code == 2
+    assert result.one_error().startswith(f"lotus-durable {name}: LOTUS_TIMEOUT: ")
+
+
+@pytest.mark.parametrize("name", ["status", "drain", "flusher"])
+def test_an_unsafe_directory_is_one_line_and_code_2(command_line: CommandLine, name: str) -> None:
+    command_line.queue_dir.mkdir()
+    command_line.queue_dir.chmod(0o777)
+    result = command_line.run(name)
+    assert result.code == 2
+    assert "can be written by others" in result.one_error()
+
+
+@pytest.mark.parametrize("name", ["status", "drain", "flusher"])
+def test_an_unusable_directory_is_one_line_and_code_2(command_line: CommandLine, name: str) -> None:
+    command_line.queue_dir.write_text("a file")
+    result = command_line.run(name)
+    assert result.code == 2
+    assert str(command_line.queue_dir) in result.one_error()
+
+
+@pytest.mark.parametrize("name", ["status", "drain"])
+def test_a_directory_without_a_queue_is_said_and_not_made_one(command_line: CommandLine, name: str) -> None:
+    missing = command_line.run(name)
+    assert missing.code == 2
+    assert f"{command_line.queue_dir} does not exist" in missing.one_error()
+    assert not command_line.queue_dir.exists()
+    command_line.queue_dir.mkdir()
+    empty = command_line.run(name, "--queue-dir", str(command_line.queue_dir))
+    assert empty.code == 2
+    assert "holds no queue" in empty.one_error()
+    assert list(command_line.queue_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["status", "drain"])
+def test_a_damaged_state_is_one_line_and_code_3(
+    command_line: CommandLine, track: Callable[[int], list[str]], name: str
+) -> None:
+    track(3)
+    state = command_line.queue_dir / "state"
+    state.write_text("00000000 {}\n")
+    result = command_line.run(name)
+    assert result.code == 3
+    assert "damaged" in result.one_error()
+    assert state.read_text() == "00000000 {}\n"
+
+
+def test_the_key_is_printed_by_no_command(command_line: CommandLine, track: Callable[[int], list[str]]) -> None:
+    track(3)
+    secret = {"LOTUS_API_KEY": "very-secret-key-of-mine", "LOTUS_DEBUG": "1"}
+    for arguments in (["status"], ["status", "--json"], ["drain"], ["drain", "--json", "--timeout", "1"]):
+        result = command_line.run(*arguments, environment=secret)
+        assert "very-secret" not in result.output + result.errors
+    unusable = command_line.run("flusher", environment={"LOTUS_API_KEY": "very-secret-kéy"})
+    assert unusable.code == 2
+    assert "very-secret" not in unusable.one_error()
+
+
+def _failing(error: BaseException) -> Command:
+    def run(_options: argparse.Namespace) -> ExitCode:
+        raise error
+
+    return replace(entry._COMMANDS[1], run=run)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (QueueDamaged("the state\nis damaged"), 3, "the state is damaged"),
+        (DiskRefused("no room"), 2, "no room"),
+        (PermissionError(13, "Permission denied", "/q"), 2, "Permission denied: '/q'"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ZeroDivisionError("division by zero"), 1, "a defect of this program (ZeroDivisionError: division by zero)"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_error_is_one_line(
+    error: BaseException,
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("LOTUS_DEBUG", raising=False)
+    monkeypatch.setattr(entry, "_COMMANDS", (_failing(error),))
+    assert entry.main(["status"]) == code
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("lotus-durable status: ")
+    assert said in line
+
+
+def test_in_debug_mode_a_defect_shows_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOTUS_DEBUG", "1")
+    monkeypatch.setattr(entry, "_COMMANDS", (_failing(ZeroDivisionError()),))
+    assert entry.main(["status"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["--help"], ["status"], ["status", "--json"]])
+def test_a_closed_pipe_ends_it_quietly(
+    command_line: CommandLine, track: Callable[[int], list[str]], arguments: list[str], unbuffered: str
+) -> None:
+    track(1)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nobody_reads:
+        result = subprocess.run(
+            [*PROGRAM, *arguments],
+            env={**command_line.environment, "PYTHONUNBUFFERED": unbuffered},
+            stdout=nobody_reads,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    codes = {128 + signal.SIGPIPE}
+    if "--help" in arguments:
+        codes.add(0)  # argparse forgives a write that fails
+    assert result.returncode in codes
+    assert result.stderr == ""

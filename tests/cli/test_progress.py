@@ -1,0 +1,160 @@
+"""How far a command is, on terminals with and without rich, and elsewhere."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.cli import wording
+from lotus_durable.cli.logs import Log, logger
+from lotus_durable.cli.progress import PlainProgress, RichProgress, open_progress
+from lotus_durable.errors import QueueDamaged
+
+from .conftest import PROGRAM, CommandLine
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then_and_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with open_progress(0.0) as progress:
+        assert isinstance(progress, PlainProgress)
+        progress.tell("a step")
+        progress.show({"tracked": (1000, 2000), "delivered": (5, 2000)})
+    assert stream.getvalue() == "tracked 1,000 of 2,000, delivered 5 of 2,000\n"
+
+
+def test_the_lines_come_no_faster_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with open_progress(3600.0) as progress:
+        for done in range(100):
+            progress.show({"delivered": (done, 100)})
+    assert stream.getvalue() == ""
+
+
+def test_on_a_terminal_without_rich_the_steps_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    with open_progress(3600.0) as progress:
+        progress.tell("a step")
+    assert stream.getvalue() == "a step\n"
+
+
+def test_on_a_terminal_with_rich_there_are_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with open_progress(3600.0) as progress:
+        assert isinstance(progress, RichProgress)
+        progress.tell("a step [with brackets]")
+        progress.show({"tracked": (1000, 2000)})
+        progress.show({"tracked": (1500, 2000)})
+    assert "a step [with brackets]" in stream.getvalue()
+    assert "1,500 / 2,000" in stream.getvalue()
+
+
+@pytest.mark.parametrize("has_rich", [True, False])
+def test_a_drain_shows_its_bar_on_a_terminal_and_its_result_on_standard_output(
+    command_line: CommandLine, track: Callable[[int], list[str]], tmp_path: Path, has_rich: bool
+) -> None:
+    track(300)
+    environment = {**command_line.environment, "TERM": "xterm", "COLUMNS": "100"}
+    if not has_rich:
+        (tmp_path / "rich.py").write_text("raise ImportError('not installed')\n")
+        environment["PYTHONPATH"] = str(tmp_path)
+    ours, theirs = pty.openpty()
+    try:
+        result = subprocess.run(
+            [*PROGRAM, "drain"], env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True, check=False
+        )
+        os.close(theirs)
+        shown = _all_of(ours)
+    finally:
+        os.close(ours)
+    assert result.returncode == 0
+    assert result.stdout.startswith("300 delivered, 0 pending in ")
+    assert ("\x1b[" in shown) == has_rich
+
+
+def _all_of(descriptor: int) -> str:
+    shown = b""
+    while True:
+        try:
+            part = os.read(descriptor, 4096)
+        except OSError:  # the other end is closed
+            return shown.decode()
+        shown += part
+
+
+def test_an_exception_is_a_part_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with Log(logging.INFO, "%(levelname)s %(message)s"):
+        try:
+            raise OSError(28, "No space left\non device")
+        except OSError:
+            logger.exception("the uploader failed")
+    assert capsys.readouterr().err == "ERROR the uploader failed: OSError: [Errno 28] No space left on device\n"
+
+
+def test_in_debug_mode_there_are_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
+    with Log(logging.ERROR, "%(message)s", debug=True):
+        logger.debug("a detail")
+        try:
+            raise OSError
+        except OSError:
+            logger.exception("the uploader failed")
+    errors = capsys.readouterr().err
+    assert "a detail" in errors
+    assert "Traceback" in errors
+
+
+def test_a_reported_error_is_logged_unless_it_just_was(capsys: pytest.CaptureFixture[str]) -> None:
+    with Log(logging.ERROR, "%(message)s") as log:
+        log.report(QueueDamaged("damage one"), [])
+        logger.error("held: damage two")
+        log.report(QueueDamaged("damage two"), [])
+        logger.warning("damage three, not worth showing")
+        log.report(QueueDamaged("damage three"), [])
+    assert capsys.readouterr().err.splitlines() == ["damage one", "held: damage two"]
+
+
+def test_the_log_leaves_the_logger_as_it_was() -> None:
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    with Log(logging.INFO, "%(message)s"):
+        assert logger.level == logging.INFO
+    assert (logger.level, logger.propagate, list(logger.handlers)) == before
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "less than a second"),
+        (1, "1 second"),
+        (59.9, "59 seconds"),
+        (60, "1 minute"),
+        (7300, "2 hours"),
+        (1e6, "11 days"),
+    ],
+)
+def test_a_duration_in_words(seconds: float, words: str) -> None:
+    assert wording.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(1, "1 byte"), (999, "999 bytes"), (1500, "1.5 kB"), (999_999, "1.0 MB"), (2e9, "2.0 GB"), (3e15, "3000.0 TB")],
+)
+def test_a_size_in_words(number: int, words: str) -> None:
+    assert wording.size(int(number)) == words

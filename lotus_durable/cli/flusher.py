@@ -105,6 +105,7 @@ class _Narrator:
         self._candidate = candidate
         self._queue = queue
         self._led: bool | None = None
+        self._stands_by = False
         self._seen = 0
         self._delivered = 0
         self._reported = 0
@@ -116,10 +117,8 @@ class _Narrator:
         """Log what is new."""
         leads = self._candidate.leads
         self._count(leads=leads)
-        if leads != self._led:
-            self._led = leads
-            if not leads:
-                self._stand_by()
+        self._led = leads
+        self._tell_standby(leads=leads)
         if time.monotonic() >= self._next_report:
             self._next_report = time.monotonic() + _REPORT_INTERVAL
             if self._delivered > self._reported:
@@ -133,10 +132,11 @@ class _Narrator:
         self._count(leads=self._led is not False)  # None: it was too short for a look
         logger.info("stopped; %s delivered, %s pending", count(self._delivered, "event"), count(self._pending))
 
-    def _stand_by(self) -> None:
-        leader = read_heartbeat(self._queue.directory)
-        by = f": process {leader.pid} on {leader.hostname} uploads" if leader is not None else ""
-        logger.info("standing by%s", by)
+    def _tell_standby(self, *, leads: bool) -> None:
+        leader = None if leads else read_heartbeat(self._queue.directory)
+        if leader is not None and not self._stands_by:
+            logger.info("standing by: process %d on %s uploads", leader.pid, leader.hostname)
+        self._stands_by = leader is not None
 
     def _count(self, *, leads: bool) -> None:
         """Count the queue; what was delivered since the last count is this process's work if it leads."""

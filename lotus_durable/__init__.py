@@ -22,30 +22,73 @@ from lotus_durable.default import SettingsModule
 from lotus_durable.default import client as _client
 from lotus_durable.default import current as _current
 from lotus_durable.errors import (
+    APIError,
+    AuthenticationError,
     ConfigurationError,
+    Conflict,
+    ConnectionFailed,
     DeliveryBlocked,
     DeliveryError,
     DiskRefused,
     EventRefused,
     InvalidEvent,
+    InvalidRequest,
     LotusError,
+    NotFound,
+    NotSupported,
     QueueDamaged,
     QueueDirectoryError,
     QueueFull,
+    RateLimited,
+    ServerError,
+    Timeout,
+    UnexpectedAnswer,
 )
+from lotus_durable.imports import uncut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from lotus_durable.answering import (
+        attach_addon,
+        cancel_addon,
+        cancel_subscription,
+        check_feature_access,
+        check_metric_access,
+        create_credit,
+        create_customer,
+        create_subscription,
+        get_customer,
+        get_customer_access,
+        get_customer_feature_access,
+        get_customer_metric_access,
+        get_plan,
+        list_credits,
+        list_customers,
+        list_plans,
+        list_subscriptions,
+        ping,
+        switch_subscription_plan,
+        update_credit,
+        update_subscription,
+        verify_idems_received,
+        void_credit,
+    )
+    from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.client import Client
-    from lotus_durable.config import Backend, Durability, Flusher, OnError
+    from lotus_durable.config import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
     from lotus_durable.delivery.drain import DrainReport
     from lotus_durable.queue_stats import FlusherStats, QueueStats
 
 __all__ = [
+    "APIError",
+    "Access",
+    "AuthenticationError",
     "Client",
     "ConfigurationError",
+    "Conflict",
+    "ConnectionFailed",
     "DeliveryBlocked",
     "DeliveryError",
     "DiskRefused",
@@ -53,18 +96,49 @@ __all__ = [
     "EventRefused",
     "FlusherStats",
     "InvalidEvent",
+    "InvalidRequest",
     "LotusError",
+    "NotFound",
+    "NotSupported",
     "QueueDamaged",
     "QueueDirectoryError",
     "QueueFull",
     "QueueStats",
+    "RateLimited",
+    "ServerError",
+    "Timeout",
+    "UnexpectedAnswer",
+    "Usage",
     "__version__",
+    "attach_addon",
+    "cancel_addon",
+    "cancel_subscription",
+    "check_feature_access",
+    "check_metric_access",
+    "create_credit",
+    "create_customer",
+    "create_subscription",
     "drain",
     "flush",
+    "get_customer",
+    "get_customer_access",
+    "get_customer_feature_access",
+    "get_customer_metric_access",
+    "get_plan",
     "join",
+    "list_credits",
+    "list_customers",
+    "list_plans",
+    "list_subscriptions",
+    "ping",
     "shutdown",
     "stats",
+    "switch_subscription_plan",
     "track_event",
+    "update_credit",
+    "update_subscription",
+    "verify_idems_received",
+    "void_credit",
 ]
 
 # Settings; lotus_durable.config.Config says what they mean.
@@ -92,6 +166,10 @@ parked_max_age: float | None = None
 parked_retry_interval: float | None = None
 probe_interval: float | None = None
 max_event_attempts: int | None = None
+api_version: ApiVersion | None = None
+call_timeout: float | None = None
+access_cache_ttl: float | None = None
+access_fallback: AccessFallback | None = None
 
 
 def track_event(
@@ -142,19 +220,25 @@ def join(timeout: float | None = None) -> None:
 
 
 _LAZY = {
+    "Access": "lotus_durable.calls.access_answer",
     "Client": "lotus_durable.client",
     "DrainReport": "lotus_durable.delivery.drain",
     "FlusherStats": "lotus_durable.queue_stats",
     "QueueStats": "lotus_durable.queue_stats",
+    "Usage": "lotus_durable.calls.access_answer",
 }
 """Names whose modules take longer to import than a program that only imports this one should wait."""
+_CALLS = "lotus_durable.answering"
+"""Where the other names are: functions like the ones above, for the calls that answer."""
 
 
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    if name in __all__:
+        with uncut():
+            module = import_module(_LAZY.get(name, _CALLS))
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack
 
+from lotus_durable.calls import access, addons, credit, customers, plans, service, subscriptions
+from lotus_durable.calls.binding import method
 from lotus_durable.config import Config, Options
-from lotus_durable.errors import DiskRefused, EventRefused, LotusError, QueueDirectoryError
+from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused, LotusError, QueueDirectoryError
 from lotus_durable.event import EventEncoder
+from lotus_durable.imports import WAS_CUT, import_for_tracking, was_cut
 from lotus_durable.logs import log_to_stderr, warn_if_unencrypted
 from lotus_durable.process import Process, abandon_inherited
 from lotus_durable.queue.directory import QueueDirectory
@@ -21,6 +24,7 @@ from lotus_durable.queue_stats import QueueStats, collect
 from lotus_durable.reporter import Reporter
 
 if TYPE_CHECKING:
+    from lotus_durable.calls.caller import Caller
     from lotus_durable.delivery.candidate import Candidate
     from lotus_durable.delivery.drain import DrainReport
 
@@ -64,6 +68,7 @@ class Client:
         warn_if_unencrypted(config.host)
         if config.send:
             self._prepare_directory()
+        import_for_tracking()
 
     def __repr__(self) -> str:
         return f"<Client host={self.config.host} queue_dir={self.config.queue_dir}>"
@@ -212,6 +217,37 @@ class Client:
         if process is not None and process.pid == _getpid() and process.candidate is not None:
             process.candidate.stop(timeout)
 
+    # The calls that answer
+
+    ping = method(service.ping)
+    verify_idems_received = method(service.verify_idems_received)
+    create_customer = method(customers.create_customer)
+    list_customers = method(customers.list_customers)
+    get_customer = method(customers.get_customer)
+    list_plans = method(plans.list_plans)
+    get_plan = method(plans.get_plan)
+    create_subscription = method(subscriptions.create_subscription)
+    cancel_subscription = method(subscriptions.cancel_subscription)
+    list_subscriptions = method(subscriptions.list_subscriptions)
+    update_subscription = method(subscriptions.update_subscription)
+    switch_subscription_plan = method(subscriptions.switch_subscription_plan)
+    attach_addon = method(addons.attach_addon)
+    cancel_addon = method(addons.cancel_addon)
+    list_credits = method(credit.list_credits)
+    create_credit = method(credit.create_credit)
+    update_credit = method(credit.update_credit)
+    void_credit = method(credit.void_credit)
+    get_customer_access = method(access.get_customer_access)
+    get_customer_metric_access = method(access.get_customer_metric_access)
+    get_customer_feature_access = method(access.get_customer_feature_access)
+    check_metric_access = method(access.check_metric_access)
+    check_feature_access = method(access.check_feature_access)
+
+    def caller(self) -> Caller:
+        """Return what makes the calls above in this process."""
+        _started.add(self)
+        return self._here().caller()
+
     def __enter__(self) -> Self:
         return self
 
@@ -244,6 +280,10 @@ class Client:
             # The process table is full, or the interpreter ends; the next event tries again.
             logger.warning("this process cannot start its flusher: %s; its events are kept on disk", error)
         _started.add(self)
+        # Again, because the last to come is the first to be called: before filelock, imported meanwhile, looks through
+        # its locks, and finds one that our thread is just making.
+        atexit.unregister(_at_exit)
+        atexit.register(_at_exit)
 
     def _why_not(self, process: Process, candidate: Candidate) -> str | None:
         from lotus_durable.delivery.drain import NO_KEY

@@ -6,7 +6,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from lotus_durable.imports import uncut
+from lotus_durable.imports import import_for_tracking
 
 if TYPE_CHECKING:
     from lotus_durable.client import Client
@@ -21,6 +21,7 @@ class SettingsModule(ModuleType):
         super().__setattr__(name, value)
         if name in self.__annotations__:
             renew()
+            import_for_tracking()
 
 
 def client() -> Client:
@@ -47,9 +48,9 @@ def renew() -> None:
 
 def _make() -> Client:
     global _client  # noqa: PLW0603  # see renew()
-    with uncut():
-        from lotus_durable.client import Client
-        from lotus_durable.config import Config
+    import_for_tracking()
+    from lotus_durable.client import Client
+    from lotus_durable.config import Config
 
     module = sys.modules["lotus_durable"]
     made = Client.from_config(

@@ -95,7 +95,7 @@ class APIError(LotusError):
     Attributes:
         status: of the HTTP answer; None when there was none.
         code: the server's word for what is wrong, ``duplicate_resource`` for example; only the server of 2024 has them.
-        detail: the server's sentence, cut short; empty when it said none.
+        detail: what the server says, cut short; empty when it said nothing.
         field_errors: its sentences by argument as sent; an empty name is the request as a whole.
         request_id: what ``X-Request-ID`` of the answer said, to look for in the server's log.
         outcome_unknown: the call may have taken effect although it failed: look before it is made again.

@@ -12,8 +12,8 @@ again when filelock is there. That leaves the import of filelock itself, whose o
 made by the thread that tracks the first event; a fork by another thread in these milliseconds waits in vain, for
 :data:`_PATIENCE`, and what it makes is a process that does not upload (:func:`was_cut`).
 
-A fork that runs no hooks, as uWSGI's, cannot wait; there :func:`import_for_delivery` is called by the thread that will
-fork, before any other thread needs it.
+A fork that runs no hooks, as uWSGI's, cannot wait; so a process that will fork so has no thread of ours at all
+(:mod:`~lotus_durable.under_uwsgi`).
 """
 
 from __future__ import annotations
@@ -56,6 +56,13 @@ def was_cut() -> bool:
     return _was_cut
 
 
+def import_for_tracking() -> None:
+    """Import what the first event needs, when a program is being set up rather than in its first request."""
+    with uncut():
+        import lotus_durable.client
+        import lotus_durable.delivery.candidate  # noqa: F401  # for the thread that the first event starts
+
+
 def import_for_delivery() -> None:
     """Import all that delivering events will ever need, so that nothing is left to be imported later."""
     import filelock
@@ -70,7 +77,7 @@ def import_for_delivery() -> None:
         import persistqueue
         import requests
 
-        from lotus_durable.delivery import failure, session
+        from lotus_durable.http import failure, session
 
         with contextlib.suppress(ImportError):
             import orjson

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from lotus_durable import under_uwsgi
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, LotusError
 from lotus_durable.event import EventEncoder
@@ -20,6 +20,7 @@ from lotus_durable.queue.journal import JournalQueue
 from lotus_durable.queue.protocol import EventQueue
 
 if TYPE_CHECKING:
+    from lotus_durable.calls.caller import Caller
     from lotus_durable.delivery.at_once import Refusal
     from lotus_durable.delivery.candidate import Candidate
     from lotus_durable.delivery.leader import Report
@@ -56,12 +57,14 @@ class Process:
         # Taken out for one call and put back: no lock, and a signal handler in mid-call finds another one.
         self.encoders: list[EventEncoder] = []
         self.candidate: Candidate | None = None
-        self.is_started = not may_start
+        self.is_started = False
         self._config = config
         self._report = report
         self._idle: list[Transport] = []
         self._opened: weakref.WeakSet[Transport] = weakref.WeakSet()
-        self._start_tokens = [object()]
+        self._callers: dict[int, Caller] = {}
+        self._claims: list[object] = []
+        self._is_closed = not may_start
         _living.append(weakref.ref(self, _living.remove))
 
     def start(self) -> None:
@@ -70,25 +73,35 @@ class Process:
         Raises:
             RuntimeError: no thread can be started now.
         """
+        if under_uwsgi.will_fork():
+            return  # with the next event: a process without a master becomes a worker itself
+        claim = object()
         try:
-            # Of two threads that come here at once, one gets it.
-            token = self._start_tokens.pop()
-        except IndexError:
-            return
+            self._claims.append(claim)
+            # Of threads that come here at once one is the first; the others have nothing to wait for.
+            if self._claims[0] is claim and not self.is_started and not self._is_closed:
+                self._start()
+        finally:
+            self._claims.remove(claim)
+        if self._is_closed:
+            self.queue.close()  # what another thread closed while this one tracked
+
+    def _start(self) -> None:
+        is_external = self._config.flusher == "external"
+        reason = self.reason_not_to_lead()
+        if reason is not None and not is_external:
+            logger.warning("this process does not upload: %s; its events are kept on disk", reason)
         try:
-            is_external = self._config.flusher == "external"
-            reason = self.reason_not_to_lead()
-            if reason is not None and not is_external:
-                logger.warning("this process does not upload: %s; its events are kept on disk", reason)
-            if not _is_uwsgi_without_threads():
-                # There not even an idle one: a thread that wants the interpreter lock when uWSGI forks, without telling
-                # Python, makes the child wait for it for ever.
-                candidate = self.make_candidate(stands=not is_external)
-                candidate.start()
-                self.candidate = candidate
-            self.is_started = True
+            # Where threads do not run not even an idle one: it would wait for the interpreter lock.
+            if not (under_uwsgi.runs_without_threads() or was_cut()):
+                self.candidate = self.make_candidate(stands=not is_external)
+                self.candidate.start()
+            self.is_started = not self._is_closed
         except BaseException:
-            self._start_tokens.append(token)
+            # A signal handler may have raised when the thread was running already: two of them must not be.
+            candidate, self.candidate = self.candidate, None
+            if candidate is not None:
+                candidate.stop(0.0)
             raise
 
     def make_candidate(self, *, alone: bool = False, stands: bool = True) -> Candidate:
@@ -112,7 +125,7 @@ class Process:
             return f"it {WAS_CUT}"
         if Process.has_inherited_store:
             return "it was forked while its parent had the store of parked events open"
-        if _is_uwsgi_without_threads():
+        if under_uwsgi.runs_without_threads():
             return (
                 "uWSGI runs without threads: start it with --enable-threads, or run `lotus-durable flusher` beside it"
             )
@@ -127,9 +140,9 @@ class Process:
             yield candidate
             return
         candidate = self.make_candidate(alone=True)
-        if can_lead:
-            candidate.start()
         try:
+            if can_lead:
+                candidate.start()
             yield candidate
         finally:
             # It ends by itself after its request in flight; whoever drains with a timeout does not wait for that.
@@ -165,12 +178,27 @@ class Process:
         self._opened.add(transport)
         return transport
 
+    def caller(self) -> Caller:
+        """Return what makes the calls that answer; without an API key it can only check them."""
+        caller = self._callers.get(self.pid)
+        if caller is None:
+            with uncut():
+                from lotus_durable.calls.caller import open_caller
+
+            # Of two threads that come here at once, both get the same one.
+            caller = self._callers.setdefault(self.pid, open_caller(self._config))
+        return caller
+
     def close(self, timeout: float) -> None:
         """Stop uploading, within ``timeout`` seconds if a request is in flight, and let go of everything."""
+        self._is_closed = True
+        self.is_started = False
         if self.candidate is not None:
             self.candidate.stop(timeout)
         while self._idle:
             self._idle.pop().close()
+        for caller in self._callers.values():
+            caller.close()
         self.queue.close()
 
     def abandon(self) -> None:
@@ -178,6 +206,8 @@ class Process:
         self.pid = 0  # no process has it: also not one that is forked into a namespace where it has its parent's number
         for transport in list(self._opened):
             transport.abandon()
+        for caller in self._callers.values():
+            caller.abandon()
         if not self.queue.abandon():
             Process.has_inherited_store = True
 
@@ -205,14 +235,6 @@ def open_queue(config: Config, report: Callable[[LotusError], None]) -> EventQue
         power=config.durability == "power",
         sync_interval=config.sync_interval,
         report=report,
-    )
-
-
-def _is_uwsgi_without_threads() -> bool:
-    uwsgi = sys.modules.get("uwsgi")
-    options = getattr(uwsgi, "opt", {})
-    return uwsgi is not None and not any(
-        name in options for name in ("enable-threads", b"enable-threads", "threads", b"threads")
     )
 
 

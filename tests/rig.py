@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,7 +99,7 @@ class Rig:
 
     def put(self, *records: bytes) -> list[str]:
         """Write records into the journal past all validation, as by a process that is gone."""
-        queue = open_queue(Config.resolve({"queue_dir": self.queue_dir}), lambda error: None)
+        queue = open_queue(Config.resolve({"queue_dir": self.queue_dir}), lambda _: None)
         self.directory.prepare()
         for each in records:
             queue.append(each)
@@ -113,7 +114,7 @@ class Rig:
 
     def pending_ids(self) -> set[str]:
         """Read the journal as the next leader would; only when nobody leads."""
-        queue = open_queue(Config.resolve({"queue_dir": self.queue_dir}), lambda error: None)
+        queue = open_queue(Config.resolve({"queue_dir": self.queue_dir}), lambda _: None)
         with contextlib.closing(queue.consumer()) as consumer:
             found: set[str] = set()
             while (chunk := consumer.read(1000)) is not None:
@@ -159,6 +160,10 @@ class Rig:
         return stats
 
 
+def our_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if "lotus_durable" in thread.name]
+
+
 def conserved(stats: QueueStats) -> bool:
     return stats.accepted == sum(
         (stats.delivered, stats.pending, stats.parked, stats.dead_lettered, stats.discarded),
@@ -182,6 +187,7 @@ def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
             return rig
 
         yield make
+    wait_until(lambda: not our_threads(), "all threads of the library to end")
 
 
 @pytest.fixture

@@ -41,18 +41,21 @@ def wait_until(condition, timeout=20):
     return result
 
 def leads(client):
-    process = client._process
-    return process is not None and process.candidate is not None and process.candidate.leads
+    process = client._here()
+    return process.candidate is not None and process.candidate.leads
+
+def be_quiet():
+    # No other thread may want the interpreter lock at the moment of a fork that Python is not told of: in the child
+    # that lock would count a waiter who is not there, and CPython itself would hang now and then.
+    candidate._POLL_INTERVAL = desk._LOOK_INTERVAL = 60
+    return make(flush_interval=60)
 
 def fork_in_c():
-    # With a short interval a thread that waits for the interpreter lock asks for it, and in the child nobody would take
-    # what is asked for: CPython itself would hang.
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1000)
-    try:
-        return ctypes.PyDLL(None).fork()
-    finally:
-        sys.setswitchinterval(interval)
+    time.sleep(0.1)  # until every thread waits for something else
+    pid = ctypes.PyDLL(None).fork()
+    if pid == 0:
+        candidate._POLL_INTERVAL, desk._LOOK_INTERVAL = 0.05, 0.01
+    return pid
 
 def ended(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

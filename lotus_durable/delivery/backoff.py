@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+_random = random.Random()  # noqa: S311  # jitter; and of our own, so that a seeded program stays as it is
+
 
 class Backoff:
     """Exponential backoff with full jitter: wait a random part of 0.5 s, then of 1 s, 2 s, 4 s … up to 60 s.
@@ -21,7 +23,7 @@ class Backoff:
         base: float = 0.5,
         cap: float = 60.0,
         grace: float = 8.0,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = _random.random,
     ) -> None:
         """Start as after a success.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
 from collections.abc import Callable
 
 from lotus_durable.config import Config
-from lotus_durable.imports import import_for_delivery
 from lotus_durable.queue.protocol import EventQueue
 from lotus_durable.queue.requests import answer, asked
 
@@ -19,6 +19,7 @@ from .transport import Transport
 
 logger = logging.getLogger("lotus_durable")
 
+_random = random.Random()  # noqa: S311  # jitter; and of our own, so that a seeded program stays as it is
 _POLL_INTERVAL = 0.5
 """Seconds between two attempts at the lock, at the most: a dead leader is replaced within this time."""
 
@@ -51,6 +52,8 @@ class Candidate:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._last_failure: str | None = None
+        # Held while it becomes or ceases to be the leader: whoever asks about that gets no answer from in between.
+        self._changing = threading.RLock()
         self.leads = False
 
     def start(self) -> None:
@@ -66,7 +69,7 @@ class Candidate:
         """Stop after the request in flight and its commit; return whether that was so within ``timeout`` seconds."""
         self._stopping = True
         self._wake.set()
-        if self._thread is None or self._thread is threading.current_thread():
+        if self._thread is None or not self._thread.is_alive() or self._thread is threading.current_thread():
             return True
         self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -81,7 +84,8 @@ class Candidate:
 
     def is_eligible(self) -> bool:
         """Whether it leads, or would if it tried now."""
-        return self.may_lead() and (self.leads or nobody_leads(self._queue.directory) is True)
+        with self._changing:
+            return self.may_lead() and (self.leads or nobody_leads(self._queue.directory) is True)
 
     def refusal(self) -> str | None:
         """Return why it cannot even try to lead, if the lock file cannot be used."""
@@ -96,22 +100,24 @@ class Candidate:
         while not self._stopping:
             try:
                 self._queue.write_back()
-                if self._transports is not None:
-                    import_for_delivery()
-                    if self._leadership.acquire():
-                        self._lead(self._transports)
-                        self._last_failure = None
+                if self._transports is not None and self._elected():
+                    self._lead(self._transports)
+                    self._last_failure = None
             except (Exception, SystemExit) as error:  # noqa: BLE001  # see the comment
                 # Whatever it is, the events are on disk and the next attempt may go better; a dead thread never does.
                 # SystemExit: an on_error of the user's may raise it, in the belief that it ends the process.
                 self._failed(error)
             if not self._stopping:
-                self._wake.wait(_POLL_INTERVAL * random.uniform(0.8, 1.0))  # noqa: S311  # not for security
+                self._wake.wait(_POLL_INTERVAL * _random.uniform(0.8, 1.0))
                 self._wake.clear()
+
+    def _elected(self) -> bool:
+        with self._changing:
+            self.leads = self._leadership.acquire()
+        return self.leads
 
     def _lead(self, transports: Callable[[], Transport]) -> None:
         logger.info("this process is the leader now, and uploads")
-        self.leads = True
         try:
             Leader(
                 self._queue,
@@ -124,8 +130,9 @@ class Candidate:
                 pace=at_full_speed if self._alone else Pace(),
             ).lead()
         finally:
-            self.leads = False
-            self._leadership.release()
+            with self._changing:
+                self.leads = False
+                self._leadership.release()
 
     def _failed(self, error: BaseException) -> None:
         failure = f"the uploader failed and tries again: {type(error).__name__}: {error}"
@@ -133,5 +140,6 @@ class Candidate:
             self._last_failure = failure
             logger.error("%s", failure, exc_info=error)
         # Whoever waits for a drain hears of it instead of waiting for a person to look at the log.
-        for request in asked(self._queue.directory):
-            answer(self._queue.directory, request, failure)
+        with contextlib.suppress(OSError):
+            for request in asked(self._queue.directory):
+                answer(self._queue.directory, request, failure)

@@ -13,7 +13,6 @@ from collections.abc import Set as AbstractSet
 
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import FlusherState, Heartbeat, clear_heartbeat, write_heartbeat
-from lotus_durable.queue.protocol import BackgroundSync
 from lotus_durable.queue.requests import answer, asked
 
 from .election import Leadership
@@ -113,18 +112,21 @@ class Desk:
             self.beat()
 
     @contextlib.contextmanager
-    def beating(self, sync: BackgroundSync, sync_interval: float) -> Iterator[None]:
-        """Beat and sync in a thread of its own, because a request may take as long as its timeout."""
+    def beating(self, chores: Callable[[], None], interval: float) -> Iterator[None]:
+        """Beat, and do chores, in a thread of its own, because a request may take as long as its timeout."""
         ended = threading.Event()
 
         def housekeeping() -> None:
             next_beat = 0.0
-            while not ended.wait(min(sync_interval, _BEAT_INTERVAL)):
+            last_failure = ""
+            while not ended.wait(min(interval, _BEAT_INTERVAL)):
                 try:
-                    sync.run()
-                except Exception:
+                    chores()
+                except Exception as error:
                     # Too many open files, say. The next time may go better, and the heart must go on beating.
-                    logger.exception("the background sync failed")
+                    if str(error) != last_failure:
+                        last_failure = str(error)
+                        logger.exception("background work failed and is tried again")
                 if time.monotonic() >= next_beat:
                     next_beat = time.monotonic() + _BEAT_INTERVAL
                     self.beat()

@@ -56,7 +56,9 @@ class Leadership:
         """
         os.stat(self._path.parent)  # filelock would create the directory, with a mode that we refuse
         if self._lock is None:
-            # thread_local=False: one thread is elected, another may release.
+            # In the candidate's thread: an exception that a signal handler raises in the main thread, in the middle of
+            # filelock, would leave a lock of its own held. thread_local=False: one thread is elected, another may
+            # release.
             self._lock = FileLock(self._path, thread_local=False, mode=0o600)
         try:
             self._lock.acquire(timeout=0, blocking=False)

@@ -13,7 +13,7 @@ from typing import Any
 from lotus_durable.config import Config
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused, LotusError
 from lotus_durable.event import RecordError, decode_record, event_as_json_object
-from lotus_durable.queue.protocol import Consumer, EventQueue, LeadershipLost, Settlement
+from lotus_durable.queue.protocol import BackgroundSync, Consumer, EventQueue, LeadershipLost, Settlement
 from lotus_durable.queue.store import StoredEvent
 
 from .batch import Batch, Batcher, batches_of_parked
@@ -68,7 +68,8 @@ class Leader:
             QueueDamaged: the queue cannot be read.
         """
         try:
-            with self._desk.beating(self._queue.background_sync(self._report_error), self._config.sync_interval):
+            sync = self._queue.background_sync(self._report_error)
+            with self._desk.beating(lambda: self._do_chores(sync), self._config.sync_interval):
                 consumer = self._queue.consumer()
                 try:
                     self._work(consumer)
@@ -81,6 +82,10 @@ class Leader:
         finally:
             for transport in self._transports:
                 transport.close()
+
+    def _do_chores(self, sync: BackgroundSync) -> None:
+        self._queue.write_back()
+        sync.run()
 
     def _work(self, consumer: Consumer) -> None:
         batcher = Batcher(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 NOT_JSON: Final = object()
@@ -26,6 +26,8 @@ class Answer:
     """Seconds the server asked us to wait."""
     request_id: str | None = None
     """What the server or a proxy calls this request in its log (``X-Request-ID``)."""
+    resent: bool = field(default=False, compare=False)
+    """The request was sent twice, because it met a connection that the server closed; it may have been read before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from lotus_durable._version import __version__
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.imports import uncut, was_cut
 
-from .answer import Answer, NoAnswer
+from .answer import Answer, NoAnswer, printable
 
 if TYPE_CHECKING:
     import requests
@@ -32,6 +32,7 @@ _STALE_WITHIN: Final = 2.0
 """Seconds. A connection closed while idle fails within a round trip; later, the server was at work on the request."""
 _SECRET_LENGTH: Final = 16
 """A key this long is in an answer only because the server put it there."""
+_BEGINNING: Final = b"API Key starting with "
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class Connection:
         self, method: str, target: str, content: bytes | None, bounds: _Bounds, *, repeatable: bool
     ) -> Answer | NoAnswer:
         live = self._ours()
-        from .failure import closed_before_answering, explained
+        from .failure import closed_before_answering
 
         live.adapter.bound(bounds.read, bounds.whole, ends_at=bounds.ends_at)
         request = (method, self.base + target, content)
@@ -153,9 +154,15 @@ class Connection:
             at_once = time.monotonic() - started < _STALE_WITHIN
             if reused and at_once and closed_before_answering(result):
                 result = self._attempt(live.session, request, bounds)
-        if isinstance(result, Exception):
-            return explained(result, self._origin, connect=bounds.connect, read=bounds.read, whole=bounds.whole)
-        return result
+                if isinstance(result, Answer):
+                    return replace(result, resent=True)
+                return replace(self._explained(result, bounds), sent=True)
+        return self._explained(result, bounds) if isinstance(result, Exception) else result
+
+    def _explained(self, error: Exception, bounds: _Bounds) -> NoAnswer:
+        from .failure import explained
+
+        return explained(error, self._origin, connect=bounds.connect, read=bounds.read, whole=bounds.whole)
 
     def _ours(self) -> _Live:
         self.abandon()
@@ -199,7 +206,7 @@ class Connection:
                 content_type=response.headers.get("Content-Type", ""),
                 body=self._without_key(self._bounded_body(response)),
                 retry_after=retry_after_seconds(response.headers.get("Retry-After"), now=time.time()),
-                request_id=response.headers.get("X-Request-ID"),
+                request_id=self._request_id(response),
             )
 
     def _bounded_body(self, response: requests.Response) -> bytes:
@@ -210,7 +217,13 @@ class Connection:
                 break  # the rest is not read, and the connection not used again
         return bytes(content[: self._largest_answer])
 
+    def _request_id(self, response: requests.Response) -> str | None:
+        value = response.headers.get("X-Request-ID")
+        return printable(self._without_key(value.encode()).decode()) if value else None
+
     def _without_key(self, content: bytes) -> bytes:
+        # The server of 2024 repeats the first five characters of a key it does not know.
+        content = content.replace(_BEGINNING + self._key[:5].encode(), _BEGINNING + "…".encode())
         # A wrong URL can lead to a server that echoes the request's headers, and the beginning of an answer is logged.
         if len(self._key) < _SECRET_LENGTH:
             return content

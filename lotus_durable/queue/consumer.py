@@ -46,9 +46,6 @@ class JournalConsumer:
         reserve_slots(directory)
         self._signature = read_signature(directory)
         self._state = recovered_state(directory, store, report)
-        if read_signature(directory) != self._signature:
-            # The damaged state's other half is gone now.
-            self._signature = read_signature(directory)
         # From here on there is a state, and it is durable: what it says is gone can be deleted.
         self._commit(self._state, durable=True)
         self._read.update(self._state.cursor)

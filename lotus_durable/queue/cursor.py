@@ -117,11 +117,26 @@ def load_state(directory: QueueDirectory) -> State:
         OSError: the disk refuses.
     """
     # In this order: what is replaced between the two reads is then seen in its newer place.
-    recent = _read(directory.recent_state)
+    recent = _slots(directory)
     durable = _read(directory.state)
-    states = [decode_state(durable) if durable is not None else State()]
+    states = [decode_state(durable) if durable is not None else State(), *recent]
+    return max(states, key=lambda state: state.generation)
+
+
+def newest_recent_generation(directory: QueueDirectory) -> int:
+    """Return the highest generation in ``state.recent``, 0 when there is none: a new ``state`` must be above it.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    return max((state.generation for state in _slots(directory)), default=0)
+
+
+def _slots(directory: QueueDirectory) -> list[State]:
+    recent = _read(directory.recent_state) or b""
+    states = []
     for start in (0, _SLOT_SIZE):
-        line, newline, _ = (recent or b"")[start : start + _SLOT_SIZE].partition(b"\n")
+        line, newline, _ = recent[start : start + _SLOT_SIZE].partition(b"\n")
         if newline and line:
             try:
                 states.append(decode_state(line))
@@ -130,7 +145,7 @@ def load_state(directory: QueueDirectory) -> State:
             except QueueDamaged:
                 # Torn: it was being written when its writer, or the power, went. The others stand then.
                 continue
-    return max(states, key=lambda state: state.generation)
+    return states
 
 
 def _read(path: Path) -> bytes | None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from lotus_durable.errors import LotusError, QueueDamaged
 
-from .cursor import NewerState, State, StoreMarks, load_state
+from .cursor import NewerState, State, StoreMarks, load_state, newest_recent_generation
 from .directory import QueueDirectory, failed_mark
 from .store import Store, StoreDamaged, Table
 from .writer import is_abandoned
@@ -72,13 +72,13 @@ def _start_over(directory: QueueDirectory, store: Store, report: Report, reason:
     # we to crash with no state at all, nobody would know that the rows of the store count.
     with contextlib.suppress(OSError):
         os.link(directory.state, aside)
-    directory.recent_state.unlink(missing_ok=True)
+    fresh = State(generation=newest_recent_generation(directory))
     report(QueueDamaged(f"{reason}; the events in the journal will be sent again"))
     try:
         parked, dead = _count_all(store, "parked"), _count_all(store, "dead")
     except StoreDamaged as error:
-        return without_store(store, State(), report, error)
-    return State(accepted=parked.rows + dead.rows, parked=parked, dead=dead)
+        return without_store(store, fresh, report, error)
+    return replace(fresh, accepted=parked.rows + dead.rows, parked=parked, dead=dead)
 
 
 def _count_all(store: Store, table: Table) -> StoreMarks:

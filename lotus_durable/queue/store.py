@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -184,6 +183,8 @@ class Store:
                 self.is_open = False
 
     def _open(self, table: Table) -> SQLiteQueue:
+        import sqlite3
+
         from persistqueue import SQLiteQueue
 
         # Created here for its mode: SQLite's own files take it over.
@@ -207,6 +208,8 @@ class Store:
 
 @contextlib.contextmanager
 def _mapped_errors() -> Iterator[None]:
+    import sqlite3
+
     try:
         yield
     except sqlite3.Error as error:

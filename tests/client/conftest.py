@@ -6,8 +6,7 @@ import os
 
 import pytest
 
-from tests.rig import rig as rig
-from tests.rig import rigs as rigs
+from tests.rig import rig, rigs  # noqa: F401  # fixtures
 
 
 @pytest.fixture(autouse=True)

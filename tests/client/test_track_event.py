@@ -1,161 +1,330 @@
-"""What track_event does with its event, by mode."""
+"""``track_event``: what it takes, what it gives, what it refuses, and its modes."""
 
 from __future__ import annotations
 
+import errno
+import inspect
 import logging
-import threading
+import os
 import uuid
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lotus_durable.client import Client
-from lotus_durable.errors import EventRefused, InvalidEvent
-from lotus_durable.testing.faults import Faults, Status
-from tests.rig import Rig, conserved, track, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+from lotus_durable.errors import (
+    ConfigurationError,
+    DiskRefused,
+    EventRefused,
+    InvalidEvent,
+    LotusError,
+    QueueDirectoryError,
+    QueueFull,
+)
+from lotus_durable.testing import Delay, RefuseEvents, Reset, Status
+from tests.rig import LIMIT, Rig, conserved, track, wait_until
 
 
 def test_an_event_arrives_as_it_was_given(rig: Rig) -> None:
-    client = rig.client()
-    event_id = client.track_event(
+    event_id = rig.client().track_event(
         customer_id="customer123",
         event_name="api_call",
-        properties={"region": "US", "mb_used": 150},
-        time_created=datetime.now(UTC) - timedelta(days=1),
-        idempotency_id="the-id",
+        properties={"region": "US", "mb_used": 150, "price": Decimal("1.5"), "tags": {"a"}, "none": None},
+        time_created=datetime(2024, 2, 19, 12, 0, 0, 500_000, timezone(timedelta(hours=2))),
+        idempotency_id="mine",
     )
-    assert client.drain(10).complete
+    assert event_id == "mine"
+    assert rig.client().drain(20).dead_lettered == 1, "the server of 2024 takes nothing that old"
+    now = rig.client().track_event(customer_id="c", event_name="e", properties={"mb_used": 150, "none": None})
+    assert rig.client().flush(20)
     [event] = rig.server.events
-    assert event_id == "the-id"
-    assert event["idempotency_id"] == "the-id"
-    assert event["customer_id"] == "customer123"
-    assert event["event_name"] == "api_call"
-    assert event["properties"] == {"region": "US", "mb_used": 150}
-    assert datetime.now(UTC) - datetime.fromisoformat(event["time_created"]) >= timedelta(days=1)
+    assert uuid.UUID(event["idempotency_id"]).version == 4
+    assert event["idempotency_id"] == now
+    assert (event["customer_id"], event["event_name"]) == ("c", "e")
+    assert event["properties"] == {"mb_used": 150, "none": None}
+    assert abs(datetime.fromisoformat(event["time_created"]) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_only_keywords_are_taken() -> None:
+    kinds = [each.kind for each in list(inspect.signature(Client.track_event).parameters.values())[1:]]
+    assert set(kinds) == {inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"customer_id": ""}, "customer_id"),
+        ({"customer_id": None}, "customer_id"),
+        ({"customer_id": 7}, "customer_id"),
+        ({"event_name": "x" * 201}, "event_name"),
+        ({"idempotency_id": "x" * 256}, "idempotency_id"),
+        ({"properties": [1]}, "properties"),
+        ({"properties": {"items": [{"price": object()}]}}, "properties.items[0].price"),
+        ({"properties": {"x": float("nan")}}, "properties.x"),
+        ({"time_created": "yesterday"}, "time_created"),
+        ({"properties": {"x": "y" * 40_000}}, "properties"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"send": False}, {"sync_mode": True}])
+def test_a_bad_argument_is_refused_at_the_call_and_nothing_is_written(
+    rig: Rig, fields: dict[str, Any], field: str, options: dict[str, bool]
+) -> None:
+    client = rig.client(**options)
+    with pytest.raises(InvalidEvent) as caught:
+        client.track_event(**{"customer_id": "c", "event_name": "e", **fields})
+    assert caught.value.field in (field, "event")
+    assert isinstance(caught.value, ValueError)
+    assert client.stats().accepted == 0
+    track(client, 1)  # and the client is as good as before
+
+
+def test_a_refused_argument_does_not_hold_up_what_follows(rig: Rig) -> None:
+    client = rig.client()
+    ids = track(client, 3)
+    for _ in range(100):
+        with pytest.raises(InvalidEvent):
+            track(client, 1, customer_id="")
+    ids += track(client, 3)
+    assert client.flush(20)
+    assert rig.check(ids).delivered == 6
+
+
+def test_with_send_off_everything_is_validated_and_nothing_is_written_or_sent(rig: Rig) -> None:
+    client = rig.client(send=False)
+    assert uuid.UUID(client.track_event(customer_id="c", event_name="e")).version == 4
+    assert client.track_event(customer_id="c", event_name="e", idempotency_id="x") == "x"
+    assert client.stats().accepted == 0
+    report = client.drain(20)
+    assert (report.complete, report.delivered) == (True, 0)
+    assert client.flush(20)
+    client.shutdown()
+    assert not rig.queue_dir.exists()
+    assert rig.server.request_count == 0
+
+
+def test_in_sync_mode_the_event_is_there_when_the_call_returns(rig: Rig) -> None:
+    client = rig.client(sync_mode=True)
+    for number in range(3):
+        track(client, 1)
+        assert rig.server.event_count == number + 1
+    assert client.stats().accepted == 0
+    assert len({request.headers.get("host") for request in rig.server.requests}) == 1
+
+
+@pytest.mark.parametrize("reason", ["No customer_id provided", "Failed to produce event to kafka: MESSAGE_TOO_LARGE"])
+def test_in_sync_mode_an_event_refused_for_good_raises(rig: Rig, reason: str) -> None:
+    rig.server.fail_next(RefuseEvents(reason))
+    client = rig.client(sync_mode=True)
+    with pytest.raises(EventRefused, match=reason):
+        track(client, 1)
+    assert client.stats().accepted == 0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Status(503),
+        Status(500),
+        Status(404),
+        Status(413),
+        Status(418),
+        Reset("after_storing"),
+        Reset("before_reading"),
+        RefuseEvents("Customer does not exist"),
+        RefuseEvents("Failed to produce event to kafka: NOT_LEADER"),
+        RefuseEvents("a reason we do not know"),
+        Delay(30.0),
+    ],
+    ids=str,
+)
+def test_in_sync_mode_what_has_no_verdict_goes_to_the_queue_and_is_delivered(
+    rig: Rig, fault: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.server.fail_next(fault)
+    client = rig.client(sync_mode=True, timeout=0.3)
+    ids = track(client, 1)
+    assert "the event goes to the queue: " in caplog.text
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 1
+    assert list(rig.server.times_received) == ids
+
+
+def test_in_sync_mode_a_bad_or_missing_key_is_no_loss(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    ids = track(rig.client(sync_mode=True, api_key="wrong", flusher="external"), 1)
+    ids += track(rig.client(sync_mode=True, api_key=None, flusher="external"), 1)
+    assert "API key" in caplog.text
+    assert rig.client().flush(20)
+    assert rig.check(ids).delivered == 2
+
+
+def test_debug_logs_steps_to_standard_error(
+    rig: Rig, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("lotus_durable")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    level = logger.level
+    try:
+        client = rig.client(debug=True)
+        rig.client(debug=True)
+        track(client, 1)
+        assert client.flush(20)
+        assert len(logger.handlers) == 1
+    finally:
+        logger.setLevel(level)
+    written = capfd.readouterr().err
+    assert "uploads" in written
+    assert "sent 1 events" in written
+    assert "test-key" not in written
+
+
+def test_debug_leaves_logging_alone_where_the_program_has_set_it_up(rig: Rig) -> None:
+    logger = logging.getLogger("lotus_durable")
+    level = logger.level
+    try:
+        rig.client(debug=True)  # pytest has put its handlers on the root
+        assert logger.handlers == []
+        assert logger.level == logging.DEBUG
+    finally:
+        logger.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("host", "warns"),
+    [
+        ("http://lotus.example.com", True),
+        ("http://127.evil.example.com", True),
+        ("http://127.0.0.1:8000", False),
+        ("http://127.9.9.9", False),
+        ("http://[::1]:8000", False),
+        ("http://localhost", False),
+        ("https://lotus.example.com", False),
+    ],
+)
+def test_a_key_in_the_clear_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, host: str, warns: bool
+) -> None:
+    Client(api_key="k", host=host, queue_dir=tmp_path / "queue")
+    assert ("is not encrypted" in caplog.text) is warns
+
+
+def test_a_wrong_option_is_refused_when_the_client_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="flush_interval"):
+        Client(flush_interval=-1, queue_dir=tmp_path)
+    with pytest.raises(ConfigurationError, match="colour"):
+        Client(colour="red", queue_dir=tmp_path)  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match="backend"):
+        Client(backend="paper", queue_dir=tmp_path)  # type: ignore[arg-type]
+
+
+def test_an_unsafe_queue_directory_is_refused_when_the_client_is_made(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o777)
+    with pytest.raises(QueueDirectoryError, match="can be written by others"):
+        Client(queue_dir=tmp_path)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(QueueDirectoryError):
+        Client(queue_dir=file)
+    with pytest.raises(QueueDirectoryError):
+        Client(queue_dir=file / "queue")
+
+
+def test_a_full_queue_refuses_and_takes_again_when_it_is_drained(rig: Rig) -> None:
+    client = rig.client(max_queue_bytes=1 << 20, segment_bytes=1 << 16, flusher="external")
+    ids: list[str] = []
+
+    def fill() -> None:
+        for _ in range(100):
+            ids.extend(track(client, 1, properties={"x": "y" * 30_000}))
+
+    with pytest.raises(QueueFull, match="max_queue_bytes"):
+        fill()
+    assert len(ids) > 10
+    assert client.drain(20).complete
+    ids += track(client, 1)
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == len(ids)
+
+
+def test_a_disk_that_refuses_is_told_and_the_events_are_written_when_it_takes_them(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = rig.client()
+    ids = track(client, 1)
+    real = os.write
+
+    def refuse(descriptor: int, data: bytes) -> int:
+        if b"on a full disk" in data:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", refuse)
+        ids += track(client, 5, properties={"where": "on a full disk"})
+        assert client.stats().buffered == 5
+        report = client.drain(20)
+        assert not report.complete
+        assert (report.remaining, report.reason) == (
+            5,
+            "5 events wait in this process's memory because the disk takes none",
+        )
+    [(error, events)] = [each for each in rig.errors if isinstance(each[0], DiskRefused)]
+    assert ("ENOSPC" in str(error), events) == (True, [])
+    assert caplog.text.count("takes no writes") == 1
+    rig.server.wait_for(6)  # nobody has to track for it
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 6
+
+
+def test_a_client_is_a_context_manager_that_sends_at_its_end(rig: Rig) -> None:
+    with rig.client() as client:
+        ids = track(client, 5)
+    assert rig.server.event_count == 5
+    assert rig.check(ids).delivered == 5
+
+
+def test_clients_show_no_more_than_where_they_send_and_write(rig: Rig) -> None:
+    assert repr(rig.client()) == f"<Client host={rig.server.host} queue_dir={rig.queue_dir}>"
+
+
+def test_two_clients_share_a_directory(rig: Rig) -> None:
+    one, two = rig.client(), rig.client()
+    ids = track(one, 5) + track(two, 5) + track(one, 5)
+    assert two.flush(20)
+    assert one.stats().delivered == 15
+    assert rig.check(ids).delivered == 15
+
+
+def test_clients_with_different_directories_do_not_mix(rigs: Callable[..., Rig]) -> None:
+    one, two = rigs(), rigs()
+    ones, twos = track(one.client(), 3), track(two.client(), 4)
+    one.server.wait_for(3)
+    two.server.wait_for(4)
+    assert (list(one.server.times_received), list(two.server.times_received)) == (ones, twos)
+
+
+def test_on_error_may_track(rig: Rig) -> None:
+    def on_error(_: LotusError, __: object) -> None:
+        later.extend(track(client, 1))
+
+    later: list[str] = []
+    client = rig.client(on_error=on_error)
+    ids = track(client, 1, time_created="2020-01-01T00:00:00Z")
+    wait_until(lambda: later, "the report")
+    rig.server.wait_for(1, timeout=LIMIT)
+    assert client.flush(20)
+    stats = rig.check(ids + later)
+    assert (stats.delivered, stats.dead_lettered) == (1, 1)
 
 
 def test_a_generated_id_is_a_random_uuid_and_never_the_same(rig: Rig) -> None:
     ids = track(rig.client(flusher="external"), 500)
     assert len(set(ids)) == 500
     assert {uuid.UUID(each).version for each in ids} == {4}
-
-
-def test_a_refused_event_leaves_nothing_behind_and_the_next_one_is_accepted(rig: Rig) -> None:
-    client = rig.client(flusher="external")
-    with pytest.raises(InvalidEvent, match=r"properties\.price"):
-        client.track_event(customer_id="c", event_name="x", properties={"price": float("nan")})
-    assert client.stats().accepted == 0
-    ids = track(client, 1)
-    assert client.stats().accepted == 1
-    client.release()
-    assert rig.pending_ids() == set(ids)
-
-
-def test_without_send_an_event_is_checked_and_nothing_is_written(tmp_path: Path) -> None:
-    queue_dir = tmp_path / "queue"
-    client = Client(send=False, queue_dir=queue_dir)
-    assert client.track_event(customer_id="c", event_name="x", idempotency_id="given") == "given"
-    with pytest.raises(InvalidEvent):
-        client.track_event(customer_id="", event_name="x")
-    assert client.drain().complete
-    assert not queue_dir.exists()
-
-
-def test_in_sync_mode_the_event_is_at_the_server_when_the_call_returns(rig: Rig) -> None:
-    [event_id] = track(rig.client(sync_mode=True), 1)
-    assert set(rig.server.times_received) == {event_id}
-
-
-def test_in_sync_mode_an_event_refused_for_good_is_an_error_and_is_not_kept(rig: Rig) -> None:
-    client = rig.client(sync_mode=True)
-    with pytest.raises(EventRefused, match="Time created too far"):
-        client.track_event(customer_id="c", event_name="x", time_created="2001-01-01T00:00:00Z")
-    assert client.stats().accepted == 0
-
-
-@pytest.mark.parametrize("status", [503, 500, 403, 404], ids=["down", "failing", "wrong-key", "wrong-url"])
-def test_in_sync_mode_an_event_without_a_verdict_goes_to_the_queue_and_is_delivered_later(
-    rig: Rig, status: int
-) -> None:
-    rig.server.faults = Faults(script=[Status(status)])
-    client = rig.client(sync_mode=True)
-    [event_id] = track(client, 1)
-    wait_until(lambda: set(rig.server.times_received) == {event_id})
-    wait_until(lambda: client.stats().delivered == 1)
-
-
-def test_in_sync_mode_an_event_of_an_unknown_customer_is_kept(rigs: Callable[..., Rig]) -> None:
-    rig = rigs("L22", customers=["known"])
-    client = rig.client(sync_mode=True)
-    track(client, 1, customer_id="unknown")
-    wait_until(lambda: client.stats().parked == 1)
-
-
-def test_in_sync_mode_without_a_key_the_event_goes_to_the_queue(rig: Rig) -> None:
-    client = rig.client(sync_mode=True, api_key=None)
-    ids = track(client, 1)
-    client.release()
-    assert rig.pending_ids() == set(ids)
-
-
-def test_without_a_key_events_are_kept_and_a_warning_says_why(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    client = rig.client(api_key=None)
-    with caplog.at_level(logging.WARNING, "lotus_durable"):
-        ids = track(client, 3)
-    assert "no API key is set" in caplog.text
-    report = client.drain(5)
-    assert not report.complete
-    assert "no API key" in str(report.reason)
-    client.release()
-    assert rig.pending_ids() == set(ids)
-
-
-def test_an_on_error_that_raises_harms_nothing(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("mine")
-
-    client = rig.client(on_error=fail)
-    too_old = track(client, 1, time_created="2001-01-01T00:00:00Z")
-    fresh = track(client, 2)
-    assert client.drain(10).complete
-    assert "on_error itself failed" in caplog.text
-    stats = rig.check(too_old + fresh)
-    assert (stats.delivered, stats.dead_lettered) == (2, 1)
-
-
-def test_eight_threads_track_at_once_and_nothing_is_lost(rig: Rig) -> None:
-    client = rig.client()
-    ids: list[str] = []
-    threads = [threading.Thread(target=lambda: ids.extend(track(client, 200))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert client.drain(20).complete
-    assert rig.check(ids).delivered == 1600
-
-
-def test_two_clients_on_one_directory_share_the_queue(rig: Rig) -> None:
-    first, second = rig.client(), rig.client()
-    ids = track(first, 3) + track(second, 4)
-    assert first.drain(10).complete
-    assert first.stats().accepted == second.stats().accepted == 7
-    assert rig.check(ids).delivered == 7
-
-
-def test_a_client_can_be_used_again_after_its_shutdown(rig: Rig) -> None:
-    client = rig.client()
-    ids = track(client, 1)
-    client.shutdown(5)
-    client.shutdown(5)
-    ids += track(client, 1)
-    assert client.drain(10).complete
-    assert rig.check(ids).delivered == 2
 
 
 def test_the_counts_add_up_while_events_are_on_their_way(rig: Rig) -> None:

@@ -1,6 +1,6 @@
 """A process that forks workers, kills whichever leads, again and again, and tells what was accepted.
 
-Run as ``python -m tests.delivery.arena QUEUE_DIR HOST WORKERS KILLS``. It has no threads of its own, so its forks are clean. What
+Run as ``python -m tests.delivery.arena QUEUE_DIR HOST WORKERS KILLS``. It has no threads, so its forks are clean. What
 a worker was told is accepted, it appends to a file of its own: that, not the library, is what the test believes.
 """
 
@@ -20,8 +20,9 @@ import filelock  # noqa: F401
 from lotus_durable.client import Client
 
 # All that is imported when it is first needed: here, once, and not in every worker again.
-from lotus_durable.delivery import candidate, desk, failure, session  # noqa: F401
+from lotus_durable.delivery import candidate, desk
 from lotus_durable.delivery.transport import HttpTransport
+from lotus_durable.http import failure, session  # noqa: F401
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_heartbeat
 
@@ -113,7 +114,7 @@ def main() -> None:
     for _ in range(int(kills)):
         killed = arena.kill_leader(killed)
         arena.pids.append(arena.fork())
-    print(json.dumps(arena.end()))
+    sys.stdout.write(json.dumps(arena.end()))
 
 
 if __name__ == "__main__":

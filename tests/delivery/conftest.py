@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig import rig as rig
-from tests.rig import rigs as rigs
+from tests.rig import rig, rigs  # noqa: F401  # fixtures
 
 from .scripted_server import CERTIFICATE
 

@@ -1,4 +1,4 @@
-"""Every row of the tables of what servers answer, over a socket: where each event is afterwards, and that none is lost."""
+"""Every row of the tables of what servers answer, over a socket: where each event is then, and that none is lost."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ class FakeConsumer:
         self._chunks: list[Chunk | None] = [*chunks]
 
     def read(self, limit: int) -> Chunk | None:
+        assert limit > 0
         return self._chunks.pop(0) if self._chunks else None
 
     def settle(self, settlement: Settlement) -> None:

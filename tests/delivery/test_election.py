@@ -186,7 +186,7 @@ def test_a_leader_whose_lock_file_is_deleted_steps_down_and_one_of_two_goes_on(r
         rig.directory.leader_lock.unlink()
         ids += [each for client in clients for each in track(client, 2)]
         rig.server.wait_for(4 + 4 * (round_ + 1))
-        wait_until(lambda: rig.directory.leader_lock.exists(), "a new lock file")
+        wait_until(rig.directory.leader_lock.exists, "a new lock file")
         wait_until(lambda: len(leading(clients)) == 1, "exactly one leader")
     assert clients[0].drain(20).complete
     assert rig.check(ids).delivered == 24

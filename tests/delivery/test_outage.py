@@ -9,8 +9,14 @@ import pytest
 from lotus_durable.testing import Delay, Drip, Fault, Faults, RateLimited, Reset, Status, Truncate
 from tests.rig import Rig, track, wait_until
 
-STORED = [Status(503, stored=True), Status(500, stored=True), Reset("after_storing"), Truncate(3), Delay(30.0)]
-NOT_STORED = [Status(502), Status(503), Status(504), RateLimited(None), Reset("before_reading")]
+STORED: list[Fault] = [
+    Status(503, stored=True),
+    Status(500, stored=True),
+    Reset("after_storing"),
+    Truncate(3),
+    Delay(30.0),
+]
+NOT_STORED: list[Fault] = [Status(502), Status(503), Status(504), RateLimited(None), Reset("before_reading")]
 
 
 @pytest.mark.parametrize("generation", ["L22", "L24"])

@@ -11,6 +11,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.journal import JournalQueue
 
 from .events import Reports
+from .faults import kill_children
 
 OpenQueue = Callable[..., JournalQueue]
 
@@ -33,6 +34,12 @@ def memory_path(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="lotus_durable-", dir=MEMORY_DISK) as path:
         yield Path(path)
+
+
+@pytest.fixture(autouse=True)
+def children() -> Iterator[None]:
+    yield
+    kill_children()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -101,9 +102,13 @@ def full_disk(where: Where = "") -> Iterator[None]:
         yield
 
 
+_children: set[int] = set()
+
+
 def in_child(action: Callable[[], object]) -> int:
     """Run ``action`` in a forked child and return its process id; it exits 0, or 1 if the action raises."""
     pid = os.fork()
+    _children.add(pid)
     if pid == 0:
         status = 1
         try:
@@ -118,7 +123,17 @@ def in_child(action: Callable[[], object]) -> int:
 
 def exit_status(pid: int) -> int:
     """Wait for a child; a negative number is the signal that killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    _children.discard(pid)
+    return status
+
+
+def kill_children() -> None:
+    """End the children that a failed test has left."""
+    while _children:
+        pid = _children.pop()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def dies_at(step: int, action: Callable[[], object]) -> bool:

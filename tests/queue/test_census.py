@@ -29,7 +29,7 @@ def test_a_queue_that_does_not_exist_is_empty(tmp_path: Path) -> None:
     assert not directory.root.exists()
 
 
-def test_a_new_queue_is_empty(directory: QueueDirectory, queue: JournalQueue) -> None:
+def test_a_new_queue_is_empty(queue: JournalQueue) -> None:
     assert queue.census() == EMPTY
     queue.consumer().close()
     assert queue.census() == EMPTY

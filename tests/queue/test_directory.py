@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_the_database_is_the_owners_alone_while_it_is_open(tmp_path: Path, open_
     output = read_pass(consumer)
     seen: dict[str, int] = {}
 
-    def look_and_close(queue: object) -> None:
+    def look_and_close(queue: Any) -> None:
         for path in directory.store.iterdir():
             seen[path.name] = stat.S_IMODE(path.stat().st_mode)
         close(queue)

@@ -145,9 +145,7 @@ def test_an_unsafe_directory_is_trouble_and_not_a_surprise_for_the_caller(
     assert deliver_all(queue).numbers == [0, 1]
 
 
-def test_no_descriptors_left_is_trouble_like_any_other(
-    directory: QueueDirectory, open_queue: OpenQueue, reports: Reports
-) -> None:
+def test_no_descriptors_left_is_trouble_like_any_other(open_queue: OpenQueue, reports: Reports) -> None:
     queue = open_queue(segment_bytes=300)
     with refusing("open", errno.EMFILE):
         for number in range(20):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable
@@ -34,6 +35,9 @@ class Latch:
         os.write(self._write, b"x")
 
     def wait(self) -> None:
+        """Wait, and end when nobody opens it for long: the other process has failed."""
+        if not select.select([self._read], [], [], 30)[0]:
+            os._exit(1)
         os.read(self._read, 1)
 
     def close(self) -> None:

@@ -127,6 +127,25 @@ def test_a_frame_seen_while_a_short_write_was_cut_back_is_no_damage(
     assert looks == 3
 
 
+def test_a_torn_frame_that_was_cut_back_when_its_writer_let_go_is_no_damage(
+    writer: SegmentWriter, reader: SegmentReader
+) -> None:
+    start = writer.append(record(0))
+    assert numbers(reader.read(10)) == [0]
+    real, looks = os.pread, 0
+
+    def torn_at_first(descriptor: int, size: int, offset: int) -> bytes:
+        nonlocal looks
+        looks += 1
+        return writer._marker if looks == 1 else real(descriptor, size, offset)
+
+    writer.seal()
+    with replaced("pread", torn_at_first, where=".seg"):
+        assert reader.read(10) is None
+    assert (looks, reader.position) == (2, (start, 1))
+    assert reader.finished()
+
+
 def test_a_closed_reader_does_not_keep_a_segment_locked_through_a_forked_child(
     writer: SegmentWriter, reader: SegmentReader
 ) -> None:

@@ -287,6 +287,27 @@ def test_without_a_state_everything_is_sent_again_and_no_row_is_lost(
     assert len(kept) == (0 if damage == "gone" else 1)
 
 
+def test_old_commits_do_not_come_back_after_starting_over(directory: QueueDirectory, queue: JournalQueue) -> None:
+    """The new state must be above what is left of the old one in ``state.recent``."""
+    consumer = settled_queue(queue)
+    for _ in range(20):
+        consumer.settle(Settlement())
+    consumer.close()
+    before = load_state(directory).generation
+    directory.state.write_bytes(b"damaged")
+    consumer = queue.consumer()
+    assert load_state(directory).generation > before
+    assert queue.census().delivered == 0
+    consumer.close()
+
+
+def test_slots_that_cannot_be_reserved_are_the_disks_refusal(directory: QueueDirectory) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with refusing("posix_fallocate", errno.ENOSPC), pytest.raises(OSError, match="No space"):
+        reserve_slots(directory)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_leader_that_dies_while_it_starts_over_loses_no_row(
     directory: QueueDirectory, queue: JournalQueue, memory_path: Path
 ) -> None:
@@ -412,9 +433,7 @@ def test_rows_deleted_by_hand_are_reported_and_counted_as_discarded(queue: Journ
     consumer.close()
 
 
-def test_rows_that_should_be_gone_do_not_come_back(
-    directory: QueueDirectory, queue: JournalQueue, reports: Reports
-) -> None:
+def test_rows_that_should_be_gone_do_not_come_back(queue: JournalQueue, reports: Reports) -> None:
     consumer = settled_queue(queue)
     rows = consumer.parked(0, 1)
     with pytest.MonkeyPatch.context() as patch:
@@ -486,9 +505,7 @@ def test_marks_for_writers_of_segments_that_are_gone_are_removed(
     assert (living.exists(), orphan.exists()) == (True, False)
 
 
-def test_a_writer_whose_unfinished_segment_was_taken_away_makes_another(
-    directory: QueueDirectory, queue: JournalQueue
-) -> None:
+def test_a_writer_whose_unfinished_segment_was_taken_away_makes_another(queue: JournalQueue) -> None:
     real = os.rename
 
     def take_away(source: str, target: str) -> None:
@@ -499,6 +516,45 @@ def test_a_writer_whose_unfinished_segment_was_taken_away_makes_another(
         queue.append(record(0))
     assert renames.count == 1
     assert deliver_all(queue).numbers == [0]
+
+
+# The order of things, for a power cut
+
+
+def test_a_deleted_segment_is_durably_gone_before_the_state_forgets_it(
+    directory: QueueDirectory, queue: JournalQueue
+) -> None:
+    queue.append(record(0))
+    queue.close()
+    consumer = queue.consumer()
+    output = read_pass(consumer)
+    steps: list[str] = []
+    real_unlink, real_sync, real_replace = os.unlink, os.fsync, os.replace
+
+    def unlink(path: str) -> None:
+        steps.append("delete")
+        real_unlink(path)
+
+    def sync(descriptor: int) -> None:
+        steps.append("sync")
+        real_sync(descriptor)
+
+    def commit(source: str, target: str) -> None:
+        steps.append("commit, retired: " + str(len(decode_state(Path(source).read_bytes()).retired)))
+        real_replace(source, target)
+
+    consumer._durable_at = float("-inf")
+    with (
+        replaced("unlink", unlink, where=".seg"),
+        replaced("fsync", sync, where=lambda path: path == str(directory.journal)),
+        replaced("replace", commit, where="state"),
+    ):
+        consumer.settle(output.settlement())
+        consumer._durable_at = float("-inf")
+        consumer.settle(Settlement())
+    consumer.close()
+    # The segment, and the mark for its writer if there were one.
+    assert steps == ["commit, retired: 1", "delete", "delete", "sync", "commit, retired: 0"]
 
 
 # The state file
@@ -548,6 +604,20 @@ def test_a_torn_slot_leaves_the_commit_before_it(directory: QueueDirectory) -> N
         assert load_state(directory).generation == 4
     directory.recent_state.write_bytes(whole[:slot] + data + whole[slot + len(data) :])
     assert load_state(directory).generation == 5
+
+
+def test_a_commit_torn_by_a_crash_does_not_touch_the_one_before(directory: QueueDirectory) -> None:
+    real = os.pwrite
+
+    def tear(descriptor: int, data: bytes, offset: int) -> int:
+        real(descriptor, data[:4], offset)
+        raise OSError(errno.EIO, "injected")
+
+    for generation in range(1, 10):
+        save_state(directory, State(generation=generation), durable=False)
+        with replaced("pwrite", tear), pytest.raises(OSError, match="injected"):
+            save_state(directory, State(generation=generation + 1), durable=False)
+        assert load_state(directory).generation == generation
 
 
 def test_a_state_too_large_for_a_slot_is_committed_durably(directory: QueueDirectory) -> None:

@@ -1,0 +1,203 @@
+"""Calls about access: may this customer use this feature, or another event of this kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import cast
+
+from .access_answer import Access, Question
+from .answers import FeatureAccess, FeatureAccessOfPlan, MetricAccess, MetricAccessOfPlan
+from .arguments import (
+    SubscriptionFilter,
+    duration,
+    exactly_one,
+    identifier,
+    listed,
+    optional,
+    subscription_filter,
+    text,
+)
+from .caller import Caller
+from .generation import Generation
+from .request import Query, Request, get, only_2024, refuse_given
+
+_BY_EVENT = "/api/customer_metric_access/"
+_BY_FEATURE_NAME = "/api/customer_feature_access/"
+_BY_METRIC = "/api/metric_access/"
+_BY_FEATURE = "/api/feature_access/"
+_OF_2022 = "/api/customer_access/"
+_ONE_CALL_ONLY = "has get_customer_access only"
+
+_PATHS = {
+    "event_name": _BY_EVENT,
+    "feature_name": _BY_FEATURE_NAME,
+    "metric_id": _BY_METRIC,
+    "feature_id": _BY_FEATURE,
+}
+
+
+def get_customer_access(
+    caller: Caller,
+    *,
+    customer_id: str,
+    event_name: str | None = None,
+    feature_name: str | None = None,
+    metric_id: str | None = None,
+    feature_id: str | None = None,
+    subscription_filters: Sequence[SubscriptionFilter] | None = None,
+    timeout: float | None = None,
+) -> Access:
+    """Ask whether a customer may use a feature, or has enough left for another event.
+
+    The answer may come from the cache (option ``access_cache_ttl``), or, when Lotus cannot be asked, from the fallback
+    (option ``access_fallback``): see its ``source``.
+
+    Args:
+        customer_id: who.
+        event_name: an event. Access is being below the limit of a component of a plan of theirs that counts it.
+        feature_name: or a feature of a plan of theirs.
+        metric_id: or a metric; 2024 only.
+        feature_id: or a feature by its id, of their add-ons too; 2024 only.
+        subscription_filters: look only at subscriptions that have these filters; 2024 only.
+        timeout: seconds for all of it; ``call_timeout`` if not given.
+
+    Returns:
+        ``access``, and the usage and limits it was derived from where the server tells them. It has no truth value of
+        its own.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server would ignore an argument.
+        NotFound: there is no such customer, metric or feature.
+        AuthenticationError: the server does not know the API key.
+        APIError: Lotus cannot be asked, and there is no fallback. The server of 2022 also fails on a customer with a
+            limit and no usage yet (``ServerError``).
+    """
+    given: dict[str, object] = {
+        "event_name": event_name,
+        "feature_name": feature_name,
+        "metric_id": metric_id,
+        "feature_id": feature_id,
+    }
+    kind = exactly_one(**given)
+    name = text(kind, given[kind])
+    filters = optional(listed(subscription_filter), "subscription_filters", subscription_filters) or []
+    customer_id = identifier("customer_id", customer_id)
+    seconds = optional(duration, "timeout", timeout)
+
+    def plan(generation: Generation) -> Request:
+        query = {"customer_id": customer_id, kind: name}
+        if generation == "2024":
+            return get(_PATHS[kind], {**query, **_filter_query(filters)})
+        refuse_given(generation, "knows event_name and feature_name", metric_id=metric_id, feature_id=feature_id)
+        refuse_given(generation, "ignores it", subscription_filters=filters or None)
+        return get(_OF_2022, query)
+
+    return caller.gate.answer(caller, Question(customer_id, kind, name, json.dumps(filters)), plan, timeout=seconds)
+
+
+def get_customer_metric_access(
+    caller: Caller,
+    *,
+    customer_id: str,
+    event_name: str | None = None,
+    metric_id: str | None = None,
+    subscription_filters: Sequence[SubscriptionFilter] | None = None,
+) -> list[MetricAccessOfPlan]:
+    """Return usage and limits for an event or a metric, one entry for each active subscription; never cached.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server of 2022 has ``get_customer_access`` only.
+        NotFound: there is no such customer or metric.
+        APIError: anything else that went wrong.
+    """
+    kind = exactly_one(event_name=event_name, metric_id=metric_id)
+    query = _query(customer_id, kind, event_name if metric_id is None else metric_id, subscription_filters)
+    plan = only_2024(get(_BY_EVENT, query), _ONE_CALL_ONLY)
+    return cast("list[MetricAccessOfPlan]", caller.list_of("get_customer_metric_access", plan))
+
+
+def get_customer_feature_access(
+    caller: Caller,
+    *,
+    customer_id: str,
+    feature_name: str,
+    subscription_filters: Sequence[SubscriptionFilter] | None = None,
+) -> list[FeatureAccessOfPlan]:
+    """Return access to a feature, one entry for each active subscription; never cached.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server of 2022 has ``get_customer_access`` only.
+        NotFound: there is no such customer.
+        APIError: anything else that went wrong.
+    """
+    plan = only_2024(
+        get(_BY_FEATURE_NAME, _query(customer_id, "feature_name", feature_name, subscription_filters)), _ONE_CALL_ONLY
+    )
+    return cast("list[FeatureAccessOfPlan]", caller.list_of("get_customer_feature_access", plan))
+
+
+def check_metric_access(
+    caller: Caller,
+    *,
+    customer_id: str,
+    metric_id: str,
+    subscription_filters: Sequence[SubscriptionFilter] | None = None,
+) -> MetricAccess:
+    """Return access to a metric with the usage and limits of each active subscription; never cached.
+
+    ``access`` is the server's word: it counts a subscription without this metric as one without a limit.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server of 2022 has ``get_customer_access`` only.
+        NotFound: there is no such customer or metric.
+        APIError: anything else that went wrong.
+    """
+    query = _query(customer_id, "metric_id", metric_id, subscription_filters)
+    plan = only_2024(get(_BY_METRIC, query), _ONE_CALL_ONLY)
+    return cast("MetricAccess", caller.object_of("check_metric_access", plan))
+
+
+def check_feature_access(
+    caller: Caller,
+    *,
+    customer_id: str,
+    feature_id: str,
+    subscription_filters: Sequence[SubscriptionFilter] | None = None,
+) -> FeatureAccess:
+    """Return access to a feature, also by add-ons, for each active subscription; never cached.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server of 2022 has ``get_customer_access`` only.
+        NotFound: there is no such customer or feature.
+        APIError: anything else that went wrong.
+    """
+    plan = only_2024(
+        get(_BY_FEATURE, _query(customer_id, "feature_id", feature_id, subscription_filters)), _ONE_CALL_ONLY
+    )
+    return cast("FeatureAccess", caller.object_of("check_feature_access", plan))
+
+
+def _query(customer_id: object, kind: str, name: object, filters: object) -> Query:
+    read = optional(listed(subscription_filter), "subscription_filters", filters) or []
+    return {"customer_id": identifier("customer_id", customer_id), kind: text(kind, name), **_filter_query(read)}
+
+
+def _filter_query(filters: Sequence[SubscriptionFilter]) -> dict[str, str]:
+    """Write filters as the servers read them.
+
+    Django REST framework reads a list of objects in a query as ``name[0]field=…`` and ignores anything else without a
+    word; the server's documentation asks for JSON in text. So both are sent, and each version finds its own.
+    """
+    if not filters:
+        return {}
+    query = {"subscription_filters": json.dumps(filters, ensure_ascii=False)}
+    for index, one in enumerate(filters):
+        query[f"subscription_filters[{index}]property_name"] = one["property_name"]
+        query[f"subscription_filters[{index}]value"] = one["value"]
+    return query

@@ -1,0 +1,163 @@
+"""What both generations of the server say about access, as one object. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal, NoReturn
+
+from lotus_durable.errors import APIError
+
+from .generation import Generation
+
+Source = Literal["server", "cache", "fallback"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about whom."""
+
+    customer_id: str
+    kind: str
+    """``event_name``, ``feature_name``, ``metric_id`` or ``feature_id``."""
+    name: str
+    filters: str = "[]"
+    """JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Usage and limits of one metric in one subscription. Decimals; None is what the server did not say.
+
+    Attributes:
+        plan_id: of the subscription's plan.
+        event_name: the events it counts.
+        metric_id: its id.
+        metric_name: its name.
+        usage: so far in this period.
+        free_limit: up to here it costs nothing.
+        total_limit: at this usage access ends; None for no limit.
+        access: whether usage is below the limit; None if that cannot be told.
+    """
+
+    plan_id: str | None
+    event_name: str | None
+    metric_id: str | None
+    metric_name: str | None
+    usage: Decimal | None
+    free_limit: Decimal | None
+    total_limit: Decimal | None
+    access: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Whether a customer has access.
+
+    Attributes:
+        access: the answer. When it cannot be had there is no such object but an error, or the fallback you chose.
+        source: ``server``; ``cache``: the server's answer of at most ``access_cache_ttl`` seconds ago; ``fallback``:
+            Lotus could not be asked, and ``access`` is what ``access_fallback`` says.
+        usages: what it was derived from, where the server tells: by event or metric on the server of 2024.
+        answer: the server's JSON as it came; None for the fallback.
+        error: why it is the fallback; None otherwise, and with ``send=False``.
+    """
+
+    access: bool
+    source: Source
+    usages: tuple[Usage, ...] = ()
+    answer: Any = field(default=None, repr=False)
+    error: APIError | None = None
+
+    def __bool__(self) -> NoReturn:
+        """Refuse: ``if get_customer_access(…)`` would be true for everybody.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("what get_customer_access returns is neither true nor false: use its .access")
+
+
+def read(generation: Generation, kind: str, answer: Any) -> Access | None:  # noqa: ANN401  # any JSON value
+    """Read an answer; None when it does not say whether there is access.
+
+    On the server of 2024 there is access by an event if some component that counts it has no limit or usage below it,
+    and by a feature if some subscription has it. Otherwise the server itself says.
+    """
+    if generation == "2024" and kind in ("event_name", "feature_name"):
+        if not isinstance(answer, list) or not all(isinstance(one, dict) for one in answer):
+            return None
+        if kind == "feature_name":
+            return _any([one.get("access") for one in answer], (), answer)
+        usages = tuple(_usages_of_plans(answer))
+        return _any([one.access for one in usages], usages, answer)
+    if not isinstance(answer, dict) or not isinstance(answer.get("access"), bool):
+        return None
+    return Access(answer["access"], "server", tuple(_usages_per_subscription(answer)), answer)
+
+
+def _any(each: list[bool | None], usages: tuple[Usage, ...], answer: object) -> Access | None:
+    if any(one is True for one in each):
+        return Access(access=True, source="server", usages=usages, answer=answer)
+    if all(one is False for one in each):
+        return Access(access=False, source="server", usages=usages, answer=answer)
+    return None  # the one that does not say might have been the one
+
+
+def _usages_of_plans(answer: list[dict[str, Any]]) -> Iterator[Usage]:
+    for entry in answer:
+        components = entry.get("usage_per_component")
+        if not isinstance(components, list):
+            yield _usage(entry.get("plan_id"), {}, {})
+            continue
+        for component in components:
+            yield _usage(entry.get("plan_id"), component, component)
+
+
+def _usages_per_subscription(answer: dict[str, Any]) -> Iterator[Usage]:
+    metric, entries = answer.get("metric"), answer.get("access_per_subscription")
+    if not isinstance(metric, dict) or not isinstance(entries, list):
+        return
+    for entry in entries:
+        subscription = entry.get("subscription") if isinstance(entry, dict) else None
+        plan = subscription.get("plan") if isinstance(subscription, dict) else None
+        yield _usage(plan.get("plan_id") if isinstance(plan, dict) else None, metric, entry)
+
+
+def _usage(plan_id: object, metric: object, figures: object) -> Usage:
+    metric = metric if isinstance(metric, Mapping) else {}
+    figures = figures if isinstance(figures, Mapping) else {}
+    usage, total_limit = _decimal(figures.get("metric_usage")), _decimal(figures.get("metric_total_limit"))
+    return Usage(
+        plan_id=_text(plan_id),
+        event_name=_text(metric.get("event_name")),
+        metric_id=_text(metric.get("metric_id")),
+        metric_name=_text(metric.get("metric_name")),
+        usage=usage,
+        free_limit=_decimal(figures.get("metric_free_limit")),
+        total_limit=total_limit,
+        access=_is_below(figures, usage, total_limit),
+    )
+
+
+def _is_below(figures: Mapping[str, Any], usage: Decimal | None, total_limit: Decimal | None) -> bool | None:
+    if "metric_total_limit" not in figures:
+        return None
+    if figures["metric_total_limit"] is None:
+        return True
+    return None if usage is None or total_limit is None else usage < total_limit
+
+
+def _decimal(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

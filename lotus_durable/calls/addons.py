@@ -1,0 +1,83 @@
+"""Calls about the add-ons of a subscription. The server of 2022 has none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from .answers import AddonSubscription
+from .arguments import count, exactly_one, identifier, json_object, optional, path_part
+from .behavior import FlatFeeBehavior, InvoicingBehavior, UsageBehavior, cancelling
+from .caller import Caller
+from .request import only_2024, post
+
+_HAS_NONE = "has no add-ons"
+
+
+def attach_addon(
+    caller: Caller,
+    *,
+    subscription_id: str,
+    addon_id: str | None = None,
+    addon_version_id: str | None = None,
+    quantity: int = 1,
+    metadata: Mapping[str, Any] | None = None,
+) -> AddonSubscription:
+    """Attach an add-on to a subscription. Never sent twice: see ``outcome_unknown`` of the error.
+
+    Args:
+        subscription_id: to which one.
+        addon_id: which add-on; or
+        addon_version_id: which version of one.
+        quantity: how many, at least 1.
+        metadata: anything about it.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server of 2022 has no add-ons.
+        NotFound: there is no such subscription or add-on.
+        APIError: anything else that went wrong.
+    """
+    exactly_one(addon_id=addon_id, addon_version_id=addon_version_id)
+    body = {
+        "addon_id": optional(identifier, "addon_id", addon_id),
+        "addon_version_id": optional(identifier, "addon_version_id", addon_version_id),
+        "quantity": count("quantity", quantity),
+        "metadata": optional(json_object, "metadata", metadata),
+    }
+    path = f"/api/subscriptions/{path_part('subscription_id', subscription_id)}/addons/attach/"
+    return cast("AddonSubscription", caller.object_of("attach_addon", only_2024(post(path, body), _HAS_NONE)))
+
+
+def cancel_addon(
+    caller: Caller,
+    *,
+    subscription_id: str,
+    addon_id: str | None = None,
+    addon_version_id: str | None = None,
+    flat_fee_behavior: FlatFeeBehavior | None = None,
+    usage_behavior: UsageBehavior | None = None,
+    invoicing_behavior: InvoicingBehavior | None = None,
+) -> AddonSubscription:
+    """End an add-on of a subscription.
+
+    Args:
+        subscription_id: of which one.
+        addon_id: which add-on; or
+        addon_version_id: which version of one.
+        flat_fee_behavior: what becomes of the flat fee.
+        usage_behavior: whether usage is billed.
+        invoicing_behavior: when.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server of 2022 has no add-ons.
+        NotFound: there is no such subscription, or no such add-on in it.
+        Conflict: it has ended already.
+        APIError: anything else that went wrong.
+    """
+    name = exactly_one(addon_id=addon_id, addon_version_id=addon_version_id)
+    part = path_part(name, addon_version_id if addon_id is None else addon_id)
+    body = cancelling(flat_fee_behavior, usage_behavior, invoicing_behavior)
+    path = f"/api/subscriptions/{path_part('subscription_id', subscription_id)}/addons/{part}/cancel/"
+    return cast("AddonSubscription", caller.object_of("cancel_addon", only_2024(post(path, body), _HAS_NONE)))

@@ -1,0 +1,176 @@
+"""The shapes of what the calls return, as types for your own annotations.
+
+They are the server's JSON objects as plain dicts: fields that are not named here are kept, and any that is named may be
+missing, because the servers of 2022 and 2024 differ, and so does each version between and after them. Money and limits
+are text with all their digits (``decimal.Decimal(credit["amount"])``), times are RFC 3339 text.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+from .arguments import SubscriptionFilter
+
+__all__ = [
+    "AddonSubscription",
+    "Credit",
+    "Customer",
+    "FeatureAccess",
+    "FeatureAccessOfPlan",
+    "MetricAccess",
+    "MetricAccessOfPlan",
+    "Ping",
+    "Plan",
+    "Subscription",
+    "VerifiedIds",
+]
+
+
+class Ping(TypedDict, total=False):
+    """The answer of ``ping``."""
+
+    organization_id: str
+
+
+class VerifiedIds(TypedDict, total=False):
+    """The answer of ``verify_idems_received``."""
+
+    status: Literal["success"]
+    ids_not_found: list[str]
+
+
+class Customer(TypedDict, total=False):
+    """A customer. The server of 2022 knows ``customer_id``, ``name`` and ``balance``."""
+
+    customer_id: str
+    name: str
+    balance: str
+    customer_name: str | None
+    email: str | None
+    invoices: list[dict[str, Any]]
+    total_amount_due: str
+    subscriptions: list[Subscription]
+    integrations: dict[str, Any]
+    default_currency: dict[str, Any]
+    payment_provider: str | None
+    payment_provider_id: str | None
+    has_payment_method: bool
+    address: dict[str, Any] | None
+    billing_address: dict[str, Any] | None
+    shipping_address: dict[str, Any] | None
+    tax_rate: str | None
+    timezone: str
+
+
+class Subscription(TypedDict, total=False):
+    """A subscription.
+
+    The server of 2022 knows ``subscription_uid``, ``customer_id``, ``billing_plan_id``, ``start_date`` and
+    ``end_date`` (days), ``status``, ``auto_renew`` and ``is_new``. What it says to a cancellation is ``status`` and
+    ``detail``.
+    """
+
+    subscription_id: str
+    subscription_uid: str
+    customer_id: str
+    billing_plan_id: str
+    customer: dict[str, Any]
+    billing_plan: dict[str, Any]
+    start_date: str
+    end_date: str
+    auto_renew: bool
+    is_new: bool
+    status: str
+    detail: str
+    subscription_filters: list[SubscriptionFilter]
+    fully_billed: bool
+    addons: list[dict[str, Any]]
+    metadata: dict[str, Any]
+
+
+class AddonSubscription(TypedDict, total=False):
+    """An add-on attached to a subscription."""
+
+    addon_subscription_id: str
+    customer: dict[str, Any]
+    addon: dict[str, Any]
+    parent: dict[str, Any]
+    start_date: str
+    end_date: str
+    auto_renew: bool
+    fully_billed: bool
+    metadata: dict[str, Any]
+
+
+class Credit(TypedDict, total=False):
+    """Money a customer has in advance."""
+
+    credit_id: str
+    customer: dict[str, Any]
+    amount: str
+    amount_remaining: str
+    currency: dict[str, Any]
+    description: str | None
+    effective_at: str
+    expires_at: str | None
+    status: Literal["active", "inactive"]
+    amount_paid: str
+    amount_paid_currency: dict[str, Any] | None
+    drawdowns: list[dict[str, Any]]
+
+
+class Plan(TypedDict, total=False):
+    """A plan. The server of 2022 calls its id ``billing_plan_id`` and its name ``name``, and has no versions."""
+
+    plan_id: str
+    plan_name: str
+    plan_duration: str
+    plan_description: str | None
+    display_version: dict[str, Any]
+    versions: list[dict[str, Any]]
+    num_versions: int
+    active_version: int
+    active_subscriptions: int
+    tags: list[dict[str, Any]]
+    parent_plan: dict[str, Any] | None
+    target_customer: dict[str, Any] | None
+    status: str
+    billing_plan_id: str
+    name: str
+    components: list[dict[str, Any]]
+    features: list[dict[str, Any]]
+
+
+class MetricAccessOfPlan(TypedDict, total=False):
+    """One of the answers of ``get_customer_metric_access``: one for each active subscription."""
+
+    plan_id: str
+    subscription_filters: list[SubscriptionFilter]
+    usage_per_component: list[dict[str, Any]]
+
+
+class FeatureAccessOfPlan(TypedDict, total=False):
+    """One of the answers of ``get_customer_feature_access``: one for each active subscription."""
+
+    feature_name: str
+    plan_id: str
+    subscription_filters: list[SubscriptionFilter]
+    access: bool
+
+
+class MetricAccess(TypedDict, total=False):
+    """The answer of ``check_metric_access``."""
+
+    customer: dict[str, Any]
+    access: bool
+    metric: dict[str, Any]
+    access_per_subscription: list[dict[str, Any]]
+
+
+class FeatureAccess(TypedDict, total=False):
+    """The answer of ``check_feature_access``."""
+
+    customer: dict[str, Any]
+    access: bool
+    feature: dict[str, Any]
+    access_per_subscription: list[dict[str, Any]]

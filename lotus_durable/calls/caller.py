@@ -1,0 +1,281 @@
+"""One call: find out which server it is, send, send again where that is safe, and return what it said.
+
+A retry is safe for reads, for ``create_customer`` (the second time it "already exists") and for ``cancel_subscription``
+(the second time it has ended). The server of 2022 makes a second subscription of a second request and both make a
+second credit, so such a request is never sent again once it may have arrived, and never on a connection that was kept
+open: if the server has just closed that, nobody could tell whether it had read the request.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from lotus_durable.config import Config
+from lotus_durable.delivery.backoff import Backoff
+from lotus_durable.errors import APIError, ConfigurationError, ConnectionFailed, InvalidRequest, UnexpectedAnswer
+from lotus_durable.http.answer import Answer, NoAnswer, excerpt, json_value
+from lotus_durable.http.connection import Connection
+from lotus_durable.queue.directory import QueueDirectory
+
+from .connections import Connections
+from .gate import Gate
+from .generation import PATH_OF_2022, PING, Generation, KnownServer, contradicts, is_2022, is_2024
+from .problem import is_page, problem
+from .request import Plan, Request, get
+
+T = TypeVar("T")
+
+_MOST_ATTEMPTS: Final = 4
+_FIRST_PAUSE: Final = 0.2
+"""Seconds; the longest random wait before the second attempt. It doubles with each further one."""
+_LONGEST_PAUSE: Final = 5.0
+_LARGEST_ANSWER: Final = 64 * 1024 * 1024
+"""Bytes; a list has no pages."""
+_WORTH_REPEATING = frozenset({408, 429, 502, 503, 504})
+"""Not 500: that is what the server says to this very request, also the next time."""
+_JSON_NAMES: Mapping[type, str] = {dict: "object", list: "array"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended."""
+
+    generation: Generation
+    request: Request
+    answer: Answer | NoAnswer
+    error: APIError | None
+    arrived_before: bool
+    """An attempt before the last one may have been carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a call must have ended, of ``time.monotonic()``, and how often each request may be sent."""
+
+    ends_at: float
+    attempts: int
+
+
+class Caller:
+    """Makes calls for one client in one process; for any number of threads at once.
+
+    Args:
+        config: the configuration; without an API key only ``send=False`` works.
+        server: what is known about the host.
+        connections: to the host.
+        pause: waits between two attempts; injected by tests.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server: KnownServer,
+        connections: Connections,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.config = config
+        self.gate = Gate(config)
+        self._server = server
+        self._connections = connections
+        self._pause = pause
+        # Made anew in each process, so no thread of another one holds it; a signal handler can come here again.
+        self._finding_out = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.config.host}>"
+
+    def close(self) -> None:
+        """Close the connections; one in use after its request."""
+        self._connections.close()
+
+    def abandon(self) -> None:
+        """Drop what a forked child inherited."""
+        self._connections.abandon()
+
+    def object_of(self, call: str, plan: Plan) -> dict[str, Any]:
+        """Make a call that is answered by an object; with ``send=False`` only check it, and return an empty one.
+
+        Raises:
+            APIError: the call failed; also what :meth:`outcome` raises.
+        """
+        return self._value(call, plan, dict)
+
+    def list_of(self, call: str, plan: Plan) -> list[Any]:
+        """Make a call that is answered by a list; otherwise as :meth:`object_of`."""
+        return self._value(call, plan, list)
+
+    def _value(self, call: str, plan: Plan, shape: type[T]) -> T:
+        if not self.config.send:
+            self.check(plan)
+            return shape()
+        return value_of(call, self.outcome(call, plan), shape)
+
+    def check(self, plan: Plan) -> None:
+        """Check what can be checked of a call without asking a server.
+
+        Raises:
+            InvalidRequest: ``api_version`` says which server it is, and that one cannot do it.
+        """
+        if self.config.api_version != "auto":
+            plan(self.config.api_version)
+
+    def outcome(
+        self, call: str, plan: Plan, *, timeout: float | None = None, attempts: int = _MOST_ATTEMPTS
+    ) -> Outcome:
+        """Make a call.
+
+        Args:
+            call: its name, for messages.
+            plan: makes its request.
+            timeout: seconds for all of it; ``call_timeout`` if not given.
+            attempts: how often it may be sent, where that is safe.
+
+        Raises:
+            InvalidRequest: the server cannot do it, or needs an argument more.
+            APIError: it cannot be told which server it is; the call itself was not sent.
+            ConfigurationError: there is no API key.
+        """
+        limits = Limits(time.monotonic() + (self.config.call_timeout if timeout is None else timeout), attempts)
+        generation, request = self._planned(call, plan, limits)
+        answer, arrived_before = self._send(request, limits)
+        if self.config.api_version == "auto" and contradicts(generation, answer):
+            found = self._find_out(call, limits, instead_of=generation)
+            if found != generation:
+                generation, request = found, plan(found)
+                answer, arrived_before = self._send(request, limits)
+        return _judged(call, generation, request, answer, arrived_before=arrived_before)
+
+    def _planned(self, call: str, plan: Plan, limits: Limits) -> tuple[Generation, Request]:
+        generation = self._generation(call, limits)
+        try:
+            return generation, plan(generation)
+        except InvalidRequest:
+            # Perhaps the server was replaced since it was asked.
+            if self.config.api_version != "auto" or self._server.is_fresh():
+                raise
+            found = self._find_out(call, limits, instead_of=generation)
+            if found == generation:
+                raise
+        return found, plan(found)
+
+    # Which server it is
+
+    def _generation(self, call: str, limits: Limits) -> Generation:
+        if self.config.api_version != "auto":
+            return self.config.api_version
+        return self._server.generation() or self._find_out(call, limits)
+
+    def _find_out(self, call: str, limits: Limits, *, instead_of: Generation | None = None) -> Generation:
+        """Ask the server; of several threads that come here at once, one does and the others wait for it."""
+        is_mine = self._finding_out.acquire(timeout=max(0.0, limits.ends_at - time.monotonic()))
+        try:
+            known = self._server.generation()
+            if known is None or known == instead_of:
+                known = self._asked(call, limits)
+                self._server.learn(known)
+            return known
+        finally:
+            if is_mine:
+                self._finding_out.release()
+
+    def _asked(self, call: str, limits: Limits) -> Generation:
+        answer, _ = self._send(get(PING), limits)
+        if is_2024(answer):
+            return "2024"
+        if isinstance(answer, Answer) and answer.status == 404 and is_page(answer):  # noqa: PLR2004
+            answer, _ = self._send(get(PATH_OF_2022), limits)
+            if is_2022(answer):
+                return "2022"
+        raise problem(call, answer, changes=False) or _strange(call, answer)
+
+    # Sending
+
+    def _send(self, request: Request, limits: Limits) -> tuple[Answer | NoAnswer, bool]:
+        """Send until there is an answer worth having, and tell whether an attempt before it may have arrived."""
+        backoff = Backoff(base=_FIRST_PAUSE, cap=_LONGEST_PAUSE, grace=0.0)
+        target, content = request.target(), request.content()
+        arrived_before = False
+        while True:
+            answer = self._connections.exchange(
+                request.method, target, content, ends_at=limits.ends_at, repeatable=request.repeatable
+            )
+            arrived_before = arrived_before or (isinstance(answer, Answer) and answer.resent)
+            if backoff.failures + 1 >= limits.attempts or not _is_worth_repeating(request, answer):
+                return answer, arrived_before
+            wait = backoff.failed(retry_after=answer.retry_after if isinstance(answer, Answer) else None)
+            if time.monotonic() + wait >= limits.ends_at:
+                return answer, arrived_before
+            arrived_before = arrived_before or _may_have_been_carried_out(answer)
+            self._pause(wait)
+
+
+def open_caller(config: Config) -> Caller:
+    """Return what makes calls in this process; it connects at the first."""
+
+    def open_connection() -> Connection:
+        if config.api_key is None:
+            raise ConfigurationError("api_key: none is set (lotus_durable.api_key or LOTUS_API_KEY)")
+        connect, read = config.timeout
+        return Connection(
+            config.host, config.api_key, connect_timeout=connect, read_timeout=read, largest_answer=_LARGEST_ANSWER
+        )
+
+    server = KnownServer(config.host, QueueDirectory(config.queue_dir) if config.send else None)
+    return Caller(config, server, Connections(open_connection))
+
+
+def value_of(call: str, outcome: Outcome, shape: type[T]) -> T:
+    """Return the JSON value of a call's answer.
+
+    Raises:
+        APIError: the call failed, or its answer is of another shape.
+    """
+    if outcome.error is not None:
+        raise outcome.error
+    assert isinstance(outcome.answer, Answer)
+    value = json_value(outcome.answer)
+    if not isinstance(value, shape):
+        raise UnexpectedAnswer(
+            f"{call}: the answer is not a JSON {_JSON_NAMES[shape]} ({excerpt(outcome.answer)})",
+            status=outcome.answer.status,
+            request_id=outcome.answer.request_id,
+            outcome_unknown=outcome.request.changes,
+        )
+    return value
+
+
+def _judged(
+    call: str, generation: Generation, request: Request, answer: Answer | NoAnswer, *, arrived_before: bool
+) -> Outcome:
+    error = problem(call, answer, changes=request.changes)
+    if error is not None and arrived_before:
+        error.outcome_unknown = request.changes
+        if isinstance(error, ConnectionFailed):
+            error.sent = True
+    return Outcome(generation, request, answer, error, arrived_before)
+
+
+def _is_worth_repeating(request: Request, answer: Answer | NoAnswer) -> bool:
+    if isinstance(answer, NoAnswer):
+        return request.repeatable or not answer.sent
+    return request.repeatable and answer.status in _WORTH_REPEATING
+
+
+def _may_have_been_carried_out(answer: Answer | NoAnswer) -> bool:
+    if isinstance(answer, NoAnswer):
+        return answer.sent
+    return answer.status != 429  # noqa: PLR2004  # that one says that it was not
+
+
+def _strange(call: str, answer: Answer | NoAnswer) -> APIError:
+    status = answer.status if isinstance(answer, Answer) else None
+    return UnexpectedAnswer(
+        f"{call}: it cannot be told which server this is (HTTP {status} to {PING}); check the host and any proxy in "
+        "between, or set api_version",
+        status=status,
+    )

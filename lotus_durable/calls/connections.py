@@ -1,0 +1,79 @@
+"""The connections of one process's calls: each used by one thread at a time, and kept open between calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from lotus_durable.http.answer import Answer, NoAnswer
+    from lotus_durable.http.connection import Connection
+
+
+class Connections:
+    """As many connections as there are threads that call at once, at most ``most_idle`` of them kept for later.
+
+    Args:
+        open_connection: makes one; it connects when it is first used.
+        most_idle: connections kept open between calls.
+    """
+
+    def __init__(self, open_connection: Callable[[], Connection], *, most_idle: int = 8) -> None:
+        self._open_connection = open_connection
+        self._most_idle = most_idle
+        # Taken out for one request and put back: no lock that a thread could hold at a fork.
+        self._idle: list[Connection] = []
+        self._all: WeakSet[Connection] = WeakSet()
+        self._is_closed = False
+
+    def exchange(
+        self, method: str, target: str, content: bytes | None, *, ends_at: float, repeatable: bool
+    ) -> Answer | NoAnswer:
+        """Send one request and return what came back; raises nothing that the network or the server can cause.
+
+        Args:
+            method: of HTTP.
+            target: path and query, quoted.
+            content: JSON.
+            ends_at: when to give up, of ``time.monotonic()``.
+            repeatable: may be sent once more, at once, when the connection turns out to have been closed while idle.
+
+        Raises:
+            ConfigurationError: the host or the API key cannot be used.
+        """
+        connection = self._next_idle() or self._opened()
+        try:
+            return connection.exchange(method, target, content, ends_at=ends_at, repeatable=repeatable)
+        finally:
+            self._put_back(connection)
+
+    def close(self) -> None:
+        """Close those that are idle now, and each of the others after its request."""
+        self._is_closed = True
+        while (connection := self._next_idle()) is not None:
+            connection.close()
+
+    def abandon(self) -> None:
+        """Drop what a forked child inherited, also what other threads of the parent were using at the fork."""
+        for connection in self._all:
+            connection.abandon()
+
+    def _opened(self) -> Connection:
+        connection = self._open_connection()
+        self._all.add(connection)
+        return connection
+
+    def _next_idle(self) -> Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _put_back(self, connection: Connection) -> None:
+        if len(self._idle) >= self._most_idle:
+            connection.close()
+            return
+        self._idle.append(connection)
+        if self._is_closed:
+            self.close()

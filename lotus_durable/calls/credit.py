@@ -1,0 +1,141 @@
+"""Calls about credits, money that customers have in advance. The server of 2022 has none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, cast, get_args
+
+from .answers import Credit
+from .arguments import (
+    Moment,
+    Number,
+    at_least_one,
+    choice,
+    identifier,
+    listed,
+    moment,
+    number,
+    optional,
+    path_part,
+    text,
+)
+from .caller import Caller
+from .request import get, only_2024, post
+
+CreditStatus = Literal["active", "inactive"]
+
+_PATH = "/api/credits/"
+_HAS_NONE = "has no credits"
+
+
+def list_credits(
+    caller: Caller,
+    *,
+    customer_id: str,
+    currency_code: str | None = None,
+    effective_after: Moment | None = None,
+    effective_before: Moment | None = None,
+    expires_after: Moment | None = None,
+    expires_before: Moment | None = None,
+    issued_after: Moment | None = None,
+    issued_before: Moment | None = None,
+    status: Sequence[CreditStatus] | None = None,
+) -> list[Credit]:
+    """Return a customer's credits that fit all that is given.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server of 2022 has no credits.
+        NotFound: there is no such customer.
+        APIError: anything else that went wrong.
+    """
+    query = {
+        "customer_id": identifier("customer_id", customer_id),
+        "currency_code": optional(text, "currency_code", currency_code),
+        "effective_after": optional(moment, "effective_after", effective_after),
+        "effective_before": optional(moment, "effective_before", effective_before),
+        "expires_after": optional(moment, "expires_after", expires_after),
+        "expires_before": optional(moment, "expires_before", expires_before),
+        "issued_after": optional(moment, "issued_after", issued_after),
+        "issued_before": optional(moment, "issued_before", issued_before),
+        "status": optional(listed(choice(get_args(CreditStatus))), "status", status),
+    }
+    return cast("list[Credit]", caller.list_of("list_credits", only_2024(get(_PATH, query), _HAS_NONE)))
+
+
+def create_credit(
+    caller: Caller,
+    *,
+    customer_id: str,
+    amount: Number,
+    currency_code: str,
+    description: str | None = None,
+    effective_at: Moment | None = None,
+    expires_at: Moment | None = None,
+    amount_paid: Number | None = None,
+    amount_paid_currency_code: str | None = None,
+) -> Credit:
+    """Give a customer credit. Never sent twice: see ``outcome_unknown`` of the error before you call it again.
+
+    Args:
+        customer_id: who gets it.
+        amount: more than 0; at most ten digits on either side of the point.
+        currency_code: as ``USD``.
+        description: what for.
+        effective_at: from when on; now if not given.
+        expires_at: until when; for ever if not given.
+        amount_paid: what they paid for it; 0 if not given.
+        amount_paid_currency_code: in which currency.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server of 2022 has no credits.
+        NotFound: there is no such customer or currency.
+        APIError: anything else that went wrong.
+    """
+    body = {
+        "customer_id": identifier("customer_id", customer_id),
+        "amount": number("amount", amount),
+        "currency_code": text("currency_code", currency_code),
+        "description": optional(text, "description", description),
+        "effective_at": optional(moment, "effective_at", effective_at),
+        "expires_at": optional(moment, "expires_at", expires_at),
+        "amount_paid": optional(number, "amount_paid", amount_paid),
+        "amount_paid_currency_code": optional(text, "amount_paid_currency_code", amount_paid_currency_code),
+    }
+    return cast("Credit", caller.object_of("create_credit", only_2024(post(_PATH, body), _HAS_NONE)))
+
+
+def update_credit(
+    caller: Caller, *, credit_id: str, description: str | None = None, expires_at: Moment | None = None
+) -> Credit:
+    """Change what is given of an active credit.
+
+    Raises:
+        InvalidRequest: an argument is refused, or there is none.
+        NotSupported: the server of 2022 has no credits.
+        NotFound: there is no such credit.
+        Conflict: it is not active.
+        APIError: anything else that went wrong.
+    """
+    at_least_one(description=description, expires_at=expires_at)
+    body = {
+        "description": optional(text, "description", description),
+        "expires_at": optional(moment, "expires_at", expires_at),
+    }
+    path = f"{_PATH}{path_part('credit_id', credit_id)}/update/"
+    return cast("Credit", caller.object_of("update_credit", only_2024(post(path, body), _HAS_NONE)))
+
+
+def void_credit(caller: Caller, *, credit_id: str) -> Credit:
+    """Take back what is left of an active credit.
+
+    Raises:
+        InvalidRequest: the id is refused.
+        NotSupported: the server of 2022 has no credits.
+        NotFound: there is no such credit.
+        Conflict: it is not active.
+        APIError: anything else that went wrong.
+    """
+    path = f"{_PATH}{path_part('credit_id', credit_id)}/void/"
+    return cast("Credit", caller.object_of("void_credit", only_2024(post(path, {}), _HAS_NONE)))

@@ -1,0 +1,159 @@
+"""Calls about customers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any, Literal, cast, get_args
+
+from lotus_durable.errors import APIError, Conflict, InvalidRequest, QueueDirectoryError
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.requests import remind
+
+from .answers import Customer
+from .arguments import Number, at_most_one, choice, identifier, json_object, number, optional, path_part, refused, text
+from .caller import Caller, value_of
+from .generation import Generation
+from .request import Request, get, needed, post, refuse_given
+
+PaymentProvider = Literal["stripe", "braintree"]
+
+_PATH = "/api/customers/"
+
+
+def create_customer(
+    caller: Caller,
+    *,
+    customer_id: str,
+    name: str | None = None,
+    currency: str | None = None,
+    email: str | None = None,
+    customer_name: str | None = None,
+    payment_provider: PaymentProvider | None = None,
+    payment_provider_id: str | None = None,
+    properties: Mapping[str, Any] | None = None,
+    address: Mapping[str, Any] | None = None,
+    billing_address: Mapping[str, Any] | None = None,
+    shipping_address: Mapping[str, Any] | None = None,
+    tax_rate: Number | None = None,
+) -> Customer:
+    """Create a customer. Events of theirs that are parked are sent again at once.
+
+    A request whose answer got lost is sent again: then a customer that exists is taken for the one just created.
+
+    Args:
+        customer_id: your id for them, the one you pass to ``track_event``.
+        name: what they are called; the server of 2022 needs it.
+        currency: of what they are billed in, as ``USD``; 2024 only.
+        email: 2024 only, and needed there.
+        customer_name: the same as ``name``.
+        payment_provider: ``stripe`` or ``braintree``, with ``payment_provider_id``; 2024 only.
+        payment_provider_id: their id there.
+        properties: anything about them; 2024 only.
+        address: ``city``, ``country``, ``line1``, ``line2``, ``postal_code``, ``state``; 2024 only.
+        billing_address: as ``address``.
+        shipping_address: as ``address``.
+        tax_rate: percent; 2024 only.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server would ignore an argument.
+        Conflict: the id, or another customer's e-mail address, exists already.
+        APIError: anything else that went wrong.
+    """
+    at_most_one(name=name, customer_name=customer_name)
+    if (payment_provider is None) != (payment_provider_id is None):
+        missing = "payment_provider" if payment_provider is None else "payment_provider_id"
+        raise refused(missing, "payment_provider and payment_provider_id are needed together")
+    customer_id = identifier("customer_id", customer_id)
+    shown_name = optional(text, "name", name) or optional(text, "customer_name", customer_name)
+    newer = {
+        "email": optional(text, "email", email),
+        "default_currency_code": optional(text, "currency", currency),
+        "payment_provider": optional(choice(get_args(PaymentProvider)), "payment_provider", payment_provider),
+        "payment_provider_id": optional(text, "payment_provider_id", payment_provider_id),
+        "properties": optional(json_object, "properties", properties),
+        "address": optional(json_object, "address", address),
+        "billing_address": optional(json_object, "billing_address", billing_address),
+        "shipping_address": optional(json_object, "shipping_address", shipping_address),
+        "tax_rate": optional(number, "tax_rate", tax_rate),
+    }
+
+    def plan(generation: Generation) -> Request:
+        if generation == "2022":
+            given = {"currency" if field == "default_currency_code" else field: newer[field] for field in newer}
+            refuse_given(generation, "ignores it", **given)
+            if shown_name is None:
+                raise needed("name", generation)
+            return post(_PATH, {"customer_id": customer_id, "name": shown_name}, repeatable=True)
+        if newer["email"] is None:
+            raise needed("email", generation)
+        return post(_PATH, {"customer_id": customer_id, "customer_name": shown_name, **newer}, repeatable=True)
+
+    if not caller.config.send:
+        caller.check(plan)
+        return {}
+    outcome = caller.outcome("create_customer", plan)
+    if isinstance(outcome.error, Conflict) and outcome.arrived_before:
+        customer = _existing(caller, customer_id, outcome.error, newer["email"])
+    else:
+        customer = cast("Customer", value_of("create_customer", outcome, dict))
+    _send_parked_events(caller)
+    return customer
+
+
+def list_customers(caller: Caller) -> list[Customer]:
+    """Return all customers.
+
+    Raises:
+        APIError: it went wrong.
+    """
+    return cast("list[Customer]", caller.list_of("list_customers", lambda _: get(_PATH)))
+
+
+def get_customer(caller: Caller, *, customer_id: str) -> Customer:
+    """Return one customer.
+
+    Args:
+        customer_id: without dots and slashes: the servers find no other in a URL, ``list_customers`` does.
+
+    Raises:
+        InvalidRequest: the id is refused.
+        NotFound: there is none.
+        APIError: anything else that went wrong.
+    """
+    path = f"{_PATH}{path_part('customer_id', customer_id)}/"
+    return cast("Customer", caller.object_of("get_customer", lambda _: get(path)))
+
+
+def _existing(caller: Caller, customer_id: str, conflict: Conflict, email: object) -> Customer:
+    """Return the customer that an attempt whose answer got lost may have created.
+
+    Raises:
+        Conflict: it is somebody else's e-mail address that exists.
+    """
+    try:
+        found = _find(caller, customer_id)
+    except APIError:
+        found = None
+    if "email" not in conflict.detail.lower():
+        return found or {"customer_id": customer_id}
+    if found is None or found.get("email") != email:
+        raise conflict
+    return found  # both are taken, by this very customer, and the server named the one it checked first
+
+
+def _find(caller: Caller, customer_id: str) -> Customer | None:
+    try:
+        return get_customer(caller, customer_id=customer_id)
+    except InvalidRequest:  # an id that cannot stand in a URL
+        return next((one for one in list_customers(caller) if one.get("customer_id") == customer_id), None)
+
+
+def _send_parked_events(caller: Caller) -> None:
+    """Have events that are parked, because there was no such customer, tried now and not at the next slow retry."""
+    directory = QueueDirectory(caller.config.queue_dir)
+    # No queue, or none that can be used: then nothing is parked in it.
+    with contextlib.suppress(OSError, QueueDirectoryError):
+        directory.check()
+        remind(directory)

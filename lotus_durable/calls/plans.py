@@ -1,0 +1,75 @@
+"""Calls about plans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, cast, get_args
+
+from .answers import Plan
+from .arguments import choice, listed, optional, path_part, text
+from .caller import Caller
+from .generation import Generation
+from .request import Request, get, refuse_given
+
+PlanDuration = Literal["monthly", "quarterly", "yearly"]
+PlanVersionType = Literal["custom_only", "public_only", "all"]
+PlanVersionStatus = Literal["active", "ended", "not_started"]
+
+_PATH = "/api/plans/"
+
+
+def list_plans(
+    caller: Caller,
+    *,
+    duration: PlanDuration | None = None,
+    include_tags: Sequence[str] | None = None,
+    include_tags_all: Sequence[str] | None = None,
+    exclude_tags: Sequence[str] | None = None,
+    version_currency_code: str | None = None,
+    version_custom_type: PlanVersionType | None = None,
+    version_status: Sequence[PlanVersionStatus] | None = None,
+) -> list[Plan]:
+    """Return the plans; on the server of 2022 all of them, filters are 2024 only.
+
+    Args:
+        duration: those of this duration.
+        include_tags: those that have any of these tags.
+        include_tags_all: those that have all of these tags.
+        exclude_tags: those that have none of these tags.
+        version_currency_code: with versions in this currency.
+        version_custom_type: with such versions.
+        version_status: with versions in one of these states.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server would ignore a filter.
+        APIError: anything else that went wrong.
+    """
+    query = {
+        "duration": optional(choice(get_args(PlanDuration)), "duration", duration),
+        "include_tags": optional(listed(text), "include_tags", include_tags),
+        "include_tags_all": optional(listed(text), "include_tags_all", include_tags_all),
+        "exclude_tags": optional(listed(text), "exclude_tags", exclude_tags),
+        "version_currency_code": optional(text, "version_currency_code", version_currency_code),
+        "version_custom_type": optional(choice(get_args(PlanVersionType)), "version_custom_type", version_custom_type),
+        "version_status": optional(listed(choice(get_args(PlanVersionStatus))), "version_status", version_status),
+    }
+
+    def plan(generation: Generation) -> Request:
+        if generation == "2022":
+            refuse_given(generation, "ignores it and lists all plans", **query)
+        return get(_PATH, query)
+
+    return cast("list[Plan]", caller.list_of("list_plans", plan))
+
+
+def get_plan(caller: Caller, *, plan_id: str) -> Plan:
+    """Return one plan.
+
+    Raises:
+        InvalidRequest: the id is refused.
+        NotFound: there is none.
+        APIError: anything else that went wrong.
+    """
+    path = f"{_PATH}{path_part('plan_id', plan_id)}/"
+    return cast("Plan", caller.object_of("get_plan", lambda _: get(path)))

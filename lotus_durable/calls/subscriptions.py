@@ -1,0 +1,304 @@
+"""Calls about subscriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast, get_args
+
+from lotus_durable.errors import APIError, Conflict
+
+from .answers import Subscription
+from .arguments import (
+    InitialUnits,
+    Moment,
+    SubscriptionFilter,
+    at_least_one,
+    boolean,
+    choice,
+    day,
+    exactly_one,
+    identifier,
+    initial_units,
+    json_object,
+    listed,
+    moment,
+    optional,
+    path_part,
+    refused,
+    subscription_filter,
+)
+from .behavior import FlatFeeBehavior, InvoicingBehavior, UsageBehavior, cancelling, invoicing
+from .caller import Caller, value_of
+from .generation import Generation
+from .request import Request, get, needed, not_supported, only_2024, post, refuse_given
+
+SwitchUsageBehavior = Literal["transfer_to_new_subscription", "keep_separate"]
+SubscriptionStatus = Literal["active", "ended", "not_started"]
+Boolean = bool | Literal["True", "False"]
+
+_PATH = "/api/subscriptions/"
+
+
+def create_subscription(
+    caller: Caller,
+    *,
+    customer_id: str,
+    billing_plan_id: str | None = None,
+    start_date: Moment,
+    plan_id: str | None = None,
+    version_id: str | None = None,
+    end_date: Moment | None = None,
+    auto_renew: Boolean | None = None,
+    is_new: Boolean | None = None,
+    subscription_uid: str | None = None,
+    subscription_filters: Sequence[SubscriptionFilter] | None = None,
+    component_fixed_charges_initial_units: Sequence[InitialUnits] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Subscription:
+    """Subscribe a customer to a plan.
+
+    Never sent twice, because the server of 2022 would make a second subscription: see ``outcome_unknown`` of the error
+    before you call it again.
+
+    Args:
+        customer_id: who.
+        billing_plan_id: to which plan; or ``plan_id``, which is the same, or ``version_id``.
+        start_date: from when on. The server of 2022 knows days only and is sent the day in UTC.
+        plan_id: the same as ``billing_plan_id``.
+        version_id: a version of a plan; 2024 only.
+        end_date: until when; to the end of the plan's period if not given.
+        auto_renew: whether it goes on after that; True if not given.
+        is_new: whether it is the customer's first to this plan; True if not given.
+        subscription_uid: an id of your own for it; 2022 only.
+        subscription_filters: only events with these properties count for it; 2024 only.
+        component_fixed_charges_initial_units: how many units of fixed charges it begins with; 2024 only.
+        metadata: anything about it; 2024 only.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server would ignore an argument.
+        NotFound: there is no such customer or plan.
+        Conflict: it overlaps a subscription to the same plan (2024; the server of 2022 makes a second one).
+        APIError: anything else that went wrong.
+    """
+    exactly_one(billing_plan_id=billing_plan_id, plan_id=plan_id, version_id=version_id)
+    customer_id = identifier("customer_id", customer_id)
+    chosen_plan = optional(identifier, "billing_plan_id", billing_plan_id) or optional(identifier, "plan_id", plan_id)
+    version = optional(identifier, "version_id", version_id)
+    starts, ends = moment("start_date", start_date), optional(moment, "end_date", end_date)
+    switches = {
+        "auto_renew": optional(boolean, "auto_renew", auto_renew),
+        "is_new": optional(boolean, "is_new", is_new),
+    }
+    uid = optional(identifier, "subscription_uid", subscription_uid)
+    newer = {
+        "subscription_filters": optional(listed(subscription_filter), "subscription_filters", subscription_filters),
+        "component_fixed_charges_initial_units": _units(component_fixed_charges_initial_units),
+        "metadata": optional(json_object, "metadata", metadata),
+    }
+
+    def plan(generation: Generation) -> Request:
+        body: dict[str, Any] = {"customer_id": customer_id, **switches}
+        if generation == "2022":
+            refuse_given(generation, "ignores it", version_id=version, **newer)
+            body |= {"billing_plan_id": chosen_plan, "subscription_uid": uid}
+            body |= {"start_date": day("start_date", starts), "end_date": optional(day, "end_date", ends)}
+        else:
+            refuse_given(generation, "chooses the id itself", subscription_uid=uid)
+            body |= {"plan_id": chosen_plan, "version_id": version, "start_date": starts, "end_date": ends, **newer}
+        return post(_PATH, body)
+
+    return cast("Subscription", caller.object_of("create_subscription", plan))
+
+
+def cancel_subscription(
+    caller: Caller,
+    *,
+    subscription_uid: str | None = None,
+    bill_now: Boolean = True,
+    subscription_id: str | None = None,
+    revoke_access: Boolean | None = None,
+    flat_fee_behavior: FlatFeeBehavior | None = None,
+    usage_behavior: UsageBehavior | None = None,
+    invoicing_behavior: InvoicingBehavior | None = None,
+) -> Subscription:
+    """Cancel a subscription.
+
+    The server of 2022 lets it run to its end and not renew, unless ``revoke_access`` is True; the server of 2024 ends
+    it at once. A request whose answer got lost is sent again: one that has ended then is taken for cancelled.
+
+    Args:
+        subscription_uid: which one; or ``subscription_id``, which is the same.
+        bill_now: whether the usage so far is billed. To the server of 2024 True is ``usage_behavior="bill_full"`` and
+            ``invoicing_behavior="invoice_now"``, False is ``"bill_none"`` and ``"add_to_next_invoice"``, unless one
+            of the two is given.
+        subscription_id: the same as ``subscription_uid``.
+        revoke_access: whether it ends now; False cannot be had from the server of 2024.
+        flat_fee_behavior: what becomes of the flat fee; 2024 only, which charges all of it if not given.
+        usage_behavior: whether usage is billed; 2024 only.
+        invoicing_behavior: when; 2024 only.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server would ignore an argument.
+        NotFound: there is no such subscription.
+        Conflict: it has ended already.
+        APIError: anything else that went wrong.
+    """
+    name = exactly_one(subscription_uid=subscription_uid, subscription_id=subscription_id)
+    uid = identifier(name, subscription_uid if subscription_id is None else subscription_id)
+    bills_now, revokes = boolean("bill_now", bill_now), optional(boolean, "revoke_access", revoke_access)
+    behavior = cancelling(flat_fee_behavior, usage_behavior, invoicing_behavior)
+    if not bills_now and (usage_behavior is not None or invoicing_behavior is not None):
+        raise refused("bill_now", "cannot be False beside usage_behavior or invoicing_behavior, which say the same")
+
+    def plan(generation: Generation) -> Request:
+        if generation == "2022":
+            refuse_given(generation, "knows only bill_now and revoke_access", **behavior)
+            body = {"subscription_uid": uid, "bill_now": bills_now, "revoke_access": revokes}
+            return post("/api/cancel_subscription/", body, repeatable=True)
+        if revokes is False:
+            raise not_supported(
+                "revoke_access", generation, "ends access at once; update_subscription turns off renewal"
+            )
+        sent = behavior
+        if usage_behavior is None and invoicing_behavior is None:
+            sent = behavior | {
+                "usage_behavior": "bill_full" if bills_now else "bill_none",
+                "invoicing_behavior": "invoice_now" if bills_now else "add_to_next_invoice",
+            }
+        return post(f"{_PATH}{path_part(name, uid)}/cancel/", sent, repeatable=True)
+
+    if not caller.config.send:
+        caller.check(plan)
+        return {}
+    outcome = caller.outcome("cancel_subscription", plan)
+    if isinstance(outcome.error, Conflict) and outcome.arrived_before:
+        return _cancelled(caller, outcome.generation, uid)
+    return cast("Subscription", value_of("cancel_subscription", outcome, dict))
+
+
+def list_subscriptions(
+    caller: Caller,
+    *,
+    customer_id: str | None = None,
+    status: Sequence[SubscriptionStatus] | None = None,
+    plan_id: str | None = None,
+    range_start: Moment | None = None,
+    range_end: Moment | None = None,
+) -> list[Subscription]:
+    """Return a customer's subscriptions; on the server of 2022 everybody's, filters are 2024 only.
+
+    Args:
+        customer_id: whose; 2024 only, and needed there.
+        status: those in one of these states; the active ones if not given.
+        plan_id: those to this plan.
+        range_start: those that end at this time or later.
+        range_end: those that start at this time or earlier.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``.
+        NotSupported: the server would ignore a filter.
+        NotFound: there is no such customer or plan.
+        APIError: anything else that went wrong.
+    """
+    query = {
+        "customer_id": optional(identifier, "customer_id", customer_id),
+        "status": optional(listed(choice(get_args(SubscriptionStatus))), "status", status),
+        "plan_id": optional(identifier, "plan_id", plan_id),
+        "range_start": optional(moment, "range_start", range_start),
+        "range_end": optional(moment, "range_end", range_end),
+    }
+
+    def plan(generation: Generation) -> Request:
+        if generation == "2022":
+            refuse_given(generation, "ignores it and lists all subscriptions", **query)
+        elif query["customer_id"] is None:
+            raise needed("customer_id", generation)
+        return get(_PATH, query)
+
+    return cast("list[Subscription]", caller.list_of("list_subscriptions", plan))
+
+
+def update_subscription(
+    caller: Caller,
+    *,
+    subscription_id: str,
+    turn_off_auto_renew: Boolean | None = None,
+    end_date: Moment | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Subscription:
+    """Change what is given of a subscription. ``metadata`` replaces what was there.
+
+    Raises:
+        InvalidRequest: an argument is refused, or there is none.
+        NotSupported: the server of 2022 cannot.
+        NotFound: there is no such subscription.
+        APIError: anything else that went wrong.
+    """
+    at_least_one(turn_off_auto_renew=turn_off_auto_renew, end_date=end_date, metadata=metadata)
+    body = {
+        "turn_off_auto_renew": optional(boolean, "turn_off_auto_renew", turn_off_auto_renew),
+        "end_date": optional(moment, "end_date", end_date),
+        "metadata": optional(json_object, "metadata", metadata),
+    }
+    path = f"{_PATH}{path_part('subscription_id', subscription_id)}/update/"
+    plan = only_2024(post(path, body), "cannot update a subscription")
+    return cast("Subscription", caller.object_of("update_subscription", plan))
+
+
+def switch_subscription_plan(
+    caller: Caller,
+    *,
+    subscription_id: str,
+    switch_plan_id: str | None = None,
+    switch_plan_version_id: str | None = None,
+    invoicing_behavior: InvoicingBehavior | None = None,
+    usage_behavior: SwitchUsageBehavior | None = None,
+    component_fixed_charges_initial_units: Sequence[InitialUnits] | None = None,
+) -> Subscription:
+    """End a subscription and go on with a new one to another plan of the same duration.
+
+    Args:
+        subscription_id: which one.
+        switch_plan_id: to which plan; or
+        switch_plan_version_id: to which version of a plan.
+        invoicing_behavior: when the difference is billed.
+        usage_behavior: whether the new subscription begins with the usage of the old one.
+        component_fixed_charges_initial_units: how many units of fixed charges the new one begins with.
+
+    Returns:
+        The new subscription, with an id of its own.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``; by the server also the plan it has already.
+        NotSupported: the server of 2022 cannot.
+        NotFound: there is no such subscription or plan.
+        APIError: anything else that went wrong.
+    """
+    exactly_one(switch_plan_id=switch_plan_id, switch_plan_version_id=switch_plan_version_id)
+    body = {
+        "switch_plan_id": optional(identifier, "switch_plan_id", switch_plan_id),
+        "switch_plan_version_id": optional(identifier, "switch_plan_version_id", switch_plan_version_id),
+        "invoicing_behavior": invoicing(invoicing_behavior),
+        "usage_behavior": optional(choice(get_args(SwitchUsageBehavior)), "usage_behavior", usage_behavior),
+        "component_fixed_charges_initial_units": _units(component_fixed_charges_initial_units),
+    }
+    path = f"{_PATH}{path_part('subscription_id', subscription_id)}/switch_plan/"
+    plan = only_2024(post(path, body), "cannot switch plans: cancel the subscription and create another")
+    return cast("Subscription", caller.object_of("switch_subscription_plan", plan))
+
+
+def _units(value: object) -> list[dict[str, str]] | None:
+    return optional(listed(initial_units), "component_fixed_charges_initial_units", value)
+
+
+def _cancelled(caller: Caller, generation: Generation, uid: str) -> Subscription:
+    """Return a subscription that an attempt whose answer got lost has cancelled."""
+    if generation == "2022":
+        return {"subscription_uid": uid}
+    try:
+        path = f"{_PATH}{path_part('subscription_id', uid)}/"
+        return cast("Subscription", caller.object_of("cancel_subscription", lambda _: get(path)))
+    except APIError:
+        return {"subscription_id": uid}

@@ -1,0 +1,156 @@
+"""What is sent again, what never is, and how long it may all take."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+
+from lotus_durable.calls import caller as module
+from lotus_durable.client import Client
+from lotus_durable.errors import (
+    APIError,
+    ConnectionFailed,
+    RateLimited,
+    ServerError,
+    Timeout,
+)
+from lotus_durable.testing import FakeLotus
+from tests.delivery.scripted_server import Reply, dribbles, resets, says, stays_silent
+
+from .conftest import Connect
+from .losing import CUT, SAFE, UNSAFE, call, each_way, fails
+
+
+@pytest.mark.parametrize(("reply", "ask"), each_way(UNSAFE, "create_subscription", "create_credit"))
+def test_what_must_not_be_done_twice_is_never_sent_twice(
+    connect: Connect, reply: Reply, ask: Callable[[Client], object]
+) -> None:
+    error, requests = call(connect, reply, ask=ask)
+    assert len(requests) == 1
+    assert isinstance(error, ConnectionFailed | ServerError)
+    assert error.outcome_unknown
+    if isinstance(error, ConnectionFailed):
+        assert error.sent
+
+
+@pytest.mark.parametrize("ask", UNSAFE.values(), ids=UNSAFE)
+def test_not_even_after_a_rate_limit(connect: Connect, ask: Callable[[Client], object]) -> None:
+    error, requests = call(connect, says(429, b"{}", "Retry-After: 0"), ask=ask)
+    assert len(requests) == 1
+    assert isinstance(error, RateLimited)
+    assert (error.retry_after, error.outcome_unknown) == (0.0, False)
+
+
+@pytest.mark.parametrize(("reply", "ask"), each_way(SAFE, "list_customers", "create_customer"))
+def test_what_can_be_done_twice_is_sent_a_few_times(
+    connect: Connect, reply: Reply, ask: Callable[[Client], object]
+) -> None:
+    error, requests = call(connect, reply, ask=ask)
+    assert len(requests) == 4
+    assert len(set(requests)) == 1
+    assert isinstance(error, ConnectionFailed | ServerError)
+
+
+@pytest.mark.parametrize("ask", [SAFE["list_customers"], SAFE["create_customer"]], ids=["a read", "a write"])
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 500])
+def test_what_the_server_refuses_is_not_sent_again(
+    connect: Connect, status: int, ask: Callable[[Client], object]
+) -> None:
+    error, requests = call(connect, says(status, b'{"detail": "No."}'), ask=ask)
+    assert len(requests) == 1
+    assert isinstance(error, APIError)
+
+
+def test_the_answer_of_a_later_attempt_counts(connect: Connect) -> None:
+    customers, requests = call(
+        connect,
+        resets,
+        fails(503),
+        CUT,
+        says(200, b'[{"customer_id": "c"}]'),
+        ask=lambda client: client.list_customers(),
+    )
+    assert customers == [{"customer_id": "c"}]
+    assert len(requests) == 4
+
+
+@pytest.mark.parametrize("ask", [*UNSAFE.values(), *SAFE.values()], ids=[*UNSAFE, *SAFE])
+def test_what_was_not_sent_is_tried_again_whatever_it_is(
+    l24: FakeLotus, connect: Connect, ask: Callable[[Client], object]
+) -> None:
+    client = connect(l24, api_version="2024")
+    l24.pause()
+    client.caller()._pause = lambda _: l24.resume()
+    with contextlib.suppress(APIError):  # the server knows neither customer nor plan
+        ask(client)
+    assert l24.request_count >= 1
+
+
+def test_a_server_that_stays_away_is_given_up(l24: FakeLotus, connect: Connect) -> None:
+    client = connect(l24, api_version="2024")
+    l24.pause()
+    pauses: list[float] = []
+    client.caller()._pause = pauses.append
+    for ask in (UNSAFE["create_credit"], SAFE["ping"]):
+        with pytest.raises(ConnectionFailed, match="connection refused") as failed:
+            ask(client)
+        assert (failed.value.sent, failed.value.outcome_unknown) == (False, False)
+    assert len(pauses) == 6
+
+
+def test_pauses_are_random_and_grow_and_a_wait_the_server_asks_for_is_their_floor(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.2)
+    pauses: list[float] = []
+
+    def ask(client: Client) -> object:
+        client.caller()._pause = pauses.append
+        return client.list_customers()
+
+    call(connect, fails(503), ask=ask)
+    call(connect, fails(503, "Retry-After: 7"), ask=ask)
+    assert all(0 <= pause <= ceiling for pause, ceiling in zip(pauses[:3], (0.2, 0.4, 0.8), strict=True))
+    assert all(7 <= pause <= 7.8 for pause in pauses[3:])
+    assert len(set(pauses)) == 6
+
+
+def test_a_wait_beyond_the_deadline_is_the_callers_to_make(connect: Connect) -> None:
+    error, requests = call(
+        connect, says(429, b"{}", "Retry-After: 60"), ask=lambda client: client.list_customers(), call_timeout=30
+    )
+    assert isinstance(error, RateLimited)
+    assert (error.retry_after, len(requests)) == (60.0, 1)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(stays_silent, id="silence"),
+        pytest.param(dribbles(b"HTTP/1.1 200 OK\r\nX-Slow: "), id="headers without end"),
+        pytest.param(
+            dribbles(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n["),
+            id="a body without end",
+        ),
+    ],
+)
+@pytest.mark.parametrize("ask", [UNSAFE["create_subscription"], SAFE["list_customers"]], ids=["unsafe", "safe"])
+def test_no_call_takes_longer_than_its_deadline(
+    connect: Connect, reply: Reply, ask: Callable[[Client], object]
+) -> None:
+    error, requests = call(connect, reply, ask=ask, call_timeout=0.3)
+    assert isinstance(error, Timeout)
+    assert error.sent
+    assert error.outcome_unknown is (ask is UNSAFE["create_subscription"])
+    assert len(requests) == 1
+
+
+def test_an_access_question_can_have_a_deadline_of_its_own(connect: Connect) -> None:
+    error, _ = call(
+        connect,
+        stays_silent,
+        ask=lambda client: client.get_customer_access(customer_id="c", event_name="e", timeout=0.2),
+    )
+    assert isinstance(error, Timeout)

@@ -1,0 +1,131 @@
+"""The default client behind the module's functions, in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import lotus_durable as lotus
+from lotus_durable import default
+from lotus_durable.errors import ConfigurationError
+from tests.rig import Rig, track, wait_until
+
+
+@pytest.fixture
+def module(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    """The module's settings made for a rig, and no default client before and after."""
+    monkeypatch.setattr(lotus, "api_key", "test-key")
+    monkeypatch.setattr(lotus, "host", rig.server.host)
+    monkeypatch.setattr(lotus, "queue_dir", rig.queue_dir)
+    monkeypatch.setattr(lotus, "flush_interval", 0.02)
+    yield rig
+    client = default.current()
+    default.renew()
+    if client is not None:
+        client.release(20)
+
+
+def event() -> str:
+    return lotus.track_event(customer_id="c", event_name="e")
+
+
+def test_the_functions_are_those_of_one_client(module: Rig) -> None:
+    ids = [event() for _ in range(3)]
+    report = lotus.drain(20)
+    assert (report.complete, lotus.flush(20)) == (True, True)
+    assert lotus.stats().delivered == 3
+    assert default.client() is default.client()
+    lotus.join(20)
+    lotus.shutdown(20)
+    assert module.check(ids).delivered == 3
+
+
+def test_ending_what_never_began_makes_no_client(module: Rig) -> None:
+    lotus.join()
+    lotus.shutdown()
+    assert default.current() is None
+    assert not module.queue_dir.exists()
+
+
+def test_each_setting_takes_effect_at_the_next_call(module: Rig, tmp_path: Path) -> None:
+    ids = [event()]
+    assert lotus.flush(20)
+    lotus.queue_dir = tmp_path / "elsewhere"
+    event()
+    assert lotus.flush(20)
+    assert lotus.stats().accepted == 1
+    lotus.queue_dir = module.queue_dir
+    lotus.send = False
+    event()
+    assert lotus.stats().accepted == 1
+    lotus.send = None
+    ids.append(event())
+    assert lotus.stats().accepted == 2
+    assert lotus.flush(20)
+    del lotus.send  # as monkeypatch does
+    ids.append(event())
+    assert lotus.flush(20)
+    lotus.send = None
+    default.renew()
+    assert module.server.event_count == 4
+    assert set(ids) < set(module.server.times_received)
+
+
+def test_what_is_no_setting_can_be_assigned_and_changes_nothing(module: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    event()
+    before = default.current()
+    monkeypatch.setattr(lotus, "nonsense", 1, raising=False)
+    assert default.current() is before is not None
+    assert module.server is not None
+
+
+def test_a_wrong_setting_is_an_error_until_it_is_corrected(module: Rig) -> None:
+    lotus.flush_interval = -1
+    with pytest.raises(ConfigurationError, match=r"lotus_durable\.flush_interval: at least"):
+        event()
+    lotus.flush_interval = 0.02
+    ids = [event()]
+    assert lotus.flush(20)
+    assert module.check(ids).delivered == 1
+
+
+def test_settings_changed_while_other_threads_track_lose_nothing_and_leave_no_old_uploader(module: Rig) -> None:
+    ended = threading.Event()
+
+    def go_on() -> list[str]:
+        ids = []
+        while not ended.is_set():
+            ids.append(event())
+        return ids
+
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(go_on) for _ in range(4)]
+        for number in range(20):
+            lotus.flush_interval = 0.02 + number / 1000
+            module.server.wait_until(lambda: True)
+        ended.set()
+        ids = [each for future in futures for each in future.result()]
+    event_ids = [*ids, event()]
+    wait_until(
+        lambda: len([each for each in threading.enumerate() if each.name == "lotus_durable flusher"]) == 1,
+        "the old uploaders to end",
+    )
+    assert lotus.flush(30)
+    assert lotus.stats().accepted == len(event_ids)
+    assert set(event_ids) <= set(module.server.times_received)
+
+
+def test_a_client_that_was_replaced_still_keeps_what_it_is_given(module: Rig) -> None:
+    ids = [event()]
+    old = default.client()
+    lotus.flush_interval = 0.03
+    ids += track(old, 3)
+    assert old._here().candidate is None
+    ids.append(event())
+    assert lotus.flush(20)
+    default.renew()
+    assert module.check(ids).delivered == 5

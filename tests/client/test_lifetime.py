@@ -1,0 +1,249 @@
+"""A client's life in one process: started, shut down, used again, by threads, by signals."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
+
+import pytest
+
+from lotus_durable import client as client_module
+from lotus_durable.testing import Delay
+from tests.rig import Rig, conserved, track, wait_until
+
+
+def test_shutting_down_sends_what_is_pending(rig: Rig) -> None:
+    client = rig.client(flush_interval=3600.0)
+    ids = track(client, 10)
+    client.shutdown(20)
+    assert rig.server.event_count == 10
+    assert rig.check(ids).delivered == 10
+
+
+def test_shutting_down_twice_is_shutting_down(rig: Rig) -> None:
+    client = rig.client()
+    ids = track(client, 3)
+    client.shutdown(20)
+    client.shutdown(20)
+    rig.client().shutdown()
+    assert rig.check(ids).delivered == 3
+
+
+def test_after_a_shutdown_the_client_can_be_used_again(rig: Rig) -> None:
+    client = rig.client()
+    ids = []
+    for _ in range(3):
+        ids += track(client, 2)
+        client.shutdown(20)
+        assert rig.server.event_count == len(ids)
+    assert rig.check(ids).delivered == 6
+
+
+def test_shutting_down_in_an_outage_leaves_one_line_and_the_events(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.server.pause()
+    client = rig.client()
+    ids = track(client, 7)
+    client.shutdown(0.1)
+    lines = [each.getMessage() for each in caplog.records if "stay on disk" in each.getMessage()]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"7 events stay on disk in {rig.queue_dir} (")
+    assert rig.check(ids).pending == 7
+
+
+def test_shutting_down_where_another_leads_waits_for_nobody(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    leader = rig.client()
+    ids = track(leader, 1)
+    rig.server.wait_for(1)
+    rig.server.pause()
+    other = rig.client(exit_timeout=3600.0)
+    ids += track(other, 3)
+    other.shutdown()
+    assert "stay on disk" not in caplog.text
+    rig.server.resume()
+    rig.server.wait_for(4)
+    assert leader.drain(20).complete
+    assert rig.check(ids).delivered == 4
+
+
+def test_shutting_down_while_a_request_hangs_comes_to_an_end(rig: Rig) -> None:
+    rig.server.fail_next(Delay(60.0))
+    client = rig.client(timeout=(5.0, 60.0))
+    ids = track(client, 2)
+    rig.server.wait_until(lambda: rig.server.request_count == 1)
+    client.shutdown(0.1)
+    rig.server.stop()
+    rig.stop()
+    assert rig.check(ids).pending == 2
+
+
+def test_joining_stops_the_uploading_and_events_stay(rig: Rig) -> None:
+    client = rig.client()
+    ids = track(client, 1)
+    rig.server.wait_for(1)
+    client.join(20)
+    assert client.stats().flusher is None
+    ids += track(client, 3)
+    client.shutdown()
+    assert client.stats().pending == 3
+    assert client.drain(20).complete, "a drain that is asked for still uploads"
+    assert rig.check(ids).delivered == 4
+
+
+def test_joining_or_releasing_what_never_began_is_nothing(rig: Rig) -> None:
+    client = rig.client()
+    client.join()
+    client.release()
+    client.shutdown()
+    assert rig.server.request_count == 0
+
+
+def test_a_client_nobody_holds_any_more_still_sends(rig: Rig) -> None:
+    track(rig.client(), 1)
+    rig._clients.clear()
+    gc.collect()
+    rig.server.wait_for(1)
+    for client in list(client_module._started):
+        client.release(20)
+
+
+def test_eight_threads_track_and_nothing_is_lost(rig: Rig) -> None:
+    client = rig.client()
+    with ThreadPoolExecutor(8) as pool:
+        ids = [each for part in pool.map(lambda _: track(client, 500), range(8)) for each in part]
+    assert len(set(ids)) == 4000
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 4000
+    assert rig.server.duplicates == 0
+
+
+def test_threads_that_begin_at_once_start_one_uploader(rig: Rig) -> None:
+    for _ in range(10):
+        client = rig.client()
+        together = threading.Barrier(8)
+
+        def begin(together: threading.Barrier = together) -> list[str]:
+            together.wait()
+            return track(client, 1)  # noqa: B023  # called before the next round
+
+        with ThreadPoolExecutor(8) as pool:
+            for future in [pool.submit(begin) for _ in range(8)]:
+                future.result()
+        flushers = [thread for thread in threading.enumerate() if thread.name == "lotus_durable flusher"]
+        assert len(flushers) == 1
+        client.release(20)
+    rig.stop()
+    assert rig.client().drain(20).complete
+    stats = rig.stats()
+    assert (stats.accepted, stats.delivered) == (80, 80)
+
+
+def test_threads_that_shut_down_and_track_at_once_lose_nothing(rig: Rig) -> None:
+    client = rig.client()
+    ended = threading.Event()
+
+    def shut_down() -> None:
+        while not ended.is_set():
+            client.shutdown(1.0)
+
+    with ThreadPoolExecutor(4) as pool:
+        closing = pool.submit(shut_down)
+        ids = [each for part in pool.map(lambda _: track(client, 100), range(6)) for each in part]
+        ended.set()
+        closing.result()
+    rig.stop()
+    assert rig.client().drain(20).complete
+    assert rig.check(ids).delivered == 600
+
+
+class Interrupt(Exception):
+    pass
+
+
+@contextmanager
+def interrupted(after: float) -> Iterator[None]:
+    """Raise once from a signal handler, wherever the main thread happens to be."""
+
+    def strike(_: int, __: FrameType | None) -> None:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, after)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# An exception in the middle of open() leaves its file to the garbage collector, in the standard library too.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interrupted_anywhere_every_acknowledged_event_is_kept(rig: Rig) -> None:
+    client = rig.client(segment_bytes=1 << 16)
+    ids: list[str] = []
+    interruptions = 0
+    # Not while it starts a thread: there the standard library's own locks can stay held.
+    ids += track(client, 1)
+    rig.server.wait_for(1)
+    for _ in range(300):
+        try:
+            with interrupted(0.0007):
+                while True:
+                    ids.append(client.track_event(customer_id="c", event_name="x"))
+        except Interrupt:
+            interruptions += 1
+    rig.stop()
+    wait_until(
+        lambda: not any("lotus_durable" in thread.name for thread in threading.enumerate()), "all threads to end"
+    )
+    assert rig.client().drain(30).complete
+    stats = rig.stats()
+    assert conserved(stats)
+    assert set(ids) <= set(rig.server.times_received)
+    # One event for each interruption may have been written without anybody being told.
+    assert len(ids) <= stats.accepted <= len(ids) + interruptions
+    assert stats.delivered == stats.accepted
+
+
+def test_an_interrupted_drain_leaves_nothing_behind(rig: Rig) -> None:
+    rig.server.pause()
+    client = rig.client()
+    ids = track(client, 3)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            client.drain()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert list(rig.directory.requests.iterdir()) == []
+    rig.server.resume()
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 3
+
+
+def test_a_signal_handler_may_track_in_the_middle_of_a_call(rig: Rig) -> None:
+    client = rig.client()
+    by_handler: list[str] = []
+
+    def handle(_: int, __: FrameType | None) -> None:
+        by_handler.extend(track(client, 1))
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)  # once each: it must not interrupt itself for ever
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005)
+    ids: list[str] = []
+    try:
+        while len(by_handler) < 200:
+            ids.extend(track(client, 50))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert client.drain(30).complete
+    everything = ids + by_handler
+    assert len(set(everything)) == len(everything)
+    assert rig.check(everything).delivered == len(everything)

@@ -1,0 +1,122 @@
+"""What programs rely on, pinned: names, signatures, fields. A change here is a change for every user."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import pkgutil
+from typing import get_type_hints
+
+import pytest
+
+import lotus_durable as lotus
+from lotus_durable import errors
+from lotus_durable.client import Client
+from lotus_durable.config import Config, Options
+
+TRACKING = {
+    "Client": "(**options: 'Unpack[Options]') -> 'None'",
+    "drain": "(timeout: 'float | None' = None) -> 'DrainReport'",
+    "flush": "(timeout: 'float | None' = None) -> 'bool'",
+    "join": "(timeout: 'float | None' = None) -> 'None'",
+    "shutdown": "(timeout: 'float | None' = None) -> 'None'",
+    "stats": "() -> 'QueueStats'",
+    "track_event": (
+        "(*, customer_id: 'str', event_name: 'str', properties: 'Mapping[str, Any] | None' = None, "
+        "time_created: 'datetime | str | None' = None, idempotency_id: 'str | None' = None) -> 'str'"
+    ),
+}
+FIELDS = {
+    "DrainReport": ["complete", "delivered", "parked", "dead_lettered", "remaining", "elapsed", "reason"],
+    "QueueStats": [
+        "accepted", "delivered", "pending", "parked", "dead_lettered", "discarded", "buffered", "pending_bytes",
+        "oldest_age", "flusher",
+    ],
+    "FlusherStats": ["pid", "hostname", "state", "reason", "since", "beat_age", "alive", "last_delivery"],
+}  # fmt: skip
+ERRORS = {
+    "ConfigurationError": "LotusError, ValueError",
+    "DeliveryBlocked": "DeliveryError",
+    "DeliveryError": "LotusError",
+    "DiskRefused": "LotusError",
+    "EventRefused": "DeliveryError",
+    "InvalidEvent": "LotusError, ValueError",
+    "LotusError": "Exception",
+    "QueueDamaged": "LotusError",
+    "QueueDirectoryError": "ConfigurationError",
+    "QueueFull": "LotusError",
+}
+SETTINGS = {
+    "api_key", "host", "queue_dir", "debug", "on_error", "send", "sync_mode", "durability", "sync_interval",
+    "flush_interval", "max_batch_events", "max_batch_bytes", "max_event_bytes", "max_queue_bytes", "segment_bytes",
+    "upload_concurrency", "timeout", "backend", "flusher", "exit_timeout", "parked_max_age", "parked_retry_interval",
+    "probe_interval", "max_event_attempts",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRACKING)
+def test_the_calls_that_track_keep_their_names_and_signatures(name: str) -> None:
+    assert name in lotus.__all__
+    assert str(inspect.signature(getattr(lotus, name))) == TRACKING[name]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_what_is_returned_keeps_its_fields_and_is_frozen(name: str) -> None:
+    assert name in lotus.__all__
+    kind = getattr(lotus, name)
+    assert [field.name for field in dataclasses.fields(kind)] == FIELDS[name]
+    assert kind.__dataclass_params__.frozen
+    assert "__slots__" in vars(kind)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_the_errors_keep_their_names_and_what_they_derive_from(name: str) -> None:
+    assert name in lotus.__all__
+    assert ", ".join(base.__name__ for base in getattr(lotus, name).__bases__) == ERRORS[name]
+
+
+def test_every_error_of_ours_is_a_lotus_error() -> None:
+    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
+    assert len(classes) > 10
+    assert all(issubclass(each, lotus.LotusError) for each in classes)
+
+
+def test_settings_options_and_configuration_have_the_same_names() -> None:
+    configured = {field.name for field in dataclasses.fields(Config)}
+    assert configured >= SETTINGS
+    assert set(Options.__annotations__) == configured
+    assert set(lotus.__annotations__) == configured
+    assert all(getattr(lotus, name) is None for name in configured)
+
+
+def test_no_module_of_the_package_has_the_name_of_a_setting_or_a_function() -> None:
+    """Importing it would put the module in the place of the setting."""
+    modules = {each.name for each in pkgutil.iter_modules(lotus.__path__)}
+    assert len(modules) > 10
+    assert not modules & (set(lotus.__annotations__) | set(lotus.__all__))
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    assert sorted(lotus.__all__) == sorted(set(lotus.__all__))
+    for name in lotus.__all__:
+        assert name == "__version__" or inspect.getdoc(getattr(lotus, name)), name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        lotus.nonsense  # noqa: B018
+
+
+def test_each_function_is_the_method_of_that_name() -> None:
+    functions = [name for name in lotus.__all__ if inspect.isfunction(getattr(lotus, name))]
+    assert set(functions) >= set(TRACKING) - {"Client"}
+    for name in functions:
+        of_module = list(inspect.signature(getattr(lotus, name)).parameters.values())
+        of_client = list(inspect.signature(getattr(Client, name)).parameters.values())[1:]
+        assert [(each.name, each.kind, each.default) for each in of_module] == [
+            (each.name, each.kind, each.default) for each in of_client
+        ], name
+
+
+def test_the_signatures_can_be_resolved_by_tools() -> None:
+    import lotus_durable.client as module
+
+    hints = get_type_hints(Client.track_event, vars(module))
+    assert hints["return"] is str

@@ -1,0 +1,57 @@
+"""Millions of pending events at once: journal segments as writers that are gone would have left them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from lotus_durable.event import EventEncoder
+from lotus_durable.queue.directory import FILE_MODE, QueueDirectory, segment_name
+from lotus_durable.queue.format import encode_frame, new_header
+
+_SEGMENT_BYTES = 16 << 20
+_EVENTS_PER_WRITE = 10_000
+
+
+def fill(root: Path, events: int) -> QueueDirectory:
+    """Add a backlog of ``events`` to the queue directory ``root``, each with an id of its own."""
+    directory = QueueDirectory(root)
+    directory.prepare()
+    before, after = _record_around_its_id()
+    numbers = iter(range(events))
+    salt = os.urandom(6).hex()
+    left = events
+    while left:
+        left -= _write_segment(
+            directory, (before + b"%08x-0000-4000-8000-%s" % (number, salt.encode()) + after for number in numbers)
+        )
+    return directory
+
+
+def _record_around_its_id() -> tuple[bytes, bytes]:
+    properties = {"region": "US", "mb_used": 150}
+    event_id, record = EventEncoder(1 << 15).encode("customer-123", "api_call", properties, None, None)
+    before, _, after = record.partition(event_id.encode())
+    return before, after
+
+
+def _write_segment(directory: QueueDirectory, records: Iterator[bytes]) -> int:
+    """Fill one segment and return how many records went into it."""
+    header = new_header(time.time_ns())
+    path = directory.journal / segment_name(header.created_ns, header.pid, header.marker)
+    sequence = 0
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:
+        file.write(header.encode())
+        while file.tell() < _SEGMENT_BYTES:
+            frames = [
+                encode_frame(header.marker, sequence + index, record)
+                for index, record in enumerate(islice(records, _EVENTS_PER_WRITE))
+            ]
+            if not frames:
+                break
+            file.write(b"".join(frames))
+            sequence += len(frames)
+    return sequence

@@ -1,0 +1,44 @@
+"""The external flusher, ``lotus-durable flusher``, in a process of its own, and what it costs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.server import Server
+from benchmarks.surroundings import API_KEY, environment
+from benchmarks.watched import Watched
+
+_WITHOUT_ORJSON = "import sys; sys.modules['orjson'] = None; "
+_RUN = "from lotus_durable.cli import main; raise SystemExit(main())"
+_STOP_TIMEOUT = 30  # seconds
+
+
+@contextmanager
+def flushing(
+    queue_dir: Path, server: Server, *, orjson: bool = True, options: dict[str, str] | None = None
+) -> Iterator[Watched]:
+    """Start a flusher for ``queue_dir``; stop it afterwards.
+
+    Args:
+        queue_dir: the queue.
+        server: where to.
+        orjson: False: as if it were not installed.
+        options: more ``LOTUS_`` variables.
+    """
+    code = _RUN if orjson else _WITHOUT_ORJSON + _RUN
+    command = [sys.executable, "-c", code, "flusher", "--queue-dir", str(queue_dir)]
+    variables = environment(LOTUS_API_KEY=API_KEY, LOTUS_HOST=server.url, **(options or {}))
+    with subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield Watched(process.pid)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(_STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()

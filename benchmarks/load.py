@@ -1,0 +1,155 @@
+"""The process that loads one subject and times its calls: ``python -m benchmarks.load SPECIFICATION``.
+
+Needs the standard library alone, so that it runs in any environment. It opens the subject, warms it up, prints
+``ready``, waits for a line, loads, writes the calls to a file (three 64-bit integers each: due, begun, ended), prints
+what else it found as JSON, and ends without asking the subject's threads. ``benchmarks.loading`` starts it.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+import threading
+import time
+from array import array
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from benchmarks.subjects import Place, Track
+
+_WARM_UP_CALLS = 200
+_LONGEST = 300  # seconds; a subject that hangs must not hang the whole run
+
+
+@dataclass(frozen=True, slots=True)
+class Specification:
+    opener: str
+    options: dict[str, Any]
+    server: str
+    directory: str
+    samples: str
+    """The file for the calls."""
+    calls: int
+    """Per thread."""
+    rate: float = 0.0
+    """Calls a second of one thread; 0: one right after the other."""
+    seconds: float = 3_600.0
+    """No thread begins a call after this."""
+    threads: int = 1
+    warm_up_seconds: float = 0.0
+    handler_seconds: float = 0.0
+    """Pretend to be a request handler that works for so long, before it tracks."""
+    cold: bool = False
+    """No warm-up: the process's first call is the first one timed."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """More variables for the process."""
+
+    def encode(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def main() -> None:
+    faulthandler.dump_traceback_later(_LONGEST, exit=True)
+    specification = Specification(**json.loads(sys.argv[1]))
+    module, _, function = specification.opener.partition(":")
+    place = Place(specification.server, Path(specification.directory), specification.options)
+    track: Track = getattr(import_module(module), function)(place)
+    if not specification.cold:
+        _warm_up(track, specification)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    before = os.times()
+    samples = _loaded(_handler(track, specification.handler_seconds), specification)
+    after = os.times()
+    with open(specification.samples, "wb") as file:
+        for times in samples:
+            times.tofile(file)
+    cpu = after.user + after.system - before.user - before.system
+    print(json.dumps({"cpu": cpu, "threads": [len(times) // 3 for times in samples]}), flush=True)
+    sys.stdin.readline()  # until killed: some would wait for their queue to empty, for ever if a server fails
+    os._exit(0)
+
+
+def _warm_up(track: Track, specification: Specification) -> None:
+    for number in range(min(_WARM_UP_CALLS, specification.calls)):
+        track(number)
+    time.sleep(specification.warm_up_seconds)
+
+
+def _handler(track: Track, seconds: float) -> Track:
+    if not seconds:
+        return track
+    rows = [{"id": number, "name": f"row {number}", "price": number / 7} for number in range(20)]
+
+    def handle(number: int) -> None:
+        ends = time.perf_counter() + seconds
+        while time.perf_counter() < ends:
+            json.dumps(rows)
+        track(number)
+
+    return handle
+
+
+def _loaded(track: Track, specification: Specification) -> list[array[int]]:
+    """Load from as many threads as asked for; return the calls of each."""
+    barrier = threading.Barrier(specification.threads)
+    found: list[array[int]] = []
+
+    def run(first: int) -> None:
+        barrier.wait()
+        found.append(_paced(track, specification, first) if specification.rate else _burst(track, specification, first))
+
+    others = [
+        threading.Thread(target=run, args=(number * specification.calls,)) for number in range(1, specification.threads)
+    ]
+    for other in others:
+        other.start()
+    run(0)
+    for other in others:
+        other.join()
+    return found
+
+
+def _burst(track: Track, specification: Specification, first: int) -> array[int]:
+    clock = time.monotonic_ns
+    times = array("q", bytes(24 * specification.calls))
+    stops = clock() + int(specification.seconds * 1e9)
+    for number in range(specification.calls):
+        begun = clock()
+        track(first + number)
+        ended = clock()
+        at = 3 * number
+        times[at] = times[at + 1] = begun
+        times[at + 2] = ended
+        if ended > stops:
+            return times[: at + 3]
+    return times
+
+
+def _paced(track: Track, specification: Specification, first: int) -> array[int]:
+    clock = time.monotonic_ns
+    times = array("q", bytes(24 * specification.calls))
+    interval = 1e9 / specification.rate
+    started = clock()
+    stops = started + int(specification.seconds * 1e9)
+    for number in range(specification.calls):
+        due = started + int(number * interval)
+        early = due - clock()
+        if early > 0:
+            time.sleep(early / 1e9)
+        begun = clock()
+        track(first + number)
+        ended = clock()
+        at = 3 * number
+        times[at], times[at + 1], times[at + 2] = due, begun, ended
+        if ended > stops:
+            return times[: at + 3]
+    return times
+
+
+if __name__ == "__main__":
+    main()

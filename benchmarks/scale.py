@@ -1,0 +1,103 @@
+"""How much of everything: a whole run, a quick one, and one that only shows that the machinery works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    name: str
+    rounds: int
+    """How often each subject has its turn; what it measured is put together."""
+    burst_calls: int
+    """Calls one after the other, per round. 10,000 is what the in-memory clients hold before they drop."""
+    warm_up_seconds: float
+    """Between the first calls of a process and those that are measured: connections are open then."""
+    paced_rate: int
+    """Calls a second."""
+    paced_seconds: float
+    workers: tuple[int, ...]
+    threads: tuple[int, ...]
+    worker_calls: int
+    """Of all workers together."""
+    worker_seconds: float
+    """No worker goes on for longer than this."""
+    backlogs: tuple[int, ...]
+    """Pending events."""
+    drain_repeats: int
+    """Of a backlog up to 100,000, which takes less than a second."""
+    slow_backlog: int
+    """For the server that takes 50 ms."""
+    busy_backlog: int
+    """For draining while others keep tracking, and next to a request handler."""
+    takeovers: int
+    imports: int
+    cost_events: int
+    instruction_calls: int
+
+
+FULL = Scale(
+    name="full",
+    rounds=3,
+    burst_calls=10_000,
+    warm_up_seconds=0.8,
+    paced_rate=1_000,
+    paced_seconds=2.0,
+    workers=(1, 2, 4, 8, 16),
+    threads=(1, 4),
+    worker_calls=80_000,
+    worker_seconds=3.0,
+    backlogs=(10_000, 100_000, 1_000_000, 5_000_000),
+    drain_repeats=3,
+    slow_backlog=20_000,
+    busy_backlog=400_000,
+    takeovers=8,
+    imports=15,
+    cost_events=100_000,
+    instruction_calls=2_000,
+)
+
+QUICK = Scale(
+    name="quick",
+    rounds=1,
+    burst_calls=5_000,
+    warm_up_seconds=0.5,
+    paced_rate=1_000,
+    paced_seconds=0.5,
+    workers=(1, 8),
+    threads=(1,),
+    worker_calls=16_000,
+    worker_seconds=1.5,
+    backlogs=(10_000, 100_000, 300_000),
+    drain_repeats=2,
+    slow_backlog=5_000,
+    busy_backlog=100_000,
+    takeovers=2,
+    imports=4,
+    cost_events=20_000,
+    instruction_calls=200,
+)
+
+TINY = Scale(
+    name="tiny",
+    rounds=1,
+    burst_calls=50,
+    warm_up_seconds=0.0,
+    paced_rate=200,
+    paced_seconds=0.1,
+    workers=(1, 2),
+    threads=(1,),
+    worker_calls=40,
+    worker_seconds=1.0,
+    backlogs=(600, 1_200),
+    drain_repeats=1,
+    slow_backlog=500,
+    busy_backlog=1_000,
+    takeovers=1,
+    imports=1,
+    cost_events=500,
+    instruction_calls=20,
+)
+
+SCALES = {scale.name: scale for scale in (FULL, QUICK, TINY)}

@@ -1,0 +1,28 @@
+"""One scenario a module, each with ``run(bench) -> Report``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from benchmarks.bench import Bench
+from benchmarks.report import Report
+
+SCENARIOS = {
+    "enqueue": "one process tracks: bursts and a steady pace, beside what else there is",
+    "workers": "1 to 16 processes, and threads, on one queue",
+    "drain": "an external flusher and backlogs of up to five million",
+    "interference": "track_event and a request handler while the same process uploads",
+    "recover": "opening a queue with a backlog",
+    "takeover": "the leader is killed",
+    "imports": "time and memory of the import",
+    "cost": "processor time and bytes of an event's whole way",
+    "instructions": "instructions of one track_event, which repeat where times do not",
+}
+"""Names, in the order in which they run, and what they are."""
+
+
+def scenario(name: str) -> Callable[[Bench], Report]:
+    """Return a scenario's function."""
+    run: Callable[[Bench], Report] = import_module(f"benchmarks.scenarios.{name}").run
+    return run

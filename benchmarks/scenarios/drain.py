@@ -1,0 +1,153 @@
+"""An external flusher works off a backlog: how fast, whether the size matters, and what memory it takes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.backlog import fill
+from benchmarks.bench import Bench
+from benchmarks.flushing import flushing
+from benchmarks.latency import COLUMNS, Latencies, response_times
+from benchmarks.loading import Loaded
+from benchmarks.report import Cell, Goal, Report, Table
+from benchmarks.server import Server, serving
+from benchmarks.sink import Counts
+from benchmarks.subjects import DURABLE_EXTERNAL
+
+_SLOW = 0.05  # seconds
+_TRACKERS, _TRACKER_RATE, _TRACKER_SECONDS = 4, 500, 3.0
+_SHORT = 100_000
+"""A backlog up to this size is drained several times: the machine is never quite still."""
+_START_TIMEOUT, _LEAST_RATE = 60.0, 5_000  # seconds; events/s
+
+
+@dataclass(frozen=True, slots=True)
+class _Drain:
+    what: str
+    events: int
+    rate: float
+    """Events a second, from the first request to the last answer."""
+    memory: float
+    """The flusher's peak, MB."""
+    cpu: float
+    """The flusher's, µs an event, its start not counted."""
+
+
+def run(bench: Bench) -> Report:
+    with serving() as server:
+        idle = _idle_memory(bench, server)
+        fast = [_median_drain(bench, server, events) for events in bench.scale.backlogs]
+        plain = [
+            _median_drain(bench, server, events, orjson=False)
+            for events in bench.scale.backlogs
+            if events <= bench.scale.busy_backlog
+        ]
+        busy, trackers = _drain_while_tracking(bench, server)
+    with serving(_SLOW) as slow_server, _backlog(bench, bench.scale.slow_backlog) as queue:
+        slow = _drain(queue, bench.scale.slow_backlog, slow_server, "orjson, server takes 50 ms")
+    drains = [*fast, *plain, slow, busy]
+    columns = ("drain", "backlog", "events/s", "flusher CPU µs/event", "peak memory MB", "above idle MB")
+    rows = [(each.what, each.events, int(each.rate), each.cpu, each.memory, each.memory - idle) for each in drains]
+    return Report(
+        "drain",
+        [Table("drain", "Drain by an external flusher", columns, rows), _tracker_table(trackers)],
+        _goals(fast, plain, idle),
+        {
+            "rate": [
+                {"label": label, "points": [(each.events, each.rate) for each in found]}
+                for label, found in (("with orjson", fast), ("without", plain))
+            ],
+            "memory": {"idle": idle, "points": [(each.events, each.memory) for each in fast]},
+        },
+    )
+
+
+def _goals(fast: list[_Drain], plain: list[_Drain], idle: float) -> list[Goal]:
+    rates = [each.rate for each in fast]
+    middle = median(rates)
+    off = 100 * max(max(rates) / middle - 1, 1 - min(rates) / middle)
+    sizes = f"{fast[0].events:,} to {fast[-1].events:,} pending"
+    return [
+        Goal("drain: events/s with orjson", middle, "at least", 120_000, "events/s", f"median of {sizes}"),
+        Goal("drain: events/s without", median(each.rate for each in plain), "at least", 90_000, "events/s"),
+        Goal("drain: flat over the backlog", off, "at most", 15, "% off the median", sizes),
+        Goal(
+            "drain: flusher's memory above idle", max(each.memory for each in fast) - idle, "at most", 20, "MB", sizes
+        ),
+    ]
+
+
+def _idle_memory(bench: Bench, server: Server) -> float:
+    """Return what a flusher takes that has sent one event: everything is loaded then."""
+    with _backlog(bench, 1) as queue, flushing(queue, server) as flusher:
+        server.mark()
+        server.wait_for(1, _START_TIMEOUT)
+        return flusher.peak_memory()
+
+
+def _median_drain(bench: Bench, server: Server, events: int, *, orjson: bool = True) -> _Drain:
+    found = []
+    for _ in range(bench.scale.drain_repeats if events <= _SHORT else 1):
+        with _backlog(bench, events) as queue:
+            found.append(_drain(queue, events, server, "orjson" if orjson else "json", orjson=orjson))
+    return sorted(found, key=lambda each: each.rate)[len(found) // 2]
+
+
+def _drain(queue: Path, events: int, server: Server, what: str, *, orjson: bool = True) -> _Drain:
+    server.mark()
+    with flushing(queue, server, orjson=orjson) as flusher:
+        begun, cpu = server.wait_for(1, _START_TIMEOUT), flusher.cpu()
+        counts = server.wait_for(events, _START_TIMEOUT + events / _LEAST_RATE)
+        cpu = (flusher.cpu() - cpu) / max(1, counts.events - begun.events)
+        return _Drain(what, events, _rate(counts), flusher.peak_memory(), cpu * 1e6)
+
+
+def _drain_while_tracking(bench: Bench, server: Server) -> tuple[_Drain, Latencies]:
+    """Drain a backlog while four workers track 2,000 events a second."""
+    events = bench.scale.busy_backlog
+    with bench.folder() as folder:
+        fill(folder / "queue", events)
+        loads: list[Loaded] = []
+        trackers = threading.Thread(target=lambda: loads.append(_track(bench, server, folder)))
+        trackers.start()
+        try:
+            drain = _drain(folder / "queue", events, server, f"orjson, {_TRACKERS} workers track")
+        finally:
+            trackers.join()
+    return drain, Latencies.of(response_times(loads[0].calls))
+
+
+def _track(bench: Bench, server: Server, folder: Path) -> Loaded:
+    seconds = min(_TRACKER_SECONDS, bench.scale.busy_backlog / 30_000)
+    return bench.load_once(
+        DURABLE_EXTERNAL,
+        server,
+        folder,
+        processes=_TRACKERS,
+        rate=_TRACKER_RATE,
+        calls=max(1, int(_TRACKER_RATE * seconds)),
+    )
+
+
+def _tracker_table(latencies: Latencies) -> Table:
+    row: list[Cell] = [f"track_event in {_TRACKERS} workers", *latencies.figures()]
+    title = "Workers that track while a flusher of its own drains"
+    return Table("drain_trackers", title, ("µs", *COLUMNS), [row])
+
+
+def _rate(counts: Counts) -> float:
+    assert counts.first is not None
+    assert counts.last is not None
+    return counts.events / (counts.last - counts.first)
+
+
+@contextmanager
+def _backlog(bench: Bench, events: int) -> Iterator[Path]:
+    with bench.folder() as folder:
+        fill(folder / "queue", events)
+        yield folder / "queue"

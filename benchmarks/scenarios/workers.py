@@ -1,0 +1,138 @@
+"""Many processes on one queue, as behind a web server: does anybody wait for anybody?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+from benchmarks.bench import Bench
+from benchmarks.latency import COLUMNS, Latencies, response_times, service_times
+from benchmarks.report import Cell, Goal, Report, Sense, Table
+from benchmarks.server import Server, serving
+from benchmarks.subjects import (
+    DURABLE_EXTERNAL,
+    DURABLE_POWER,
+    FLOOR,
+    LITEQUEUE,
+    PERSIST_QUEUE,
+    PERSIST_QUEUE_FULL,
+    Subject,
+)
+
+SUBJECTS = (FLOOR, DURABLE_EXTERNAL, LITEQUEUE, PERSIST_QUEUE)
+_COMPARED = (8, 1)
+"""Processes and threads of the goals."""
+_ORDER = (PERSIST_QUEUE.name, DURABLE_EXTERNAL.name, FLOOR.name)
+_BESIDE = frozenset(_ORDER)
+_NOT_MEASURED = "persist-queue was not measured with 8 workers"
+_AT_LEAST: Sense = "at least"
+_PACED_RATE = 100
+"""Calls a second of each of eight: about what a busy web server does, and well below what each subject can take."""
+_COLUMNS = ("µs", "processes", "threads", *COLUMNS, "events/s")
+_SYNCED_SHARE = 20
+"""Of the calls, one in so many where each waits for the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    subject: Subject
+    processes: int
+    threads: int
+    latencies: Latencies
+    rate: float
+    """Events a second, of all together."""
+
+
+def run(bench: Bench) -> Report:
+    subjects, notes = bench.available(SUBJECTS)
+    runs: list[_Run] = []
+    with serving() as server:  # nothing is sent to it: the flusher is external, and there is none
+        for processes, threads in product(bench.scale.workers, bench.scale.threads):
+            runs += [_run(bench, subject, server, processes, threads) for subject in subjects]
+        full, more_notes = bench.available([PERSIST_QUEUE_FULL])
+        synced = [_run(bench, subject, server, *_COMPARED) for subject in full]
+        shared = [_run(bench, DURABLE_POWER, server, 1, threads) for threads in (1, 8)]
+        paced = [_run(bench, subject, server, *_COMPARED, rate=_PACED_RATE) for subject in (*subjects, *full)]
+    burst = {run.subject.name: run for run in runs if (run.processes, run.threads) == _COMPARED}
+    return Report(
+        "workers",
+        [
+            Table("workers", "Workers on one queue", _COLUMNS, [_row(each) for each in (*runs, *synced, *shared)]),
+            Table(
+                "workers_paced",
+                f"{_COMPARED[0]} workers, {_PACED_RATE} events a second each, delays of late calls included",
+                _COLUMNS,
+                [_row(each) for each in paced],
+            ),
+        ],
+        [
+            _goal_of_the_tail("burst", burst),
+            _goal_of_the_tail("paced", {run.subject.name: run for run in paced}),
+            _goal_of_throughput(burst),
+            _goal_of_shared_syncs(shared),
+        ],
+        {"throughput": _throughput(subjects, runs)},
+        [*notes, *more_notes],
+    )
+
+
+def _run(bench: Bench, subject: Subject, server: Server, processes: int, threads: int, *, rate: float = 0.0) -> _Run:
+    scale = bench.scale
+    share = _SYNCED_SHARE if subject.survives == "power cut" else 1
+    calls = rate * scale.worker_seconds / 2 if rate else scale.worker_calls / processes / threads / share
+    with bench.folder() as folder:
+        loaded = bench.load_once(
+            subject,
+            server,
+            folder,
+            processes=processes,
+            threads=threads,
+            calls=max(1, int(calls)),
+            rate=rate,
+            seconds=scale.worker_seconds,
+        )
+    times = [time for thread in loaded.threads for time in (response_times if rate else service_times)(thread)]
+    return _Run(subject, processes, threads, Latencies.of(times), len(loaded.calls) / loaded.seconds)
+
+
+def _row(run: _Run) -> list[Cell]:
+    return [run.subject.label, run.processes, run.threads, *run.latencies.figures(), int(run.rate)]
+
+
+def _goal_of_the_tail(load: str, runs: dict[str, _Run]) -> Goal:
+    name, sense, limit, unit = f"workers: p99.9 with 8, {load}, persist-queue over ours", _AT_LEAST, 100, "times"
+    if not runs.keys() >= _BESIDE:
+        return Goal(name, None, sense, limit, unit, note=_NOT_MEASURED)
+    theirs, ours, floor = (runs[each].latencies.at(99.9) for each in _ORDER)
+    return Goal(name, theirs / ours, sense, limit, unit, f"{theirs:,.0f} / {ours:,.0f} µs", f"{floor:,.0f} µs")
+
+
+def _goal_of_throughput(runs: dict[str, _Run]) -> Goal:
+    name, sense, limit, unit = "workers: events/s with 8, ours over persist-queue", _AT_LEAST, 10, "times"
+    if not runs.keys() >= _BESIDE:
+        return Goal(name, None, sense, limit, unit, note=_NOT_MEASURED)
+    theirs, ours, floor = (runs[each].rate for each in _ORDER)
+    return Goal(name, ours / theirs, sense, limit, unit, f"{ours:,.0f} / {theirs:,.0f}", f"{floor:,.0f}")
+
+
+def _goal_of_shared_syncs(shared: list[_Run]) -> Goal:
+    one, eight = shared
+    return Goal(
+        "workers: events/s with power durability, 8 threads over 1",
+        eight.rate / one.rate,
+        "at least",
+        3,
+        "times",
+        f"{eight.rate:,.0f} / {one.rate:,.0f}",
+    )
+
+
+def _throughput(subjects: list[Subject], runs: list[_Run]) -> list[dict[str, object]]:
+    return [
+        {
+            "label": subject.label,
+            "name": subject.name,
+            "points": [(each.processes, each.rate) for each in runs if each.subject is subject and each.threads == 1],
+        }
+        for subject in subjects
+    ]

@@ -1,0 +1,72 @@
+"""The sink's process, seen from whoever started it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.sink import Counts
+from benchmarks.surroundings import ROOT
+
+_LOOK_INTERVAL = 0.02  # seconds
+
+
+class Server:
+    """Asks the sink. One at a time."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def counts(self) -> Counts:
+        """Return what it counted since the last mark."""
+        fields = json.loads(self._get("/counts"))
+        fields.pop("now")
+        return Counts(**fields)
+
+    def mark(self) -> None:
+        """Start counting anew."""
+        self._get("/mark")
+
+    def wait_for(self, events: int, timeout: float) -> Counts:
+        """Return the counts once it has received so many events.
+
+        Raises:
+            TimeoutError: it has not within ``timeout`` seconds.
+        """
+        ends = time.monotonic() + timeout
+        while (counts := self.counts()).events < events or counts.last is None:
+            if time.monotonic() > ends:
+                raise TimeoutError(f"{counts.events} of {events} events arrived within {timeout:g} s")
+            time.sleep(_LOOK_INTERVAL)
+        return counts
+
+    def _get(self, path: str) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def serving(delay: float = 0.0) -> Iterator[Server]:
+    """Start a sink that takes ``delay`` seconds for each answer; end it afterwards."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "benchmarks.sink", str(delay)]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            yield Server(int(process.stdout.readline()))
+        finally:
+            process.terminate()

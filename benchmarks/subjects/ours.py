@@ -1,0 +1,24 @@
+"""lotus_durable's ``track_event``, through the public client."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks.subjects import Place, Track
+from benchmarks.surroundings import API_KEY
+
+
+def opened(place: Place) -> Track:
+    """Make a client with the place's options; ``orjson=False``: as if that were not installed."""
+    options = {"max_queue_bytes": 1 << 34, **place.options}
+    if not options.pop("orjson", True):
+        sys.modules["orjson"] = None  # type: ignore[assignment]  # what makes an import fail
+    import lotus_durable
+
+    client = lotus_durable.Client(api_key=API_KEY, host=place.server, queue_dir=place.directory / "queue", **options)
+    track_event = client.track_event
+
+    def track(number: int) -> None:
+        track_event(customer_id="customer-123", event_name="api_call", properties={"region": "US", "mb_used": number})
+
+    return track

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import command
+from benchmarks.bench import Bench
+from benchmarks.report import Goal, Report
+from benchmarks.scenarios import SCENARIOS, scenario
+
+
+def _finding(monkeypatch: pytest.MonkeyPatch, *goals: Goal) -> list[str]:
+    """Replace every scenario by one that finds these goals; return the names asked for, as they are."""
+    asked: list[str] = []
+
+    def found(name: str) -> object:
+        asked.append(name)
+        return lambda _: Report(name, goals=goals, notes=["a note"])
+
+    monkeypatch.setattr(command, "scenario", found)
+    return asked
+
+
+@pytest.mark.parametrize(("value", "code"), [(1.0, 0), (3.0, 1), (None, 0)])
+def test_a_missed_goal_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, value: float | None, code: int) -> None:
+    _finding(monkeypatch, Goal("goal", value, "at most", 2.0, "times"))
+    assert command.main(["cost"]) == code
+
+
+def test_without_names_all_run_and_named_ones_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _finding(monkeypatch)
+    command.main([])
+    assert asked == list(SCENARIOS)
+    asked.clear()
+    command.main(["drain", "enqueue"])
+    assert asked == ["enqueue", "drain"]
+
+
+def test_what_was_found_is_printed_and_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _finding(monkeypatch, Goal("the goal", 3.0, "at most", 2.0, "times", floor="1 µs"))
+    command.main(["--scale", "tiny", "--json", str(tmp_path / "found.json"), "cost"])
+    output = capsys.readouterr().out
+    assert "note: a note" in output
+    assert "MISSED" in output
+    kept = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert kept["scale"] == "tiny"
+    assert kept["machine"]["python"]
+    assert kept["scenarios"]["cost"]["goals"][0]["name"] == "the goal"
+
+
+def test_an_unknown_scenario_is_wrong_usage() -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["no-such"])
+    assert ended.value.code == 2
+
+
+# Instructions are counted by valgrind, which takes its time, and is not everywhere.
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "instructions"])
+def test_every_scenario_finds_figures_at_a_tiny_scale(name: str, bench: Bench) -> None:
+    report = scenario(name)(bench)
+    assert report.scenario == name
+    assert report.tables
+    assert all(len(row) == len(table.columns) for table in report.tables for row in table.rows)
+    json.dumps(report.as_json())

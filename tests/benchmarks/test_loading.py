@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bench import Bench
+from benchmarks.load import Specification
+from benchmarks.loading import load
+from benchmarks.server import Server
+from benchmarks.subjects import DURABLE, DURABLE_EXTERNAL, FLOOR, LOTUS_PYTHON, Subject
+
+
+@pytest.mark.parametrize("subject", [FLOOR, DURABLE_EXTERNAL])
+def test_each_call_of_each_thread_of_each_process_is_timed(bench: Bench, sink: Server, subject: Subject) -> None:
+    with bench.folder() as folder:
+        loaded = bench.load_once(subject, sink, folder, processes=2, threads=2, calls=25, cold=True)
+    assert [len(thread) for thread in loaded.threads] == [25] * 4
+    assert all(call.due <= call.begun <= call.ended for call in loaded.calls)
+
+
+def test_a_paced_load_keeps_its_schedule(bench: Bench, sink: Server) -> None:
+    with bench.folder() as folder:
+        loaded = bench.load_once(FLOOR, sink, folder, calls=20, rate=1_000.0)
+    [calls] = loaded.threads
+    assert [calls[number].due - calls[0].due for number in range(20)] == [number * 1_000_000 for number in range(20)]
+    assert all(call.begun >= call.due for call in calls)
+
+
+def test_a_load_ends_when_its_time_is_up(bench: Bench, sink: Server) -> None:
+    with bench.folder() as folder:
+        loaded = bench.load_once(FLOOR, sink, folder, calls=1_000_000, rate=100.0, seconds=0.05)
+    assert len(loaded.calls) < 1_000
+
+
+def test_what_is_tracked_arrives_at_the_sink(bench: Bench, sink: Server) -> None:
+    with bench.folder() as folder:
+        bench.load_once(DURABLE, sink, folder, calls=50, warm_up_seconds=2.0, once_ready=lambda: sink.wait_for(50, 10))
+
+
+def test_a_subject_that_fails_is_an_error_with_its_own_words(tmp_path: Path) -> None:
+    broken = Specification("benchmarks.subjects.floor:no_such_function", {}, "", str(tmp_path), str(tmp_path / "c"), 1)
+    with pytest.raises(RuntimeError, match="no_such_function"):
+        load([broken])
+
+
+def test_a_rival_that_is_not_asked_for_is_left_out_and_mentioned(bench: Bench) -> None:
+    able, notes = bench.available([FLOOR, LOTUS_PYTHON])
+    assert able == [FLOOR]
+    assert notes == ["skipped lotus-python track_event: rivals are not asked for"]

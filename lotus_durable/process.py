@@ -221,13 +221,7 @@ def abandon_inherited() -> None:
 
 
 def open_queue(config: Config, report: Callable[[LotusError], None]) -> EventQueue:
-    """Return the queue that ``config`` describes; nothing is created before the first event.
-
-    Raises:
-        ConfigurationError: the backend does not exist.
-    """
-    if config.backend != "journal":
-        raise ConfigurationError(f"backend: {config.backend!r} is not available in this version, use 'journal'")
+    """Return the queue that ``config`` describes; nothing is created before the first event."""
     return JournalQueue(
         QueueDirectory(config.queue_dir),
         segment_bytes=config.segment_bytes,

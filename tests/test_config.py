@@ -69,7 +69,9 @@ def test_an_environment_variable_is_read_as_its_option_needs(name: str, text: st
         ("max_event_bytes", 1 << 30, "from 256 to"),
         ("timeout", (1, 2, 3), "two (connect, read)"),
         ("timeout", -1, "at least"),
-        ("flusher", "nobody", "thread, process, external"),
+        ("flusher", "nobody", "thread, external"),
+        ("flusher", "process", "thread, external"),
+        ("backend", "sqlite", "one of journal"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_option_and_the_reason(name: str, value: object, reason: str) -> None:

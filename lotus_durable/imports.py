@@ -7,10 +7,10 @@ tracked when the application is imported: workers that never upload, and that ne
 :func:`uncut`, and a fork waits for it: once in a process's life, some 100 ms at the most.
 
 Hooks that run before a fork run in the opposite order of their registration. Ours must be the first to run: others
-take locks (logging's and filelock's do) that an import may need, which we wait for. So they are registered late, and
-again when filelock is there. That leaves the import of filelock itself, whose own hooks come in the middle of it. It is
-made by the thread that tracks the first event; a fork by another thread in these milliseconds waits in vain, for
-:data:`_PATIENCE`, and what it makes is a process that does not upload (:func:`was_cut`).
+take locks (logging's and filelock's do) that an import may need, which we wait for. So they are registered again when
+logging is there, and when filelock is. That leaves the import of filelock itself, whose own hooks come in the middle
+of it. It is made by the thread that tracks the first event; a fork by another thread in these milliseconds waits in
+vain, for :data:`_PATIENCE`, and what it makes is a process that does not upload (:func:`was_cut`).
 
 A fork that runs no hooks, as uWSGI's, cannot wait; so a process that will fork so has no thread of ours at all
 (:mod:`~lotus_durable.under_uwsgi`).
@@ -40,11 +40,11 @@ _was_cut = False
 @contextlib.contextmanager
 def uncut() -> Iterator[None]:
     """Import inside it, and a fork in another thread waits for the end."""
-    import logging
-
-    del logging
-    _hook("before filelock")
     with _lock:
+        import logging
+
+        del logging
+        _hook("after logging")
         yield
 
 
@@ -96,7 +96,9 @@ def _hook(stage: str) -> None:
 
 
 def _before_fork() -> None:
-    _forks.setdefault(threading.get_ident(), []).append(_lock.acquire(timeout=_PATIENCE))
+    taken = _forks.setdefault(threading.get_ident(), [])
+    has_waited_in_vain = bool(taken) and not taken[-1]
+    taken.append(not has_waited_in_vain and _lock.acquire(timeout=_PATIENCE))
 
 
 def _after_fork_in_parent() -> None:
@@ -112,3 +114,6 @@ def _after_fork_in_child() -> None:
     _was_cut = _was_cut or not all(_forks.get(threading.get_ident(), ()))
     _forks.clear()
     _lock = threading.RLock()
+
+
+_hook("at first")

@@ -9,8 +9,12 @@ from benchmarks.surroundings import API_KEY
 
 
 def opened(place: Place) -> Track:
-    """Make a client with the place's options; ``orjson=False``: as if that were not installed."""
+    """Make a client with the place's options.
+
+    ``orjson=False``: as if that were not installed. ``joined=True``: its thread has come and gone.
+    """
     options = {"max_queue_bytes": 1 << 34, **place.options}
+    is_joined = options.pop("joined", False)
     if not options.pop("orjson", True):
         sys.modules["orjson"] = None  # type: ignore[assignment]  # what makes an import fail
     import lotus_durable
@@ -21,4 +25,7 @@ def opened(place: Place) -> Track:
     def track(number: int) -> None:
         track_event(customer_id="customer-123", event_name="api_call", properties={"region": "US", "mb_used": number})
 
+    if is_joined:
+        track(0)
+        client.join()
     return track

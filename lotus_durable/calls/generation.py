@@ -48,7 +48,7 @@ class _Finding:
 
 
 class KnownServer:
-    """What is known about one host; shared by the threads of a process, and taken along by a forked child.
+    """What is known about one host; shared by the threads of a process, and through the file with other processes.
 
     Args:
         host: its URL.

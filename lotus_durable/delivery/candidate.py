@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import os
 import random
 import threading
 from collections.abc import Callable
 
 from lotus_durable.config import Config
+from lotus_durable.imports import import_for_delivery
 from lotus_durable.queue.protocol import EventQueue
 from lotus_durable.queue.requests import answer, asked
 
@@ -50,6 +51,7 @@ class Candidate:
         self._leadership = Leadership(queue.directory.leader_lock)
         self._wake = threading.Event()
         self._stopping = False
+        self._pid = os.getpid()
         self._thread: threading.Thread | None = None
         self._last_failure: str | None = None
         # Held while it becomes or ceases to be the leader: whoever asks about that gets no answer from in between.
@@ -97,8 +99,10 @@ class Candidate:
 
     def run(self) -> None:
         """Stand for election until stopped."""
-        while not self._stopping:
+        while not self._is_over():
+            waiting: set[str] = set()
             try:
+                waiting = asked(self._queue.directory)
                 self._queue.write_back()
                 if self._transports is not None and self._elected():
                     self._lead(self._transports)
@@ -106,10 +110,14 @@ class Candidate:
             except (Exception, SystemExit) as error:  # noqa: BLE001  # see the comment
                 # Whatever it is, the events are on disk and the next attempt may go better; a dead thread never does.
                 # SystemExit: an on_error of the user's may raise it, in the belief that it ends the process.
-                self._failed(error)
-            if not self._stopping:
+                self._failed(error, waiting)
+            if not self._is_over():
                 self._wake.wait(_POLL_INTERVAL * _random.uniform(0.8, 1.0))
                 self._wake.clear()
+
+    def _is_over(self) -> bool:
+        # Under gevent this thread is a greenlet, and a forked child has a copy of it that goes on: it must not lead.
+        return self._stopping or os.getpid() != self._pid
 
     def _elected(self) -> bool:
         with self._changing:
@@ -119,13 +127,14 @@ class Candidate:
     def _lead(self, transports: Callable[[], Transport]) -> None:
         logger.info("this process is the leader now, and uploads")
         try:
+            import_for_delivery()
             Leader(
                 self._queue,
                 self._leadership,
                 transports,
                 self._config,
                 self._report,
-                stop=lambda: self._stopping,
+                stop=self._is_over,
                 wake=self._wake,
                 pace=at_full_speed if self._alone else Pace(),
             ).lead()
@@ -134,12 +143,11 @@ class Candidate:
                 self.leads = False
                 self._leadership.release()
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException, waiting: set[str]) -> None:
         failure = f"the uploader failed and tries again: {type(error).__name__}: {error}"
         if failure != self._last_failure:  # twice a second the same would fill the log
             self._last_failure = failure
             logger.error("%s", failure, exc_info=error)
-        # Whoever waits for a drain hears of it instead of waiting for a person to look at the log.
-        with contextlib.suppress(OSError):
-            for request in asked(self._queue.directory):
-                answer(self._queue.directory, request, failure)
+        # Whoever asked for a drain before this attempt hears of it, instead of waiting for a person to look at the log.
+        for request in waiting:
+            answer(self._queue.directory, request, failure)

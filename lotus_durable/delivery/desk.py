@@ -35,6 +35,7 @@ class Desk:
         self._leadership = leadership
         self._stop = stop
         self._wake = wake
+        self._pid = os.getpid()
         self._taken: set[str] = set()
         self._hurried: set[str] = set()
         self._state: FlusherState = "idle"
@@ -119,7 +120,8 @@ class Desk:
         def housekeeping() -> None:
             next_beat = 0.0
             last_failure = ""
-            while not ended.wait(min(interval, _BEAT_INTERVAL)):
+            # Under gevent a forked child has a copy of this one, as of the leader's own.
+            while not ended.wait(min(interval, _BEAT_INTERVAL)) and os.getpid() == self._pid:
                 try:
                     chores()
                 except Exception as error:
@@ -139,8 +141,9 @@ class Desk:
         finally:
             ended.set()
             thread.join()
-            with contextlib.suppress(OSError):
-                clear_heartbeat(self._directory)
+            if os.getpid() == self._pid:
+                with contextlib.suppress(OSError):
+                    clear_heartbeat(self._directory)
 
     def beat(self) -> None:
         """Show the state to others."""

@@ -42,8 +42,9 @@ class Appender:
         self._power = power
         self._idle: list[SegmentWriter] = []
         self._open: set[SegmentWriter] = set()  # idle or in use
-        # Held while a segment is opened, so that a fork can wait until it is known whose it is. Reentrant for signals.
-        self.in_creation = threading.RLock()
+        # Held while a segment is opened or closed, so that a fork can wait until all that are open are known.
+        # Reentrant, for signal handlers.
+        self.in_change = threading.RLock()
         self._allowance = 0
 
     def append(self, record: bytes) -> None:
@@ -96,7 +97,7 @@ class Appender:
         self._idle.clear()
 
     def _new_writer(self) -> SegmentWriter:
-        with self.in_creation:
+        with self.in_change:
             writer = SegmentWriter(self._directory, limit=self._limit, sync=self._power)
             self._open.add(writer)
         return writer
@@ -115,8 +116,9 @@ class Appender:
                 with contextlib.suppress(OSError):
                     writer.sync_through(writer.size)
         finally:
-            writer.seal()
-            self._open.discard(writer)
+            with self.in_change:
+                writer.seal()
+                self._open.discard(writer)
 
     def _look_for_room(self, size: int) -> None:
         """Compare the queue with its limit, and allow a share of what is left until the next look."""

@@ -108,13 +108,13 @@ class JournalQueue:
         return len(self._buffer)
 
     def before_fork(self) -> None:
-        """Wait until no SQLite connection is open and no segment half made; see :class:`~.protocol.EventQueue`."""
+        """Wait until no SQLite connection is open and no segment half open; see :class:`~.protocol.EventQueue`."""
         self._store.in_use.acquire()
-        self._appender.in_creation.acquire()
+        self._appender.in_change.acquire()
 
     def after_fork_in_parent(self) -> None:
         """Go on; see :class:`~.protocol.EventQueue`."""
-        for lock in (self._appender.in_creation, self._store.in_use):
+        for lock in (self._appender.in_change, self._store.in_use):
             # Nothing to release when the queue came to be in the middle of the fork.
             with contextlib.suppress(RuntimeError):
                 lock.release()

@@ -19,8 +19,11 @@ DIGITS = "0123456789abcdef" * 2
 
 
 @pytest.fixture
-def _documented_server(fake_lotus_factory: type[FakeLotus], tmp_path: Path) -> Iterator[None]:
+def _documented_server(
+    fake_lotus_factory: type[FakeLotus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """The server that the examples speak of."""
+    monkeypatch.setenv("LOTUS_QUEUE_DIR", str(tmp_path / "another queue"))  # for clients of their own
     server = fake_lotus_factory("L24", api_key="YOUR API KEY")
     server.accounts.add_plan(
         "Pro", plan_id=f"plan_{DIGITS}", components=[Component("api_call", limit=5)], tags=["public"]

@@ -124,7 +124,7 @@ def test_the_older_server_takes_a_cancellation_twice(l22: FakeLotus, connect: Co
 def test_a_lost_answer_makes_a_later_refusal_uncertain_too(connect: Connect) -> None:
     error, _ = call(connect, hangs_up, says(400, b'{"name": ["Too long."]}'), ask=SAFE["create_customer"])
     assert error.outcome_unknown
-    error, _ = call(connect, hangs_up, hangs_up, hangs_up, stays_silent, ask=SAFE["create_customer"], call_timeout=0.3)
+    error, _ = call(connect, hangs_up, hangs_up, hangs_up, stays_silent, ask=SAFE["create_customer"], call_timeout=0.6)
     assert error.sent
 
 

@@ -140,7 +140,7 @@ def test_a_wait_beyond_the_deadline_is_the_callers_to_make(connect: Connect) -> 
 def test_no_call_takes_longer_than_its_deadline(
     connect: Connect, reply: Reply, ask: Callable[[Client], object]
 ) -> None:
-    error, requests = call(connect, reply, ask=ask, call_timeout=0.3)
+    error, requests = call(connect, reply, ask=ask, call_timeout=0.6)
     assert isinstance(error, Timeout)
     assert error.sent
     assert error.outcome_unknown is (ask is UNSAFE["create_subscription"])
@@ -151,6 +151,6 @@ def test_an_access_question_can_have_a_deadline_of_its_own(connect: Connect) -> 
     error, _ = call(
         connect,
         stays_silent,
-        ask=lambda client: client.get_customer_access(customer_id="c", event_name="e", timeout=0.2),
+        ask=lambda client: client.get_customer_access(customer_id="c", event_name="e", timeout=0.6),
     )
     assert isinstance(error, Timeout)

@@ -198,7 +198,7 @@ def test_the_key_is_in_no_error_log_or_traceback(
     reply: Reply, connect: Connect, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     with ScriptedServer(reply) as server, caplog.at_level(logging.DEBUG):
-        client = connect(server, api_version="2022", call_timeout=0.3, access_fallback="open")
+        client = connect(server, api_version="2022", call_timeout=0.6, access_fallback="open")
         calls: list[Callable[[], Any]] = [
             client.list_customers,
             lambda: client.create_subscription(customer_id="c", plan_id="p", start_date="2024-01-01"),
@@ -219,7 +219,7 @@ def test_the_key_is_in_no_error_log_or_traceback(
 
 @pytest.mark.parametrize("fault", [None, Status(401), Reset("before_reading"), Truncate(), Delay(5)], ids=repr)
 def test_a_short_key_is_not_repeated_either(l24: FakeLotus, connect: Connect, fault: Any) -> None:
-    client = connect(l24, api_key="k3y-5", api_version="2024", call_timeout=0.3)
+    client = connect(l24, api_key="k3y-5", api_version="2024", call_timeout=0.6)
     l24.fail_next(*[fault] * 4)
     with pytest.raises(APIError) as raised:
         client.list_customers()

@@ -139,7 +139,7 @@ def test_a_leader_stays_the_leader_when_its_children_end(
 def test_a_stopped_leader_is_seen_and_nobody_else_sends_meanwhile(tmp_path: Path, server: FakeLotusProcess) -> None:
     """It holds the lock, so nobody can take over; but it can be seen by its heartbeat."""
     queue_dir = tmp_path / "queue"
-    code = "client = make(); track(client, 5); wait_until(lambda: leads(client)); say('ready'); time.sleep(60)"
+    code = "client = make(); track(client, 5); assert client.drain(20).complete; say('ready'); time.sleep(60)"
     with subprocess.Popen(
         command(code, queue_dir, server.host), stdout=subprocess.PIPE, text=True, env=environment()
     ) as leader:

@@ -50,15 +50,15 @@ def is_alive(path: Path) -> bool:
         return not is_abandoned(file.fileno())
 
 
-def journal_descriptors() -> list[str]:
-    """Return the files of journals that this process has open."""
+def journal_descriptors(directory: QueueDirectory) -> list[str]:
+    """Return the files of this journal that this process has open."""
     found = []
     for descriptor in os.listdir("/proc/self/fd"):
         try:
             target = os.readlink(f"/proc/self/fd/{descriptor}")
         except OSError:
             continue
-        found += [target] if target.endswith(".seg") else []
+        found += [target] if target.startswith(f"{directory.journal}/") else []
     return found
 
 
@@ -71,7 +71,7 @@ def test_a_child_that_abandons_leaves_the_parents_segment_alive_and_intact(
 
     def child() -> None:
         assert queue.abandon()
-        assert journal_descriptors() == []
+        assert journal_descriptors(directory) == []
         own = open_queue()
         own.append(record(1))
         own.close()
@@ -101,7 +101,7 @@ def test_forks_while_threads_append_lose_nothing(directory: QueueDirectory, open
     def child(number: int) -> None:
         queue.abandon()
         # Without hooks the fork may come in the middle of opening one.
-        assert not hooks or journal_descriptors() == []
+        assert not hooks or journal_descriptors(directory) == []
         own = open_queue()
         own.append(record(-1 - number))
         own.close()

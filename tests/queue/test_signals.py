@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -61,9 +62,10 @@ def test_an_event_tracked_in_the_middle_of_tracking_another_is_kept(
 
 @pytest.mark.parametrize("power", [False, True])
 def test_a_storm_of_signals_that_track_loses_nothing(
-    directory: QueueDirectory, open_queue: OpenQueue, on_signal: Handle, power: bool
+    memory_path: Path, open_queue: OpenQueue, on_signal: Handle, power: bool
 ) -> None:
-    queue = open_queue(power=power, segment_bytes=5000)
+    directory = QueueDirectory(memory_path / "queue")
+    queue = open_queue(at=directory, power=power, segment_bytes=5000)
     own, handled = 0, 0
 
     def track() -> None:

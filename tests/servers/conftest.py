@@ -69,6 +69,13 @@ def report(request: pytest.FixtureRequest) -> Callable[[Figures], None]:
     return request.config.stash.setdefault(_FIGURES, []).append
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder, to be run or left out by ``-m servers``."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.servers)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let fixtures know whether the test failed."""

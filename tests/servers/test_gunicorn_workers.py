@@ -9,7 +9,7 @@ import pytest
 
 from .figures import Figures
 from .killing import Kills, kill_workers, wait_until_whole
-from .kinds import WORKERS, Kind, gunicorn
+from .kinds import WORKERS, Kind, gunicorn, tracking_at_import
 from .load import Load
 from .oracle import judge
 from .running import Running
@@ -34,11 +34,13 @@ def kind_of(worker_class: tuple[str, ...], *options: str) -> Kind:
 
 
 @every_class
-@with_and_without_preload
+@pytest.mark.parametrize("master", ["loads nothing", "loads the application", "tracks and leads"])
 def test_no_event_is_lost_when_workers_are_killed(
-    worker_class: tuple[str, ...], preload: tuple[str, ...], site: Site, start: Start, report: Report
+    worker_class: tuple[str, ...], master: str, site: Site, start: Start, report: Report
 ) -> None:
-    kind = kind_of(worker_class, *preload)
+    kind = kind_of(worker_class, *([] if master == "loads nothing" else ["--preload"]))
+    if master == "tracks and leads":
+        kind = tracking_at_import(kind)
     server = start(kind)
     with Watch(site, server) as watch, Load(server.port) as load:
         kills = kill_workers(site, server, load, workers=WORKERS, kills=6)

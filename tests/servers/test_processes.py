@@ -12,6 +12,7 @@ from .kinds import program
 from .oracle import judge
 from .running import Running
 from .site import Site
+from .watch import Watch
 
 Run = Callable[..., Running]
 Report = Callable[[Figures], None]
@@ -30,7 +31,10 @@ Report = Callable[[Figures], None]
     ids=str,
 )
 def test_no_event_is_lost_or_counted_twice(command: str, kills: int, site: Site, run: Run, report: Report) -> None:
-    assert run(program(*command.split())).wait_until_ended() == 0
+    running = run(program(*command.split()))
+    with Watch(site, running) as watch:
+        assert running.wait_until_ended() == 0
+    watch.check()
     verdict = judge(site)
     report(Figures(command, 0, Kills(total=kills), verdict))
     verdict.check()

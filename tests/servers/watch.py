@@ -24,6 +24,7 @@ class Watch:
         self._server = server
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
+        self._owners: dict[str, int] = {}
         self.leaders: list[int] = []
         """The pids of the processes that had one, in this order."""
         self.conflicts: list[dict[int, set[str]]] = []
@@ -43,6 +44,8 @@ class Watch:
         """Raise AssertionError if two processes uploaded at the same time, or none ever did."""
         assert self.leaders, "nobody ever uploaded"
         assert not self.conflicts, f"more than one process uploads: {self.conflicts}"
+        # None of these tests asks a leader to let go, so one that follows itself has had company.
+        assert len(set(self.leaders)) == len(self.leaders), f"they took turns at uploading: {self.leaders}"
 
     def _run(self) -> None:
         before: dict[int, set[str]] = {}
@@ -50,11 +53,17 @@ class Watch:
             seen = self._look()
             self.leaders += [pid for pid in seen if pid not in self.leaders[-1:]]
             # A look takes time: the one may have been killed and the other elected meanwhile. What was there both
-            # times was there all the time between them. A child may have its parent's until it comes to run.
+            # times was there all the time between them.
             lasting = {pid: both for pid, names in seen.items() if (both := names & before.get(pid, set()))}
             before = seen
-            if len(set().union(*lasting.values())) > 1:
+            if len(lasting) > 1:
                 self.conflicts.append(lasting)
 
     def _look(self) -> dict[int, set[str]]:
-        return connections(self._server.processes(), self._site.lotus_port)
+        found = connections(self._server.processes(), self._site.lotus_port)
+        # A child has its parent's until it comes to run.
+        own = {
+            pid: {name for name in names if self._owners.setdefault(name, pid) == pid}
+            for pid, names in sorted(found.items())
+        }
+        return {pid: names for pid, names in own.items() if names}

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 from tests.servers.apps.tracking import track
 
@@ -25,7 +26,7 @@ def track_and_die(count: int) -> None:
 
 def main(method: str) -> None:
     """Do it."""
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     track(5)
     parent = threading.Thread(target=track, args=(500,))
     parent.start()
@@ -33,8 +34,7 @@ def main(method: str) -> None:
         pool.map(track, [5] * TASKS, chunksize=1)
     with ProcessPoolExecutor(3, mp_context=context) as executor:
         list(executor.map(track, [5] * TASKS))
-    targets = (track, track_and_die) * 2
-    children = [context.Process(target=target, args=(5,)) for target in targets]  # type: ignore[attr-defined]  # typeshed
+    children = [context.Process(target=target, args=(5,)) for target in (track, track_and_die) * 2]
     for child in children:
         child.start()
     for child in children:

@@ -1,0 +1,140 @@
+"""What an operator meets: options, directories, a full queue, a disk that refuses, and what is logged."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.client import Client
+from lotus_durable.errors import (
+    ConfigurationError,
+    DiskRefused,
+    QueueDirectoryError,
+    QueueFull,
+)
+from tests.rig import Rig, track, wait_until
+
+
+def test_debug_logs_steps_to_standard_error(
+    rig: Rig, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("lotus_durable")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    level = logger.level
+    try:
+        client = rig.client(debug=True)
+        rig.client(debug=True)
+        track(client, 1)
+        assert client.flush(20)
+        assert len(logger.handlers) == 1
+    finally:
+        logger.setLevel(level)
+    written = capfd.readouterr().err
+    assert "uploads" in written
+    assert "sent 1 events" in written
+    assert "test-key" not in written
+
+
+def test_debug_leaves_logging_alone_where_the_program_has_set_it_up(rig: Rig) -> None:
+    logger = logging.getLogger("lotus_durable")
+    level = logger.level
+    try:
+        rig.client(debug=True)  # pytest has put its handlers on the root
+        assert logger.handlers == []
+        assert logger.level == logging.DEBUG
+    finally:
+        logger.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("host", "warns"),
+    [
+        ("http://lotus.example.com", True),
+        ("http://127.evil.example.com", True),
+        ("http://127.0.0.1:8000", False),
+        ("http://127.9.9.9", False),
+        ("http://[::1]:8000", False),
+        ("http://localhost", False),
+        ("https://lotus.example.com", False),
+    ],
+)
+def test_a_key_in_the_clear_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, host: str, warns: bool
+) -> None:
+    Client(api_key="k", host=host, queue_dir=tmp_path / "queue")
+    assert ("is not encrypted" in caplog.text) is warns
+
+
+def test_a_wrong_option_is_refused_when_the_client_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="flush_interval"):
+        Client(flush_interval=-1, queue_dir=tmp_path)
+    with pytest.raises(ConfigurationError, match="colour"):
+        Client(colour="red", queue_dir=tmp_path)  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match="backend"):
+        Client(backend="paper", queue_dir=tmp_path)  # type: ignore[arg-type]
+
+
+def test_an_unsafe_queue_directory_is_refused_when_the_client_is_made(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o777)
+    with pytest.raises(QueueDirectoryError, match="can be written by others"):
+        Client(queue_dir=tmp_path)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(QueueDirectoryError):
+        Client(queue_dir=file)
+    with pytest.raises(QueueDirectoryError):
+        Client(queue_dir=file / "queue")
+
+
+def test_a_full_queue_refuses_and_takes_again_when_it_is_drained(rig: Rig) -> None:
+    client = rig.client(max_queue_bytes=1 << 20, segment_bytes=1 << 16, flusher="external")
+    ids: list[str] = []
+
+    def fill() -> None:
+        for _ in range(100):
+            ids.extend(track(client, 1, properties={"x": "y" * 30_000}))
+
+    with pytest.raises(QueueFull, match="max_queue_bytes"):
+        fill()
+    assert len(ids) > 10
+    assert client.drain(20).complete
+    ids += track(client, 1)
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == len(ids)
+
+
+def test_a_disk_that_refuses_is_told_and_the_events_are_written_when_it_takes_them(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = rig.client()
+    ids = track(client, 1)
+    real = os.write
+
+    def refuse(descriptor: int, data: bytes) -> int:
+        if b"on a full disk" in data:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", refuse)
+        ids += track(client, 5, properties={"where": "on a full disk"})
+        # One of them may just be in the hands of the thread that tries to write it.
+        wait_until(lambda: client.stats().buffered == 5)
+        report = wait_until(lambda: (each := client.drain(20)).remaining == 5 and each)
+        assert report
+        assert not report.complete
+        assert (report.remaining, report.reason) == (
+            5,
+            "5 events wait in this process's memory because the disk takes none",
+        )
+    [(error, events)] = [each for each in rig.errors if isinstance(each[0], DiskRefused)]
+    assert ("ENOSPC" in str(error), events) == (True, [])
+    assert caplog.text.count("takes no writes") == 1
+    rig.server.wait_for(6)  # nobody has to track for it
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 6

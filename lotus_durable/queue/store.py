@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgpack
 
-from lotus_durable.errors import QueueDamaged
-
 from .directory import FILE_MODE
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ class StoredEvent:
     """An event the server would not take, for now (parked) or for good (a dead letter)."""
 
     record: bytes
-    """Its record; empty when the journal was damaged and only the count is known."""
+    """Its record; empty when it was damaged and only the count is known."""
     reason: str
     attempts: int
     since: float
@@ -57,16 +55,17 @@ class StoredEvent:
 
 
 def decode_stored_event(row: int, data: bytes) -> StoredEvent:
-    """Return the event in a row.
+    """Return the event in a row; without a record, and with the reason, when the bytes are no such event.
 
-    Raises:
-        QueueDamaged: the bytes are no such event.
+    So one damaged row does not hide the others of its page, and goes the way of every record that cannot be read.
     """
     try:
         record, reason, attempts, since, tried = msgpack.unpackb(data)
-        return StoredEvent(record, reason, attempts, since, tried, row)
-    except (ValueError, TypeError) as error:
-        raise QueueDamaged(f"row {row} of the store is damaged: {error}") from None
+        if not isinstance(record, bytes):
+            raise TypeError("no record")
+        return StoredEvent(record, str(reason), int(attempts), float(since), float(tried), row)
+    except (ValueError, TypeError, OverflowError) as error:
+        return StoredEvent(b"", f"row {row} of the store is damaged: {error}", 0, 0.0, 0.0, row)
 
 
 class _Bytes:

@@ -89,6 +89,18 @@ def deliver_all(queue: JournalQueue) -> Output:
     return output
 
 
+def settled_queue(queue: JournalQueue) -> Consumer:
+    """Return the consumer of a queue with 6 events: 1 delivered, 2 parked, 1 dead, 2 pending."""
+    for number in range(4):
+        queue.append(record(number))
+    consumer = queue.consumer()
+    output = read_pass(consumer)
+    consumer.settle(output.settlement(parked=output.records[:2], dead=output.records[2:3]))
+    for number in range(4, 6):
+        queue.append(record(number))
+    return consumer
+
+
 def parked_rows(consumer: Consumer) -> list[StoredEvent]:
     return consumer.parked(0, 1_000_000)
 
@@ -118,6 +130,10 @@ def read_segment(path: Path) -> tuple[list[bytes], list[Damage]]:
             damages.append(stretch.damage)
     reader.close()
     return records, damages
+
+
+def flipped(data: bytes, index: int, bit: int) -> bytes:
+    return data[:index] + bytes([data[index] ^ 1 << bit]) + data[index + 1 :]
 
 
 class Reports(list[LotusError]):

@@ -149,6 +149,7 @@ def test_events_of_a_segment_retired_in_the_middle_of_counting_are_counted_once(
     consumer.close()
 
 
+@pytest.mark.usefixtures("eager_switching")
 def test_counts_add_up_while_a_leader_settles_and_writers_append(open_queue: OpenQueue) -> None:
     queue = open_queue(segment_bytes=2000, sync_interval=0.0)
     writer = open_queue(segment_bytes=2000)

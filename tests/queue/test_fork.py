@@ -24,6 +24,8 @@ from .events import assert_conserved, deliver_all, read_pass, record, stored
 from .faults import exit_status, in_child, refusing
 from .waiting import wait_until
 
+FORKS = 40
+
 
 class Latch:
     """Lets a process wait until another one says so: a pipe, because locks are not shared across a fork."""
@@ -87,14 +89,15 @@ def _have_appended(counts: list[int], total: int) -> bool:
     return sum(counts) > total
 
 
+@pytest.mark.usefixtures("eager_switching")
 @pytest.mark.parametrize("hooks", [True, False])
 def test_forks_while_threads_append_lose_nothing(directory: QueueDirectory, open_queue: OpenQueue, hooks: bool) -> None:
     queue = open_queue(segment_bytes=5000)
-    stop = threading.Event()
+    stop, permits = threading.Event(), threading.Semaphore(0)
     counts = [0] * 4
 
     def work(index: int) -> None:
-        while not stop.is_set():
+        while permits.acquire() and not stop.is_set():
             queue.append(record(index * 1_000_000 + counts[index]))
             counts[index] += 1
 
@@ -110,22 +113,24 @@ def test_forks_while_threads_append_lose_nothing(directory: QueueDirectory, open
     for thread in threads:
         thread.start()
     try:
-        for number in range(40):
+        for number in range(FORKS):
+            permits.release(200)  # enough to be busy through the fork
+            wait_until(partial(_have_appended, counts, 200 * number))
             if hooks:
                 queue.before_fork()
             pid = in_child(partial(child, number))
             if hooks:
                 queue.after_fork_in_parent()
             assert exit_status(pid) == 0
-            wait_until(partial(_have_appended, counts, 20 * number))
     finally:
         stop.set()
+        permits.release(len(threads))
         for thread in threads:
             thread.join(10)
     queue.close()
     expected = [index * 1_000_000 + number for index, count in enumerate(counts) for number in range(count)]
     output = deliver_all(queue)
-    assert sorted(output.numbers) == sorted([*range(-40, 0), *expected])
+    assert sorted(output.numbers) == sorted([*range(-FORKS, 0), *expected])
     assert output.damages == []
     assert directory.segments() == []
 

@@ -13,9 +13,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from lotus_durable.errors import QueueDamaged
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.store import Store, StoreDamaged, StoredEvent, decode_stored_event
+from lotus_durable.queue.store import Store, StoreDamaged, StoredEvent
 
 from .events import record, stored
 from .faults import refusing
@@ -90,10 +89,19 @@ def test_rows_are_no_pickles(store: Store, directory: QueueDirectory) -> None:
     assert msgpack.unpackb(data) == [event.record, event.reason, event.attempts, event.since, event.tried]
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1", msgpack.packb([1, 2]), msgpack.packb(None)])
-def test_bytes_that_are_no_row_are_said_to_be_damaged(data: bytes) -> None:
-    with pytest.raises(QueueDamaged, match="row 7"):
-        decode_stored_event(7, data)
+@pytest.mark.parametrize("data", [b"", b"\xc1", msgpack.packb([1, 2]), msgpack.packb(None), msgpack.packb([1] * 5)])
+def test_a_damaged_row_is_an_event_without_record_and_hides_no_other(
+    store: Store, directory: QueueDirectory, data: bytes
+) -> None:
+    store.insert("parked", [stored(record(number)) for number in range(3)])
+    connection = sqlite3.connect(directory.store / "events.db")
+    with connection:
+        connection.execute("UPDATE queue_parked SET data = ? WHERE _id = 2", (data,))
+    connection.close()
+    events = store.page("parked", 0, 3, 10)
+    assert [event.record for event in events] == [record(0), b"", record(2)]
+    assert "row 2 of the store is damaged" in events[1].reason
+    assert events[1].id == 2
 
 
 def test_no_connection_outlives_a_call(store: Store, directory: QueueDirectory) -> None:

@@ -6,9 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 from lotus_durable import DrainReport, QueueStats
+from lotus_durable.queue.census import take_census
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import read_heartbeat
 
 from .apps.ledger import Entries, read_ledger
 from .site import Site
+from .waiting import wait_until
 
 _DRAIN_TIMEOUT = 60.0  # seconds
 
@@ -80,6 +84,23 @@ def judge(site: Site) -> Verdict:
         drained = client.drain(_DRAIN_TIMEOUT)
         stats = client.stats()
     return Verdict(read_ledger(site.ledger), site.lotus.ids(), drained, stats)
+
+
+def wait_until_everything_arrived(site: Site) -> None:
+    """Wait until every event that a call has returned by now is at the server, without anybody's drain.
+
+    Raises:
+        AssertionError: they do not come; says what there is on disk.
+    """
+    try:
+        wait_until(lambda: has_everything(site), "every event is at the server")
+    except AssertionError as error:
+        directory = QueueDirectory(site.queue_dir)
+        missing = set(read_ledger(site.ledger).returned) - set(site.lotus.ids())
+        raise AssertionError(
+            f"{error}: {len(missing)} are not; {take_census(directory)}; segments {directory.segments()}; "
+            f"{read_heartbeat(directory)}"
+        ) from None
 
 
 def has_everything(site: Site) -> bool:

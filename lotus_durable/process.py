@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lotus_durable.calls.caller import Caller
     from lotus_durable.delivery.at_once import Refusal
     from lotus_durable.delivery.candidate import Candidate
-    from lotus_durable.delivery.leader import Report
+    from lotus_durable.delivery.desk import Report
     from lotus_durable.delivery.transport import Transport
 
 logger = logging.getLogger("lotus_durable")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from lotus_durable.queue.heartbeat import STALE_AFTER, FlusherState, Heartbeat, read_heartbeat
+from lotus_durable.imports import uncut
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import STALE_AFTER, FlusherState, read_heartbeat
 from lotus_durable.queue.protocol import EventQueue
 
 
@@ -27,6 +29,8 @@ class FlusherStats:
     """False: no heartbeat for 5 s, so it hangs, is stopped, or was killed and not replaced."""
     last_delivery: float | None
     """When the server last settled an event, seconds since the epoch."""
+    hung: bool = False
+    """Not alive, and it holds the leader lock: it is stopped or stuck, and until it goes on or ends nobody uploads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +81,16 @@ def collect(queue: EventQueue, buffered: int) -> QueueStats:
         buffered=buffered,
         pending_bytes=census.pending_bytes,
         oldest_age=None if oldest is None else max(0.0, now - oldest),
-        flusher=_flusher(read_heartbeat(queue.directory), now),
+        flusher=_flusher(queue.directory),
     )
 
 
-def _flusher(heartbeat: Heartbeat | None, now: float) -> FlusherStats | None:
+def _flusher(directory: QueueDirectory) -> FlusherStats | None:
+    heartbeat = read_heartbeat(directory)
     if heartbeat is None:
         return None
-    age = max(0.0, now - heartbeat.beat)
+    age = heartbeat.age()
+    alive = age < STALE_AFTER
     return FlusherStats(
         pid=heartbeat.pid,
         hostname=heartbeat.hostname,
@@ -92,6 +98,14 @@ def _flusher(heartbeat: Heartbeat | None, now: float) -> FlusherStats | None:
         reason=heartbeat.reason,
         since=heartbeat.since,
         beat_age=age,
-        alive=age < STALE_AFTER,
+        alive=alive,
+        hung=not alive and _lock_is_held(directory),
         last_delivery=heartbeat.last_delivery,
     )
+
+
+def _lock_is_held(directory: QueueDirectory) -> bool:
+    with uncut():
+        from lotus_durable.delivery.election import nobody_leads
+
+    return nobody_leads(directory) is False

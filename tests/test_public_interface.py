@@ -32,7 +32,7 @@ FIELDS = {
         "accepted", "delivered", "pending", "parked", "dead_lettered", "discarded", "buffered", "pending_bytes",
         "oldest_age", "flusher",
     ],
-    "FlusherStats": ["pid", "hostname", "state", "reason", "since", "beat_age", "alive", "last_delivery"],
+    "FlusherStats": ["pid", "hostname", "state", "reason", "since", "beat_age", "alive", "last_delivery", "hung"],
 }  # fmt: skip
 ERRORS = {
     "ConfigurationError": "LotusError, ValueError",

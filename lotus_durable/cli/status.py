@@ -32,6 +32,7 @@ keys of --json:
     since           when it came into this state, seconds since the epoch
     beat_age        seconds since its last heartbeat
     alive           false: no heartbeat for 5 s, so it hangs, is stopped, or was killed and not replaced
+    hung            true: it is not alive and holds the leader lock, so nobody can take over: it is stopped or stuck
     last_delivery   when the server last took events from it, seconds since the epoch, or null"""
 
 
@@ -59,7 +60,14 @@ def flusher_in_words(flusher: FlusherStats | None) -> str:
         return "none; nobody uploads from this queue now"
     who = f"process {flusher.pid} on {flusher.hostname}"
     if not flusher.alive:
-        return f"{who} has shown no sign of life for {duration(flusher.beat_age)}: it hangs, is stopped, or was killed"
+        silent = f"{who} has shown no sign of life for {duration(flusher.beat_age)}"
+        if not flusher.hung:
+            return f"none; {silent} and has ended, nobody uploads from this queue now"
+        cause = f" ({flusher.reason})" if flusher.reason else ""
+        return (
+            f"{silent} and holds the leader lock{cause}: it is stopped or stuck, and nobody else can upload; "
+            f"let it go on (kill -CONT {flusher.pid}) or kill it"
+        )
     now = time.time()
     doing = f"{who}, {flusher.state} for {duration(now - flusher.since)}"
     if flusher.reason is not None:

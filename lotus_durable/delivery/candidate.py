@@ -13,10 +13,12 @@ from lotus_durable.imports import import_for_delivery
 from lotus_durable.queue.protocol import EventQueue
 from lotus_durable.queue.requests import answer, asked
 
+from .desk import Report
 from .election import Leadership, nobody_leads
-from .leader import Leader, Report
+from .leader import Leader
 from .pace import Pace, at_full_speed
 from .transport import Transport
+from .watch import LeaderWatch
 
 logger = logging.getLogger("lotus_durable")
 
@@ -49,6 +51,7 @@ class Candidate:
         self._transports = transports
         self._alone = alone
         self._leadership = Leadership(queue.directory.leader_lock)
+        self._watch = LeaderWatch(queue.directory, lambda error: report(error, []))
         self._wake = threading.Event()
         self._stopping = False
         self._pid = os.getpid()
@@ -105,8 +108,10 @@ class Candidate:
                 waiting = asked(self._queue.directory)
                 self._queue.write_back()
                 if self._transports is not None and self._elected():
+                    self._watch.rest()
                     self._lead(self._transports)
                     self._last_failure = None
+                self._watch.look()
             except (Exception, SystemExit) as error:  # noqa: BLE001  # see the comment
                 # Whatever it is, the events are on disk and the next attempt may go better; a dead thread never does.
                 # SystemExit: an on_error of the user's may raise it, in the belief that it ends the process.

@@ -8,9 +8,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Any
 
+from lotus_durable.errors import LotusError
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import FlusherState, Heartbeat, clear_heartbeat, write_heartbeat
 from lotus_durable.queue.requests import answer, asked
@@ -24,12 +26,26 @@ _LOOK_INTERVAL = 0.1
 """Seconds between two looks for requests and for the word to stop, while waiting."""
 _BEAT_INTERVAL = 1.0
 
+_IN_REPORT = "on_error, which the uploading thread has called, has not returned yet"
+
+Report = Callable[[LotusError, Sequence[dict[str, Any]]], None]
+
 
 class Desk:
-    """Implements :class:`~.sender.Room`. The uploading threads use it; the heartbeat's thread reads it."""
+    """Implements :class:`~.sender.Room`. The uploading threads use it; the heartbeat's thread reads it.
+
+    Args:
+        patience: seconds after which work that gives no sign of life counts as stuck: then the heart stops too.
+    """
 
     def __init__(
-        self, directory: QueueDirectory, leadership: Leadership, *, stop: Callable[[], bool], wake: threading.Event
+        self,
+        directory: QueueDirectory,
+        leadership: Leadership,
+        *,
+        stop: Callable[[], bool],
+        wake: threading.Event,
+        patience: float,
     ) -> None:
         self._directory = directory
         self._leadership = leadership
@@ -42,6 +58,10 @@ class Desk:
         self._reason: str | None = None
         self._since = time.time()
         self._last_delivery: float | None = None
+        self._patience = patience
+        self._worked_at = time.monotonic()
+        self._in_report = False
+        self._is_report_shown = False
         self._lock = threading.RLock()
 
     def requests(self) -> set[str]:
@@ -97,8 +117,22 @@ class Desk:
                 self._wake.clear()
         self._check()
 
+    def watched(self, report: Report) -> Report:
+        """Return ``report`` such that the heart stops while it does not return: what it calls is the user's code."""
+
+        def call(error: LotusError, events: Sequence[dict[str, Any]]) -> None:
+            self._in_report = True
+            try:
+                report(error, events)
+            finally:
+                self._in_report = False
+                self._worked_at = time.monotonic()
+
+        return call
+
     def settled(self, *, delivered: bool) -> None:
         """Note that events were settled: whatever the trouble was, it is over."""
+        self._worked_at = time.monotonic()
         with self._lock:
             if delivered:
                 self._last_delivery = time.time()
@@ -131,7 +165,7 @@ class Desk:
                         logger.exception("background work failed and is tried again")
                 if time.monotonic() >= next_beat:
                     next_beat = time.monotonic() + _BEAT_INTERVAL
-                    self.beat()
+                    self._beat_while_it_works()
 
         self.beat()
         thread = threading.Thread(target=housekeeping, name="lotus_durable housekeeping", daemon=True)
@@ -145,12 +179,29 @@ class Desk:
                 with contextlib.suppress(OSError):
                     clear_heartbeat(self._directory)
 
-    def beat(self) -> None:
-        """Show the state to others."""
-        now = time.time()
+    def _beat_while_it_works(self) -> None:
+        """Beat, but not for a thread that is stuck: then nobody uploads, and that must be seen."""
+        if self._in_report:
+            if not self._is_report_shown:
+                self._is_report_shown = True
+                self.beat(_IN_REPORT)
+            return
+        self._is_report_shown = False
+        if time.monotonic() - self._worked_at < self._patience:
+            self.beat()
+
+    def beat(self, reason: str | None = None) -> None:
+        """Show the state to others, and ``reason`` in the place of why it is so."""
         with self._lock:
             heartbeat = Heartbeat(
-                os.getpid(), socket.gethostname(), self._state, self._reason, self._since, now, self._last_delivery
+                pid=os.getpid(),
+                hostname=socket.gethostname(),
+                state=self._state,
+                reason=reason or self._reason,
+                since=self._since,
+                beat=time.time(),
+                last_delivery=self._last_delivery,
+                beat_uptime=time.monotonic(),
             )
             try:
                 write_heartbeat(self._directory, heartbeat)
@@ -158,6 +209,7 @@ class Desk:
                 logger.debug("cannot write the heartbeat: %s", error)
 
     def _check(self) -> None:
+        self._worked_at = time.monotonic()
         if self._stop():
             raise Stopped("asked to stop")
         if not self._leadership.is_held():

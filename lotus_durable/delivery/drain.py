@@ -12,6 +12,7 @@ from lotus_durable.queue.protocol import EventQueue
 from lotus_durable.queue.requests import answered, ask, withdraw
 
 from .election import nobody_leads
+from .watch import hung_in_words, hung_leader
 
 _LOOK_INTERVAL = 0.02  # seconds
 _TAKEOVER_TIME = 1.0
@@ -124,10 +125,14 @@ def _somebody_leads(directory: QueueDirectory) -> bool:
     if is_free is not None:
         return not is_free
     heartbeat = read_heartbeat(directory)
-    return heartbeat is not None and time.time() - heartbeat.beat < STALE_AFTER
+    return heartbeat is not None and heartbeat.age() < STALE_AFTER
 
 
 def _out_of_time(directory: QueueDirectory, timeout: float) -> str:
-    heartbeat = read_heartbeat(directory)
-    cause = f"; {heartbeat.reason}" if heartbeat is not None and heartbeat.reason else ""
+    hung, heartbeat = hung_leader(directory), read_heartbeat(directory)
+    cause = ""
+    if hung is not None:
+        cause = f"; {hung_in_words(hung)}"
+    elif heartbeat is not None and heartbeat.reason:
+        cause = f"; {heartbeat.reason}"
     return f"not done within {timeout:g} seconds{cause}"

@@ -13,11 +13,12 @@ from typing import Any
 from lotus_durable.config import Config
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused, LotusError
 from lotus_durable.event import RecordError, decode_record, event_as_json_object
+from lotus_durable.queue.heartbeat import STALE_AFTER
 from lotus_durable.queue.protocol import BackgroundSync, Consumer, EventQueue, LeadershipLost, Settlement
 from lotus_durable.queue.store import StoredEvent
 
 from .batch import Batch, Batcher, batches_of_parked
-from .desk import Desk
+from .desk import Desk, Report
 from .election import Leadership
 from .sender import Failing, Sender, Stopped
 from .transport import Transport
@@ -29,7 +30,6 @@ _DISK_PAUSE = 1.0  # seconds between two tries of a commit that the disk refuses
 _PARKED_PAUSE = 0.5  # seconds between two requests with parked events
 _DAY = 86_400.0
 
-Report = Callable[[LotusError, Sequence[dict[str, Any]]], None]
 _Result = list[Verdict | Failing] | BaseException
 
 
@@ -50,8 +50,11 @@ class Leader:
     ) -> None:
         self._queue = queue
         self._config = config
-        self._report = report
-        self._desk = Desk(queue.directory, leadership, stop=stop, wake=wake)
+        connect, read = config.timeout
+        # A request is sent twice at the most, and an answer ends within twice the read timeout after the last read.
+        longest_request = 2 * (2 * connect + 4 * read)
+        self._desk = Desk(queue.directory, leadership, stop=stop, wake=wake, patience=max(STALE_AFTER, longest_request))
+        self._report = self._desk.watched(report)
         self._transports = [transports() for _ in range(config.upload_concurrency)]
         self._senders = [
             Sender(transport, self._desk, self._report_error, probe_interval=config.probe_interval)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 from .directory import QueueDirectory, write_atomically
@@ -29,6 +30,18 @@ class Heartbeat:
     beat: float
     last_delivery: float | None
     """When the server last settled an event."""
+    beat_uptime: float | None = None
+    """The moment of the beat by the monotonic clock, which all processes since one boot share and nobody can set."""
+
+    def age(self) -> float:
+        """Return the seconds since the beat, whatever was done to the clock meanwhile."""
+        elapsed = -1.0 if self.beat_uptime is None else time.monotonic() - self.beat_uptime
+        if elapsed >= 0:
+            return elapsed
+        return max(STALE_AFTER, time.time() - self.beat)  # of before the last boot: whoever it was is gone
+
+
+_FIELDS = [field.name for field in fields(Heartbeat)]
 
 
 def write_heartbeat(directory: QueueDirectory, heartbeat: Heartbeat) -> None:
@@ -43,7 +56,8 @@ def write_heartbeat(directory: QueueDirectory, heartbeat: Heartbeat) -> None:
 def read_heartbeat(directory: QueueDirectory) -> Heartbeat | None:
     """Return the last beat, or None when nobody leads (or what is there cannot be read)."""
     try:
-        return Heartbeat(**json.loads(directory.heartbeat.read_bytes()))
+        found = json.loads(directory.heartbeat.read_bytes())
+        return Heartbeat(**{name: found[name] for name in _FIELDS if name in found})
     except (OSError, ValueError, TypeError):
         return None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.cli.status import flusher_in_words
+from lotus_durable.delivery.election import Leadership
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Heartbeat, write_heartbeat
 from lotus_durable.queue_stats import FlusherStats
@@ -31,7 +32,7 @@ KEYS = {
     "oldest_age",
     "flusher",
 }
-FLUSHER_KEYS = {"pid", "hostname", "state", "reason", "since", "beat_age", "alive", "last_delivery"}
+FLUSHER_KEYS = {"pid", "hostname", "state", "reason", "since", "beat_age", "alive", "hung", "last_delivery"}
 
 
 def test_it_counts_what_is_pending(command_line: CommandLine, track: Track) -> None:
@@ -89,14 +90,32 @@ def test_a_refused_key_is_shown_with_its_reason(command_line: CommandLine, track
     assert "key" in flusher["reason"]
 
 
-def test_a_flusher_without_a_sign_of_life_is_called_so(command_line: CommandLine, track: Track) -> None:
+def test_a_flusher_that_has_ended_without_a_word_is_called_so(command_line: CommandLine, track: Track) -> None:
     track(1)
     long_ago = time.time() - 7200
     write_heartbeat(
         QueueDirectory(command_line.queue_dir), Heartbeat(4711, "web1", "sending", None, long_ago, long_ago, None)
     )
-    assert "process 4711 on web1 has shown no sign of life for 2 hours" in command_line.run("status").output
-    assert command_line.run("status", "--json").json()["flusher"]["alive"] is False
+    said = command_line.run("status").output
+    assert "none; process 4711 on web1 has shown no sign of life for 2 hours and has ended" in said
+    flusher = command_line.run("status", "--json").json()["flusher"]
+    assert (flusher["alive"], flusher["hung"]) == (False, False)
+
+
+def test_a_flusher_that_hangs_is_named_with_what_to_do(command_line: CommandLine, track: Track) -> None:
+    track(1)
+    directory = QueueDirectory(command_line.queue_dir)
+    long_ago = time.time() - 7200
+    leadership = Leadership(directory.leader_lock)
+    assert leadership.acquire()
+    try:
+        write_heartbeat(directory, Heartbeat(4711, "web1", "sending", None, long_ago, long_ago, None))
+        said = command_line.run("status").output
+        assert "process 4711 on web1 has shown no sign of life for 2 hours and holds the leader lock" in said
+        assert "kill -CONT 4711" in said
+        assert command_line.run("status", "--json").json()["flusher"]["hung"] is True
+    finally:
+        leadership.release()
 
 
 @pytest.mark.parametrize(
@@ -118,6 +137,7 @@ def test_a_flusher_in_words(reason: str | None, last_delivery: float | None, wor
         since=now - 200,
         beat_age=0.5,
         alive=True,
+        hung=False,
         last_delivery=delivered_at,
     )
     assert flusher_in_words(flusher) == words

@@ -16,7 +16,6 @@ from .backoff import Backoff
 from .batch import Batch
 from .transport import Transport
 from .verdict import Blocked, Dead, Parked, Retry, RetryBatch, Settled, Split, Verdict, judge, judge_probe
-from .wire import body
 
 logger = logging.getLogger("lotus_durable")
 
@@ -110,7 +109,7 @@ class Sender:
         self._room.enter("sending")
         asked = self._room.asked()
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
-        answer = self._transport.post_batch(body(selected.events))
+        answer = self._transport.post_batch(selected.body())
         outcome = judge(answer, selected.ids, selected.times, now=time.time())
         logger.debug("sent %d events: %s", len(selected), type(outcome).__name__)
         match outcome:

@@ -47,7 +47,10 @@ def encode_event(record: bytes | memoryview, dumps: Dumps | None = None) -> tupl
     Raises:
         ValueError: the record is not of that shape, or JSON cannot hold it; the message says why and quotes no value.
     """
-    fields = _unpacked(record)
+    try:
+        fields = unpackb(record)
+    except (ValueError, UnpackException) as error:
+        raise ValueError(f"the record is not msgpack: {_first_words(error)}") from None
     if type(fields) is not list or len(fields) != len(_FIELDS):
         raise ValueError("the record is not an array of 6")
     idempotency_id, customer_id, event_name, time_created, properties, accepted_at = fields
@@ -71,7 +74,7 @@ def encode_event(record: bytes | memoryview, dumps: Dumps | None = None) -> tupl
         raise ValueError(f"the record cannot be written as JSON: {_first_words(error)}") from None
 
 
-def body(events: Sequence[bytes]) -> bytes:
+def body(events: Sequence[bytes | memoryview]) -> bytes:
     """Join encoded events to the body of one request: 11 bytes and a comma between two more than their sum."""
     return b'{"batch":[' + b",".join(events) + b"]}"
 
@@ -116,13 +119,6 @@ def stdlib_dumps(value: object) -> bytes:
     if _encode_in_c is not None:
         return "".join(_encode_in_c(value, 0)).encode()
     return _stdlib_encode(value).encode()
-
-
-def _unpacked(record: bytes | memoryview) -> object:
-    try:
-        return unpackb(record)
-    except (ValueError, UnpackException) as error:
-        raise ValueError(f"the record is not msgpack: {_first_words(error)}") from None
 
 
 def _misshapen(fields: list[object]) -> ValueError:

@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
     """The keyword arguments of :class:`~lotus_durable.Client`; see :class:`Config` for what they mean."""
 
     api_key: str | None
+    api_key_file: str | os.PathLike[str] | None
     host: str
     queue_dir: str | os.PathLike[str] | None
     debug: bool
@@ -79,7 +80,7 @@ def _text(value: object) -> str:
 
 
 def _api_key(value: object) -> str:
-    key = _text(value)
+    key = _text(_content(value) if isinstance(value, _KeyFile) else value)
     if not key.isascii() or not key.isprintable():
         raise _Refused("it has characters that no HTTP header can carry")
     return key
@@ -171,6 +172,23 @@ def _callable(value: object) -> OnError:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class _KeyFile:
+    """In the place of a key: the file that holds it. Read only if no other source names a key first."""
+
+    path: object
+
+
+def _content(file: _KeyFile) -> str:
+    path = _path(file.path)
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise _Refused(f"the key file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise _Refused(f"the key file {path} holds no text") from None
+
+
 def _option(read: Callable[[object], Any], default: object, about: str, *, environment: bool = True) -> Any:  # noqa: ANN401
     return field(default=default, metadata={"read": read, "help": about, "environment": environment})
 
@@ -187,6 +205,9 @@ class Config:
         default=None,
         repr=False,
         metadata={"read": _api_key, "help": "the key of your organisation", "environment": True},
+    )
+    api_key_file: Path | None = _option(
+        _path, None, "a file that holds the key, such as a mounted secret; wins over an api_key set in the same way"
     )
     host: str = _option(_host, DEFAULT_HOST, "the Lotus server")
     queue_dir: Path = _option(_path, None, "the queue directory; default: a per-user state directory")
@@ -246,11 +267,12 @@ class Config:
         unknown = sorted(set(arguments or {}) - {option.name for option in fields(cls)})
         if unknown:
             raise ConfigurationError(f"unknown option {unknown[0]!r}")
-        environ = os.environ if environ is None else environ
+        arguments, settings = _with_key_file(arguments or {}), _with_key_file(settings or {})
+        environ = _with_key_file(os.environ if environ is None else environ, environment_name)
         values: dict[str, Any] = {
             option.name: found
             for option in fields(cls)
-            if (found := _find(option, arguments or {}, settings or {}, environ)) is not None
+            if (found := _find(option, arguments, settings, environ)) is not None
         }
         if "queue_dir" not in values:
             values["queue_dir"] = _default_queue_dir()
@@ -260,6 +282,17 @@ class Config:
 def environment_name(option: str) -> str:
     """Return the environment variable of an option."""
     return ENVIRONMENT_PREFIX + option.upper()
+
+
+def _with_key_file(source: Mapping[str, Any], name: Callable[[str], str] = lambda option: option) -> Mapping[str, Any]:
+    """Return the source with the key file that it names, if so, in the place of the key."""
+    file = source.get(name("api_key_file"))
+    return {**source, name("api_key"): _KeyFile(file)} if file else source
+
+
+def environment_options() -> set[str]:
+    """Return the environment variables of all options that can be set so."""
+    return {environment_name(option.name) for option in fields(Config) if option.metadata["environment"]}
 
 
 def describe() -> list[tuple[str, str, str]]:

@@ -104,3 +104,38 @@ def test_every_option_is_an_argument_and_has_a_help_text() -> None:
     described: dict[str, Any] = {name: about for name, _, about in describe()}
     assert set(described) == set(get_type_hints(Options)) == set(Config.__dataclass_fields__)
     assert all(described.values())
+
+
+def test_the_key_can_be_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("  the-key\n\n")
+    for resolved in (
+        Config.resolve({"api_key_file": file}, environ={"LOTUS_API_KEY": "x"}),
+        Config.resolve({}, {"api_key_file": str(file), "api_key": "x"}, {}),
+        Config.resolve(environ={"LOTUS_API_KEY_FILE": str(file), "LOTUS_API_KEY": "x"}),
+    ):
+        assert (resolved.api_key, resolved.api_key_file) == ("the-key", file)
+
+
+def test_a_key_file_is_not_even_read_when_a_key_is_named_closer_to_the_call(tmp_path: Path) -> None:
+    missing = {"LOTUS_API_KEY_FILE": str(tmp_path / "missing")}
+    assert Config.resolve({"api_key": "the-key"}, environ=missing).api_key == "the-key"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"", "a non-empty string"),
+        (b"secret\nsecret", "no HTTP header"),
+        (b"secret\xff", "holds no text"),
+    ],
+)
+def test_a_wrong_key_file_is_refused_and_not_shown(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        Config.resolve({}, {}, {"LOTUS_API_KEY_FILE": str(file)})
+    assert "LOTUS_API_KEY" in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -50,7 +50,7 @@ SETTINGS = {
     "api_key", "host", "queue_dir", "debug", "on_error", "send", "sync_mode", "durability", "sync_interval",
     "flush_interval", "max_batch_events", "max_batch_bytes", "max_event_bytes", "max_queue_bytes", "segment_bytes",
     "upload_concurrency", "timeout", "backend", "flusher", "exit_timeout", "parked_max_age", "parked_retry_interval",
-    "probe_interval", "max_event_attempts",
+    "probe_interval", "max_event_attempts", "api_key_file",
 }  # fmt: skip
 
 

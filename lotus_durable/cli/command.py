@@ -10,7 +10,11 @@ from typing import NoReturn
 
 from lotus_durable.config import Config
 
+from .env_file import environment
 from .environment import environment_help
+
+_ENV_FILE_HELP = "a file with lines LOTUS_NAME=value, which win over the environment (default: LOTUS_ENV_FILE, or none)"
+_API_KEY_FILE_HELP = "a file that holds the API key, such as a mounted secret (default: LOTUS_API_KEY_FILE, or none)"
 
 
 class ExitCode(IntEnum):
@@ -54,6 +58,10 @@ class Command:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parser.add_argument("--queue-dir", metavar="DIR", help=self.queue_dir_help)
+        if self.heeds:
+            parser.add_argument("--env-file", metavar="FILE", help=_ENV_FILE_HELP)
+        if "api_key" in self.heeds:
+            parser.add_argument("--api-key-file", metavar="FILE", help=_API_KEY_FILE_HELP)
         if self.reports:
             parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
         self.add_arguments(parser)
@@ -68,12 +76,15 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def configuration(arguments: argparse.Namespace) -> Config:
-    """Return the configuration of a command: its arguments, the environment, the defaults.
+    """Return the configuration of a command: its arguments, the environment file, the environment, the defaults.
+
+    Each call reads the files again.
 
     Raises:
-        ConfigurationError: an option is wrong.
+        ConfigurationError: an option is wrong, or a file cannot be read.
     """
-    return Config.resolve({"queue_dir": arguments.queue_dir})
+    given = {"queue_dir": arguments.queue_dir, "api_key_file": getattr(arguments, "api_key_file", None)}
+    return Config.resolve(given, environ=environment(arguments.env_file))
 
 
 def _exit_code_help(meanings: Mapping[ExitCode, str]) -> str:

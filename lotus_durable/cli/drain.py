@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from lotus_durable.client import Client
 from lotus_durable.errors import ConfigurationError, LotusError
 
+from .arguments import seconds
 from .command import Command, ExitCode, configuration
 from .existing import existing_queue
 from .logs import Log
@@ -42,18 +43,8 @@ _LINE_INTERVAL = 5.0  # seconds
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="give up after so long (default: as long as it takes)"
+        "--timeout", type=seconds, metavar="SECONDS", help="give up after so long (default: as long as it takes)"
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number of seconds is needed (it is {text!r})")
-    return seconds
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -126,6 +117,7 @@ COMMAND = Command(
     heeds=(
         "queue_dir",
         "api_key",
+        "api_key_file",
         "host",
         "backend",
         "timeout",

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import threading
+import time
 from collections.abc import Callable
 
 from lotus_durable.config import Config
@@ -60,6 +61,8 @@ class Candidate:
         # Held while it becomes or ceases to be the leader: whoever asks about that gets no answer from in between.
         self._changing = threading.RLock()
         self.leads = False
+        self.looked_at = time.monotonic()
+        """When its thread last looked whether to stop: it does so all the time, unless it hangs."""
 
     def start(self) -> None:
         """Stand for election in a daemon thread: it must not keep a process alive that wants to end.
@@ -121,6 +124,7 @@ class Candidate:
                 self._wake.clear()
 
     def _is_over(self) -> bool:
+        self.looked_at = time.monotonic()
         # Under gevent this thread is a greenlet, and a forked child has a copy of it that goes on: it must not lead.
         return self._stopping or os.getpid() != self._pid
 

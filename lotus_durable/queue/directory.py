@@ -12,6 +12,7 @@
       state, state.recent   the cursor and the counters; the leader writes them
       leader.lock           held by the leader
       leader.json           the leader's heartbeat
+      flusher.lock          held by a `lotus-durable flusher`; names it
       servers.json          which generation of the server a host is
 """
 
@@ -73,6 +74,10 @@ class QueueDirectory:
     @property
     def heartbeat(self) -> Path:
         return self.root / "leader.json"
+
+    @property
+    def flusher_lock(self) -> Path:
+        return self.root / "flusher.lock"
 
     @property
     def servers(self) -> Path:

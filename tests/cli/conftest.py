@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -83,6 +84,55 @@ def command_line(queue_dir: Path, fake_lotus: FakeLotus) -> Iterator[CommandLine
     line = CommandLine(queue_dir, environment)
     yield line
     line.close()
+
+
+@dataclass
+class Flusher:
+    """A flusher that runs, and the file it logs to."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def wait_to_log(self, text: str) -> None:
+        wait_until(lambda: text in self.log.read_text(), f"the flusher to log {text!r}")
+
+    def end(self, number: int = signal.SIGTERM) -> str:
+        """End it in order and return what it logged."""
+        self.process.send_signal(number)
+        assert self.process.wait(30) == 0
+        return self.log.read_text()
+
+
+Start = Callable[..., Flusher]
+
+
+@pytest.fixture
+def start(command_line: CommandLine, tmp_path: Path) -> Iterator[Start]:
+    """Start a flusher with arguments and more environment; it is killed after the test if it still runs."""
+    flushers: list[Flusher] = []
+
+    def start_one(*arguments: str, stdin: int = subprocess.DEVNULL, **more: str) -> Flusher:
+        log = tmp_path / f"flusher-{len(flushers)}.log"
+        with log.open("w") as stream:
+            process = subprocess.Popen(
+                [*PROGRAM, "flusher", *arguments],
+                env={**command_line.environment, "LOTUS_FLUSH_INTERVAL": "0.05", **more},
+                stdin=stdin,
+                stderr=stream,
+            )
+        flushers.append(Flusher(process, log))
+        return flushers[-1]
+
+    yield start_one
+    for each in flushers:
+        each.process.kill()
+        if each.process.stdin is not None:
+            each.process.stdin.close()
+        each.process.wait()
 
 
 @pytest.fixture

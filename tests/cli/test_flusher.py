@@ -4,72 +4,29 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from lotus_durable.cli import flusher
+from lotus_durable import Client
+from lotus_durable.cli.flusher import narrator
+from lotus_durable.cli.flusher.service_manager import ServiceManager
+from lotus_durable.config import Config
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import read_heartbeat
+from lotus_durable.queue.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
 from lotus_durable.queue.protocol import Census
 from lotus_durable.testing import Delay, FakeLotus, RefuseEvents
 
-from .conftest import PROGRAM, CommandLine, wait_until
+from .conftest import CommandLine, Start, wait_until
 
 if TYPE_CHECKING:
-    from lotus_durable.delivery.candidate import Candidate
-    from lotus_durable.queue.protocol import EventQueue
+    from lotus_durable.cli.flusher.service import Term
 
 Track = Callable[[int], list[str]]
-
-
-@dataclass
-class Flusher:
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def wait_to_log(self, text: str) -> None:
-        wait_until(lambda: text in self.log.read_text(), f"the flusher to log {text!r}")
-
-    def end(self, number: int = signal.SIGTERM) -> str:
-        """End it in order and return what it logged."""
-        self.process.send_signal(number)
-        assert self.process.wait(30) == 0
-        return self.log.read_text()
-
-
-Start = Callable[[], Flusher]
-
-
-@pytest.fixture
-def start(command_line: CommandLine, tmp_path: Path) -> Iterator[Start]:
-    """Start a flusher; it is killed after the test if it still runs."""
-    flushers: list[Flusher] = []
-
-    def start_one() -> Flusher:
-        log = tmp_path / f"flusher-{len(flushers)}.log"
-        with log.open("w") as stream:
-            process = subprocess.Popen(
-                [*PROGRAM, "flusher"],
-                env={**command_line.environment, "LOTUS_FLUSH_INTERVAL": "0.05"},
-                stdin=subprocess.DEVNULL,
-                stderr=stream,
-            )
-        flushers.append(Flusher(process, log))
-        return flushers[-1]
-
-    yield start_one
-    for each in flushers:
-        each.process.kill()
-        each.process.wait()
 
 
 @pytest.fixture
@@ -131,18 +88,46 @@ def test_a_second_signal_ends_it_at_once_and_loses_nothing(
     assert set(fake_lotus.times_received) == set(ids)
 
 
-def test_a_standby_takes_over_from_one_that_is_killed(
+def test_a_second_flusher_is_refused_and_told_which_one_runs(
+    command_line: CommandLine, start: Start, track: Track, fake_lotus: FakeLotus
+) -> None:
+    first = start()
+    first.wait_to_log("started as process")
+    for arguments in ([], ["--once"]):
+        second = command_line.run("flusher", *arguments)
+        assert second.code == 2
+        assert f"runs already: process {first.pid} on " in second.one_error()
+    ids = track(3)
+    fake_lotus.wait_for(3)
+    assert set(fake_lotus.times_received) == set(ids)
+    first.end()
+
+
+def test_that_a_flusher_runs_is_told_by_its_lock_and_not_by_the_pid_in_it(
+    command_line: CommandLine, start: Start, track: Track
+) -> None:
+    track(1)
+    lock = QueueDirectory(command_line.queue_dir).flusher_lock
+    lock.write_text("process 1 on this very machine, which runs\n")
+    uploader = start()
+    uploader.wait_to_log("started as process")
+    assert lock.read_text().startswith(f"process {uploader.pid} on ")
+    uploader.process.kill()
+    uploader.process.wait()
+    start().wait_to_log("started as process")
+
+
+def test_a_flusher_that_stands_by_takes_over_from_one_that_is_killed(
     start: Start,
     leader_pid: Callable[[], int | None],
     track: Track,
     fake_lotus: FakeLotus,
 ) -> None:
-    flushers = [start(), start()]
+    leader = start()
     track(10)
     fake_lotus.wait_for(10)
-    [leader] = [each for each in flushers if each.pid == leader_pid()]
-    [standby] = [each for each in flushers if each is not leader]
-    standby.wait_to_log(f"standing by: process {leader.pid} on ")
+    standby = start("--standby")
+    standby.wait_to_log(f"waiting for another flusher of this queue to end: process {leader.pid} on ")
     leader.process.kill()
     leader.process.wait()
     ids = track(10)
@@ -152,7 +137,7 @@ def test_a_standby_takes_over_from_one_that_is_killed(
     standby.end()
 
 
-def test_a_standby_ends_at_a_signal_too(
+def test_a_flusher_that_waits_for_another_ends_at_a_signal_too(
     start: Start,
     leader_pid: Callable[[], int | None],
     track: Track,
@@ -161,10 +146,33 @@ def test_a_standby_ends_at_a_signal_too(
     leader = start()
     track(1)
     fake_lotus.wait_for(1)
-    standby = start()
-    standby.wait_to_log("standing by")
-    assert "0 events delivered" in standby.end()
+    standby = start("--standby")
+    standby.wait_to_log("waiting for another flusher")
+    assert "started" not in standby.end()
     assert leader_pid() == leader.pid
+
+
+def test_while_a_worker_uploads_it_stands_by_and_takes_over_when_that_ends(
+    command_line: CommandLine, start: Start, leader_pid: Callable[[], int | None], fake_lotus: FakeLotus
+) -> None:
+    worker = Client(api_key="test-key", host=fake_lotus.host, queue_dir=command_line.queue_dir)
+    worker.track_event(customer_id="c1", event_name="api_call")
+    fake_lotus.wait_for(1)
+    uploader = start()
+    uploader.wait_to_log("standing by: process")
+    worker.release(30.0)
+    wait_until(lambda: leader_pid() == uploader.pid, "the flusher to lead")
+    assert "0 events delivered" in uploader.end()
+
+
+def test_it_ends_when_the_other_end_of_its_input_is_gone(start: Start, track: Track, fake_lotus: FakeLotus) -> None:
+    uploader = start("--until-eof", stdin=subprocess.PIPE)
+    track(3)
+    fake_lotus.wait_for(3)
+    assert uploader.process.stdin is not None
+    uploader.process.stdin.close()
+    assert uploader.process.wait(30) == 0
+    assert "end of standard input: stopping after the request in flight" in uploader.log.read_text()
 
 
 def test_it_logs_why_nothing_can_be_sent_and_does_not_repeat_itself(
@@ -231,16 +239,21 @@ def test_deliveries_are_logged_now_and_then_and_only_this_process_s(
     def census() -> Census:
         return Census(100, counts["delivered"], 100 - counts["delivered"], 0, 0, 0, 0, None)
 
-    monkeypatch.setattr(flusher, "_REPORT_INTERVAL", 0.0)
-    candidate = SimpleNamespace(leads=False)
+    monkeypatch.setattr(narrator, "_REPORT_INTERVAL", 0.0)
+    candidate = SimpleNamespace(leads=False, looked_at=0.0)
     queue = SimpleNamespace(census=census, directory=QueueDirectory(queue_dir))
-    narrator = flusher._Narrator(cast("Candidate", candidate), cast("EventQueue", queue))
+    term = SimpleNamespace(candidate=candidate, process=SimpleNamespace(queue=queue), config=Config.resolve({}, {}, {}))
+    teller = narrator.Narrator(lambda: cast("Term", term), ServiceManager({}))
+    QueueDirectory(queue_dir).prepare()
+    now = time.time()
+    write_heartbeat(QueueDirectory(queue_dir), Heartbeat(4711, "web1", "sending", None, now, now, None))
     with caplog.at_level("INFO", logger="lotus_durable"):
         for delivered, leads in ((10, False), (30, True), (30, True), (60, True)):
             counts["delivered"], candidate.leads = delivered, leads
-            narrator.look()
-        narrator.end()
+            teller.look()
+        teller.end()
     assert caplog.messages == [
+        "standing by: process 4711 on web1 uploads",
         "delivered 20 events; 70 pending",
         "delivered 30 events; 40 pending",
         "stopped; 50 events delivered, 40 pending",

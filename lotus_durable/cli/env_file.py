@@ -1,0 +1,66 @@
+"""The environment file: options in a file, because the environment of a running process cannot be changed.
+
+A line is ``LOTUS_NAME=value``; blank lines and lines that begin with ``#`` say nothing. Quotes around a whole value are
+taken off, as systemd does; nothing else is expanded. Names that do not begin with ``LOTUS_`` are somebody else's: the
+file may be one that a service manager reads too. Its values win over the environment, because a service manager that
+reads the same file has put what was in it at the start there. They go nowhere but into the configuration.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from lotus_durable.config import ENVIRONMENT_PREFIX, environment_options
+from lotus_durable.errors import ConfigurationError
+
+VARIABLE = "LOTUS_ENV_FILE"
+
+
+def environment(file: str | None) -> Mapping[str, str]:
+    """Return the environment of this process with what the file says.
+
+    Args:
+        file: its path; that in ``LOTUS_ENV_FILE`` if not given, and none if that is not set either.
+
+    Raises:
+        ConfigurationError: the file cannot be read, a line is no assignment, or it names an option that does not
+            exist. The message holds no value: that may be a key.
+    """
+    file = file or os.environ.get(VARIABLE)
+    if not file:
+        return os.environ
+    try:
+        lines = Path(file).read_text().splitlines()
+    except OSError as error:
+        raise ConfigurationError(f"environment file {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"environment file {file} holds no text") from None
+    assigned = _assignments(file, lines)
+    around = dict(os.environ)
+    if "LOTUS_API_KEY" in assigned:
+        around.pop("LOTUS_API_KEY_FILE", None)  # it would win over the key, but the file wins over it
+    return {**around, **assigned}
+
+
+def _assignments(file: str, lines: list[str]) -> dict[str, str]:
+    known = environment_options()
+    found: dict[str, str] = {}
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        name = name.rstrip()
+        if not equals or not name.isidentifier():
+            raise ConfigurationError(f"environment file {file}, line {number}: NAME=value is needed")
+        if name.startswith(ENVIRONMENT_PREFIX):
+            if name not in known:
+                raise ConfigurationError(f"environment file {file}, line {number}: there is no option {name}")
+            found[name] = _unquoted(value.strip())
+    return found
+
+
+def _unquoted(value: str) -> str:
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1] if is_quoted else value

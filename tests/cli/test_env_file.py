@@ -1,0 +1,94 @@
+"""The environment file: what it may say, and what it never shows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.cli.env_file import environment
+from lotus_durable.config import Config
+from lotus_durable.errors import ConfigurationError
+
+from .conftest import CommandLine
+
+
+def read(tmp_path: Path, text: str) -> dict[str, str]:
+    file = tmp_path / "lotus.env"
+    file.write_text(text)
+    return {name: value for name, value in environment(str(file)).items() if name.startswith("LOTUS_")}
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("LOTUS_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("LOTUS_HOST=https://a.example", "https://a.example"),
+        ("  LOTUS_HOST = https://a.example  ", "https://a.example"),
+        ('LOTUS_HOST="https://a.example"', "https://a.example"),
+        ("LOTUS_HOST='https://a.example'", "https://a.example"),
+        ("LOTUS_HOST=https://a.example?b=c", "https://a.example?b=c"),
+        ("LOTUS_HOST='", "'"),
+        ("LOTUS_HOST=$HOME", "$HOME"),
+    ],
+)
+def test_a_value_is_what_stands_behind_the_first_equals_sign(tmp_path: Path, line: str, value: str) -> None:
+    assert read(tmp_path, f"{line}\n") == {"LOTUS_HOST": value}
+
+
+def test_comments_blank_lines_and_names_of_others_say_nothing(tmp_path: Path) -> None:
+    assert read(tmp_path, "# LOTUS_HOST=x\n\n   \nDATABASE_URL=postgres://\n") == {}
+
+
+def test_the_file_wins_over_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOTUS_HOST", "https://environment.example")
+    monkeypatch.setenv("LOTUS_TIMEOUT", "7")
+    assert read(tmp_path, "LOTUS_HOST=https://file.example") == {
+        "LOTUS_HOST": "https://file.example",
+        "LOTUS_TIMEOUT": "7",
+    }
+
+
+def test_a_key_in_the_file_wins_over_a_key_file_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOTUS_API_KEY_FILE", str(tmp_path / "missing"))
+    found = read(tmp_path, "LOTUS_API_KEY=of-the-file")
+    assert Config.resolve(environ=found).api_key == "of-the-file"
+
+
+def test_nothing_of_it_is_put_into_the_environment_of_this_process(tmp_path: Path) -> None:
+    read(tmp_path, "LOTUS_API_KEY=secret")
+    assert "secret" not in os.environ.values()
+
+
+@pytest.mark.parametrize("text", ["LOTUS_API_KEY secret", "secret", "LOTUS_KEY=secret", "=secret", "a b=secret"])
+def test_a_line_that_is_none_is_refused_without_showing_it(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError, match="line 2") as caught:
+        read(tmp_path, f"\n{text}\n")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "lotus.env"
+    file.write_bytes(b"LOTUS_API_KEY=\xff\xfe")
+    with pytest.raises(ConfigurationError, match="holds no text"):
+        environment(str(file))
+
+
+@pytest.mark.parametrize("name", ["status", "drain", "flusher"])
+def test_every_command_takes_it_by_argument_or_variable(command_line: CommandLine, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "lotus.env"
+    file.write_text("LOTUS_TIMEOUT=soon\n")
+    for result in (
+        command_line.run(name, "--env-file", str(file)),
+        command_line.run(name, environment={"LOTUS_ENV_FILE": str(file)}),
+    ):
+        assert result.code == 2
+        assert "LOTUS_TIMEOUT" in result.one_error()

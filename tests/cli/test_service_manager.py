@@ -1,0 +1,125 @@
+"""What systemd is told, through a real socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from lotus_durable.cli.flusher.narrator import makes_progress
+from lotus_durable.cli.flusher.service_manager import ServiceManager
+from lotus_durable.testing import FakeLotus
+
+from .conftest import CommandLine, Start
+from .test_flusher_reload import hang_up
+
+if TYPE_CHECKING:
+    from lotus_durable.cli.flusher.service import Term
+
+
+class Manager:
+    """The service manager's end of the socket."""
+
+    def __init__(self, address: str) -> None:
+        self.variable = address.replace("\0", "@", 1)
+        self.messages: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(address)
+        self._socket.settimeout(30)
+
+    def wait_for(self, text: str) -> str:
+        """Return the next message that has ``text`` in it."""
+        while text not in (message := self._socket.recv(4096).decode()):
+            self.messages.append(message)
+        self.messages.append(message)
+        return message
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["file", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
+    name = str(tmp_path / "notify")
+    manager = Manager(f"\0{name}" if request.param == "abstract" else name)
+    yield manager
+    manager.close()
+
+
+def test_systemd_is_told_of_the_start_the_work_a_reload_and_the_end(
+    manager: Manager, start: Start, track: Callable[[int], list[str]], fake_lotus: FakeLotus
+) -> None:
+    uploader = start(NOTIFY_SOCKET=manager.variable)
+    manager.wait_for("READY=1")
+    track(3)
+    fake_lotus.wait_for(3)
+    manager.wait_for("STATUS=idle; 0 pending")
+    fake_lotus.rotate_key("another")
+    track(2)
+    assert "the server refuses the API key" in manager.wait_for("STATUS=blocked: ")
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    hang_up(uploader)
+    first, second = manager.wait_for("RELOADING=1").splitlines()
+    assert first == "RELOADING=1"
+    assert int(second.removeprefix("MONOTONIC_USEC=")) >= before
+    manager.wait_for("READY=1")
+    uploader.process.terminate()
+    manager.wait_for("STOPPING=1")
+    assert uploader.process.wait(30) == 0
+    assert not [message for message in manager.messages if "WATCHDOG" in message]
+
+
+def test_the_watchdog_hears_of_a_flusher_that_makes_progress(manager: Manager, start: Start) -> None:
+    uploader = start(NOTIFY_SOCKET=manager.variable, WATCHDOG_USEC="300000")
+    for _ in range(3):
+        manager.wait_for("WATCHDOG=1")
+    uploader.end()
+
+
+def test_the_watchdog_hears_nothing_when_the_uploading_thread_hangs() -> None:
+    candidate = SimpleNamespace(looked_at=1000.0)
+    term = cast("Term", SimpleNamespace(candidate=candidate, config=SimpleNamespace(timeout=(5.0, 30.0))))
+    assert makes_progress(term, 1000.0 + 65.0)
+    assert not makes_progress(term, 1000.0 + 76.0)
+    candidate.looked_at = 1070.0
+    assert makes_progress(term, 1076.0)
+
+
+@pytest.mark.parametrize(
+    ("environ", "timeout"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+    ],
+)
+def test_a_watchdog_that_is_meant_for_another_process_is_not_ours(
+    environ: dict[str, str], timeout: float | None
+) -> None:
+    assert ServiceManager({"NOTIFY_SOCKET": "/run/notify", **environ}).watchdog_timeout == timeout
+    assert ServiceManager(environ).watchdog_timeout is None
+
+
+@pytest.mark.parametrize("address", ["", "vsock:2:1234", "/nowhere/notify", "@nobody"])
+def test_a_manager_that_cannot_be_told_is_no_trouble(address: str) -> None:
+    manager = ServiceManager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"})
+    manager.ready()
+    manager.alive()
+    manager.status("idle")
+
+
+def test_a_refused_start_is_not_called_ready(command_line: CommandLine, manager: Manager) -> None:
+    result = command_line.run("flusher", environment={"NOTIFY_SOCKET": manager.variable, "LOTUS_API_KEY": ""})
+    assert result.code == 2
+    manager._socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        manager.wait_for("READY")

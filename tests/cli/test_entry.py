@@ -64,6 +64,7 @@ def test_the_console_script_is_the_same_program(command_line: CommandLine) -> No
         ["drain", "--timeout", "soon"],
         ["drain", "--timeout", "-1"],
         ["drain", "--timeout", "nan"],
+        ["health", "--max-pending", "few"],
         ["demo", "--workers", "0"],
         ["demo", "--events", "many"],
     ],
@@ -76,14 +77,14 @@ def test_wrong_usage_is_one_line_and_code_2(arguments: list[str], capsys: pytest
     assert "--help" in line
 
 
-@pytest.mark.parametrize("name", ["status", "drain", "flusher"])
+@pytest.mark.parametrize("name", ["status", "drain", "flusher", "health"])
 def test_a_wrong_variable_is_one_line_and_code_2(command_line: CommandLine, name: str) -> None:
     result = command_line.run(name, environment={"LOTUS_TIMEOUT": "soon"})
     assert result.code == 2
     assert result.one_error().startswith(f"lotus-durable {name}: LOTUS_TIMEOUT: ")
 
 
-@pytest.mark.parametrize("name", ["status", "drain", "flusher"])
+@pytest.mark.parametrize("name", ["status", "drain", "flusher", "health"])
 def test_an_unsafe_directory_is_one_line_and_code_2(command_line: CommandLine, name: str) -> None:
     command_line.queue_dir.mkdir()
     command_line.queue_dir.chmod(0o777)
@@ -92,7 +93,7 @@ def test_an_unsafe_directory_is_one_line_and_code_2(command_line: CommandLine, n
     assert "can be written by others" in result.one_error()
 
 
-@pytest.mark.parametrize("name", ["status", "drain", "flusher"])
+@pytest.mark.parametrize("name", ["status", "drain", "flusher", "health"])
 def test_an_unusable_directory_is_one_line_and_code_2(command_line: CommandLine, name: str) -> None:
     command_line.queue_dir.write_text("a file")
     result = command_line.run(name)
@@ -100,7 +101,7 @@ def test_an_unusable_directory_is_one_line_and_code_2(command_line: CommandLine,
     assert str(command_line.queue_dir) in result.one_error()
 
 
-@pytest.mark.parametrize("name", ["status", "drain"])
+@pytest.mark.parametrize("name", ["status", "drain", "health"])
 def test_a_directory_without_a_queue_is_said_and_not_made_one(command_line: CommandLine, name: str) -> None:
     missing = command_line.run(name)
     assert missing.code == 2
@@ -113,7 +114,7 @@ def test_a_directory_without_a_queue_is_said_and_not_made_one(command_line: Comm
     assert list(command_line.queue_dir.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["status", "drain"])
+@pytest.mark.parametrize("name", ["status", "drain", "health"])
 def test_a_damaged_state_is_one_line_and_code_3(
     command_line: CommandLine, track: Callable[[int], list[str]], name: str
 ) -> None:

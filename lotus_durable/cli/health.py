@@ -1,0 +1,107 @@
+"""``lotus-durable health``: one answer for probes, whether what is tracked is being delivered."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from lotus_durable.process import open_queue
+from lotus_durable.queue_stats import QueueStats, collect
+
+from .arguments import seconds
+from .command import Command, ExitCode, configuration
+from .existing import existing_queue
+from .output import say, say_json
+from .status import flusher_in_words
+from .wording import count, duration
+
+_DESCRIPTION = """\
+Tell in one line, and by the exit code, whether events are being delivered: somebody uploads and shows signs of life,
+delivery is not blocked, and nothing has been pending for long. For probes of containers and monitors: quick, asks no
+server, changes nothing. With --live only the first counts, for probes that restart what fails: neither a wrong key nor
+a server that is down is mended by that.
+
+keys of --json:
+  healthy        whether the exit code is 0
+  problems       what is wrong, a list of sentences; empty when healthy
+  pending, oldest_age
+                 events without a verdict, and seconds since the oldest of them was accepted, or null
+  flusher        who uploads, as `lotus-durable status --json` shows it, or null"""
+
+_MAX_AGE = 300.0  # seconds
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-age",
+        type=seconds,
+        default=_MAX_AGE,
+        metavar="SECONDS",
+        help=f"how long the oldest pending event may have waited (default: {_MAX_AGE:g})",
+    )
+    parser.add_argument(
+        "--max-pending", type=_number, metavar="N", help="how many may be pending (default: any number)"
+    )
+    parser.add_argument("--live", action="store_true", help="only whether somebody uploads and shows signs of life")
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a number of events is needed (it is {text!r})")
+    return int(text)
+
+
+def _run(arguments: argparse.Namespace) -> ExitCode:
+    config = configuration(arguments)
+    existing_queue(config)
+    stats = collect(open_queue(config, lambda _error: None), buffered=0)
+    problems = [*_of_the_uploader(stats)]
+    if not arguments.live:
+        problems += _of_delivery(stats, arguments.max_age, arguments.max_pending)
+    if arguments.json:
+        say_json(
+            {
+                "healthy": not problems,
+                "problems": problems,
+                "pending": stats.pending,
+                "oldest_age": stats.oldest_age,
+                "flusher": None if stats.flusher is None else asdict(stats.flusher),
+            }
+        )
+    else:
+        uploader = flusher_in_words(stats.flusher)
+        say("; ".join(problems) or f"healthy: {count(stats.pending, 'event')} pending; {uploader}")
+    return ExitCode.NOT_COMPLETE if problems else ExitCode.DONE
+
+
+def _of_the_uploader(stats: QueueStats) -> Iterator[str]:
+    if stats.flusher is None:
+        yield "nobody uploads from this queue"
+    elif not stats.flusher.alive:
+        yield flusher_in_words(stats.flusher)
+
+
+def _of_delivery(stats: QueueStats, max_age: float, max_pending: int | None) -> Iterator[str]:
+    if stats.flusher is not None and stats.flusher.alive and stats.flusher.state == "blocked":
+        yield f"delivery is blocked: {stats.flusher.reason}"
+    if stats.oldest_age is not None and stats.oldest_age > max_age:
+        yield f"the oldest pending event was accepted {duration(stats.oldest_age)} ago"
+    if max_pending is not None and stats.pending > max_pending:
+        yield f"{count(stats.pending, 'event')} pending"
+
+
+COMMAND = Command(
+    name="health",
+    summary="tell by the exit code whether events are being delivered, for probes",
+    description=_DESCRIPTION,
+    run=_run,
+    add_arguments=_add_arguments,
+    heeds=("queue_dir", "backend"),
+    exit_codes={
+        ExitCode.DONE: "healthy",
+        ExitCode.NOT_COMPLETE: "not healthy: what is wrong is on standard output",
+        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        ExitCode.DAMAGED: "the queue is damaged",
+    },
+)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lotus_durable.calls.caller import Caller
     from lotus_durable.delivery.candidate import Candidate
     from lotus_durable.delivery.drain import DrainReport
+    from lotus_durable.uploader.launcher import Launcher
 
 logger = logging.getLogger("lotus_durable")
 
@@ -274,6 +275,9 @@ class Client:
         return process
 
     def _start(self, process: Process) -> None:
+        if process.tended is not None:
+            process.tended.look_if_due()
+            return
         try:
             process.start()
         except RuntimeError as error:
@@ -285,7 +289,7 @@ class Client:
         atexit.unregister(_at_exit)
         atexit.register(_at_exit)
 
-    def _why_not(self, process: Process, candidate: Candidate) -> str | None:
+    def _why_not(self, process: Process, candidate: Candidate | Launcher) -> str | None:
         from lotus_durable.delivery.drain import NO_KEY
 
         if self.config.api_key is None:

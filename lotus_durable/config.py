@@ -24,7 +24,7 @@ OnError = Callable[[LotusError, list[dict[str, Any]]], object]
 
 Durability = Literal["process", "power"]
 Backend = Literal["journal"]
-Flusher = Literal["thread", "external"]
+Flusher = Literal["thread", "process", "external"]
 ApiVersion = Literal["auto", "2022", "2024"]
 AccessFallback = Literal["none", "open", "closed"]
 
@@ -229,9 +229,9 @@ class Config:
     timeout: tuple[float, float] = _option(_timeout, (5.0, 30.0), "to connect, and to wait for an answer")
     backend: Backend = _option(_one_of("journal"), "journal", "what the queue is made of")
     flusher: Flusher = _option(
-        _one_of("thread", "external"),
+        _one_of("thread", "process", "external"),
         "thread",
-        "who uploads: an elected process's thread, or only the flusher command",
+        "who uploads: an elected process's thread, a child process of one, or only the flusher command",
     )
     exit_timeout: float = _option(_seconds(0), 2.0, "how long a script that ends may go on sending")
     parked_max_age: float = _option(

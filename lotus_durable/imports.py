@@ -60,7 +60,8 @@ def import_for_tracking() -> None:
     """Import what the first event needs, when a program is being set up rather than in its first request."""
     with uncut():
         import lotus_durable.client
-        import lotus_durable.delivery.candidate  # noqa: F401  # for the thread that the first event starts
+        import lotus_durable.delivery.candidate
+        import lotus_durable.uploader.launcher  # noqa: F401  # for the thread that the first event starts
 
 
 def import_for_delivery() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from lotus_durable.imports import WAS_CUT, uncut, was_cut
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.journal import JournalQueue
 from lotus_durable.queue.protocol import EventQueue
+from lotus_durable.uploader import child
+from lotus_durable.uploader.interpreter import find_interpreter
 
 if TYPE_CHECKING:
     from lotus_durable.calls.caller import Caller
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from lotus_durable.delivery.candidate import Candidate
     from lotus_durable.delivery.desk import Report
     from lotus_durable.delivery.transport import Transport
+    from lotus_durable.uploader.launcher import Launcher
 
 logger = logging.getLogger("lotus_durable")
 
@@ -56,8 +60,10 @@ class Process:
         self.queue: EventQueue = open_queue(config, lambda error: report(error, []))
         # Taken out for one call and put back: no lock, and a signal handler in mid-call finds another one.
         self.encoders: list[EventEncoder] = []
-        self.candidate: Candidate | None = None
+        self.candidate: Candidate | Launcher | None = None
         self.is_started = False
+        self.tended: Launcher | None = None
+        """What must be asked to look at each event whether anybody uploads, because no thread can."""
         self._config = config
         self._report = report
         self._idle: list[Transport] = []
@@ -88,41 +94,76 @@ class Process:
 
     def _start(self) -> None:
         is_external = self._config.flusher == "external"
+        if self._config.flusher == "process" and find_interpreter() is None:
+            logger.warning(
+                "no Python interpreter is found to run the uploader (sys.executable is %s): a thread of this process "
+                "uploads instead of a process of its own",
+                sys.executable,
+            )
         reason = self.reason_not_to_lead()
         if reason is not None and not is_external:
             logger.warning("this process does not upload: %s; its events are kept on disk", reason)
         try:
             # Where threads do not run not even an idle one: it would wait for the interpreter lock.
-            if not (under_uwsgi.runs_without_threads() or was_cut()):
+            if reason is None and self._launches():
+                self.candidate = launcher = self._make_launcher()
+                self.tended = None if launcher.has_thread else launcher
+                launcher.start()
+            elif not (under_uwsgi.runs_without_threads() or was_cut()):
                 self.candidate = self.make_candidate(stands=not is_external)
                 self.candidate.start()
-            self.is_started = not self._is_closed
+            self.is_started = not self._is_closed and self.tended is None
         except BaseException:
             # A signal handler may have raised when the thread was running already: two of them must not be.
-            candidate, self.candidate = self.candidate, None
+            candidate, self.candidate, self.tended = self.candidate, None, None
             if candidate is not None:
                 candidate.stop(0.0)
             raise
 
-    def make_candidate(self, *, alone: bool = False, stands: bool = True) -> Candidate:
+    def make_candidate(
+        self, *, alone: bool = False, stands: bool = True, inherited_lock: int | None = None
+    ) -> Candidate:
         """Return a candidate of this process that is not started yet.
 
         Args:
             alone: it need not be considerate of other threads.
             stands: False for one that never leads.
+            inherited_lock: see :class:`~lotus_durable.delivery.candidate.Candidate`.
         """
         with uncut():
             from lotus_durable.delivery.candidate import Candidate
 
         can_lead = stands and self.reason_not_to_lead() is None
-        return Candidate(self.queue, self._config, self._report, self.open_transport if can_lead else None, alone=alone)
+        return Candidate(
+            self.queue,
+            self._config,
+            self._report,
+            self.open_transport if can_lead else None,
+            alone=alone,
+            inherited_lock=inherited_lock,
+        )
+
+    def _launches(self) -> bool:
+        """Whether it is a child process that uploads."""
+        return self._config.flusher == "process" and not was_cut() and find_interpreter() is not None
+
+    def _make_launcher(self) -> Launcher:
+        with uncut():
+            from lotus_durable.uploader.launcher import Launcher
+
+        interpreter = find_interpreter()
+        assert interpreter is not None
+        has_thread = not under_uwsgi.runs_without_threads()
+        return Launcher(self.queue, self._config, self._report, interpreter, has_thread=has_thread)
 
     def reason_not_to_lead(self) -> str | None:
-        """Return why this process cannot upload, or None."""
+        """Return why this process cannot upload, or see to it that a child does; None where it can."""
         if self._config.api_key is None:
             return "no API key is set (lotus_durable.api_key or LOTUS_API_KEY)"
         if was_cut():
             return f"it {WAS_CUT}"
+        if self._launches():
+            return None
         if Process.has_inherited_store:
             return "it was forked while its parent had the store of parked events open"
         if under_uwsgi.runs_without_threads():
@@ -132,14 +173,14 @@ class Process:
         return None
 
     @contextlib.contextmanager
-    def running_candidate(self) -> Iterator[Candidate]:
+    def running_candidate(self) -> Iterator[Candidate | Launcher]:
         """Give the candidate of this process, or one for the time being."""
         candidate = self.candidate
         can_lead = self.reason_not_to_lead() is None
         if candidate is not None and candidate.is_running() and (candidate.may_lead() or not can_lead):
             yield candidate
             return
-        candidate = self.make_candidate(alone=True)
+        candidate = self._make_launcher() if self._launches() and can_lead else self.make_candidate(alone=True)
         try:
             if can_lead:
                 candidate.start()
@@ -193,6 +234,7 @@ class Process:
         """Stop uploading, within ``timeout`` seconds if a request is in flight, and let go of everything."""
         self._is_closed = True
         self.is_started = False
+        self.tended = None
         if self.candidate is not None:
             self.candidate.stop(timeout)
         while self._idle:
@@ -218,6 +260,7 @@ def abandon_inherited() -> None:
     for process in _all_living():
         if process.pid not in (pid, 0):
             process.abandon()
+    child.abandon_inherited()
 
 
 def open_queue(config: Config, report: Callable[[LotusError], None]) -> EventQueue:

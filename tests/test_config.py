@@ -69,8 +69,7 @@ def test_an_environment_variable_is_read_as_its_option_needs(name: str, text: st
         ("max_event_bytes", 1 << 30, "from 256 to"),
         ("timeout", (1, 2, 3), "two (connect, read)"),
         ("timeout", -1, "at least"),
-        ("flusher", "nobody", "thread, external"),
-        ("flusher", "process", "thread, external"),
+        ("flusher", "nobody", "thread, process, external"),
         ("backend", "sqlite", "one of journal"),
     ],
 )

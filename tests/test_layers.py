@@ -13,8 +13,9 @@ ROOT = Path(lotus_durable.__file__).parent
 PACKAGE = ROOT.name
 
 FORBIDDEN = {
-    "queue": ("delivery", "client", "default", "process", "calls", "cli", "contrib", "testing"),
-    "delivery": ("client", "default", "calls", "cli", "contrib", "testing"),
+    "queue": ("delivery", "uploader", "client", "default", "process", "calls", "cli", "contrib", "testing"),
+    "delivery": ("uploader", "client", "default", "calls", "cli", "contrib", "testing"),
+    "uploader": ("client", "default", "calls", "cli", "contrib", "testing"),
     "http": ("queue", "delivery", "client", "default", "process", "calls", "cli", "contrib", "testing"),
     "calls": ("client", "process", "cli", "contrib", "testing"),
     "testing": ("client", "queue", "delivery", "calls", "http", "cli"),

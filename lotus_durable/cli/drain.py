@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     with open_progress(_LINE_INTERVAL) as progress:
         log = Log(logging.ERROR, "lotus-durable drain: %(message)s", debug=config.debug)
         with log:
-            client = Client.from_config(replace(config, on_error=log.report))
+            client = Client.from_config(replace(config, on_error=log.report, flusher="thread"))
             try:
                 # Counted before anything is started: of a damaged state a new leader would make what it can.
                 watch = _Watch(client, progress, delivered_before=client.stats().delivered)

@@ -35,6 +35,7 @@ class Candidate:
         transports: makes a connection to the server; None when this process cannot lead, and only writes back what
             waits in its memory for the disk.
         alone: this process does nothing else, so uploading need not be considerate.
+        inherited_lock: a descriptor of the leader lock, if this process was started as the leader.
     """
 
     def __init__(
@@ -45,13 +46,14 @@ class Candidate:
         transports: Callable[[], Transport] | None,
         *,
         alone: bool = False,
+        inherited_lock: int | None = None,
     ) -> None:
         self._queue = queue
         self._config = config
         self._report = report
         self._transports = transports
         self._alone = alone
-        self._leadership = Leadership(queue.directory.leader_lock)
+        self._leadership = Leadership(queue.directory.leader_lock, inherited=inherited_lock)
         self._watch = LeaderWatch(queue.directory, lambda error: report(error, []))
         self._wake = threading.Event()
         self._stopping = False

@@ -16,8 +16,9 @@ logger = logging.getLogger("lotus_durable")
 class Leadership:
     """One process's claim to lead; belongs to the process that made it (a forked child makes its own)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, inherited: int | None = None) -> None:
         self._path = path
+        self._inherited = inherited  # a descriptor that came with the lock held: given by the process's starter
         self._lock: BaseFileLock | None = None
         self._identity: tuple[int, int] | None = None
         self.refusal: str | None = None
@@ -26,7 +27,7 @@ class Leadership:
     def acquire(self) -> bool:
         """Try once, without waiting; return whether this process leads now."""
         try:
-            if not self._try():
+            if self._inherited is None and not self._try():
                 return False
         except OSError as error:
             # PermissionError, EROFS, EMFILE, ELOOP come out of filelock as they are: not elected, try again.
@@ -36,6 +37,9 @@ class Leadership:
         if self._identity is None:  # deleted in this very moment
             self.release()
             return False
+        if self._inherited is not None and self._identity != _identity(self._inherited):
+            self.release()
+            return self.acquire()  # the file was replaced: what we hold is another one's lock
         return True
 
     def is_held(self) -> bool:
@@ -45,6 +49,9 @@ class Leadership:
     def release(self) -> None:
         """Let somebody else lead."""
         self._identity = None
+        inherited, self._inherited = self._inherited, None
+        if inherited is not None:
+            os.close(inherited)
         if self._lock is not None:
             self._lock.release()
 
@@ -86,7 +93,7 @@ def nobody_leads(directory: QueueDirectory) -> bool | None:
         return None
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path | int) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack
 
 from lotus_durable.calls import access, addons, credit, customers, plans, service, subscriptions
 from lotus_durable.calls.binding import method
+from lotus_durable.claim import claim_queue
 from lotus_durable.config import Config, Options
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused, LotusError, QueueDirectoryError
 from lotus_durable.event import EventEncoder
@@ -44,7 +45,8 @@ class Client:
 
     Raises:
         ConfigurationError: an option is wrong.
-        QueueDirectoryError: the queue directory is unsafe: others can write to it, or it belongs to somebody else.
+        QueueDirectoryError: the queue directory is unsafe: others can write to it, or it belongs to somebody else; or
+            the events in it are for another server.
     """
 
     def __init__(self, **options: Unpack[Options]) -> None:
@@ -327,6 +329,7 @@ class Client:
         directory = QueueDirectory(self.config.queue_dir)
         try:
             directory.prepare()
+            claim_queue(self.config)
         except (PermissionError, FileExistsError, NotADirectoryError) as error:
             raise QueueDirectoryError(f"queue_dir {self.config.queue_dir} cannot be used: {error.strerror}") from error
         except OSError as error:

@@ -266,7 +266,7 @@ def abandon_inherited() -> None:
 def open_queue(config: Config, report: Callable[[LotusError], None]) -> EventQueue:
     """Return the queue that ``config`` describes; nothing is created before the first event."""
     return JournalQueue(
-        QueueDirectory(config.queue_dir),
+        QueueDirectory(config.queue_dir, config.host if config.api_key is not None else None),
         segment_bytes=config.segment_bytes,
         max_queue_bytes=config.max_queue_bytes,
         power=config.durability == "power",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from lotus_durable.config import Config
 from lotus_durable.imports import import_for_delivery
+from lotus_durable.queue.destination import claim_destination, normalised, other_destination
 from lotus_durable.queue.protocol import EventQueue
 from lotus_durable.queue.requests import answer, asked
 
@@ -60,6 +61,7 @@ class Candidate:
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
         self._last_failure: str | None = None
+        self._refusal: str | None = None
         # Held while it becomes or ceases to be the leader: whoever asks about that gets no answer from in between.
         self._changing = threading.RLock()
         self.leads = False
@@ -99,7 +101,7 @@ class Candidate:
 
     def refusal(self) -> str | None:
         """Return why it cannot even try to lead, if the lock file cannot be used."""
-        return self._leadership.refusal
+        return self._refusal or self._leadership.refusal
 
     def nudge(self) -> None:
         """Look at once whether there is something to do."""
@@ -112,7 +114,7 @@ class Candidate:
             try:
                 waiting = asked(self._queue.directory)
                 self._queue.write_back()
-                if self._transports is not None and self._elected():
+                if self._transports is not None and self._is_for_our_server() and self._elected():
                     self._watch.rest()
                     self._lead(self._transports)
                     self._last_failure = None
@@ -133,7 +135,26 @@ class Candidate:
     def _elected(self) -> bool:
         with self._changing:
             self.leads = self._leadership.acquire()
+            # Again: it can only be given to another server by the holder of the lock, and that is us now.
+            if self.leads and not self._is_for_our_server():
+                self.leads = False
+                self._leadership.release()
         return self.leads
+
+    def _is_for_our_server(self) -> bool:
+        """Whether what is in the queue is for the server that this process is set to."""
+        try:
+            found = claim_destination(self._queue.directory, self._config.host)
+        except OSError as error:
+            # A full disk, say: to deliver is what makes room.
+            logger.debug("cannot look at whose events these are: %s", error)
+            return True
+        if found == normalised(self._config.host):
+            self._refusal = None
+        elif self._refusal is None:
+            self._refusal = other_destination(self._queue.directory, found, self._config.host)
+            logger.warning("this process does not upload: %s", self._refusal)
+        return self._refusal is None
 
     def _lead(self, transports: Callable[[], Transport]) -> None:
         logger.info("this process is the leader now, and uploads")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from lotus_durable.errors import LotusError, QueueDamaged, QueueFull
 
 from .census import pending_bytes
+from .destination import check_destination
 from .directory import QueueDirectory, failed_mark
 from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE
 from .writer import SegmentWriter
@@ -52,6 +53,7 @@ class Appender:
 
         Raises:
             QueueFull: the queue is over ``max_queue_bytes``.
+            OtherDestination: the queue was given to another server since this process was set up.
             OSError: the disk refuses; the event was not written, or (power) perhaps not durably.
         """
         size = len(record)
@@ -99,6 +101,11 @@ class Appender:
     def _new_writer(self) -> SegmentWriter:
         with self.in_change:
             writer = SegmentWriter(self._directory, limit=self._limit, sync=self._power)
+            try:
+                check_destination(self._directory)
+            except BaseException:
+                writer.seal()
+                raise
             self._open.add(writer)
         return writer
 

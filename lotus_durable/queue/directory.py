@@ -14,6 +14,7 @@
       leader.json           the leader's heartbeat
       flusher.lock          held by a `lotus-durable flusher`; names it
       servers.json          which generation of the server a host is
+      destination.json      which server the events are for
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class QueueDirectory:
     """Paths inside one queue directory; creates nothing until :meth:`prepare`."""
 
     root: Path
+    host: str | None = None
+    """The server that what is written here is for, if that is known; see :mod:`.destination`."""
 
     @property
     def journal(self) -> Path:
@@ -82,6 +85,10 @@ class QueueDirectory:
     @property
     def servers(self) -> Path:
         return self.root / "servers.json"
+
+    @property
+    def destination(self) -> Path:
+        return self.root / "destination.json"
 
     def prepare(self) -> None:
         """Create what is missing and refuse what is unsafe.

@@ -14,6 +14,7 @@ from .appender import Appender
 from .buffer import MemoryBuffer
 from .census import take_census
 from .consumer import JournalConsumer
+from .destination import OtherDestination
 from .directory import QueueDirectory
 from .protocol import Census
 from .store import Store
@@ -137,6 +138,8 @@ class JournalQueue:
         if isinstance(error, FileNotFoundError):
             try:
                 self._append(record)
+            except OtherDestination:
+                raise  # accepted, it would go to the wrong server or nowhere
             except (OSError, QueueDirectoryError) as again:
                 error = again
             else:

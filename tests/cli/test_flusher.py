@@ -258,3 +258,12 @@ def test_deliveries_are_logged_now_and_then_and_only_this_process_s(
         "delivered 30 events; 40 pending",
         "stopped; 50 events delivered, 40 pending",
     ]
+
+
+def test_it_refuses_a_queue_of_another_server(command_line: CommandLine, track: Track) -> None:
+    track(1)
+    QueueDirectory(command_line.queue_dir).destination.write_text('{"host": "https://lotus.example.com"}')
+    result = command_line.run("flusher")
+    assert result.code == 2
+    assert "its events are for https://lotus.example.com" in result.errors
+    assert command_line.run("status").code == 0, "a command that only looks is not refused"

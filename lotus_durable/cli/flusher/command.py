@@ -59,7 +59,6 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         warn_if_unencrypted(config.host)
         manager = ServiceManager(os.environ)
         term = Term.open(config, log.report)
-        term.process.queue.directory.prepare()
         service = Service(term, partial(configuration, arguments), log.report, manager)
         told = Once(term) if arguments.once else service
         listen(told)

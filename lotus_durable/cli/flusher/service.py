@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from lotus_durable.claim import claim_queue
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.process import Process
@@ -37,13 +38,16 @@ class Term:
         """Make everything that a configuration is needed for, so that what is wrong with it is said here.
 
         Raises:
-            ConfigurationError: nothing could be delivered with it.
+            ConfigurationError: nothing could be delivered with it, or the queue is for another server.
+            OSError: the queue directory cannot be used.
         """
         if config.api_key is None:
             raise ConfigurationError("api_key: none is set; set LOTUS_API_KEY or LOTUS_API_KEY_FILE")
         if not config.send:
             raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
         process = Process(config, report)
+        process.queue.directory.prepare()
+        claim_queue(config)
         process.open_transport().close()
         return cls(config, process, process.make_candidate(alone=True))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 from lotus_durable import DrainReport, QueueStats
@@ -30,23 +29,17 @@ class Verdict:
     @property
     def lost(self) -> set[str]:
         """Ids that a call returned and that are not at the server."""
-        return set(self.entries.returned) - set(self.at_server)
+        return self.entries.missing_in(self.at_server)
 
     @property
     def collided(self) -> set[str]:
         """Ids that more than one call returned."""
-        return {id_ for id_, times in Counter(self.entries.returned).items() if times > 1}
+        return self.entries.collided()
 
     @property
     def never_tracked(self) -> int:
-        """How many ids at the server no call can have made.
-
-        An id that the library chose and whose call was killed before it was written down is known to nobody, so of
-        those as many are allowed as there are calls that did not return.
-        """
-        unknown = set(self.at_server) - self.entries.intended - set(self.entries.returned)
-        unreturned = self.entries.left_to_library - len(set(self.entries.returned) - self.entries.intended)
-        return max(0, len(unknown) - unreturned)
+        """How many ids at the server no call can have made."""
+        return self.entries.never_tracked_in(self.at_server)
 
     @property
     def sent_again(self) -> int:

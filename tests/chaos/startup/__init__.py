@@ -1,0 +1,1 @@
+"""On ``PYTHONPATH`` of the processes under test, for the ``sitecustomize`` in it."""

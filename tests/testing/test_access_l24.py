@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from lotus_durable.testing import Component, FakeLotus, Feature, Plan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.testing.conftest import RawClient
+    from tests.testing.conftest import RawAnswer, RawClient
 
     Event = Callable[..., dict[str, Any]]
 
@@ -115,12 +114,15 @@ def test_a_filtered_subscription_counts_its_events_only(client: RawClient, event
     plan = server.accounts.add_plan("Basic", components=[CALLS])
     server.accounts.add_subscription("c1", plan).filters = (("region", "US"),)
     client.track(event("us", properties={"region": "US"}), event("eu", properties={"region": "EU"}))
-    wanted = json.dumps([{"property_name": "region", "value": "US"}])
-    (entry,) = client.get(BY_EVENT, customer_id="c1", event_name="call", subscription_filters=wanted).json()
+
+    def ask(**filters: str) -> RawAnswer:
+        query = {f"subscription_filters[0]{name}": value for name, value in filters.items()}
+        return client.get(BY_EVENT, customer_id="c1", event_name="call", **query)
+
+    (entry,) = ask(property_name="region", value="US").json()
     assert entry["usage_per_component"][0]["metric_usage"] == 1
-    other = wanted.replace("US", "EU")
-    assert client.get(BY_EVENT, customer_id="c1", event_name="call", subscription_filters=other).json() == []
-    assert client.get(BY_EVENT, customer_id="c1", event_name="call", subscription_filters="US").status == 400
+    assert ask(property_name="region", value="EU").json() == []
+    assert ask(property_name="region").status == 400
 
 
 @pytest.mark.parametrize("usage_behavior", ["transfer_to_new_subscription", "keep_separate"])

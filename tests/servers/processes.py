@@ -35,6 +35,16 @@ def children(parent: int) -> set[int]:
     return {seen.pid for seen in _all() if seen.parent == parent and not seen.is_zombie}
 
 
+def parent_of(pid: int) -> int:
+    """Return the pid of a living process's parent."""
+    return next(seen.parent for seen in _all() if seen.pid == pid)
+
+
+def are_uploaders(pids: set[int]) -> set[int]:
+    """Return those of the pids that are uploaders: the children that ``flusher="process"`` starts."""
+    return {pid for pid in pids if b"\0lotus-durable uploader\0" in _command(pid)}
+
+
 def connections(pids: set[int], port: int) -> dict[int, set[str]]:
     """Return, for each process that has any, its connections to a port on loopback (as names of sockets)."""
     sockets = _sockets_to(port)
@@ -67,6 +77,13 @@ def _all() -> Iterator[Seen]:
             # The command's name, in brackets, may hold anything.
             state, parent, _group, session = text.rpartition(")")[2].split()[:4]
             yield Seen(int(name), int(parent), int(session), is_zombie=state in "ZX")
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _open_files(pid: int) -> Iterator[tuple[str, str]]:

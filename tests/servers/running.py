@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from .apps.tracking import SHOW_STACKS
-from .processes import children, in_session, living
+from .processes import are_uploaders, children, in_session, living
 from .site import REPOSITORY, Site
 from .waiting import wait_until
 
@@ -62,8 +62,13 @@ class Running:
             connection.close()
 
     def workers(self) -> set[int]:
-        """Return the pids of the master's living children."""
-        return children(self.pid)
+        """Return the pids of the master's living children that serve."""
+        found = children(self.pid)
+        return found - are_uploaders(found)
+
+    def uploaders(self) -> set[int]:
+        """Return the pids of its living uploaders (``flusher="process"``), orphans too."""
+        return are_uploaders(self.processes())
 
     def processes(self) -> set[int]:
         """Return the pids of all its living processes, orphans too."""
@@ -73,6 +78,10 @@ class Running:
         """SIGKILL one of its processes."""
         assert pid in self.processes(), f"process {pid} is not one of its own"
         os.kill(pid, signal.SIGKILL)
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to all processes, as a terminal does."""
+        os.killpg(self.pid, number)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the master."""

@@ -17,7 +17,7 @@ from .directory import FILE_MODE, QueueDirectory, failed_mark, sync_directory
 from .format import UnknownFormat
 from .protocol import Chunk, LeadershipLost, Settlement
 from .reader import START, Damage, Position, SegmentReader
-from .recovery import Report, recovered_state, remove_leftovers, undo_rows, without_store
+from .recovery import Report, recovered_state, remove_leftovers, undo_rows, with_checked_store, without_store
 from .store import Store, StoreDamaged, StoredEvent, Table
 
 logger = logging.getLogger("lotus_durable")
@@ -43,9 +43,10 @@ class JournalConsumer:
         self._reader: SegmentReader | None = None
         self._unreadable: set[str] = set()
         self._has_uncommitted_rows = False
+        self._store_is_usable = True
         reserve_slots(directory)
         self._signature = read_signature(directory)
-        self._state = recovered_state(directory, store, report)
+        self._state = self._recovered()
         # From here on there is a state, and it is durable: what it says is gone can be deleted.
         self._commit(self._state, durable=True)
         self._read.update(self._state.cursor)
@@ -90,7 +91,14 @@ class JournalConsumer:
         marks = self._state.parked
         if not marks.rows:
             return []
-        page = self._store.page("parked", after, marks.high, limit + len(marks.removing))
+        try:
+            page = self._store.page("parked", after, marks.high, limit + len(marks.removing))
+        except StoreDamaged:
+            raise
+        except OSError as error:
+            self._do_without_store(error)
+            return []
+        self._store_is_usable = True
         return [event for event in page if event.id not in marks.removing][:limit]
 
     def last_parked(self) -> int:
@@ -140,11 +148,29 @@ class JournalConsumer:
         else:
             self._report(QueueDamaged(f"{damage}; the bytes are kept in {path}"))
 
+    def _recovered(self) -> State:
+        state = recovered_state(self._directory, self._store, self._report)
+        try:
+            return with_checked_store(self._store, state, self._report)
+        except OSError as error:
+            # What the state says of the store holds. Rows beyond that do not count, and must be gone before others are
+            # added.
+            self._has_uncommitted_rows = True
+            self._do_without_store(error)
+            return state
+
+    def _do_without_store(self, error: OSError) -> None:
+        """Deliver the others: a disk that this very queue has filled could not be emptied otherwise."""
+        if self._store_is_usable:
+            logger.warning("parked events wait, others are delivered: %s", error)
+        self._store_is_usable = False
+
     # Settling
 
     def _settle(self, settlement: Settlement) -> None:
         state = self._state
-        if self._has_uncommitted_rows:
+        enters_rows = bool(settlement.parked or settlement.dead)
+        if enters_rows and self._has_uncommitted_rows:
             undo_rows(self._store, state)
             self._has_uncommitted_rows = False
         parked = self._enter("parked", state.parked, settlement.parked)
@@ -157,9 +183,10 @@ class JournalConsumer:
                 parked=replace(parked, rows=parked.rows - len(resolved), removing=(*parked.removing, *resolved)),
                 dead=self._enter("dead", state.dead, settlement.dead),
             ),
-            durable=bool(settlement.parked or settlement.dead or resolved)
-            or time.monotonic() - self._durable_at >= self._sync_interval,
+            durable=enters_rows or bool(resolved) or time.monotonic() - self._durable_at >= self._sync_interval,
         )
+        if enters_rows:
+            self._has_uncommitted_rows = False
 
     def _enter(self, table: Table, marks: StoreMarks, events: Sequence[StoredEvent]) -> StoreMarks:
         """Insert rows that will count as soon as the state says so."""
@@ -181,7 +208,6 @@ class JournalConsumer:
         self._check_alone()
         in_place = self._save(state, durable=durable)
         self._state, self._signature = state, read_signature(self._directory)
-        self._has_uncommitted_rows = False
         for name in retired:
             del self._ended[name]
             self._read.pop(name, None)

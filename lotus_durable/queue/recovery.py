@@ -28,14 +28,22 @@ Report = Callable[[LotusError], None]
 
 
 def recovered_state(directory: QueueDirectory, store: Store, report: Report) -> State:
-    """Return the state to go on from.
+    """Return the state to go on from; the store's part of it is for :func:`with_checked_store`.
 
     Raises:
         QueueDamaged: a newer version wrote the state; nothing was changed.
         OSError: the disk refuses.
     """
     state = _load(directory, store, report)
-    state = _without_lost_segments(directory, state, report)
+    return _without_lost_segments(directory, state, report)
+
+
+def with_checked_store(store: Store, state: State, report: Report) -> State:
+    """Return the state with the rows that there really are, after undoing those that were never committed.
+
+    Raises:
+        OSError: the store cannot be used now, for want of room say: SQLite cannot even read then.
+    """
     try:
         undo_rows(store, state)
         return _with_counted_rows(store, state, report)

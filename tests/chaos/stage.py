@@ -25,7 +25,7 @@ _TICK = 0.005  # seconds
 _LOOK_INTERVAL = 0.5
 """Seconds between two looks at the books."""
 _POINT_PATIENCE = 8.0
-_QUARANTINE_PATIENCE = 0.25
+_QUARANTINE_PATIENCE = 0.6
 _VICTIM_PATIENCE = 5.0
 _SERVER_PATIENCE = 10.0
 _STALL = 30.0

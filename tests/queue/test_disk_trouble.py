@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -16,7 +17,17 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.journal import JournalQueue
 
 from .conftest import OpenQueue
-from .events import Reports, assert_conserved, deliver_all, read_pass, record
+from .events import (
+    Reports,
+    assert_conserved,
+    deliver_all,
+    number_of,
+    parked_rows,
+    read_pass,
+    record,
+    settled_queue,
+    stored,
+)
 from .faults import full_disk, refusing, remount, replaced, small_disk, writing_short
 
 Trouble = Callable[[], AbstractContextManager[object]]
@@ -238,6 +249,69 @@ def test_a_small_disk_fills_up_and_is_emptied(tmp_path: Path, open_queue: OpenQu
         assert_conserved(queue.census())
         consumer.close()
         queue.close()
+
+
+def test_a_new_leader_delivers_from_a_full_disk_though_the_store_cannot_be_opened(
+    tmp_path: Path, open_queue: OpenQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a disk that the queue itself has filled could never be emptied once its leader is gone."""
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        directory = QueueDirectory(disk / "queue")
+        queue = open_queue(at=directory)
+        settled_queue(queue).close()
+        filled = fill(disk)
+        consumer = queue.consumer()
+        output = read_pass(consumer)
+        assert output.numbers == [4, 5]
+        consumer.settle(output.settlement())
+        assert consumer.parked(0, 10) == []
+        assert consumer.parked(0, 10) == []
+        census = queue.census()
+        assert (census.delivered, census.pending, census.parked, census.dead_lettered) == (3, 0, 2, 1)
+        assert len([line for line in caplog.messages if "parked events wait" in line]) == 1
+
+        filled.unlink()
+        assert [number_of(row.record) for row in parked_rows(consumer)] == [0, 1]
+        queue.append(record(6))
+        output = read_pass(consumer)
+        consumer.settle(output.settlement(parked=output.records))
+        consumer.close()
+        assert_conserved(queue.census())
+        assert queue.census().parked == 3
+        queue.close()
+
+
+def test_rows_that_a_full_disk_kept_from_being_undone_are_undone_before_others_are_added(
+    tmp_path: Path, open_queue: OpenQueue
+) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        queue = open_queue(at=QueueDirectory(disk / "queue"))
+        settled_queue(queue).close()
+        # A leader was killed between its rows and its commit.
+        queue._store.insert("parked", [stored(record(4))])
+        queue._store.insert("dead", [stored(record(5))])
+        filled = fill(disk)
+        consumer = queue.consumer()
+        filled.unlink()
+        output = read_pass(consumer)
+        consumer.settle(output.settlement(parked=output.records[1:]))
+        assert [number_of(row.record) for row in parked_rows(consumer)] == [0, 1, 5]
+        consumer.close()
+        census = queue.census()
+        assert (census.delivered, census.parked, census.dead_lettered) == (2, 3, 1)
+        # Its count is what the next leader finds in the store.
+        queue.consumer().close()
+        assert queue.census() == census
+        queue.close()
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room on a disk; return the file to delete for that to end."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+    return ballast
 
 
 def test_a_disk_that_turns_read_only_and_back(tmp_path: Path, open_queue: OpenQueue, reports: Reports) -> None:

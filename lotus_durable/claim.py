@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 
@@ -19,6 +20,7 @@ from lotus_durable.queue.destination import (
     replace_destination,
 )
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.keys import note_key
 
 logger = logging.getLogger("lotus_durable")
 
@@ -41,12 +43,23 @@ def claim_queue(config: Config) -> None:
     ours = normalised(config.host)
     if config.api_key is not None:
         found = claim_destination(directory, config.host)
+        _note_key(directory, config.api_key)
     elif config.host == DEFAULT_HOST:
         return
     else:
         found = read_destination(directory) or ours
     if found != ours:
         _take_over(config, directory, found)
+
+
+def _note_key(directory: QueueDirectory, api_key: str) -> None:
+    with contextlib.suppress(OSError):  # it only helps
+        if note_key(directory, api_key):
+            logger.warning(
+                "another API key than before is used for the queue in %s; if it was not rotated, two programs share a "
+                "queue that must not",
+                directory.root,
+            )
 
 
 def _take_over(config: Config, directory: QueueDirectory, found: str) -> None:

@@ -161,6 +161,7 @@ class Client:
                 process.queue,
                 timeout=timeout,
                 why_not=lambda: self._why_not(process, candidate),
+                has_better_key=candidate.has_better_key,
                 nudge=candidate.nudge,
                 watch=watch,
             )

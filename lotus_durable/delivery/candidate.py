@@ -17,6 +17,7 @@ from lotus_durable.queue.requests import answer, asked
 
 from .desk import Report
 from .election import Leadership, nobody_leads
+from .key_change import KeyChange
 from .leader import Leader
 from .pace import Pace, at_full_speed
 from .transport import Transport
@@ -60,6 +61,8 @@ class Candidate:
         self._stopping = False
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
+        self._key = KeyChange(queue.directory, config.api_key or "", config.probe_interval)
+        self._has_first_try = inherited_lock is not None
         self._last_failure: str | None = None
         self._refusal: str | None = None
         # Held while it becomes or ceases to be the leader: whoever asks about that gets no answer from in between.
@@ -103,6 +106,10 @@ class Candidate:
         """Return why it cannot even try to lead, if the lock file cannot be used."""
         return self._refusal or self._leadership.refusal
 
+    def has_better_key(self) -> bool:
+        """Whether the server may take this process's API key where it refuses the leader's."""
+        return self.may_lead() and self._key.is_better()
+
     def nudge(self) -> None:
         """Look at once whether there is something to do."""
         self._wake.set()
@@ -114,7 +121,7 @@ class Candidate:
             try:
                 waiting = asked(self._queue.directory)
                 self._queue.write_back()
-                if self._transports is not None and self._is_for_our_server() and self._elected():
+                if self._transports is not None and self._stands() and self._elected():
                     self._watch.rest()
                     self._lead(self._transports)
                     self._last_failure = None
@@ -131,6 +138,10 @@ class Candidate:
         self.looked_at = time.monotonic()
         # Under gevent this thread is a greenlet, and a forked child has a copy of it that goes on: it must not lead.
         return self._stopping or os.getpid() != self._pid
+
+    def _stands(self) -> bool:
+        has_first_try, self._has_first_try = self._has_first_try, False
+        return self._is_for_our_server() and (has_first_try or not self._key.gives_way())
 
     def _elected(self) -> bool:
         with self._changing:

@@ -18,6 +18,7 @@ from lotus_durable.queue.heartbeat import FlusherState, Heartbeat, clear_heartbe
 from lotus_durable.queue.requests import answer, asked
 
 from .election import Leadership
+from .key_change import KeyChange
 from .sender import Stopped
 
 logger = logging.getLogger("lotus_durable")
@@ -35,6 +36,7 @@ class Desk:
     """Implements :class:`~.sender.Room`. The uploading threads use it; the heartbeat's thread reads it.
 
     Args:
+        key: our part where processes have different API keys.
         patience: seconds after which work that gives no sign of life counts as stuck: then the heart stops too.
     """
 
@@ -45,6 +47,7 @@ class Desk:
         *,
         stop: Callable[[], bool],
         wake: threading.Event,
+        key: KeyChange,
         patience: float,
     ) -> None:
         self._directory = directory
@@ -58,6 +61,8 @@ class Desk:
         self._reason: str | None = None
         self._since = time.time()
         self._last_delivery: float | None = None
+        self._key = key
+        self._refused_key: str | None = None
         self._patience = patience
         self._worked_at = time.monotonic()
         self._in_report = False
@@ -80,6 +85,13 @@ class Desk:
             if is_news:
                 self._enter(state, reason)
         return is_news
+
+    def key_is_refused(self) -> None:
+        """Show that the server refuses the key; see :class:`~.sender.Room`."""
+        with self._lock:
+            self._refused_key = self._key.refused()
+        self.beat()
+        self._check()
 
     def asked(self) -> set[str]:
         """Return the requests for a drain that are open now."""
@@ -136,6 +148,8 @@ class Desk:
         with self._lock:
             if delivered:
                 self._last_delivery = time.time()
+            self._key.taken()
+            self._refused_key = None
             if self._reason is not None:
                 self._enter("sending", None)
 
@@ -202,6 +216,7 @@ class Desk:
                 beat=time.time(),
                 last_delivery=self._last_delivery,
                 beat_uptime=time.monotonic(),
+                refused_key=self._refused_key,
             )
             try:
                 write_heartbeat(self._directory, heartbeat)
@@ -212,6 +227,9 @@ class Desk:
         self._worked_at = time.monotonic()
         if self._stop():
             raise Stopped("asked to stop")
+        if self._key.must_step_down():
+            logger.warning("stepping down for a process with another API key: the server refuses this one's")
+            raise Stopped("another key may do better")
         if not self._leadership.is_held():
             logger.warning("the leader lock in %s was deleted or replaced; stepping down", self._directory.root)
             raise Stopped("leads no more")

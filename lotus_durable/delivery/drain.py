@@ -18,6 +18,9 @@ _LOOK_INTERVAL = 0.02  # seconds
 _TAKEOVER_TIME = 1.0
 """Seconds in which another process would have taken over from a leader that died."""
 
+_STEP_DOWN_TIME = 5.0
+"""Seconds in which a leader whose API key is refused steps down for a process with another one."""
+
 NO_KEY = "no API key is set in this process, and no other process uploads"
 
 
@@ -53,6 +56,7 @@ def drain(
     *,
     timeout: float | None,
     why_not: Callable[[], str | None] = lambda: None,
+    has_better_key: Callable[[], bool] = lambda: False,
     nudge: Callable[[], None] = lambda: None,
     watch: Callable[[], None] = lambda: None,
 ) -> DrainReport:
@@ -64,6 +68,7 @@ def drain(
         queue: the queue.
         timeout: seconds, None for as long as it takes.
         why_not: tells why this process's own candidate cannot become the leader, if so.
+        has_better_key: whether the server may take this process's API key where it refuses the leader's.
         nudge: wakes the candidate of this process.
         watch: called now and then, to show progress.
 
@@ -79,6 +84,10 @@ def drain(
     nudge()
     try:
         reason = _answer(queue.directory, request, started, timeout, why_not=why_not, watch=watch)
+        if reason and has_better_key() and _leader_makes_way(has_better_key, started, timeout):
+            withdraw(queue.directory, request)
+            request = ask(queue.directory)
+            reason = _answer(queue.directory, request, started, timeout, why_not=why_not, watch=watch)
     finally:
         withdraw(queue.directory, request)
     after = queue.census()
@@ -118,6 +127,18 @@ def _answer(
         watch()
         time.sleep(_LOOK_INTERVAL)
     return answer
+
+
+def _leader_makes_way(has_better_key: Callable[[], bool], started: float, timeout: float | None) -> bool:
+    """Wait, not long, for a leader whose API key is refused to step down; this process's candidate asks it to."""
+    gives_up_at = time.monotonic() + _STEP_DOWN_TIME
+    if timeout is not None:
+        gives_up_at = min(gives_up_at, started + timeout)
+    while has_better_key():
+        if time.monotonic() >= gives_up_at:
+            return False
+        time.sleep(_LOOK_INTERVAL)
+    return True
 
 
 def _somebody_leads(directory: QueueDirectory) -> bool:

@@ -20,6 +20,7 @@ from lotus_durable.queue.store import StoredEvent
 from .batch import Batch, Batcher, batches_of_parked
 from .desk import Desk, Report
 from .election import Leadership
+from .key_change import KeyChange
 from .sender import Failing, Sender, Stopped
 from .transport import Transport
 from .verdict import Dead, Delivered, Parked, Verdict
@@ -53,7 +54,14 @@ class Leader:
         connect, read = config.timeout
         # A request is sent twice at the most, and an answer ends within twice the read timeout after the last read.
         longest_request = 2 * (2 * connect + 4 * read)
-        self._desk = Desk(queue.directory, leadership, stop=stop, wake=wake, patience=max(STALE_AFTER, longest_request))
+        self._desk = Desk(
+            queue.directory,
+            leadership,
+            stop=stop,
+            wake=wake,
+            key=KeyChange(queue.directory, config.api_key or "", config.probe_interval),
+            patience=max(STALE_AFTER, longest_request),
+        )
         self._report = self._desk.watched(report)
         self._transports = [transports() for _ in range(config.upload_concurrency)]
         self._senders = [

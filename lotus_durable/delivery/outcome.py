@@ -81,6 +81,8 @@ class Blocked:
 
     reason: str
     """One sentence for an operator: what is wrong and what to do."""
+    by_key: bool = False
+    """It is the API key: a process with another one may do better."""
 
 
 Outcome: TypeAlias = Settled | Split | RetryBatch | Blocked

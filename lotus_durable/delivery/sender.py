@@ -49,6 +49,13 @@ class Room(Protocol):
             Stopped: it is time to end.
         """
 
+    def key_is_refused(self) -> None:
+        """Note that the server refuses the API key: a process with another one may take over now, or while we wait.
+
+        Raises:
+            Stopped: one does.
+        """
+
     def asked(self) -> AbstractSet[str]:
         """Return the requests for a drain that are open now."""
 
@@ -190,6 +197,8 @@ class Sender:
         while isinstance(outcome, Blocked):
             if self._room.enter("blocked", outcome.reason):
                 self._report(DeliveryBlocked(f"delivery is blocked, events are kept: {outcome.reason}"))
+            if outcome.by_key:
+                self._room.key_is_refused()
             self._room.answer(asked, outcome.reason)
             self._room.wait(self._probe_interval)
             asked = self._room.asked()

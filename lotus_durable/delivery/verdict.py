@@ -217,7 +217,9 @@ def _split(reason: str, batch: _Batch, *, probe_first: bool = False) -> Outcome:
 
 
 def _bad_key(answer: Answer) -> Blocked:
-    return Blocked(f"the server refuses the API key ({excerpt(answer)}); set a valid key, and check the host")
+    return Blocked(
+        f"the server refuses the API key ({excerpt(answer)}); set a valid key, and check the host", by_key=True
+    )
 
 
 def _bad_url(answer: Answer) -> Blocked:

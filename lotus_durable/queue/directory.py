@@ -15,6 +15,8 @@
       flusher.lock          held by a `lotus-durable flusher`; names it
       servers.json          which generation of the server a host is
       destination.json      which server the events are for
+      keys.json             fingerprints of the API keys that were used, and when the server refused one
+      leader.challenge      asks a leader whose key is refused to let another process try
 """
 
 from __future__ import annotations
@@ -89,6 +91,14 @@ class QueueDirectory:
     @property
     def destination(self) -> Path:
         return self.root / "destination.json"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys.json"
+
+    @property
+    def challenge(self) -> Path:
+        return self.root / "leader.challenge"
 
     def prepare(self) -> None:
         """Create what is missing and refuse what is unsafe.

@@ -33,6 +33,9 @@ class Heartbeat:
     beat_uptime: float | None = None
     """The moment of the beat by the monotonic clock, which all processes since one boot share and nobody can set."""
 
+    refused_key: str | None = None
+    """The fingerprint of its API key, while the server refuses that; see :mod:`.keys`."""
+
     def age(self) -> float:
         """Return the seconds since the beat, whatever was done to the clock meanwhile."""
         elapsed = -1.0 if self.beat_uptime is None else time.monotonic() - self.beat_uptime

@@ -11,6 +11,7 @@ import time
 from lotus_durable.config import Config
 from lotus_durable.delivery.desk import Report
 from lotus_durable.delivery.election import nobody_leads
+from lotus_durable.delivery.key_change import KeyChange
 from lotus_durable.delivery.watch import LeaderWatch
 from lotus_durable.queue.protocol import EventQueue
 
@@ -67,6 +68,7 @@ class Launcher:
         self._unread = b""
         self._last_words: list[str] = []
         self._refusal: str | None = None
+        self._key = KeyChange(queue.directory, config.api_key or "", config.probe_interval)
 
     def start(self) -> None:
         """Look now, and from then on: in a daemon thread, if it has one.
@@ -119,6 +121,10 @@ class Launcher:
         self.look_if_due()
         return self._refusal
 
+    def has_better_key(self) -> bool:
+        """Whether the server may take this process's API key where it refuses the leader's."""
+        return self._key.is_better()
+
     def nudge(self) -> None:
         """Look at once, and start a child if nobody leads, however often that has failed."""
         self._next_start = self._next_look = 0.0
@@ -150,7 +156,7 @@ class Launcher:
                 return
             self._child = None
             self._ended(child)
-        if not self._stopping and time.monotonic() >= self._next_start:
+        if not self._stopping and time.monotonic() >= self._next_start and not self._key.gives_way():
             self._start_child()
 
     def _start_child(self) -> None:

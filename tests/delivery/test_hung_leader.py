@@ -16,6 +16,7 @@ from lotus_durable import queue_stats
 from lotus_durable.delivery import watch
 from lotus_durable.delivery.desk import Desk
 from lotus_durable.delivery.election import Leadership
+from lotus_durable.delivery.key_change import KeyChange
 from lotus_durable.delivery.watch import LeaderWatch
 from lotus_durable.errors import DeliveryBlocked, LotusError
 from lotus_durable.queue import heartbeat
@@ -113,7 +114,8 @@ def test_the_heart_stops_for_work_that_gives_no_sign_of_life(rig: Rig) -> None:
     rig.directory.prepare()
     leadership = Leadership(rig.directory.leader_lock)
     assert leadership.acquire()
-    desk = Desk(rig.directory, leadership, stop=lambda: False, wake=threading.Event(), patience=0.0)
+    key = KeyChange(rig.directory, "test-key", 60.0)
+    desk = Desk(rig.directory, leadership, stop=lambda: False, wake=threading.Event(), key=key, patience=0.0)
     with desk.beating(lambda: None, 0.01):
         first = read_heartbeat(rig.directory)
         assert first is not None

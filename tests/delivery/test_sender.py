@@ -71,6 +71,7 @@ class FakeRoom:
     waits: list[tuple[float, bool]] = field(default_factory=list)
     states: list[tuple[FlusherState, str | None]] = field(default_factory=list)
     answered: set[str] = field(default_factory=set)
+    key_refusals: int = 0
     stop_after: int = 1000
     """Waits until it is time to end."""
 
@@ -79,6 +80,9 @@ class FakeRoom:
         if is_news:
             self.states.append((state, reason))
         return is_news
+
+    def key_is_refused(self) -> None:
+        self.key_refusals += 1
 
     def asked(self) -> AbstractSet[str]:
         return {f"request {len(self.waits)}"}
@@ -256,6 +260,7 @@ def test_blocked_means_slow_probes_of_the_empty_batch_and_events_only_once_those
     assert scene.send("a", "b") == [Delivered()] * 2
     assert scene.sent == ["a b", "probe", "probe", "probe", "a b"]
     assert scene.seconds == [PROBE_INTERVAL] * 3
+    assert scene.room.key_refusals == 3
     [message] = scene.reported
     assert message.startswith("delivery is blocked, events are kept: the server refuses the API key")
     assert [state for state, _ in scene.room.states] == ["sending", "blocked", "sending"]

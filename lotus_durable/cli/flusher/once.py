@@ -39,7 +39,12 @@ class Once:
         try:
             with contextlib.suppress(_Ended):
                 reason = drain(
-                    queue, timeout=timeout, why_not=candidate.refusal, nudge=candidate.nudge, watch=self._watch
+                    queue,
+                    timeout=timeout,
+                    why_not=candidate.refusal,
+                    has_better_key=candidate.has_better_key,
+                    nudge=candidate.nudge,
+                    watch=self._watch,
                 ).reason
         finally:
             candidate.stop(None)

@@ -346,8 +346,13 @@ def _our_errors() -> Iterator[None]:
         raise DiskRefused(f"the queue directory cannot be used: {error}") from error
 
 
+def started_clients() -> list[Client]:
+    """Return the clients that have tracked in this process, or in one it was forked from, and were not shut down."""
+    return list(_started)
+
+
 def _at_exit() -> None:
-    for client in list(_started):
+    for client in started_clients():
         client.shutdown()
 
 

@@ -1,0 +1,21 @@
+"""The application that Django finds in this package."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core import checks
+
+
+class LotusDurableConfig(AppConfig):  # type: ignore[misc]  # Django has no types
+    """Gives the project's settings to the library, once."""
+
+    name = "lotus_durable.contrib.django"
+    label = "lotus_durable"
+    verbose_name = "Lotus usage events"
+
+    def ready(self) -> None:
+        """Apply the settings; what is wrong with them is for the check to say, before anything is served."""
+        from . import configuration_check, options
+
+        options.apply()
+        checks.register(configuration_check.check_configuration)

@@ -1,0 +1,115 @@
+"""The Django application, in projects of its own: each run is a ``manage.py`` in a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.testing import FakeLotus
+
+MANAGE = """
+import sys
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["lotus_durable.contrib.django"], SECRET_KEY="x", USE_TZ=True, **{settings})
+import django
+django.setup()
+if sys.argv[1] == "track":
+    import lotus_durable as lotus
+    lotus.track_event(customer_id="c1", event_name="api_call")
+    print(lotus.stats().pending)
+else:
+    from django.core.management import execute_from_command_line
+    execute_from_command_line(["manage.py", *sys.argv[1:]])
+"""
+
+Manage = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def manage(tmp_path: Path) -> Manage:
+    """Run ``manage.py`` with settings."""
+
+    def run(settings: dict[str, object], *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LOTUS_", "DJANGO_"))}
+        return subprocess.run(
+            [sys.executable, "-c", MANAGE.replace("{settings}", repr(settings)), *arguments],
+            env={**inherited, "XDG_STATE_HOME": str(tmp_path / "state"), **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_what_is_tracked_is_drained_with_the_options_of_the_project(
+    manage: Manage, fake_lotus: FakeLotus, tmp_path: Path
+) -> None:
+    settings = {
+        "LOTUS": {"API_KEY": fake_lotus.api_key, "host": fake_lotus.host, "FLUSHER": "external"},
+        "LOTUS_QUEUE_DIR": str(tmp_path / "queue"),
+    }
+    wrong = {"LOTUS_HOST": "http://127.0.0.1:1", "LOTUS_API_KEY": "of-the-environment"}
+    assert manage(settings, "track", **wrong).stdout == "1\n"
+    assert fake_lotus.event_count == 0
+    assert (tmp_path / "queue").is_dir()
+    drained = manage(settings, "lotus_drain", "--timeout", "30", **wrong)
+    assert drained.returncode == 0, drained.stderr
+    assert drained.stdout.startswith("1 delivered, 0 pending in ")
+    assert fake_lotus.event_count == 1
+
+
+def test_a_drain_that_is_not_complete_says_why_and_exits_with_1(
+    manage: Manage, fake_lotus: FakeLotus, tmp_path: Path
+) -> None:
+    settings = {"LOTUS": {"api_key": "wrong", "host": fake_lotus.host, "queue_dir": tmp_path.joinpath("q").as_posix()}}
+    settings["LOTUS"]["flusher"] = "external"
+    manage(settings, "track")
+    drained = manage(settings, "lotus_drain", "--timeout", "30")
+    assert drained.returncode == 1
+    assert "not complete, 1 events pending: the server refuses the API key" in drained.stderr
+    assert "Traceback" not in drained.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"LOTUS": {"HOST": "lotus.example"}}, "(lotus_durable.E001) lotus_durable.host: a URL such as"),
+        ({"LOTUS": {"APIKEY": "x"}}, "(lotus_durable.E001) LOTUS: unknown option 'apikey'"),
+        ({"LOTUS": ["api_key"]}, "(lotus_durable.E001) LOTUS: a dictionary is needed (it is list)"),
+        ({"LOTUS_TIMEOUT": "soon"}, "(lotus_durable.E001) lotus_durable.timeout: a number is needed"),
+        ({"LOTUS": {"ON_ERROR": "nowhere.at.all"}}, "(lotus_durable.E001) LOTUS: on_error: "),
+        ({"LOTUS": {"API_KEY_FILE": "/nowhere/key"}}, "the key file /nowhere/key cannot be read"),
+        ({"LOTUS": {"API_KEY": "x", "QUEUE_DIR": "/tmp"}}, "(lotus_durable.E001) queue_dir: /tmp can be written"),
+        ({"LOTUS": {"API_KEY": "x", "QUEUE_DIR": "/proc/version/q"}}, "(lotus_durable.E002) queue_dir"),
+    ],
+)
+def test_the_check_refuses_a_wrong_configuration(manage: Manage, settings: dict[str, object], said: str) -> None:
+    checked = manage(settings, "check")
+    assert checked.returncode == 1
+    assert said in checked.stderr
+    assert "Traceback" not in checked.stderr
+
+
+def test_the_check_warns_when_there_is_no_key(manage: Manage) -> None:
+    checked = manage({}, "check")
+    assert checked.returncode == 0
+    assert "(lotus_durable.W001) No API key is set" in checked.stderr
+
+
+@pytest.mark.parametrize("settings", [{"LOTUS": {"API_KEY": "x"}}, {"LOTUS": {"SEND": False}}])
+def test_the_check_has_nothing_to_say_of_a_good_configuration(manage: Manage, settings: dict[str, object]) -> None:
+    checked = manage(settings, "check", "--fail-level", "WARNING")
+    assert checked.returncode == 0, checked.stderr
+    assert "no issues" in checked.stdout
+
+
+def test_on_error_may_be_a_dotted_path(manage: Manage) -> None:
+    settings: dict[str, object] = {"LOTUS": {"API_KEY": "x", "ON_ERROR": "builtins.print"}}
+    assert manage(settings, "check").returncode == 0

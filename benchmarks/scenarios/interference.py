@@ -33,6 +33,8 @@ class _Way:
     label: str
     subject: Subject
     backlog: bool = True
+    is_process: bool = False
+    """It is a process of its own, which takes a while to start."""
     external: bool = False
 
 
@@ -40,7 +42,8 @@ _WAYS = (
     _Way("nobody", DURABLE_EXTERNAL, backlog=False),
     _Way("a thread, orjson", DURABLE),
     _Way("a thread, json", replace(DURABLE, options={"orjson": False})),
-    _Way("an external flusher", DURABLE_EXTERNAL, external=True),
+    _Way("a child process", replace(DURABLE, options={"flusher": "process"}), is_process=True),
+    _Way("an external flusher", DURABLE_EXTERNAL, is_process=True, external=True),
 )
 
 
@@ -77,7 +80,7 @@ def run(bench: Bench) -> Report:
 
 
 def _goals(tracked: list[_Found]) -> list[Goal]:
-    none, thread, _, external = tracked
+    none, thread, _, _, external = tracked
     quiet = f"{none.latencies.at(99.9):.0f} µs without"
     return [
         Goal(
@@ -128,9 +131,10 @@ def _beside(bench: Bench, server: Server, way: _Way, rate: int, handler_seconds:
 
 
 def _begin(way: _Way, queue: Path, server: Server, stack: ExitStack, progress: list[tuple[float, int]]) -> None:
-    """Have an external flusher at work, if that is the way: not earlier, or little would be left for it."""
+    """Have the process that uploads at work, if that is the way: not earlier, or little would be left for it."""
     if way.external:
         stack.enter_context(flushing(queue, server))
+    if way.is_process:
         server.wait_for(1, _START_TIMEOUT)
     progress.append(_progress(server))
 

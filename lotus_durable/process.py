@@ -168,7 +168,8 @@ class Process:
             return "it was forked while its parent had the store of parked events open"
         if under_uwsgi.runs_without_threads():
             return (
-                "uWSGI runs without threads: start it with --enable-threads, or run `lotus-durable flusher` beside it"
+                "uWSGI runs without threads: start it with --enable-threads, or run `lotus-durable flusher` beside it, "
+                'or set flusher="process"'
             )
         return None
 

@@ -88,10 +88,11 @@ def _asked_for(options: argparse.Namespace) -> tuple[Plan, Iterator[Round]]:
     if rate is None:
         seconds = max(10.0, kills * _SECONDS_PER_KILL) if kills else minutes * 60
         rate = min(_FASTEST, max(_SLOWEST, (events or 0) / seconds))
+    flushers = options.flushers if options.flushers is not None else (2 if options.flusher == "external" else 1)
     plan = Plan(
         seed=random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed,
         workers=options.workers,
-        flushers=options.flushers,
+        flushers=flushers,
         minutes=minutes,
         kills=kills,
         events=events,
@@ -99,6 +100,7 @@ def _asked_for(options: argparse.Namespace) -> tuple[Plan, Iterator[Round]]:
         generation=options.generation,
         backend=options.backend,
         flusher=options.flusher,
+        durability=options.durability,
     )
     if plan.flusher == "external" and not plan.flushers:
         raise ValueError("--flusher external needs --flushers of 1 or more")
@@ -112,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     number = _whole_number
     parser.add_argument("--workers", type=number(1), default=8, metavar="N", help="default: 8")
     parser.add_argument(
-        "--flushers", type=number(0), default=1, metavar="N", help="`lotus-durable flusher`s; default: 1"
+        "--flushers", type=number(0), metavar="N", help="`lotus-durable flusher`s; default: 1 (external: 2)"
     )
     parser.add_argument("--minutes", type=float, metavar="M", help="begin no new round after that; default: 15")
     parser.add_argument("--kills", type=number(0), metavar="N", help=f"SIGKILLs at least; default: {_KILLS}")
@@ -122,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--generation", choices=get_args(plans.Generation), default="L24", help="of the server")
     parser.add_argument("--backend", choices=get_args(plans.Backend), default="journal", help="the client's option")
     parser.add_argument("--flusher", choices=get_args(plans.Flusher), default="thread", help="the client's option")
+    parser.add_argument(
+        "--durability", choices=get_args(plans.Durability), default="process", help="the client's option"
+    )
     parser.add_argument(
         "--history", type=Path, metavar="FILE", help="play that run's decisions again, and ask for no others"
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Backend = Literal["journal", "sqlite"]
 Flusher = Literal["thread", "external", "process"]
+Durability = Literal["process", "power"]
 Generation = Literal["L22", "L24"]
 Victim = Literal["worker", "leader", "flusher"]
 Signal = Literal["SIGKILL", "SIGSTOP", "SIGTERM"]
@@ -36,6 +37,12 @@ class Plan:
     generation: Generation = "L24"
     backend: Backend = "journal"
     flusher: Flusher = "thread"
+    durability: Durability = "process"
+
+    @property
+    def has_others_who_can_lead(self) -> bool:
+        """Whether a killed leader leaves somebody behind who can take over."""
+        return self.flusher != "external" or self.flushers > 1
 
     @property
     def is_bounded_by_time_alone(self) -> bool:

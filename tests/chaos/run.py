@@ -119,6 +119,7 @@ def _options(plan: Plan, host: str, queue_dir: Path) -> dict[str, Any]:
         "queue_dir": os.fspath(queue_dir),
         "backend": plan.backend,
         "flusher": plan.flusher,
+        "durability": plan.durability,
         "segment_bytes": 64 * 1024,
         "flush_interval": 0.05,
         "max_batch_events": BATCH,

@@ -28,6 +28,8 @@ _POINT_PATIENCE = 8.0
 _QUARANTINE_PATIENCE = 0.6
 _VICTIM_PATIENCE = 5.0
 _SERVER_PATIENCE = 10.0
+_UNAIDED = 2.0
+"""Seconds for which a killed leader is not replaced, so that one who is there already takes over."""
 _STALL = 30.0
 """Seconds after which delivery that does not go on, when all is well, is a problem. A pause after a timeout is 8 s, and
 one after some failures in a row can be as long."""
@@ -157,9 +159,10 @@ class Stage:
         # While the disk is full no heartbeat tells who leads.
         if not round_.hurried and not self._is_full and not self._succession.is_open():
             self._succession.leader_is_killed(pid)
-            self._crew.replaces = False
-            self._wait(lambda: not self._succession.is_open(), _STALL)
+            self._crew.replaces = not self._plan.has_others_who_can_lead
+            self._wait(lambda: not self._succession.is_open(), _UNAIDED)
             self._crew.replaces = True
+            self._wait(lambda: not self._succession.is_open(), _STALL)
 
     def _missed(self, what: str) -> None:
         self.tally.missed[what] += 1

@@ -40,7 +40,11 @@ def tables(outcome: Outcome) -> list[Table]:
 def _results(outcome: Outcome) -> Iterator[list[Cell]]:
     tally, judged, plan = outcome.tally, outcome.judgement, outcome.plan
     yield ["seed", str(plan.seed), ""]
-    yield ["backend, flusher, server", f"{plan.backend}, {plan.flusher}, {plan.generation}", ""]
+    yield [
+        "backend, flusher, durability, server",
+        f"{plan.backend}, {plan.flusher}, {plan.durability}, {plan.generation}",
+        "",
+    ]
     yield ["workers, external flushers", f"{plan.workers}, {plan.flushers}", ""]
     yield ["rounds, minutes", f"{tally.rounds}, {outcome.seconds / 60:.1f}", ""]
     yield ["processes started", sum(outcome.started.values()), ""]

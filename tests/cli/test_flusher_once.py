@@ -81,3 +81,31 @@ def test_a_timeout_without_once_is_wrong_usage(command_line: CommandLine) -> Non
     result = command_line.run("flusher", "--timeout", "3")
     assert result.code == 2
     assert "--once" in result.one_error()
+
+
+def test_told_to_stop_it_first_drains_if_it_is_to(start: Start, track: Track, fake_lotus: FakeLotus) -> None:
+    uploader = start("--drain", "30", LOTUS_FLUSH_INTERVAL="600")
+    uploader.wait_to_log("is the leader now")
+    ids = track(30)
+    log = uploader.end()
+    assert set(ids) <= set(fake_lotus.times_received)
+    assert "30 events delivered, 0 pending" in log
+
+
+def test_a_last_drain_that_is_not_complete_exits_with_1(start: Start, track: Track) -> None:
+    track(2)
+    uploader = start("--drain", "0.3", LOTUS_HOST="http://127.0.0.1:1")
+    uploader.wait_to_log("is the leader now")
+    uploader.process.terminate()
+    assert uploader.process.wait(30) == 1
+    assert "not complete, 2 events pending: not done within 0.3 seconds" in uploader.log.read_text()
+
+
+def test_a_second_signal_ends_the_last_drain(start: Start, track: Track) -> None:
+    track(2)
+    uploader = start("--drain", "600", LOTUS_HOST="http://127.0.0.1:1")
+    uploader.wait_to_log("is the leader now")
+    uploader.process.terminate()
+    wait_until(lambda: uploader.log.read_text().count("is the leader now") == 2, "the drain to begin")
+    uploader.process.terminate()
+    assert uploader.process.wait(30) == 128 + signal.SIGTERM

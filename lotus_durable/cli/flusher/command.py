@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 from functools import partial
+from typing import TYPE_CHECKING
 
 from lotus_durable.cli.arguments import seconds
 from lotus_durable.cli.command import Command, ExitCode, configuration
@@ -19,6 +20,9 @@ from .service import Service, Term
 from .service_manager import ServiceManager
 from .signals import blocked, listen, stop_at_end_of_input
 from .single import FlusherLock
+
+if TYPE_CHECKING:
+    from lotus_durable.delivery.desk import Report
 
 _DESCRIPTION = """\
 Upload what is in the queue, in the foreground, until told to stop: for a service manager, beside programs that are
@@ -40,6 +44,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="upload what is there, then exit: 0 complete, 1 not")
     parser.add_argument(
         "--timeout", type=seconds, metavar="SECONDS", help="with --once: give up after so long (default: never)"
+    )
+    parser.add_argument(
+        "--drain",
+        type=seconds,
+        metavar="SECONDS",
+        help="when told to stop, first upload what is there, for so long at the most (default: end at once); "
+        "exit code 1: events remain",
     )
     parser.add_argument(
         "--standby", action="store_true", help="where a flusher runs already, wait for its end, and take over"
@@ -73,10 +84,21 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
                 if isinstance(told, Once):
                     return told.run(arguments.timeout)
                 service.run()
+                if arguments.drain:
+                    return _drain(service.term, arguments.drain, log.report)
         finally:
             service.term.process.close(0.0)
             lock.release()
     return ExitCode.DONE
+
+
+def _drain(last: Term, timeout: float, report: Report) -> ExitCode:
+    """Upload what is there, for a disk that ends with this process's container; a further signal ends that too."""
+    term = Term.open(last.config, report)
+    try:
+        return Once(term).run(timeout)
+    finally:
+        term.process.close(0.0)
 
 
 def _acquire(lock: FlusherLock, told: Service | Once, *, standby: bool) -> bool:
@@ -123,7 +145,7 @@ COMMAND = Command(
     ),
     exit_codes={
         ExitCode.DONE: "done: stopped in order, after its request in flight; with --once: all is settled",
-        ExitCode.NOT_COMPLETE: "with --once: events remain; the reason is on standard error",
+        ExitCode.NOT_COMPLETE: "with --once or --drain: events remain; the reason is on standard error",
         ExitCode.WRONG_USAGE: "wrong usage or configuration; the directory is unsafe or cannot be used; a flusher runs",
     },
     reports=False,

@@ -13,7 +13,6 @@ from lotus_durable.process import open_queue
 from lotus_durable.queue.destination import (
     OtherDestination,
     claim_destination,
-    is_being_written,
     normalised,
     other_destination,
     read_destination,
@@ -76,11 +75,11 @@ def _take_over(config: Config, directory: QueueDirectory, found: str) -> None:
             raise OtherDestination(other_destination(directory, found, config.host, "somebody uploads from it"))
         time.sleep(_PAUSE)
     try:
-        reason = _why_not(config, directory)
+        reason = _why_not(config)
         if reason is None:
             replace_destination(directory, config.host)
             # Whoever opened a segment before it could see the new marker is seen now; whoever does later sees that.
-            reason = _why_not(config, directory)
+            reason = _why_not(config)
             if reason is not None:
                 replace_destination(directory, found)
         if reason is not None:
@@ -95,13 +94,12 @@ def _take_over(config: Config, directory: QueueDirectory, found: str) -> None:
     )
 
 
-def _why_not(config: Config, directory: QueueDirectory) -> str | None:
-    try:
-        census = open_queue(config, lambda _error: None).census()
-    except QueueDamaged as error:
-        return str(error)
-    if census.pending or census.parked:
-        return f"{census.pending} pending and {census.parked} parked events are in it"
-    if is_being_written(directory):
-        return "another process writes to it"
-    return None
+def _why_not(config: Config) -> str | None:
+    with contextlib.closing(open_queue(config, lambda _error: None)) as queue:
+        try:
+            census = queue.census()
+        except QueueDamaged as error:
+            return str(error)
+        if census.pending or census.parked:
+            return f"{census.pending} pending and {census.parked} parked events are in it"
+        return "another process writes to it" if queue.is_being_written() else None

@@ -17,10 +17,9 @@ from lotus_durable.claim import claim_queue
 from lotus_durable.config import Config, Options
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused, LotusError, QueueDirectoryError
 from lotus_durable.event import EventEncoder
-from lotus_durable.imports import WAS_CUT, import_for_tracking, was_cut
+from lotus_durable.imports import WAS_CUT, import_for_sqlite, import_for_tracking, was_cut
 from lotus_durable.logs import log_to_stderr, warn_if_unencrypted
-from lotus_durable.process import Process, abandon_inherited
-from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.process import Process, abandon_inherited, open_queue
 from lotus_durable.queue_stats import QueueStats, collect
 from lotus_durable.reporter import Reporter
 
@@ -46,7 +45,7 @@ class Client:
     Raises:
         ConfigurationError: an option is wrong.
         QueueDirectoryError: the queue directory is unsafe: others can write to it, or it belongs to somebody else; or
-            the events in it are for another server.
+            the events in it are for another server, or another backend's.
     """
 
     def __init__(self, **options: Unpack[Options]) -> None:
@@ -69,6 +68,8 @@ class Client:
         if config.debug:
             log_to_stderr()
         warn_if_unencrypted(config.host)
+        if config.backend == "sqlite":
+            import_for_sqlite()
         if config.send:
             self._prepare_directory()
         import_for_tracking()
@@ -327,9 +328,8 @@ class Client:
             )
 
     def _prepare_directory(self) -> None:
-        directory = QueueDirectory(self.config.queue_dir)
         try:
-            directory.prepare()
+            open_queue(self.config, lambda _error: None).prepare()
             claim_queue(self.config)
         except (PermissionError, FileExistsError, NotADirectoryError) as error:
             raise QueueDirectoryError(f"queue_dir {self.config.queue_dir} cannot be used: {error.strerror}") from error

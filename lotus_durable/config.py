@@ -23,7 +23,7 @@ OnError = Callable[[LotusError, list[dict[str, Any]]], object]
 """Called with the error and the events it is about (their wire fields; empty when it is about none)."""
 
 Durability = Literal["process", "power"]
-Backend = Literal["journal"]
+Backend = Literal["journal", "sqlite"]
 Flusher = Literal["thread", "process", "external"]
 ApiVersion = Literal["auto", "2022", "2024"]
 AccessFallback = Literal["none", "open", "closed"]
@@ -227,7 +227,9 @@ class Config:
     segment_bytes: int = _option(_count(64 * 1024), 16 * _MIB, "bytes of one file of the journal")
     upload_concurrency: int = _option(_count(1, 64), 1, "requests in flight; more than 1 only for the 2024 server")
     timeout: tuple[float, float] = _option(_timeout, (5.0, 30.0), "to connect, and to wait for an answer")
-    backend: Backend = _option(_one_of("journal"), "journal", "what the queue is made of")
+    backend: Backend = _option(
+        _one_of("journal", "sqlite"), "journal", "what the queue is made of: files of its own, or a SQLite database"
+    )
     flusher: Flusher = _option(
         _one_of("thread", "process", "external"),
         "thread",

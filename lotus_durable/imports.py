@@ -64,6 +64,13 @@ def import_for_tracking() -> None:
         import lotus_durable.uploader.launcher  # noqa: F401  # for the thread that the first event starts
 
 
+def import_for_sqlite() -> None:
+    """Import what the first event needs with the SQLite backend."""
+    with uncut():
+        import lotus_durable.queue.sqlite.pending
+        import lotus_durable.queue.sqlite.queue  # noqa: F401
+
+
 def import_for_delivery() -> None:
     """Import all that delivering events will ever need, so that nothing is left to be imported later."""
     import filelock

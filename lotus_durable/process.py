@@ -52,7 +52,7 @@ class Process:
     """
 
     has_inherited_store = False
-    """Whether this process was forked while an ancestor had the store of parked events open. SQLite cannot be carried
+    """Whether this process was forked while an ancestor had the SQLite database open. SQLite cannot be carried
     across a fork (measured: acknowledged puts lost in silence), so such a process, and its children, must not lead."""
 
     def __init__(self, config: Config, report: Report, *, may_start: bool = True) -> None:
@@ -165,7 +165,7 @@ class Process:
         if self._launches():
             return None
         if Process.has_inherited_store:
-            return "it was forked while its parent had the store of parked events open"
+            return "it was forked while its parent had the queue's SQLite database open"
         if under_uwsgi.runs_without_threads():
             return (
                 "uWSGI runs without threads: start it with --enable-threads, or run `lotus-durable flusher` beside it, "
@@ -266,8 +266,20 @@ def abandon_inherited() -> None:
 
 def open_queue(config: Config, report: Callable[[LotusError], None]) -> EventQueue:
     """Return the queue that ``config`` describes; nothing is created before the first event."""
+    directory = QueueDirectory(config.queue_dir, config.host if config.api_key is not None else None)
+    if config.backend == "sqlite":
+        from lotus_durable.queue.sqlite.queue import SqliteQueue
+
+        return SqliteQueue(
+            directory,
+            segment_bytes=config.segment_bytes,
+            max_queue_bytes=config.max_queue_bytes,
+            power=config.durability == "power",
+            report=report,
+            stays_open=not under_uwsgi.will_fork(),
+        )
     return JournalQueue(
-        QueueDirectory(config.queue_dir, config.host if config.api_key is not None else None),
+        directory,
         segment_bytes=config.segment_bytes,
         max_queue_bytes=config.max_queue_bytes,
         power=config.durability == "power",

@@ -70,7 +70,7 @@ def test_an_environment_variable_is_read_as_its_option_needs(name: str, text: st
         ("timeout", (1, 2, 3), "two (connect, read)"),
         ("timeout", -1, "at least"),
         ("flusher", "nobody", "thread, process, external"),
-        ("backend", "sqlite", "one of journal"),
+        ("backend", "redis", "one of journal, sqlite"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_option_and_the_reason(name: str, value: object, reason: str) -> None:

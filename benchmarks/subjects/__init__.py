@@ -62,6 +62,20 @@ DURABLE_POWER = Subject(
     "power cut",
     {"durability": "power", "flusher": "external"},
 )
+DURABLE_SQLITE = Subject(
+    "durable_sqlite",
+    "lotus_durable, backend sqlite",
+    "benchmarks.subjects.ours:opened",
+    "kill",
+    {"backend": "sqlite", "flusher": "external"},
+)
+DURABLE_SQLITE_POWER = Subject(
+    "durable_sqlite_power",
+    "lotus_durable, backend sqlite, power",
+    "benchmarks.subjects.ours:opened",
+    "power cut",
+    {"backend": "sqlite", "durability": "power", "flusher": "external"},
+)
 LOTUS_PYTHON = Subject(
     "lotus_python",
     "lotus-python track_event",

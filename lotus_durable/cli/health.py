@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -55,7 +56,8 @@ def _number(text: str) -> int:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     config = configuration(arguments)
     existing_queue(config)
-    stats = collect(open_queue(config, lambda _error: None), buffered=0)
+    with contextlib.closing(open_queue(config, lambda _error: None)) as queue:
+        stats = collect(queue, buffered=0)
     problems = [*_of_the_uploader(stats)]
     if not arguments.live:
         problems += _of_delivery(stats, arguments.max_age, arguments.max_pending)

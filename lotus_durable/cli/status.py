@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import time
 from dataclasses import asdict
@@ -39,7 +40,8 @@ keys of --json:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     config = configuration(arguments)
     existing_queue(config)
-    stats = collect(open_queue(config, lambda _error: None), buffered=0)
+    with contextlib.closing(open_queue(config, lambda _error: None)) as queue:
+        stats = collect(queue, buffered=0)
     if arguments.json:
         say_json({"queue_dir": os.fspath(config.queue_dir), **stats_as_json(stats)})
     else:

@@ -78,7 +78,7 @@ def drain(
     """
     started = time.monotonic()
     buffered = queue.write_back()
-    queue.directory.prepare()
+    queue.prepare()
     before = queue.census()
     request = ask(queue.directory)
     nudge()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from lotus_durable.errors import LotusError, QueueDamaged, QueueFull
 
+from .backend import BackendName, require_backend
 from .census import pending_bytes
 from .destination import check_destination
 from .directory import QueueDirectory, failed_mark
@@ -35,8 +36,10 @@ class Appender:
         segment_bytes: int,
         max_queue_bytes: int,
         power: bool,
+        backend: BackendName = "journal",
     ) -> None:
         self._directory = directory
+        self._backend = backend
         self._report = report
         self._limit = segment_bytes - FRAME_HEADER_SIZE
         self._max_queue_bytes = max_queue_bytes
@@ -54,6 +57,7 @@ class Appender:
         Raises:
             QueueFull: the queue is over ``max_queue_bytes``.
             OtherDestination: the queue was given to another server since this process was set up.
+            OtherBackend: the directory holds the events of another backend.
             OSError: the disk refuses; the event was not written, or (power) perhaps not durably.
         """
         size = len(record)
@@ -102,9 +106,11 @@ class Appender:
         with self.in_change:
             writer = SegmentWriter(self._directory, limit=self._limit, sync=self._power)
             try:
+                # Only now: who changes whose directory it is sees the segment, or we see the change.
+                require_backend(self._directory, self._backend)
                 check_destination(self._directory)
             except BaseException:
-                writer.seal()
+                writer.discard()
                 raise
             self._open.add(writer)
         return writer

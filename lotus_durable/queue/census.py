@@ -77,12 +77,20 @@ def _census(state: State, glances: dict[str, Glance]) -> Census:
         dead_lettered=state.dead.rows,
         discarded=state.discarded,
         pending_bytes=sum(max(0, seen.size - _position(state, name)[0]) for name, seen in glances.items()),
-        oldest_accepted_at=min(_oldest(seen.first for name, seen in glances.items() if pending[name]), default=None),
+        oldest_accepted_at=oldest_accepted_at(seen.first for name, seen in glances.items() if pending[name]),
     )
 
 
-def _oldest(records: Iterable[bytes | None]) -> Iterator[float]:
-    """Give when each record's event was accepted, seconds since the epoch; nothing for what is no record."""
+def oldest_accepted_at(records: Iterable[bytes | None]) -> float | None:
+    """Return when the oldest of these records' events was accepted, seconds since the epoch.
+
+    None when there is no event, or all are damaged.
+    """
+    return min(_accepted_at(records), default=None)
+
+
+def _accepted_at(records: Iterable[bytes | None]) -> Iterator[float]:
+    """Give when each record's event was accepted; nothing for what is no record."""
     for record in records:
         if record is not None:
             with contextlib.suppress(ValueError, TypeError, LookupError):

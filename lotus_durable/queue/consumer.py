@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -13,10 +12,11 @@ from dataclasses import replace
 from lotus_durable.errors import QueueDamaged
 
 from .cursor import State, StoreMarks, load_state, read_signature, reserve_slots, save_state
-from .directory import FILE_MODE, QueueDirectory, failed_mark, sync_directory
+from .directory import QueueDirectory, failed_mark, sync_directory
 from .format import UnknownFormat
 from .protocol import Chunk, LeadershipLost, Settlement
-from .reader import START, Damage, Position, SegmentReader
+from .quarantine import keep_aside
+from .reader import START, Position, SegmentReader
 from .recovery import Report, recovered_state, remove_leftovers, undo_rows, with_checked_store, without_store
 from .store import Store, StoreDamaged, StoredEvent, Table
 
@@ -77,6 +77,11 @@ class JournalConsumer:
         self._tidy()
         return None
 
+    @property
+    def state(self) -> State:
+        """The committed state; what it no longer lists for deletion is deleted."""
+        return self._state
+
     def settle(self, settlement: Settlement) -> None:
         """Commit; see :class:`~.protocol.Consumer`."""
         self._check_alone()  # before rows are added to what is another leader's
@@ -127,26 +132,10 @@ class JournalConsumer:
             self.close()
             return None
         if stretch.damage is not None:
-            self._keep_aside(stretch.damage)
+            keep_aside(self._directory, stretch.damage, self._report)
         self._unreadable.discard(name)
         self._read[name] = reader.position
         return Chunk(name, stretch.records, stretch.positions, stretch.damage)
-
-    def _keep_aside(self, damage: Damage) -> None:
-        """Keep the bytes of a damaged stretch for an operator before the cursor can move past them."""
-        if not damage.data:
-            self._report(QueueDamaged(f"{damage}; nothing is left of them"))
-            return
-        path = self._directory.quarantine / f"{damage.segment}-{damage.offset}.bin"
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE), "wb") as file:
-            file.write(damage.data)
-            file.flush()
-            os.fsync(file.fileno())
-        sync_directory(path.parent)
-        if damage.torn:
-            logger.info("%s; it was never acknowledged; kept in %s", damage, path)
-        else:
-            self._report(QueueDamaged(f"{damage}; the bytes are kept in {path}"))
 
     def _recovered(self) -> State:
         state = recovered_state(self._directory, self._store, self._report)

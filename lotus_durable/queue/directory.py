@@ -10,6 +10,7 @@
       quarantine/           damaged bytes, kept for an operator
       requests/             what other processes ask of the leader
       state, state.recent   the cursor and the counters; the leader writes them
+      backend               whose directory it is: the journal's, or SQLite's
       leader.lock           held by the leader
       leader.json           the leader's heartbeat
       flusher.lock          held by a `lotus-durable flusher`; names it
@@ -71,6 +72,10 @@ class QueueDirectory:
     @property
     def recent_state(self) -> Path:
         return self.root / "state.recent"
+
+    @property
+    def backend(self) -> Path:
+        return self.root / "backend"
 
     @property
     def leader_lock(self) -> Path:
@@ -227,6 +232,26 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def create_file(path: Path) -> None:
+    """Make sure that there is a file, empty and of our mode if it is new.
+
+    An existing one is never opened and closed here: of a database that this process has open, that would drop the
+    locks (POSIX gives up all of a process's locks on a file with any of its descriptors).
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    if path.exists():
+        return
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}{_TEMPORARY}")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_whole(descriptor: int, data: bytes) -> None:

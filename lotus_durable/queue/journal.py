@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import logging
-import time
 from collections.abc import Callable
 
-from lotus_durable.errors import DiskRefused, LotusError, QueueDirectoryError, QueueFull
+from lotus_durable.errors import LotusError, QueueDirectoryError
 
 from .appender import Appender
-from .buffer import MemoryBuffer
+from .backend import OtherBackend, claim_backend
 from .census import take_census
 from .consumer import JournalConsumer
-from .destination import OtherDestination
+from .destination import OtherDestination, is_being_written
 from .directory import QueueDirectory
+from .fallback import MemoryFallback
 from .protocol import Census
 from .store import Store
 from .sync import JournalSync
-
-logger = logging.getLogger("lotus_durable")
-
-_WARNING_INTERVAL = 60.0  # seconds
-_WRITTEN_BACK_PER_APPEND = 64
-"""Events; more than one, so that the buffer empties, and few enough that no caller waits for all of it."""
 
 
 class JournalQueue:
@@ -45,14 +37,14 @@ class JournalQueue:
         report: Callable[[LotusError], None],
     ) -> None:
         self._directory = directory
-        self._buffer = MemoryBuffer()
+        self._fallback = MemoryFallback(directory.root, self._append, report)
+        self._waiting = self._fallback.records
         self._appender = Appender(
             directory, report, segment_bytes=segment_bytes, max_queue_bytes=max_queue_bytes, power=power
         )
         self._store = Store(directory.store)
         self._sync_interval = sync_interval
         self._report = report
-        self._next_warning = 0.0
 
     def __repr__(self) -> str:
         return f"<JournalQueue {self._directory.root}>"
@@ -64,8 +56,8 @@ class JournalQueue:
 
     def append(self, record: bytes) -> None:
         """Accept an event; see :class:`~.protocol.EventQueue`."""
-        if self._buffer.records:
-            self._append_behind_others(record)
+        if self._waiting:
+            self._fallback.append_behind_others(record)
             return
         try:
             self._appender.append(record)
@@ -78,9 +70,16 @@ class JournalQueue:
         Also the time to notice what happened to this process's segments behind its back.
         """
         self._appender.review()
-        with contextlib.suppress(OSError, QueueDirectoryError, QueueFull):
-            self._write_back(len(self._buffer))
-        return len(self._buffer)
+        return self._fallback.write_back()
+
+    def prepare(self) -> None:
+        """Create what is missing; see :class:`~.protocol.EventQueue`."""
+        self._directory.prepare()
+        claim_backend(self._directory, "journal")
+
+    def is_being_written(self) -> bool:
+        """Whether a process may append; see :class:`~.protocol.EventQueue`."""
+        return is_being_written(self._directory)
 
     def census(self) -> Census:
         """Count; see :class:`~.protocol.EventQueue`."""
@@ -92,21 +91,18 @@ class JournalQueue:
 
     def consumer(self) -> JournalConsumer:
         """Return the leader's side; see :class:`~.protocol.EventQueue`."""
-        self._directory.prepare()
+        self.prepare()
         return JournalConsumer(self._directory, self._store, self._report, sync_interval=self._sync_interval)
 
     def close(self) -> None:
         """Write back, and seal this process's segments."""
-        left = self.write_back()
-        if left:
-            error = DiskRefused(f"{left} accepted events are lost: the disk takes no writes and this process ends")
-            logger.error("%s", error)
-            self._report(error)
+        self._appender.review()
+        self._fallback.close()
         self._appender.close()
 
     def buffered(self) -> int:
         """Return how many events wait in memory; see :class:`~.protocol.EventQueue`."""
-        return len(self._buffer)
+        return len(self._waiting)
 
     def before_fork(self) -> None:
         """Wait until no SQLite connection is open and no segment half open; see :class:`~.protocol.EventQueue`."""
@@ -123,7 +119,7 @@ class JournalQueue:
     def abandon(self) -> bool:
         """Drop what a forked child inherited; see :class:`~.protocol.EventQueue`."""
         self._appender.abandon()
-        self._buffer.clear()
+        self._fallback.clear()
         return not self._store.is_open
 
     def _append(self, record: bytes) -> None:
@@ -131,58 +127,17 @@ class JournalQueue:
             self._appender.append(record)
         except FileNotFoundError:
             # Not created yet, or deleted while we run.
-            self._directory.prepare()
+            self.prepare()
             self._appender.append(record)
 
     def _append_in_trouble(self, record: bytes, error: Exception) -> None:
         if isinstance(error, FileNotFoundError):
             try:
                 self._append(record)
-            except OtherDestination:
+            except (OtherDestination, OtherBackend):
                 raise  # accepted, it would go to the wrong server or nowhere
             except (OSError, QueueDirectoryError) as again:
                 error = again
             else:
                 return
-        self._keep_in_memory(record, error)
-
-    def _append_behind_others(self, record: bytes) -> None:
-        """Write back some of what waits, oldest first, and the new record only when nothing older is left."""
-        try:
-            self._write_back(_WRITTEN_BACK_PER_APPEND)
-            if not self._buffer.records:
-                self._append(record)
-                return
-        except (OSError, QueueDirectoryError) as error:
-            self._keep_in_memory(record, error)
-        else:
-            self._buffer.add(record)
-
-    def _write_back(self, limit: int) -> None:
-        for _ in range(limit):
-            record = self._buffer.take()
-            if record is None:
-                break
-            try:
-                self._append(record)
-            except BaseException:
-                # Whatever it is (a signal handler may raise), the event was accepted.
-                self._buffer.put_back(record)
-                raise
-
-    def _keep_in_memory(self, record: bytes, error: Exception) -> None:
-        self._buffer.add(record)
-        now = time.monotonic()
-        if now < self._next_warning:
-            return
-        self._next_warning = now + _WARNING_INTERVAL
-        reason = str(error)
-        if isinstance(error, OSError):
-            name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-            reason = f"{name}: {error.strerror or error}"
-        refusal = DiskRefused(
-            f"{self._directory.root} takes no writes ({reason}); "
-            f"{len(self._buffer)} accepted events wait in memory and would be lost with this process"
-        )
-        logger.warning("%s", refusal)
-        self._report(refusal)
+        self._fallback.keep(record, error)

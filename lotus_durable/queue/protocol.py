@@ -106,6 +106,22 @@ class EventQueue(Protocol):
 
         Raises:
             QueueFull: it was not accepted.
+            QueueDirectoryError: nor was it: the queue was given to another server or backend since it was set up.
+        """
+
+    def prepare(self) -> None:
+        """Create the directory where it is missing, and make it this backend's.
+
+        Raises:
+            QueueDirectoryError: it is unsafe, or holds the events of another backend.
+            OSError: the disk refuses.
+        """
+
+    def is_being_written(self) -> bool:
+        """Whether a process has it open to append to, but for this object itself, which lets go of it.
+
+        Raises:
+            OSError: the disk refuses.
         """
 
     def census(self) -> Census:

@@ -8,6 +8,7 @@ MessagePack bytes that we pack ourselves, never pickle.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -18,17 +19,17 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgpack
 
-from .directory import FILE_MODE
+from .directory import create_file
 
 if TYPE_CHECKING:
     from persistqueue import SQLiteQueue
 
 Table = Literal["parked", "dead"]
 
-_FILE = "events.db"
-_OPEN_ATTEMPTS = 50
-_OPEN_PAUSE = 0.02
-_LOCK_TIMEOUT = 10.0  # seconds; shorter ones lose puts to "database is locked" (measured)
+FILE = "events.db"
+OPEN_ATTEMPTS = 50
+OPEN_PAUSE = 0.02
+LOCK_TIMEOUT = 10.0  # seconds; shorter ones lose puts to "database is locked" (measured)
 
 _T = TypeVar("_T")
 
@@ -68,7 +69,7 @@ def decode_stored_event(row: int, data: bytes) -> StoredEvent:
         return StoredEvent(b"", f"row {row} of the store is damaged: {error}", 0, 0.0, 0.0, row)
 
 
-class _Bytes:
+class Bytes:
     """The serializer: rows are bytes already."""
 
     @staticmethod
@@ -162,18 +163,18 @@ class Store:
 
     def set_aside(self) -> Path:
         """Move a damaged database out of the way, for an operator, and return where it is."""
-        aside = f"{_FILE}.damaged-{time.time_ns()}"
+        aside = f"{FILE}.damaged-{time.time_ns()}"
         for suffix in ("-wal", "-shm", ""):
             with contextlib.suppress(FileNotFoundError):
-                os.replace(self._path / (_FILE + suffix), self._path / (aside + suffix))
+                os.replace(self._path / (FILE + suffix), self._path / (aside + suffix))
         return self._path / aside
 
     def exists(self) -> bool:
         """Whether anything was ever stored here."""
-        return (self._path / _FILE).exists()
+        return (self._path / FILE).exists()
 
     def _with(self, table: Table, work: Callable[[SQLiteQueue], _T]) -> _T:
-        with self.in_use, _mapped_errors():
+        with self.in_use, mapped_errors("the store of parked events and dead letters"):
             self.is_open = True
             try:
                 with contextlib.closing(self._open(table)) as queue:
@@ -187,31 +188,39 @@ class Store:
         from persistqueue import SQLiteQueue
 
         # Created here for its mode: SQLite's own files take it over.
-        os.close(os.open(self._path / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+        create_file(self._path / FILE)
         attempt = 0
         while True:
             try:
                 queue = SQLiteQueue(
-                    str(self._path), name=table, timeout=_LOCK_TIMEOUT, serializer=_Bytes, db_file_name=_FILE
+                    str(self._path), name=table, timeout=LOCK_TIMEOUT, serializer=Bytes, db_file_name=FILE
                 )
             except (sqlite3.OperationalError, FileExistsError):
                 # Two processes that open a new database at once collide now and then (measured).
                 attempt += 1
-                if attempt == _OPEN_ATTEMPTS:
+                if attempt == OPEN_ATTEMPTS:
                     raise
-                time.sleep(_OPEN_PAUSE)
+                time.sleep(OPEN_PAUSE)
             else:
                 queue._conn.execute("PRAGMA synchronous=FULL")
                 return queue
 
 
 @contextlib.contextmanager
-def _mapped_errors() -> Iterator[None]:
+def mapped_errors(what: str) -> Iterator[None]:
+    """Let SQLite's errors come out as the disk's.
+
+    Raises:
+        OSError: the database cannot be opened, read or written.
+        StoreDamaged: (an OSError) it is damaged beyond SQLite's understanding.
+    """
     import sqlite3
 
     try:
         yield
     except sqlite3.Error as error:
-        damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-        kind = StoreDamaged if damaged else OSError
-        raise kind(f"the store of parked events and dead letters: {error}") from error
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, f"{what}: {error}") from error
+        kind = StoreDamaged if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) else OSError
+        raise kind(f"{what}: {error}") from error

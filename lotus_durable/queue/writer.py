@@ -121,6 +121,12 @@ class SegmentWriter:
                     fcntl.flock(self._descriptor, fcntl.LOCK_UN)
                 self.abandon()
 
+    def discard(self) -> None:
+        """Delete the segment, to which nothing was appended."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        self.seal()
+
     def abandon(self) -> None:
         """Close the descriptor without unlocking: in a child, the segment is still its parent's."""
         descriptor, self._descriptor = self._descriptor, -1

@@ -219,7 +219,7 @@ def test_it_starts_before_the_program_that_tracks(command_line: CommandLine, sta
         ({"LOTUS_API_KEY": ""}, "set LOTUS_API_KEY"),
         ({"LOTUS_SEND": "no"}, "LOTUS_SEND"),
         ({"LOTUS_HOST": "lotus.example"}, "LOTUS_HOST"),
-        ({"LOTUS_BACKEND": "sqlite"}, "LOTUS_BACKEND"),
+        ({"LOTUS_BACKEND": "redis"}, "LOTUS_BACKEND"),
         ({"LOTUS_QUEUE_DIR": "/proc/queue"}, "/proc/queue"),
     ],
 )

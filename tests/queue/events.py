@@ -10,8 +10,7 @@ import msgpack
 
 from lotus_durable.errors import LotusError
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.journal import JournalQueue
-from lotus_durable.queue.protocol import Census, Consumer, Settlement
+from lotus_durable.queue.protocol import Census, Consumer, EventQueue, Settlement
 from lotus_durable.queue.reader import Damage, Position, SegmentReader
 from lotus_durable.queue.store import StoredEvent
 from lotus_durable.queue.writer import SegmentWriter
@@ -79,7 +78,7 @@ def read_pass(consumer: Consumer, limit: int = 64) -> Output:
     return output
 
 
-def deliver_all(queue: JournalQueue) -> Output:
+def deliver_all(queue: EventQueue) -> Output:
     """Deliver everything with a consumer of its own."""
     consumer = queue.consumer()
     output = read_pass(consumer)
@@ -89,7 +88,7 @@ def deliver_all(queue: JournalQueue) -> Output:
     return output
 
 
-def settled_queue(queue: JournalQueue) -> Consumer:
+def settled_queue(queue: EventQueue) -> Consumer:
     """Return the consumer of a queue with 6 events: 1 delivered, 2 parked, 1 dead, 2 pending."""
     for number in range(4):
         queue.append(record(number))

@@ -102,7 +102,7 @@ def test_trouble_is_reported_once_a_minute(
     queue: JournalQueue, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("lotus_durable.queue.journal.time.monotonic", lambda: now)
+    monkeypatch.setattr("lotus_durable.queue.fallback.time.monotonic", lambda: now)
     with full_disk():
         for _ in range(5):
             queue.append(record(0))

@@ -146,7 +146,7 @@ def test_errors_of_sqlite_come_out_as_the_disks(store: Store, directory: QueueDi
     store.insert("dead", [stored(record(0))])
     (directory.store / "events.db").unlink()
     (directory.store / "events.db").mkdir()
-    with pytest.raises(OSError, match="directory") as raised:
+    with pytest.raises(OSError, match="unable to open") as raised:
         store.insert("dead", [stored(record(1))])
     assert not isinstance(raised.value, StoreDamaged)
 
@@ -154,7 +154,7 @@ def test_errors_of_sqlite_come_out_as_the_disks(store: Store, directory: QueueDi
 def test_a_locked_database_is_waited_for_and_then_the_disks_refusal(
     store: Store, directory: QueueDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lotus_durable.queue.store._LOCK_TIMEOUT", 0.01)
+    monkeypatch.setattr("lotus_durable.queue.store.LOCK_TIMEOUT", 0.01)
     store.insert("dead", [stored(record(0))])
     other = sqlite3.connect(directory.store / "events.db")
     other.execute("BEGIN EXCLUSIVE")
@@ -167,7 +167,7 @@ def test_a_locked_database_is_waited_for_and_then_the_disks_refusal(
 def test_a_constructor_that_collides_is_tried_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     import persistqueue
 
-    monkeypatch.setattr("lotus_durable.queue.store._OPEN_PAUSE", 0.0)
+    monkeypatch.setattr("lotus_durable.queue.store.OPEN_PAUSE", 0.0)
     real = persistqueue.SQLiteQueue
     failures: list[Exception] = [FileExistsError("collided"), sqlite3.OperationalError("database is locked")]
 

@@ -46,7 +46,7 @@ class Term:
         if not config.send:
             raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
         process = Process(config, report)
-        process.queue.directory.prepare()
+        process.queue.prepare()
         claim_queue(config)
         process.open_transport().close()
         return cls(config, process, process.make_candidate(alone=True))

@@ -1,0 +1,35 @@
+"""Keeping damaged bytes for an operator, before the cursor moves past them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+
+from lotus_durable.errors import LotusError, QueueDamaged
+
+from .directory import FILE_MODE, QueueDirectory, sync_directory
+from .reader import Damage
+
+logger = logging.getLogger("lotus_durable")
+
+
+def keep_aside(directory: QueueDirectory, damage: Damage, report: Callable[[LotusError], None]) -> None:
+    """Write the bytes of a damaged stretch to the quarantine, durably, and report it.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    if not damage.data:
+        report(QueueDamaged(f"{damage}; nothing is left of them"))
+        return
+    path = directory.quarantine / f"{damage.segment}-{damage.offset}.bin"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE), "wb") as file:
+        file.write(damage.data)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_directory(path.parent)
+    if damage.torn:
+        logger.info("%s; it was never acknowledged; kept in %s", damage, path)
+    else:
+        report(QueueDamaged(f"{damage}; the bytes are kept in {path}"))

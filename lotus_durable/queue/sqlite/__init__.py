@@ -1,0 +1,1 @@
+"""The SQLite backend: persist-queue's SQLiteQueue as the main queue."""

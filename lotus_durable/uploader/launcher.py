@@ -16,7 +16,7 @@ from lotus_durable.delivery.watch import LeaderWatch
 from lotus_durable.queue.protocol import EventQueue
 
 from .child import Child, start_child
-from .messages import LogLine, Ready, decode, start_message
+from .messages import LogLine, Ready, Refused, decode, start_message
 
 logger = logging.getLogger("lotus_durable")
 
@@ -26,7 +26,7 @@ _END_INTERVAL = 0.02
 """Seconds between two looks at a child that was told to end, or that is in the middle of a message."""
 _WORDS_KEPT = 50  # lines
 _LONGEST_PAUSE = 60.0
-"""Seconds between two starts, at the most, while every child ends before it is ready."""
+"""Seconds between two starts, at the most, while no child comes to lead."""
 
 _left_behind: list[Child] = []
 """Children that were told to end and did not yet, where no thread waits for them."""
@@ -114,7 +114,7 @@ class Launcher:
             return self.leads or nobody_leads(self._queue.directory) is True
 
     def refusal(self) -> str | None:
-        """Return why its child cannot be started or does not get ready, if so.
+        """Return why its child cannot be started or does not come to lead, if so.
 
         Who asks that waits for the leader; so it is an occasion to look, where no thread does.
         """
@@ -191,6 +191,8 @@ class Launcher:
         message = decode(line)
         if isinstance(message, Ready):
             self._is_ready, self._pause, self._refusal = True, 0.0, None
+        elif isinstance(message, Refused):
+            self._last_words = [message.reason]
         elif isinstance(message, LogLine):
             logger.log(message.level, "uploader process %d: %s", child.pid, message.text)
         elif isinstance(message, str):
@@ -212,7 +214,7 @@ class Launcher:
             logger.info("the uploader process %d has ended", child.pid)
         else:
             said = f": {self._last_words[-1]}" if self._last_words else ""
-            self._failed(f"the uploader process ended before it was ready{said}")
+            self._failed(f"the uploader process ended before it could lead{said}")
 
     def _failed(self, refusal: str) -> None:
         self._pause = min(self._pause * 2 or _LOOK_INTERVAL, _LONGEST_PAUSE)

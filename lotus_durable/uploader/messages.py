@@ -48,7 +48,14 @@ def configuration_of(start: Mapping[str, Any]) -> Config:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The child has all it needs and is about to upload."""
+    """The child leads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The child may not lead, and ends."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +74,15 @@ class Trouble:
     events: Sequence[dict[str, Any]]
 
 
-Message = Ready | LogLine | Trouble
+Message = Ready | Refused | LogLine | Trouble
 
 
 def encode(message: Message) -> bytes:
     """Return a message as a line."""
     if isinstance(message, Ready):
         told: dict[str, Any] = {"kind": "ready"}
+    elif isinstance(message, Refused):
+        told = {"kind": "refused", "reason": message.reason}
     elif isinstance(message, LogLine):
         told = {"kind": "log", "level": message.level, "text": message.text}
     else:
@@ -88,6 +97,8 @@ def decode(line: bytes) -> Message | str:
         told = json.loads(line)
         if told["kind"] == "ready":
             return Ready()
+        if told["kind"] == "refused":
+            return Refused(str(told["reason"]))
         if told["kind"] == "log":
             return LogLine(int(told["level"]), str(told["text"]))
         return Trouble(_error(told["name"], told["text"]), told["events"])

@@ -16,7 +16,7 @@ from lotus_durable.imports import import_for_delivery
 from lotus_durable.process import Process
 
 from .child import LIFE, LOCK, REPORTS
-from .messages import Ready, configuration_of
+from .messages import Ready, Refused, configuration_of
 from .outbox import Outbox
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("lotus_durable")
 
 _LOOK_INTERVAL = 0.2  # seconds
+_FIRST_INTERVAL = 0.02
+"""Seconds between two looks until it leads: its starter waits for that word."""
 _PATIENCE = 2.0
 """Seconds without the leadership after which it ends: it was lost, and whoever finds that nobody leads starts anew."""
 _FOR_THE_STARTER = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
@@ -47,9 +49,8 @@ def main(start: Mapping[str, Any]) -> None:
     process = Process(configuration_of(start), outbox.report)
     candidate = process.make_candidate(alone=True, inherited_lock=LOCK)
     import_for_delivery()
-    outbox.send(Ready())
     threading.Thread(target=_stop_by_signal, args=(candidate,), name="lotus_durable signals", daemon=True).start()
-    threading.Thread(target=_watch, args=(candidate,), name="lotus_durable starter", daemon=True).start()
+    threading.Thread(target=_watch, args=(candidate, outbox), name="lotus_durable starter", daemon=True).start()
     candidate.run()
     process.close(0.0)
     logger.debug("the uploader process ends")
@@ -74,15 +75,22 @@ def _stop_by_signal(candidate: Candidate) -> None:
     os._exit(0)
 
 
-def _watch(candidate: Candidate) -> None:
-    """Stop it when its starter is gone, and when it does not lead (any more)."""
+def _watch(candidate: Candidate, outbox: Outbox) -> None:
+    """Tell when it leads; stop it when its starter is gone, and when it does not lead (any more)."""
     life = select.poll()
     life.register(LIFE, select.POLLIN)
     led_at = time.monotonic()
+    has_led = False
     while time.monotonic() - led_at < _PATIENCE:
         # Nothing is written after the settings: what comes is the end.
-        if life.poll(_LOOK_INTERVAL * 1000) and not os.read(LIFE, 1):
+        if life.poll((_LOOK_INTERVAL if has_led else _FIRST_INTERVAL) * 1000) and not os.read(LIFE, 1):
             break
         if candidate.leads:
             led_at = time.monotonic()
+            if not has_led:
+                outbox.send(Ready())
+            has_led = True
+    refusal = candidate.refusal()
+    if refusal is not None and not has_led:
+        outbox.send(Refused(refusal))
     candidate.stop(None)

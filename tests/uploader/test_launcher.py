@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lotus_durable.client import Client
 from lotus_durable.testing import Delay
 from lotus_durable.uploader import launcher as launcher_module
 from lotus_durable.uploader.launcher import Launcher
+from lotus_durable.uploader.messages import start_message
 from tests.rig import LIMIT, Rig, track, wait_until
 
 from .seen import uploaders, wait_for_uploader, zombies_of
@@ -218,7 +220,7 @@ def test_a_child_that_cannot_start_is_told_once_with_its_last_words_and_more_and
         patch.setattr(launcher_module, "start_message", lambda *_: b'{"path": []}\n')
         ids = track(client, 1)
         refusal = wait_until(lambda: launcher_of(client).refusal() or "", "the refusal")
-        assert "ended before it was ready: " in refusal
+        assert "ended before it could lead: " in refusal
         assert "ModuleNotFoundError" in refusal
         pause = launcher_of(client)._pause
         wait_until(lambda: launcher_of(client)._pause > pause, "a longer pause")
@@ -228,6 +230,35 @@ def test_a_child_that_cannot_start_is_told_once_with_its_last_words_and_more_and
     assert client.drain(LIMIT).complete, "a drain tries at once, however long the pause"
     wait_until(lambda: launcher_of(client).refusal() is None, "the word that it is ready")
     assert rig.check(ids).delivered == 1
+
+
+def test_a_child_that_may_not_lead_says_why_and_is_more_and_more_rarely_tried(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = tracking(rig)
+    other = replace(client.config, host="https://other.example.com")
+    with monkeypatch.context() as patch:
+        patch.setattr(launcher_module, "start_message", lambda _, level: start_message(other, level))
+        ids = track(client, 1)
+        refusal = wait_until(lambda: launcher_of(client).refusal() or "", "the refusal")
+        assert f"its events are for {rig.server.host}" in refusal
+        assert launcher_of(client)._pause > 0
+    assert client.drain(LIMIT).complete
+    assert rig.check(ids).delivered == 1
+
+
+def test_a_child_whose_key_is_refused_makes_way_for_that_of_a_worker_with_another_key(rig: Rig) -> None:
+    old = tracking(rig, api_key="old-key")
+    ids = track(old, 1)
+    wait_until(lambda: any("refuses the API key" in each for each in rig.messages()), "the refusal")
+    first = wait_for_uploader(rig.queue_dir)
+    new = tracking(rig)
+    ids += track(new, 1)
+    rig.server.wait_for(2)
+    wait_for_uploader(rig.queue_dir, other_than=first)
+    wait_until(lambda: first not in uploaders(rig.queue_dir), "the first one to end")
+    assert new.drain(LIMIT).complete
+    assert rig.check(ids).delivered == 2
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.EMFILE])

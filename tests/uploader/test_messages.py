@@ -13,7 +13,16 @@ import pytest
 
 from lotus_durable import DiskRefused, EventRefused, InvalidEvent, LotusError
 from lotus_durable.config import Config
-from lotus_durable.uploader.messages import LogLine, Ready, Trouble, configuration_of, decode, encode, start_message
+from lotus_durable.uploader.messages import (
+    LogLine,
+    Ready,
+    Refused,
+    Trouble,
+    configuration_of,
+    decode,
+    encode,
+    start_message,
+)
 
 
 def config(tmp_path: Path, **options: Any) -> Config:
@@ -54,8 +63,8 @@ def test_a_child_looks_for_modules_where_its_starter_does(tmp_path: Path, monkey
     assert start["path"] == [os.getcwd(), f"{os.getcwd()}/lib", "/opt/app"]
 
 
-@pytest.mark.parametrize("message", [Ready(), LogLine(logging.WARNING, "ünïcode\nin two lines")])
-def test_a_message_is_one_line_and_comes_as_it_was_sent(message: Ready | LogLine) -> None:
+@pytest.mark.parametrize("message", [Ready(), Refused("why"), LogLine(logging.WARNING, "ünïcode\nin two lines")])
+def test_a_message_is_one_line_and_comes_as_it_was_sent(message: Ready | Refused | LogLine) -> None:
     line = encode(message)
     assert line.count(b"\n") == 1
     assert decode(line) == message

@@ -159,10 +159,9 @@ def test_a_ctrl_c_at_the_terminal_ends_the_uploader_after_its_starter(
         say(os.getpid())
         say(*track(client, 5))
         wait_until(lambda: client.stats().flusher)
-        server_may_go_on = sys.stdin.readline()
-        ids = track(client, 5)
-        say(*ids)
         try:
+            sys.stdin.readline()
+            say(*track(client, 5))
             time.sleep(60)
         except KeyboardInterrupt:
             sys.exit(0)  # and at exit it has its uploader send what is pending

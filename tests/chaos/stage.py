@@ -59,6 +59,7 @@ class Stage:
         self._history = history
         self._say = say
         self._succession = Succession(queue.directory)
+        self._leaders: set[int] = set()
         self._next_look = 0.0
         self._accepted = 0
         self._duplicates = 0
@@ -119,7 +120,7 @@ class Stage:
             return
         self.tally.points[name] += 1
         self._history.note("killed", point=name, pid=victims[0])
-        self._killed(round_, victims[0], is_leader=POINTS[name].leads)
+        self._killed(round_, victims[0], is_leader=POINTS[name].leads or self._led(victims[0]))
 
     def _strike_by_signal(self, round_: Round, strike: Strike) -> None:
         assert strike.victim is not None
@@ -132,14 +133,14 @@ class Stage:
             return pid != 0
 
         self._wait(find, _VICTIM_PATIENCE)
-        leader = self._succession.leader()
+        is_leader = self._led(pid)
         if not pid or not self._crew.strike(pid, strike.signal, strike.seconds):
             self._missed(str(strike))
             return
         self.tally.signals[strike.victim, strike.signal] += 1
         self._history.note("struck", victim=strike.victim, signal=strike.signal, pid=pid)
         if strike.signal == "SIGKILL":
-            self._killed(round_, pid, is_leader=pid == leader)
+            self._killed(round_, pid, is_leader=is_leader)
 
     def _find(self, strike: Strike) -> int:
         """Return the pid of a victim, 0 when there is none now."""
@@ -151,6 +152,10 @@ class Stage:
         if role == "worker":
             living = [pid for pid in living if pid != leader]
         return living[strike.choice % len(living)] if living else 0
+
+    def _led(self, pid: int) -> bool:
+        """Whether a process was the leader: who once is remains it to its end."""
+        return pid in self._leaders or pid == self._succession.leader()
 
     def _killed(self, round_: Round, pid: int, *, is_leader: bool) -> None:
         if not is_leader:
@@ -238,6 +243,9 @@ class Stage:
 
     def _tick(self) -> None:
         self._crew.look()
+        leader = self._succession.leader()
+        if leader is not None:
+            self._leaders.add(leader)
         took = self._succession.look()
         if took is not None:
             self.tally.takeovers.append(took)

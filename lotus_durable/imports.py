@@ -60,8 +60,12 @@ def import_for_tracking() -> None:
     """Import what the first event needs, when a program is being set up rather than in its first request."""
     with uncut():
         import lotus_durable.client
-        import lotus_durable.delivery.candidate
-        import lotus_durable.uploader.launcher  # noqa: F401  # for the thread that the first event starts
+
+        # For the thread that the first event starts. In a process that was cut there is none, and one of these modules
+        # may be among those that nobody will ever finish.
+        if not was_cut():
+            import lotus_durable.delivery.candidate
+            import lotus_durable.uploader.launcher  # noqa: F401
 
 
 def import_for_sqlite() -> None:

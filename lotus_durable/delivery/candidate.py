@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from lotus_durable.config import Config
 from lotus_durable.imports import import_for_delivery
 from lotus_durable.queue.destination import claim_destination, normalised, other_destination
+from lotus_durable.queue.heartbeat import clear_heartbeat
 from lotus_durable.queue.protocol import EventQueue
 from lotus_durable.queue.requests import answer, asked
 
@@ -170,6 +172,10 @@ class Candidate:
     def _lead(self, transports: Callable[[], Transport]) -> None:
         logger.info("this process is the leader now, and uploads")
         try:
+            # The last beat may be that of one who was killed. Until the first of ours, after the imports, it would look
+            # to others as if that one held the lock and hung.
+            with contextlib.suppress(OSError):
+                clear_heartbeat(self._queue.directory)
             import_for_delivery()
             Leader(
                 self._queue,

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lotus_durable import queue_stats
-from lotus_durable.delivery import watch
+from lotus_durable import imports, queue_stats
+from lotus_durable.delivery import candidate, watch
 from lotus_durable.delivery.desk import Desk
 from lotus_durable.delivery.election import Leadership
 from lotus_durable.delivery.key_change import KeyChange
@@ -256,3 +256,21 @@ def test_nobody_is_accused_while_all_goes_well(rig: Rig, caplog: pytest.LogCaptu
     assert (flusher.alive, flusher.hung) == (True, False)
     assert rig.check(ids).delivered == 4
     assert "leader lock" not in caplog.text
+
+
+def test_a_new_leader_that_has_not_shown_itself_yet_is_not_taken_for_the_dead_one(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[Heartbeat | None] = []
+
+    def import_slowly() -> None:
+        beats.append(read_heartbeat(rig.directory))
+        imports.import_for_delivery()
+
+    monkeypatch.setattr(candidate, "import_for_delivery", import_slowly)
+    rig.directory.prepare()
+    long_ago = time.time() - 3600
+    write_heartbeat(rig.directory, Heartbeat(4711, "web1", "sending", None, long_ago, long_ago, None))
+    track(rig.client(), 1)
+    rig.server.wait_for(1)
+    assert beats[0] is None

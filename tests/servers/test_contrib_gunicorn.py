@@ -7,11 +7,13 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from lotus_durable.queue.directory import QueueDirectory
 
 from .figures import Figures
 from .killing import Kills
-from .kinds import WORKERS, Kind, gunicorn
+from .kinds import WORKERS, Kind, gunicorn, tracking_at_import
 from .load import Load
 from .oracle import judge, wait_until_everything_arrived
 from .processes import living
@@ -19,7 +21,9 @@ from .running import Running
 from .site import Site, free_port
 from .waiting import wait_until
 
-WITH_FLUSHER = gunicorn("--config=python:lotus_durable.contrib.gunicorn").having("exit", LOTUS_EXIT_TIMEOUT="30")
+CONFIG = "--config=python:lotus_durable.contrib.gunicorn"
+WITH_FLUSHER = gunicorn(CONFIG).having("exit", LOTUS_EXIT_TIMEOUT="30")
+MASTER_TRACKS = tracking_at_import(gunicorn("--preload", CONFIG).having("exit", LOTUS_EXIT_TIMEOUT="30"))
 
 Start = Callable[[Kind], Running]
 Report = Callable[[Figures], None]
@@ -51,10 +55,11 @@ def flushers(server: Running) -> set[int]:
     return {pid for pid in server.processes() if b"--until-eof" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
+@pytest.mark.parametrize("kind", [WITH_FLUSHER, MASTER_TRACKS], ids=lambda kind: kind.name)
 def test_flushers_and_workers_are_killed_and_replaced_and_the_end_drains(
-    site: Site, start: Start, report: Report
+    kind: Kind, site: Site, start: Start, report: Report
 ) -> None:
-    server = start(WITH_FLUSHER)
+    server = start(kind)
     kills = Kills()
     with Load(server.port, pause=0.03) as load:
         for _ in range(3):
@@ -72,7 +77,7 @@ def test_flushers_and_workers_are_killed_and_replaced_and_the_end_drains(
     # Nobody but the arbiter drained.
     wait_until_everything_arrived(site)
     verdict = judge(site)
-    report(Figures("gunicorn with contrib.gunicorn", load.answered, kills, verdict))
+    report(Figures(kind.name.replace("--config=python:lotus_durable.", ""), load.answered, kills, verdict))
     verdict.check()
 
 

@@ -25,6 +25,10 @@ class Watched:
         fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def parent(self) -> int:
+        """Return the pid of its parent."""
+        return int(self._number("status", "PPid"))
+
     def written(self) -> int:
         """Return the bytes it has handed to the kernel, to files and connections."""
         return self._number("io", "wchar")

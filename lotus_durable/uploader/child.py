@@ -9,6 +9,9 @@ import signal
 import threading
 from pathlib import Path
 
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import clear_heartbeat
+
 from .messages import BOOT
 
 LIFE, REPORTS, ERRORS, LOCK = range(4)
@@ -74,19 +77,19 @@ class Child:
         self.let_go()
 
 
-def start_child(interpreter: str, lock: Path, message: bytes) -> Child | None:
+def start_child(interpreter: str, directory: QueueDirectory, message: bytes) -> Child | None:
     """Start a child that leads; None when somebody leads already.
 
     Args:
         interpreter: the path of a Python.
-        lock: the leader lock's file.
+        directory: of the queue.
         message: what the child is told at its start, a line.
 
     Raises:
         OSError: the lock cannot be used, or no process can be started.
     """
     with _spawning, contextlib.ExitStack() as kept, contextlib.ExitStack() as passed_on:
-        claim = _claim(lock)
+        claim = _claim(directory.leader_lock)
         if claim is None:
             return None
         passed_on.callback(os.close, claim)
@@ -98,10 +101,12 @@ def start_child(interpreter: str, lock: Path, message: bytes) -> Child | None:
         if os.write(life_here, message) != len(message):
             raise OSError(f"its settings ({len(message)} bytes) are more than a pipe holds")
         given = {LIFE: life, REPORTS: reports, ERRORS: reports, LOCK: claim}
+        # What a leader that was killed left behind: it would look as if that held the lock, until the child has begun.
+        clear_heartbeat(directory)
         pid = os.posix_spawn(
             interpreter,
             # -P: not the working directory's modules, before it is told where to look.
-            [interpreter, "-P", "-c", BOOT, "lotus-durable uploader", str(lock.parent)],
+            [interpreter, "-P", "-c", BOOT, "lotus-durable uploader", str(directory.root)],
             {name: value for name, value in os.environ.items() if not name.startswith("LOTUS_")},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, _moved_up(descriptor, passed_on), there) for there, descriptor in given.items()

@@ -163,7 +163,7 @@ class Launcher:
         message = start_message(self._config, logger.getEffectiveLevel())
         try:
             with self._changing:
-                child = start_child(self._interpreter, self._queue.directory.leader_lock, message)
+                child = start_child(self._interpreter, self._queue.directory, message)
                 if child is not None:
                     self._is_ready, self._unread, self._last_words = False, b"", []
                 self._child = child

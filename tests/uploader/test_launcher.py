@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from lotus_durable import EventRefused
 from lotus_durable.client import Client
+from lotus_durable.queue.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
 from lotus_durable.testing import Delay
 from lotus_durable.uploader import launcher as launcher_module
 from lotus_durable.uploader.launcher import Launcher
@@ -91,6 +93,26 @@ def test_a_child_that_is_killed_is_replaced_and_leaves_no_zombie(rig: Rig) -> No
     assert not zombies_of(os.getpid())
     assert len(uploaders(rig.queue_dir)) == 1
     assert rig.check(ids).delivered == 20
+
+
+def test_a_killed_leaders_heartbeat_is_not_taken_for_that_of_a_child_which_begins(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat = Heartbeat(1, "host", "idle", None, time.time(), time.time() - 3600, None)
+    rig.directory.prepare()
+    write_heartbeat(rig.directory, beat)
+    seen: list[Heartbeat | None] = []
+    spawn = os.posix_spawn
+
+    def look_and_spawn(*arguments: Any, **options: Any) -> int:
+        seen.append(read_heartbeat(rig.directory))
+        return spawn(*arguments, **options)
+
+    monkeypatch.setattr(os, "posix_spawn", look_and_spawn)
+    ids = track(tracking(rig), 1)
+    rig.server.wait_for(1)
+    assert seen == [None]
+    assert rig.check(ids).delivered == 1
 
 
 def test_a_child_that_is_told_to_end_ends_in_order_and_is_replaced(rig: Rig) -> None:

@@ -57,7 +57,7 @@ class Crew:
         self._expected: set[int] = set()
         self._stopped: dict[int, float] = {}
         self.log = folder / "processes.log"
-        self.slow_mark = folder / "slow"
+        self._slow_mark = folder / "slow"
         self.started: Counter[Role] = Counter()
         self.problems: list[str] = []
         self.replaces = True
@@ -141,6 +141,13 @@ class Crew:
         """Whether the process is of this run, whoever started it."""
         return self._run in _environment_of(pid)
 
+    def go_slowly(self, slowly: bool) -> None:
+        """Have the workers track no more than a trickle, or all that they can."""
+        if slowly:
+            self._slow_mark.touch()
+        else:
+            self._slow_mark.unlink(missing_ok=True)
+
     def continue_all(self) -> None:
         """SIGCONT for whoever is stopped."""
         for pid in list(self._stopped):
@@ -199,7 +206,7 @@ class Crew:
         return Shift(
             options=self._options,
             ledger=os.fspath(self._folder / "ledger"),
-            slow_when=os.fspath(self.slow_mark),
+            slow_when=os.fspath(self._slow_mark),
             rate=self._plan.rate / self._plan.workers,
             seed=seed,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lotus_durable.config import Config
+from lotus_durable.errors import LotusError
 from lotus_durable.event import RecordError
 from lotus_durable.process import open_queue
 from lotus_durable.queue.directory import QueueDirectory
@@ -89,8 +90,8 @@ def run(
         judgement = None
         try:
             judgement = judge(ending.evidence(plan, queue, server, folder / "ledger", not_drained))
-        except RecordError as error:
-            problems.append(f"a stored event has no record any more: {error}")
+        except (RecordError, OSError, LotusError) as error:
+            problems.append(f"it cannot be found out where the events are ({error}); the drain: {not_drained}")
         problems += [*stage.tally.problems, *crew.problems, *ending.not_reached(plan, stage.tally)]
         if stage.failed_takeovers():
             problems.append(f"after {stage.failed_takeovers()} kills of a leader nobody took over within 10 s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -28,6 +29,8 @@ _POINT_PATIENCE = 8.0
 _QUARANTINE_PATIENCE = 0.6
 _VICTIM_PATIENCE = 5.0
 _SERVER_PATIENCE = 10.0
+_BACKLOG = 50_000
+"""Pending events above which the workers go slowly: how fast the server takes them is not what is asked here."""
 _UNAIDED = 2.0
 """Seconds for which a killed leader is not replaced, so that one who is there already takes over."""
 _STALL = 30.0
@@ -74,8 +77,6 @@ class Stage:
             self._play(each)
             if self._plan.is_reached(self.tally.kills, self._accepted):
                 return
-            if self._plan.events is not None and self._accepted >= self._plan.events:
-                self._crew.slow_mark.touch()
             if time.monotonic() > ends:
                 if not self._plan.is_bounded_by_time_alone:
                     done = f"{self.tally.kills} kills and {self._accepted} events"
@@ -184,12 +185,19 @@ class Stage:
         self._tell_server(None)
         census = self._look()
         target = census.accepted if census is not None else 0
-        if self._until(lambda: self._settled() >= target, _STALL, f"what round {round_.number} has left is settled"):
+        if self._settles(target, f"what round {round_.number} has left is settled"):
             self.tally.recoveries.append(time.monotonic() - began)
         self._say(
             f"round {round_.number}: {round_.faults or ('full disk' if round_.full_disk else 'plain')}; "
             f"{self.tally.kills} kills, {self._accepted} events; well after {time.monotonic() - began:.1f} s"
         )
+
+    def _settles(self, target: int, what: str) -> bool:
+        """Wait until so many events are settled: as long as it takes, if only it goes on."""
+        while (before := self._settled()) < target:
+            if not self._until(lambda before=before: self._settled() > before, _STALL, what):  # type: ignore[misc]
+                return False
+        return True
 
     def _settled(self) -> int:
         census = self._look(now=True)
@@ -264,6 +272,7 @@ class Stage:
             self.tally.problems.append(f"the queue cannot be counted: {error}")
             return None
         self._accepted = census.accepted
+        self._crew.go_slowly(census.pending > _BACKLOG or self._accepted >= (self._plan.events or math.inf))
         self.tally.books_seen += 1
         books = books_of(census)
         if books.gap:

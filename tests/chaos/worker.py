@@ -39,7 +39,7 @@ _SETTLING = 0.3
 """Seconds for which the memory buffer must be seen empty: an event that is being written back is in neither place."""
 _FULL_PAUSE = 0.05
 _MOST_PER_REQUEST = 8
-_TRICKLE = 3
+_TRICKLE = 4
 """How many times fewer events a trickle is; still enough that segments are filled."""
 
 
@@ -52,7 +52,7 @@ class Shift:
     ledger: str
     """The folder."""
     slow_when: str
-    """A file: while it is there, all that was asked for is tracked, and a trickle is enough."""
+    """A file: while it is there, a trickle is enough."""
     rate: float
     """Events in a second."""
     seed: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Chunk, LeadershipLost, Settlement
 from lotus_durable.queue.quarantine import keep_aside
 from lotus_durable.queue.reader import Damage
-from lotus_durable.queue.store import StoredEvent, Table, decode_stored_event
+from lotus_durable.queue.store import StoreDamaged, StoredEvent, Table, decode_stored_event
 
 from . import tables
 from .connection import Database
@@ -27,6 +28,9 @@ logger = logging.getLogger("lotus_durable")
 
 SOURCE = "pending"
 """The one source of every chunk; the position in it is (0, number)."""
+
+_MOST_UNREADABLE = 1000
+"""Rows in a row; that many are more than a page holds, and whoever looks after the database is to decide about them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +79,16 @@ class SqliteConsumer:
         if self._read >= self._pass_ends:
             self._in_pass = False
             return None
-        with self._database.use() as queue:
-            rows = queue.reader.execute(
-                "SELECT _id, data FROM queue_pending WHERE _id > ? AND _id <= ? ORDER BY _id LIMIT ?",
-                (self._read, self._pass_ends, limit),
-            ).fetchall()
+        rows = self._rows_behind(limit)
         return self._damage(rows) or self._records(rows)
 
     def settle(self, settlement: Settlement) -> None:
         """Commit; see :class:`~.protocol.Consumer`."""
-        self._database.commit(lambda connection: self._settle(connection, settlement))
+        try:
+            self._database.commit(lambda connection: self._settle(connection, settlement, tidies=True))
+        except StoreDamaged:
+            # A page with settled rows cannot be read, so they cannot be deleted. They do not count without it either.
+            self._database.commit(lambda connection: self._settle(connection, settlement, tidies=False))
 
     def parked(self, after: int, limit: int) -> list[StoredEvent]:
         """Return a page of the parked events; see :class:`~.protocol.Consumer`."""
@@ -117,7 +121,7 @@ class SqliteConsumer:
         self._read = counters.cursor
         tables.write_counters(connection, replace(counters, term=self._term))
 
-    def _settle(self, connection: sqlite3.Connection, settlement: Settlement) -> None:
+    def _settle(self, connection: sqlite3.Connection, settlement: Settlement, *, tidies: bool) -> None:
         counters = tables.read_counters(connection)
         self._check_alone(counters)
         _, through = settlement.through.get(SOURCE, (0, 0))
@@ -136,13 +140,39 @@ class SqliteConsumer:
                 dead=counters.dead + len(settlement.dead),
             ),
         )
-        with self._database.use() as queue:
-            queue.cursor = cursor
-            queue.task_done()
+        if tidies:
+            with self._database.use() as queue:
+                queue.cursor = cursor
+                queue.task_done()
 
     def _check_alone(self, counters: Counters) -> None:
         if counters.term != self._term:
             raise LeadershipLost("somebody else settles")
+
+    def _rows_behind(self, limit: int) -> Sequence[tuple[int, Any]]:
+        """Return the next rows, none when nothing is left of this pass; where pages are damaged, those behind them.
+
+        Raises:
+            QueueDamaged: too much cannot be read to give it all up.
+        """
+        import sqlite3
+
+        select = "SELECT _id, data FROM queue_pending WHERE _id {} ? AND _id <= ? ORDER BY _id LIMIT ?"
+        with self._database.use() as queue:
+            try:
+                return queue.reader.execute(select.format(">"), (self._read, self._pass_ends, limit)).fetchall()
+            except sqlite3.DatabaseError as error:
+                last = min(self._pass_ends, self._read + _MOST_UNREADABLE)
+                for number in range(self._read + 1, last + 1):
+                    with contextlib.suppress(sqlite3.DatabaseError):
+                        if row := queue.reader.execute(select.format("="), (number, number, 1)).fetchone():
+                            return [row]
+                if last == self._pass_ends:
+                    return []
+                raise QueueDamaged(
+                    f"{self._database.path} cannot be read behind row {self._read} ({error}); repair it, for example "
+                    "with the .recover command of sqlite3"
+                ) from error
 
     def _damage(self, rows: Sequence[tuple[int, Any]]) -> Chunk | None:
         """Return the damage that these rows begin with, if they do."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from lotus_durable.errors import LotusError, QueueDamaged, QueueDirectoryError, QueueFull
 from lotus_durable.queue.appender import Appender
@@ -104,7 +104,8 @@ class SqliteQueue:
         Raises:
             InheritedConnection: (an OSError) this process cannot read the database.
         """
-        return take_census(self._directory, self._here())
+        with _told_as_damage():
+            return take_census(self._directory, self._here())
 
     def background_sync(self, report: Callable[[LotusError], None]) -> SqliteSync:
         """Return the leader's sync; see :class:`~..protocol.EventQueue`."""
@@ -114,15 +115,16 @@ class SqliteQueue:
         """Return the leader's side; see :class:`~..protocol.EventQueue`."""
         self.prepare()
         database = self._here()
-        try:
-            return SqliteConsumer(self._directory, database, self._report)
-        except StoreDamaged:
-            raise
-        except OSError:
-            # On a full disk not even the log can be opened: with the space that is kept for us it can.
-            if not database.reserve.release():
+        with _told_as_damage():
+            try:
+                return SqliteConsumer(self._directory, database, self._report)
+            except StoreDamaged:
                 raise
-            return SqliteConsumer(self._directory, database, self._report)
+            except OSError:
+                # On a full disk not even the log can be opened: with the space that is kept for us it can.
+                if not database.reserve.release():
+                    raise
+                return SqliteConsumer(self._directory, database, self._report)
 
     def close(self) -> None:
         """Write back, and let go of files."""
@@ -223,3 +225,15 @@ class SqliteQueue:
             )
         # Several processes share what is left, so nobody takes more than a small part of it unseen.
         self._allowance = min(self._max_queue_bytes // _CHECKS_PER_LIMIT, room // 4)
+
+
+@contextlib.contextmanager
+def _told_as_damage() -> Iterator[None]:
+    """Nothing goes on before somebody has repaired it, or moved it away: that is no mere refusal of the disk."""
+    try:
+        yield
+    except StoreDamaged as error:
+        raise QueueDamaged(
+            f"{error}; nothing was changed: stop what uses the queue, and repair the database (for example with the "
+            ".recover command of sqlite3) or move its files away"
+        ) from error

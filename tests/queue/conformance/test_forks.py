@@ -197,3 +197,40 @@ def test_a_child_that_inherited_a_connection_must_not_lead_and_says_why_it_canno
     assert exit_status(in_child(child)) == 0
     assert sorted(deliver_all(queue).numbers) == [0, 1, 1]
     queue.close()
+
+
+def test_the_end_of_a_child_does_not_close_an_inherited_connection(tmp_path: Path) -> None:
+    """SQLite would take locks that the child does not have, and might write an old log over what others have stored."""
+    result = run(
+        """
+        import gc
+        from lotus_durable.queue.directory import QueueDirectory
+        from lotus_durable.queue.sqlite.pending import PendingQueue
+        from tests.queue.conformance.backends import make_queue, refuse_reports
+        from tests.queue.events import record
+        close = PendingQueue.close
+
+        def said_close(queue):
+            say("closed by", os.getpid())
+            close(queue)
+
+        PendingQueue.close = said_close
+        queue = make_queue("sqlite", QueueDirectory(queue_dir), refuse_reports)
+        queue.append(record(0))
+        pid = os.fork()
+        if pid == 0:
+            if sys.argv[2] == "used":
+                queue.append(record(1))
+            queue = None
+            gc.collect()
+            sys.exit(0)
+        assert ended(pid) == 0
+        say("parent", os.getpid())
+        queue.close()
+        """,
+        tmp_path / "queue",
+        "used",
+    )
+    assert result.returncode == 0, result.stderr
+    [parent, closed] = result.stdout.splitlines()
+    assert closed.split()[-1] == parent.split()[-1]

@@ -100,6 +100,69 @@ def test_rows_that_are_gone_are_counted_as_dead_letters(
     assert (census.accepted, census.dead_lettered) == (10, len(gone))
 
 
+def spoil_page(path: Path, text: bytes) -> None:
+    """Overwrite the page that holds ``text``."""
+    data = path.read_bytes()
+    start = data.index(text) // 4096 * 4096
+    path.write_bytes(data[:start] + b"\xff" * 4096 + data[start + 4096 :])
+
+
+def test_a_page_that_cannot_be_read_costs_the_events_in_it_and_no_other(
+    sqlite_queue: EventQueue, directory: QueueDirectory, reports: Reports
+) -> None:
+    for number in range(1000):
+        sqlite_queue.append(record(number, padding=100))
+    sqlite_queue.close()
+    spoil_page(directory.store / "events.db", b"id-500")
+    consumer = sqlite_queue.consumer()
+    output = read_pass(consumer)
+    consumer.settle(output.settlement())
+    consumer.close()
+    assert 5 < output.lost < 40
+    lost = set(range(1000)) - set(output.numbers)
+    assert 500 in lost
+    assert len(lost) == output.lost == max(lost) - min(lost) + 1
+    assert any("nothing is left of them" in text for text in reports.texts())
+    sqlite_queue.append(record(1000))
+    assert deliver_all(sqlite_queue).numbers == [1000]
+    census = sqlite_queue.census()
+    assert_conserved(census)
+    assert (census.accepted, census.pending, census.dead_lettered) == (1001, 0, output.lost)
+
+
+def test_where_too_much_cannot_be_read_nothing_is_given_up(
+    sqlite_queue: EventQueue, directory: QueueDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lotus_durable.queue.sqlite.consumer._MOST_UNREADABLE", 3)
+    for number in range(1000):
+        sqlite_queue.append(record(number, padding=100))
+    sqlite_queue.close()
+    spoil_page(directory.store / "events.db", b"id-500")
+    consumer = sqlite_queue.consumer()
+    with pytest.raises(QueueDamaged, match=r"\.recover"):
+        read_pass(consumer)
+    assert sqlite_queue.census().pending == 1000
+
+
+def test_a_file_that_is_no_database_is_left_alone_and_new_events_wait_in_memory(
+    sqlite_queue: EventQueue, directory: QueueDirectory, reports: Reports
+) -> None:
+    sqlite_queue.append(record(0))
+    sqlite_queue.close()
+    path = directory.store / "events.db"
+    whole = path.read_bytes()
+    path.write_bytes(b"no database" * 1000)
+    for question in (sqlite_queue.census, sqlite_queue.consumer):
+        with pytest.raises(QueueDamaged, match=r"nothing was changed.*\.recover"):
+            question()
+    sqlite_queue.append(record(1))
+    assert sqlite_queue.buffered() == 1
+    assert "takes no writes" in str(reports[0])
+    path.write_bytes(whole)  # it was repaired
+    assert sqlite_queue.write_back() == 0
+    assert deliver_all(sqlite_queue).numbers == [0, 1]
+
+
 def test_a_database_that_is_deleted_while_in_use_is_noticed_at_the_next_append(
     sqlite_queue: EventQueue, directory: QueueDirectory, reports: Reports
 ) -> None:

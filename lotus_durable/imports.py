@@ -71,8 +71,10 @@ def import_for_tracking() -> None:
 def import_for_sqlite() -> None:
     """Import what the first event needs with the SQLite backend."""
     with uncut():
-        import lotus_durable.queue.sqlite.pending
-        import lotus_durable.queue.sqlite.queue  # noqa: F401
+        import lotus_durable.queue.sqlite.queue
+
+        if not was_cut():
+            import lotus_durable.queue.sqlite.pending  # noqa: F401
 
 
 def import_for_delivery() -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lotus_durable.imports import import_for_sqlite
+from lotus_durable.imports import WAS_CUT, import_for_sqlite, was_cut
 from lotus_durable.queue.directory import create_file
 from lotus_durable.queue.store import FILE, LOCK_TIMEOUT, OPEN_ATTEMPTS, OPEN_PAUSE, Bytes, mapped_errors
 
@@ -42,15 +42,19 @@ _state = {"inherited": False}
 
 
 class InheritedConnection(OSError):
-    """A process forked, past Python's hooks, while its parent had the database open must not use SQLite."""
+    """A process must not use SQLite that was forked past Python's hooks while its parent had the database open."""
 
     def __init__(self) -> None:
-        super().__init__("this process was forked while its parent had the queue's database open, so it cannot read it")
+        reason = "was forked while its parent had the queue's database open" if _state["inherited"] else WAS_CUT
+        super().__init__(f"this process {reason}, so it cannot read the queue's database")
 
 
 def inherited_connection() -> bool:
-    """Whether this process, or an ancestor, inherited an open connection, and must not use SQLite."""
-    return _state["inherited"]
+    """Whether this process must not use SQLite: it, or an ancestor, inherited an open connection.
+
+    Or half an import: it must not import SQLite then.
+    """
+    return _state["inherited"] or was_cut()
 
 
 class Database:

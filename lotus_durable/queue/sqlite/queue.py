@@ -205,6 +205,8 @@ class SqliteQueue:
                 queue.put(record)
 
     def _put_into_spill(self, record: bytes) -> None:
+        if not self._directory.backend.exists():
+            self.prepare()  # or the first segment would look like a journal's
         try:
             self._spill.append(record)
         except FileNotFoundError:

@@ -199,6 +199,20 @@ def test_a_child_that_inherited_a_connection_must_not_lead_and_says_why_it_canno
     queue.close()
 
 
+def test_a_process_that_was_forked_in_mid_import_keeps_its_events_in_the_spill(
+    directory: QueueDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = make_queue("sqlite", directory, refuse_reports)
+    with monkeypatch.context() as cut:
+        cut.setattr("lotus_durable.imports._was_cut", True)
+        queue.append(record(0))
+        assert len(directory.segments()) == 1
+        with pytest.raises(OSError, match="importing"):
+            queue.consumer()
+    assert deliver_all(queue).numbers == [0]
+    queue.close()
+
+
 def test_the_end_of_a_child_does_not_close_an_inherited_connection(tmp_path: Path) -> None:
     """SQLite would take locks that the child does not have, and might write an old log over what others have stored."""
     result = run(

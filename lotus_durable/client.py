@@ -18,8 +18,10 @@ from lotus_durable.config import Config, Options
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused, LotusError, QueueDirectoryError
 from lotus_durable.event import EventEncoder
 from lotus_durable.imports import WAS_CUT, import_for_sqlite, import_for_tracking, was_cut
-from lotus_durable.logs import log_to_stderr, warn_if_unencrypted
+from lotus_durable.logs import counted, log_to_stderr, warn_if_unencrypted
 from lotus_durable.process import Process, abandon_inherited, open_queue
+from lotus_durable.queue.backend import OtherBackend
+from lotus_durable.queue.destination import OtherDestination
 from lotus_durable.queue_stats import QueueStats, collect
 from lotus_durable.reporter import Reporter
 
@@ -52,13 +54,19 @@ class Client:
         self._adopt(Config.resolve(options))
 
     @classmethod
-    def from_config(cls, config: Config) -> Client:
-        """Return a client for a configuration that is resolved already."""
+    def from_config(cls, config: Config, *, needs_directory: bool = True) -> Client:
+        """Return a client for a configuration that is resolved already.
+
+        Args:
+            config: the configuration.
+            needs_directory: False: a queue directory that cannot be used is logged and reported, not raised, and
+                events wait in memory until it can.
+        """
         client = cls.__new__(cls)
-        client._adopt(config)
+        client._adopt(config, needs_directory=needs_directory)
         return client
 
-    def _adopt(self, config: Config) -> None:
+    def _adopt(self, config: Config, *, needs_directory: bool = True) -> None:
         self.config = config
         self._process: Process | None = None
         self._processes: dict[int, Process] = {}
@@ -71,7 +79,7 @@ class Client:
         if config.backend == "sqlite":
             import_for_sqlite()
         if config.send:
-            self._prepare_directory()
+            self._prepare_directory(needs_directory=needs_directory)
         import_for_tracking()
 
     def __repr__(self) -> str:
@@ -196,7 +204,7 @@ class Client:
             return
         ends = time.monotonic() + (self.config.exit_timeout if timeout is None else timeout)
         with contextlib.suppress(LotusError):
-            self._send_before_leaving(process, ends - time.monotonic())
+            self._send_before_leaving(process, max(0.0, ends - time.monotonic()))
         self.release(max(0.0, ends - time.monotonic()))
 
     def release(self, timeout: float = 0.0) -> None:
@@ -321,13 +329,24 @@ class Client:
         report = self.drain(timeout)
         if report.remaining:
             logger.warning(
-                "%d events stay on disk in %s (%s); the next process that uses it sends them, or `lotus-durable drain`",
-                report.remaining,
+                "%s left on disk in %s (%s), for the next process that uses it to send, or `lotus-durable drain`",
+                counted(report.remaining, "event"),
                 self.config.queue_dir,
                 report.reason,
             )
 
-    def _prepare_directory(self) -> None:
+    def _prepare_directory(self, *, needs_directory: bool) -> None:
+        try:
+            self._claim_directory()
+        except (OtherDestination, OtherBackend):
+            raise  # no waiting makes that right
+        except QueueDirectoryError as error:
+            if needs_directory:
+                raise
+            logger.error("%s; until it can be used, events wait in memory", error)  # noqa: TRY400  # not a defect
+            self._report(error)
+
+    def _claim_directory(self) -> None:
         try:
             open_queue(self.config, lambda _error: None).prepare()
             claim_queue(self.config)

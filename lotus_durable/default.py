@@ -53,8 +53,10 @@ def _make() -> Client:
     from lotus_durable.config import Config
 
     module = sys.modules["lotus_durable"]
+    # It is made by the first call, in a request perhaps: what is wrong with the disk is no reason to fail that.
     made = Client.from_config(
-        Config.resolve(settings={name: getattr(module, name, None) for name in module.__annotations__})
+        Config.resolve(settings={name: getattr(module, name, None) for name in module.__annotations__}),
+        needs_directory=False,
     )
     # Of two threads that come here at once, the second uses the first one's.
     _client = _client or made

@@ -18,6 +18,11 @@ def log_to_stderr() -> None:
         logger.addHandler(handler)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return ``1 event``, ``2 events``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def warn_if_unencrypted(host: str) -> None:
     """Say so when the API key and the events would travel in the clear, to anything but this machine."""
     parts = urlsplit(host)

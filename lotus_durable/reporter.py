@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lotus_durable.config import OnError
-from lotus_durable.errors import LotusError
+from lotus_durable.errors import LotusError, QueueDamaged
 
 logger = logging.getLogger("lotus_durable")
 
@@ -21,7 +21,12 @@ class Reporter:
         self._running = threading.local()
 
     def __call__(self, error: LotusError, events: Sequence[dict[str, Any]] = ()) -> None:
-        """Call it; what it raises is logged. Not KeyboardInterrupt and SystemExit, which are for the whole program."""
+        """Call it; what it raises is logged. Not KeyboardInterrupt and SystemExit, which are for the whole program.
+
+        Damage is logged here: the queue, which finds it, tells nobody else, and there may be no ``on_error``.
+        """
+        if isinstance(error, QueueDamaged):
+            logger.error("%s", error)
         if self._on_error is None:
             return
         self._running.now = True

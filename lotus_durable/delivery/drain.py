@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lotus_durable.logs import counted
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import STALE_AFTER, read_heartbeat
 from lotus_durable.queue.protocol import EventQueue
@@ -92,7 +93,7 @@ def drain(
         withdraw(queue.directory, request)
     after = queue.census()
     if buffered and not reason:
-        reason = f"{buffered} events wait in this process's memory because the disk takes none"
+        reason = f"the disk takes no writes: {counted(buffered, 'event')} in this process's memory"
     return DrainReport(
         complete=not reason,
         delivered=after.delivered - before.delivered,
@@ -156,4 +157,4 @@ def _out_of_time(directory: QueueDirectory, timeout: float) -> str:
         cause = f"; {hung_in_words(hung)}"
     elif heartbeat is not None and heartbeat.reason:
         cause = f"; {heartbeat.reason}"
-    return f"not done within {timeout:g} seconds{cause}"
+    return f"not done within {max(0.0, timeout):.3g} seconds{cause}"

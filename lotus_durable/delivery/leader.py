@@ -13,6 +13,7 @@ from typing import Any
 from lotus_durable.config import Config
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused, LotusError
 from lotus_durable.event import RecordError, decode_record, event_as_json_object
+from lotus_durable.logs import counted
 from lotus_durable.queue.heartbeat import STALE_AFTER
 from lotus_durable.queue.protocol import BackgroundSync, Consumer, EventQueue, LeadershipLost, Settlement
 from lotus_durable.queue.store import StoredEvent
@@ -199,7 +200,9 @@ class Leader:
             if isinstance(verdict, Parked) and verdict.unlisted:
                 unknown[verdict.reason] += 1
         for reason, count in unknown.items():
-            self._report_error(DeliveryBlocked(f"{count} events are parked for a reason we do not know: {reason}"))
+            self._report_error(
+                DeliveryBlocked(f"parked for a reason we do not know, {counted(count, 'event')}: {reason}")
+            )
         return Settlement(batch.through, delivered, parked, dead, batch.resolved)
 
     def _is_for_good(self, verdict: Verdict | Failing, event: StoredEvent, time_created: str) -> bool:
@@ -246,7 +249,7 @@ class Leader:
     def _report_dead(self, dead: Sequence[StoredEvent]) -> None:
         for reason in sorted({event.reason for event in dead}):
             refused = [event for event in dead if event.reason == reason]
-            error = EventRefused(f"{len(refused)} events are dead letters: {reason}")
+            error = EventRefused(f"{counted(len(refused), 'dead letter')}: {reason}")
             logger.error("%s", error)
             self._report(error, [_wire_fields(event.record) for event in refused])
 

@@ -56,8 +56,9 @@ class Appender:
 
         Raises:
             QueueFull: the queue is over ``max_queue_bytes``.
-            OtherDestination: the queue was given to another server since this process was set up.
-            OtherBackend: the directory holds the events of another backend.
+            QueueDirectoryError: the directory is unsafe, so nothing is written to it.
+            OtherDestination: (a QueueDirectoryError) the queue was given to another server meanwhile.
+            OtherBackend: (a QueueDirectoryError) the directory holds the events of another backend.
             OSError: the disk refuses; the event was not written, or (power) perhaps not durably.
         """
         size = len(record)
@@ -104,6 +105,8 @@ class Appender:
 
     def _new_writer(self) -> SegmentWriter:
         with self.in_change:
+            # It may have become unsafe, or have been so when the process started: what it holds is for its owner only.
+            self._directory.check()
             writer = SegmentWriter(self._directory, limit=self._limit, sync=self._power)
             try:
                 # Only now: who changes whose directory it is sees the segment, or we see the change.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lotus_durable.errors import DiskRefused, LotusError, QueueDirectoryError, QueueFull
+from lotus_durable.logs import counted
 
 from .buffer import MemoryBuffer
 
@@ -39,6 +40,7 @@ class MemoryFallback:
         self._buffer = MemoryBuffer()
         self.records = self._buffer.records
         self._next_warning = 0.0
+        self._is_closed = False
 
     def append_behind_others(self, record: bytes) -> None:
         """Write back some of what waits, oldest first, and the new record only when nothing older is left.
@@ -62,6 +64,7 @@ class MemoryFallback:
         Raises:
             QueueFull: the buffer is full; it was not accepted.
         """
+        self._is_closed = False  # it is used again: whoever does closes it again
         self._buffer.add(record)
         now = time.monotonic()
         if now < self._next_warning:
@@ -73,7 +76,7 @@ class MemoryFallback:
             reason = f"{name}: {error.strerror or error}"
         refusal = DiskRefused(
             f"{self._root} takes no writes ({reason}); "
-            f"{len(self._buffer)} accepted events wait in memory and would be lost with this process"
+            f"in memory, and lost if this process ends: {counted(len(self._buffer), 'accepted event')}"
         )
         logger.warning("%s", refusal)
         self._report(refusal)
@@ -86,15 +89,26 @@ class MemoryFallback:
 
     def close(self) -> None:
         """Write back for the last time; what is left is lost with the process, and that is said."""
-        left = self.write_back()
-        if left:
-            error = DiskRefused(f"{left} accepted events are lost: the disk takes no writes and this process ends")
-            logger.error("%s", error)
-            self._report(error)
+        self._is_closed = True
+        self.write_back()
+        self._give_up()
+
+    def buffered(self) -> int:
+        """Return how many wait."""
+        return len(self._buffer)
 
     def clear(self) -> None:
         """Forget everything: in a forked child, it is the parent's."""
         self._buffer.clear()
+
+    def _give_up(self) -> None:
+        lost = self._buffer.drop()
+        if lost:
+            error = DiskRefused(
+                f"{counted(lost, 'accepted event')} lost: the disk takes no writes, and this process leaves the queue"
+            )
+            logger.error("%s", error)
+            self._report(error)
 
     def _write_back(self, limit: int) -> None:
         for _ in range(limit):
@@ -106,4 +120,7 @@ class MemoryFallback:
             except BaseException:
                 # Whatever it is (a signal handler may raise), the event was accepted.
                 self._buffer.put_back(record)
+                if self._is_closed:  # meanwhile: nobody else will tell
+                    self._give_up()
                 raise
+            self._buffer.written()

@@ -61,7 +61,9 @@ class JournalQueue:
             return
         try:
             self._appender.append(record)
-        except OSError as error:
+        except (OtherDestination, OtherBackend):
+            raise  # accepted, it would go to the wrong server or nowhere
+        except (OSError, QueueDirectoryError) as error:
             self._append_in_trouble(record, error)
 
     def write_back(self) -> int:
@@ -102,7 +104,7 @@ class JournalQueue:
 
     def buffered(self) -> int:
         """Return how many events wait in memory; see :class:`~.protocol.EventQueue`."""
-        return len(self._waiting)
+        return self._fallback.buffered()
 
     def before_fork(self) -> None:
         """Wait until no SQLite connection is open and no segment half open; see :class:`~.protocol.EventQueue`."""
@@ -135,7 +137,7 @@ class JournalQueue:
             try:
                 self._append(record)
             except (OtherDestination, OtherBackend):
-                raise  # accepted, it would go to the wrong server or nowhere
+                raise
             except (OSError, QueueDirectoryError) as again:
                 error = again
             else:

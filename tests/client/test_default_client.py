@@ -11,7 +11,8 @@ import pytest
 
 import lotus_durable as lotus
 from lotus_durable import default
-from lotus_durable.errors import ConfigurationError
+from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError
+from tests.queue.faults import full_disk
 from tests.rig import Rig, track, wait_until
 
 
@@ -42,6 +43,53 @@ def test_the_functions_are_those_of_one_client(module: Rig) -> None:
     lotus.join(20)
     lotus.shutdown(20)
     assert module.check(ids).delivered == 3
+
+
+def test_a_queue_directory_that_cannot_be_used_is_said_and_events_wait_in_memory_until_it_can(
+    module: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[LotusError] = []
+    monkeypatch.setattr(lotus, "on_error", lambda error, _events: errors.append(error))
+    module.queue_dir.mkdir(mode=0o777)
+    module.queue_dir.chmod(0o777)
+    ids = [event() for _ in range(5)]
+    assert "can be written by others" in caplog.text
+    assert caplog.text.count("takes no writes") == 1
+    assert [type(error) for error in errors] == [QueueDirectoryError, DiskRefused]
+    assert lotus.stats().buffered == 5
+    with pytest.raises(QueueDirectoryError):
+        module.client()
+    module.queue_dir.chmod(0o700)
+    module.server.wait_for(5)
+    assert lotus.flush(20)
+    assert module.check(ids).delivered == 5
+
+
+def test_a_file_in_the_place_of_the_queue_directory_is_said_and_events_wait_in_memory(
+    module: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    module.queue_dir.touch()
+    ids = [event()]
+    assert "is not a directory" in caplog.text
+    module.queue_dir.unlink()
+    module.server.wait_for(1)
+    assert lotus.flush(20)
+    assert module.check(ids).delivered == 1
+
+
+def test_a_setting_changed_while_the_disk_is_full_loses_nothing_in_silence(
+    module: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[LotusError] = []
+    monkeypatch.setattr(lotus, "on_error", lambda error, _events: errors.append(error))
+    with full_disk(where=str(module.queue_dir)):
+        for _ in range(3):
+            event()
+        monkeypatch.setattr(lotus, "flush_interval", 0.03)
+    lost = [str(error) for error in errors if "lost" in str(error) and "accepted events lost" in str(error)]
+    assert lost == [text for text in lost if text.startswith("3 ")]
+    assert len(lost) == 1
+    assert "3 accepted events lost" in caplog.text
 
 
 def test_ending_what_never_began_makes_no_client(module: Rig) -> None:

@@ -23,7 +23,7 @@ def test_what_a_script_cannot_deliver_stays_on_disk_and_one_line_says_so(rigs: C
     rig.server.pause()
     result = run("say(*track(make(exit_timeout=0.3), 3))", rig.queue_dir, rig.server.host)
     assert result.returncode == 0
-    assert result.stderr.count("3 events stay on disk") == 1
+    assert result.stderr.count("3 events left on disk") == 1
     assert rig.pending_ids() == set(result.stdout.split())
 
 

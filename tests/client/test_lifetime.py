@@ -51,10 +51,22 @@ def test_shutting_down_in_an_outage_leaves_one_line_and_the_events(rig: Rig, cap
     client = rig.client()
     ids = track(client, 7)
     client.shutdown(0.1)
-    lines = [each.getMessage() for each in caplog.records if "stay on disk" in each.getMessage()]
+    lines = [each.getMessage() for each in caplog.records if "left on disk" in each.getMessage()]
     assert len(lines) == 1
-    assert lines[0].startswith(f"7 events stay on disk in {rig.queue_dir} (")
+    assert lines[0].startswith(f"7 events left on disk in {rig.queue_dir} (")
     assert rig.check(ids).pending == 7
+
+
+def test_shutting_down_without_time_speaks_of_no_negative_seconds(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.server.pause()
+    client = rig.client()
+    ids = track(client, 1)
+    wait_until(lambda: (flusher := client.stats().flusher) and flusher.reason, "it to lead")
+    client.shutdown(0)
+    [line] = [each.getMessage() for each in caplog.records if "left on disk" in each.getMessage()]
+    assert line.startswith("1 event left on disk")
+    assert "not done within 0 seconds" in line
+    assert rig.check(ids).pending == 1
 
 
 def test_shutting_down_where_another_leads_waits_for_nobody(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
@@ -65,7 +77,7 @@ def test_shutting_down_where_another_leads_waits_for_nobody(rig: Rig, caplog: py
     other = rig.client(exit_timeout=3600.0)
     ids += track(other, 3)
     other.shutdown()
-    assert "stay on disk" not in caplog.text
+    assert "left on disk" not in caplog.text
     rig.server.resume()
     rig.server.wait_for(4)
     assert leader.drain(20).complete

@@ -16,7 +16,7 @@ from lotus_durable.errors import (
     QueueDirectoryError,
     QueueFull,
 )
-from tests.rig import Rig, track, wait_until
+from tests.rig import Rig, record, track, wait_until
 
 
 def test_debug_logs_steps_to_standard_error(
@@ -130,7 +130,7 @@ def test_a_disk_that_refuses_is_told_and_the_events_are_written_when_it_takes_th
         assert not report.complete
         assert (report.remaining, report.reason) == (
             5,
-            "5 events wait in this process's memory because the disk takes none",
+            "the disk takes no writes: 5 events in this process's memory",
         )
     [(error, events)] = [each for each in rig.errors if isinstance(each[0], DiskRefused)]
     assert ("ENOSPC" in str(error), events) == (True, [])
@@ -138,3 +138,16 @@ def test_a_disk_that_refuses_is_told_and_the_events_are_written_when_it_takes_th
     rig.server.wait_for(6)  # nobody has to track for it
     assert client.drain(20).complete
     assert rig.check(ids).delivered == 6
+
+
+def test_damage_is_logged_also_where_nobody_listens(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    ids = rig.put(*[record(f"id-{number}") for number in range(3)])
+    [name] = rig.directory.segments()
+    path = rig.directory.journal / name
+    data = bytearray(path.read_bytes())
+    data[data.index(b"id-1")] ^= 0xFF
+    path.write_bytes(data)
+    client = rig.client(on_error=None)
+    assert client.drain(20).complete
+    assert f"segment {name}" in caplog.text
+    assert set(rig.server.times_received) == {ids[0], ids[2]}

@@ -58,7 +58,7 @@ ROWS = {
     "no customer id": refused("No customer_id provided", delivered=2, dead=1, says="No customer_id"),
     "invalid time": refused("Invalid time_created", delivered=2, dead=1, says="Invalid time_created"),
     "no id": refused("No idempotency_id provided", delivered=2, dead=1, says="No idempotency_id"),
-    "a reason we do not know": refused("Plan limit", delivered=2, parked=1, says="1 events are parked for a reason"),
+    "a reason we do not know": refused("Plan limit", delivered=2, parked=1, says="a reason we do not know, 1 event:"),
     "database down": delivered_after(DatabaseDown()),
     "500 and HTML": delivered_after(Status(500)),
     "408": delivered_after(Status(408)),
@@ -90,7 +90,7 @@ ROWS = {
     "413 once": delivered_after(Status(413)),
     "too large, L22": Row(server={"max_body_bytes": 400}, generations=("L22",)),
     "too large, L24": Row(server={"max_body_bytes": 400}, generations=("L24",)),
-    "each event too large": Row(delivered=0, dead=3, server={"max_body_bytes": 60}, says="3 events are dead letters"),
+    "each event too large": Row(delivered=0, dead=3, server={"max_body_bytes": 60}, says="3 dead letters"),
     "refused under another id": delivered_after(
         json_status(201, '{"success": "some", "failed_events": {"no_idempotency_id": "Invalid time_created"}}'),
     ),
@@ -182,7 +182,7 @@ def test_dead_letters_reach_on_error_with_their_wire_fields(rig: Rig) -> None:
     )
     assert rig.client().flush(20)
     [(error, events)] = rig.errors
-    assert str(error).startswith("1 events are dead letters: Time created too far")
+    assert str(error).startswith("1 dead letter: Time created too far")
     assert events == [
         {
             "event_name": "call",

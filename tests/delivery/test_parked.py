@@ -76,7 +76,7 @@ def test_what_is_too_old_while_parked_becomes_a_dead_letter(l22: Rig) -> None:
     ids = track(client, 3, customer_id="never")
     wait_until(lambda: client.stats().dead_lettered == 3, "dead letters")
     [(error, events)] = wait_until(lambda: l22.errors, "the report")
-    assert str(error) == "3 events are dead letters: Customer does not exist"
+    assert str(error) == "3 dead letters: Customer does not exist"
     assert [event["idempotency_id"] for event in events] == ids
     assert all(event.attempts >= 2 and event.tried > event.since for event in l22.stored("dead"))
     stats = l22.check(ids)

@@ -268,7 +268,7 @@ def test_closing_reports_what_is_lost_with_the_memory(queue: JournalQueue, repor
         queue.append(record(0))
         queue.close()
     assert [type(error) for error in reports] == [DiskRefused, DiskRefused]
-    assert "1 accepted events are lost" in str(reports[1])
+    assert "1 accepted event lost" in str(reports[1])
 
 
 def test_closing_raises_nothing_whatever_the_disk_does(open_queue: OpenQueue) -> None:

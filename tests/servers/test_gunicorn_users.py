@@ -21,7 +21,6 @@ from .load import Load
 from .oracle import has_everything, judge, wait_until_everything_arrived
 from .running import Running
 from .site import Site
-from .waiting import wait_until
 
 USER = "nobody"
 UNPRIVILEGED = gunicorn("--preload", f"--user={USER}", "--config=python:tests.servers.apps.gunicorn_imports")
@@ -89,12 +88,23 @@ def test_workers_that_may_not_write_to_the_queue_of_their_master_say_so_and_keep
     verdict.check()
 
 
-def test_workers_whose_queue_belongs_to_another_user_are_told_what_to_do(site: Site, start: Start) -> None:
+def test_workers_whose_queue_belongs_to_another_user_are_told_what_to_do_and_keep_events_until_it_is_done(
+    site: Site, start: Start, report: Report
+) -> None:
     site.queue_dir.mkdir(mode=0o755)  # root's
     server = start(UNPRIVILEGED)
-    with Load(server.port, threads=1) as load:
-        wait_until(lambda: load.failed, "a request has failed")
+    with Load(server.port, threads=2) as load:
+        load.wait_for_answers(100)
+    assert load.failed == 0, "track_event failed"
     log = site.log.read_text()
     uid = pwd.getpwnam(USER).pw_uid
     assert f"{site.queue_dir} belongs to user 0, this process runs as user {uid}: run it as the owner" in log
-    assert load.answered == 0, "an event that cannot be kept was accepted"
+    assert "takes no writes" in log
+    give(site.queue_dir, USER)
+    wait_until_everything_arrived(site)
+    server.signal(signal.SIGTERM)
+    server.wait_until_ended()
+    give(site.queue_dir, "root")
+    verdict = judge(site)
+    report(Figures(f"{UNPRIVILEGED.name}, another user's queue at first", load.answered, Kills(), verdict))
+    verdict.check()

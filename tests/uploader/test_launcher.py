@@ -148,10 +148,10 @@ def test_errors_of_the_child_come_to_on_error_and_to_the_log_of_its_starter(
     wait_until(lambda: rig.errors, "the error")
     [(error, events)] = rig.errors
     assert isinstance(error, EventRefused)
-    assert "2 events are dead letters: Time created too far" in str(error)
+    assert "2 dead letters: Time created too far" in str(error)
     assert {event["idempotency_id"] for event in events} == set(ids)
     assert {event["properties"]["note"] for event in events} == {"ü" * 200}
-    [line] = [each for each in caplog.records if "are dead letters" in each.getMessage()]
+    [line] = [each for each in caplog.records if "dead letters:" in each.getMessage()]
     assert (line.levelname, line.name) == ("ERROR", "lotus_durable")
     assert line.getMessage().startswith("uploader process ")
 

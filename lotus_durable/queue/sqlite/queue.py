@@ -134,7 +134,7 @@ class SqliteQueue:
 
     def buffered(self) -> int:
         """Return how many events wait in memory; see :class:`~..protocol.EventQueue`."""
-        return len(self._waiting)
+        return self._fallback.buffered()
 
     def before_fork(self) -> None:
         """Wait until the connection is free, and close it; see :class:`~..protocol.EventQueue`."""

@@ -52,6 +52,15 @@ def test_a_child_uploads_and_ends_when_its_starter_lets_go(rig: Rig) -> None:
     assert (stats.delivered, stats.flusher) == (20, None)
 
 
+def test_a_child_uploads_from_a_queue_of_the_other_kind_too(rig: Rig) -> None:
+    client = tracking(rig, backend="sqlite")
+    ids = track(client, 20)
+    wait_for_uploader(rig.queue_dir)
+    assert client.drain(LIMIT).complete
+    assert set(rig.server.times_received) == set(ids)
+    assert client.stats().delivered == 20
+
+
 def test_the_api_key_is_in_no_argument_and_no_environment_of_the_child(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,30 @@ def test_rows_that_are_gone_are_counted_as_dead_letters(
     assert (census.accepted, census.dead_lettered) == (10, len(gone))
 
 
+def test_a_leader_that_starts_on_a_full_disk_uses_the_space_that_was_kept_for_it(
+    tmp_path: Path, reports: Reports
+) -> None:
+    with small_disk(tmp_path / "disk", "12m") as disk:
+        queue = make_queue("sqlite", QueueDirectory(disk / "queue"), reports)
+        queue.consumer().close()
+        for number in range(500):
+            queue.append(record(number, padding=1000))
+        queue.close()
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+        queue.append(record(500))
+        assert queue.buffered() == 1
+        consumer = queue.consumer()
+        output = read_pass(consumer)
+        assert output.numbers[:500] == list(range(500))
+        consumer.settle(output.settlement())
+        assert queue.write_back() == 0
+        consumer.close()
+        assert_conserved(queue.census())
+        queue.close()
+
+
 def spoil_page(path: Path, text: bytes) -> None:
     """Overwrite the page that holds ``text``."""
     data = path.read_bytes()

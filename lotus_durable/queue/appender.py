@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from lotus_durable.errors import LotusError, QueueDamaged, QueueFull
 
@@ -18,6 +20,13 @@ from .writer import SegmentWriter
 
 _CHECKS_PER_LIMIT = 64
 """How many times the queue's size is looked at while it fills from empty to its limit, at the least."""
+
+_KEPT_FREE = 8 * 1024 * 1024
+_KEPT_SHARE = 8
+"""Bytes of the disk, and the part of a small one, that events leave free: settling needs room, for SQLite above all. On
+a disk that the queue has filled to the last byte no refused event could be settled, and nothing behind it delivered."""
+_SHARES = 32
+"""Of the room on the disk, the part that one process takes until it looks again."""
 
 
 class Appender:
@@ -146,6 +155,24 @@ class Appender:
                 f"event not accepted: the queue in {self._directory.root} is over max_queue_bytes "
                 f"({self._max_queue_bytes} bytes); is delivery working?"
             )
+        on_disk = _room_on_disk(self._directory.root)
+        if on_disk < size:
+            raise OSError(errno.ENOSPC, "no space but what settling events needs", os.fspath(self._directory.root))
         self.review()
         # Several processes share what is left, so nobody takes more than a small part of it unseen.
-        self._allowance = min(self._max_queue_bytes // _CHECKS_PER_LIMIT, room // 4, MAX_RECORD_SIZE)
+        self._allowance = min(
+            self._max_queue_bytes // _CHECKS_PER_LIMIT, room // 4, on_disk // _SHARES, MAX_RECORD_SIZE
+        )
+
+
+def _room_on_disk(path: Path) -> int:
+    """Return how many bytes events may still take of the disk.
+
+    Raises:
+        OSError: the directory is not there, or the disk cannot be asked.
+    """
+    disk = os.statvfs(path)
+    if not disk.f_blocks:
+        return MAX_RECORD_SIZE * _SHARES  # some file systems do not tell: the writes will
+    kept = min(_KEPT_FREE, disk.f_blocks * disk.f_frsize // _KEPT_SHARE)
+    return disk.f_bavail * disk.f_frsize - kept

@@ -324,6 +324,39 @@ def test_a_small_disk_fills_up_and_is_emptied(tmp_path: Path, open_queue: OpenQu
         queue.close()
 
 
+def test_a_disk_that_the_queue_has_filled_has_room_to_park_events(tmp_path: Path, open_queue: OpenQueue) -> None:
+    """Else a batch with an event that is refused could not be settled, and the disk never be emptied."""
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        queues = [open_queue(at=QueueDirectory(disk / "queue"), segment_bytes=100_000) for _ in range(4)]
+        count = 0
+        while any(queue.buffered() < 20 for queue in queues):
+            queues[count % 4].append(record(count, padding=count % 900))
+            count += 1
+        found: list[int] = []
+        consumer = queues[0].consumer()
+        while len(found) < count:
+            output = read_pass(consumer)
+            found += output.numbers
+            consumer.settle(output.settlement(parked=output.records[:1], dead=output.records[1:2]))
+            read_pass(consumer)
+            for queue in queues:
+                queue.write_back()
+        assert sorted(found) == list(range(count))
+        assert_conserved(queues[0].census())
+        consumer.close()
+        for queue in queues:
+            queue.close()
+
+
+def test_a_disk_that_does_not_tell_its_size_is_written_to(queue: JournalQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = os.statvfs_result((4096, 4096, 0, 0, 0, 0, 0, 0, 0, 255))
+    monkeypatch.setattr("lotus_durable.queue.appender.os.statvfs", lambda _path: told)
+    for number in range(10):
+        queue.append(record(number))
+    assert queue.buffered() == 0
+    assert queue.census().accepted == 10
+
+
 def test_a_new_leader_delivers_from_a_full_disk_though_the_store_cannot_be_opened(
     tmp_path: Path, open_queue: OpenQueue, caplog: pytest.LogCaptureFixture
 ) -> None:

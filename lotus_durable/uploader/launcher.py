@@ -68,6 +68,7 @@ class Launcher:
         self._unread = b""
         self._last_words: list[str] = []
         self._refusal: str | None = None
+        self._last_failure = ""
         self._key = KeyChange(queue.directory, config.api_key or "", config.probe_interval)
 
     def start(self) -> None:
@@ -79,7 +80,7 @@ class Launcher:
         if self.has_thread:
             self._thread.start()
         else:
-            self.look()
+            self.look_if_due()
 
     def stop(self, timeout: float | None) -> bool:
         """Have its child end after the request in flight; return whether that was so within ``timeout`` seconds."""
@@ -134,7 +135,15 @@ class Launcher:
     def look_if_due(self) -> None:
         """Look, where no thread does, and not more often than that would."""
         if not self.has_thread and time.monotonic() >= self._next_look:
-            self.look()
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001  # the caller's event is accepted, whatever happens here
+                self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
+        if str(error) != self._last_failure:  # twice a second the same would fill the log
+            self._last_failure = str(error)
+            logger.error("looking after the uploader process failed and is tried again: %s", error, exc_info=error)
 
     def look(self) -> None:
         """Hear what the child says, and start one if nobody leads; takes a millisecond or two when it starts one."""
@@ -225,16 +234,13 @@ class Launcher:
             logger.warning("this process does not upload: %s; its events are kept on disk%s", refusal, said)
 
     def _run(self) -> None:
-        last_failure = ""
         while not self._is_over():
             try:
                 self.look()
                 self._queue.write_back()
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # see the comment
                 # Whatever it is, an on_error of the user's too: the next look may go better; a dead thread never does.
-                if str(error) != last_failure:
-                    last_failure = str(error)
-                    logger.exception("looking after the uploader process failed and is tried again")
+                self._tell(error)
             if not self._is_over():
                 is_due = self._stopping or self._unread
                 self._wake.wait(_END_INTERVAL if is_due else _LOOK_INTERVAL * _random.uniform(0.8, 1.0))

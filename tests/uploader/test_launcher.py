@@ -334,6 +334,24 @@ def test_without_a_key_no_child_is_started(rig: Rig, caplog: pytest.LogCaptureFi
     assert rig.check(ids).pending == 1
 
 
+@pytest.mark.parametrize("has_thread", [True, False])
+def test_no_error_ends_the_looking_or_comes_out_of_track_event(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, has_thread: bool
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("lotus_durable.under_uwsgi.runs_without_threads", lambda: not has_thread)
+    client = tracking(rig)
+    with monkeypatch.context() as patch:
+        patch.setattr(launcher_module, "start_message", fail)
+        ids = track(client, 3)
+        wait_until(lambda: "looking after the uploader process failed" in caplog.text, "the failure")
+    assert client.drain(LIMIT).complete
+    assert caplog.text.count("looking after the uploader process failed") == 1
+    assert rig.check(ids).delivered == 3
+
+
 def test_where_no_thread_can_run_each_event_is_an_occasion_to_look(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lotus_durable.under_uwsgi.runs_without_threads", lambda: True)
     client = tracking(rig)

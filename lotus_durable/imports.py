@@ -13,7 +13,8 @@ of it. It is made by the thread that tracks the first event; a fork by another t
 vain, for :data:`_PATIENCE`, and what it makes is a process that does not upload (:func:`was_cut`).
 
 A fork that runs no hooks, as uWSGI's, cannot wait; so a process that will fork so has no thread of ours at all
-(:mod:`~lotus_durable.under_uwsgi`).
+(:mod:`~lotus_durable.under_uwsgi`). Where one forks so all the same, the child
+notices by its pid that the lock is not its own.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ _forks: dict[int, list[bool]] = {}
 """For each thread that forks, whether its hooks took the lock."""
 _hooked: set[str] = set()
 _was_cut = False
+_pid = os.getpid()
 
 
 @contextlib.contextmanager
 def uncut() -> Iterator[None]:
     """Import inside it, and a fork in another thread waits for the end."""
-    with _lock:
+    with _our_lock():
         import logging
 
         del logging
@@ -53,7 +55,23 @@ def was_cut() -> bool:
 
     It must not import what was being imported, so it cannot upload.
     """
+    _our_lock()
     return _was_cut
+
+
+def _our_lock() -> threading.RLock:
+    """Return the lock of this process, a new one in a child whose fork ran no hooks."""
+    global _lock, _pid, _was_cut  # noqa: PLW0603  # the state of this process, which begins here
+    pid = os.getpid()
+    if pid != _pid:
+        # Held by a thread that is not here: it was importing, and nobody will ever end that or let go.
+        if _lock.acquire(blocking=False):
+            _lock.release()
+        else:
+            _was_cut = True
+        _forks.clear()
+        _lock, _pid = threading.RLock(), pid
+    return _lock
 
 
 def import_for_tracking() -> None:
@@ -83,7 +101,7 @@ def import_for_delivery() -> None:
 
     del filelock
     _hook("after filelock")
-    with _lock:
+    with _our_lock():
         import email.utils
         import encodings.idna
         import sqlite3
@@ -124,10 +142,10 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _lock, _was_cut  # noqa: PLW0603  # the state of this process, which begins here
+    global _lock, _pid, _was_cut  # noqa: PLW0603  # the state of this process, which begins here
     _was_cut = _was_cut or not all(_forks.get(threading.get_ident(), ()))
     _forks.clear()
-    _lock = threading.RLock()
+    _lock, _pid = threading.RLock(), os.getpid()
 
 
 _hook("at first")

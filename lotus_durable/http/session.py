@@ -20,6 +20,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
@@ -69,6 +70,7 @@ class Adapter(HTTPAdapter):
         self.answer_within = self.ends_at = inf
         self._pools: list[HTTPConnectionPool] = []
         self._sockets: list[socket] = []
+        self._connecting: tuple[int, int] | None = None
 
     def bound(self, send_within: float, answer_within: float, *, ends_at: float = inf) -> None:
         """Bound what the next requests may take, beside the timeouts given with each.
@@ -91,6 +93,10 @@ class Adapter(HTTPAdapter):
             self._pools.append(pool)
         return pool
 
+    def connecting(self, connection: socket | None) -> None:
+        """Note a connection that is being made: TLS takes its descriptor away from it until the handshake is over."""
+        self._connecting = None if connection is None else (connection.fileno(), os.fstat(connection.fileno()).st_ino)
+
     def connected(self, connection: socket) -> None:
         """Note that a connection was opened."""
         self.opened += 1
@@ -111,6 +117,12 @@ class Adapter(HTTPAdapter):
             descriptor = connection.detach()  # not close(): nothing of TLS, nothing deferred to a reader that is gone
             if descriptor >= 0:
                 os.close(descriptor)
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            descriptor, inode = connecting
+            with suppress(OSError):  # closed, at the moment of the fork
+                if os.fstat(descriptor).st_ino == inode:
+                    os.close(descriptor)
         for pool in self._pools:
             if pool.pool is not None:
                 # urllib3 empties this queue when the pool is collected, or at exit: with new locks, and nothing in it.
@@ -125,8 +137,16 @@ class _Watched(HTTPConnection):
         timed: Any = partial(_TimedResponse, adapter=adapter)
         self.response_class = timed
 
+    def _new_conn(self) -> socket:
+        connection = super()._new_conn()
+        self._adapter.connecting(connection)
+        return connection
+
     def connect(self) -> None:
-        super().connect()
+        try:
+            super().connect()
+        finally:
+            self._adapter.connecting(None)
         self.sock.settimeout(self._adapter.send_within)
         self._adapter.connected(self.sock)
 

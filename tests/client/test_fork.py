@@ -291,3 +291,39 @@ def test_threads_that_fork_at_once_do_not_wait_for_each_other_for_ever(rig: Rig)
         rig.queue_dir,
         rig.server.host,
     )
+
+
+def test_a_fork_past_all_hooks_in_the_middle_of_an_import_waits_for_nobody_in_the_child(rig: Rig) -> None:
+    said = lines(
+        """
+        from lotus_durable import imports
+        client = be_quiet()
+        importing, ended_ = threading.Event(), threading.Event()
+
+        def slow_import():
+            with imports.uncut():
+                importing.set()
+                ended_.wait(30)
+
+        thread = threading.Thread(target=slow_import)
+        thread.start()
+        importing.wait()
+        pid = fork_in_c()
+        if pid == 0:
+            signal.alarm(20)  # it would wait for ever
+            with imports.uncut():
+                say("was cut:", imports.was_cut())
+            say("ids", *track(client))
+            os._exit(0)
+        assert ended(pid) == 0
+        ended_.set()
+        thread.join()
+        say("was cut:", imports.was_cut())
+        assert client.drain(20).complete
+        """,
+        rig.queue_dir,
+        rig.server.host,
+    )
+    assert [line for line in said if "cut" in line] == ["was cut: True", "was cut: False"]
+    [one] = accepted(said)
+    assert one in rig.server.times_received, "the event of a process that cannot upload is sent by another"

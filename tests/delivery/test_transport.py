@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import weakref
 from pathlib import Path
 
@@ -267,3 +270,31 @@ def test_the_modules_of_delivery_do_not_import_requests_before_it_is_needed() ->
         "sys.exit(' '.join({'requests', 'urllib3', 'http.client', 'orjson', 'sqlite3'} & set(sys.modules)) or None)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_fork_in_the_middle_of_a_tls_handshake_leaves_the_child_without_the_socket() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        transport = HttpTransport(f"https://127.0.0.1:{server.getsockname()[1]}", "test-key", connect_timeout=2.0)
+        thread = threading.Thread(target=transport.probe, daemon=True)
+        thread.start()
+        accepted, _ = server.accept()
+        with accepted:
+            assert accepted.recv(1) == b"\x16", "no TLS handshake"
+            child = os.fork()
+            if child == 0:
+                before = sockets()
+                transport.abandon()
+                os._exit(len(before) - len(sockets()))
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+            assert thread.is_alive(), "the parent's handshake goes on"
+        thread.join(20)
+    transport.close()
+
+
+def sockets() -> list[str]:
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                found.append(name)
+    return found

@@ -1,0 +1,69 @@
+"""Real limits of the system, and a clock that is set: events are kept, it is said, and it goes on afterwards."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.rig import Rig, conserved, track
+from tests.scripts import lines
+
+
+def test_without_a_descriptor_left_events_wait_in_memory_and_it_goes_on_when_there_are_some(rig: Rig) -> None:
+    said = lines(
+        """
+        import contextlib, logging, resource
+        lines = []
+
+        class Keep(logging.Handler):
+            def emit(self, record):
+                lines.append(record.getMessage())
+
+        logging.getLogger("lotus_durable").addHandler(Keep())
+        client = make()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        taken = []
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        say("ids", *track(client, 200))
+        say(any("EMFILE" in line for line in lines), sum("takes no writes" in line for line in lines))
+        for descriptor in taken:
+            os.close(descriptor)
+        wait_until(lambda: client.drain(20).complete)
+        stats = client.stats()
+        say(stats.accepted, stats.delivered, stats.buffered)
+        """,
+        rig.queue_dir,
+        rig.server.host,
+    )
+    [ids, trouble, counts] = said
+    assert trouble == "True 1"
+    assert counts == "200 200 0"
+    assert rig.check(ids.split()[1:]).delivered == 200
+
+
+@pytest.mark.parametrize("step", [-86_400.0, 86_400.0], ids=["back", "forward"])
+def test_a_clock_that_is_set_loses_nothing_and_makes_no_age_negative(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    client = rig.client(flusher="external", segment_bytes=1 << 16)
+    ids = track(client, 5, properties={"x": "y" * 10_000})
+    real, real_ns = time.time, time.time_ns
+    monkeypatch.setattr(time, "time", lambda: real() + step)
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + int(step * 1e9))
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(real()))
+    ids += track(client, 20, properties={"x": "y" * 10_000}, time_created=now)  # in segments named by the new time
+    stats = client.stats()
+    assert stats.pending == 25
+    assert stats.oldest_age is not None
+    assert stats.oldest_age >= 0
+    uploading = rig.client()
+    track(uploading, 0)
+    assert uploading.drain(20).complete
+    flusher = uploading.stats().flusher
+    assert flusher is None or flusher.beat_age >= 0
+    stats = rig.check(ids)
+    assert stats.delivered == 25
+    assert conserved(stats)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,7 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lotus_durable.cli.demo.evidence import dead_ids, parked_ids, pending_ids
+from lotus_durable.event import decode_record
+from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import EventQueue
+from lotus_durable.queue.store import decode_stored_event
 from lotus_durable.testing import FakeLotusProcess
 from tests.servers.apps.ledger import read_ledger
 
@@ -67,12 +72,18 @@ def evidence(
     return Evidence(
         entries=read_ledger(ledger),
         at_server=server.ids(),
-        parked=parked_ids(directory),
-        dead=dead_ids(directory),
+        parked=parked_ids(directory) if plan.backend == "journal" else _sqlite_ids(directory, "parked"),
+        dead=dead_ids(directory) if plan.backend == "journal" else _sqlite_ids(directory, "dead"),
         pending=pending_ids(directory) if plan.backend == "journal" else [],
         books=books_of(queue.census()),
         not_drained=not_drained,
     )
+
+
+def _sqlite_ids(directory: QueueDirectory, table: str) -> list[str]:
+    with contextlib.closing(sqlite3.connect(directory.store / "events.db")) as connection:
+        rows = connection.execute(f"SELECT _id, data FROM queue_{table}").fetchall()
+    return [decode_record(decode_stored_event(row, data).record).idempotency_id for row, data in rows]
 
 
 def not_reached(plan: Plan, tally: Tally) -> list[str]:

@@ -90,16 +90,21 @@ def end_with_starter() -> None:
 def wrap_queue(arms: Arms) -> None:
     """The queue's append, and the memory buffer's add."""
     from lotus_durable.queue.journal import JournalQueue
+    from lotus_durable.queue.sqlite.queue import SqliteQueue
 
-    append = JournalQueue.append
+    def wrap_append(kind: Any) -> None:
+        append = kind.append
 
-    def append_or_die(queue: JournalQueue, record: bytes) -> None:
-        if arms.claims("torn-write"):
-            _tear("write", ".seg")
-        append(queue, record)
-        arms.reach("written-not-returned")
+        def append_or_die(queue: Any, record: bytes) -> None:
+            if arms.claims("torn-write"):
+                _tear("write", ".seg")
+            append(queue, record)
+            arms.reach("written-not-returned")
 
-    _replace(JournalQueue, "append", append_or_die)
+        _replace(kind, "append", append_or_die)
+
+    wrap_append(JournalQueue)
+    wrap_append(SqliteQueue)
     add = MemoryBuffer.add
 
     def noted_add(buffer: MemoryBuffer, record: bytes) -> None:
@@ -168,7 +173,10 @@ def _wrap_contents(arms: Arms) -> None:
 
 def wrap_delivery(arms: Arms) -> None:
     """A request with events in it: before it is sent, before its answer is read, and before anything comes of that."""
+    from lotus_durable.queue.sqlite import consumer as sqlite_consumer
+
     post_batch, getresponse, insert = HttpTransport.post_batch, HTTPConnection.getresponse, Store.insert
+    sqlite_insert = sqlite_consumer._insert
     sending = threading.local()
 
     def post_batch_or_die(transport: HttpTransport, body: bytes) -> Any:
@@ -195,7 +203,14 @@ def wrap_delivery(arms: Arms) -> None:
 
     _replace(HttpTransport, "post_batch", post_batch_or_die)
     _replace(HTTPConnection, "getresponse", getresponse_or_die)
+
+    def sqlite_insert_or_die(connection: Any, table: Any, events: Any) -> None:
+        sqlite_insert(connection, table, events)
+        if events:
+            arms.reach("stored-cursor-not-moved")
+
     _replace(Store, "insert", insert_or_die)
+    _replace(sqlite_consumer, "_insert", sqlite_insert_or_die)
 
 
 def wrap_disk(arms: Arms, queue_dir: str) -> None:

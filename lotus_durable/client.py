@@ -165,13 +165,13 @@ class Client:
         if self._report.is_running():
             return nothing_drained("a drain cannot be waited for in on_error: what calls that may be what drains")
         process = self._here()
-        with _our_errors(), process.running_candidate() as candidate:
+        with _our_errors(), process.drain_candidate() as (candidate, begin):
             return drain(
                 process.queue,
                 timeout=timeout,
                 why_not=lambda: self._why_not(process, candidate),
                 has_better_key=candidate.has_better_key,
-                nudge=candidate.nudge,
+                begin=begin,
                 watch=watch,
             )
 

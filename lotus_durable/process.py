@@ -174,18 +174,19 @@ class Process:
         return None
 
     @contextlib.contextmanager
-    def running_candidate(self) -> Iterator[Candidate | Launcher]:
-        """Give the candidate of this process, or one for the time being."""
+    def drain_candidate(self) -> Iterator[tuple[Candidate | Launcher, Callable[[], None]]]:
+        """Give the candidate of this process, or one for the time being; and what has it begin.
+
+        To be called when the drain is asked for: what it parked before would have a try more than needed.
+        """
         candidate = self.candidate
         can_lead = self.reason_not_to_lead() is None
         if candidate is not None and candidate.is_running() and (candidate.may_lead() or not can_lead):
-            yield candidate
+            yield candidate, candidate.nudge
             return
         candidate = self._make_launcher() if self._launches() and can_lead else self.make_candidate(alone=True)
         try:
-            if can_lead:
-                candidate.start()
-            yield candidate
+            yield candidate, candidate.start if can_lead else candidate.nudge
         finally:
             # It ends by itself after its request in flight; whoever drains with a timeout does not wait for that.
             candidate.stop(_STOP_TIMEOUT)

@@ -58,19 +58,19 @@ def drain(
     timeout: float | None,
     why_not: Callable[[], str | None] = lambda: None,
     has_better_key: Callable[[], bool] = lambda: False,
-    nudge: Callable[[], None] = lambda: None,
+    begin: Callable[[], None] = lambda: None,
     watch: Callable[[], None] = lambda: None,
 ) -> DrainReport:
     """Have everything that is in the queue now tried; return when that is done, blocked, or out of time.
 
-    A candidate must be running, in this process or another, or there will be no leader to do it.
+    A candidate must be running then, in this process or another, or there will be no leader to do it.
 
     Args:
         queue: the queue.
         timeout: seconds, None for as long as it takes.
         why_not: tells why this process's own candidate cannot become the leader, if so.
         has_better_key: whether the server may take this process's API key where it refuses the leader's.
-        nudge: wakes the candidate of this process.
+        begin: starts or wakes the candidate of this process.
         watch: called now and then, to show progress.
 
     Raises:
@@ -82,8 +82,8 @@ def drain(
     queue.prepare()
     before = queue.census()
     request = ask(queue.directory)
-    nudge()
     try:
+        begin()
         reason = _answer(queue.directory, request, started, timeout, why_not=why_not, watch=watch)
         if reason and has_better_key() and _leader_makes_way(has_better_key, started, timeout):
             withdraw(queue.directory, request)

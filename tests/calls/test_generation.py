@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 import threading
 import time
@@ -120,9 +121,7 @@ def test_a_directory_that_others_can_write_to_is_neither_believed_nor_used(
 
 def test_no_directory_is_made_for_it(l24: FakeLotus, connect: Connect, tmp_path: Path) -> None:
     client = connect(l24)
-    for folder in (tmp_path / "queue").iterdir():
-        folder.rmdir()
-    (tmp_path / "queue").rmdir()
+    shutil.rmtree(tmp_path / "queue")
     client.list_customers()
     client.list_customers()
     assert not (tmp_path / "queue").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,7 @@ def test_events_of_a_new_customer_are_not_left_until_the_next_retry(
 
 def test_nobody_is_asked_where_there_is_no_queue(l22: FakeLotus, connect: Connect, tmp_path: Path) -> None:
     client = connect(l22)
-    for folder in (tmp_path / "queue").iterdir():
-        folder.rmdir()
-    (tmp_path / "queue").rmdir()
+    shutil.rmtree(tmp_path / "queue")
     assert client.create_customer(customer_id="c1", name="One")["customer_id"] == "c1"
     assert not (tmp_path / "queue").exists()
 

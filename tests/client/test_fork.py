@@ -140,7 +140,9 @@ def test_a_child_keeps_none_of_the_parents_descriptors(rig: Rig, fork: str, no_h
         if pid == 0:
             if {no_hooks or fork != "os.fork"}:
                 track(client)  # without hooks it is noticed at the first call
-                left = [each for each in ours() if "leader.lock" not in each and "socket" not in each]
+                # A directory that another thread was just listing is nobody's to close.
+                left = [each for each in ours() if "leader.lock" not in each and "socket" not in each
+                        and not os.path.isdir(each)]
                 assert len(left) == 1 and str(os.getpid()) in left[0], left
             else:
                 assert ours() == [], ours()

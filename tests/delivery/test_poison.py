@@ -40,7 +40,7 @@ def test_what_is_no_record_at_all_is_a_dead_letter_that_was_never_sent(rig: Rig)
     stats = client.stats()
     assert (stats.accepted, stats.delivered, stats.dead_lettered) == (6, 1, 5)
     assert {event.record for event in rig.stored("dead")} == set(queue_of_garbage)
-    told = [events for error, events in rig.errors if "dead letters" in str(error)]
+    told = [events for error, events in rig.errors if "dead letter" in str(error)]
     assert sum(len(events) for events in told) == 5
 
 

@@ -34,7 +34,6 @@ class Once:
         from lotus_durable.delivery.drain import drain
 
         queue, candidate = self._term.process.queue, self._term.candidate
-        candidate.start()
         reason: str | None = "it was told to stop"
         try:
             with contextlib.suppress(_Ended):
@@ -43,7 +42,7 @@ class Once:
                     timeout=timeout,
                     why_not=candidate.refusal,
                     has_better_key=candidate.has_better_key,
-                    nudge=candidate.nudge,
+                    begin=candidate.start,
                     watch=self._watch,
                 ).reason
         finally:

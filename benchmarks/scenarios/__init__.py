@@ -17,6 +17,7 @@ SCENARIOS = {
     "takeover": "the leader is killed",
     "imports": "time and memory of the import",
     "cost": "processor time and bytes of an event's whole way",
+    "parts": "where the time of a track_event and of a batch goes",
     "instructions": "instructions of one track_event, which repeat where times do not",
 }
 """Names, in the order in which they run, and what they are."""

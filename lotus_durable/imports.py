@@ -13,8 +13,8 @@ of it. It is made by the thread that tracks the first event; a fork by another t
 vain, for :data:`_PATIENCE`, and what it makes is a process that does not upload (:func:`was_cut`).
 
 A fork that runs no hooks, as uWSGI's, cannot wait; so a process that will fork so has no thread of ours at all
-(:mod:`~lotus_durable.under_uwsgi`). Where one forks so all the same, the child
-notices by its pid that the lock is not its own.
+(:mod:`~lotus_durable.under_uwsgi`). Where one forks so all the same, the child notices by its pid that the lock is not
+its own.
 """
 
 from __future__ import annotations

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.rig import Rig, conserved, track
 from tests.scripts import lines
+
+_NOBODY = 65534
 
 
 def test_without_a_descriptor_left_events_wait_in_memory_and_it_goes_on_when_there_are_some(rig: Rig) -> None:
@@ -42,6 +47,42 @@ def test_without_a_descriptor_left_events_wait_in_memory_and_it_goes_on_when_the
     assert trouble == "True 1"
     assert counts == "200 200 0"
     assert rig.check(ids.split()[1:]).delivered == 200
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user whose processes are counted")
+def test_in_a_full_process_table_events_are_kept_and_a_later_one_starts_the_upload(rig: Rig) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, _NOBODY, _NOBODY)
+        said = lines(
+            f"""
+            import logging, resource
+            from lotus_durable.imports import import_for_delivery, import_for_tracking
+            import_for_tracking()
+            import_for_delivery()
+            log = []
+
+            class Keep(logging.Handler):
+                def emit(self, record):
+                    log.append(record.getMessage())
+
+            logging.getLogger("lotus_durable").addHandler(Keep())
+            os.setgroups([])
+            os.setgid({_NOBODY})
+            os.setuid({_NOBODY})
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 1000))
+            client = make()
+            track(client, 10)
+            say(client.stats().pending, any("cannot start its flusher" in line for line in log))
+            resource.setrlimit(resource.RLIMIT_NPROC, (1000, 1000))
+            track(client)
+            wait_until(lambda: client.stats().delivered == 11)
+            client.shutdown()
+            """,
+            Path(folder) / "queue",
+            rig.server.host,
+        )
+    assert said == ["10 True"]
+    assert rig.server.event_count == 11
 
 
 @pytest.mark.parametrize("step", [-86_400.0, 86_400.0], ids=["back", "forward"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from lotus_durable.event import EventEncoder
+from lotus_durable.event.record import EventEncoder
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory, segment_name
 from lotus_durable.queue.format import encode_frame, new_header
 

@@ -18,9 +18,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lotus_durable._version import __version__
-from lotus_durable.default import SettingsModule
-from lotus_durable.default import client as _client
-from lotus_durable.default import current as _current
 from lotus_durable.errors import (
     APIError,
     AuthenticationError,
@@ -45,12 +42,16 @@ from lotus_durable.errors import (
     UnexpectedAnswer,
 )
 from lotus_durable.imports import uncut
+from lotus_durable.settings import SettingsModule
+from lotus_durable.settings import client as _client
+from lotus_durable.settings import current as _current
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from lotus_durable.answering import (
+    from lotus_durable.calls.access_answer import Access, Usage
+    from lotus_durable.calls.functions import (
         attach_addon,
         cancel_addon,
         cancel_subscription,
@@ -75,11 +76,10 @@ if TYPE_CHECKING:
         verify_idems_received,
         void_credit,
     )
-    from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.client import Client
     from lotus_durable.config import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
     from lotus_durable.delivery.drain import DrainReport
-    from lotus_durable.queue_stats import FlusherStats, QueueStats
+    from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
     "APIError",
@@ -224,12 +224,12 @@ _LAZY = {
     "Access": "lotus_durable.calls.access_answer",
     "Client": "lotus_durable.client",
     "DrainReport": "lotus_durable.delivery.drain",
-    "FlusherStats": "lotus_durable.queue_stats",
-    "QueueStats": "lotus_durable.queue_stats",
+    "FlusherStats": "lotus_durable.queue.stats",
+    "QueueStats": "lotus_durable.queue.stats",
     "Usage": "lotus_durable.calls.access_answer",
 }
 """Names whose modules take longer to import than a program that only imports this one should wait."""
-_CALLS = "lotus_durable.answering"
+_CALLS = "lotus_durable.calls.functions"
 """Where the other names are: functions like the ones above, for the calls that answer."""
 
 

@@ -9,7 +9,6 @@ import time
 from lotus_durable.config import DEFAULT_HOST, Config
 from lotus_durable.errors import QueueDamaged
 from lotus_durable.imports import uncut
-from lotus_durable.process import open_queue
 from lotus_durable.queue.destination import (
     OtherDestination,
     claim_destination,
@@ -20,6 +19,7 @@ from lotus_durable.queue.destination import (
 )
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.keys import note_key
+from lotus_durable.tracker import open_queue
 
 logger = logging.getLogger("lotus_durable")
 
@@ -64,7 +64,7 @@ def _note_key(directory: QueueDirectory, api_key: str) -> None:
 def _take_over(config: Config, directory: QueueDirectory, found: str) -> None:
     """Replace the marker if nothing is left for the old server and nobody can add to it meanwhile."""
     with uncut():
-        from lotus_durable.delivery.election import Leadership
+        from lotus_durable.flusher.lock import Leadership
 
     if config.api_key is None:
         raise OtherDestination(other_destination(directory, found, config.host))

@@ -16,20 +16,20 @@ from lotus_durable.calls.binding import method
 from lotus_durable.claim import claim_queue
 from lotus_durable.config import Config, Options
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused, LotusError, QueueDirectoryError
-from lotus_durable.event import EventEncoder
+from lotus_durable.event.record import EventEncoder
 from lotus_durable.imports import WAS_CUT, import_for_sqlite, import_for_tracking, was_cut
-from lotus_durable.logs import counted, log_to_stderr, warn_if_unencrypted
-from lotus_durable.process import Process, abandon_inherited, open_queue
+from lotus_durable.log import counted, log_to_stderr, warn_if_unencrypted
 from lotus_durable.queue.backend import OtherBackend
 from lotus_durable.queue.destination import OtherDestination
-from lotus_durable.queue_stats import QueueStats, collect
+from lotus_durable.queue.stats import QueueStats, collect
 from lotus_durable.reporter import Reporter
+from lotus_durable.tracker import Process, abandon_inherited, open_queue
 
 if TYPE_CHECKING:
     from lotus_durable.calls.caller import Caller
     from lotus_durable.delivery.candidate import Candidate
     from lotus_durable.delivery.drain import DrainReport
-    from lotus_durable.uploader.launcher import Launcher
+    from lotus_durable.flusher.look import Launcher
 
 logger = logging.getLogger("lotus_durable")
 

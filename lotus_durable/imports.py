@@ -83,7 +83,7 @@ def import_for_tracking() -> None:
         # may be among those that nobody will ever finish.
         if not was_cut():
             import lotus_durable.delivery.candidate
-            import lotus_durable.uploader.launcher  # noqa: F401
+            import lotus_durable.flusher.look  # noqa: F401
 
 
 def import_for_sqlite() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from lotus_durable.client import started_clients
-from lotus_durable.default import client as default_client
 from lotus_durable.errors import LotusError
+from lotus_durable.settings import client as default_client
 
 logger = logging.getLogger("lotus_durable")
 

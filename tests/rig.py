@@ -15,13 +15,13 @@ import pytest
 from lotus_durable.client import Client
 from lotus_durable.config import Config
 from lotus_durable.delivery import candidate, desk, drain
-from lotus_durable.delivery.backoff import Backoff
 from lotus_durable.errors import LotusError
-from lotus_durable.process import open_queue
+from lotus_durable.http.backoff import Backoff
+from lotus_durable.queue.books import Store, StoredEvent, Table
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.store import Store, StoredEvent, Table
-from lotus_durable.queue_stats import QueueStats
+from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import FakeLotus
+from lotus_durable.tracker import open_queue
 
 LIMIT = 20.0
 """Seconds after which a test that waits fails."""

@@ -22,12 +22,12 @@ from lotus_durable.delivery.pace import at_full_speed
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.delivery.verdict import judge
 from lotus_durable.delivery.wire import Dumps, encode_event, orjson_dumps, stdlib_dumps
-from lotus_durable.event import EventEncoder
-from lotus_durable.process import open_queue
-from lotus_durable.properties import is_plain
+from lotus_durable.event.properties import is_plain
+from lotus_durable.event.record import EventEncoder
+from lotus_durable.event.timestamps import Clock
 from lotus_durable.queue.format import MARKER_SIZE, encode_frame
 from lotus_durable.queue.protocol import EventQueue, Settlement
-from lotus_durable.timestamps import Clock
+from lotus_durable.tracker import open_queue
 
 _CALLS, _REPEATS = 2_000, 30
 _BATCH, _BATCHES = 500, 40

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from lotus_durable.default import client as default_client
+from lotus_durable.settings import client as default_client
 
 from .caller import Caller
 

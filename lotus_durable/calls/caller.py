@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from lotus_durable.config import Config
-from lotus_durable.delivery.backoff import Backoff
 from lotus_durable.errors import APIError, ConfigurationError, ConnectionFailed, InvalidRequest, UnexpectedAnswer
 from lotus_durable.http.answer import Answer, NoAnswer, excerpt, json_value
+from lotus_durable.http.backoff import Backoff
 from lotus_durable.http.connection import Connection
 from lotus_durable.queue.directory import QueueDirectory
 

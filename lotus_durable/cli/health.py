@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from lotus_durable.process import open_queue
-from lotus_durable.queue_stats import QueueStats, collect
+from lotus_durable.queue.stats import QueueStats, collect
+from lotus_durable.tracker import open_queue
 
 from .arguments import seconds
 from .command import Command, ExitCode, configuration

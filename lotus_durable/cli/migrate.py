@@ -11,9 +11,9 @@ from typing import cast
 
 from lotus_durable.config import Backend
 from lotus_durable.errors import LotusError
-from lotus_durable.process import open_queue
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Census
+from lotus_durable.tracker import open_queue
 
 from .command import Command, ExitCode, configuration
 from .existing import existing_directory
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 
 @contextlib.contextmanager
 def _nobody_leading(directory: QueueDirectory) -> Iterator[None]:
-    from lotus_durable.delivery.election import Leadership
+    from lotus_durable.flusher.lock import Leadership
     from lotus_durable.queue.sqlite.migration import QueueInUse
 
     leadership = Leadership(directory.leader_lock)

@@ -8,8 +8,8 @@ import os
 import time
 from dataclasses import asdict
 
-from lotus_durable.process import open_queue
-from lotus_durable.queue_stats import FlusherStats, QueueStats, collect
+from lotus_durable.queue.stats import FlusherStats, QueueStats, collect
+from lotus_durable.tracker import open_queue
 
 from .command import Command, ExitCode, configuration
 from .existing import existing_queue

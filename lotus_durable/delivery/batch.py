@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from lotus_durable.queue.books import StoredEvent
 from lotus_durable.queue.protocol import Chunk, Consumer
 from lotus_durable.queue.reader import Position
-from lotus_durable.queue.store import StoredEvent
 
 from .wire import body, encode_event
 

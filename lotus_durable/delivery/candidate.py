@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable
 
 from lotus_durable.config import Config
+from lotus_durable.flusher.hung import LeaderWatch
+from lotus_durable.flusher.lock import Leadership, nobody_leads
+from lotus_durable.flusher.making_way import KeyChange
 from lotus_durable.imports import import_for_delivery
 from lotus_durable.queue.destination import claim_destination, normalised, other_destination
 from lotus_durable.queue.heartbeat import clear_heartbeat
@@ -18,12 +21,9 @@ from lotus_durable.queue.protocol import EventQueue
 from lotus_durable.queue.requests import answer, asked
 
 from .desk import Report
-from .election import Leadership, nobody_leads
-from .key_change import KeyChange
-from .leader import Leader
+from .loop import Leader
 from .pace import Pace, at_full_speed
 from .transport import Transport
-from .watch import LeaderWatch
 
 logger = logging.getLogger("lotus_durable")
 

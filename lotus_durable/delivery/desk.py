@@ -13,12 +13,12 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from lotus_durable.errors import LotusError
+from lotus_durable.flusher.lock import Leadership
+from lotus_durable.flusher.making_way import KeyChange
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import FlusherState, Heartbeat, clear_heartbeat, write_heartbeat
 from lotus_durable.queue.requests import answer, asked
 
-from .election import Leadership
-from .key_change import KeyChange
 from .sender import Stopped
 
 logger = logging.getLogger("lotus_durable")

@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lotus_durable.logs import counted
+from lotus_durable.flusher.hung import hung_in_words, hung_leader
+from lotus_durable.flusher.lock import nobody_leads
+from lotus_durable.log import counted
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import STALE_AFTER, read_heartbeat
 from lotus_durable.queue.protocol import EventQueue
 from lotus_durable.queue.requests import answered, ask, withdraw
-
-from .election import nobody_leads
-from .watch import hung_in_words, hung_leader
 
 _LOOK_INTERVAL = 0.02  # seconds
 _TAKEOVER_TIME = 1.0

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lotus_durable.errors import DeliveryBlocked, LotusError
+from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.heartbeat import FlusherState
 
-from .backoff import Backoff
 from .batch import Batch
 from .transport import Transport
 from .verdict import Blocked, Dead, Parked, Retry, RetryBatch, Settled, Split, Verdict, judge, judge_probe

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from lotus_durable.errors import QueueDamaged
 
+from .books import Store, StoreDamaged, StoredEvent, Table
 from .cursor import State, StoreMarks, load_state, read_signature, reserve_slots, save_state
 from .directory import QueueDirectory, failed_mark, sync_directory
 from .format import UnknownFormat
@@ -18,7 +19,6 @@ from .protocol import Chunk, LeadershipLost, Settlement
 from .quarantine import keep_aside
 from .reader import START, Position, SegmentReader
 from .recovery import Report, recovered_state, remove_leftovers, undo_rows, with_checked_store, without_store
-from .store import Store, StoreDamaged, StoredEvent, Table
 
 logger = logging.getLogger("lotus_durable")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lotus_durable.errors import DiskRefused, LotusError, QueueDirectoryError, QueueFull
-from lotus_durable.logs import counted
+from lotus_durable.log import counted
 
 from .buffer import MemoryBuffer
 

@@ -9,13 +9,13 @@ from lotus_durable.errors import LotusError, QueueDirectoryError
 
 from .appender import Appender
 from .backend import OtherBackend, claim_backend
+from .books import Store
 from .census import take_census
 from .consumer import JournalConsumer
 from .destination import OtherDestination, is_being_written
 from .directory import QueueDirectory
 from .fallback import MemoryFallback
 from .protocol import Census
-from .store import Store
 from .sync import JournalSync
 
 

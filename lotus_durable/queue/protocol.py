@@ -8,9 +8,9 @@ from typing import Protocol
 
 from lotus_durable.errors import LotusError
 
+from .books import StoredEvent
 from .directory import QueueDirectory
 from .reader import Damage, Position
-from .store import StoredEvent
 
 
 @dataclass(frozen=True, slots=True)

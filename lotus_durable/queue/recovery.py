@@ -14,9 +14,9 @@ from dataclasses import replace
 
 from lotus_durable.errors import LotusError, QueueDamaged
 
+from .books import Store, StoreDamaged, Table
 from .cursor import NewerState, State, StoreMarks, load_state, newest_recent_generation
 from .directory import QueueDirectory, failed_mark
-from .store import Store, StoreDamaged, Table
 from .writer import is_abandoned
 
 logger = logging.getLogger("lotus_durable")

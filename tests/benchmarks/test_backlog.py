@@ -8,7 +8,7 @@ import pytest
 from benchmarks import backlog
 from benchmarks.backlog import fill
 from lotus_durable import Client
-from lotus_durable.event import decode_record
+from lotus_durable.event.record import decode_record
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.reader import SegmentReader
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lotus_durable.cli.demo.evidence import dead_ids, parked_ids, pending_ids
-from lotus_durable.event import decode_record
+from lotus_durable.event.record import decode_record
+from lotus_durable.queue.books import decode_stored_event
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import EventQueue
-from lotus_durable.queue.store import decode_stored_event
 from lotus_durable.testing import FakeLotusProcess
 from tests.servers.apps.ledger import read_ledger
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from lotus_durable.config import Config
 from lotus_durable.errors import LotusError
-from lotus_durable.event import RecordError
-from lotus_durable.process import open_queue
+from lotus_durable.event.record import RecordError
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.testing import FakeLotusProcess
+from lotus_durable.tracker import open_queue
 
 from . import ending
 from .crew import Crew

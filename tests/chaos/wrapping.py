@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from lotus_durable.delivery.transport import HttpTransport
+from lotus_durable.queue.books import Store
 from lotus_durable.queue.buffer import MemoryBuffer
-from lotus_durable.queue.store import Store
 
 from .points import Arms, die
 

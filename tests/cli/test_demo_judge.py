@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lotus_durable.cli.demo.judge import Evidence, judge
-from lotus_durable.queue_stats import QueueStats
+from lotus_durable.queue.stats import QueueStats
 
 
 def books(**counts: int) -> QueueStats:

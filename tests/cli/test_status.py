@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.cli.status import flusher_in_words
-from lotus_durable.delivery.election import Leadership
+from lotus_durable.flusher.lock import Leadership
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Heartbeat, write_heartbeat
-from lotus_durable.queue_stats import FlusherStats
+from lotus_durable.queue.stats import FlusherStats
 from lotus_durable.testing import FakeLotus
 
 from .conftest import CommandLine, wait_until

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lotus_durable as lotus
-from lotus_durable import default
+from lotus_durable import settings as default
 from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError
 from tests.queue.faults import full_disk
 from tests.rig import Rig, track, wait_until

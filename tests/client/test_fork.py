@@ -247,7 +247,7 @@ def test_forks_while_parked_events_are_written_never_carry_the_store_along(rig: 
         for _ in range(40):
             pid = os.fork()
             if pid == 0:
-                from lotus_durable.process import Process
+                from lotus_durable.tracker import Process
                 open_files = [os.readlink(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd")
                               if os.path.lexists(f"/proc/self/fd/{each}")]
                 assert not [each for each in open_files if "events.db" in each], open_files

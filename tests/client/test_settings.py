@@ -27,7 +27,7 @@ def test_a_setting_wins_over_the_environment(rig: Rig) -> None:
     assert lines(
         """
         import lotus_durable as lotus
-        from lotus_durable.default import client
+        from lotus_durable.settings import client
         lotus.flush_interval = 0.25
         say(client().config.flush_interval, client().config.max_batch_events)
         """,

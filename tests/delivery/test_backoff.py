@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotus_durable.delivery.backoff import Backoff
+from lotus_durable.http.backoff import Backoff
 
 
 def test_the_longest_wait_doubles_from_half_a_second_to_a_minute() -> None:

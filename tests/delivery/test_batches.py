@@ -11,9 +11,9 @@ import pytest
 from lotus_durable.delivery.batch import Batch, Batcher, batches_of_parked
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.delivery.wire import body
+from lotus_durable.queue.books import StoredEvent
 from lotus_durable.queue.protocol import Chunk, Settlement
 from lotus_durable.queue.reader import Damage
-from lotus_durable.queue.store import StoredEvent
 from lotus_durable.testing import Status
 from lotus_durable.testing.exchange import ReceivedRequest
 from tests.rig import Rig, record, track

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from lotus_durable.delivery import leader
+from lotus_durable.delivery import loop as leader
 from lotus_durable.errors import DiskRefused, LotusError
 from lotus_durable.queue import consumer as journal_consumer
+from lotus_durable.queue.books import Store
 from lotus_durable.queue.heartbeat import read_heartbeat
 from lotus_durable.queue.journal import JournalQueue
-from lotus_durable.queue.store import Store
 from lotus_durable.queue.sync import JournalSync
 from lotus_durable.testing import Delay
 from tests.rig import LIMIT, Rig, track, wait_until

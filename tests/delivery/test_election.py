@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.client import Client
-from lotus_durable.delivery.election import Leadership, nobody_leads
+from lotus_durable.flusher.lock import Leadership, nobody_leads
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.testing import Delay
 from tests.rig import Rig, track, wait_until
@@ -69,7 +69,7 @@ _HOLD = """
 import sys, time
 from pathlib import Path
 from lotus_durable.client import Client
-from lotus_durable.delivery.election import Leadership
+from lotus_durable.flusher.lock import Leadership
 held = Leadership(Path(sys.argv[1]))
 assert held.acquire()
 print("held", flush=True)

@@ -12,14 +12,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from lotus_durable import imports, queue_stats
-from lotus_durable.delivery import candidate, watch
+from lotus_durable import imports
+from lotus_durable.delivery import candidate
 from lotus_durable.delivery.desk import Desk
-from lotus_durable.delivery.election import Leadership
-from lotus_durable.delivery.key_change import KeyChange
-from lotus_durable.delivery.watch import LeaderWatch
 from lotus_durable.errors import DeliveryBlocked, LotusError
+from lotus_durable.flusher import hung as watch
+from lotus_durable.flusher.hung import LeaderWatch
+from lotus_durable.flusher.lock import Leadership
+from lotus_durable.flusher.making_way import KeyChange
 from lotus_durable.queue import heartbeat
+from lotus_durable.queue import stats as queue_stats
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import STALE_AFTER, Heartbeat, read_heartbeat, write_heartbeat
 from tests.rig import Rig, track, wait_until
@@ -138,7 +140,7 @@ def test_the_heart_stops_for_work_that_gives_no_sign_of_life(rig: Rig) -> None:
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("lotus_durable.delivery.watch.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("lotus_durable.flusher.hung.time.monotonic", lambda: self.now)
 
 
 @pytest.fixture

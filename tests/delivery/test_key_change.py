@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.client import Client
-from lotus_durable.delivery import key_change
+from lotus_durable.flusher import making_way as key_change
 from lotus_durable.queue import keys
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_heartbeat

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from lotus_durable.delivery.backoff import Backoff
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.sender import Failing, Sender, Stopped
 from lotus_durable.delivery.verdict import Dead, Delivered, Parked, Retry, Verdict
 from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
 from lotus_durable.http.answer import Answer, NoAnswer
+from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.heartbeat import FlusherState
 from tests.rig import record
 

@@ -111,7 +111,7 @@ def test_a_leader_stays_the_leader_when_its_children_end(
 ) -> None:
     told = lines(
         f"""
-        from lotus_durable.delivery.election import nobody_leads
+        from lotus_durable.flusher.lock import nobody_leads
         client = be_quiet()
         track(client, 5)
         assert client.drain(20).complete and leads(client)

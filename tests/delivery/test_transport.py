@@ -265,7 +265,7 @@ def test_a_forked_child_waits_for_no_lock_that_the_parent_held() -> None:
 def test_the_modules_of_delivery_do_not_import_requests_before_it_is_needed() -> None:
     code = (
         "import sys, lotus_durable.delivery.transport, lotus_durable.delivery.verdict, lotus_durable.delivery.wire\n"
-        "from lotus_durable.delivery.backoff import Backoff\n"
+        "from lotus_durable.http.backoff import Backoff\n"
         "lotus_durable.delivery.transport.HttpTransport('https://localhost', 'key').close()\n"
         "sys.exit(' '.join({'requests', 'urllib3', 'http.client', 'orjson', 'sqlite3'} & set(sys.modules)) or None)"
     )

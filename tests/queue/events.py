@@ -9,10 +9,10 @@ from pathlib import Path
 import msgpack
 
 from lotus_durable.errors import LotusError
+from lotus_durable.queue.books import StoredEvent
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Census, Consumer, EventQueue, Settlement
 from lotus_durable.queue.reader import Damage, Position, SegmentReader
-from lotus_durable.queue.store import StoredEvent
 from lotus_durable.queue.writer import SegmentWriter
 
 EPOCH = 1_700_000_000.0

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from lotus_durable.queue.books import StoredEvent
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.journal import JournalQueue
 from lotus_durable.queue.protocol import Settlement
-from lotus_durable.queue.store import StoredEvent
 from lotus_durable.queue.writer import is_abandoned
 
 from .conftest import OpenQueue

@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from lotus_durable.queue.books import StoredEvent
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import encode_frame
 from lotus_durable.queue.journal import JournalQueue
 from lotus_durable.queue.protocol import Census, Chunk, Consumer, Settlement
 from lotus_durable.queue.reader import Position
-from lotus_durable.queue.store import StoredEvent
 from lotus_durable.queue.sync import JournalSync
 
 from .conftest import MEMORY_DISK

@@ -13,8 +13,8 @@ from typing import Any
 import msgpack
 import pytest
 
+from lotus_durable.queue.books import Store, StoreDamaged, StoredEvent
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.store import Store, StoreDamaged, StoredEvent
 
 from .events import record, stored
 from .faults import refusing
@@ -154,7 +154,7 @@ def test_errors_of_sqlite_come_out_as_the_disks(store: Store, directory: QueueDi
 def test_a_locked_database_is_waited_for_and_then_the_disks_refusal(
     store: Store, directory: QueueDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lotus_durable.queue.store.LOCK_TIMEOUT", 0.01)
+    monkeypatch.setattr("lotus_durable.queue.books.LOCK_TIMEOUT", 0.01)
     store.insert("dead", [stored(record(0))])
     other = sqlite3.connect(directory.store / "events.db")
     other.execute("BEGIN EXCLUSIVE")
@@ -167,7 +167,7 @@ def test_a_locked_database_is_waited_for_and_then_the_disks_refusal(
 def test_a_constructor_that_collides_is_tried_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     import persistqueue
 
-    monkeypatch.setattr("lotus_durable.queue.store.OPEN_PAUSE", 0.0)
+    monkeypatch.setattr("lotus_durable.queue.books.OPEN_PAUSE", 0.0)
     real = persistqueue.SQLiteQueue
     failures: list[Exception] = [FileExistsError("collided"), sqlite3.OperationalError("database is locked")]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lotus_durable.event import decode_record
+from lotus_durable.event.record import decode_record
+from lotus_durable.queue.books import Store, Table
 from lotus_durable.queue.cursor import StoreMarks, load_state
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.reader import BEGINNING, SegmentReader
-from lotus_durable.queue.store import Store, Table
 
 _PAGE = 500
 

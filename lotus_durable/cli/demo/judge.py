@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from lotus_durable.queue_stats import QueueStats
+from lotus_durable.queue.stats import QueueStats
 
 _SHOWN = 3
 

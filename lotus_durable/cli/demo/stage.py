@@ -16,10 +16,10 @@ from typing import Any
 
 from lotus_durable.cli.progress import Progress
 from lotus_durable.config import Config
-from lotus_durable.process import open_queue
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue_stats import collect
+from lotus_durable.queue.stats import collect
 from lotus_durable.testing.process import FakeLotusProcess
+from lotus_durable.tracker import open_queue
 
 from .crew import Crew, clean_environment
 from .evidence import dead_ids, parked_ids, pending_ids

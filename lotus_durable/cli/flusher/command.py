@@ -12,7 +12,7 @@ from lotus_durable.cli.arguments import seconds
 from lotus_durable.cli.command import Command, ExitCode, configuration
 from lotus_durable.cli.logs import Log, logger
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.logs import warn_if_unencrypted
+from lotus_durable.log import warn_if_unencrypted
 
 from .narrator import Narrator, narrated
 from .once import Once

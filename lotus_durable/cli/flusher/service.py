@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lotus_durable.claim import claim_queue
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.process import Process
+from lotus_durable.tracker import Process
 
 from .service_manager import ServiceManager
 

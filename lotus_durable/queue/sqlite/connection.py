@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lotus_durable.imports import WAS_CUT, import_for_sqlite, was_cut
+from lotus_durable.queue.books import FILE, LOCK_TIMEOUT, OPEN_ATTEMPTS, OPEN_PAUSE, Bytes, mapped_errors
 from lotus_durable.queue.directory import create_file
-from lotus_durable.queue.store import FILE, LOCK_TIMEOUT, OPEN_ATTEMPTS, OPEN_PAUSE, Bytes, mapped_errors
 
 from . import tables
 from .reserve import SpaceReserve

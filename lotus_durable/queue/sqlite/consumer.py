@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.queue.books import StoreDamaged, StoredEvent, Table, decode_stored_event
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Chunk, LeadershipLost, Settlement
 from lotus_durable.queue.quarantine import keep_aside
 from lotus_durable.queue.reader import Damage
-from lotus_durable.queue.store import StoreDamaged, StoredEvent, Table, decode_stored_event
 
 from . import tables
 from .connection import Database

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING
 from lotus_durable.errors import LotusError, QueueDamaged
 from lotus_durable.queue import backend as marker
 from lotus_durable.queue.backend import read_backend
+from lotus_durable.queue.books import Store
 from lotus_durable.queue.consumer import JournalConsumer
 from lotus_durable.queue.cursor import State, StoreMarks, save_state
 from lotus_durable.queue.destination import is_being_written
 from lotus_durable.queue.directory import QueueDirectory, sync_directory
 from lotus_durable.queue.recovery import undo_rows
-from lotus_durable.queue.store import Store
 from lotus_durable.queue.writer import SegmentWriter
 
 from . import tables

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from lotus_durable.errors import LotusError, QueueDamaged, QueueDirectoryError, QueueFull
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.backend import OtherBackend, claim_backend, require_backend
+from lotus_durable.queue.books import StoreDamaged
 from lotus_durable.queue.destination import OtherDestination, check_destination, is_being_written
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.fallback import MemoryFallback
 from lotus_durable.queue.protocol import Census
-from lotus_durable.queue.store import StoreDamaged
 
 from . import tables
 from .census import take_census

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.queue.books import StoredEvent
 from lotus_durable.queue.directory import QueueDirectory, failed_mark, sync_directory
 from lotus_durable.queue.format import UnknownFormat
 from lotus_durable.queue.quarantine import keep_aside
 from lotus_durable.queue.reader import START, Position, SegmentReader, Stretch
-from lotus_durable.queue.store import StoredEvent
 
 from . import tables
 from .connection import Database, sync

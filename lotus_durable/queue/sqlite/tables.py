@@ -3,7 +3,7 @@
 ==================  ====================================================================================
 ``queue_pending``   events without a verdict; persist-queue's
 ``queue_parked``    parked events, and
-``queue_dead``      dead letters: the same tables that the journal's leader keeps (:mod:`lotus_durable.queue.store`)
+``queue_dead``      dead letters: the same tables that the journal's leader keeps (:mod:`lotus_durable.queue.books`)
 ``counters``        one row for each field of :class:`Counters`
 ``spilled``         how far the segments of the spill are copied (:mod:`.spill`)
 ==================  ====================================================================================

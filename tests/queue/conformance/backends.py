@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lotus_durable.errors import LotusError
+from lotus_durable.queue.books import Store, StoredEvent, Table
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.journal import JournalQueue
 from lotus_durable.queue.protocol import EventQueue
 from lotus_durable.queue.sqlite.queue import SqliteQueue
-from lotus_durable.queue.store import Store, StoredEvent, Table
 
 BACKENDS = ("journal", "sqlite")
 

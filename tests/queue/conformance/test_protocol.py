@@ -229,7 +229,7 @@ def test_the_background_sync_runs_at_any_time(any_queue: EventQueue, reports: Re
 def test_a_row_that_somebody_deleted_by_hand_is_discarded_and_said(
     open_any: OpenAny, directory: QueueDirectory, reports: Reports
 ) -> None:
-    from lotus_durable.queue.store import Store
+    from lotus_durable.queue.books import Store
 
     queue = open_any()
     settled_queue(queue).close()

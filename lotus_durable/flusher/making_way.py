@@ -17,7 +17,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_heartbeat
 from lotus_durable.queue.keys import accept_challenge, challenge, fingerprint, note_refusal, was_refused
 
-from .election import nobody_leads
+from .lock import nobody_leads
 
 logger = logging.getLogger("lotus_durable")
 

@@ -10,13 +10,13 @@ import time
 
 from lotus_durable.config import Config
 from lotus_durable.delivery.desk import Report
-from lotus_durable.delivery.election import nobody_leads
-from lotus_durable.delivery.key_change import KeyChange
-from lotus_durable.delivery.watch import LeaderWatch
+from lotus_durable.flusher.hung import LeaderWatch
+from lotus_durable.flusher.lock import nobody_leads
+from lotus_durable.flusher.making_way import KeyChange
 from lotus_durable.queue.protocol import EventQueue
 
-from .child import Child, start_child
 from .messages import LogLine, Ready, Refused, decode, start_message
+from .spawn import Child, start_child
 
 logger = logging.getLogger("lotus_durable")
 

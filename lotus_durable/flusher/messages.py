@@ -25,7 +25,7 @@ BOOT = """\
 import json, sys
 start = json.loads(sys.stdin.buffer.readline())
 sys.path[:] = start["path"]
-from lotus_durable.uploader.program import main
+from lotus_durable.flusher.program import main
 main(start)
 """
 """What the interpreter is given to run. Later versions too must understand it: see above."""

@@ -38,7 +38,7 @@ from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.timestamps import utc_text
+from lotus_durable.event.timestamps import utc_text
 
 JsonValue: TypeAlias = "str | int | float | list[JsonValue] | dict[str, JsonValue] | None"
 """What JSON can say, in the plain types of Python (a ``bool`` is an ``int``)."""

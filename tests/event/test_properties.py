@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.properties import INT_MAX, INT_MIN, MAX_DEPTH, JsonValue, clean_properties, is_plain
+from lotus_durable.event.properties import INT_MAX, INT_MIN, MAX_DEPTH, JsonValue, clean_properties, is_plain
 
 ROOM = 32_768
 

@@ -9,9 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from lotus_durable.uploader import outbox as outbox_module
-from lotus_durable.uploader.messages import LogLine, decode
-from lotus_durable.uploader.outbox import Outbox
+from lotus_durable.flusher import outbox as outbox_module
+from lotus_durable.flusher.messages import LogLine, decode
+from lotus_durable.flusher.outbox import Outbox
 from tests.rig import wait_until
 
 

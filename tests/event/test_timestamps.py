@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.timestamps import Clock, clean_time
+from lotus_durable.event.timestamps import Clock, clean_time
 
 ACCEPTED_BY_BOTH_SERVERS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 

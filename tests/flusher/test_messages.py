@@ -13,7 +13,7 @@ import pytest
 
 from lotus_durable import DiskRefused, EventRefused, InvalidEvent, LotusError
 from lotus_durable.config import Config
-from lotus_durable.uploader.messages import (
+from lotus_durable.flusher.messages import (
     LogLine,
     Ready,
     Refused,

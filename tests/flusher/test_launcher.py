@@ -14,11 +14,11 @@ import pytest
 
 from lotus_durable import EventRefused
 from lotus_durable.client import Client
+from lotus_durable.flusher import look as launcher_module
+from lotus_durable.flusher.look import Launcher
+from lotus_durable.flusher.messages import start_message
 from lotus_durable.queue.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
 from lotus_durable.testing import Delay
-from lotus_durable.uploader import launcher as launcher_module
-from lotus_durable.uploader.launcher import Launcher
-from lotus_durable.uploader.messages import start_message
 from tests.rig import LIMIT, Rig, track, wait_until
 
 from .seen import uploaders, wait_for_uploader, zombies_of
@@ -314,7 +314,7 @@ def test_where_no_process_can_be_started_events_are_kept_and_it_is_tried_again(
 def test_without_an_interpreter_a_thread_uploads_and_a_warning_says_so(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("lotus_durable.process.find_interpreter", lambda: None)
+    monkeypatch.setattr("lotus_durable.tracker.find_interpreter", lambda: None)
     client = tracking(rig)
     ids = track(client, 1)
     rig.server.wait_for(1)

@@ -187,7 +187,7 @@ def test_a_process_forked_from_the_starter_does_not_keep_the_uploader_alive(
         say(os.getpid())
         track(client, 5)
         wait_until(lambda: client.stats().flusher)
-        from lotus_durable.uploader import launcher
+        from lotus_durable.flusher import look as launcher
         launcher._LOOK_INTERVAL = 60
         pid = {fork}()
         if pid == 0:

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lotus_durable.imports import import_for_delivery
-from lotus_durable.process import Process
+from lotus_durable.tracker import Process
 
-from .child import LIFE, LOCK, REPORTS
 from .messages import Ready, Refused, configuration_of
 from .outbox import Outbox
+from .spawn import LIFE, LOCK, REPORTS
 
 if TYPE_CHECKING:
     from lotus_durable.delivery.candidate import Candidate

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from lotus_durable import under_uwsgi
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, LotusError
-from lotus_durable.event import EventEncoder
+from lotus_durable.event.record import EventEncoder
+from lotus_durable.flusher import spawn as child
+from lotus_durable.flusher.interpreter import find_interpreter
 from lotus_durable.imports import WAS_CUT, uncut, was_cut
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.journal import JournalQueue
 from lotus_durable.queue.protocol import EventQueue
-from lotus_durable.uploader import child
-from lotus_durable.uploader.interpreter import find_interpreter
 
 if TYPE_CHECKING:
     from lotus_durable.calls.caller import Caller
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lotus_durable.delivery.candidate import Candidate
     from lotus_durable.delivery.desk import Report
     from lotus_durable.delivery.transport import Transport
-    from lotus_durable.uploader.launcher import Launcher
+    from lotus_durable.flusher.look import Launcher
 
 logger = logging.getLogger("lotus_durable")
 
@@ -149,7 +149,7 @@ class Process:
 
     def _make_launcher(self) -> Launcher:
         with uncut():
-            from lotus_durable.uploader.launcher import Launcher
+            from lotus_durable.flusher.look import Launcher
 
         interpreter = find_interpreter()
         assert interpreter is not None

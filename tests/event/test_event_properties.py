@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event import EventEncoder, RecordError, decode_record, event_as_json_object
-from lotus_durable.timestamps import Clock
+from lotus_durable.event.record import EventEncoder, RecordError, decode_record, event_as_json_object
+from lotus_durable.event.timestamps import Clock
 
 LIMIT = 32_768
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)

@@ -12,16 +12,16 @@ from typing import Any
 
 from lotus_durable.config import Config
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused, LotusError
-from lotus_durable.event import RecordError, decode_record, event_as_json_object
-from lotus_durable.logs import counted
+from lotus_durable.event.record import RecordError, decode_record, event_as_json_object
+from lotus_durable.flusher.lock import Leadership
+from lotus_durable.flusher.making_way import KeyChange
+from lotus_durable.log import counted
+from lotus_durable.queue.books import StoredEvent
 from lotus_durable.queue.heartbeat import STALE_AFTER
 from lotus_durable.queue.protocol import BackgroundSync, Consumer, EventQueue, LeadershipLost, Settlement
-from lotus_durable.queue.store import StoredEvent
 
 from .batch import Batch, Batcher, batches_of_parked
 from .desk import Desk, Report
-from .election import Leadership
-from .key_change import KeyChange
 from .sender import Failing, Sender, Stopped
 from .transport import Transport
 from .verdict import Dead, Delivered, Parked, Verdict

@@ -7,10 +7,10 @@ from typing import Any
 import msgpack
 import pytest
 
-import lotus_durable.event
+import lotus_durable.event.record
 from lotus_durable.errors import LotusError
-from lotus_durable.event import Event, EventEncoder, RecordError, decode_record, event_as_json_object
-from lotus_durable.properties import JsonValue
+from lotus_durable.event.properties import JsonValue
+from lotus_durable.event.record import Event, EventEncoder, RecordError, decode_record, event_as_json_object
 
 FIELDS = ["id", "customer", "name", "2024-02-19T10:11:12.000000Z", {"a": 1}, 1708337472.5]
 
@@ -20,7 +20,7 @@ def encode(properties: object) -> bytes:
 
 
 def test_a_record_is_six_fields_of_msgpack_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lotus_durable.event, "time", lambda: 1708337472.5)
+    monkeypatch.setattr(lotus_durable.event.record, "time", lambda: 1708337472.5)
     properties = {"region": "US", "mb_used": 150}
     time_text = "2024-02-19T10:11:12.500000Z"
     assert msgpack.unpackb(encode(properties)) == [

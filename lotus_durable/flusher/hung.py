@@ -14,7 +14,7 @@ from lotus_durable.errors import DeliveryBlocked, LotusError
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import STALE_AFTER, Heartbeat, read_heartbeat
 
-from .election import nobody_leads
+from .lock import nobody_leads
 
 logger = logging.getLogger("lotus_durable")
 

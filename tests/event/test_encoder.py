@@ -8,9 +8,9 @@ from enum import StrEnum
 import msgpack
 import pytest
 
-import lotus_durable.event
+import lotus_durable.event.record
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event import Event, EventEncoder, decode_record, event_as_json_object
+from lotus_durable.event.record import Event, EventEncoder, decode_record, event_as_json_object
 
 LIMIT = 32_768
 
@@ -60,7 +60,7 @@ def test_the_time_stays_right_when_the_clock_steps_backwards(
     encoder: EventEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments = iter([1708337472.25, 1708337472.5, 1708337400.75])
-    monkeypatch.setattr(lotus_durable.event, "time", lambda: next(moments))
+    monkeypatch.setattr(lotus_durable.event.record, "time", lambda: next(moments))
     assert [encoded(encoder).time_created for _ in range(3)] == [
         "2024-02-19T10:11:12.250000Z",
         "2024-02-19T10:11:12.500000Z",

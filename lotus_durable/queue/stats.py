@@ -106,6 +106,6 @@ def _flusher(directory: QueueDirectory) -> FlusherStats | None:
 
 def _lock_is_held(directory: QueueDirectory) -> bool:
     with uncut():
-        from lotus_durable.delivery.election import nobody_leads
+        from lotus_durable.flusher.lock import nobody_leads
 
     return nobody_leads(directory) is False

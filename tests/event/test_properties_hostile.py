@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.properties import JsonValue, clean_properties
+from lotus_durable.event.properties import JsonValue, clean_properties
 
 ROOM = 32_768
 

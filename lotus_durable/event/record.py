@@ -5,8 +5,8 @@ A *record* is the event as msgpack, an array of exactly six elements::
     [idempotency_id str, customer_id str, event_name str, time_created str, properties map, accepted_at float]
 
 ``time_created`` is RFC 3339 in UTC with ``Z``; ``accepted_at`` is when ``track_event`` was called, in unix seconds, and
-is not sent. What may stand in ``properties`` is the table in ``lotus_durable.properties``; which times are understood
-is in ``lotus_durable.timestamps``.
+is not sent. What may stand in ``properties`` is the table in ``lotus_durable.event.properties``; which times are
+understood is in ``lotus_durable.event.timestamps``.
 
 The bounds are the servers': a name over 200 characters or an id over 255 makes the server of 2022 lose the whole batch
 it stands in. ``customer_id`` has no known bound there, so ``max_event_bytes`` is its only one. No text is trimmed, and
@@ -24,8 +24,16 @@ from time import time
 import msgpack
 
 from lotus_durable.errors import InvalidEvent, LotusError
-from lotus_durable.properties import MAX_DEPTH, JsonValue, clean_properties, is_plain, plain_text, text_fault, type_name
-from lotus_durable.timestamps import Clock, clean_time
+from lotus_durable.event.properties import (
+    MAX_DEPTH,
+    JsonValue,
+    clean_properties,
+    is_plain,
+    plain_text,
+    text_fault,
+    type_name,
+)
+from lotus_durable.event.timestamps import Clock, clean_time
 
 MAX_EVENT_NAME = 200
 """Characters of an event name both servers store."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 from urllib.parse import urlsplit
 
-from lotus_durable.errors import ConfigurationError, LotusError
+from lotus_durable.errors import ConfigurationError, LotusError, QueueDirectoryError
 
 DEFAULT_HOST = "https://api.uselotus.io"
 ENVIRONMENT_PREFIX = "LOTUS_"
@@ -24,7 +25,7 @@ OnError = Callable[[LotusError, list[dict[str, Any]]], object]
 
 Durability = Literal["process", "power"]
 Backend = Literal["journal", "sqlite"]
-Flusher = Literal["thread", "process", "external"]
+Flusher = Literal["auto", "external"]
 ApiVersion = Literal["auto", "2022", "2024"]
 AccessFallback = Literal["none", "open", "closed"]
 
@@ -47,19 +48,13 @@ class Options(TypedDict, total=False):
     sync_interval: float
     flush_interval: float
     max_batch_events: int
-    max_batch_bytes: int
     max_event_bytes: int
     max_queue_bytes: int
-    segment_bytes: int
     upload_concurrency: int
     timeout: float | tuple[float, float]
     backend: Backend
     flusher: Flusher
     exit_timeout: float
-    parked_max_age: float
-    parked_retry_interval: float
-    probe_interval: float
-    max_event_attempts: int
     api_version: ApiVersion
     call_timeout: float
     access_cache_ttl: float
@@ -173,6 +168,42 @@ def _callable(value: object) -> OnError:
 
 
 @dataclass(frozen=True, slots=True)
+class Constants:
+    """What is no user's decision, with its reason. Seconds and bytes; a field of Config so that tests can shorten it."""
+
+    segment_bytes: int = 16 * _MIB
+    """Of one file of the journal: deleted as a whole, so small against max_queue_bytes, and large against its costs."""
+    max_batch_bytes: int = 475_000
+    """Of one request's body: below what proxies take by default (1 MB in nginx), and both servers."""
+    parked_max_age: float = 7 * _DAY
+    """How long a parked event is retried: a customer may be created some days after its first event."""
+    parked_retry_interval: float = 60.0
+    """Between two tries of a parked event."""
+    probe_interval: float = 60.0
+    """Between two probes while delivery is blocked: a person has to come first."""
+    max_event_attempts: int = 20
+    """Of one event that the server fails on while it takes others, before it is a dead letter."""
+    idle_before_end: float = 30.0
+    """How long a flusher with nothing to do waits for more: a start costs 0.2 s of processor time."""
+    trusted_look: float = 0.5
+    """For how long a process believes that somebody flushes: half of the second in which a dead one is replaced."""
+    leaving_wait: float = 0.6
+    """Longer than a look is trusted: what was written on the word of one is seen before a flusher ends."""
+    hung_after: float = 10.0
+    """Without a beat: a flusher beats twice a second, and ends itself when a step takes longer than it can."""
+    told_after: float = 30.0
+    """Without a delivery before it is told: shorter troubles are every deploy's."""
+    told_interval: float = 60.0
+    """Between two times that the same trouble is told on one host."""
+    unreachable_before_making_way: float = 30.0
+    """Without a connection before a process of other surroundings may try."""
+    making_way_interval: float = 300.0
+    """For how long surroundings that tried do not try again."""
+    grace: float = 8.0
+    """After a request that the 2022 server may still work on (measured there: a repeat 8 s later is recognised)."""
+
+
+@dataclass(frozen=True, slots=True)
 class _KeyFile:
     """In the place of a key: the file that holds it. Read only if no other source names a key first."""
 
@@ -221,29 +252,19 @@ class Config:
     sync_interval: float = _option(_seconds(0.01), 1.0, "process durability: what a power cut can take, at most")
     flush_interval: float = _option(_seconds(0.01), 0.5, "how long an event waits for others to share a request with")
     max_batch_events: int = _option(_count(1), 500, "events in one request")
-    max_batch_bytes: int = _option(_count(1024), 475_000, "bytes of one request's body")
     max_event_bytes: int = _option(_count(256, 8 * _MIB), 32_768, "bytes of one event; larger ones are refused")
     max_queue_bytes: int = _option(_count(_MIB), 1024 * _MIB, "bytes of unsettled events; above, QueueFull")
-    segment_bytes: int = _option(_count(64 * 1024), 16 * _MIB, "bytes of one file of the journal")
     upload_concurrency: int = _option(_count(1, 64), 1, "requests in flight; more than 1 only for the 2024 server")
     timeout: tuple[float, float] = _option(_timeout, (5.0, 30.0), "to connect, and to wait for an answer")
     backend: Backend = _option(
         _one_of("journal", "sqlite"), "journal", "what the queue is made of: files of its own, or a SQLite database"
     )
     flusher: Flusher = _option(
-        _one_of("thread", "process", "external"),
-        "thread",
-        "who uploads: an elected process's thread, a child process of one, or only the flusher command",
+        _one_of("auto", "external"),
+        "auto",
+        "who flushes: whoever tracks starts a flusher when there is none; or only the flusher command and drain()",
     )
-    exit_timeout: float = _option(_seconds(0), 2.0, "how long a script that ends may go on sending")
-    parked_max_age: float = _option(
-        _seconds(0), 7 * _DAY, "how long a parked event is retried before it is a dead letter"
-    )
-    parked_retry_interval: float = _option(_seconds(0.05), 60.0, "between two tries of a parked event")
-    probe_interval: float = _option(_seconds(0.05), 60.0, "between two probes while delivery is blocked")
-    max_event_attempts: int = _option(
-        _count(1), 20, "tries of one event that the server fails on, before it is a dead letter"
-    )
+    exit_timeout: float = _option(_seconds(0), 2.0, "how long a process that ends waits for what it tracked to be delivered")
     api_version: ApiVersion = _option(
         _one_of("auto", "2022", "2024"), "auto", "which server the calls talk to; auto: it is asked, once a day"
     )
@@ -254,6 +275,8 @@ class Config:
         "none",
         "what get_customer_access answers when Lotus cannot be asked: an error, access, or no access",
     )
+    constants: Constants = field(default=Constants(), metadata={})
+    """What is no user's decision."""
 
     @classmethod
     def resolve(
@@ -266,19 +289,24 @@ class Config:
 
         None, and an empty environment variable, count as not set.
         """
-        unknown = sorted(set(arguments or {}) - {option.name for option in fields(cls)})
+        unknown = sorted(set(arguments or {}) - {option.name for option in options()})
         if unknown:
             raise ConfigurationError(f"unknown option {unknown[0]!r}")
         arguments, settings = _with_key_file(arguments or {}), _with_key_file(settings or {})
         environ = _with_key_file(os.environ if environ is None else environ, environment_name)
         values: dict[str, Any] = {
             option.name: found
-            for option in fields(cls)
+            for option in options()
             if (found := _find(option, arguments, settings, environ)) is not None
         }
         if "queue_dir" not in values:
             values["queue_dir"] = _default_queue_dir()
         return cls(**values)
+
+
+def options() -> list[Field[Any]]:
+    """Return the fields of Config that can be set."""
+    return [option for option in fields(Config) if option.metadata]
 
 
 def environment_name(option: str) -> str:
@@ -294,12 +322,12 @@ def _with_key_file(source: Mapping[str, Any], name: Callable[[str], str] = lambd
 
 def environment_options() -> set[str]:
     """Return the environment variables of all options that can be set so."""
-    return {environment_name(option.name) for option in fields(Config) if option.metadata["environment"]}
+    return {environment_name(option.name) for option in options() if option.metadata["environment"]}
 
 
 def describe() -> list[tuple[str, str, str]]:
     """Return (name, default, help) of every option, for tables and help texts."""
-    return [(option.name, _default_text(option), option.metadata["help"]) for option in fields(Config)]
+    return [(option.name, _default_text(option), option.metadata["help"]) for option in options()]
 
 
 def _default_text(option: Field[Any]) -> str:
@@ -333,6 +361,22 @@ def _find(
 
 
 def _default_queue_dir() -> Path:
-    from platformdirs import user_state_path
+    """Return ``$STATE_DIRECTORY/lotus`` under systemd (its first entry), else this user's state directory.
 
-    return user_state_path("lotus_durable")
+    Raises:
+        QueueDirectoryError: the user has no home, so there is no such directory.
+    """
+    state_directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if state_directory:
+        return Path(state_directory) / "lotus"
+    home = os.path.expanduser("~")
+    if sys.platform == "darwin":
+        state = os.path.join(home, "Library", "Application Support")
+    else:
+        state = os.environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
+    if not os.path.isabs(state):
+        raise QueueDirectoryError(
+            "queue_dir: none is set, and this user has no home directory for one; set it (lotus_durable.queue_dir or "
+            "LOTUS_QUEUE_DIR)"
+        )
+    return Path(state) / "lotus_durable"

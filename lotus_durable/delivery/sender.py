@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Protocol
 
-from lotus_durable.errors import DeliveryBlocked, LotusError
+from lotus_durable.errors import DeliveryBlocked
+from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
-from lotus_durable.queue.heartbeat import FlusherState
 
 from .batch import Batch
+from .control import Control
 from .transport import Transport
 from .verdict import Blocked, Dead, Parked, Retry, RetryBatch, Settled, Split, Verdict, judge, judge_probe
 
@@ -26,48 +25,11 @@ _SUSPECT_AFTER = 2
 """Failures of one batch in a row (500, no answer in time) after which a probe tells whether the batch is the cause."""
 
 
-class Stopped(Exception):
-    """The work ends here: the process stops, or leads no more. What has no verdict yet stays in the queue."""
-
-
 @dataclass(frozen=True, slots=True)
 class Failing:
     """The server fails on this one event while it serves others: park it, and count its attempts."""
 
     reason: str
-
-
-class Room(Protocol):
-    """Where the sender waits and tells what it is doing; the leader provides it."""
-
-    def enter(self, state: FlusherState, reason: str | None = None) -> bool:
-        """Tell what is going on now, and why; return whether that is news.
-
-        Another try in the middle of trouble ("sending") is no news and does not end the trouble.
-
-        Raises:
-            Stopped: it is time to end.
-        """
-
-    def key_is_refused(self) -> None:
-        """Note that the server refuses the API key: a process with another one may take over now, or while we wait.
-
-        Raises:
-            Stopped: one does.
-        """
-
-    def asked(self) -> AbstractSet[str]:
-        """Return the requests for a drain that are open now."""
-
-    def answer(self, requests: AbstractSet[str], reason: str | None = None) -> None:
-        """Tell those who asked that it is done, or why it cannot be."""
-
-    def wait(self, seconds: float, *, interruptible: bool = True) -> None:
-        """Wait; if ``interruptible``, less long when somebody asks for a drain.
-
-        Raises:
-            Stopped: it is time to end.
-        """
 
 
 @dataclass(slots=True)
@@ -85,15 +47,13 @@ class Sender:
     def __init__(
         self,
         transport: Transport,
-        room: Room,
-        report: Callable[[LotusError], None],
+        control: Control,
         *,
         probe_interval: float,
         backoff: Backoff | None = None,
     ) -> None:
         self._transport = transport
-        self._room = room
-        self._report = report
+        self._control = control
         self._probe_interval = probe_interval
         self._backoff = backoff or Backoff()
 
@@ -113,10 +73,10 @@ class Sender:
 
     def _send(self, batch: Batch, part: _Part, found: dict[int, Verdict | Failing]) -> list[_Part]:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
-        self._room.enter("sending")
-        asked = self._room.asked()
+        self._control.enter("sending")
+        asked = self._control.asked()
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
-        answer = self._transport.post_batch(selected.body())
+        answer = self._exchanged(lambda: self._transport.post_batch(selected.body()))
         outcome = judge(answer, selected.ids, selected.times, now=time.time())
         logger.debug("sent %d events: %s", len(selected), type(outcome).__name__)
         match outcome:
@@ -149,10 +109,10 @@ class Sender:
 
     def _retry(self, part: _Part, outcome: RetryBatch, found: dict[int, Verdict | Failing]) -> list[_Part]:
         if outcome.unlisted:
-            if self._room.enter("retrying", outcome.reason):
-                self._report(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
+            if self._control.enter("retrying", outcome.reason):
+                self._control.tell(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
             pause = max(self._probe_interval, outcome.retry_after or 0.0)
-            self._room.wait(pause, interruptible=outcome.retry_after is None)
+            self._control.wait(pause, interruptible=outcome.retry_after is None)
             return [part]
         part.failures += outcome.suspect or outcome.after_timeout
         is_suspect = (outcome.suspect or outcome.after_timeout) and part.failures >= _SUSPECT_AFTER
@@ -173,36 +133,42 @@ class Sender:
     def _retry_later(self, reason: str, *, retry_after: float | None = None, after_timeout: bool = False) -> None:
         seconds = self._backoff.failed(retry_after=retry_after, after_timeout=after_timeout)
         logger.info("trying again in %.1f s: %s", seconds, reason)
-        self._room.enter("retrying", reason)
+        self._control.enter("retrying", reason)
         # A wait the server asked for, or needs to finish what it may be working on, is not ours to cut short.
-        self._room.wait(seconds, interruptible=retry_after is None and not after_timeout)
+        self._control.wait(seconds, interruptible=retry_after is None and not after_timeout)
 
     def _probe_passes(self) -> bool:
         """Whether an empty batch gets the right answer; when not, wait as its own outcome says."""
-        self._room.enter("sending")
-        asked = self._room.asked()
-        outcome = judge_probe(self._transport.probe())
+        self._control.enter("sending")
+        asked = self._control.asked()
+        outcome = judge_probe(self._exchanged(self._transport.probe))
         if isinstance(outcome, Blocked):
             self._wait_until_unblocked(outcome, asked)
         elif isinstance(outcome, RetryBatch):
             self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
         return isinstance(outcome, Settled)
 
-    def _wait_until_unblocked(self, outcome: Settled | RetryBatch | Blocked, asked: AbstractSet[str]) -> None:
+    def _wait_until_unblocked(self, outcome: Settled | RetryBatch | Blocked, asked: int) -> None:
         """Hold everything and probe at the slow pace for as long as the server says that nothing can be sent.
 
         Whoever asked for a drain before the request was sent that came back so, gets the reason at once instead of
         waiting for a person; for those who asked later, perhaps after the person came, there is another probe at once.
         """
         while isinstance(outcome, Blocked):
-            if self._room.enter("blocked", outcome.reason):
-                self._report(DeliveryBlocked(f"delivery is blocked, events are kept: {outcome.reason}"))
+            if self._control.enter("blocked", outcome.reason):
+                logger.warning("delivery is blocked, events are kept: %s", outcome.reason)
             if outcome.by_key:
-                self._room.key_is_refused()
-            self._room.answer(asked, outcome.reason)
-            self._room.wait(self._probe_interval)
-            asked = self._room.asked()
-            outcome = judge_probe(self._transport.probe())
+                self._control.key_is_refused()
+            self._control.answer(asked, outcome.reason)
+            self._control.wait(self._probe_interval)
+            asked = self._control.asked()
+            outcome = judge_probe(self._exchanged(self._transport.probe))
+
+    def _exchanged(self, exchange: Callable[[], Answer | NoAnswer]) -> Answer | NoAnswer:
+        with self._control.request():
+            answer = exchange()
+        self._control.reached(server=isinstance(answer, Answer) or answer.sent)
+        return answer
 
 
 def _halves(part: _Part, *, suspect: bool = False) -> list[_Part]:

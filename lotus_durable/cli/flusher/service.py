@@ -1,95 +1,68 @@
-"""The flusher's work: one candidate after the other, each with the configuration that is valid then."""
+"""The flusher as a service: it waits for its turn, flushes, and reads its configuration again when it is told to."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import threading
+import os
+import signal
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import fields
 
-from lotus_durable.claim import claim_queue
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.tracker import Process
+from lotus_durable.flusher.life import Flusher
+from lotus_durable.flusher.organisation import may_replace
+from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.requests import ask
 
 from .service_manager import ServiceManager
 
-if TYPE_CHECKING:
-    from lotus_durable.delivery.candidate import Candidate
-    from lotus_durable.delivery.desk import Report
-
 logger = logging.getLogger("lotus_durable")
 
-_FIXED = ("queue_dir", "backend", "debug")
+_FIXED = ("queue_dir", "debug")
 """Options that a running flusher cannot change: what it holds, and where it logs, was made of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """What belongs to one configuration."""
-
-    config: Config
-    process: Process
-    candidate: Candidate
-
-    @classmethod
-    def open(cls, config: Config, report: Report) -> Term:
-        """Make everything that a configuration is needed for, so that what is wrong with it is said here.
-
-        Raises:
-            ConfigurationError: nothing could be delivered with it, or the queue is for another server.
-            OSError: the queue directory cannot be used.
-        """
-        if config.api_key is None:
-            raise ConfigurationError("api_key: none is set; set LOTUS_API_KEY or LOTUS_API_KEY_FILE")
-        if not config.send:
-            raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
-        process = Process(config, report)
-        process.queue.prepare()
-        claim_queue(config)
-        process.open_transport().close()
-        return cls(config, process, process.make_candidate(alone=True))
+_STANDBY_INTERVAL = 0.1  # seconds between two tries for the lock
 
 
 class Service:
-    """Uploads until stopped; :meth:`reload` and :meth:`stop` are for other threads.
+    """One flusher in the foreground.
 
     Args:
-        term: the first one.
+        config: the first configuration.
         load: reads the configuration again.
-        report: told of errors.
         manager: told of what goes on.
     """
 
-    def __init__(self, term: Term, load: Callable[[], Config], report: Report, manager: ServiceManager) -> None:
-        self.term = term
-        self.stopping = threading.Event()
+    def __init__(self, config: Config, load: Callable[[], Config], manager: ServiceManager) -> None:
+        self._config = _checked(config)
         self._load = load
-        self._report = report
         self._manager = manager
-        self._changing = threading.Lock()
+        self._why: str | None = None
+        self._is_to_reload = False
+        self.flusher = Flusher(self._current, kind="external", ending=lambda: self._why)
+        self.flusher.directory.prepare()
 
-    def run(self) -> None:
-        """Upload, or stand by while another process uploads, until stopped; the last term is left open."""
-        while not self.stopping.is_set():
-            term = self.term
+    def run(self) -> str:
+        """Flush until told to stop, and return why; waits while another one flushes."""
+        before = {number: signal.signal(number, self._take) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        try:
             self._manager.ready()
-            term.candidate.run()
-            if term is not self.term:
-                term.process.close(0.0)
+            if not self._acquired():
+                return self._why or "told to stop"
+            logger.info("started as process %d for the queue in %s", os.getpid(), self._config.queue_dir)
+            return self.flusher.run()
+        finally:
+            self._manager.stopping()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    def stop(self, why: str) -> None:
-        """End after the request in flight and its commit."""
-        with self._changing:
-            if not self.stopping.is_set():
-                logger.info("%s: stopping after the request in flight", why)
-                self._manager.stopping()
-                self.stopping.set()
-            self.term.candidate.stop(None)
-
-    def reload(self) -> None:
-        """Read the configuration again; a wrong one changes nothing, and the log says why."""
+    def reload_if_asked(self) -> None:
+        """Read the configuration again if a signal asked for it; a wrong one changes nothing, and the log says why."""
+        if not self._is_to_reload:
+            return
+        self._is_to_reload = False
         self._manager.reloading()
         try:
             changed = self._replace(self._load())
@@ -97,23 +70,65 @@ class Service:
             logger.error("SIGHUP: the configuration stays as it was: %s", error)  # noqa: TRY400  # a person's mistake
         else:
             logger.info("SIGHUP: the configuration was read again; changed: %s", ", ".join(changed) or "nothing")
-            if changed:
-                return  # ready with the next term
+            control = self.flusher.control
+            if changed and control is not None:
+                control.renew("the configuration was read again")
         self._manager.ready()
+
+    def _current(self) -> Config:
+        """Return the configuration, with what its key file holds now."""
+        if self._config.api_key_file is not None:
+            with contextlib.suppress(Exception):
+                self._replace(self._load())
+        return self._config
 
     def _replace(self, config: Config) -> list[str]:
         """Go on with another configuration; return the names of what is different in it."""
-        before = self.term.config
+        before = self._config
         changed = [each.name for each in fields(Config) if getattr(config, each.name) != getattr(before, each.name)]
         fixed = [name for name in changed if name in _FIXED]
         if fixed:
             raise ConfigurationError(f"{fixed[0]}: to change it, start the flusher anew")
-        if changed:
-            term = Term.open(config, self._report)
-            with self._changing:
-                old, self.term = self.term, term
-                # After the request in flight and its commit; what it did not settle is the next one's.
-                old.candidate.stop(None)
-                if self.stopping.is_set():
-                    term.candidate.stop(None)
+        self._config = _checked(config)
         return changed
+
+    def _acquired(self) -> bool:
+        """Take the lock; return False when told to stop before that."""
+        has_waited = False
+        while not self.flusher.lock.acquire():
+            if self._why is not None:
+                return False
+            if not has_waited:
+                has_waited = True
+                self._wait_for_another()
+            time.sleep(_STANDBY_INTERVAL)
+        return True
+
+    def _wait_for_another(self) -> None:
+        directory = self.flusher.directory
+        beat = read_beat(directory)
+        if beat is None:
+            logger.info("standing by: another process flushes")
+            return
+        if beat.kind == "auto" and may_replace(self._config, directory):
+            logger.info("process %d on %s flushes; it is asked to make way", beat.pid, beat.hostname)
+            with contextlib.suppress(OSError):
+                ask(directory, "make way")
+        else:
+            logger.info("standing by: process %d on %s flushes", beat.pid, beat.hostname)
+
+    def _take(self, number: int, _: object) -> None:
+        if number == signal.SIGHUP:
+            self._is_to_reload = True
+        elif self._why is not None:
+            os._exit(128 + number)
+        else:
+            self._why = signal.Signals(number).name
+
+
+def _checked(config: Config) -> Config:
+    if config.api_key is None:
+        raise ConfigurationError("api_key: none is set; set LOTUS_API_KEY or LOTUS_API_KEY_FILE")
+    if not config.send:
+        raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
+    return config

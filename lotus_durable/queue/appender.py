@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 from lotus_durable.errors import LotusError, QueueDamaged
 
-from .carry_over import find_stranded, is_sound
-from .directory import QueueDirectory, released_name
+from .carry_over import find_stranded, is_sound, write_carried
+from .directory import QueueDirectory
 from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE, ORIGIN_SIZE, Origin
 from .room import Room
-from .writer import SegmentWriter, is_of_the_disk, write_carried
+from .sealed import SealedSegments
+from .writer import SegmentWriter, is_of_the_disk
 
 SEGMENT_BYTES = 16 * 1024 * 1024
 """Few files for a backlog of millions, and small enough that the space of settled events comes back soon."""
@@ -31,7 +32,6 @@ _RETRY_INTERVAL = 0.25
 """Seconds before what is stranded is gathered once more, when the disk has refused it a new place."""
 _REPORT_INTERVAL = 60.0
 """Seconds in which the same thing is told once."""
-_MANY_SEALED = 32
 
 Mark = tuple[SegmentWriter, int, int]
 """Where an event was appended, for :meth:`Appender.sync`: the segment, and where its frame begins and ends."""
@@ -74,7 +74,7 @@ class Appender:
         self._writer: SegmentWriter | None = None
         self._checked_at = math.inf
         self._granted_to = 0  # offset in the segment
-        self._sealed: dict[str, int] = {}
+        self._sealed = SealedSegments(directory)
         self._stranded_until = -math.inf
         self._stranded_error: OSError | None = None
         self._reported_at: dict[str, float] = {}
@@ -148,8 +148,7 @@ class Appender:
 
         By the names they were given; the flusher may have released one meanwhile.
         """
-        self._forget_settled()
-        written = dict(self._sealed)
+        written = self._sealed.ends()
         if self._writer is not None and self._writer.end > HEADER_SIZE:
             written[self._writer.path.name] = self._writer.end
         return written
@@ -182,13 +181,14 @@ class Appender:
         if size > FRAME_HEADER_SIZE + ORIGIN_SIZE + MAX_RECORD_SIZE:
             raise ValueError(f"a record of {size} bytes; {MAX_RECORD_SIZE} is the most")
         writer = self._writer
-        if writer is not None and (
-            not 0.0 <= now - self._checked_at < _TRUST or writer.end + size > writer.kept_from + _MOST_KEPT
-        ):
-            writer = self._check(now)
-        if writer is not None and (writer.is_broken or (writer.end + size > self._limit and writer.end > HEADER_SIZE)):
-            self._seal(writer)
-            writer = None
+        if writer is not None:
+            is_full = writer.is_broken or (writer.end + size > self._limit and writer.end > HEADER_SIZE)
+            is_trusted = 0.0 <= now - self._checked_at < _TRUST and writer.end + size <= writer.kept_from + _MOST_KEPT
+            if is_full or not is_trusted:
+                writer = self._check(now)
+            if writer is not None and is_full:
+                self._seal(writer)
+                writer = None
         if writer is None or writer.end + size > self._granted_to:
             granted = self._granted(size, now)
             writer = writer or self._new_writer(now)
@@ -206,16 +206,20 @@ class Appender:
             return self._room.grant(size, now)
 
     def _new_writer(self, now: float) -> SegmentWriter:
-        # The directory may have become unsafe, or have been so when the process started: what it holds is for its
-        # owner only.
-        try:
-            self._directory.check()
-            writer = SegmentWriter(self._directory, self._key(), sync=self._power)
-        except FileNotFoundError:
-            self._directory.prepare()
-            writer = SegmentWriter(self._directory, self._key(), sync=self._power)
+        self._make_sure_of_the_directory()
+        writer = SegmentWriter(self._directory, self._key(), sync=self._power)
         self._writer, self._checked_at = writer, now
         return writer
+
+    def _make_sure_of_the_directory(self) -> None:
+        """Have one to make a segment in.
+
+        It may have become unsafe, or have been so when the process started: what it holds is for its owner only.
+        """
+        if self._directory.journal.is_dir():
+            self._directory.check()
+        else:
+            self._directory.prepare()
 
     def _after_error(self, error: OSError, size: int, now: float) -> SegmentWriter:
         """Return a segment that may take what a write has failed to append to the last one; raise if none will.
@@ -223,7 +227,7 @@ class Appender:
         The error is the disk's when the segment is sound. Else it came from what has got the number of our descriptor.
         """
         writer = self._writer
-        if writer is None or not is_of_the_disk(error):
+        if writer is None or not is_of_the_disk(error) or writer.is_broken:
             raise error
         if self._check(now) is not None:
             if error.errno != errno.EFBIG or writer.end == HEADER_SIZE:
@@ -245,9 +249,6 @@ class Appender:
             self._checked_at = now
             return writer
         self._checked_at = math.inf
-        if writer.is_broken and writer.own_status() is not None and writer.is_at(writer.path):
-            self._seal(writer)  # its end is not what it was, but readers find what is there
-            return None
         if now < self._stranded_until and self._stranded_error is not None:
             raise OSError(self._stranded_error.errno, self._stranded_error.strerror, os.fspath(self._directory.root))
         try:
@@ -260,20 +261,16 @@ class Appender:
     def _move_on(self, writer: SegmentWriter) -> None:
         stranded = find_stranded(writer, sync=self._power)
         if stranded.frames:
-            try:
-                self._directory.check()
-            except FileNotFoundError:
-                self._directory.prepare()
-            if not self._directory.journal.is_dir():
-                self._directory.prepare()
+            self._make_sure_of_the_directory()
             name, end = write_carried(self._directory, writer.header, stranded.frames, sync=self._power)
-            self._sealed[name] = end
+            self._sealed.add(name, end)
         if self._power:
             writer.is_synced_elsewhere()
         self._writer = None
         writer.seal()
-        self._note_sealed(writer)
-        if stranded.what:
+        if not stranded.what:
+            self._note_sealed(writer)
+        else:
             lost = f"up to {stranded.destroyed} events were destroyed" if stranded.destroyed else "no event is lost"
             what = stranded.what.format(f"segment {writer.path}")
             self._tell(stranded.what, f"{what}; {lost}, {len(stranded.frames)} were written anew")
@@ -291,17 +288,8 @@ class Appender:
             self._note_sealed(writer)
 
     def _note_sealed(self, writer: SegmentWriter) -> None:
-        if writer.end > HEADER_SIZE:
-            self._sealed[writer.path.name] = writer.end
-        if len(self._sealed) > _MANY_SEALED:
-            self._forget_settled()
-
-    def _forget_settled(self) -> None:
-        """Forget the sealed segments that are gone: they are deleted once they are settled."""
-        journal = self._directory.journal
-        for name in tuple(self._sealed):
-            if not os.path.exists(journal / name) and not os.path.exists(journal / released_name(name)):
-                del self._sealed[name]
+        if writer.last_end > HEADER_SIZE:
+            self._sealed.add(writer.path.name, writer.last_end)
 
     def _tell(self, what: str, message: str) -> None:
         now = time.monotonic()

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .directory import released_name
+from .creation import create_segment
+from .directory import QueueDirectory, released_name
 from .files import sync_data
-from .format import FRAME_HEADER_SIZE, HEADER_SIZE, ORIGIN_SIZE, encode_carried, encode_frame, frames
+from .format import (
+    FRAME_HEADER_SIZE,
+    HEADER_SIZE,
+    ORIGIN_SIZE,
+    Header,
+    encode_carried,
+    encode_frame,
+    frames,
+    new_header,
+)
 from .reader import count_frames
 from .writer import Kept, SegmentWriter
 
@@ -27,9 +40,14 @@ class Stranded:
 
 
 def is_sound(writer: SegmentWriter) -> bool:
-    """Whether the writer's descriptor and path lead to its segment, and that has the size that it left it with."""
+    """Whether the writer's descriptor and path lead to its segment, and that has the size that it left it with.
+
+    What follows the end of one that takes no further frame is no concern of the writer's.
+    """
     status = writer.own_status()
-    return status is not None and status.st_size == writer.end and writer.is_at(writer.path)
+    if status is None or status.st_size < writer.last_end or not writer.is_at(writer.path):
+        return False
+    return status.st_size == writer.last_end or writer.is_broken
 
 
 def find_stranded(writer: SegmentWriter, *, sync: bool) -> Stranded:
@@ -47,8 +65,10 @@ def find_stranded(writer: SegmentWriter, *, sync: bool) -> Stranded:
     for path in (writer.path, released):
         if writer.is_at(path):
             what = "" if path is released and status is not None else "the descriptor of {} was closed or replaced"
-            if status is not None and status.st_size != writer.end:
-                what = "{} was cut off" if status.st_size < writer.end else "something was appended to {}"
+            if status is not None and status.st_size < writer.last_end:
+                what = "{} was cut off"
+            elif status is not None and status.st_size > writer.last_end and not writer.is_broken:
+                what = "something was appended to {}"
             return _missing_at(path, writer, what, sync=sync)
     if status is None:
         # It may have been deleted or moved. Of what readers had not read before, nothing else is known.
@@ -64,11 +84,13 @@ def _kept_frames(writer: SegmentWriter) -> list[tuple[int, Kept]]:
 
 
 def _with_offsets(writer: SegmentWriter) -> Iterator[tuple[int, Kept]]:
+    """Give what was appended since the last good check; not what it cut back, which its callers append again."""
     offset = writer.kept_from
     for kept in writer.kept:
-        yield offset, kept
-        offset += FRAME_HEADER_SIZE
-        offset += len(kept[0]) + ORIGIN_SIZE if isinstance(kept, tuple) else len(kept)
+        end = offset + FRAME_HEADER_SIZE + (ORIGIN_SIZE + len(kept[0]) if isinstance(kept, tuple) else len(kept))
+        if end <= writer.last_end:
+            yield offset, kept
+        offset = end
 
 
 def _missing_at(path: Path, writer: SegmentWriter, what: str, *, sync: bool) -> Stranded:
@@ -104,3 +126,30 @@ def _frames_before_trust(writer: SegmentWriter) -> list[tuple[int, Kept]]:
         found.append((HEADER_SIZE + offset, record if origin is None else (record, origin)))
         offset = end
     return found
+
+
+def write_carried(
+    directory: QueueDirectory, source: Header, stranded: list[tuple[int, Kept]], *, sync: bool
+) -> tuple[str, int]:
+    """Write a segment of carried frames, sealed from the beginning; return its name and its end.
+
+    Args:
+        directory: where the path of new segments leads.
+        source: of the segment that the frames were in. The new one is for the same API key.
+        stranded: where each was in the source, and what it held.
+        sync: whether they must survive a power cut.
+
+    Raises:
+        OSError: the disk refuses; nothing of it is there.
+    """
+    header = new_header(time.time_ns(), source.key)
+    content = bytearray(header.encode())
+    for sequence, (offset, kept) in enumerate(stranded):
+        record, origin = kept if isinstance(kept, tuple) else (kept, (source.id, offset))
+        content += encode_carried(header.marker, sequence, record, origin)
+    path, descriptor = create_segment(directory, header, bytes(content), sync=sync)
+    # A child forked meanwhile shares this open file, and with it the lock.
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+    return path.name, len(content)

@@ -1,4 +1,4 @@
-"""Writing one segment: create, append, sync, seal."""
+"""Writing one segment: append, cut back, sync, seal."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ import fcntl
 import os
 import threading
 import time
-from pathlib import Path
 
-from .directory import QueueDirectory, segment_name, unfinished_name
-from .files import FILE_MODE, sync_data, sync_directory
-from .format import HEADER_SIZE, Header, Origin, encode_carried, encode_frame, new_header
-
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-_FIRST_DESCRIPTOR, _LAST_DESCRIPTOR = 512, 1000
-"""Where an application that closes a descriptor twice, or one that is not its own, hardly ever meets us. Above that,
-``select()`` of a program that opens many files would get numbers it cannot use sooner."""
-_LAST_STANDARD_DESCRIPTOR = 2
+from .creation import create_segment
+from .directory import QueueDirectory
+from .files import sync_data
+from .format import HEADER_SIZE, Origin, encode_carried, encode_frame, new_header
 
 Kept = bytes | tuple[bytes, Origin]
 """A record that was appended; of a carried one also where it was before."""
@@ -65,7 +59,6 @@ class SegmentWriter:
 
     def __init__(self, directory: QueueDirectory, key: bytes, *, sync: bool) -> None:
         self.header = new_header(time.time_ns(), key)
-        self.path = _path(directory, self.header)
         self.end = self.kept_from = HEADER_SIZE
         self.stop_at = 0
         self.sequence = self.trusted_sequence = 0
@@ -76,7 +69,7 @@ class SegmentWriter:
         self._sync_lock = threading.RLock()
         self._synced = HEADER_SIZE
         self._sync_failed = False
-        self._descriptor = _create(self.path, self.header.encode(), sync=sync)
+        self.path, self._descriptor = create_segment(directory, self.header, self.header.encode(), sync=sync)
         status = os.fstat(self._descriptor)
         self._identity = status.st_dev, status.st_ino
 
@@ -122,16 +115,17 @@ class SegmentWriter:
 
     def _undo(self, size: int) -> None:
         """Undo a partial write; where that cannot be, the segment is broken and its tail torn."""
-        try:
-            status = os.fstat(self._descriptor)
-            if (status.st_dev, status.st_ino) == self._identity and status.st_size > self.end:
-                if status.st_size >= self.end + size:
-                    self.break_off()  # the frame is whole, somebody may have read it already: it must stay
-                    return
+        status = self.own_status()
+        if status is not None and status.st_size > self.end:
+            if status.st_size >= self.end + size:
+                # The frame is whole, so the error was not the disk's. Somebody may have read it already: it must stay.
+                self.break_off()
+                return
+            try:
                 os.ftruncate(self._descriptor, self.end)
-            self.kept.pop()
-        except OSError:
-            self.break_off()
+            except OSError:
+                self.break_off()
+        self.kept.pop()
 
     def break_off(self) -> None:
         """Take no further frame; what is there stays."""
@@ -144,6 +138,11 @@ class SegmentWriter:
         self.kept_from = self.end
         self.trusted_sequence = self.sequence
 
+    @property
+    def last_end(self) -> int:
+        """Where the segment ends: once it was cut back to what was synced, before ``end``."""
+        return min(self.end, self._synced) if self._sync_failed else self.end
+
     # Whose is what it holds
 
     def own_status(self) -> os.stat_result | None:
@@ -154,7 +153,7 @@ class SegmentWriter:
             return None
         return status if (status.st_dev, status.st_ino) == self._identity else None
 
-    def is_at(self, path: Path) -> bool:
+    def is_at(self, path: str | os.PathLike[str]) -> bool:
         """Whether ``path`` leads to the segment."""
         try:
             status = os.stat(path)
@@ -236,83 +235,6 @@ def is_of_the_disk(error: BaseException) -> bool:
     A handler's (a TimeoutError that ends a worker's request, say) has no number of the operating system.
     """
     return isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError)
-
-
-def write_carried(
-    directory: QueueDirectory, source: Header, frames: list[tuple[int, Kept]], *, sync: bool
-) -> tuple[str, int]:
-    """Write a segment of carried frames, sealed from the beginning; return its name and its end.
-
-    Args:
-        directory: where the path of new segments leads.
-        source: of the segment that the frames were in. The new one is for the same API key.
-        frames: where each was in the source, and what it held.
-        sync: whether they must survive a power cut.
-
-    Raises:
-        OSError: the disk refuses; nothing of it is there.
-    """
-    header = new_header(time.time_ns(), source.key)
-    content = bytearray(header.encode())
-    for sequence, (offset, kept) in enumerate(frames):
-        record, origin = kept if isinstance(kept, tuple) else (kept, (source.id, offset))
-        content += encode_carried(header.marker, sequence, record, origin)
-    path = _path(directory, header)
-    os.close(_create(path, bytes(content), sync=sync))
-    return path.name, len(content)
-
-
-def _path(directory: QueueDirectory, header: Header) -> Path:
-    return directory.journal / segment_name(header.created_ns, header.pid, header.marker)
-
-
-def _create(path: Path, content: bytes, *, sync: bool) -> int:
-    """Create, lock, write, and only then give the file the name that readers look for.
-
-    A reader therefore never sees a segment without a header, and never one that looks abandoned by its writer.
-    """
-    unfinished = path.with_name(unfinished_name(path.name))
-    descriptor = _moved_up(os.open(unfinished, _CREATE, FILE_MODE))
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        written = 0
-        while written < len(content):
-            more = os.pwrite(descriptor, content[written:], written)
-            if more == 0:
-                raise OSError(errno.ENOSPC, "short write of a new segment", str(unfinished))
-            written += more
-        if sync:
-            sync_data(descriptor)
-        os.rename(unfinished, path)
-        if sync:
-            sync_directory(path.parent)
-    except BaseException:
-        os.close(descriptor)
-        for name in (unfinished, path):
-            with contextlib.suppress(OSError):
-                name.unlink(missing_ok=True)
-        raise
-    return descriptor
-
-
-def _moved_up(descriptor: int) -> int:
-    """Return the descriptor under a number that others hardly meet; under the one it has where there is none."""
-    moved = -1
-    with contextlib.suppress(OSError):
-        moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
-    if moved > _LAST_DESCRIPTOR:
-        os.close(moved)
-        moved = -1
-    if moved == -1 and descriptor <= _LAST_STANDARD_DESCRIPTOR:
-        try:
-            moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD_DESCRIPTOR + 1)
-        except OSError:
-            os.close(descriptor)
-            raise
-    if moved == -1:
-        return descriptor
-    os.close(descriptor)
-    return moved
 
 
 def is_abandoned(descriptor: int) -> bool:

@@ -92,6 +92,7 @@ class Appender:
         Raises:
             QueueFull: the queue is over ``max_queue_bytes``.
             QueueDirectoryError: the directory is unsafe, so nothing is written to it.
+            QueueDamaged: what ``key`` raises.
             OSError: the disk refuses, and the event was not written; or, if :func:`~.writer.is_of_the_disk` says no, a
                 signal handler raised it, and nobody knows whether the event was written.
         """
@@ -150,7 +151,7 @@ class Appender:
         """
         written = self._sealed.ends()
         if self._writer is not None and self._writer.end > HEADER_SIZE:
-            written[self._writer.path.name] = self._writer.end
+            written[self._writer.path.name] = self._writer.last_end
         return written
 
     def close(self) -> None:
@@ -170,6 +171,7 @@ class Appender:
     def abandon(self) -> None:
         """In a forked child: the segments are the parent's."""
         writer, self._writer = self._writer, None
+        self._room.begin_again()
         self._sealed.clear()
         if writer is not None:
             writer.abandon()
@@ -273,6 +275,8 @@ class Appender:
         else:
             lost = f"up to {stranded.destroyed} events were destroyed" if stranded.destroyed else "no event is lost"
             what = stranded.what.format(f"segment {writer.path}")
+            if stranded.destroyed:
+                self._reported_at.clear()  # events are never lost in silence
             self._tell(stranded.what, f"{what}; {lost}, {len(stranded.frames)} were written anew")
 
     def _seal(self, writer: SegmentWriter) -> None:

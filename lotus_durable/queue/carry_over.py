@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from .creation import create_segment
 from .directory import QueueDirectory, released_name
@@ -45,7 +44,7 @@ def is_sound(writer: SegmentWriter) -> bool:
     What follows the end of one that takes no further frame is no concern of the writer's.
     """
     status = writer.own_status()
-    if status is None or status.st_size < writer.last_end or not writer.is_at(writer.path):
+    if status is None or status.st_size < writer.last_end or not writer.is_at(writer.place):
         return False
     return status.st_size == writer.last_end or writer.is_broken
 
@@ -61,8 +60,8 @@ def find_stranded(writer: SegmentWriter, *, sync: bool) -> Stranded:
         OSError: the disk refuses.
     """
     status = writer.own_status()
-    released = writer.path.with_name(released_name(writer.path.name))
-    for path in (writer.path, released):
+    released = released_name(writer.place)
+    for path in (writer.place, released):
         if writer.is_at(path):
             what = "" if path is released and status is not None else "the descriptor of {} was closed or replaced"
             if status is not None and status.st_size < writer.last_end:
@@ -93,7 +92,7 @@ def _with_offsets(writer: SegmentWriter) -> Iterator[tuple[int, Kept]]:
         offset = end
 
 
-def _missing_at(path: Path, writer: SegmentWriter, what: str, *, sync: bool) -> Stranded:
+def _missing_at(path: str, writer: SegmentWriter, what: str, *, sync: bool) -> Stranded:
     """Compare what the segment holds with what its writer has appended to it lately."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

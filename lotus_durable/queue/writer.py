@@ -52,6 +52,7 @@ class SegmentWriter:
         "kept",
         "kept_from",
         "path",
+        "place",
         "sequence",
         "stop_at",
         "trusted_sequence",
@@ -70,6 +71,7 @@ class SegmentWriter:
         self._synced = HEADER_SIZE
         self._sync_failed = False
         self.path, self._descriptor = create_segment(directory, self.header, self.header.encode(), sync=sync)
+        self.place = os.fspath(self.path)  # looked at often, and a Path is slower
         status = os.fstat(self._descriptor)
         self._identity = status.st_dev, status.st_ino
 
@@ -153,7 +155,7 @@ class SegmentWriter:
             return None
         return status if (status.st_dev, status.st_ino) == self._identity else None
 
-    def is_at(self, path: str | os.PathLike[str]) -> bool:
+    def is_at(self, path: str) -> bool:
         """Whether ``path`` leads to the segment."""
         try:
             status = os.stat(path)
@@ -205,8 +207,13 @@ class SegmentWriter:
                 os.ftruncate(self._descriptor, self._synced)
 
     def is_synced_elsewhere(self) -> None:
-        """Let the threads that wait for a sync go: what they appended was carried over, durably."""
-        self._synced = self.end
+        """Let the threads that wait for a sync go: what they appended was carried over, durably.
+
+        Not those whose sync has failed: what they appended was cut off, and they append it again.
+        """
+        with self._sync_lock:
+            if not self._sync_failed:
+                self._synced = self.end
 
     def seal(self) -> None:
         """Append no more and let go of the lock; the segment is the flusher's to delete once it is settled.

@@ -163,8 +163,8 @@ class Appender:
             self._stranded_until = -math.inf
             self._check(time.monotonic())
         except (OSError, LotusError) as error:
-            events = len(writer.kept)
-            self._tell("lost", f"up to {events} events of {writer.path} are lost: it is not where it was, and {error}")
+            lost = f"events lost, at the most: {writer.sequence}"
+            self._tell("lost", f"segment {writer.path} is not as it was left, and {error}; {lost}")
         if self._writer is not None:
             self._seal(self._writer)
 
@@ -273,11 +273,12 @@ class Appender:
         if not stranded.what:
             self._note_sealed(writer)
         else:
-            lost = f"up to {stranded.destroyed} events were destroyed" if stranded.destroyed else "no event is lost"
-            what = stranded.what.format(f"segment {writer.path}")
+            lost = "no event is lost"
             if stranded.destroyed:
+                lost = f"events destroyed, at the most: {stranded.destroyed}"
                 self._reported_at.clear()  # events are never lost in silence
-            self._tell(stranded.what, f"{what}; {lost}, {len(stranded.frames)} were written anew")
+            what = stranded.what.format(f"segment {writer.path}")
+            self._tell(stranded.what, f"{what}; {lost}; written anew: {len(stranded.frames)}")
 
     def _seal(self, writer: SegmentWriter) -> None:
         self._writer = None

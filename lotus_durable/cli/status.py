@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import time
 from dataclasses import asdict
 
-from lotus_durable.queue.stats import FlusherStats, QueueStats, collect
-from lotus_durable.tracker import open_queue
+from lotus_durable.flusher.stats import FlusherStats, QueueStats, collect
 
 from .command import Command, ExitCode, configuration
 from .existing import existing_queue
@@ -39,9 +37,7 @@ keys of --json:
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     config = configuration(arguments)
-    existing_queue(config)
-    with contextlib.closing(open_queue(config, lambda _error: None)) as queue:
-        stats = collect(queue, buffered=0)
+    stats = collect(existing_queue(config))
     if arguments.json:
         say_json({"queue_dir": os.fspath(config.queue_dir), **stats_as_json(stats)})
     else:
@@ -50,25 +46,21 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 
 
 def stats_as_json(stats: QueueStats) -> dict[str, object]:
-    """Return the documented keys: those of QueueStats but ``buffered``, which is about the asking process only."""
+    """Return the documented keys: those of QueueStats but ``in_memory``, which is about the asking process only."""
     fields = asdict(stats)
-    del fields["buffered"]
+    del fields["in_memory"]
     return fields
 
 
 def flusher_in_words(flusher: FlusherStats | None) -> str:
     """Say who uploads, what it is doing and since when."""
     if flusher is None:
-        return "none; nobody uploads from this queue now"
+        return "none; nobody flushes this queue now"
     who = f"process {flusher.pid} on {flusher.hostname}"
     if not flusher.alive:
-        silent = f"{who} has shown no sign of life for {duration(flusher.beat_age)}"
-        if not flusher.hung:
-            return f"none; {silent} and has ended, nobody uploads from this queue now"
-        cause = f" ({flusher.reason})" if flusher.reason else ""
         return (
-            f"{silent} and holds the leader lock{cause}: it is stopped or stuck, and nobody else can upload; "
-            f"let it go on (kill -CONT {flusher.pid}) or kill it"
+            f"{who} has shown no sign of life for {duration(flusher.beat_age)} and holds the flusher's lock: it is stopped "
+            "or stuck; the next process that tracks ends it"
         )
     now = time.time()
     doing = f"{who}, {flusher.state} for {duration(now - flusher.since)}"

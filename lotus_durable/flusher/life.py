@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
 from lotus_durable.config import Config
@@ -23,7 +24,7 @@ from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, FlusherKind, Program, read_beat, read_progress
+from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat, read_progress
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.stats import count
 from lotus_durable.queue.sync import JournalSync
@@ -152,7 +153,7 @@ class Flusher:
         status = process_status("self")
         program = this_program(self.config, self.directory)
         if self._began is not None:
-            program = Program(**{**_fields(program), "began": self._began})
+            program = replace(program, began=self._began)
         is_same_boot = before is not None and before.boot == boot_id()
         first = Beat(
             pid=os.getpid(),
@@ -272,10 +273,6 @@ class Flusher:
         except (OSError, LotusError):
             return False  # the directory is gone
         return self.lock.acquire()
-
-
-def _fields(program: Program) -> dict[str, object]:
-    return {name: getattr(program, name) for name in Program.__slots__}
 
 
 @contextlib.contextmanager

@@ -10,15 +10,19 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from lotus_durable.calls.generation import PING, Generation, is_2022, is_2024, PATH_OF_2022
+from lotus_durable.calls.generation import PATH_OF_2022, PING, Generation, is_2022, is_2024
 from lotus_durable.config import Config
 from lotus_durable.http.answer import Answer, NoAnswer, json_value
 from lotus_durable.http.connection import Connection
+from lotus_durable.queue.books import read_learned
 from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.identity import fingerprint, read_identity
 
 logger = logging.getLogger("lotus_durable")
 
-_ORGANISATION = "organisation"
+ORGANISATION = "organisation"
 _GENERATION = "generation"
 _HOST = "host"
 _LAST_KEY = "key"
@@ -33,6 +37,25 @@ class Ruling:
     """Why not, one sentence."""
     is_final: bool = False
     """No waiting changes it."""
+
+
+def may_replace(config: Config, directory: QueueDirectory) -> bool:
+    """Tell whether a flusher with this configuration may ask the one that flushes to make way.
+
+    With the same key it may. With another one only where the server says that both are one organisation's: what was
+    tracked with one organisation's key is never sent with another's.
+    """
+    beat, identity = read_beat(directory), read_identity(directory)
+    if beat is None or identity is None or config.api_key is None:
+        return True
+    key = fingerprint(identity, config.api_key)
+    if key == beat.program.key:
+        return True
+    ours = read_learned(directory.books, ORGANISATION)
+    theirs = read_learned(directory.books, key_name(key))
+    if theirs is None and ours is not None:
+        theirs = _organisation_in(_ask(config, PING))
+    return ours is not None and theirs == ours
 
 
 class Organisation:
@@ -64,28 +87,26 @@ class Organisation:
         Raises:
             OSError: the books cannot be read or written.
         """
-        ours = self._consumer.learned(_ORGANISATION)
-        name = f"key {self._key.hex()}"
+        ours = self._consumer.learned(ORGANISATION)
+        name = key_name(self._key)
         if self._consumer.learned(_HOST) != self._config.host:
             self._consumer.learn(_HOST, self._config.host)
             self._consumer.learn(_GENERATION, "")
         known = self._consumer.learned(name)
         if known is not None and self.generation() is not None:
             return self._compared(known, ours)
-        answer = self._ask(PING)
+        answer = _ask(self._config, PING)
         if is_2024(answer):
-            assert isinstance(answer, Answer)
             self._consumer.learn(_GENERATION, "2024")
-            value = json_value(answer)
-            theirs = value.get("organization_id") if isinstance(value, dict) else None
-            if not isinstance(theirs, str):
+            theirs = _organisation_in(answer)
+            if theirs is None:
                 return Ruling(may_send=True)  # the key is refused: delivery says so in its own words
             self._consumer.learn(name, theirs)
             if ours is None:
-                self._consumer.learn(_ORGANISATION, theirs)
+                self._consumer.learn(ORGANISATION, theirs)
                 return Ruling(may_send=True)
             return self._compared(theirs, ours)
-        if isinstance(answer, Answer) and is_2022(self._ask(PATH_OF_2022)):
+        if isinstance(answer, Answer) and is_2022(_ask(self._config, PATH_OF_2022)):
             self._consumer.learn(_GENERATION, "2022")
             return self._without_word()
         if ours is not None:
@@ -116,11 +137,23 @@ class Organisation:
         self._consumer.learn(_LAST_KEY, self._key.hex())
         return Ruling(may_send=True)
 
-    def _ask(self, path: str) -> Answer | NoAnswer:
-        assert self._config.api_key is not None
-        connect, read = self._config.timeout
-        connection = Connection(self._config.host, self._config.api_key, connect_timeout=connect, read_timeout=read)
-        try:
-            return connection.exchange("GET", path)
-        finally:
-            connection.close()
+
+def key_name(key: bytes) -> str:
+    """Return the name under which the books say whose a key is."""
+    return f"key {key.hex()}"
+
+
+def _ask(config: Config, path: str) -> Answer | NoAnswer:
+    assert config.api_key is not None
+    connect, read = config.timeout
+    connection = Connection(config.host, config.api_key, connect_timeout=connect, read_timeout=read)
+    try:
+        return connection.exchange("GET", path)
+    finally:
+        connection.close()
+
+
+def _organisation_in(answer: Answer | NoAnswer) -> str | None:
+    value = json_value(answer) if isinstance(answer, Answer) and is_2024(answer) else None
+    found = value.get("organization_id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) else None

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from lotus_durable._version import __version__
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.imports import uncut, was_cut
 
 from .answer import Answer, NoAnswer, printable
 
@@ -116,8 +115,6 @@ class Connection:
         bounds = self._bounds if ends_at is None else _within(self._bounds, ends_at)
         if bounds.whole <= 0:
             return NoAnswer(f"no time left for a request to {self._origin}", timed_out=True)
-        if was_cut():
-            return NoAnswer("this process was forked while its parent was importing what a request needs")
         if not repeatable:
             self.close()
         return self._exchange(method, target, content, bounds, repeatable=repeatable)
@@ -172,9 +169,7 @@ class Connection:
         return self._live
 
     def _opened(self) -> _Live:
-        with uncut():
-            from . import failure  # noqa: F401  # with all that it imports, before a thread needs it
-            from .session import Adapter, open_session
+        from .session import Adapter, open_session
 
         adapter = Adapter()
         headers = {

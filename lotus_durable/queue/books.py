@@ -459,6 +459,22 @@ def read_page(path: Path, table: Table, after: int, limit: int) -> list[StoredEv
     return [decode_stored_event(row, data) for row, data in rows]
 
 
+def read_learned(path: Path, name: str) -> str | None:
+    """Return what the flusher learned under this name, from any process; None where it did not, or there are no books.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    if not path.exists():
+        return None
+    try:
+        with contextlib.closing(read_only(path)) as connection:
+            found = connection.execute("SELECT value FROM learned WHERE name = ?", (name,)).fetchone()
+    except sqlite3.Error as error:
+        raise mapped(error, _WHAT) from error
+    return None if found is None else str(found[0])
+
+
 def _page(table: Table) -> str:
     return (
         f"SELECT _id, data FROM queue_{table} WHERE _id > ? AND _id <= (SELECT {table}_high FROM counters)"

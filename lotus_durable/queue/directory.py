@@ -142,6 +142,10 @@ class QueueDirectory:
         names = {*self._names(_SEGMENT), *self._names(_SEGMENT)}
         return sorted(name for name in names if released_name(name) == name or released_name(name) not in names)
 
+    def has_segment(self, name: str) -> bool:
+        """Whether a segment lies here, by the name its writer gave it."""
+        return any(os.path.exists(self.journal / each) for each in (name, released_name(name)))
+
     def unfinished(self) -> list[str]:
         """Return the names of segments whose creation did not finish (yet)."""
         return sorted(self._names(_UNFINISHED))

@@ -41,7 +41,7 @@ class MemoryBuffer:
             )
         self.records.append(record)
 
-    def write_back(self, write: Callable[[bytes], None], limit: int = _WRITTEN_BACK_PER_APPEND) -> None:
+    def write_back(self, write: Callable[[bytes], object], limit: int = _WRITTEN_BACK_PER_APPEND) -> None:
         """Write, oldest first; whatever ``write`` raises leaves the rest, and that one too, where it was.
 
         Args:

@@ -95,7 +95,7 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     add_arguments=_add_arguments,
-    heeds=("queue_dir", "backend"),
+    heeds=("queue_dir",),
     exit_codes={
         ExitCode.DONE: "healthy",
         ExitCode.NOT_COMPLETE: "not healthy: what is wrong is on standard output",

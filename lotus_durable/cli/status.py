@@ -92,7 +92,7 @@ COMMAND = Command(
     summary="show what is in the queue and how its uploader is doing",
     description=_DESCRIPTION,
     run=_run,
-    heeds=("queue_dir", "backend"),
+    heeds=("queue_dir",),
     exit_codes={
         ExitCode.DONE: "done, whatever is in the queue",
         ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",

@@ -78,7 +78,7 @@ class Tracker:
         self._config = config
         self._report = report
         self.directory = QueueDirectory(config.queue_dir)
-        self.look = Look(self.directory, config, lambda error, events: self._report(error, events))
+        self.look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
         self._trusted_look = config.constants.trusted_look
         self._has_worked = False
         self._begin()
@@ -238,7 +238,7 @@ class Tracker:
             self._lanes.append(lane)
 
     def _sync(self, lane: Lane, record: bytes, mark: Mark) -> None:
-        """Return when an event survives a power cut; a segment that cannot be synced is left, and it is written anew."""
+        """Return when an event survives a power cut; where its segment cannot be synced it is written anew."""
         while True:
             try:
                 Appender.sync(mark)

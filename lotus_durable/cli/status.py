@@ -59,8 +59,8 @@ def flusher_in_words(flusher: FlusherStats | None) -> str:
     who = f"process {flusher.pid} on {flusher.hostname}"
     if not flusher.alive:
         return (
-            f"{who} has shown no sign of life for {duration(flusher.beat_age)} and holds the flusher's lock: it is stopped "
-            "or stuck; the next process that tracks ends it"
+            f"{who} has shown no sign of life for {duration(flusher.beat_age)} and holds the flusher's lock: it is "
+            "stopped or stuck; the next process that tracks ends it"
         )
     now = time.time()
     doing = f"{who}, {flusher.state} for {duration(now - flusher.since)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lotus_durable.clock import monotonic
@@ -122,14 +122,13 @@ def _flushed_here(config: Config, number: int, ends_at: float) -> str | None:
     """Flush in this process; return the answer, None where another one was faster to take the lock."""
     from .life import Flusher  # with requests, filelock and SQLite: only where there is no other way
 
-    flusher = Flusher(lambda: config, kind="caller", ending=lambda: ending())
-
     def ending() -> str | None:
         control = flusher.control
         if control is not None and control.is_answered(number):
             return "it was asked for no more"
         return _OUT_OF_TIME if monotonic() >= ends_at else None
 
+    flusher = Flusher(lambda: replace(config, exit_timeout=0.0), kind="caller", ending=ending)
     if not flusher.lock.acquire():
         return flusher.lock.refusal
     flusher.run(lambda control: control.is_answered(number))

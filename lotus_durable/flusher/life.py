@@ -213,7 +213,7 @@ class Flusher:
         A sender that is killed leaves its request running for as long as the server takes. Where books are new and a
         flusher was here before, or frames were carried here from elsewhere, there may be one that nobody has named.
         """
-        connect, read = self.config.timeout
+        _, read = self.config.timeout
         longest = read + self.config.constants.grace
         left = 0.0
         if before is not None and before.boot == boot_id():

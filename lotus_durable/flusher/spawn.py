@@ -82,9 +82,7 @@ def start_flusher(order: Order, start_lock: int) -> None:
         stack.callback(os.close, log)
         given = {0: _opened_null(stack), 1: log, 2: log, SETTINGS: settings, START: start_lock}
         # All are moved first, or one could be overwritten before it is copied; they close themselves in the program.
-        actions = [
-            (os.POSIX_SPAWN_DUP2, _moved_up(descriptor, stack), there) for there, descriptor in given.items()
-        ]
+        actions = [(os.POSIX_SPAWN_DUP2, _moved_up(descriptor, stack), there) for there, descriptor in given.items()]
         program, arguments = _command(order)
         pid = os.posix_spawn(
             program,

@@ -12,6 +12,7 @@ the processes of one boot; those that are shown to people are seconds since the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from collections.abc import Mapping, Sequence
@@ -173,10 +174,9 @@ class HeartbeatFile:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
         status = os.fstat(descriptor)
         if status.st_size < _RESERVED and hasattr(os, "posix_fallocate"):
-            try:
+            # No room now, or a file system that cannot: it is written all the same while that goes.
+            with contextlib.suppress(OSError):
                 os.posix_fallocate(descriptor, 0, _RESERVED)
-            except OSError:
-                pass  # no room now, or a file system that cannot: it is written all the same while that goes
         self._descriptor, self._identity = descriptor, (status.st_dev, status.st_ino)
 
 

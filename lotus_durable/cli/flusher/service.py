@@ -46,7 +46,9 @@ class Service:
 
     def run(self) -> str:
         """Flush until told to stop, and return why; waits while another one flushes."""
-        before = {number: signal.signal(number, self._take) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        before = {
+            number: signal.signal(number, self._take) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        }
         try:
             self._manager.ready()
             if not self._acquired():

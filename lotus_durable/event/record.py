@@ -15,7 +15,6 @@ blanks are text. Nothing is refused for its age: the servers differ about that.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -24,6 +23,7 @@ from time import time
 import msgpack
 
 from lotus_durable.errors import InvalidEvent, LotusError
+from lotus_durable.event.ids import random_ids
 from lotus_durable.event.properties import (
     MAX_DEPTH,
     JsonValue,
@@ -42,10 +42,6 @@ MAX_IDEMPOTENCY_ID = 255
 """Characters of an idempotency id both servers store."""
 
 _FIELDS = 6
-_ID_LENGTH = 36
-_IDS_PER_POOL = 64  # one call in 64 pays for a refill, about what three more events cost
-_ID_SLICES = tuple(slice(start, start + _ID_LENGTH) for start in range(0, _IDS_PER_POOL * _ID_LENGTH, _ID_LENGTH))
-_VARIANT = bytes.maketrans(b"0123456789abcdef", b"89ab" * 4)
 
 
 class RecordError(LotusError, ValueError):
@@ -122,9 +118,7 @@ class EventEncoder:
         return chosen_id, record
 
     def _refilled_id(self) -> str:
-        text = _random_ids()
-        # One iterator, advanced in C: not even a signal handler in the middle of a call can be given the same id.
-        self._ids = map(text.__getitem__, _ID_SLICES)
+        self._ids = random_ids()
         return next(self._ids)
 
     def _unpackable(self, customer_id: object, event_name: object, plain: object) -> InvalidEvent:
@@ -199,20 +193,6 @@ def _clean_text(field: str, value: object, max_length: int | None = None) -> str
     if fault is not None:
         raise InvalidEvent(field, fault)
     return text
-
-
-def _random_ids() -> str:
-    """Write ``_IDS_PER_POOL`` random UUIDs (version 4) one after the other.
-
-    36 random hexadecimal digits each, and then the six places that are not random, for all of them at once. From the
-    operating system's generator: an id has to be unique among everybody's on a server, and not to be guessed.
-    """
-    digits = bytearray(os.urandom(_IDS_PER_POOL * _ID_LENGTH // 2).hex(), "ascii")
-    for dash in (8, 13, 18, 23):
-        digits[dash::_ID_LENGTH] = b"-" * _IDS_PER_POOL
-    digits[14::_ID_LENGTH] = b"4" * _IDS_PER_POOL
-    digits[19::_ID_LENGTH] = digits[19::_ID_LENGTH].translate(_VARIANT)
-    return digits.decode("ascii")
 
 
 def _packer() -> Callable[[object], bytes]:

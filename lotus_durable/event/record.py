@@ -24,15 +24,9 @@ import msgpack
 
 from lotus_durable.errors import InvalidEvent, LotusError
 from lotus_durable.event.ids import random_ids
-from lotus_durable.event.properties import (
-    MAX_DEPTH,
-    JsonValue,
-    clean_properties,
-    is_plain,
-    plain_text,
-    text_fault,
-    type_name,
-)
+from lotus_durable.event.properties import MAX_DEPTH, JsonValue, clean_properties, is_plain
+from lotus_durable.event.rounding import warn_of_rounding
+from lotus_durable.event.text import plain_text, text_fault, type_name
 from lotus_durable.event.timestamps import Clock, clean_time
 
 MAX_EVENT_NAME = 200
@@ -106,7 +100,7 @@ class EventEncoder:
             plain = {}
         # The copy is made in one step: another thread may be writing to the caller's dict.
         elif type(properties) is not dict or not is_plain(plain := properties.copy()):
-            plain = clean_properties(properties, self._max_event_bytes)
+            plain = clean_properties(properties, self._max_event_bytes, warn_of_rounding)
         try:
             record: bytes = self._pack((chosen_id, customer_id, event_name, time_text, plain, accepted_at))
         except ValueError as error:

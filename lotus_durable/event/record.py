@@ -22,9 +22,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from time import time
-from typing import cast
+from typing import TypeAlias, cast
 
 from msgpack import Packer, unpackb
+from msgpack.exceptions import UnpackException
 
 from lotus_durable.errors import InvalidEvent, LotusError
 from lotus_durable.event.ids import random_ids
@@ -45,7 +46,17 @@ MAX_EVENT_NAME_2022 = 200
 MAX_IDEMPOTENCY_ID = 255
 """Characters of an idempotency id both servers store."""
 
-_FIELDS = 6
+Fields: TypeAlias = tuple[str, str, str, str, dict[str, JsonValue], float]
+"""The six fields of a record, in its order."""
+
+_SHAPE = {
+    "idempotency_id": str,
+    "customer_id": str,
+    "event_name": str,
+    "time_created": str,
+    "properties": dict,
+    "accepted_at": float,
+}
 
 
 class RecordError(LotusError, ValueError):
@@ -142,26 +153,43 @@ class EventEncoder:
         return InvalidEvent("event", "cannot be written as msgpack")
 
 
-def decode_record(record: bytes | memoryview) -> Event:
-    """Read a record back.
+def unpack_record(record: bytes | memoryview) -> Fields:
+    """Read a record back, as far as its shape goes: what stands in the properties is left to who writes them as JSON.
 
     Raises:
-        RecordError: for anything but the six fields with properties JSON can express: what comes out can be sent.
+        RecordError: for anything but the six fields of their types; the message quotes no value.
     """
     try:
-        fields = unpackb(record)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise RecordError(f"not one msgpack value: {type(error).__name__}") from error
-    if type(fields) is not list or len(fields) != _FIELDS:
-        raise RecordError(f"not an array of {_FIELDS} elements")
-    idempotency_id, customer_id, event_name, time_created, properties, accepted_at = fields
-    if not type(idempotency_id) is type(customer_id) is type(event_name) is type(time_created) is str:
-        raise RecordError("an id, a name or a time is not a string")
-    if type(properties) is not dict or not (is_plain(properties) or _is_json(properties, MAX_DEPTH)):
-        raise RecordError("the properties are not a JSON object")
-    if type(accepted_at) is not float or not isfinite(accepted_at):
-        raise RecordError("the time of acceptance is not a finite number")
-    return Event(idempotency_id, customer_id, event_name, time_created, properties, accepted_at)
+        fields: Fields = unpackb(record)  # as it is hoped; the rest makes sure
+    except (ValueError, TypeError, OverflowError, UnpackException) as error:
+        raise RecordError(f"the record is not msgpack: {first_words(error)}") from None
+    try:
+        # No look at the type of the six: only an array can have a map and a float among them.
+        idempotency_id, customer_id, event_name, time_created, properties, accepted_at = fields
+    except (ValueError, TypeError):
+        raise _misshapen(fields) from None
+    if (
+        type(idempotency_id) is type(customer_id) is type(event_name) is type(time_created) is str
+        and type(properties) is dict
+        and type(accepted_at) is float
+        and idempotency_id
+    ):
+        return fields
+    raise _misshapen(fields)
+
+
+def decode_record(record: bytes | memoryview) -> Event:
+    """Read a record back as the event, to the leaf: what comes out can be sent.
+
+    Raises:
+        RecordError: for anything but the six fields with properties JSON can express.
+    """
+    event = Event(*unpack_record(record))
+    if not (is_plain(event.properties) or _is_json(event.properties, MAX_DEPTH)):
+        raise RecordError("the record's properties are not a JSON object")
+    if not isfinite(event.accepted_at):
+        raise RecordError("the record's accepted_at is not a finite number")
+    return event
 
 
 def event_as_json_object(event: Event) -> dict[str, JsonValue]:
@@ -183,6 +211,20 @@ def _is_json(value: object, depth: int) -> bool:
     if isinstance(value, float):
         return isfinite(value)
     return value is None or isinstance(value, str | int)
+
+
+def _misshapen(fields: object) -> RecordError:
+    if type(fields) is not list or len(fields) != len(_SHAPE):
+        return RecordError(f"the record is not an array of {len(_SHAPE)}")
+    for (name, expected), value in zip(_SHAPE.items(), fields, strict=True):
+        if type(value) is not expected:
+            return RecordError(f"the record's {name} is {type(value).__name__}, not {expected.__name__}")
+    return RecordError("the record's idempotency_id is empty")
+
+
+def first_words(error: Exception) -> str:
+    """Say what an error is about; not its whole message, which may quote the event, and an event is a customer's."""
+    return type(error).__name__ if isinstance(error, UnicodeError) else str(error)[:80]
 
 
 def _clean_customer_id(value: object) -> str:

@@ -119,7 +119,11 @@ class EventEncoder:
                 event_name = _clean_text("event_name", event_name, self._max_event_name)
             self._last_name = event_name
         if idempotency_id is None:
-            chosen_id = next(self._ids, None) or self._refilled_id()
+            try:
+                chosen_id = next(self._ids)
+            except StopIteration:
+                self._ids = random_ids()
+                chosen_id = next(self._ids)
         else:
             chosen_id = _clean_text("idempotency_id", idempotency_id, MAX_IDEMPOTENCY_ID)
         plain: Mapping[str, JsonValue]
@@ -137,10 +141,6 @@ class EventEncoder:
             self._pack = _packer()
             raise InvalidEvent("event", f"takes {len(record)} bytes, over max_event_bytes ({self._max_event_bytes})")
         return chosen_id, record
-
-    def _refilled_id(self) -> str:
-        self._ids = random_ids()
-        return next(self._ids)
 
     def _unpackable(self, customer_id: object, event_name: object, plain: object) -> InvalidEvent:
         """Find what msgpack could not encode: the checks before it leave lone surrogates to it."""

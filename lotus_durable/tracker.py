@@ -24,7 +24,7 @@ from lotus_durable import fork
 from lotus_durable.clock import MONOTONIC
 from lotus_durable.config import Config
 from lotus_durable.errors import DiskRefused, LotusError, QueueDirectoryError, QueueFull
-from lotus_durable.event.record import EventEncoder
+from lotus_durable.event.record import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
 from lotus_durable.log import counted
 from lotus_durable.queue.appender import Appender, Mark
@@ -141,8 +141,7 @@ class Tracker:
         Raises:
             InvalidEvent: an argument is refused.
         """
-        encoder = EventEncoder(self._config.max_event_bytes)
-        return encoder.encode(customer_id, event_name, properties, time_created, idempotency_id)[0]
+        return self._make_encoder().encode(customer_id, event_name, properties, time_created, idempotency_id)[0]
 
     def look_now(self, now: float | None = None) -> None:
         """Look whether somebody flushes; at an event, when a client is made, at the end, and by who waits."""
@@ -202,10 +201,13 @@ class Tracker:
 
     def _new_lane(self) -> Lane:
         """Open another lane; its file is made by its first append."""
-        encoder = EventEncoder(self._config.max_event_bytes)
-        lane = Lane(encoder, self._make_way())
+        lane = Lane(self._make_encoder(), self._make_way())
         self._all_lanes.append(lane)
         return lane
+
+    def _make_encoder(self) -> EventEncoder:
+        longest = MAX_EVENT_NAME_2022 if self._config.api_version == "2022" else MAX_EVENT_NAME
+        return EventEncoder(self._config.max_event_bytes, longest)
 
     def _make_way(self) -> WayToDisk:
         constants = self._config.constants

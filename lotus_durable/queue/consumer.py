@@ -29,7 +29,7 @@ from .protocol import NO_KEY, Chunk, Report, Settlement, StoredEvent
 from .quarantine import keep_aside
 from .reader import BEGINNING, START, Position, SegmentReader, Stretch
 from .repair import RepairedBooks
-from .rows import RowReader
+from .rows import RowReader, is_row
 from .stats import QUEUE_DB, Settled
 from .writer import is_abandoned
 
@@ -344,8 +344,9 @@ class Consumer:
         positions: list[Position] = []
         passed = 0
         for index, (record, position) in enumerate(zip(stretch.records, stretch.positions, strict=True)):
-            start = position[0] - 1 if segment.name == QUEUE_DB else max(BEGINNING, segment.read)[0]
-            place: Origin = (segment.id, start)
+            place: Origin = (segment.id, max(BEGINNING, segment.read)[0])
+            if is_row(place):
+                place = (segment.id, position[0] - 1)
             origin = stretch.carried.get(index)
             places = (place,) if origin is None else (place, origin)
             if any(self._is_settled(each) for each in places):
@@ -358,7 +359,7 @@ class Consumer:
                 records.append(record)
                 positions.append(position)
             if origin is not None:
-                stop = origin[1] + FRAME_HEADER_SIZE + len(record)
+                stop = origin[1] + (1 if is_row(origin) else FRAME_HEADER_SIZE + len(record))
                 segment.copies.append((position[1], *origin, stop))
                 self._in_hand.setdefault(origin[0], set()).add(origin[1])
             segment.read = position

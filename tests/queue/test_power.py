@@ -31,7 +31,6 @@ from .segments import (
 )
 from .waiting import wait_until
 
-
 SEGMENT_BYTES = 4096
 
 

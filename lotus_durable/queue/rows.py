@@ -129,17 +129,18 @@ class RowReader:
                 table.close()
 
     def _follow(self) -> None:
-        """Have the database open that the path leads to."""
+        """Have the database open that the path leads to; one that was removed, until all of it is read."""
         try:
             status = os.stat(self._path)
+            place = status.st_dev, status.st_ino
         except FileNotFoundError:
-            self.close()
-            self.id = b""
-            return
-        place = status.st_dev, status.st_ino
-        if self._table is not None and place == self._place:
+            place = None
+        if self._table is not None and (place == self._place or self._last_row() >= self.position[0]):
             return
         self.close()
+        if place is None:
+            self.id = b""
+            return
         try:
             table = EventTable(self._path, TABLE)
             self._table, self._place = table, place

@@ -6,8 +6,8 @@
     record  = time f64 | length u32 | ids                          12 + length bytes; newlines between the ids
 
 A row is written piece by piece, in place, until it is full; then the next one is, which is the oldest one if nothing in
-it needs to be known any more. ``number`` tells their order; behind the zeros may be what the row held before. So a settlement of 500 ids writes five pages, and neither
-frees nor takes any (500 rows of their own take 3.7 ms).
+it needs to be known any more. ``number`` tells their order; behind the zeros may be what the row held before. So a
+settlement of 500 ids writes five pages, and neither frees nor takes any (500 rows of their own take 3.7 ms).
 """
 
 from __future__ import annotations
@@ -60,23 +60,20 @@ class DeliveredLately:
 
     def __init__(self) -> None:
         self.chunks: deque[Chunk] = deque()
-        self._known: set[str] = set()
-        self._unknown: deque[Sequence[str]] = deque()
+        # Made when somebody asks, and kept up to date from then on: it costs more than all else here.
+        self._known: set[str] | None = None
         self._count = 0
 
     def known(self, ids: Iterable[str]) -> set[str]:
         """Return those of ``ids`` that were delivered lately."""
-        # Only now: to have them at hand costs as much as all else that is done with them.
-        while self._unknown:
-            self._known.update(self._unknown.popleft())
+        if self._known is None:
+            self._known = {each for chunk in self.chunks for each in chunk.ids}
         return self._known.intersection(ids)
 
     def load(self, rows: Iterable[tuple[int, bytes]]) -> None:
         """Take in what the rows say."""
         self.chunks.extend(sorted((_chunk(row, data) for row, data in rows), key=lambda chunk: chunk.number))
-        for chunk in self.chunks:
-            self._unknown.append(chunk.ids)
-            self._count += len(chunk.ids)
+        self._count = sum(len(chunk.ids) for chunk in self.chunks)
 
     def next_chunk(self, size: int, *, must_reuse: bool = False) -> Chunk | None:
         """Return the row with room for a piece of this size: an empty one, or None, if there must be another."""
@@ -84,7 +81,9 @@ class DeliveredLately:
             return self.chunks[-1]
         if self.chunks and (must_reuse or self._is_spare(self.chunks[0])):
             chunk = self.chunks.popleft()
-            self._forget(chunk)
+            self._count -= len(chunk.ids)
+            if self._known is not None:
+                self._known.difference_update(chunk.ids)
             self.add_chunk(chunk.row)
             return self.chunks[-1]
         return None
@@ -100,17 +99,8 @@ class DeliveredLately:
         chunk.newest = piece.when
         chunk.ids.extend(piece.ids)
         self._count += len(piece.ids)
-        self._unknown.append(piece.ids)
-
-    def _forget(self, chunk: Chunk) -> None:
-        self._count -= len(chunk.ids)
-        if len(self._unknown) > len(self.chunks) * 2:
-            # Nobody asks: then nothing is to be taken out, but what waits must not grow.
-            self._known = set()
-            self._unknown = deque(each.ids for each in self.chunks)
-        else:
-            self.known(())
-            self._known.difference_update(chunk.ids)
+        if self._known is not None:
+            self._known.update(piece.ids)
 
     def _is_spare(self, chunk: Chunk) -> bool:
         left = self._count - len(chunk.ids)

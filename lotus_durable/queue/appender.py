@@ -24,7 +24,7 @@ _TRUST = 0.05
 """Seconds for which a segment is taken to be where its path leads, and its descriptor to be this process's own."""
 _MOST_KEPT = 1024 * 1024
 """Bytes appended since the last check; they are kept in memory, and written anew if somebody takes the segment away."""
-_SEGMENTS_PER_QUEUE = 64
+_SEGMENTS_PER_QUEUE = 256
 _SMALLEST_SEGMENT = 4096
 """All that lies in the directory counts, also what is settled in segments that are still being written: these must not
 take much of a small queue."""

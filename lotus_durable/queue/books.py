@@ -6,7 +6,7 @@
 ``settled``                for each segment, by the id in its header, up to where it is settled; and in a row with an
                            empty id :class:`Counters`, so that a settlement changes few pages
 ``carried``                ranges of segments that were settled by way of copies in others, see :mod:`.consumer`
-``retired``                the segments that were deleted lately, with the offset of their end
+``retired``                the segments that were deleted lately, and where they ended
 ``delivered``              the ids delivered lately, see :mod:`.lately`
 ``learned``                names and values: what the flusher found out about the server
 ``padding``                empty; see :mod:`.reserve`
@@ -37,6 +37,7 @@ from .carried import Ranges
 from .database import BooksDatabase, read_only
 from .lately import CHUNK_SIZE, Chunk, DeliveredLately, Piece, bytes_to_write, pieces
 from .protocol import StoredEvent, Table, decode_stored_event
+from .reader import Position
 from .reserve import PAGE, Reserve, pages_of
 from .table import mapped
 
@@ -48,7 +49,7 @@ _COUNTERS = "accepted, delivered, parked, dead_lettered, discarded, parked_bytes
 _SCHEMA = (
     f"CREATE TABLE settled (segment BLOB PRIMARY KEY, name, offset, sequence, {_COUNTERS}) WITHOUT ROWID",
     "CREATE TABLE carried (segment BLOB, start INTEGER, stop INTEGER, PRIMARY KEY (segment, start)) WITHOUT ROWID",
-    "CREATE TABLE retired (id INTEGER PRIMARY KEY, segment BLOB, stop INTEGER)",
+    "CREATE TABLE retired (id INTEGER PRIMARY KEY, segment BLOB, offset INTEGER, sequence INTEGER)",
     "CREATE TABLE delivered (id INTEGER PRIMARY KEY, ids BLOB)",
     "CREATE TABLE learned (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     "CREATE TABLE padding (data BLOB)",
@@ -117,7 +118,7 @@ class Books:
         self.counters = Counters()
         self.cursors: dict[bytes, Cursor] = {}
         self.carried: dict[bytes, Ranges] = {}
-        self.retired: dict[bytes, int] = {}
+        self.retired: dict[bytes, Position] = {}
         self.learned: dict[str, str] = {}
         self.delivered = DeliveredLately()
         self.is_new = False
@@ -190,8 +191,8 @@ class Books:
             self._database.commit(lambda: self._database.connection.execute(statement, (name, value)))
             self.learned[name] = value
 
-    def forget(self, segments: Mapping[bytes, int]) -> None:
-        """Note that these segments, settled to these offsets, were deleted for good.
+    def forget(self, segments: Mapping[bytes, Position]) -> None:
+        """Note that these segments, settled to their ends, were deleted.
 
         Raises:
             OSError: the disk refuses.
@@ -199,16 +200,18 @@ class Books:
 
         def work() -> None:
             execute = self._database.connection.executemany
-            for table in ("settled", "carried"):
-                execute(f"DELETE FROM {table} WHERE segment = ?", [(each,) for each in segments])
-            execute("INSERT INTO retired (segment, stop) VALUES (?, ?)", segments.items())
+            rows = [(segment, *end) for segment, end in segments.items()]
+            execute("DELETE FROM settled WHERE segment = ?", [row[:1] for row in rows])
+            execute("DELETE FROM carried WHERE segment = ? AND stop <= ?", [row[:2] for row in rows])
+            execute("INSERT INTO retired (segment, offset, sequence) VALUES (?, ?, ?)", rows)
             execute("DELETE FROM retired WHERE id <= (SELECT max(id) FROM retired) - ?", [(_RETIRED_KEPT,)])
 
         self._database.commit(work)
-        for segment, stop in segments.items():
+        for segment, end in segments.items():
             self.cursors.pop(segment, None)
-            self.carried.pop(segment, None)
-            self.retired[segment] = stop
+            if segment in self.carried and not (left := self.carried.pop(segment).without(end[0])).is_empty():
+                self.carried[segment] = left
+            self.retired[segment] = end
         while len(self.retired) > _RETIRED_KEPT:
             del self.retired[next(iter(self.retired))]
 
@@ -227,7 +230,8 @@ class Books:
             execute(_SET_COUNTERS, [astuple(counters)])
             execute(_SET_CURSOR, [(segment, *cursor) for segment, cursor in old.cursors.items()])
             execute("INSERT INTO carried VALUES (?, ?, ?)", carried)
-            execute("INSERT INTO retired (segment, stop) VALUES (?, ?)", old.retired.items())
+            retired = [(segment, *end) for segment, end in old.retired.items()]
+            execute("INSERT INTO retired (segment, offset, sequence) VALUES (?, ?, ?)", retired)
             execute("INSERT INTO learned VALUES (?, ?)", old.learned.items())
 
         size = 200 * (len(old.cursors) + len(old.retired) + len(carried))
@@ -279,7 +283,8 @@ class Books:
             self.cursors[segment] = Cursor(*cursor)
         for segment, start, stop in read("SELECT * FROM carried"):
             self.carried.setdefault(segment, Ranges()).add(start, stop)
-        self.retired.update(read("SELECT segment, stop FROM retired ORDER BY id").fetchall())
+        for segment, *end in read("SELECT segment, offset, sequence FROM retired ORDER BY id"):
+            self.retired[segment] = (end[0], end[1])
         self.learned.update(read("SELECT * FROM learned").fetchall())
         self.delivered.load(read("SELECT id, ids FROM delivered"))
         read("DELETE FROM queue_parked WHERE _id > ?", (self.counters.parked_high,))

@@ -92,3 +92,22 @@ def test_a_signal_handler_that_tracks_while_its_own_thread_waits_for_a_sync_uses
     assert read_journal(directory) == [0, 1, 2]
     assert len(directory.segments()) == 1
     appender.close()
+
+
+def test_a_signal_handler_that_ends_the_process_in_the_middle_of_a_sync_leaves_the_event_once(
+    directory: QueueDirectory, reports: Reports, on_signal: Handle
+) -> None:
+    appender = open_appender(directory, reports, power=True)
+    append(appender, 0)
+    on_signal(appender.close)
+    real = os.fdatasync
+
+    def interrupted(descriptor: int) -> None:
+        real(descriptor)
+        signal.raise_signal(signal.SIGPROF)
+
+    with replaced("fdatasync", interrupted, times=1):
+        append(appender, 1)
+    assert read_journal(directory) == [0, 1]
+    assert len(directory.segments()) == 1
+    assert reports == []

@@ -160,6 +160,7 @@ class Tracker:
 
     def written(self) -> dict[str, int]:
         """Return what this process has written and does not know to be settled: segments' names and their ends."""
+        self._written = {name: end for name, end in self._written.items() if self.directory.has_segment(name)}
         found = dict(self._written)
         for lane in tuple(self._all_lanes):
             found.update(lane.way.written())
@@ -173,14 +174,20 @@ class Tracker:
         """Write what waits in memory, and let go of the segments; what can be written nowhere is lost, and said."""
         if not _mark[0]:
             fork.begin_process()
-        self._write_back()
+        # A directory that is gone was removed with all that was in it: a test's, say. It is not made again for an end.
+        is_gone = not os.path.isdir(self.directory.root)
+        if not is_gone:
+            self._write_back()
         while self._lanes:
             try:
                 lane = self._lanes.pop()
             except IndexError:
                 break
-            lane.way.close()
             self._written.update(lane.way.written())
+            if is_gone:
+                lane.way.abandon()
+            else:
+                lane.way.close()
             self._all_lanes.remove(lane)
         lost = self._memory.clear()
         if lost:

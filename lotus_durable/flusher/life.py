@@ -124,6 +124,7 @@ class Flusher:
         sync = JournalSync(self.directory, control.tell)
         try:
             control.show(consumer.settled())
+            self._succeeded()
             self._tell_that_somebody_flushes(control)
             organisation = Organisation(self.config, control.program.key, consumer)
             self._wait_until_allowed(organisation, control)
@@ -132,7 +133,6 @@ class Flusher:
             loop = Loop(consumer, control, transports, self.config)
 
             def ends() -> bool:
-                self._succeeded()
                 if self._kind == "caller":
                     sync.run()
                 if control.ending() is not None:

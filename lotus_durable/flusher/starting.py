@@ -149,11 +149,8 @@ class Starting:
         boot, began_at, log_size = _START.unpack(data)
         return Start(began_at, log_size) if boot == crc32(boot_id().encode()) else None
 
-    def begin(self, log_size: int) -> int | None:
+    def begin(self) -> int | None:
         """Take the lock of a start, and return its descriptor, to be handed over; None where there is to be none now.
-
-        Args:
-            log_size: bytes of the flusher's log.
 
         Raises:
             OSError: the directory cannot be used.
@@ -164,14 +161,18 @@ class Starting:
             if not taken and self.is_starting():
                 os.close(descriptor)
                 return None
-            self.renew(descriptor, log_size)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
 
-    def renew(self, descriptor: int, log_size: int) -> None:
-        """Note that the start goes on: it may take as long as the request in flight of a flusher that makes way."""
+    def note(self, descriptor: int, log_size: int) -> None:
+        """Note that the start begins now, or goes on: it may take as long as the request in flight of another flusher.
+
+        Args:
+            descriptor: of the lock.
+            log_size: bytes of the flusher's log when it began.
+        """
         with contextlib.suppress(OSError):
             os.pwrite(descriptor, _START.pack(crc32(boot_id().encode()), since_boot(), log_size), _SIZE)
 
@@ -182,6 +183,11 @@ class Starting:
 def note_success(notes: Notes, start: Start | None) -> None:
     """Note that a flusher came to flush."""
     notes.failures, notes.next_start, notes.words = 0, 0.0, ""
+    note_end(notes, start)
+
+
+def note_end(notes: Notes, start: Start | None) -> None:
+    """Note that the last start is over and was no failure: somebody else flushes, say."""
     if start is not None:
         notes.last_known = start.began_at
 

@@ -395,7 +395,7 @@ def read_learned(path: Path, name: str) -> str | None:
         with contextlib.closing(read_only(path)) as connection:
             found = connection.execute("SELECT value FROM learned WHERE name = ?", (name,)).fetchone()
     except sqlite3.Error as error:
-        raise mapped(error, _WHAT) from error
+        raise mapped(error, "the books") from error
     return None if found is None else str(found[0])
 
 

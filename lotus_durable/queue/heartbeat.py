@@ -241,9 +241,12 @@ def _beat_as_plain(beat: Beat) -> dict[str, Any]:
 
 
 def _beat_of(plain: dict[str, Any]) -> Beat:
-    known = {name: plain[name] for name in _BEAT_FIELDS if name in plain}
-    program = {name: known["program"][name] for name in _PROGRAM_FIELDS}
-    return Beat(**{**known, "program": Program(**program), "news": [News(**each) for each in known["news"]]})
+    plain["program"] = Program(**plain["program"])
+    plain["news"] = [News(**each) for each in plain["news"]]
+    try:
+        return Beat(**plain)
+    except TypeError:  # of another version, which says more, or less
+        return Beat(**{name: plain[name] for name in _BEAT_FIELDS if name in plain})
 
 
 def _progress_as_plain(progress: Progress) -> dict[str, Any]:
@@ -259,5 +262,4 @@ def _progress_of(plain: dict[str, Any]) -> Progress:
 
 
 _BEAT_FIELDS = [each.name for each in fields(Beat)]
-_PROGRAM_FIELDS = [each.name for each in fields(Program)]
 _SETTLED_FIELDS = [each.name for each in fields(Settled)]

@@ -113,21 +113,18 @@ class Tracker:
             lane = lanes.pop()
         except IndexError:
             lane = self._new_lane()
+        mark = None
         try:
             event_id, record = lane.encode(customer_id, event_name, properties, time_created, idempotency_id)
             now = clock_gettime(MONOTONIC)
-            mark = None
-            if self._waiting:
-                self._append_behind_others(lane, record, now)
-            else:
-                try:
-                    mark = lane.append(record, now)
-                except (OSError, QueueDirectoryError) as error:
-                    self._keep(record, error)
+            try:
+                mark = self._append_behind_others(lane, record, now) if self._waiting else lane.append(record, now)
+            except (OSError, QueueDirectoryError) as error:
+                self._keep(record, error)
         finally:
             lanes.append(lane)
         if mark is not None:
-            self._sync(lane, record, mark)
+            self._sync(record, mark)
         if now >= self._look_at or now < self._looked_at:
             self._has_worked = True
             self.look_now(now)
@@ -206,6 +203,12 @@ class Tracker:
 
     # Lanes
 
+    def _taken_lane(self) -> Lane:
+        try:
+            return self._lanes.pop()
+        except IndexError:
+            return self._new_lane()
+
     def _new_lane(self) -> Lane:
         """Open another lane; its file is made by its first append."""
         lane = Lane(self._make_encoder(), self._make_way())
@@ -246,35 +249,30 @@ class Tracker:
         finally:
             self._lanes.append(lane)
 
-    def _sync(self, lane: Lane, record: bytes, mark: Mark) -> None:
-        """Return when an event survives a power cut; where its segment cannot be synced it is written anew."""
-        while True:
+    def _sync(self, record: bytes, mark: Mark) -> None:
+        """Return when an event survives a power cut; where its segment cannot be synced it is written anew, once."""
+        try:
+            Appender.sync(mark)
+        except OSError as error:
+            if not is_of_the_disk(error):
+                raise
+            lane = self._taken_lane()
             try:
-                Appender.sync(mark)
-            except OSError as error:
-                if not is_of_the_disk(error):
-                    raise
-                try:
-                    mark = lane.way.append_again(record, clock_gettime(MONOTONIC), mark)
-                except (OSError, QueueDirectoryError) as refusal:
-                    self._keep(record, refusal)
-                    return
-            else:
-                return
+                Appender.sync(lane.way.append_again(record, clock_gettime(MONOTONIC), mark))
+            except (OSError, QueueDirectoryError) as refusal:
+                self._keep(record, refusal)
+            finally:
+                self._lanes.append(lane)
 
     # The memory buffer
 
-    def _append_behind_others(self, lane: Lane, record: bytes, now: float) -> None:
+    def _append_behind_others(self, lane: Lane, record: bytes, now: float) -> Mark | None:
         """Write back some of what waits, oldest first, and the new record only when nothing older is left."""
-        try:
-            self._memory.write_back(lambda each: lane.way.append(each, now))
-            if not self._waiting:
-                lane.append(record, now)
-                return
-        except (OSError, QueueDirectoryError) as error:
-            self._keep(record, error)
-        else:
-            self._memory.keep(record)
+        self._memory.write_back(lambda each: lane.way.append(each, now))
+        if not self._waiting:
+            return lane.append(record, now)
+        self._memory.keep(record)
+        return None
 
     def _keep(self, record: bytes, error: Exception) -> None:
         """Keep a record in memory that the disk refuses, and say why, once a minute.
@@ -307,10 +305,7 @@ class Tracker:
         """Write what waits in memory for as long as the disk takes it."""
         if not self._waiting:
             return
-        try:
-            lane = self._lanes.pop()
-        except IndexError:
-            lane = self._new_lane()
+        lane = self._taken_lane()
         try:
             self._memory.write_back(lambda each: lane.way.append(each, clock_gettime(MONOTONIC)), len(self._memory))
         except (OSError, QueueDirectoryError, QueueFull) as error:

@@ -192,6 +192,8 @@ class Sender:
                 logger.warning("delivery is blocked, events are kept: %s", outcome.reason)
             if outcome.by_key:
                 self._steps.key_is_refused()
+            else:
+                self._steps.reached(server=False)  # a proxy, say, that other surroundings do not have
             self._steps.answer(asked, outcome.reason)
             self._steps.wait(self._probe_interval)
             asked = self._steps.asked()

@@ -245,23 +245,33 @@ class Config:
         _path, None, "a file that holds the key, such as a mounted secret; wins over an api_key set in the same way"
     )
     host: str = _option(_host, DEFAULT_HOST, "the Lotus server")
-    queue_dir: Path = _option(_path, None, "the queue directory; default: a per-user state directory")
+    queue_dir: Path = _option(
+        _path, None, "the queue directory, one for each application; default: a per-user state directory"
+    )
     debug: bool = _option(_flag, False, "log every step to standard error")  # noqa: FBT003
     on_error: OnError | None = _option(_callable, None, "called with (error, events)", environment=False)
     send: bool = _option(_flag, True, "False: validate only, write and send nothing")  # noqa: FBT003
-    sync_mode: bool = _option(_flag, False, "True: track_event sends at once and waits for the verdict")  # noqa: FBT003
+    sync_mode: bool = _option(_flag, False, "True: track_event waits for its event's verdict")  # noqa: FBT003
     durability: Durability = _option(
         _one_of("process", "power"), "process", "process: safe from kills; power: each event also from a power cut"
     )
-    sync_interval: float = _option(_seconds(0.01), 1.0, "process durability: what a power cut can take, at most")
+    sync_interval: float = _option(
+        _seconds(0.01),
+        1.0,
+        "between two syncs of what all have written: what a power cut can take while a flusher runs",
+    )
     flush_interval: float = _option(_seconds(0.01), 0.5, "how long an event waits for others to share a request with")
     max_batch_events: int = _option(_count(1), 500, "events in one request")
     max_event_bytes: int = _option(_count(256, 8 * _MIB), 32_768, "bytes of one event; larger ones are refused")
-    max_queue_bytes: int = _option(_count(_MIB), 1024 * _MIB, "bytes of unsettled events; above, QueueFull")
+    max_queue_bytes: int = _option(
+        _count(_MIB), 1024 * _MIB, "bytes of all that lies in the queue directory; above, QueueFull"
+    )
     upload_concurrency: int = _option(_count(1, 64), 1, "requests in flight; more than 1 only for the 2024 server")
     timeout: tuple[float, float] = _option(_timeout, (5.0, 30.0), "to connect, and to wait for an answer")
     backend: Backend = _option(
-        _one_of("journal", "sqlite"), "journal", "what the queue is made of: files of its own, or a SQLite database"
+        _one_of("journal", "sqlite"),
+        "journal",
+        "how this process appends: to a file of its own, or to a SQLite database",
     )
     flusher: Flusher = _option(
         _one_of("auto", "external"),

@@ -86,15 +86,17 @@ def start_flusher(order: Order, start_lock: int) -> None:
             (os.POSIX_SPAWN_DUP2, _moved_up(descriptor, stack), there) for there, descriptor in given.items()
         ]
         program, arguments = _command(order)
-        pid = os.posix_spawn(
-            program,
-            arguments,
-            _environment(),
-            file_actions=actions,
+        options: dict[str, Any] = {
+            "file_actions": actions,
             # A handler of the application's cannot be inherited, what it ignores or blocks can.
-            setsigmask=(),
-            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
-        )
+            "setsigmask": (),
+            "setsigdef": signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        }
+        try:
+            # From the first instruction on it is out of reach of what ends the application's group or terminal.
+            pid = os.posix_spawn(program, arguments, _environment(), setsid=True, **options)
+        except NotImplementedError:
+            pid = os.posix_spawn(program, arguments, _environment(), setpgroup=0, **options)
         with contextlib.suppress(ChildProcessError):  # it waits for any child, or for none (SIGCHLD ignored)
             os.waitpid(pid, 0)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -87,9 +87,9 @@ class Scene:
             **more,
         }
 
-    def command(self, code: str, *arguments: object) -> list[str]:
+    def command(self, code: str, *arguments: object, python: str = sys.executable) -> list[str]:
         """Return a command that runs ``code`` with all of :mod:`.app` at hand."""
-        return [sys.executable, "-W", "error", "-c", _PRELUDE + textwrap.dedent(code), *map(str, arguments)]
+        return [python, "-W", "error", "-c", _PRELUDE + textwrap.dedent(code), *map(str, arguments)]
 
     def file(self, code: str) -> Path:
         """Return a script with this code, for what cannot be done from a command line (multiprocessing)."""
@@ -110,14 +110,30 @@ class Scene:
         assert "Traceback" not in result.stderr, result.stderr
         return result.stdout.splitlines()
 
-    def start(self, code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-        """Start an application whose standard input and output are pipes."""
-        more = options.pop("more", {})
+    def start(
+        self,
+        code: str,
+        *arguments: object,
+        python: str = sys.executable,
+        prefix: Sequence[str] = (),
+        more: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> subprocess.Popen[str]:
+        """Start an application whose standard input and output are pipes.
+
+        Args:
+            code: what it runs.
+            arguments: of it.
+            python: that runs it.
+            prefix: a command that runs the command.
+            more: of its environment.
+            options: of Popen.
+        """
         process = subprocess.Popen(
-            self.command(code, *arguments),
+            [*prefix, *self.command(code, *arguments, python=python)],
             **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": "/", **options},
             text=True,
-            env=self.environment(**more),
+            env=self.environment(**(more or {})),
         )
         self._processes.append(process)
         return process

@@ -101,6 +101,7 @@ class Look:
     # What is found
 
     def _look(self) -> None:
+        hung.reap()
         is_held = self.somebody_flushes()
         beat = read_beat(self._directory)
         if is_held:
@@ -108,7 +109,6 @@ class Look:
                 self._look_at(beat)
             return
         if beat is not None:
-            hung.reap(beat)
             self._tell_news(beat)
         if is_held is None or self._starting.is_starting():
             return

@@ -21,13 +21,14 @@ from lotus_durable._version import __version__
 from lotus_durable.config import Config, options
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
 
-from .surroundings import PACKAGE
+from .surroundings import COMMAND, PACKAGE
 
 SETTINGS, START = 3, 4
 """The descriptors of a flusher that begins: its settings, and the lock of its start."""
 
 _SHELL = "/bin/sh"
-_IN_BACKGROUND = 'exec "$@" &'
+_IN_BACKGROUND = f'{{ {{ echo {COMMAND} >/proc/self/comm; }} 2>/dev/null; exec "$@"; }} &'
+"""It has its name before it is a Python: what comes to nothing is known by it too, see :func:`.hung.reap`."""
 _NOT_TOLD = ("on_error", "debug", "api_key_file", "queue_dir", "sync_mode")
 _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """What a service manager gives one of its processes, which the flusher is not. ``LOTUS_`` and ``PYTHON`` variables are

@@ -33,10 +33,10 @@ def _start_and_count(order: spawn.Order, start_lock: int) -> None:
     _start_flusher(order, start_lock)
 
 
-look.start_flusher = _start_and_count
+look.start_flusher = _start_and_count  # type: ignore[attr-defined]
 
 
-def configuration(*, constants: dict[str, float] | None = None, **options: Any) -> Config:
+def configuration(*, constants: dict[str, Any] | None = None, **options: Any) -> Config:
     """Return options for the test's queue and server, with some constants changed."""
     config = Config.resolve({"api_key": "test-key", "host": HOST, "queue_dir": QUEUE_DIR, **options})
     return replace(config, constants=replace(config.constants, **(constants or {})))

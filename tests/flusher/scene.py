@@ -101,12 +101,12 @@ class Scene:
         """Run an application to its good end, and return what it said."""
         return self.finish(self.command(code, *arguments), timeout=timeout, **more)
 
-    def finish(self, command: list[str], *, timeout: float = 60.0, expected: int = 0, **more: str) -> list[str]:
-        """Run a command to its end, which is when nobody can write to its output any more."""
+    def finish(self, command: list[str], *, timeout: float = 60.0, **more: str) -> list[str]:
+        """Run a command to its good end, which is when nobody can write to its output any more."""
         result = subprocess.run(
             command, capture_output=True, text=True, timeout=timeout, check=False, env=self.environment(**more), cwd="/"
         )
-        assert result.returncode == expected, result.stderr + result.stdout
+        assert result.returncode == 0, result.stderr + result.stdout
         assert "Traceback" not in result.stderr, result.stderr
         return result.stdout.splitlines()
 

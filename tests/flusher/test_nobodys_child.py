@@ -19,6 +19,8 @@ from .seen import ended, parent_of, session_of, zombies_of
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
+TRACKS_AND_STAYS = "from tests.flusher.app import *\ntrack(make(), 'first'); say('tracked'); time.sleep(60)\n"
+
 REAP_ALL = """
     def reap_all():
         met = []
@@ -263,10 +265,7 @@ def test_a_terminal_that_is_closed_leaves_the_flusher_be(scene: Scene, moment: s
         [
             sys.executable,
             "-c",
-            "import fcntl, os, sys, termios\n"
-            "os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
-            "from tests.flusher.app import *\n"
-            "track(make(), 'first'); say('tracked'); time.sleep(60)\n",
+            f"import fcntl, os, termios\nos.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{TRACKS_AND_STAYS}",
         ],
         stdin=inner,
         stdout=inner,

@@ -184,7 +184,7 @@ def test_sixteen_workers_that_begin_at_once_start_one(scene: Scene) -> None:
 def test_one_event_right_before_a_flusher_leaves_arrives(scene: Scene) -> None:
     """Many tries, each with a process that ends at once, around the moment at which there is nothing to do."""
     code = """
-        client = make(constants={"idle_before_end": 0.15, "trusted_look": 0.5, "leaving_wait": 0.6}, flush_interval=0.02)
+        client = make(constants={"idle_before_end": 0.15}, flush_interval=0.02)
         track(client, "first")
         for number in range(24):
             time.sleep(0.1 + number * 0.03)

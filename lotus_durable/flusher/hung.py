@@ -87,11 +87,11 @@ def reap() -> None:
     try:
         if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return  # nobody has ended: 1 µs
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split()
     except OSError:
         return  # there are no children, or no such list
     for child in children:
-        status = process_status(child)
+        status = process_status(int(child))
         if status is not None and status.state == "Z" and status.name == COMMAND:
             with contextlib.suppress(ChildProcessError):  # the application was faster
                 os.waitpid(int(child), os.WNOHANG)

@@ -132,7 +132,7 @@ def _network_namespace() -> int:
 
 def _cgroup() -> str:
     try:
-        return Path("/proc/self/cgroup").read_text()
+        return Path("/proc/self/cgroup").read_bytes().decode(errors="replace")
     except OSError:
         return ""
 

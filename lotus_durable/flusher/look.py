@@ -6,6 +6,7 @@ is seen by this look (:mod:`.life` has the other half). It takes no lock that an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -112,7 +113,7 @@ class Look:
             self._tell_news(beat)
         if is_held is None or self._starting.is_starting():
             return
-        self._none_flushes()
+        self._none_flushes(beat)
 
     def _look_at(self, beat: Beat) -> None:
         if not beat.is_over() and not hung.is_young(beat):
@@ -138,10 +139,11 @@ class Look:
         else:
             self._tell(DeliveryBlocked(f"nothing is delivered, events are kept: {why_not}"))
 
-    def _none_flushes(self) -> None:
+    def _none_flushes(self, beat: Beat | None) -> None:
         start = self._starting.last_start()
         notes = self._starting.read()
-        if start is not None and notes.last_known < start.began_at:
+        has_flushed = beat is not None and start is not None and since_boot() - beat.age() > start.began_at
+        if start is not None and notes.last_known < start.began_at and not has_flushed:
             notes = self._note_failed(start)
         why = self.why_none_is_started()
         if why is None and notes.next_start <= since_boot():
@@ -180,6 +182,13 @@ class Look:
         if self._interpreter is None:
             return False
         self._directory.prepare()
+        settings = encode_settings(
+            self._config,
+            _module_paths(),
+            began=self.program.began,
+            log_level=logger.getEffectiveLevel(),
+            make_way=make_way,
+        )
         try:
             log_size = os.stat(self._directory.log).st_size
         except OSError:
@@ -187,13 +196,6 @@ class Look:
         lock = self._starting.begin(log_size)
         if lock is None:
             return False
-        settings = encode_settings(
-            self._config,
-            [os.path.abspath(path) for path in sys.path],
-            began=self.program.began,
-            log_level=logger.getEffectiveLevel(),
-            make_way=make_way,
-        )
         try:
             start_flusher(Order(self._interpreter, self._directory, settings), lock)
         except OSError as error:
@@ -284,3 +286,13 @@ class Look:
         if text not in self._said:
             self._said.add(text)
             logger.warning("%s", text, exc_info=logger.isEnabledFor(logging.DEBUG))
+
+
+def _module_paths() -> list[str]:
+    """Return where this process looks for modules, as paths that mean the same in another working directory."""
+    found = []
+    for path in sys.path:
+        if isinstance(path, str | os.PathLike):
+            with contextlib.suppress(OSError):  # the working directory was removed
+                found.append(os.path.abspath(os.fspath(path)))
+    return found

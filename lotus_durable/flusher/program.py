@@ -142,8 +142,6 @@ def _stand_alone(ending: Ending) -> None:
     with contextlib.suppress(OSError, ValueError):
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text("lotus-flusher")
 
 
 def _open_descriptors() -> list[int]:

@@ -93,7 +93,7 @@ class Flusher:
                 self.config = self._configuration()
                 control = self.control = self._make_control(before)
                 try:
-                    with _beating(control, self.directory, in_background=self._kind != "caller"):
+                    with _beating(control, self.directory, self._kind):
                         try:
                             self._flush(control, before, is_done)
                         except (OSError, LotusError) as error:
@@ -276,13 +276,14 @@ class Flusher:
 
 
 @contextlib.contextmanager
-def _beating(control: Control, directory: QueueDirectory, *, in_background: bool) -> Iterator[None]:
+def _beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> Iterator[None]:
     """Beat twice a second from a thread of its own, because a request may take as long as its timeout.
 
-    It also ends the process: when a step takes longer than it can, and when the queue's directory is gone.
+    It also ends the process: when a step takes longer than it can, and when the queue's directory is gone. A service
+    outlives its directory, and shows its manager that it did not end in order.
     """
     control.beat()
-    if not in_background:
+    if kind == "caller":
         yield
         return
     ended = threading.Event()
@@ -295,11 +296,11 @@ def _beating(control: Control, directory: QueueDirectory, *, in_background: bool
             if now - last > _STOPPED_FOR:
                 control.forgive(now - last)
             last = now
-            if os.fstat(folder).st_nlink == 0:
+            if kind == "auto" and os.fstat(folder).st_nlink == 0:
                 os._exit(0)
             if control.is_stuck():
                 logger.error("a step takes longer than it can: this flusher ends, and another one goes on")
-                os._exit(0)
+                os._exit(0 if kind == "auto" else 1)
             control.beat()
 
     thread = threading.Thread(target=beat, name="lotus_durable beat", daemon=True)

@@ -132,7 +132,6 @@ class Flusher:
             loop = Loop(consumer, control, transports, self.config)
 
             def ends() -> bool:
-                self._succeeded()
                 if self._kind == "caller":
                     sync.run()
                 if control.ending() is not None:
@@ -184,6 +183,7 @@ class Flusher:
             request_limit=2 * (2 * connect + 4 * read) + 30.0,
             exit_timeout=self.config.exit_timeout,
             new_key=self._has_new_key,
+            works=self._succeeded,
         )
 
     def _has_new_key(self) -> bool:
@@ -226,12 +226,13 @@ class Flusher:
             control.wait(left, interruptible=False)
 
     def _succeeded(self) -> None:
+        """Note, once, that the start did not fail; not as late as after a pass: a backlog takes long, an outage longer."""
         if not self._has_succeeded:
-            self._has_succeeded = True
             starting = Starting(self.directory)
             with starting.changing() as notes:
                 if notes is not None:
                     note_success(notes, starting.last_start())
+                    self._has_succeeded = True
 
     def _tell_that_somebody_flushes(self, control: Control) -> None:
         """Tell that it is over, where it was told that nobody flushes."""

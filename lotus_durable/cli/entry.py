@@ -13,11 +13,11 @@ from lotus_durable._version import __version__
 from lotus_durable.config import environment_name
 from lotus_durable.errors import LotusError, QueueDamaged
 
-from . import drain, flusher, health, status, stop
+from . import demo, drain, flusher, health, status, stop
 from .command import CommandParser, ExitCode
 from .output import complain, say_json
 
-_COMMANDS = (status.COMMAND, drain.COMMAND, flusher.COMMAND, stop.COMMAND, health.COMMAND)
+_COMMANDS = (demo.COMMAND, status.COMMAND, drain.COMMAND, flusher.COMMAND, health.COMMAND, stop.COMMAND)
 
 _SIGNALLED = 128  # what a shell adds to the number of the signal that ended a program
 

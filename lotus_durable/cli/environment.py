@@ -13,7 +13,7 @@ _WIDTH = 100
 def environment_help(options: Sequence[str]) -> str:
     """Return the part of a help text that lists the variables of these options."""
     if not options:
-        return "environment variables: none is heeded"
+        return "environment variables: none is used"
     described = {name: (default, about) for name, default, about in describe()}
     column = max(len(environment_name(option)) for option in options) + 4
     lines = ["environment variables:"]

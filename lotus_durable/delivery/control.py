@@ -50,6 +50,8 @@ class Control:
         request_limit: seconds that one request can take.
         exit_timeout: seconds.
         new_key: called where the server refuses the API key; whether there is another one now.
+        works: called when it has come so far that its start did not fail: it settled something, found nothing to do,
+            or waits for the server.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Control:
         request_limit: float,
         exit_timeout: float,
         new_key: Callable[[], bool],
+        works: Callable[[], None] = lambda: None,
     ) -> None:
         self._directory = directory
         self._file = HeartbeatFile(directory)
@@ -73,6 +76,7 @@ class Control:
         self._request_limit = request_limit
         self._exit_timeout = exit_timeout
         self._new_key = new_key
+        self._works = works
         self._ends_at: float | None = None
         self._lock = threading.RLock()
         self._settled: Settled | None = None
@@ -119,7 +123,9 @@ class Control:
             is_news = (state, reason) != (self._beat.state, self._beat.reason)
             if is_news:
                 self._change(state, reason)
-            return is_news
+        if state in ("idle", "retrying", "blocked"):
+            self._works()
+        return is_news
 
     def renew(self, why: str) -> None:
         """Have the work begin anew after the request in flight; for signal handlers and other threads."""
@@ -272,6 +278,7 @@ class Control:
 
     def settled(self, settled: Settled, *, delivered: bool) -> None:
         """Note that events were settled: whatever the trouble was, it is over."""
+        self._works()
         with self._lock:
             self._settled = settled
             self._progress_is_news = True

@@ -93,7 +93,7 @@ class Flusher:
                 self.config = self._configuration()
                 control = self.control = self._make_control(before)
                 try:
-                    with _beating(control, self.directory, in_background=self._kind != "caller"):
+                    with _beating(control, self.directory, self._kind):
                         try:
                             self._flush(control, before, is_done)
                         except (OSError, LotusError) as error:
@@ -184,6 +184,7 @@ class Flusher:
             request_limit=2 * (2 * connect + 4 * read) + 30.0,
             exit_timeout=self.config.exit_timeout,
             new_key=self._has_new_key,
+            works=self._succeeded,
         )
 
     def _has_new_key(self) -> bool:
@@ -226,12 +227,13 @@ class Flusher:
             control.wait(left, interruptible=False)
 
     def _succeeded(self) -> None:
+        """Note, once, that the start did not fail; not as late as after a pass: a backlog takes long, an outage longer."""
         if not self._has_succeeded:
-            self._has_succeeded = True
             starting = Starting(self.directory)
             with starting.changing() as notes:
                 if notes is not None:
                     note_success(notes, starting.last_start())
+                    self._has_succeeded = True
 
     def _tell_that_somebody_flushes(self, control: Control) -> None:
         """Tell that it is over, where it was told that nobody flushes."""
@@ -276,13 +278,14 @@ class Flusher:
 
 
 @contextlib.contextmanager
-def _beating(control: Control, directory: QueueDirectory, *, in_background: bool) -> Iterator[None]:
+def _beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> Iterator[None]:
     """Beat twice a second from a thread of its own, because a request may take as long as its timeout.
 
-    It also ends the process: when a step takes longer than it can, and when the queue's directory is gone.
+    It also ends the process: when a step takes longer than it can, and when the queue's directory is gone. A service
+    outlives its directory, and shows its manager that it did not end in order.
     """
     control.beat()
-    if not in_background:
+    if kind == "caller":
         yield
         return
     ended = threading.Event()
@@ -295,11 +298,11 @@ def _beating(control: Control, directory: QueueDirectory, *, in_background: bool
             if now - last > _STOPPED_FOR:
                 control.forgive(now - last)
             last = now
-            if os.fstat(folder).st_nlink == 0:
+            if kind == "auto" and os.fstat(folder).st_nlink == 0:
                 os._exit(0)
             if control.is_stuck():
                 logger.error("a step takes longer than it can: this flusher ends, and another one goes on")
-                os._exit(0)
+                os._exit(0 if kind == "auto" else 1)
             control.beat()
 
     thread = threading.Thread(target=beat, name="lotus_durable beat", daemon=True)

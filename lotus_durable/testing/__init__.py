@@ -18,54 +18,64 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lotus_durable.testing.accounts import Component, Feature, Plan
+    from lotus_durable.testing.catalog import Component, Feature, Plan
     from lotus_durable.testing.exchange import ReceivedRequest
     from lotus_durable.testing.fake_lotus import FakeLotus, Generation
     from lotus_durable.testing.faults import (
+        NAMED,
         Away,
+        Close,
         DatabaseDown,
         Delay,
         Drip,
+        Early,
         Fault,
         Faults,
+        Interim,
         RateLimited,
         Redirect,
         RefuseEvents,
         Reset,
+        Slow,
         Status,
         Truncate,
     )
     from lotus_durable.testing.process import FakeLotusProcess
 
 __all__ = [
+    "NAMED",
     "Away",
+    "Close",
     "Component",
     "DatabaseDown",
     "Delay",
     "Drip",
+    "Early",
     "FakeLotus",
     "FakeLotusProcess",
     "Fault",
     "Faults",
     "Feature",
     "Generation",
+    "Interim",
     "Plan",
     "RateLimited",
     "ReceivedRequest",
     "Redirect",
     "RefuseEvents",
     "Reset",
+    "Slow",
     "Status",
     "Truncate",
 ]
 
 _MODULES = {
-    "Component": "accounts",
+    "Component": "catalog",
     "FakeLotus": "fake_lotus",
     "FakeLotusProcess": "process",
-    "Feature": "accounts",
+    "Feature": "catalog",
     "Generation": "fake_lotus",
-    "Plan": "accounts",
+    "Plan": "catalog",
     "ReceivedRequest": "exchange",
 }
 

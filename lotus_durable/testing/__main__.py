@@ -15,7 +15,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TextIO
 
-from lotus_durable.testing.fake_lotus import FakeLotus
+from lotus_durable.testing.control import ControlledLotus
 from lotus_durable.testing.faults import Faults
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         on_request = None
         if options.log:
             on_request = _request_log(stack.enter_context(open(options.log, "a", encoding="utf-8")))
-        server = FakeLotus(
+        server = ControlledLotus(
             options.generation,
             api_key=options.api_key,
             customers=options.customer or ([] if options.only_known_customers else None),
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text_key_errors=options.text_key_errors,
             keep_requests=0,
             keep_events=False,
-            control=True,
+            stores_like_the_server=not options.stores_all,
             on_request=on_request,
         )
         try:
@@ -73,6 +73,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only-known-customers", action="store_true", help="L22: know nobody but the --customer given")
     parser.add_argument("--faults", type=_faults_json, default={}, metavar="JSON", help="see Faults.from_json")
     parser.add_argument("--text-key-errors", action="store_true", help="L24: key errors as plain text")
+    parser.add_argument("--stores-all", action="store_true", help="store whatever was accepted, as no real server does")
     parser.add_argument("--log", metavar="FILE", help="append one JSON line per request")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with the process that started it")
     return parser.parse_args(arguments)

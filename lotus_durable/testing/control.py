@@ -2,7 +2,8 @@
 
 =======  ====================  ==========================================================================
 GET      /_fake/state          counts: events, duplicates, requests, answers by status, faults by name
-GET      /_fake/ids            one JSON line per stored event: ``{"idempotency_id", "times_received"}``
+GET      /_fake/ids            one JSON line per received event: ``{"idempotency_id", "times_received"}``
+GET      /_fake/database       one JSON line per event that is stored: its id; comes to rest first
 POST     /_fake/faults         replace the faults: what ``Faults.from_json`` takes; ``{}`` ends them
 POST     /_fake/customers      ``{"customer_id": …}``: make a customer known
 POST     /_fake/key            ``{"api_key": …, "keep_old": false}`` rotates it, ``{"expire": true}`` expires it
@@ -17,16 +18,24 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from lotus_durable.testing.exchange import Answer, Reply, Request, django_json
+from lotus_durable.testing.exchange import JSON, Answer, Exchange, Reply, Request
+from lotus_durable.testing.fake_lotus import FakeLotus
 from lotus_durable.testing.faults import Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from lotus_durable.testing.fake_lotus import FakeLotus
+    from collections.abc import Callable, Iterable
 
 PREFIX = "/_fake/"
 JSON_LINES = "application/x-ndjson"
+
+
+class ControlledLotus(FakeLotus):
+    """A FakeLotus with these endpoints."""
+
+    def open_exchange(self, head: Request) -> Exchange:
+        if head.path.startswith(PREFIX):
+            return ControlExchange(self)
+        return super().open_exchange(head)
 
 
 class ControlExchange:
@@ -39,26 +48,35 @@ class ControlExchange:
         """Nothing fails here."""
         return None
 
-    def after_body(self, request: Request) -> Reply:
+    def after_body(self, request: Request, wait: Callable[[float], bool]) -> Reply:  # noqa: ARG002
         """Do what is asked and answer with the new state."""
         order = _ORDERS.get((request.method, request.path.removeprefix(PREFIX)))
         if order is None:
-            return Reply(django_json(404, {"error": f"no {request.method} {request.path}"}))
+            return Reply(_json(404, {"error": f"no {request.method} {request.path}"}))
         try:
             return Reply(order(self._server, json.loads(request.body or b"{}")))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            return Reply(django_json(400, {"error": f"{type(error).__name__}: {error}"}))
+            return Reply(_json(400, {"error": f"{type(error).__name__}: {error}"}))
+
+
+def _json(status: int, value: object) -> Answer:
+    return Answer(status, json.dumps(value).encode(), JSON)
+
+
+def _json_lines(values: Iterable[object]) -> Answer:
+    return Answer(200, "".join(f"{json.dumps(value)}\n" for value in values).encode(), JSON_LINES)
 
 
 def _state(server: FakeLotus, _body: dict[str, Any]) -> Answer:
-    return django_json(200, server.counts())
+    return _json(200, server.counts())
 
 
 def _ids(server: FakeLotus, _body: dict[str, Any]) -> Answer:
-    lines = (
-        json.dumps({"idempotency_id": id_, "times_received": times}) for id_, times in server.times_received.items()
-    )
-    return Answer(200, "".join(f"{line}\n" for line in lines).encode(), JSON_LINES)
+    return _json_lines({"idempotency_id": id_, "times_received": n} for id_, n in server.times_received.items())
+
+
+def _database(server: FakeLotus, _body: dict[str, Any]) -> Answer:
+    return _json_lines(server.database)
 
 
 def _faults(server: FakeLotus, body: dict[str, Any]) -> Answer:
@@ -87,6 +105,7 @@ def _away(server: FakeLotus, body: dict[str, Any]) -> Answer:
 _ORDERS: dict[tuple[str, str], Callable[[FakeLotus, dict[str, Any]], Answer]] = {
     ("GET", "state"): _state,
     ("GET", "ids"): _ids,
+    ("GET", "database"): _database,
     ("POST", "faults"): _faults,
     ("POST", "customers"): _customers,
     ("POST", "key"): _key,

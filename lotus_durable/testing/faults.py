@@ -16,10 +16,31 @@ import random
 import threading
 from collections import deque
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+_BY_STATUS = {
+    "unauthorized": 401,
+    "forbidden": 403,
+    "not_acceptable": 406,
+    "request_timeout": 408,
+    "too_large": 413,
+    "unprocessable": 422,
+    "too_many_requests": 429,
+    "headers_too_large": 431,
+    "legal_reasons": 451,
+    "aws_client_closed": 460,
+    "nginx_client_closed": 499,
+    "server_error": 500,
+    "not_implemented": 501,
+    "bad_gateway": 502,
+    "unavailable": 503,
+    "gateway_timeout": 504,
+}
+_CLOUDFLARE = (*range(520, 528), 530)
+"""Its origin is down, refuses, has no route, does not answer, or its TLS fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +88,43 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection in order and answer nothing: a worker that died of the request looks like this."""
+
+    when: Literal["before_reading", "after_storing"] = "before_reading"
+
+
+@dataclass(frozen=True, slots=True)
+class Interim:
+    """Send interim answers (100, 102, 103) before the server's own.
+
+    Attributes:
+        early: send them before the body is read.
+    """
+
+    statuses: tuple[int, ...] = (103,)
+    early: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """Answer with this status before the body is read, after these interim answers, and close; nothing is stored."""
+
+    status: int = 413
+    interim: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """Work on the request for ``seconds`` before anything is stored or answered, also when the client has gone.
+
+    What it found in the database when it began is what it goes by when it ends.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Delay:
     """Process the request at once and answer ``seconds`` later: after the client's timeout, if long enough."""
 
@@ -109,12 +167,38 @@ class Away:
     seconds: float
 
 
-Fault = Status | DatabaseDown | RateLimited | Redirect | Reset | Delay | Drip | Truncate | RefuseEvents | Away
-BEFORE_BODY = (Away,)
-_KINDS: dict[str, type[Fault]] = {
-    kind.__name__: kind
-    for kind in (Status, DatabaseDown, RateLimited, Redirect, Reset, Delay, Drip, Truncate, RefuseEvents, Away)
+Fault = (
+    Status
+    | DatabaseDown
+    | RateLimited
+    | Redirect
+    | Reset
+    | Close
+    | Interim
+    | Early
+    | Slow
+    | Delay
+    | Drip
+    | Truncate
+    | RefuseEvents
+    | Away
+)
+_KINDS: dict[str, type[Fault]] = {kind.__name__: kind for kind in get_args(Fault)}
+
+NAMED: dict[str, Fault] = {
+    **{name: Status(status) for name, status in _BY_STATUS.items()},
+    "too_large_early": Early(413),
+    **{f"cloudflare_{status}": Status(status, "error code: " + str(status), "text/plain") for status in _CLOUDFLARE},
+    "bad_request_page": Status(400, "<html><body><h1>Bad Request (400)</h1></body></html>"),
+    "closed": Close(),
+    "closed_after_storing": Close("after_storing"),
+    "continue": Interim((100,)),
+    "processing": Interim((102,)),
+    "early_hints": Interim((103,)),
+    "interim_before_body": Interim((100, 102, 103), early=True),
+    "interim_then_forbidden_early": Early(403, (100, 103)),
 }
+"""What servers, proxies, firewalls and balancers answer, by name: wherever JSON describes faults, a name will do."""
 
 
 class Faults:
@@ -220,8 +304,13 @@ def fault_as_json(fault: Fault) -> dict[str, Any]:
     return {"kind": type(fault).__name__, **asdict(fault)}
 
 
-def fault_from_json(value: Mapping[str, Any]) -> Fault:
-    """Build one fault from a JSON object; raises ValueError for an unknown kind and TypeError for a bad field."""
+def fault_from_json(value: Mapping[str, Any] | str) -> Fault:
+    """Build one fault from its name in NAMED or a JSON object; raises ValueError for an unknown kind or name."""
+    if isinstance(value, str):
+        if value not in NAMED:
+            msg = f"name or kind of fault {value!r}: choose from {', '.join(NAMED)}"
+            raise ValueError(msg)
+        return NAMED[value]
     fields = {name: _as_tuple(field) for name, field in value.items() if name != "kind"}
     kind = _KINDS.get(value.get("kind", ""))
     if kind is None:

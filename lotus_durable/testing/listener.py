@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lotus_durable.testing.connection import Connection
 
 if TYPE_CHECKING:
-    from lotus_durable.testing.connection import Site
+    from lotus_durable.testing.exchange import Site
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128

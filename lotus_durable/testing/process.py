@@ -35,6 +35,7 @@ class FakeLotusProcess:
         faults: what goes wrong from the start.
         port: 0 takes a free one.
         text_key_errors: L24 only: key errors as plain text.
+        stores_like_the_server: False stores whatever was accepted, as no real server does.
         log: a file that gets one JSON line per request.
     """
 
@@ -47,6 +48,7 @@ class FakeLotusProcess:
         faults: Faults | None = None,
         port: int = 0,
         text_key_errors: bool = False,
+        stores_like_the_server: bool = True,
         log: str | os.PathLike[str] | None = None,
     ) -> None:
         self.api_key = api_key
@@ -59,6 +61,8 @@ class FakeLotusProcess:
             self._command += ["--faults", json.dumps(faults.as_json())]
         if text_key_errors:
             self._command.append("--text-key-errors")
+        if not stores_like_the_server:
+            self._command.append("--stores-all")
         if log is not None:
             self._command += ["--log", os.fspath(log)]
         self._process: subprocess.Popen[bytes] | None = None
@@ -141,9 +145,13 @@ class FakeLotusProcess:
         return counts
 
     def ids(self) -> dict[str, int]:
-        """Return how often each stored idempotency id was received (1: no duplicate), in order of arrival."""
+        """Return how often each accepted idempotency id was received (1: no duplicate), in order of arrival."""
         entries = (json.loads(line) for line in self._call("GET", "ids").splitlines())
         return {entry["idempotency_id"]: entry["times_received"] for entry in entries}
+
+    def database(self) -> set[str]:
+        """Return the ids of what is stored in the end, see :attr:`FakeLotus.database`."""
+        return {json.loads(line) for line in self._call("GET", "database").splitlines()}
 
     def set_faults(self, faults: Faults | None) -> None:
         """Replace what goes wrong; None ends all faults."""

@@ -18,8 +18,6 @@ MAX_HEADERS = 200
 MAX_HELD_BODY = 64 * 1024 * 1024
 """Longer bodies are read and thrown away: only their length matters by then."""
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
 
 class BadRequest(Exception):
     """What came in is not HTTP; the connection cannot be used further."""
@@ -138,3 +136,9 @@ def encode_head(answer: Answer, *, close: bool) -> bytes:
         *(f"{name}: {value}" for name, value in answer.headers),
     ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+
+
+def encode_interim(statuses: tuple[int, ...]) -> bytes:
+    """Return these interim answers, which have no body."""
+    hint = {103: "Link: </style.css>; rel=preload; as=style\r\n"}
+    return "".join(f"HTTP/1.1 {status} {phrase(status)}\r\n{hint.get(status, '')}\r\n" for status in statuses).encode()

@@ -46,13 +46,9 @@ def assert_problem(answer: RawAnswer, status: int, title: str, detail: str, attr
 
 @pytest.mark.parametrize("path", [CUSTOMERS, CREDITS, PLANS, "/api/ping/", "/api/subscriptions/"])
 def test_key_errors_are_401(client: RawClient, path: str) -> None:
-    assert_problem(
-        client.request("GET", path, key="wrong-key"),
-        401,
-        "api_key_not_known",
-        "API Key starting with wrong not known",
-    )
-    assert_problem(client.request("GET", path, key=None), 401, "no_api_key_provided", "No API key provided")
+    for key in ("wrong-key", None):
+        answer = client.request("GET", path, key=key)
+        assert_problem(answer, 401, "not_authenticated", "Authentication credentials were not provided.")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +92,8 @@ def test_every_error_of_a_form_is_listed(client: RawClient) -> None:
 # ------------------------------------------------------------------ customers
 
 
-def test_a_customer_is_created_and_can_be_read(client: RawClient) -> None:
+def test_a_customer_is_created_and_can_be_read(client: RawClient, server: FakeLotus) -> None:
+    server.accounts.payment_providers = {"stripe"}
     sent = {
         **CUSTOMER,
         "customer_name": "One",
@@ -112,7 +109,7 @@ def test_a_customer_is_created_and_can_be_read(client: RawClient) -> None:
     got = answer.json()
     assert (got["customer_id"], got["email"], got["customer_name"]) == ("c1", "one@example.com", "One")
     assert got["default_currency"] == {"code": "EUR", "name": "Euro", "symbol": "€"}
-    assert (got["payment_provider_id"], got["tax_rate"]) == ("cus_1", "19.5000000000")
+    assert (got["payment_provider_id"], got["tax_rate"]) == ("cus_1", 19.5)
     assert got["address"]["city"] == "Paris"
     assert client.get(CUSTOMERS + "c1/").json() == got
     assert client.get(CUSTOMERS).json() == [got]
@@ -135,8 +132,9 @@ def test_the_same_id_or_email_again_is_a_duplicate(client: RawClient) -> None:
         ({"payment_provider": "stripe"}, "invalid", "non_field_errors"),
         ({"tax_rate": "much"}, "invalid", "tax_rate"),
         ({"tax_rate": True}, "invalid", "tax_rate"),
-        ({"tax_rate": "1e11"}, "max_whole_digits", "tax_rate"),
-        ({"tax_rate": "0.12345678901"}, "max_decimal_places", "tax_rate"),
+        ({"tax_rate": "1e11"}, "max_digits", "tax_rate"),
+        ({"tax_rate": "1234"}, "max_whole_digits", "tax_rate"),
+        ({"tax_rate": "0.12345"}, "max_decimal_places", "tax_rate"),
         ({"address": "Paris"}, "invalid", "address"),
     ],
 )
@@ -166,8 +164,8 @@ def credit(client: RawClient) -> Any:
     return client.post(CREDITS, CREDIT).json()
 
 
-def test_a_credit_keeps_every_digit(credit: Any) -> None:
-    assert (credit["amount"], credit["amount_remaining"]) == ("12.3456789000", "12.3456789000")
+def test_money_is_a_number(credit: Any) -> None:
+    assert (credit["amount"], credit["amount_remaining"]) == (12.3456789, 12.3456789)
     assert (credit["status"], credit["currency"]["code"]) == ("active", "USD")
 
 
@@ -229,11 +227,11 @@ def test_a_credit_is_listed_for_one_customer_only(client: RawClient) -> None:
 def test_a_credit_is_updated_until_it_is_void(client: RawClient, credit: Any) -> None:
     path = f"{CREDITS}{credit['credit_id']}/"
     updated = client.post(path + "update/", {"description": "gift", "expires_at": "2025-01-01"}).json()
-    assert (updated["description"], updated["expires_at"]) == ("gift", "2025-01-01T00:00:00Z")
+    assert (updated["description"], updated["expires_at"]) == ("gift", "2025-01-01T00:00:00+00:00")
     past = client.post(path + "update/", {"expires_at": "2020-01-01"})
     assert_problem(past, 400, "invalid", "Expiration date must be in the future", "non_field_errors")
     void = client.post(path + "void/")
-    assert (void.status, void.json()["status"], void.json()["amount_remaining"]) == (200, "inactive", "0.0000000000")
+    assert (void.status, void.json()["status"], void.json()["amount_remaining"]) == (200, "inactive", 12.3456789)
     detail = "Cannot void an adjustment that is not active."
     assert_problem(client.post(path + "void/"), 400, "invalid", detail, None)
     detail = "Only active credits can be updated"
@@ -263,7 +261,8 @@ def plan(server: FakeLotus) -> Plan:
 def test_a_plan_can_be_read_with_or_without_hyphens(client: RawClient, plan: Plan) -> None:
     got = client.get(f"{PLANS}{plan.plan_id}/").json()
     assert (got["plan_name"], got["active_subscriptions"]) == ("Month", 1)
-    assert got["versions"][0]["version_id"] == plan.version_id
+    assert got["versions"][0]["plan_name"] == "Month"
+    assert "version_id" not in got["versions"][0]  # it is told nowhere but in a subscription
     digits = plan.plan_id.removeprefix("plan_")
     assert client.get(f"{PLANS}{digits[:8]}-{digits[8:]}/").json() == got
     assert client.get(f"{PLANS}plan_{UNKNOWN_ID}/").status == 404
@@ -275,28 +274,36 @@ def test_the_limits_of_a_plan_are_its_tiers(client: RawClient, server: FakeLotus
     plan = server.accounts.add_plan("Tiers", components=components)
     got = client.get(f"{PLANS}{plan.plan_id}/").json()["versions"][0]["components"]
     tiers = [[(t["type"], t["range_start"], t["range_end"]) for t in component["tiers"]] for component in got]
-    zero, four, five, ten = (f"{n}.0000000000" for n in (0, 4, 5, 10))
     assert tiers == [
-        [("free", zero, four), ("per_unit", four, ten)],
-        [("free", zero, five)],
-        [("per_unit", zero, None)],
+        [("free", 0, 4), ("per_unit", 4, 10)],
+        [("free", 0, 5)],
+        [("per_unit", 0, None)],
     ]
 
 
 @pytest.mark.parametrize(
     ("query", "names"),
     [
-        ("", ["Year", "Month"]),
-        ("duration=yearly", ["Year"]),
-        ("version_currency_code=USD", ["Month"]),
-        ("include_tags=old&include_tags=main", ["Year", "Month"]),
+        ("", ["Month", "Year"]),
+        ("include_tags=old&include_tags=main", ["Month", "Year"]),
         ("include_tags_all=new&include_tags_all=main", ["Month"]),
         ("exclude_tags=new", ["Year"]),
     ],
 )
 @pytest.mark.usefixtures("plan")
-def test_plans_are_filtered_and_addons_left_out(client: RawClient, query: str, names: list[str]) -> None:
+def test_plans_are_filtered_the_newest_first_and_addons_left_out(
+    client: RawClient, query: str, names: list[str]
+) -> None:
     assert [plan["plan_name"] for plan in client.get(f"{PLANS}?{query}").json()] == names
+
+
+def test_two_filters_of_plans_have_never_worked(client: RawClient) -> None:
+    answer = client.get(PLANS, duration="yearly")
+    assert (answer.status, answer.json()["title"]) == (500, "error")
+    detail = "Object with code=USD does not exist."
+    assert_problem(
+        client.get(PLANS, version_currency_code="USD"), 400, "does_not_exist", detail, "version_currency_code"
+    )
 
 
 def test_an_unknown_duration_is_refused(client: RawClient) -> None:

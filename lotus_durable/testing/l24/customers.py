@@ -3,213 +3,243 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from lotus_durable.testing.accounts import CURRENCIES, MONTHS, Credit, Customer, new_id
-from lotus_durable.testing.exchange import Answer, drf_json
-from lotus_durable.testing.forms import Refused, check_id, crash, invalid
-from lotus_durable.testing.l24 import shapes
+from lotus_durable.testing.accounts import MONTHS, Credit, Customer, Drawdown, Subscription
+from lotus_durable.testing.catalog import CURRENCIES, Plan
+from lotus_durable.testing.forms import (
+    Required,
+    address,
+    at_least,
+    choice,
+    decimal,
+    email,
+    id_in_path,
+    json_object,
+    moment,
+    named,
+    text,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
-    from lotus_durable.testing.accounts import Accounts
-    from lotus_durable.testing.forms import Form
-    from lotus_durable.testing.routing import Call, View
+    from lotus_durable.testing.exchange import Answer
+    from lotus_durable.testing.generation import Call, Generation, Views
 
-PAYMENT_PROVIDERS = ("stripe", "braintree")
-ADDRESSES = ("address", "billing_address", "shipping_address")
-
-
-def views(accounts: Accounts) -> dict[str, dict[str, View]]:
-    """Return the paths of these calls."""
-    calls = _Calls(accounts)
-    return {
-        "/api/customers/": {"GET": calls.list_customers, "POST": calls.create_customer},
-        "/api/customers/{id}/": {"GET": calls.get_customer},
-        "/api/credits/": {"GET": calls.list_credits, "POST": calls.create_credit},
-        "/api/credits/{id}/update/": {"POST": calls.update_credit},
-        "/api/credits/{id}/void/": {"POST": calls.void_credit},
-        "/api/plans/": {"GET": calls.list_plans},
-        "/api/plans/{id}/": {"GET": calls.get_plan},
-    }
+CURRENCY = named("code", CURRENCIES.get)
+NO_CURRENCY = named("code", lambda _code: None)
+"""The currency of a version is looked for where there are none."""
+BOUNDS = ("effective_after", "effective_before", "expires_after", "expires_before", "issued_after", "issued_before")
 
 
-def find_currency(code: str) -> str | None:
-    """Return the code when the organization knows this currency."""
-    return code if code in CURRENCIES else None
+class _Whole(NamedTuple):
+    """A customer as it is on its own."""
+
+    customer: Customer
+    subscriptions: list[Subscription]
 
 
-class _Calls:
-    def __init__(self, accounts: Accounts) -> None:
-        self._accounts = accounts
+class _Listed(NamedTuple):
+    """A plan with what the lists count."""
+
+    plan: Plan
+    subscriptions: int
+    versions: int
+
+
+class Customers:
+    """The views of these calls."""
+
+    def __init__(self, server: Generation) -> None:
+        self._server = server
+        self._answer = server.record.answer
+        self._accounts = server.accounts
+        self._customer = named("customer_id", server.accounts.customers.get)
+
+    def views(self) -> Views:
+        """Return the paths and their views."""
+        return {
+            ("GET", "/api/customers/"): self.list_customers,
+            ("POST", "/api/customers/"): self.create_customer,
+            ("GET", "/api/customers/{id}/"): self.get_customer,
+            ("GET", "/api/credits/"): self.list_credits,
+            ("POST", "/api/credits/"): self.create_credit,
+            ("POST", "/api/credits/{id}/update/"): self.update_credit,
+            ("POST", "/api/credits/{id}/void/"): self.void_credit,
+            ("GET", "/api/plans/"): self.list_plans,
+            ("GET", "/api/plans/{id}/"): self.get_plan,
+        }
 
     # ------------------------------------------------------------------ customers
 
     def list_customers(self, _call: Call) -> Answer:
-        customers = self._accounts.customers.values()
-        return drf_json(200, [shapes.customer_whole(customer, self._accounts) for customer in customers])
+        return self._answer("list_customers", found=[self._whole(one) for one in self._accounts.customers.values()])
 
     def get_customer(self, call: Call) -> Answer:
         customer = self._accounts.customers.get(call.ids[0])
         if customer is None:
-            raise Refused(404, "not_found", "Not found.")
-        return drf_json(200, shapes.customer_whole(customer, self._accounts))
+            raise self._server.no("get_customer unknown")
+        return self._answer("get_customer", customer=self._whole(customer))
 
     def create_customer(self, call: Call) -> Answer:
         """Create a customer; the same id or e-mail again is refused, which of them only the detail says."""
-        customer = _read_customer(call.form())
+        customer = self._read_customer(call)
         if customer.customer_id in self._accounts.customers:
-            raise Refused(400, "duplicate_resource", "Customer ID already exists")
+            raise self._server.no("create_customer same id")
         if any(other.email == customer.email for other in self._accounts.customers.values()):
-            raise Refused(400, "duplicate_resource", "Customer email already exists")
+            raise self._server.no("create_customer same email")
         self._accounts.customers[customer.customer_id] = customer
-        return drf_json(201, shapes.customer_whole(customer, self._accounts))
+        return self._answer("create_customer", customer=self._whole(customer))
+
+    def _whole(self, customer: Customer) -> _Whole:
+        return _Whole(customer, self._accounts.subscriptions_of(customer))
+
+    def _read_customer(self, call: Call) -> Customer:
+        sent = call.sent(
+            customer_id=Required(text),
+            customer_name=text,
+            email=Required(email),
+            payment_provider=choice("stripe", "braintree"),
+            payment_provider_id=text,
+            default_currency_code=CURRENCY,
+            properties=json_object,
+            tax_rate=lambda value: decimal(value, digits=7, places=4),
+            address=address,
+            billing_address=address,
+            shipping_address=address,
+        )
+        if sent.payment_provider and not sent.payment_provider_id:
+            raise self._server.no("create_customer provider alone")
+        if sent.payment_provider_id and not sent.payment_provider:  # it looks the missing provider up first
+            raise self._server.no("create_customer provider id alone")
+        if sent.payment_provider and sent.payment_provider not in self._accounts.payment_providers:
+            raise self._server.no("create_customer payment provider")
+        sent.billing_address = sent.billing_address or sent.address
+        currency = sent.default_currency_code or CURRENCIES["USD"]
+        return Customer(sent.customer_id, sent.customer_name, sent.email, currency, details=vars(sent))
 
     # ------------------------------------------------------------------ credits
 
     def list_credits(self, call: Call) -> Answer:
-        query = call.query()
-        customer = query.related("customer_id", self._accounts.customers.get, required=True)
-        code = query.related("currency_code", find_currency)
-        bounds = {
-            f"{what}_{side}": query.datetime(f"{what}_{side}")
-            for what in ("effective", "expires", "issued")
-            for side in ("after", "before")
-        }
-        wanted = call.query_list("status") or ["active", "inactive"]
-        for status in wanted:
-            if status not in {"active", "inactive"}:
-                query.fail("status", f'"{status}" is not a valid choice.', "invalid_choice")
-        query.check()
+        asked = call.asked(
+            {"status": choice("active", "inactive")},
+            customer_id=Required(self._customer),
+            currency_code=CURRENCY,
+            **dict.fromkeys(BOUNDS, moment),
+        )
         found = [
-            shapes.credit(credit)
+            credit
             for credit in self._accounts.credits.values()
-            if credit.customer is customer
-            and code in {None, credit.currency}
-            and ("active" if credit.is_active else "inactive") in wanted
-            and _within(credit, bounds)
+            if credit.customer is asked.customer_id
+            and asked.currency_code in {None, credit.currency}
+            and credit.status in (asked.status or [credit.status])
+            and _within(credit, vars(asked))
         ]
-        return drf_json(200, found)
+        return self._answer("list_credits", found=found)
 
     def create_credit(self, call: Call) -> Answer:
         """Create a credit, a second one too when the same is sent again: nothing looks for duplicates."""
-        form = call.form()
-        customer = form.related("customer_id", self._accounts.customers.get, required=True)
-        amount = form.decimal("amount", required=True)
-        code = form.related("currency_code", find_currency, required=True)
-        paid = form.decimal("amount_paid")
-        paid_code = form.related("amount_paid_currency_code", find_currency)
-        description = form.text("description")
-        effective_at, expires_at = form.datetime("effective_at"), form.datetime("expires_at")
-        if paid is not None and paid < 0:
-            form.fail("amount_paid", "Ensure this value is greater than or equal to 0.", "min_value")
-        form.check()
-        assert customer is not None
-        assert amount is not None
-        assert code is not None
-        if amount <= 0:
-            raise invalid("Amount must be greater than 0")
+        sent = call.sent(
+            customer_id=Required(self._customer),
+            amount=Required(decimal),
+            currency_code=Required(CURRENCY),
+            amount_paid=at_least(0, decimal),
+            amount_paid_currency_code=CURRENCY,
+            description=text,
+            effective_at=moment,
+            expires_at=moment,
+        )
+        if sent.amount <= 0:
+            raise self._server.no("create_credit zero")
         now = self._accounts.now()
         credit = Credit(
-            credit_id=new_id("baladj_"),
-            customer=customer,
-            amount=amount,
-            currency=code,
-            description=description,
-            effective_at=effective_at or now,
-            expires_at=expires_at,
+            customer=sent.customer_id,
+            amount=sent.amount,
+            currency=sent.currency_code,
             created_at=now,
-            amount_paid=paid or Decimal(0),
-            amount_paid_currency=paid_code,
+            effective_at=sent.effective_at or now,
+            expires_at=sent.expires_at,
+            description=sent.description,
+            amount_paid=sent.amount_paid or Decimal(0),
+            amount_paid_currency=sent.amount_paid_currency_code,
         )
         self._accounts.credits[credit.credit_id] = credit
-        return drf_json(201, shapes.credit(credit))
+        if (
+            credit.amount_paid and credit.amount_paid_currency is None
+        ):  # an invoice is written for what was paid, after the credit
+            raise self._server.no("create_credit paid without currency")
+        return self._answer("create_credit", credit=credit)
 
     def update_credit(self, call: Call) -> Answer:
         credit = self._credit(call)
-        form = call.form()
-        description, expires_at = form.text("description"), form.datetime("expires_at")
-        form.check()
-        if expires_at is not None and expires_at < self._accounts.now():
-            raise invalid("Expiration date must be in the future")
+        sent = call.sent(description=text, expires_at=moment)
+        if sent.expires_at is not None and sent.expires_at < self._accounts.now():
+            raise self._server.no("update_credit expired")
         if not credit.is_active:
-            raise invalid("Only active credits can be updated", attr=None)
-        credit.description = description or credit.description
-        credit.expires_at = expires_at or credit.expires_at
-        return drf_json(200, shapes.credit(credit))
+            raise self._server.no("update_credit voided")
+        credit.description = sent.description or credit.description
+        credit.expires_at = sent.expires_at or credit.expires_at
+        return self._answer("update_credit", credit=credit)
 
     def void_credit(self, call: Call) -> Answer:
+        """Void it; the answer has the rest as it was before."""
         credit = self._credit(call)
         if not credit.is_active:
-            raise invalid("Cannot void an adjustment that is not active.", attr=None)
+            raise self._server.no("void_credit again")
         credit.is_active = False
-        return drf_json(200, shapes.credit(credit))
+        answer = self._answer("void_credit", credit=credit)
+        now = self._accounts.now()
+        description = f"Voiding remaining credit at {now:%Y-%m-%d %H:%M} UTC"
+        credit.drawdowns.append(Drawdown(-credit.remaining, description, now))
+        return answer
 
     def _credit(self, call: Call) -> Credit:
-        credit = self._accounts.credits.get(check_id(call.ids[0], "baladj_"))
+        credit = self._accounts.credits.get("baladj_" + id_in_path(call.ids[0], "baladj_"))
         if credit is None:
-            raise Refused(404, "not_found", "Not found.")
+            raise self._server.no("credit unknown")
         return credit
 
     # ------------------------------------------------------------------ plans
 
     def list_plans(self, call: Call) -> Answer:
-        query = call.query()
-        duration = query.choice("duration", MONTHS)
-        code = query.related("version_currency_code", find_currency)
-        query.choice("version_custom_type", ("custom_only", "public_only", "all"))
-        query.check()
-        any_of, all_of = set(call.query_list("include_tags")), set(call.query_list("include_tags_all"))
-        none_of = set(call.query_list("exclude_tags"))
+        """List plans, the newest first; two of the filters have never worked."""
+        asked = call.asked(
+            dict.fromkeys(("include_tags", "include_tags_all", "exclude_tags", "version_status"), text),
+            duration=choice(*MONTHS),
+            version_currency_code=NO_CURRENCY,
+            version_custom_type=choice("custom_only", "public_only", "all"),
+        )
+        if asked.duration:
+            raise self._server.no("list_plans monthly")
         found = [
-            shapes.plan_whole(plan, self._accounts)
-            for plan in self._accounts.plans.values()
+            self._listed(plan, versions=int("active" in (asked.version_status or ["active"])))
+            for plan in reversed(self._accounts.plans.values())
             if not plan.is_addon
-            and duration in {None, plan.duration}
-            and code in {None, plan.currency}
-            and (not any_of or any_of & set(plan.tags))
-            and all_of <= set(plan.tags)
-            and not none_of & set(plan.tags)
+            and (not asked.include_tags or set(asked.include_tags) & set(plan.tags))
+            and set(asked.include_tags_all or ()) <= set(plan.tags)
+            and not set(asked.exclude_tags or ()) & set(plan.tags)
         ]
-        return drf_json(200, found)
+        return self._answer("list_plans", found=found)
 
     def get_plan(self, call: Call) -> Answer:
-        plan = self._accounts.plans.get(check_id(call.ids[0], "plan_"))
+        plan = self._accounts.plans.get("plan_" + id_in_path(call.ids[0], "plan_", "addon_"))
         if plan is None:
-            raise Refused(404, "not_found", "Not found.")
-        return drf_json(200, shapes.plan_whole(plan, self._accounts))
+            raise self._server.no("get_plan unknown")
+        return self._answer("get_plan", plan=self._listed(plan, 1))
+
+    def _listed(self, plan: Plan, versions: int) -> _Listed:
+        now = self._accounts.now()
+        active = sum(one.plan is plan and one.is_active(now) for one in self._accounts.subscriptions.values())
+        return _Listed(plan, active, versions)
 
 
-def _read_customer(form: Form) -> Customer:
-    """Read a new customer; a payment provider counts as connected to the organization."""
-    customer_id = form.text("customer_id", required=True, max_length=50)
-    email = form.email("email", required=True)
-    name = form.text("customer_name", max_length=100)
-    provider = form.choice("payment_provider", PAYMENT_PROVIDERS)
-    provider_id = form.text("payment_provider_id")
-    code = form.related("default_currency_code", find_currency) or "USD"
-    details: dict[str, Any] = {
-        "properties": form.json_object("properties"),
-        "tax_rate": form.decimal("tax_rate"),
-        **{address: form.json_object(address) for address in ADDRESSES},
-    }
-    form.check()
-    if provider and not provider_id:
-        raise invalid("Payment provider ID required when payment provider is specified")
-    if provider_id and not provider:
-        raise crash()  # it looks the missing provider up first
-    details |= {"payment_provider": provider, "payment_provider_id": provider_id}
-    details["billing_address"] = details["billing_address"] or details["address"]
-    assert customer_id is not None
-    return Customer(customer_id, name, email, code, details)
-
-
-def _within(credit: Credit, bounds: dict[str, datetime | None]) -> bool:
+def _within(credit: Credit, bounds: Mapping[str, datetime | None]) -> bool:
     times = {"effective": credit.effective_at, "expires": credit.expires_at, "issued": credit.created_at}
-    for bound, limit in bounds.items():
-        what, _, side = bound.partition("_")
-        when = times[what]
+    for name in BOUNDS:
+        what, _, side = name.partition("_")
+        when, limit = times[what], bounds[name]
         if limit is None:
             continue
         if when is None:  # never expires: after everything

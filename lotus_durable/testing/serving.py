@@ -7,18 +7,22 @@ from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING
 
-from lotus_durable.testing.exchange import HTML, RESET, Answer, ReceivedRequest, Reply, Request, nginx_page
+from lotus_durable.testing.exchange import HTML, Answer, ReceivedRequest, Reply, Request, nginx_page
 from lotus_durable.testing.faults import (
     Away,
+    Close,
     DatabaseDown,
     Delay,
     Drip,
+    Early,
     Fault,
     Faults,
+    Interim,
     RateLimited,
     Redirect,
     RefuseEvents,
     Reset,
+    Slow,
     Status,
     Truncate,
 )
@@ -26,9 +30,11 @@ from lotus_durable.testing.faults import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lotus_durable.testing.generation import Generation, Refusal
+    from lotus_durable.testing.generation import Generation
 
 PROXY_PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Welcome to the network.</body></html>"
+RESET = Reply(None)
+CLOSE = Reply(None, reset=False)
 
 
 class FaultyExchange:
@@ -51,37 +57,47 @@ class FaultyExchange:
         self._go_away = go_away
 
     def before_body(self) -> Reply | None:
-        """Fail now, if the fault is one that leaves the body unread."""
-        if isinstance(self._fault, Away):
-            self._record(self._head, None)
-            self._go_away(self._fault.seconds)
-            return RESET
-        if self._fault == Reset("before_reading"):
-            self._record(self._head, None)
-            return RESET
-        return None
+        """Do what the fault does without the body."""
+        match self._fault:
+            case Interim(statuses, early=True):
+                return Reply(None, interim=statuses)
+            case Away() | Reset("before_reading") | Close("before_reading") | Early():
+                return self._recorded(self._head, self._without_body(self._fault))
+            case _:
+                return None
 
-    def after_body(self, request: Request) -> Reply:
+    def after_body(self, request: Request, wait: Callable[[float], bool]) -> Reply:
         """Process the request as far as the fault lets it be, and say how to answer."""
         if self._fault is None and self._faults.poison:
             self._fault = self._poison_in(request)
-        reply = self._reply(request, self._fault)
-        self._record(request, reply.answer)
-        return reply
+        return self._recorded(request, self._reply(request, wait))
 
-    def _reply(self, request: Request, fault: Fault | None) -> Reply:
+    def _without_body(self, fault: Away | Reset | Close | Early) -> Reply:
         match fault:
-            case Status() | DatabaseDown() | RateLimited() | Redirect():
-                return Reply(self._instead(request, fault))
-            case Away(seconds):  # a poison: the body had to be read to know
+            case Away(seconds):
                 self._go_away(seconds)
                 return RESET
-            case Reset("before_reading"):  # a poison too
+            case Early(status, interim):
+                return Reply(nginx_page(status), interim=interim, close=True)
+            case Reset():
                 return RESET
-            case _:
-                return _sent(self._process(request, self._refusal(fault)), fault)
+            case Close():
+                return CLOSE
 
-    def _instead(self, request: Request, fault: Status | DatabaseDown | RateLimited | Redirect) -> Answer:
+    def _reply(self, request: Request, wait: Callable[[float], bool]) -> Reply:
+        fault = self._fault
+        match fault:
+            case Status(stored=False) | DatabaseDown() | RateLimited() | Redirect():
+                return Reply(self._instead(fault))
+            case Away() | Reset("before_reading") | Close("before_reading") | Early():
+                return self._without_body(fault)  # a poison: the body had to be read to know
+        seconds = fault.seconds if isinstance(fault, Slow) else 0.0
+        answer = self._generation.respond(request, self._refusal, lambda: bool(seconds) and wait(seconds))
+        if answer is None:
+            return RESET
+        return _on_its_way(_status_page(fault) if isinstance(fault, Status) else answer, fault)
+
+    def _instead(self, fault: Status | DatabaseDown | RateLimited | Redirect) -> Answer:
         """Return the answer that takes the place of the server's."""
         match fault:
             case DatabaseDown():
@@ -91,17 +107,13 @@ class FaultyExchange:
             case Redirect(location, status):
                 return Answer(status, headers=(("Location", location),))
             case Status():
-                if fault.stored:
-                    self._process(request)
                 return _status_page(fault)
 
-    def _process(self, request: Request, refuse: Refusal = lambda _id: None) -> Answer:
-        return self._generation.respond(request, refuse)
-
-    def _refusal(self, fault: Delay | Drip | Truncate | Reset | RefuseEvents | None) -> Refusal:
-        if not isinstance(fault, RefuseEvents):
-            return lambda _id: None
-        return lambda id_: fault.reason if self._faults.refuses(fault, id_) else None
+    def _refusal(self, idempotency_id: str) -> str | None:
+        fault = self._fault
+        if isinstance(fault, RefuseEvents) and self._faults.refuses(fault, idempotency_id):
+            return fault.reason
+        return None
 
     def _poison_in(self, request: Request) -> Fault | None:
         """Return the fault of the first poisonous event in the batch."""
@@ -112,32 +124,37 @@ class FaultyExchange:
             return None
         return next((self._faults.poison[id_] for id_ in ids if id_ in self._faults.poison), None)
 
-    def _record(self, request: Request, answer: Answer | None) -> None:
+    def _recorded(self, request: Request, reply: Reply) -> Reply:
         self._report(
             ReceivedRequest(
                 method=request.method,
                 path=f"{request.path}?{request.query}" if request.query else request.path,
                 headers=request.headers,
                 body=request.body,
-                status=None if answer is None else answer.status,
+                status=None if reply.answer is None else reply.answer.status,
                 fault=None if self._fault is None else type(self._fault).__name__,
             )
         )
+        return reply
 
 
-def _sent(answer: Answer, fault: Delay | Drip | Truncate | Reset | RefuseEvents | None) -> Reply:
-    """Return how the server's own answer travels."""
+def _on_its_way(answer: Answer, fault: Fault | None) -> Reply:
     match fault:
-        case Delay(seconds):
-            return Reply(answer, delay=seconds)
-        case Drip(pause):
-            return Reply(answer, pause=pause)
-        case Truncate(keep):
-            return Reply(answer, keep=keep)
         case Reset():
-            return RESET
+            reply = RESET
+        case Close():
+            reply = CLOSE
+        case Delay(seconds):
+            reply = Reply(answer, delay=seconds)
+        case Drip(pause):
+            reply = Reply(answer, pause=pause)
+        case Truncate(keep):
+            reply = Reply(answer, keep=keep)
+        case Interim(statuses, early=False):
+            reply = Reply(answer, interim=statuses)
         case _:
-            return Reply(answer)
+            reply = Reply(answer)
+    return reply
 
 
 def _rate_limited(fault: RateLimited) -> Answer:

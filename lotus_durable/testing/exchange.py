@@ -14,6 +14,7 @@ JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 
 _PHRASES = {
+    413: "Request Entity Too Large",  # nginx's word, and Python's before 3.13
     460: "Client Closed Connection",  # AWS's balancer
     499: "Client Closed Request",  # nginx
     520: "Web Server Returned an Unknown Error",  # 520 to 530: Cloudflare

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from lotus_durable.testing.exchange import Exchange, ReceivedRequest, Request
 
 Generation = Literal["L22", "L24"]
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
+_GENERATIONS: dict[str, tuple[type[L22 | L24], type[Database]]] = {
+    "L22": (L22, DatabaseOf2022),
+    "L24": (L24, DatabaseOf2024),
+}
 
 
 class FakeLotus:
@@ -65,7 +65,7 @@ class FakeLotus:
         customers: Iterable[str] | None = None,
         faults: Faults | None = None,
         port: int = 0,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         text_key_errors: bool = False,
         hash_verified_ids: bool = False,
         max_body_bytes: int | None = None,
@@ -76,26 +76,23 @@ class FakeLotus:
     ) -> None:
         self.generation: Generation = generation
         self.faults = faults or Faults()
-        databases = {"L22": DatabaseOf2022, "L24": DatabaseOf2024} if stores_like_the_server else {}
+        if generation not in _GENERATIONS:
+            msg = f"generation {generation!r}: choose L22 or L24"
+            raise ValueError(msg)
+        answers, database = _GENERATIONS[generation]
         self._state = ServerState(
             api_key=api_key,
             customers=customers,
-            database=databases.get(generation, Database)(),
+            database=database() if stores_like_the_server else Database(),
             keep_events=keep_events,
             now=now,
         )
-        if generation == "L22":
-            self._answers: L22 | L24 = L22(self._state, max_body_bytes=max_body_bytes)
-        elif generation == "L24":
-            self._answers = L24(
-                self._state,
-                max_body_bytes=max_body_bytes,
-                text_key_errors=text_key_errors,
-                hash_verified_ids=hash_verified_ids,
-            )
-        else:
-            msg = f"generation {generation!r}: choose L22 or L24"
-            raise ValueError(msg)
+        self._answers = answers(
+            self._state,
+            max_body_bytes=max_body_bytes,
+            text_key_errors=text_key_errors,
+            hash_verified_ids=hash_verified_ids,
+        )
         self._requests: deque[ReceivedRequest] = deque(maxlen=keep_requests)
         self._request_count = 0
         self._answers_by_status: Counter[str] = Counter()
@@ -165,9 +162,9 @@ class FakeLotus:
     def go_away_for(self, seconds: float) -> None:
         """Pause, and resume after so many seconds; returns at once."""
         listener = self._started()
-        listener.go_away()
-        timer = threading.Timer(seconds, listener.open)
+        timer = threading.Timer(float(seconds), listener.open)
         timer.daemon = True
+        listener.go_away()
         self._timers = [t for t in self._timers if t.is_alive()] + [timer]
         timer.start()
 

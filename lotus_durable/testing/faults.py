@@ -39,8 +39,6 @@ _BY_STATUS = {
     "unavailable": 503,
     "gateway_timeout": 504,
 }
-_CLOUDFLARE = (*range(520, 528), 530)
-"""Its origin is down, refuses, has no route, does not answer, or its TLS fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +94,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Interim:
-    """Send interim answers (100, 102, 103) before the server's own.
-
-    Attributes:
-        early: send them before the body is read.
-    """
+    """Send interim answers (100, 102, 103) before the server's own; ``early``: before the body is read."""
 
     statuses: tuple[int, ...] = (103,)
     early: bool = False
@@ -188,7 +182,8 @@ _KINDS: dict[str, type[Fault]] = {kind.__name__: kind for kind in get_args(Fault
 NAMED: dict[str, Fault] = {
     **{name: Status(status) for name, status in _BY_STATUS.items()},
     "too_large_early": Early(413),
-    **{f"cloudflare_{status}": Status(status, "error code: " + str(status), "text/plain") for status in _CLOUDFLARE},
+    # Cloudflare: its origin is down, refuses, has no route, does not answer, or its TLS fails.
+    **{f"cloudflare_{n}": Status(n, f"error code: {n}", "text/plain") for n in (*range(520, 528), 530)},
     "bad_request_page": Status(400, "<html><body><h1>Bad Request (400)</h1></body></html>"),
     "closed": Close(),
     "closed_after_storing": Close("after_storing"),
@@ -306,16 +301,13 @@ def fault_as_json(fault: Fault) -> dict[str, Any]:
 
 def fault_from_json(value: Mapping[str, Any] | str) -> Fault:
     """Build one fault from its name in NAMED or a JSON object; raises ValueError for an unknown kind or name."""
-    if isinstance(value, str):
-        if value not in NAMED:
-            msg = f"name or kind of fault {value!r}: choose from {', '.join(NAMED)}"
-            raise ValueError(msg)
+    if isinstance(value, str) and value in NAMED:
         return NAMED[value]
-    fields = {name: _as_tuple(field) for name, field in value.items() if name != "kind"}
-    kind = _KINDS.get(value.get("kind", ""))
-    if kind is None:
-        msg = f"kind of fault {value.get('kind')!r}: choose from {', '.join(_KINDS)}"
+    kind = _KINDS.get(value.get("kind", "")) if not isinstance(value, str) else None
+    if kind is None or isinstance(value, str):
+        msg = f"name or kind of fault in {value!r}: choose from {', '.join([*NAMED, *_KINDS])}"
         raise ValueError(msg)
+    fields = {name: _as_tuple(field) for name, field in value.items() if name != "kind"}
     return kind(**fields)
 
 

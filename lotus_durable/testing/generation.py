@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, unquote
 
 from lotus_durable.testing.exchange import Answer, Request
@@ -75,12 +75,32 @@ Views = Mapping[tuple[str, str], View]
 
 
 class Generation(ABC):
-    """Answers requests by the rules of one server; faults are none of its business but for single refusals."""
+    """Answers requests by the rules of one server; faults are none of its business but for single refusals.
 
-    def __init__(self, name: str, state: ServerState) -> None:
+    Args:
+        state: what the server remembers.
+        max_body_bytes: what it accepts as a body.
+        text_key_errors: L24: key errors of track as plain text, as the servers between 2022 and 2024.
+        hash_verified_ids: L24: the answer of verify_idems_received that names hashes, see there.
+    """
+
+    name: ClassVar[str]
+    max_body: ClassVar[int]
+
+    def __init__(
+        self,
+        state: ServerState,
+        *,
+        max_body_bytes: int | None = None,
+        text_key_errors: bool = False,
+        hash_verified_ids: bool = False,
+    ) -> None:
         self.state = state
         self.accounts = state.accounts
-        self.record = Record(name)
+        self.record = Record(self.name)
+        self.max_body_bytes = self.max_body if max_body_bytes is None else max_body_bytes
+        self.text_key_errors = text_key_errors
+        self.hash_verified_ids = hash_verified_ids
         self._views = [(method, _pattern(path), view) for (method, path), view in self.views().items()]
 
     @abstractmethod

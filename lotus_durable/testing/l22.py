@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from lotus_durable.testing.generation import Call, View, Views
     from lotus_durable.testing.state import ServerState
 
-MAX_BODY = 2_621_440
-
 
 class L22(Generation):
-    """Answers of 2022. ``max_body_bytes`` is what the server accepts as a body."""
+    """Answers of 2022."""
 
-    def __init__(self, state: ServerState, *, max_body_bytes: int | None = None) -> None:
-        super().__init__("L22", state)
-        self._max_body = MAX_BODY if max_body_bytes is None else max_body_bytes
+    name = "L22"
+    max_body = 2_621_440
+
+    def __init__(self, state: ServerState, **options: Any) -> None:  # noqa: ANN401  # see Generation
+        super().__init__(state, **options)
         self._customer = named("customer_id", self.accounts.customers.get)
         self._plan = named("billing_plan_id", self.accounts.plans.get)
 
@@ -55,7 +55,7 @@ class L22(Generation):
             return self.record.answer("wrong key")
         if request.method not in methods:
             raise self.no_such_method(request)
-        if (request.content_length or 0) > self._max_body:
+        if (request.content_length or 0) > self.max_body_bytes:
             return self.record.answer("track too large")
         return None
 

@@ -102,18 +102,20 @@ def test_waiting_in_vain_says_what_the_server_has(shared: FakeLotusProcess) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "body"),
+    ("name", "arguments"),
     [
-        ("faults", {"script": [{"kind": "Explosion"}]}),
-        ("customers", {"name": "without an id"}),
-        ("key", {}),
-        ("away", {"seconds": "some"}),
-        ("nothing", {}),
+        ("set_faults", {"faults": {"script": [{"kind": "Explosion"}]}}),
+        ("add_customer", {"name": "without an id"}),
+        ("rotate_key", {}),
+        ("go_away_for", {"seconds": "some"}),
+        ("stop", {}),
     ],
 )
-def test_an_order_it_does_not_understand_is_refused(shared: FakeLotusProcess, name: str, body: dict[str, Any]) -> None:
-    with pytest.raises(RuntimeError, match=f"refuses POST {name}"):
-        shared._call("POST", name, body)
+def test_an_order_it_does_not_understand_is_refused(
+    shared: FakeLotusProcess, name: str, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(RuntimeError, match=f"refuses {name}"):
+        shared._order(name, **arguments)
     assert shared.state()["generation"] == "L22"
 
 

@@ -318,9 +318,9 @@ def test_an_unknown_generation_is_refused() -> None:
 
 def test_control_endpoints_take_no_part_in_faults_and_are_not_recorded(connect: Connect) -> None:
     with ControlledLotus(faults=Faults(script=[Status(503)], path="/")) as server:
-        assert connect(server).request("GET", "/_fake/state").json()["requests"] == 0
+        assert connect(server).request("POST", "/_fake/counts").json()["requests"] == 0
         assert server.faults.left_in_script == 1
 
 
 def test_no_control_endpoints_unless_asked_for(start: Start, connect: Connect) -> None:
-    assert connect(start()).request("GET", "/_fake/state").status == 404
+    assert connect(start()).request("POST", "/_fake/counts").status == 404

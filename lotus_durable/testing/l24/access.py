@@ -40,12 +40,12 @@ class _Entry(NamedTuple):
 class Access:
     """The views of these calls."""
 
-    def __init__(self, server: Generation, *, hash_verified_ids: bool) -> None:
+    def __init__(self, server: Generation) -> None:
         self._no = server.no
         self._record = server.record
         self._state = server.state
         self._accounts = server.accounts
-        self._hash_verified_ids = hash_verified_ids
+        self._hash_verified_ids = server.hash_verified_ids
         self._customer = named("customer_id", server.accounts.customers.get)
         self._metric = named("metric_id", server.accounts.metric, "metric_")
         self._feature = named("feature_id", server.accounts.feature, "feature_")

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     from lotus_durable.testing.forms import Refused
     from lotus_durable.testing.generation import Call, View, Views
-    from lotus_durable.testing.state import KeyState, ServerState
+    from lotus_durable.testing.state import KeyState
 
-MAX_BODY = 20 * 1024 * 1024
 SERVER_ERRORS = 500
 
 TEXT_KEY_ERRORS = {
@@ -34,27 +33,10 @@ NO_KEY_NEEDED = {"/api/healthcheck/"}
 
 
 class L24(Generation):
-    """Answers of 2024.
+    """Answers of 2024."""
 
-    Args:
-        state: what the server remembers.
-        max_body_bytes: nginx's limit.
-        text_key_errors: key errors of track as plain text, as the servers between 2022 and 2024.
-        hash_verified_ids: the answer of verify_idems_received that names hashes, see there.
-    """
-
-    def __init__(
-        self,
-        state: ServerState,
-        *,
-        max_body_bytes: int | None = None,
-        text_key_errors: bool = False,
-        hash_verified_ids: bool = False,
-    ) -> None:
-        self._max_body = MAX_BODY if max_body_bytes is None else max_body_bytes
-        self._text_key_errors = text_key_errors
-        self._hash_verified_ids = hash_verified_ids
-        super().__init__("L24", state)
+    name = "L24"
+    max_body = 20 * 1024 * 1024  # nginx's limit
 
     def views(self) -> Views:
         return {
@@ -62,17 +44,17 @@ class L24(Generation):
             ("GET", "/api/healthcheck/"): self.healthcheck,
             **Customers(self).views(),
             **Subscriptions(self).views(),
-            **Access(self, hash_verified_ids=self._hash_verified_ids).views(),
+            **Access(self).views(),
         }
 
     def refused_at_the_door(self, request: Request, methods: Mapping[str, View]) -> Answer | None:
-        if max(request.content_length or 0, len(request.body)) > self._max_body:
+        if max(request.content_length or 0, len(request.body)) > self.max_body_bytes:
             return nginx_page(413)
         if request.path.startswith("/api/") and not request.path.startswith("/api/track"):
             return self._refused_by_django(request, methods)
         # The Go service asks for the key first, whatever the path.
         key = request.headers.get("x-api-key")
-        answer = self._key_error(self.state.keys.look_up_prefix(key), as_text=self._text_key_errors)
+        answer = self._key_error(self.state.keys.look_up_prefix(key), as_text=self.text_key_errors)
         if answer is not None:
             return answer
         if not methods:

@@ -37,7 +37,7 @@ class Request:
         path: the path without the query, still percent-encoded.
         query: what follows the question mark, without it.
         headers: by lower-case name; repeated ones joined with ", ".
-        body: the bytes after transfer decoding; empty when longer than the server cares to hold.
+        body: the bytes after transfer decoding.
         content_length: what the header said, or None (no body, or a chunked one).
     """
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter, deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from lotus_durable.testing.database import Database, DatabaseOf2022, DatabaseOf2024
 from lotus_durable.testing.faults import Fault, Faults
 from lotus_durable.testing.l22 import L22
 from lotus_durable.testing.l24.server import L24
-from lotus_durable.testing.listener import LOOPBACK, Listener
+from lotus_durable.testing.listener import Server
 from lotus_durable.testing.serving import FaultyExchange
 from lotus_durable.testing.state import ServerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import TracebackType
 
     from lotus_durable.testing.accounts import Accounts
     from lotus_durable.testing.exchange import Exchange, ReceivedRequest, Request
@@ -30,7 +28,7 @@ _GENERATIONS: dict[str, tuple[type[L22 | L24], type[Database]]] = {
 }
 
 
-class FakeLotus:
+class FakeLotus(Server):
     """A Lotus server on loopback that answers like the one of 2022 (``"L22"``) or of 2024 (``"L24"``).
 
     A context manager; also :meth:`start` and :meth:`stop`. It serves in threads of this process and holds all its
@@ -74,6 +72,7 @@ class FakeLotus:
         stores_like_the_server: bool = True,
         on_request: Callable[[ReceivedRequest], None] | None = None,
     ) -> None:
+        super().__init__(port)
         self.generation: Generation = generation
         self.faults = faults or Faults()
         if generation not in _GENERATIONS:
@@ -98,75 +97,10 @@ class FakeLotus:
         self._answers_by_status: Counter[str] = Counter()
         self._faults_by_name: Counter[str] = Counter()
         self._on_request = on_request
-        self._port = port
-        self._listener: Listener | None = None
-        self._timers: list[threading.Timer] = []
 
     def __repr__(self) -> str:
-        where = f"http://{LOOPBACK}:{self._port}" if self._listener else "stopped"
+        where = self.host if self.is_started else "stopped"
         return f"<FakeLotus {self.generation} {where}: {self.event_count} events, {self.request_count} requests>"
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    # ------------------------------------------------------------------ being there
-
-    def start(self) -> Self:
-        """Listen; a second start is nothing. After a stop it comes back on the same port, with its state."""
-        if self._listener is None:
-            self._listener = Listener(self, self._port)
-            self._port = self._listener.port
-            self._listener.open()
-        return self
-
-    def stop(self) -> None:
-        """Close every socket, also those in use, and end every thread."""
-        for timer in self._timers:
-            timer.cancel()
-            timer.join()
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
-
-    def pause(self) -> None:
-        """Take the server away: connections are reset, new ones refused. The port stays reserved."""
-        self._started().go_away()
-
-    def resume(self) -> None:
-        """Bring it back on the same port."""
-        self._started().open()
-
-    @property
-    def host(self) -> str:
-        """The base URL, ``http://127.0.0.1:PORT``; raises RuntimeError before the first start."""
-        return f"http://{LOOPBACK}:{self.port}"
-
-    @property
-    def port(self) -> int:
-        """The port; raises RuntimeError while it is not known."""
-        if not self._port:
-            self._started()
-        return self._port
-
-    def _started(self) -> Listener:
-        if self._listener is None:
-            msg = "FakeLotus is not started"
-            raise RuntimeError(msg)
-        return self._listener
-
-    def go_away_for(self, seconds: float) -> None:
-        """Pause, and resume after so many seconds; returns at once."""
-        listener = self._started()
-        timer = threading.Timer(float(seconds), listener.open)
-        timer.daemon = True
-        listener.go_away()
-        self._timers = [t for t in self._timers if t.is_alive()] + [timer]
-        timer.start()
 
     # ------------------------------------------------------------------ what it has got
 

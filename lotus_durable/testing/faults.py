@@ -21,25 +21,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_BY_STATUS = {
-    "unauthorized": 401,
-    "forbidden": 403,
-    "not_acceptable": 406,
-    "request_timeout": 408,
-    "too_large": 413,
-    "unprocessable": 422,
-    "too_many_requests": 429,
-    "headers_too_large": 431,
-    "legal_reasons": 451,
-    "aws_client_closed": 460,
-    "nginx_client_closed": 499,
-    "server_error": 500,
-    "not_implemented": 501,
-    "bad_gateway": 502,
-    "unavailable": 503,
-    "gateway_timeout": 504,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -87,7 +68,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection in order and answer nothing: a worker that died of the request looks like this."""
+    """Close the connection in order, without an answer: a worker that died of the request looks like this."""
 
     when: Literal["before_reading", "after_storing"] = "before_reading"
 
@@ -162,38 +143,27 @@ class Away:
 
 
 Fault = (
-    Status
-    | DatabaseDown
-    | RateLimited
-    | Redirect
-    | Reset
-    | Close
-    | Interim
-    | Early
-    | Slow
-    | Delay
-    | Drip
-    | Truncate
-    | RefuseEvents
-    | Away
-)
+    Status | DatabaseDown | RateLimited | Redirect | Reset | Close | Interim | Early | Slow | Delay | Drip | Truncate
+    | RefuseEvents | Away
+)  # fmt: skip
 _KINDS: dict[str, type[Fault]] = {kind.__name__: kind for kind in get_args(Fault)}
 
+_STATUSES = (401, 403, 406, 408, 413, 422, 429, 431, 451, 460, 499, 500, 501, 502, 503, 504)
+_CLOUDFLARE = (*range(520, 528), 530)  # its origin is down, refuses, has no route, does not answer, or its TLS fails
 NAMED: dict[str, Fault] = {
-    **{name: Status(status) for name, status in _BY_STATUS.items()},
-    "too_large_early": Early(413),
-    # Cloudflare: its origin is down, refuses, has no route, does not answer, or its TLS fails.
-    **{f"cloudflare_{n}": Status(n, f"error code: {n}", "text/plain") for n in (*range(520, 528), 530)},
-    "bad_request_page": Status(400, "<html><body><h1>Bad Request (400)</h1></body></html>"),
+    **{f"status_{n}": Status(n) for n in _STATUSES},
+    **{f"status_{n}": Status(n, f"error code: {n}", "text/plain") for n in _CLOUDFLARE},
+    "page_400": Status(400, "<html><body><h1>Bad Request (400)</h1></body></html>"),
+    "early_413": Early(413),
+    "early_403_after_interim": Early(403, (100, 103)),
+    "interim_100": Interim((100,)),
+    "interim_102": Interim((102,)),
+    "interim_103": Interim((103,)),
+    "interim_before_body": Interim((100, 102, 103), early=True),
     "closed": Close(),
     "closed_after_storing": Close("after_storing"),
-    "continue": Interim((100,)),
-    "processing": Interim((102,)),
-    "early_hints": Interim((103,)),
-    "interim_before_body": Interim((100, 102, 103), early=True),
-    "interim_then_forbidden_early": Early(403, (100, 103)),
 }
-"""What servers, proxies, firewalls and balancers answer, by name: wherever JSON describes faults, a name will do."""
+"""What servers, proxies, firewalls and balancers do, by name: wherever JSON describes faults, a name will do."""
 
 
 class Faults:

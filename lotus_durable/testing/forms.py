@@ -78,6 +78,14 @@ def read(fields: object, **readers: Reader | Required) -> SimpleNamespace:
         raise Refused(400, *errors, is_about_fields=True) from None
 
 
+def id_in_path(value: str, *prefixes: str) -> str:
+    """Return the hex digits of an id in a path; raises Refused when it cannot be one."""
+    try:
+        return hex_of(value, *prefixes)
+    except Wrong as wrong:
+        raise Refused(400, *wrong.errors, is_about_fields=True) from None
+
+
 def _inner(readers: Mapping[str, Reader | Required]) -> Reader:
     """Read an object with these fields."""
 
@@ -114,21 +122,25 @@ def _value(fields: Mapping[str, Any], name: str, given: Reader | Required) -> An
 # ------------------------------------------------------------------ readers
 
 
-def text(value: object, max_length: int | None = None) -> str:
+def text(value: object) -> str:
     """Read text; numbers are taken as text, surrounding space is dropped, blank is refused."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise Wrong("Not a valid string.")
     stripped = str(value).strip()
     if not stripped:
         raise Wrong("This field may not be blank.", "blank")
-    if max_length is not None and len(stripped) > max_length:
-        raise Wrong(f"Ensure this field has no more than {max_length} characters.", "max_length")
     return stripped
 
 
 def up_to(max_length: int) -> Reader:
     """Read text that is no longer."""
-    return lambda value: text(value, max_length)
+
+    def reader(value: object) -> str:
+        if len(text(value)) > max_length:
+            raise Wrong(f"Ensure this field has no more than {max_length} characters.", "max_length")
+        return text(value)
+
+    return reader
 
 
 def email(value: object) -> str:
@@ -223,21 +235,17 @@ def json_object(value: object) -> dict[str, Any]:
     return value
 
 
-def each(reader: Reader) -> Reader:
-    """Read a list."""
+def objects(*names: str) -> Reader:
+    """Read a list of objects that each have these texts."""
+    one = _inner(dict.fromkeys(names, Required(text)))
 
-    def whole(values: object) -> list[Any]:
+    def reader(values: object) -> list[Any]:
         if not isinstance(values, list):
             raise Wrong(f'Expected a list of items but got type "{type(values).__name__}".', "not_a_list")
         numbered = {str(i): value for i, value in enumerate(values)}  # an error within names its number
-        return list(_inner(dict.fromkeys(numbered, Required(reader)))(numbered).values())
+        return list(_inner(dict.fromkeys(numbered, Required(one)))(numbered).values())
 
-    return whole
-
-
-def objects(*names: str) -> Reader:
-    """Read a list of objects that each have these texts."""
-    return each(_inner(dict.fromkeys(names, Required(text))))
+    return reader
 
 
 def _country(value: object) -> str:
@@ -294,11 +302,3 @@ def hex_of(value: object, *prefixes: str) -> str:
         if re.fullmatch(r"[0-9a-f]{32}", shorter):
             return shorter
     raise Wrong(PREFIX_FORMAT.format(prefixes[-1]))
-
-
-def id_in_path(value: str, *prefixes: str) -> str:
-    """Return the hex digits of an id in a path; raises Refused when it cannot be one."""
-    try:
-        return hex_of(value, *prefixes)
-    except Wrong as wrong:
-        raise Refused(400, *wrong.errors, is_about_fields=True) from None

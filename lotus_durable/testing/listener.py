@@ -7,13 +7,16 @@ import socket
 import threading
 import time
 import weakref
+from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from lotus_durable.testing.connection import Connection
 
 if TYPE_CHECKING:
-    from lotus_durable.testing.exchange import Site
+    from types import TracebackType
+
+    from lotus_durable.testing.exchange import Exchange, Request, Site
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
@@ -125,3 +128,81 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
+
+
+class Server(ABC):
+    """A site with a port of its own: a context manager, also :meth:`start` and :meth:`stop`."""
+
+    def __init__(self, port: int = 0) -> None:
+        self._port = port
+        self._listener: Listener | None = None
+        self._timers: list[threading.Timer] = []
+
+    @abstractmethod
+    def open_exchange(self, head: Request) -> Exchange:
+        """Begin to answer a request (called by its connection)."""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Listen; a second start is nothing. After a stop it comes back on the same port, with its state."""
+        if self._listener is None:
+            self._listener = Listener(self, self._port)
+            self._port = self._listener.port
+            self._listener.open()
+        return self
+
+    def stop(self) -> None:
+        """Close every socket, also those in use, and end every thread."""
+        for timer in self._timers:
+            timer.cancel()
+            timer.join()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+
+    def pause(self) -> None:
+        """Take the server away: connections are reset, new ones refused. The port stays reserved."""
+        self._started().go_away()
+
+    def resume(self) -> None:
+        """Bring it back on the same port."""
+        self._started().open()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it has been started and not stopped."""
+        return self._listener is not None
+
+    @property
+    def host(self) -> str:
+        """The base URL, ``http://127.0.0.1:PORT``; raises RuntimeError before the first start."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The port; raises RuntimeError while it is not known."""
+        if not self._port:
+            self._started()
+        return self._port
+
+    def _started(self) -> Listener:
+        if self._listener is None:
+            msg = "FakeLotus is not started"
+            raise RuntimeError(msg)
+        return self._listener
+
+    def go_away_for(self, seconds: float) -> None:
+        """Pause, and resume after so many seconds; returns at once."""
+        listener = self._started()
+        timer = threading.Timer(float(seconds), listener.open)
+        timer.daemon = True
+        listener.go_away()
+        self._timers = [t for t in self._timers if t.is_alive()] + [timer]
+        timer.start()

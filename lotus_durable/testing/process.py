@@ -36,7 +36,6 @@ class FakeLotusProcess:
         port: 0 takes a free one.
         text_key_errors: L24 only: key errors as plain text.
         stores_like_the_server: False stores whatever was accepted, as no real server does.
-        log: a file that gets one JSON line per request.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class FakeLotusProcess:
         port: int = 0,
         text_key_errors: bool = False,
         stores_like_the_server: bool = True,
-        log: str | os.PathLike[str] | None = None,
     ) -> None:
         self.api_key = api_key
         self._command = [sys.executable, "-m", "lotus_durable.testing", "--until-stdin-closes"]
@@ -59,7 +57,6 @@ class FakeLotusProcess:
         self._command += ["--faults", json.dumps((faults or Faults()).as_json())]
         self._command += ["--text-key-errors"] * text_key_errors
         self._command += ["--stores-all"] * (not stores_like_the_server)
-        self._command += [] if log is None else ["--log", os.fspath(log)]
         self._process: subprocess.Popen[bytes] | None = None
         self._starter = os.getpid()
         self._host = ""

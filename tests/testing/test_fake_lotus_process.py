@@ -18,7 +18,6 @@ from lotus_durable.testing.__main__ import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     Event = Callable[..., dict[str, Any]]
 
@@ -162,18 +161,6 @@ def test_a_port_that_is_taken_fails_the_start(shared: FakeLotusProcess, capfd: p
     with pytest.raises(RuntimeError, match="did not start"):
         FakeLotusProcess(port=taken).start()
     assert f"port {taken}" in capfd.readouterr().err
-
-
-def test_the_log_has_a_line_for_each_request(tmp_path: Path, event: Event) -> None:
-    log = tmp_path / "requests.jsonl"
-    with FakeLotusProcess("L22", log=log, faults=Faults(script=[None, Status(502)])) as server:
-        track(server, event("a"))
-        track(server, event("b"))
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(entry["path"], entry["status"], entry["fault"]) for entry in entries] == [
-        ("/api/track/", 201, None),
-        ("/api/track/", 502, "Status"),
-    ]
 
 
 def test_text_key_errors_reach_the_process(event: Event) -> None:

@@ -1,7 +1,9 @@
 """Checks of what a call sends, with the messages and codes of Django REST framework, which both generations use.
 
-A *reader* takes the value of a field and returns what it means, or raises :class:`Wrong`. :func:`read` applies one to
-each field of a form and refuses everything that is wrong at once.
+A *reader* takes the value of a field and returns what it means, or raises :class:`Wrong`. A form says by name which
+reader is for which field; ``a|b`` takes one of these words; with ``!`` the field has to be there, else it reads as None
+when it is missing or null; with ``*`` it is a list in a query. An object in place of a name is a form within, in a list
+one for each item. What is wrong is refused all at once.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ PREFIX_FORMAT = (
     "Input must be a string beginning with the prefix {} and followed by the compact hex representation of the UUID, "
     "not including hyphens."
 )
+MISSING = "This field is required."
 NO_FIELD = "non_field_errors"
 
 
@@ -62,17 +64,10 @@ class Refused(Exception):
         self.is_about_fields = is_about_fields
 
 
-@dataclass(frozen=True, slots=True)
-class Required:
-    """A field that has to be there; the others read as None when they are missing or null."""
-
-    reader: Reader
-
-
-def read(fields: object, **readers: Reader | Required) -> SimpleNamespace:
+def read(fields: object, form: Mapping[str, Any], readers: Mapping[str, Reader]) -> SimpleNamespace:
     """Return the values of these fields; raises Refused, by field, when any is wrong or missing."""
     try:
-        return SimpleNamespace(**_inner(readers)(fields))
+        return SimpleNamespace(**_fields(fields, form, readers))
     except Wrong as wrong:
         errors = [error if error.attr else error._replace(attr=NO_FIELD) for error in wrong.errors]
         raise Refused(400, *errors, is_about_fields=True) from None
@@ -86,43 +81,43 @@ def id_in_path(value: str, *prefixes: str) -> str:
         raise Refused(400, *wrong.errors, is_about_fields=True) from None
 
 
-def _inner(readers: Mapping[str, Reader | Required]) -> Reader:
-    """Read an object with these fields."""
-
-    def reader(fields: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
-        if not isinstance(fields, dict):
-            raise Wrong(f"Invalid data. Expected a dictionary, but got {type(fields).__name__}.")
-        values: dict[str, Any] = {}
-        errors: list[FieldError] = []
-        for name, given in readers.items():
-            try:
-                values[name] = _value(fields, name, given)
-            except Wrong as wrong:
-                errors += [
-                    FieldError(code, detail, f"{name}.{attr}" if attr else name) for code, detail, attr in wrong.errors
-                ]
-        if errors:
-            raise Wrong(within=errors)
-        return values
-
-    return reader
+def _fields(fields: Any, form: Mapping[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:  # noqa: ANN401
+    if not isinstance(fields, dict):
+        raise Wrong(f"Invalid data. Expected a dictionary, but got {type(fields).__name__}.")
+    values: dict[str, Any] = {}
+    errors: list[FieldError] = []
+    for name, kind in form.items():
+        try:
+            values[name] = _value(fields, name, kind, readers)
+        except Wrong as wrong:
+            errors += [error._replace(attr=f"{name}.{error.attr}" if error.attr else name) for error in wrong.errors]
+    if errors:
+        raise Wrong(within=errors)
+    return values
 
 
-def _value(fields: Mapping[str, Any], name: str, given: Reader | Required) -> Any:  # noqa: ANN401  # JSON
+def _value(fields: Mapping[str, Any], name: str, kind: Any, readers: Mapping[str, Reader]) -> Any:  # noqa: ANN401
     value = fields.get(name)
-    if not isinstance(given, Required):
-        return None if value is None else given(value)
+    if value is None and str(kind).endswith("!"):
+        raise Wrong("This field may not be null.", "null") if name in fields else Wrong(MISSING, "required")
     if value is None:
-        if name in fields:
-            raise Wrong("This field may not be null.", "null")
-        raise Wrong("This field is required.", "required")
-    return given.reader(value)
+        return None
+    if isinstance(kind, dict):
+        return _fields(value, kind, readers)
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            raise Wrong(f'Expected a list of items but got type "{type(value).__name__}".', "not_a_list")
+        numbered = {str(i): item for i, item in enumerate(value)}  # an error within names its number
+        return list(_fields(numbered, dict.fromkeys(numbered, kind[0]), readers).values())
+    words = kind.rstrip("!*")
+    reader = _choice(words.split("|")) if "|" in words else readers[words]
+    return [reader(one) for one in value] if kind.endswith("*") else reader(value)
 
 
 # ------------------------------------------------------------------ readers
 
 
-def text(value: object) -> str:
+def _text(value: object) -> str:
     """Read text; numbers are taken as text, surrounding space is dropped, blank is refused."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise Wrong("Not a valid string.")
@@ -132,37 +127,37 @@ def text(value: object) -> str:
     return stripped
 
 
-def up_to(max_length: int) -> Reader:
+def _up_to(max_length: int) -> Reader:
     """Read text that is no longer."""
 
     def reader(value: object) -> str:
-        if len(text(value)) > max_length:
+        if len(_text(value)) > max_length:
             raise Wrong(f"Ensure this field has no more than {max_length} characters.", "max_length")
-        return text(value)
+        return _text(value)
 
     return reader
 
 
-def email(value: object) -> str:
+def _email(value: object) -> str:
     """Read an e-mail address."""
-    address = text(value)
+    address = _text(value)
     if not EMAIL.fullmatch(address):
         raise Wrong("Enter a valid email address.")
     return address
 
 
-def choice(*choices: str) -> Reader:
+def _choice(words: list[str]) -> Reader:
     """Read one of these words."""
 
     def reader(value: object) -> str:
-        if value not in choices:
-            raise _no_choice(value)
+        if value not in words:
+            raise Wrong(f'"{value}" is not a valid choice.', "invalid_choice")
         return str(value)
 
     return reader
 
 
-def boolean(value: object) -> bool:
+def _boolean(value: object) -> bool:
     """Read a boolean, also as a word or a digit."""
     word = str(value).lower()
     if word not in TRUE | FALSE:
@@ -170,7 +165,7 @@ def boolean(value: object) -> bool:
     return word in TRUE
 
 
-def day(value: object) -> date:
+def _day(value: object) -> date:
     """Read ``YYYY-MM-DD`` and nothing else."""
     try:
         if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d?-\d\d?", value, re.ASCII):
@@ -180,7 +175,7 @@ def day(value: object) -> date:
     raise Wrong(DATE_FORMAT)
 
 
-def moment(value: Any) -> datetime:  # noqa: ANN401  # JSON
+def _moment(value: Any) -> datetime:  # noqa: ANN401  # JSON
     """Read an ISO 8601 time, or a date for its midnight; without an offset it is UTC."""
     try:
         read = datetime.fromisoformat(value)
@@ -189,7 +184,7 @@ def moment(value: Any) -> datetime:  # noqa: ANN401  # JSON
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def decimal(value: object, digits: int = 20, places: int = 10) -> Decimal:
+def _decimal(value: object, digits: int = 20, places: int = 10) -> Decimal:
     """Read a number of at most so many digits, so many of them after the point."""
     try:
         number = Decimal(str(value).strip())
@@ -209,7 +204,7 @@ def decimal(value: object, digits: int = 20, places: int = 10) -> Decimal:
     return number
 
 
-def at_least(minimum: int, reader: Reader) -> Reader:
+def _at_least(minimum: int, reader: Reader) -> Reader:
     """Read a number that is no smaller."""
 
     def checked(value: object) -> Any:  # noqa: ANN401  # a number
@@ -221,54 +216,41 @@ def at_least(minimum: int, reader: Reader) -> Reader:
     return checked
 
 
-def integer(value: object) -> int:
+def _integer(value: object) -> int:
     """Read an integer."""
     if isinstance(value, bool) or not re.fullmatch(r"-?\d+", str(value)):
         raise Wrong("A valid integer is required.")
     return int(str(value))
 
 
-def json_object(value: object) -> dict[str, Any]:
+def _json_object(value: object) -> dict[str, Any]:
     """Read an object; other JSON is refused here although the server would store it."""
     if not isinstance(value, dict):
         raise Wrong("Value must be valid JSON.")
     return value
 
 
-def objects(*names: str) -> Reader:
-    """Read a list of objects that each have these texts."""
-    one = _inner(dict.fromkeys(names, Required(text)))
-
-    def reader(values: object) -> list[Any]:
-        if not isinstance(values, list):
-            raise Wrong(f'Expected a list of items but got type "{type(values).__name__}".', "not_a_list")
-        numbered = {str(i): value for i, value in enumerate(values)}  # an error within names its number
-        return list(_inner(dict.fromkeys(numbered, Required(one)))(numbered).values())
-
-    return reader
-
-
 def _country(value: object) -> str:
-    if not re.fullmatch(r"[A-Z]{2}", text(value)):
-        raise _no_choice(value)
-    return text(value)
+    if not re.fullmatch(r"[A-Z]{2}", _text(value)):
+        raise Wrong(f'"{value}" is not a valid choice.', "invalid_choice")
+    return _text(value)
 
 
-address = _inner(
-    {
-        "city": Required(text),
-        "country": Required(_country),
-        "line1": Required(text),
-        "line2": text,
-        "postal_code": Required(text),
-        "state": text,
-    }
-)
-"""Read a postal address."""
-
-
-def _no_choice(value: object) -> Wrong:
-    return Wrong(f'"{value}" is not a valid choice.', "invalid_choice")
+READERS: dict[str, Reader] = {
+    "text": _text,
+    "text_40": _up_to(40),
+    "text_100": _up_to(100),
+    "email": _email,
+    "boolean": _boolean,
+    "day": _day,
+    "moment": _moment,
+    "decimal": _decimal,
+    "not_negative": _at_least(0, _decimal),
+    "tax_rate": lambda value: _decimal(value, digits=7, places=4),
+    "quantity": _at_least(1, _integer),
+    "json_object": _json_object,
+    "country": _country,
+}
 
 
 def named(key: str, find: Callable[[str], object], *prefixes: str) -> Reader:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, unquote
 
 from lotus_durable.testing.exchange import Answer, Request
-from lotus_durable.testing.forms import FieldError, Reader, Refused, Required, read
+from lotus_durable.testing.forms import READERS, FieldError, Reader, Refused, named, read
 from lotus_durable.testing.record import Record
 
 if TYPE_CHECKING:
@@ -28,50 +28,22 @@ class Call:
 
     Attributes:
         ids: the decoded parts of the path, in order.
+        sent: the fields of its form.
         refuse: see Refusal.
         seen: what the database showed when the request began.
     """
 
     request: Request
-    ids: tuple[str, ...] = ()
-    refuse: Refusal = lambda _id: None
-    seen: object = None
-
-    def sent(self, **readers: Reader | Required) -> SimpleNamespace:
-        """Return these fields of the body; raises Refused when something is wrong with it or them."""
-        return read(self.json(), **readers)
-
-    def asked(self, lists: Mapping[str, Reader] | None = None, **readers: Reader | Required) -> SimpleNamespace:
-        """Return these fields of the query, the last of each name, as Django takes them; of ``lists``, all."""
-        values: Mapping[str, Any] = parse_qs(self.request.query)
-        last = {name: found[-1] for name, found in values.items()}
-        every = {
-            name: lambda found, one=reader: [one(value) for value in found] for name, reader in (lists or {}).items()
-        }
-        return read({**last, **{name: values.get(name) for name in every}}, **readers, **every)
-
-    def json(self) -> Any:  # noqa: ANN401  # any JSON value
-        """Return the body; raises Refused (400 parse_error, 415 unsupported_media_type) when it is not JSON."""
-        body = self.request.body
-        if not body:
-            return {}
-        content_type = self.request.headers.get("content-type", "")
-        if content_type.partition(";")[0].strip().lower() != "application/json":
-            detail = f'Unsupported media type "{content_type}" in request.'
-            raise Refused(415, FieldError("unsupported_media_type", detail, None))
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise Refused(400, FieldError("parse_error", f"JSON parse error - {error}", None)) from None
-
-    def query_list(self, name: str) -> list[str]:
-        """Return all values the query has for a name."""
-        return parse_qs(self.request.query).get(name, [])
+    ids: tuple[str, ...]
+    sent: SimpleNamespace
+    refuse: Refusal
+    seen: object
 
 
-View = Callable[[Call], Answer]
-Views = Mapping[tuple[str, str], View]
-"""By method and path; its ``{id}`` may be anything but a slash or a dot."""
+Blanks = Mapping[str, object]
+"""What the recorded answer of a call has blanks for."""
+View = Callable[[Call], Blanks | Answer]
+"""Answers a call, by the blanks of its recorded answer or by another answer."""
 
 
 class Generation(ABC):
@@ -101,14 +73,18 @@ class Generation(ABC):
         self.max_body_bytes = self.max_body if max_body_bytes is None else max_body_bytes
         self.text_key_errors = text_key_errors
         self.hash_verified_ids = hash_verified_ids
-        self._views = [(method, _pattern(path), view) for (method, path), view in self.views().items()]
+        self.readers: dict[str, Reader] = {**READERS, "customer": named("customer_id", self.accounts.customers.get)}
+        self._routes = [(name, *_route(call["at"])) for name, call in self.record.calls.items()]
+        self._views: dict[str, View] = {
+            name: getattr(group, name) for group in self.groups() for name in self.record.calls if hasattr(group, name)
+        }
 
     @abstractmethod
-    def views(self) -> Views:
-        """Return the views."""
+    def groups(self) -> Iterable[object]:
+        """Return what has the views: methods with the names of the recorded calls."""
 
     @abstractmethod
-    def refused_at_the_door(self, request: Request, methods: Mapping[str, View]) -> Answer | None:
+    def refused_at_the_door(self, request: Request, methods: Sequence[str]) -> Answer | None:
         """Return why no view is asked: path, key, method, size, in the server's order; no methods: no such path."""
 
     @abstractmethod
@@ -137,15 +113,29 @@ class Generation(ABC):
 
     def _respond(self, request: Request, refuse: Refusal, seen: object) -> Answer:
         found = self._find(request.path)
-        methods = {method: view for method, view, _ in found}
-        answer = self.refused_at_the_door(request, methods)
+        answer = self.refused_at_the_door(request, list(found))
         if answer is not None:
             return answer
-        return methods[request.method](Call(request, found[0][2], refuse, seen))
+        name, ids = found[request.method]
+        call = Call(request, ids, self._form(name, request), refuse, seen)
+        result = self._views[name](call)
+        return result if isinstance(result, Answer) else self.record.answer(name, **result)
 
-    def _find(self, path: str) -> list[tuple[str, View, tuple[str, ...]]]:
-        matches = [(method, view, pattern.fullmatch(unquote(path))) for method, pattern, view in self._views]
-        return [(method, view, match.groups()) for method, view, match in matches if match]
+    def _find(self, path: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Return the calls at this path, by method, and the parts of the path."""
+        matches = [(name, method, pattern.fullmatch(unquote(path))) for name, method, pattern in self._routes]
+        return {method: (name, match.groups()) for name, method, match in matches if match}
+
+    def _form(self, name: str, request: Request) -> SimpleNamespace:
+        """Read the fields of a call: of the query (the last of each name, as Django takes them), or of the body."""
+        form = self.record.calls[name].get("form")
+        if form is None:
+            return SimpleNamespace()
+        if request.method != "GET":
+            return read(json_of(request), form, self.readers)
+        values = parse_qs(request.query)
+        fields = {field: found if form.get(field, "").endswith("*") else found[-1] for field, found in values.items()}
+        return read(fields, form, self.readers)
 
     def lost(self, request: Request) -> Answer:
         """Answer a path without a view as Django does; it redirects when only the slash at its end is missing."""
@@ -169,5 +159,20 @@ class Generation(ABC):
         return self.state.keys.look_up(request.headers.get("x-api-key"))
 
 
-def _pattern(path: str) -> re.Pattern[str]:
-    return re.compile(re.escape(path).replace(r"\{id\}", "([^/.]+)"))
+def _route(at: str) -> tuple[str, re.Pattern[str]]:
+    method, _, path = at.partition(" ")
+    return method, re.compile(re.escape(path).replace(r"\{id\}", "([^/.]+)"))
+
+
+def json_of(request: Request) -> Any:  # noqa: ANN401  # any JSON value
+    """Return the body; raises Refused (400 parse_error, 415 unsupported_media_type) when it is not JSON."""
+    if not request.body:
+        return {}
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        detail = f'Unsupported media type "{content_type}" in request.'
+        raise Refused(415, FieldError("unsupported_media_type", detail, None))
+    try:
+        return json.loads(request.body)
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, FieldError("parse_error", f"JSON parse error - {error}", None)) from None

@@ -1,8 +1,10 @@
 """What the real servers answered, kept as data in ``l22.json`` and ``l24.json``, with blanks for what varies.
 
-"answers" has each answer by name: status, how it was written (a key of ``_WRITERS``) and body. Where the same call was
-recorded, the name is that of the call. "refusals" has what a form or a view says no with: status, code and detail, and
-for one that names a field, the field. "parts" has the pieces that answers share. In their texts
+"calls" has each call by name: where it is ("at"), what is read from its query or body ("form", see ``forms``), and what
+is answered when all is well: status, how it is written (a key of ``_WRITERS``) and body. "answers" has what else may
+be answered, and "refusals" what is said no with: status, code and detail, and for one that names a field, the field;
+where the recording has the same, under the name that it has there. "parts" has the pieces that answers share. In their
+texts
 
 - ``{customer.name}`` is the ``name`` of what is given as ``customer``; as the whole text it keeps its type;
 - ``{plan(one.plan)}`` is the part "plan", filled with that as ``it``, or null for None;
@@ -46,11 +48,12 @@ class Record:
     def __init__(self, generation: str) -> None:
         text = resources.files(__package__).joinpath(f"{generation.lower()}.json").read_text(encoding="utf-8")
         data = json.loads(text)
-        self._answers: dict[str, Any] = data["answers"]
+        self.calls: dict[str, Any] = data["calls"]
+        self._answers = {name: call.get("answer") for name, call in self.calls.items()} | data["answers"]
         self._refusals: dict[str, Any] = data["refusals"]
         self._parts: dict[str, Any] = data["parts"]
 
-    def answer(self, name: str, *, status: int | None = None, **blanks: object) -> Answer:
+    def answer(self, name: str, status: int | None = None, /, **blanks: object) -> Answer:
         """Return the answer of this name; ``status`` takes the place of the recorded one."""
         recorded, kind, body = self._answers[name]
         content_type, write = _WRITERS[kind]

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
-from lotus_durable.testing.accounts import MONTHS, Credit, Customer, Drawdown, Subscription
+from lotus_durable.testing.accounts import Credit, Customer, Drawdown, Subscription
 from lotus_durable.testing.catalog import CURRENCIES, Plan
-from lotus_durable.testing.forms import (
-    Required,
-    address,
-    at_least,
-    choice,
-    decimal,
-    email,
-    id_in_path,
-    json_object,
-    moment,
-    named,
-    text,
-)
+from lotus_durable.testing.forms import id_in_path, named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from lotus_durable.testing.exchange import Answer
-    from lotus_durable.testing.generation import Call, Generation, Views
+    from lotus_durable.testing.generation import Blanks, Call, Generation
 
-CURRENCY = named("code", CURRENCIES.get)
-NO_CURRENCY = named("code", lambda _code: None)
-"""The currency of a version is looked for where there are none."""
 BOUNDS = ("effective_after", "effective_before", "expires_after", "expires_before", "issued_after", "issued_before")
 
 
@@ -53,82 +39,52 @@ class Customers:
     """The views of these calls."""
 
     def __init__(self, server: Generation) -> None:
-        self._server = server
-        self._answer = server.record.answer
+        self._no = server.no
+        self._record = server.record
         self._accounts = server.accounts
-        self._customer = named("customer_id", server.accounts.customers.get)
-
-    def views(self) -> Views:
-        """Return the paths and their views."""
-        return {
-            ("GET", "/api/customers/"): self.list_customers,
-            ("POST", "/api/customers/"): self.create_customer,
-            ("GET", "/api/customers/{id}/"): self.get_customer,
-            ("GET", "/api/credits/"): self.list_credits,
-            ("POST", "/api/credits/"): self.create_credit,
-            ("POST", "/api/credits/{id}/update/"): self.update_credit,
-            ("POST", "/api/credits/{id}/void/"): self.void_credit,
-            ("GET", "/api/plans/"): self.list_plans,
-            ("GET", "/api/plans/{id}/"): self.get_plan,
-        }
+        server.readers["currency"] = named("code", CURRENCIES.get)
+        # The currency of a version is looked for where there are none.
+        server.readers["no_currency"] = named("code", lambda _code: None)
 
     # ------------------------------------------------------------------ customers
 
-    def list_customers(self, _call: Call) -> Answer:
-        return self._answer("list_customers", found=[self._whole(one) for one in self._accounts.customers.values()])
+    def list_customers(self, _call: Call) -> Blanks:
+        return {"found": [self._whole(one) for one in self._accounts.customers.values()]}
 
-    def get_customer(self, call: Call) -> Answer:
+    def get_customer(self, call: Call) -> Blanks:
         customer = self._accounts.customers.get(call.ids[0])
         if customer is None:
-            raise self._server.no("get_customer unknown")
-        return self._answer("get_customer", customer=self._whole(customer))
+            raise self._no("get_customer unknown")
+        return {"customer": self._whole(customer)}
 
-    def create_customer(self, call: Call) -> Answer:
+    def create_customer(self, call: Call) -> Blanks:
         """Create a customer; the same id or e-mail again is refused, which of them only the detail says."""
-        customer = self._read_customer(call)
+        customer = self._new_customer(call.sent)
         if customer.customer_id in self._accounts.customers:
-            raise self._server.no("create_customer same id")
+            raise self._no("create_customer same id")
         if any(other.email == customer.email for other in self._accounts.customers.values()):
-            raise self._server.no("create_customer same email")
+            raise self._no("create_customer same email")
         self._accounts.customers[customer.customer_id] = customer
-        return self._answer("create_customer", customer=self._whole(customer))
+        return {"customer": self._whole(customer)}
 
     def _whole(self, customer: Customer) -> _Whole:
         return _Whole(customer, self._accounts.subscriptions_of(customer))
 
-    def _read_customer(self, call: Call) -> Customer:
-        sent = call.sent(
-            customer_id=Required(text),
-            customer_name=text,
-            email=Required(email),
-            payment_provider=choice("stripe", "braintree"),
-            payment_provider_id=text,
-            default_currency_code=CURRENCY,
-            properties=json_object,
-            tax_rate=lambda value: decimal(value, digits=7, places=4),
-            address=address,
-            billing_address=address,
-            shipping_address=address,
-        )
+    def _new_customer(self, sent: SimpleNamespace) -> Customer:
         if sent.payment_provider and not sent.payment_provider_id:
-            raise self._server.no("create_customer provider alone")
+            raise self._no("create_customer provider alone")
         if sent.payment_provider_id and not sent.payment_provider:  # it looks the missing provider up first
-            raise self._server.no("create_customer provider id alone")
+            raise self._no("create_customer provider id alone")
         if sent.payment_provider and sent.payment_provider not in self._accounts.payment_providers:
-            raise self._server.no("create_customer payment provider")
+            raise self._no("create_customer payment provider")
         sent.billing_address = sent.billing_address or sent.address
         currency = sent.default_currency_code or CURRENCIES["USD"]
         return Customer(sent.customer_id, sent.customer_name, sent.email, currency, details=vars(sent))
 
     # ------------------------------------------------------------------ credits
 
-    def list_credits(self, call: Call) -> Answer:
-        asked = call.asked(
-            {"status": choice("active", "inactive")},
-            customer_id=Required(self._customer),
-            currency_code=CURRENCY,
-            **dict.fromkeys(BOUNDS, moment),
-        )
+    def list_credits(self, call: Call) -> Blanks:
+        asked = call.sent
         found = [
             credit
             for credit in self._accounts.credits.values()
@@ -137,22 +93,13 @@ class Customers:
             and credit.status in (asked.status or [credit.status])
             and _within(credit, vars(asked))
         ]
-        return self._answer("list_credits", found=found)
+        return {"found": found}
 
-    def create_credit(self, call: Call) -> Answer:
+    def create_credit(self, call: Call) -> Blanks:
         """Create a credit, a second one too when the same is sent again: nothing looks for duplicates."""
-        sent = call.sent(
-            customer_id=Required(self._customer),
-            amount=Required(decimal),
-            currency_code=Required(CURRENCY),
-            amount_paid=at_least(0, decimal),
-            amount_paid_currency_code=CURRENCY,
-            description=text,
-            effective_at=moment,
-            expires_at=moment,
-        )
+        sent = call.sent
         if sent.amount <= 0:
-            raise self._server.no("create_credit zero")
+            raise self._no("create_credit zero")
         now = self._accounts.now()
         credit = Credit(
             customer=sent.customer_id,
@@ -169,27 +116,27 @@ class Customers:
         if (
             credit.amount_paid and credit.amount_paid_currency is None
         ):  # an invoice is written for what was paid, after the credit
-            raise self._server.no("create_credit paid without currency")
-        return self._answer("create_credit", credit=credit)
+            raise self._no("create_credit paid without currency")
+        return {"credit": credit}
 
-    def update_credit(self, call: Call) -> Answer:
+    def update_credit(self, call: Call) -> Blanks:
         credit = self._credit(call)
-        sent = call.sent(description=text, expires_at=moment)
+        sent = call.sent
         if sent.expires_at is not None and sent.expires_at < self._accounts.now():
-            raise self._server.no("update_credit expired")
+            raise self._no("update_credit expired")
         if not credit.is_active:
-            raise self._server.no("update_credit voided")
+            raise self._no("update_credit voided")
         credit.description = sent.description or credit.description
         credit.expires_at = sent.expires_at or credit.expires_at
-        return self._answer("update_credit", credit=credit)
+        return {"credit": credit}
 
     def void_credit(self, call: Call) -> Answer:
         """Void it; the answer has the rest as it was before."""
         credit = self._credit(call)
         if not credit.is_active:
-            raise self._server.no("void_credit again")
+            raise self._no("void_credit again")
         credit.is_active = False
-        answer = self._answer("void_credit", credit=credit)
+        answer = self._record.answer("void_credit", credit=credit)
         now = self._accounts.now()
         description = f"Voiding remaining credit at {now:%Y-%m-%d %H:%M} UTC"
         credit.drawdowns.append(Drawdown(-credit.remaining, description, now))
@@ -198,21 +145,16 @@ class Customers:
     def _credit(self, call: Call) -> Credit:
         credit = self._accounts.credits.get("baladj_" + id_in_path(call.ids[0], "baladj_"))
         if credit is None:
-            raise self._server.no("credit unknown")
+            raise self._no("credit unknown")
         return credit
 
     # ------------------------------------------------------------------ plans
 
-    def list_plans(self, call: Call) -> Answer:
+    def list_plans(self, call: Call) -> Blanks:
         """List plans, the newest first; two of the filters have never worked."""
-        asked = call.asked(
-            dict.fromkeys(("include_tags", "include_tags_all", "exclude_tags", "version_status"), text),
-            duration=choice(*MONTHS),
-            version_currency_code=NO_CURRENCY,
-            version_custom_type=choice("custom_only", "public_only", "all"),
-        )
+        asked = call.sent
         if asked.duration:
-            raise self._server.no("list_plans monthly")
+            raise self._no("list_plans monthly")
         found = [
             self._listed(plan, versions=int("active" in (asked.version_status or ["active"])))
             for plan in reversed(self._accounts.plans.values())
@@ -221,13 +163,13 @@ class Customers:
             and set(asked.include_tags_all or ()) <= set(plan.tags)
             and not set(asked.exclude_tags or ()) & set(plan.tags)
         ]
-        return self._answer("list_plans", found=found)
+        return {"found": found}
 
-    def get_plan(self, call: Call) -> Answer:
+    def get_plan(self, call: Call) -> Blanks:
         plan = self._accounts.plans.get("plan_" + id_in_path(call.ids[0], "plan_", "addon_"))
         if plan is None:
-            raise self._server.no("get_plan unknown")
-        return self._answer("get_plan", plan=self._listed(plan, 1))
+            raise self._no("get_plan unknown")
+        return {"plan": self._listed(plan, 1)}
 
     def _listed(self, plan: Plan, versions: int) -> _Listed:
         now = self._accounts.now()

@@ -12,10 +12,10 @@ from lotus_durable.testing.l24.subscriptions import Subscriptions
 from lotus_durable.testing.l24.track import Track
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Sequence
 
     from lotus_durable.testing.forms import Refused
-    from lotus_durable.testing.generation import Call, View, Views
+    from lotus_durable.testing.generation import Blanks, Call
     from lotus_durable.testing.state import KeyState
 
 SERVER_ERRORS = 500
@@ -38,16 +38,10 @@ class L24(Generation):
     name = "L24"
     max_body = 20 * 1024 * 1024  # nginx's limit
 
-    def views(self) -> Views:
-        return {
-            ("POST", "/api/track/"): Track(self).track,
-            ("GET", "/api/healthcheck/"): self.healthcheck,
-            **Customers(self).views(),
-            **Subscriptions(self).views(),
-            **Access(self).views(),
-        }
+    def groups(self) -> Iterable[object]:
+        return [self, Track(self), Customers(self), Subscriptions(self), Access(self)]
 
-    def refused_at_the_door(self, request: Request, methods: Mapping[str, View]) -> Answer | None:
+    def refused_at_the_door(self, request: Request, methods: Sequence[str]) -> Answer | None:
         if max(request.content_length or 0, len(request.body)) > self.max_body_bytes:
             return nginx_page(413)
         if request.path.startswith("/api/") and not request.path.startswith("/api/track"):
@@ -61,7 +55,7 @@ class L24(Generation):
             return self.record.answer("track no slash")
         return None if request.method in methods else self.record.answer("track GET")
 
-    def _refused_by_django(self, request: Request, methods: Mapping[str, View]) -> Answer | None:
+    def _refused_by_django(self, request: Request, methods: Sequence[str]) -> Answer | None:
         if not methods:
             return self.lost(request)
         key_state = self.key_state(request)
@@ -93,10 +87,10 @@ class L24(Generation):
             errors = [error._asdict() for error in refused.errors]
             return self.record.answer("invalid", title=first.code, detail=first.detail, errors=errors)
         kind = "server-error" if refused.status >= SERVER_ERRORS else "client-error"
-        return self.record.answer("refused", status=refused.status, kind=kind, title=first.code, detail=first.detail)
+        return self.record.answer("refused", refused.status, kind=kind, title=first.code, detail=first.detail)
 
     def database_down(self) -> Answer:
         return self.record.answer("track cache down")
 
-    def healthcheck(self, _call: Call) -> Answer:
-        return self.record.answer("healthcheck")
+    def healthcheck(self, _call: Call) -> Blanks:
+        return {}

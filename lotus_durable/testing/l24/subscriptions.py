@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lotus_durable.testing.accounts import Subscription, end_of_period
 from lotus_durable.testing.catalog import Plan, new_id
-from lotus_durable.testing.forms import (
-    Required,
-    at_least,
-    boolean,
-    choice,
-    id_in_path,
-    integer,
-    json_object,
-    moment,
-    named,
-    objects,
-)
+from lotus_durable.testing.forms import id_in_path, named
 
 if TYPE_CHECKING:
-    from lotus_durable.testing.exchange import Answer
-    from lotus_durable.testing.generation import Call, Generation, Views
+    from lotus_durable.testing.generation import Blanks, Call, Generation
 
 PLAN = ("plan_", "addon_")
 VERSION = ("plan_version_", "addon_version_")
-INVOICING = choice("add_to_next_invoice", "invoice_now")
-FIXED_CHARGES = objects("metric_id", "units")
 
 
 class Subscriptions:
@@ -35,37 +22,18 @@ class Subscriptions:
 
     def __init__(self, server: Generation) -> None:
         self._no = server.no
-        self._record = server.record
         self._accounts = server.accounts
-        self._customer = named("customer_id", server.accounts.customers.get)
-        self._plan = named("plan_id", lambda id_: self._offered(id_, addon=False), *PLAN)
-        self._version = named("version_id", lambda id_: self._offered(id_, addon=False), *VERSION)
-        self._addon = named("plan_id", lambda id_: self._offered(id_, addon=True), *PLAN)
-        self._addon_version = named("version_id", lambda id_: self._offered(id_, addon=True), *VERSION)
+        for name, key, addon, prefixes in (
+            ("plan", "plan_id", False, PLAN),
+            ("version", "version_id", False, VERSION),
+            ("addon", "plan_id", True, PLAN),
+            ("addon_version", "version_id", True, VERSION),
+        ):
+            server.readers[name] = named(key, partial(self._offered, addon=addon), *prefixes)
 
-    def views(self) -> Views:
-        """Return the paths and their views."""
-        one = "/api/subscriptions/{id}/"
-        return {
-            ("GET", "/api/subscriptions/"): self.list_subscriptions,
-            ("POST", "/api/subscriptions/"): self.create,
-            ("GET", one): self.get,
-            ("POST", one + "cancel/"): self.cancel,
-            ("POST", one + "update/"): self.update,
-            ("POST", one + "switch_plan/"): self.switch_plan,
-            ("POST", one + "addons/attach/"): self.attach_addon,
-            ("POST", one + "addons/{id}/cancel/"): self.cancel_addon,
-        }
-
-    def list_subscriptions(self, call: Call) -> Answer:
+    def list_subscriptions(self, call: Call) -> Blanks:
         """List a customer's subscriptions and add-ons, the active ones unless ``status`` says otherwise."""
-        asked = call.asked(
-            {"status": choice("active", "ended", "not_started")},
-            customer_id=Required(self._customer),
-            plan_id=self._plan,
-            range_start=moment,
-            range_end=moment,
-        )
+        asked = call.sent
         now = self._accounts.now()
         found = [
             one
@@ -76,25 +44,14 @@ class Subscriptions:
             and (asked.range_start is None or one.end >= asked.range_start)
             and (asked.range_end is None or one.start <= asked.range_end)
         ]
-        return self._record.answer("list_subscriptions", found=found)
+        return {"found": found}
 
-    def get(self, call: Call) -> Answer:
-        return self._record.answer("update_subscription", subscription=self._subscription(call))
+    def get_subscription(self, call: Call) -> Blanks:
+        return {"subscription": self._subscription(call)}
 
-    def create(self, call: Call) -> Answer:
+    def create_subscription(self, call: Call) -> Blanks:
         """Create a subscription unless one to the same plan overlaps it; ``auto_renew`` is read and ignored."""
-        sent = call.sent(
-            start_date=Required(moment),
-            end_date=moment,
-            auto_renew=boolean,
-            is_new=boolean,
-            subscription_filters=objects("property_name", "value"),
-            customer_id=Required(self._customer),
-            component_fixed_charges_initial_units=FIXED_CHARGES,
-            metadata=json_object,
-            plan_id=self._plan,
-            version_id=self._version,
-        )
+        sent = call.sent
         plan = sent.plan_id or sent.version_id
         filters = tuple((one["property_name"], one["value"]) for one in sent.subscription_filters or ())
         if plan is None or (sent.plan_id and sent.version_id):
@@ -114,33 +71,27 @@ class Subscriptions:
         if subscription.end < self._accounts.now():
             raise self._no("create_subscription past, ended")
         self._refuse_overlap(subscription)
-        return self._record.answer("create_subscription", subscription=self._accounts.keep(subscription))
+        return {"subscription": self._accounts.keep(subscription)}
 
-    def cancel(self, call: Call) -> Answer:
+    def cancel_subscription(self, call: Call) -> Blanks:
         subscription = self._subscription(call)
-        self._end(subscription, call)
-        return self._record.answer("cancel default", subscription=subscription)
+        self._end(subscription, call.sent.invoicing_behavior)
+        return {"subscription": subscription}
 
-    def update(self, call: Call) -> Answer:
+    def update_subscription(self, call: Call) -> Blanks:
         subscription = self._subscription(call)
-        sent = call.sent(turn_off_auto_renew=boolean, end_date=moment, metadata=json_object)
+        sent = call.sent
         if sent.end_date is not None and sent.end_date < self._accounts.now():
             raise self._no("update_subscription end in the past")
         subscription.end = sent.end_date or subscription.end
         subscription.auto_renew = subscription.auto_renew and not sent.turn_off_auto_renew
         subscription.metadata = subscription.metadata if sent.metadata is None else sent.metadata
-        return self._record.answer("update_subscription", subscription=subscription)
+        return {"subscription": subscription}
 
-    def switch_plan(self, call: Call) -> Answer:
+    def switch_plan(self, call: Call) -> Blanks:
         """End the subscription and go on with a new one and its add-ons; its usage is not taken along, ever."""
         old = self._subscription(call)
-        sent = call.sent(
-            switch_plan_id=self._plan,
-            switch_plan_version_id=self._version,
-            invoicing_behavior=INVOICING,
-            usage_behavior=choice("transfer_to_new_subscription", "keep_separate"),
-            component_fixed_charges_initial_units=FIXED_CHARGES,
-        )
+        sent = call.sent
         chosen = sent.switch_plan_version_id or sent.switch_plan_id
         now = self._accounts.now()
         if chosen is None:
@@ -164,18 +115,13 @@ class Subscriptions:
         for addon in old.addons:
             addon.parent = new
         old.end = now
-        return self._record.answer("switch transfer", subscription=self._accounts.keep(new))
+        return {"subscription": self._accounts.keep(new)}
 
     # ------------------------------------------------------------------ add-ons
 
-    def attach_addon(self, call: Call) -> Answer:
+    def attach_addon(self, call: Call) -> Blanks:
         parent = self._subscription(call)
-        sent = call.sent(
-            addon_id=self._addon,
-            addon_version_id=self._addon_version,
-            quantity=at_least(1, integer),
-            metadata=json_object,
-        )
+        sent = call.sent
         chosen = sent.addon_id or sent.addon_version_id
         if chosen is None or (sent.addon_id and sent.addon_version_id):
             raise self._no("attach_addon addon or version")
@@ -190,15 +136,15 @@ class Subscriptions:
             parent=parent,
         )
         self._refuse_overlap(attached)
-        return self._record.answer("attach_addon flat", addon=self._accounts.keep(attached))
+        return {"addon": self._accounts.keep(attached)}
 
-    def cancel_addon(self, call: Call) -> Answer:
+    def cancel_addon(self, call: Call) -> Blanks:
         parent = self._subscription(call)
         wanted = id_in_path(call.ids[1], *VERSION, *PLAN)
         for attached in parent.addons:
             if attached.plan.plan_id.endswith(wanted) or attached.plan.version_id.endswith(wanted):
-                self._end(attached, call)
-                return self._record.answer("cancel_addon", addon=attached)
+                self._end(attached, call.sent.invoicing_behavior)
+                return {"addon": attached}
         raise self._no("cancel_addon unknown", addon_id=uuid.UUID(wanted), subscription_id=call.ids[0])
 
     # ------------------------------------------------------------------ what they share
@@ -213,12 +159,7 @@ class Subscriptions:
         plans = (plan for plan in self._accounts.plans.values() if plan.is_addon == addon)
         return next((plan for plan in plans if id_ in {plan.plan_id, plan.version_id}), None)
 
-    def _end(self, subscription: Subscription, call: Call) -> None:
-        sent = call.sent(
-            flat_fee_behavior=choice("refund", "charge_prorated", "charge_full"),
-            usage_behavior=choice("bill_full", "bill_none"),
-            invoicing_behavior=INVOICING,
-        )
+    def _end(self, subscription: Subscription, invoicing: str | None) -> None:
         now = self._accounts.now()
         if subscription.end <= now:
             raise self._no("cancel again")
@@ -226,7 +167,7 @@ class Subscriptions:
             raise self._no("cancel not started")
         subscription.end = now
         subscription.auto_renew = False
-        subscription.fully_billed = sent.invoicing_behavior != "add_to_next_invoice"
+        subscription.fully_billed = invoicing != "add_to_next_invoice"
 
     def _refuse_overlap(self, new: Subscription) -> None:
         for old in self._accounts.subscriptions.values():

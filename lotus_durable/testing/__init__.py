@@ -6,7 +6,9 @@
 ...     lotus.wait_for(1)
 
 It has the other calls of its generation too, with state: ``lotus.accounts.add_plan("Pro", components=[Component("call",
-limit=100)])`` and a subscription make access follow the events that were tracked.
+limit=100)])`` and a subscription make access follow the events that were tracked. What it answers was recorded from the
+real servers. What it *stores* in the end is less than what it accepts, as with them: ``lotus.times_received`` is what
+was accepted, ``lotus.database`` what is stored.
 
 :class:`FakeLotus` runs in threads of the calling process; :class:`FakeLotusProcess` runs the same server in a
 process of its own (``python -m lotus_durable.testing``). Everything is kept in memory and forgotten at stop.

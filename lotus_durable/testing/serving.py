@@ -58,13 +58,10 @@ class FaultyExchange:
 
     def before_body(self) -> Reply | None:
         """Do what the fault does without the body."""
-        match self._fault:
-            case Interim(statuses, early=True):
-                return Reply(None, interim=statuses)
-            case Away() | Reset("before_reading") | Close("before_reading") | Early():
-                return self._recorded(self._head, self._without_body(self._fault))
-            case _:
-                return None
+        if isinstance(self._fault, Interim) and self._fault.early:
+            return Reply(None, interim=self._fault.statuses)
+        reply = self._at_once()
+        return reply and self._recorded(self._head, reply)
 
     def after_body(self, request: Request, wait: Callable[[float], bool]) -> Reply:
         """Process the request as far as the fault lets it be, and say how to answer."""
@@ -72,42 +69,42 @@ class FaultyExchange:
             self._fault = self._poison_in(request)
         return self._recorded(request, self._reply(request, wait))
 
-    def _without_body(self, fault: Away | Reset | Close | Early) -> Reply:
-        match fault:
+    def _reply(self, request: Request, wait: Callable[[float], bool]) -> Reply:
+        reply = self._at_once() or self._instead()  # a poison comes at once too, but the body had to be read to know
+        if reply is not None:
+            return reply
+        seconds = self._fault.seconds if isinstance(self._fault, Slow) else 0.0
+        answer = self._generation.respond(request, self._refusal, lambda: bool(seconds) and wait(seconds))
+        return RESET if answer is None else _on_its_way(answer, self._fault)
+
+    def _at_once(self) -> Reply | None:
+        """Return the reply of a fault that leaves the body unread."""
+        match self._fault:
             case Away(seconds):
                 self._go_away(seconds)
                 return RESET
+            case Reset("before_reading"):
+                return RESET
+            case Close("before_reading"):
+                return CLOSE
             case Early(status, interim):
                 return Reply(nginx_page(status), interim=interim, close=True)
-            case Reset():
-                return RESET
-            case Close():
-                return CLOSE
+            case _:
+                return None
 
-    def _reply(self, request: Request, wait: Callable[[float], bool]) -> Reply:
-        fault = self._fault
-        match fault:
-            case Status(stored=False) | DatabaseDown() | RateLimited() | Redirect():
-                return Reply(self._instead(fault))
-            case Away() | Reset("before_reading") | Close("before_reading") | Early():
-                return self._without_body(fault)  # a poison: the body had to be read to know
-        seconds = fault.seconds if isinstance(fault, Slow) else 0.0
-        answer = self._generation.respond(request, self._refusal, lambda: bool(seconds) and wait(seconds))
-        if answer is None:
-            return RESET
-        return _on_its_way(_status_page(fault) if isinstance(fault, Status) else answer, fault)
-
-    def _instead(self, fault: Status | DatabaseDown | RateLimited | Redirect) -> Answer:
-        """Return the answer that takes the place of the server's."""
-        match fault:
+    def _instead(self) -> Reply | None:
+        """Return the reply that takes the place of the server's."""
+        match self._fault:
             case DatabaseDown():
-                return self._generation.database_down()
+                return Reply(self._generation.database_down())
             case RateLimited():
-                return _rate_limited(fault)
+                return Reply(_rate_limited(self._fault))
             case Redirect(location, status):
-                return Answer(status, headers=(("Location", location),))
-            case Status():
-                return _status_page(fault)
+                return Reply(Answer(status, headers=(("Location", location),)))
+            case Status(stored=False):
+                return Reply(_status_page(self._fault))
+            case _:
+                return None
 
     def _refusal(self, idempotency_id: str) -> str | None:
         fault = self._fault
@@ -140,6 +137,8 @@ class FaultyExchange:
 
 def _on_its_way(answer: Answer, fault: Fault | None) -> Reply:
     match fault:
+        case Status():
+            reply = Reply(_status_page(fault))
         case Reset():
             reply = RESET
         case Close():

@@ -113,9 +113,7 @@ class Customers:
             amount_paid_currency=sent.amount_paid_currency_code,
         )
         self._accounts.credits[credit.credit_id] = credit
-        if (
-            credit.amount_paid and credit.amount_paid_currency is None
-        ):  # an invoice is written for what was paid, after the credit
+        if credit.amount_paid and credit.amount_paid_currency is None:  # breaks in what comes after the credit
             raise self._no("create_credit paid without currency")
         return {"credit": credit}
 

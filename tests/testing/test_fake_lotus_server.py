@@ -281,7 +281,7 @@ def test_a_port_in_use_is_an_error_at_start(start: Start) -> None:
     server = start()
     with pytest.raises(OSError, match="in use"):
         FakeLotus(port=server.port).start()
-    assert len([s for s in listener_module._all_listeners if s.port == server.port]) == 1
+    assert len([s for s in listener_module._all_servers if s._port == server.port and s.is_started]) == 1
 
 
 def test_a_server_that_was_not_started_has_no_host() -> None:

@@ -15,9 +15,13 @@ import pytest
 
 from lotus_durable.testing import FakeLotusProcess, Faults, RefuseEvents, Status
 from lotus_durable.testing.__main__ import main
+from lotus_durable.testing.control import ControlledLotus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from lotus_durable.testing import FakeLotus
+    from tests.testing.conftest import RawClient
 
     Event = Callable[..., dict[str, Any]]
 
@@ -211,3 +215,15 @@ def test_wrong_faults_are_a_wrong_argument(faults: str, capsys: pytest.CaptureFi
         main(["--faults", faults])
     assert caught.value.code == 2
     assert "--faults" in capsys.readouterr().err
+
+
+def test_control_endpoints_take_no_part_in_faults_and_are_not_recorded(connect: Callable[..., RawClient]) -> None:
+    with ControlledLotus(faults=Faults(script=[Status(503)], path="/")) as server:
+        assert connect(server).request("POST", "/_fake/counts").json()["requests"] == 0
+        assert server.faults.left_in_script == 1
+
+
+def test_no_control_endpoints_unless_asked_for(
+    start: Callable[..., FakeLotus], connect: Callable[..., RawClient]
+) -> None:
+    assert connect(start()).request("POST", "/_fake/counts").status == 404

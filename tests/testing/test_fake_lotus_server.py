@@ -11,7 +11,6 @@ import pytest
 
 from lotus_durable.testing import Delay, FakeLotus, Faults, Status, fake_lotus
 from lotus_durable.testing import listener as listener_module
-from lotus_durable.testing.control import ControlledLotus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -295,13 +294,3 @@ def test_a_server_that_was_not_started_has_no_host() -> None:
 def test_an_unknown_generation_is_refused() -> None:
     with pytest.raises(ValueError, match="choose L22 or L24"):
         fake_lotus.FakeLotus("L23")  # type: ignore[arg-type]
-
-
-def test_control_endpoints_take_no_part_in_faults_and_are_not_recorded(connect: Connect) -> None:
-    with ControlledLotus(faults=Faults(script=[Status(503)], path="/")) as server:
-        assert connect(server).request("POST", "/_fake/counts").json()["requests"] == 0
-        assert server.faults.left_in_script == 1
-
-
-def test_no_control_endpoints_unless_asked_for(start: Start, connect: Connect) -> None:
-    assert connect(start()).request("POST", "/_fake/counts").status == 404

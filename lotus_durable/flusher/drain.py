@@ -11,8 +11,9 @@ from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.log import counted
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import read_beat, read_progress
+from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import read_identity
+from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import ask, newest
 from lotus_durable.queue.stats import Counts, count
 
@@ -148,20 +149,6 @@ def _flushed_here(
     return given_up
 
 
-def is_settled(directory: QueueDirectory, written: dict[str, int]) -> bool:
-    """Whether everything up to these ends of these segments is settled, as far as the heartbeat says."""
-    progress = read_progress(directory)
-    cursor = {} if progress is None else progress.settled.cursor
-    for name, end in written.items():
-        position = cursor.get(name)
-        if position is not None and position[0] >= end:
-            continue
-        if position is None and not directory.has_segment(name):
-            continue
-        return False
-    return True
-
-
 def _asked(directory: QueueDirectory) -> int:
     try:
         return ask(directory, "drain")
@@ -171,8 +158,7 @@ def _asked(directory: QueueDirectory) -> int:
 
 
 def _counts(directory: QueueDirectory) -> Counts:
-    progress = read_progress(directory)
-    return count(directory, None if progress is None else progress.settled)
+    return count(directory, read_settled(directory))
 
 
 def _why_out_of_time(directory: QueueDirectory, timeout: float) -> str:

@@ -30,13 +30,12 @@ def note_look(notes: Notes, beat: Beat) -> float:
     """Note that this beat was seen (again), and return for how many seconds it has been seen."""
     now = since_boot()
     seen = notes.seen
-    if seen is None or (seen.pid, seen.start_time, seen.count) != (beat.pid, beat.start_time, beat.count):
-        notes.seen = Seen(beat.pid, beat.start_time, beat.count, now)
+    if seen is None or (seen.pid, seen.start_time, seen.beats) != (beat.pid, beat.start_time, beat.beats):
+        notes.seen = Seen(beat.pid, beat.start_time, beat.beats, now)
         return 0.0
     gap = now - seen.last
     if gap >= _ONE_LOOK:
-        seen.elapsed += min(gap, _LONGEST_GAP)
-        seen.last = now
+        seen = notes.seen = seen._replace(elapsed=seen.elapsed + min(gap, _LONGEST_GAP), last=now)
     return seen.elapsed
 
 

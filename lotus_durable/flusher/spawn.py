@@ -14,8 +14,7 @@ import contextlib
 import fcntl
 import os
 import signal
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lotus_durable._version import __version__
 from lotus_durable.config import Config, options
@@ -37,8 +36,7 @@ _HIGH = 16
 """Descriptors are moved to this and above, or one of them could be what another is to become."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What a flusher is started with."""
 
     interpreter: str

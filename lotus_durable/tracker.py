@@ -16,7 +16,6 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from time import clock_gettime
 from typing import Any, Protocol
 
@@ -350,7 +349,7 @@ _trackers: dict[Config, Tracker] = {}
 
 def tracker_for(config: Config, report: Report) -> Tracker:
     """Return this process's tracker for these options: clients with the same ones share it, however many are made."""
-    key = replace(config, on_error=None, debug=False)
+    key = config._replace(on_error=None, debug=False)
     for other in list(_trackers):
         if other != key and not os.path.isdir(other.queue_dir):
             gone = _trackers.pop(other, None)  # a test's directory, say

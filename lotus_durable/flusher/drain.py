@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lotus_durable.clock import monotonic
@@ -139,7 +139,7 @@ def _flushed_here(
         given_up = given_up or give_up()
         return given_up
 
-    flusher = Flusher(lambda: replace(config, exit_timeout=0.0), kind="caller", ending=ending)
+    flusher = Flusher(lambda: config._replace(exit_timeout=0.0), kind="caller", ending=ending)
     if not flusher.lock.acquire():
         return flusher.lock.refusal
     flusher.run(lambda control: control.is_answered(number))

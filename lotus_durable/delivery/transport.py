@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final, Protocol
 
 from lotus_durable.http.answer import Answer, NoAnswer
-from lotus_durable.http.connection import Connection
 
 from .wire import body as request_body
 
 _PATH: Final = "/api/track/"
 _EMPTY_BATCH: Final = request_body(())
-_LARGEST_ANSWER: Final = 4 * 1024 * 1024
-"""Bytes. A batch of 500 that is refused one by one comes to 0.2 MB; with the longest ids, escaped, to 2 MB."""
+_BESIDE_THE_EVENTS: Final = 256 * 1024
+_FOR_EACH_EVENT: Final = 4 * 1024
+"""Bytes of the largest answer. An event that is refused takes about 400 of them; with the longest id, of 255 characters
+that JSON escapes as 12 bytes each, 3.5 KB."""
 
 
 class Transport(Protocol):
     """How batches reach the server. For one thread at a time."""
 
-    def post_batch(self, body: bytes) -> Answer | NoAnswer:
-        """Send one request and return what came back; raises nothing that the network or the server can cause."""
+    def post_batch(self, body: bytes, *, idle_at_most: float = math.inf) -> Answer | NoAnswer:
+        """Send one request, once, and return what came back; raises nothing that the network or the server can cause.
 
-    def probe(self) -> Answer | NoAnswer:
+        Args:
+            body: ``{"batch": [event, …]}`` as JSON.
+            idle_at_most: seconds after which a connection kept open is not used for it, but a new one opened.
+        """
+
+    def probe(self, *, idle_at_most: float = math.inf) -> Answer | NoAnswer:
         """Send an empty batch; ``verdict.judge_probe`` says what the answer means."""
 
     def close(self) -> None:
@@ -34,11 +41,19 @@ class Transport(Protocol):
 class HttpTransport:
     """``POST {host}/api/track/`` over one :class:`~lotus_durable.http.connection.Connection`.
 
-    A request that meets a connection the server just closed for being idle is sent once more, at once, on a fresh one:
-    the server recognises ids it has seen.
+    Nothing is sent a second time here, also not where the server closed a connection that was idle: it may be at work
+    on the request.
     """
 
-    def __init__(self, host: str, api_key: str, *, connect_timeout: float = 5.0, read_timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        host: str,
+        api_key: str,
+        *,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 30.0,
+        max_batch_events: int = 500,
+    ) -> None:
         """Check the arguments; nothing is opened yet.
 
         Args:
@@ -47,32 +62,32 @@ class HttpTransport:
             connect_timeout: seconds to open a connection.
             read_timeout: seconds to send a request, and of silence before giving up; an answer that comes in dribs
                 is given up after twice that.
+            max_batch_events: the most that a batch holds; what is read of an answer is bounded by what they need.
 
         Raises:
             ConfigurationError: the host is not the URL of a server, or the key cannot be sent in a header.
         """
+        # Here, and not above: the protocol is used where nothing is sent, and requests is slow to import.
+        from lotus_durable.http.connection import Connection
+
         self._connection = Connection(
             host,
             api_key,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
-            largest_answer=_LARGEST_ANSWER,
+            largest_answer=_BESIDE_THE_EVENTS + max_batch_events * _FOR_EACH_EVENT,
         )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._connection.base + _PATH!r})"
 
-    def post_batch(self, body: bytes) -> Answer | NoAnswer:
-        """Send one request and return what came back.
+    def post_batch(self, body: bytes, *, idle_at_most: float = math.inf) -> Answer | NoAnswer:
+        """Send one request, once, and return what came back."""
+        return self._connection.exchange("POST", _PATH, body, idle_at_most=idle_at_most)
 
-        Args:
-            body: ``{"batch": [event, …]}`` as JSON.
-        """
-        return self._connection.exchange("POST", _PATH, body, repeatable=True)
-
-    def probe(self) -> Answer | NoAnswer:
+    def probe(self, *, idle_at_most: float = math.inf) -> Answer | NoAnswer:
         """Send an empty batch: a working server with a good key answers 400, ``none``, no failed events."""
-        return self.post_batch(_EMPTY_BATCH)
+        return self.post_batch(_EMPTY_BATCH, idle_at_most=idle_at_most)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""

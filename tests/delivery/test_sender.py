@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import pytest
@@ -50,11 +51,11 @@ class FakeTransport:
     server: Server
     sent: list[list[str]] = field(default_factory=list)
 
-    def post_batch(self, body: bytes) -> Answer | NoAnswer:
+    def post_batch(self, body: bytes, *, idle_at_most: float = inf) -> Answer | NoAnswer:  # noqa: ARG002
         self.sent.append([event["idempotency_id"] for event in json.loads(body)["batch"]])
         return self.server(self.sent[-1])
 
-    def probe(self) -> Answer | NoAnswer:
+    def probe(self, *, idle_at_most: float = inf) -> Answer | NoAnswer:  # noqa: ARG002
         return self.post_batch(b'{"batch":[]}')
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -23,10 +24,13 @@ from tests.delivery.scripted_server import BODY, KEY, LIMIT, ScriptedServer, say
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LARGEST = 10_000
+"""Bytes that are wanted of an answer."""
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 Framing = Literal["length", "chunks", "until it closes"]
-Whole = Literal["whole", "half", "only a head", "none"]
+Whole = Literal["whole", "all that is wanted", "half", "only a head", "none"]
+BROKEN = ("half", "only a head", "none")
 Surplus = Literal["none", "doubled", "of another", "half", "interim", "a line"]
 
 
@@ -52,7 +56,7 @@ STEPS = st.builds(
     early=st.sampled_from([False, False, False, True]),
     interim=st.lists(st.sampled_from([HINTS, PROCESSING, CONTINUE]), max_size=3),
     framing=st.sampled_from(["length", "length", "chunks", "until it closes"]),
-    whole=st.sampled_from(["whole", "whole", "whole", "half", "only a head", "none"]),
+    whole=st.sampled_from(["whole", "whole", "whole", "all that is wanted", "half", "only a head", "none"]),
     padding=st.sampled_from([0, 10, 8_200, 70_000]),
     surplus=st.sampled_from(["none", "none", "doubled", "of another", "half", "interim", "a line"]),
     late=st.booleans(),
@@ -76,7 +80,8 @@ def final(whose: str, step: Step) -> bytes:
 
 def cut(answer: bytes, whole: Whole) -> bytes:
     head = answer.index(b"\r\n\r\n") + 4
-    return {"whole": answer, "half": answer[:-1], "only a head": answer[:head], "none": b""}[whole]
+    ends = {"whole": None, "all that is wanted": head + LARGEST + 100, "half": -1, "only a head": head, "none": 0}
+    return answer[: ends[whole]]
 
 
 def surplus(number: int, step: Step) -> bytes:
@@ -125,14 +130,23 @@ class Misbehaving:
     def _serve(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
             connection.settimeout(LIMIT)
+            has_begun_another = False
             while (number := _request(connection)) is not None:
                 step = self.steps[number]
+                if has_begun_another:  # whoever uses this connection all the same gets what belongs to nobody
+                    connection.sendall(final("another", step))
+                is_cut = cut(final("", step), step.whole) != final("", step)
+                has_begun_another = is_cut or (step.whole == "whole" and step.surplus != "none" and not step.late)
                 try:
                     self._answer(connection, number, step)
                 finally:
                     if step.ending == "resets":
                         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    if step.ending != "stays" or step.whole != "whole" or step.framing == "until it closes":
+                    if (
+                        step.ending != "stays"
+                        or step.whole in ("half", "only a head", "none")
+                        or step.framing == "until it closes"
+                    ):
                         connection.close()
                     self.is_done[number].set()
 
@@ -185,7 +199,7 @@ def test_no_sequence_of_interim_early_late_half_and_doubled_answers_shifts_one_t
     steps: list[Step],
 ) -> None:
     with misbehaving(steps) as server:
-        connection = Connection(server.host, KEY, read_timeout=LIMIT)
+        connection = Connection(server.host, KEY, read_timeout=LIMIT, largest_answer=LARGEST)
         try:
             for number, step in enumerate(steps):
                 server.next = number
@@ -205,15 +219,47 @@ def check(number: int, step: Step, came_back: Answer | NoAnswer) -> None:
     if isinstance(came_back, Answer):
         whose = came_back.request_id
         assert whose == str(number) or (whose == "early" and step.early)
-        is_whole = came_back.body == f"{whose}:".encode() + b"x" * step.padding
+        is_whole = came_back.body == (f"{whose}:".encode() + b"x" * step.padding)[:LARGEST]
         assert is_whole or step.framing == "until it closes"
         assert came_back.status == step.status
     else:
         assert came_back.sent
-        assert step.early or step.whole != "whole" or step.ending == "resets", came_back.reason
+        assert step.early or step.whole not in ("whole", "all that is wanted") or step.ending == "resets", (
+            came_back.reason
+        )
 
 
 # -- the cases that were seen, one by one --
+
+
+@pytest.mark.parametrize("behind", [CREATED, HINTS, b"\r\n", b"HTTP/1.1 20", b"x"])
+def test_a_connection_on_which_something_came_behind_an_answer_is_not_used_again(behind: bytes) -> None:
+    with talking(sends(CREATED + behind, keep=True)) as (server, transport):
+        for _ in range(2):
+            assert transport.post_batch(BODY) == Answer(201, "application/json", b"{}")
+            assert server.left.wait(LIMIT), "closed at once, not when it is next needed"
+            server.left.clear()
+    assert server.connections == 2
+
+
+def test_over_tls_something_behind_an_answer_is_seen_too(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sends_twice(_: ScriptedServer, connection: socket.socket) -> bool:
+        connection.sendall(CREATED)
+        was_read.wait(LIMIT)
+        connection.sendall(CREATED)
+        was_sent.set()
+        return True
+
+    was_read, was_sent = threading.Event(), threading.Event()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with talking(sends_twice, says(400), tls=certificate) as (server, transport):
+        assert transport.post_batch(BODY) == Answer(201, "application/json", b"{}")
+        was_read.set()
+        assert was_sent.wait(LIMIT)
+        came_back = transport.post_batch(BODY)
+    assert isinstance(came_back, Answer)
+    assert came_back.status == 400
+    assert server.connections == 2
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ class Channel(HTTPConnection):
     def _write(self, request: bytes, ends_at: float) -> bool:
         """Write, and tell whether something came before all was written: an answer, and another may follow it."""
         is_early = not self._is_quiet()
-        if is_early and (self._ended_at or isinstance(self.sock, ssl.SSLSocket)):
+        if is_early and (self._ended_at or self._has_tls()):
             raise ConnectionAbortedError("something came before the request")
         is_plain = type(self.sock) is socket.socket
         rest = memoryview(request)
@@ -158,11 +158,15 @@ class Channel(HTTPConnection):
         pending = getattr(self.sock, "pending", None)  # bytes that TLS has taken from the connection already
         return bool(pending and pending()) or wait_for_read(self.sock, timeout=0.0)
 
+    def _has_tls(self) -> bool:
+        # TLS inside a proxy's TLS is no socket.
+        return isinstance(self.sock, ssl.SSLSocket) or not isinstance(self.sock, socket.socket)
+
     def _is_quiet(self) -> bool:
         """Tell whether nothing came that a server says; what is read here of TLS is lost, and so is the connection."""
         if not self._has_bytes():
             return True
-        if isinstance(self.sock, ssl.SSLSocket):
+        if self._has_tls():
             self.sock.settimeout(0.0)
             try:
                 self.sock.recv(1)

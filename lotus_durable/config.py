@@ -91,8 +91,8 @@ def _host(value: object) -> str:
     try:
         parts = urlsplit(text)
         port_is_valid = parts.port is None or parts.port > 0
-    except ValueError as error:
-        raise _Refused(f"not a URL: {error}") from None
+    except ValueError:  # its text may hold a password
+        raise _Refused("not a URL") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
         raise _Refused("a URL such as https://lotus.example.com is needed")
     if parts.username is not None or parts.query or parts.fragment:
@@ -327,7 +327,7 @@ def _find(
             try:
                 return option.metadata["read"](value)
             except _Refused as refusal:
-                shown = "" if name == "api_key" else f" (it is {value!r})"
+                shown = "" if name in ("api_key", "host") else f" (it is {value!r})"  # a URL may hold a password
                 raise ConfigurationError(f"{source}: {refusal}{shown}") from None
     return None
 

@@ -66,8 +66,8 @@ def _host(value: object) -> str:
     try:
         parts = urlsplit(text)
         port_is_valid = parts.port is None or parts.port > 0
-    except ValueError as error:
-        raise Refused(f"not a URL: {error}") from None
+    except ValueError:  # its text may hold a password
+        raise Refused("not a URL") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
         raise Refused("a URL such as https://lotus.example.com is needed")
     if parts.username is not None or parts.query or parts.fragment:
@@ -222,10 +222,10 @@ def read_option(option: Option, source: str, value: object) -> object:
         value: what stands there.
 
     Raises:
-        ConfigurationError: the value is wrong; the message has the value, unless it is a key.
+        ConfigurationError: the value is wrong; the message has the value, unless that may hold a secret.
     """
     try:
         return option.read(value)
     except Refused as refusal:
-        shown = "" if option.name == "api_key" else f" (it is {value!r})"
+        shown = "" if option.name in ("api_key", "host") else f" (it is {value!r})"  # a URL may hold a password
         raise ConfigurationError(f"{source}: {refusal}{shown}") from None

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from math import inf
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
 from lotus_durable.config import Config
@@ -21,6 +22,7 @@ from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import DeliveryResumed, LotusError
+from lotus_durable.http.session import Session
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
@@ -39,6 +41,8 @@ logger = logging.getLogger("lotus_durable")
 _BEAT_INTERVAL = 0.5
 _STOPPED_FOR = 3.0
 """Seconds between two beats after which this process was stopped, or the machine asleep."""
+_IDLE_AT_MOST = 1.0
+"""Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
 _PAUSE = 1.0
 """Seconds between two tries where the queue cannot be opened, or the work failed."""
 
@@ -71,6 +75,7 @@ class Flusher:
         self._count = 0
         self._has_succeeded = False
         self._last_failure = ""
+        self._session: Session | None = None
         self.control: Control | None = None
 
     def run(self, is_done: Callable[[Control], bool] | None = None) -> str:
@@ -113,23 +118,21 @@ class Flusher:
             self.lock.release()
 
     def _flush(self, control: Control, before: Beat | None, is_done: Callable[[Control], bool] | None) -> None:
-        connect, read = self.config.timeout
         begin_anew(self.directory)
         consumer = Consumer(self.directory, control.tell)
-        assert self.config.api_key is not None
-        transports = [
-            HttpTransport(self.config.host, self.config.api_key, connect_timeout=connect, read_timeout=read)
-            for _ in range(self.config.upload_concurrency)
-        ]
+        session = self._session_for(self.config.host)
+        transports: list[HttpTransport] = []
         sync = JournalSync(self.directory, control.tell)
         try:
             control.show(consumer.settled())
             self._succeeded()
             self._tell_that_somebody_flushes(control)
-            organisation = Organisation(self.config, control.program.key, consumer)
+            organisation = Organisation(self.config, session, control.program.key, consumer)
             self._wait_until_allowed(organisation, control)
-            if organisation.generation() != "2024":
+            is_2024 = organisation.generation() == "2024"
+            if not is_2024:
                 self._wait_for_requests_of_others(control, before, consumer)
+            transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
             loop = Loop(consumer, control, transports, self.config)
 
             def ends() -> bool:
@@ -147,6 +150,27 @@ class Flusher:
             for transport in transports:
                 transport.close()
             consumer.close()
+
+    def _open_transports(self, session: Session, *, idle_at_most: float) -> list[HttpTransport]:
+        assert self.config.api_key is not None
+        connect, read = self.config.timeout
+        return [
+            HttpTransport(
+                session,
+                self.config.api_key,
+                connect_timeout=connect,
+                read_timeout=read,
+                max_batch_events=self.config.max_batch_events,
+                idle_at_most=idle_at_most,
+            )
+            for _ in range(self.config.upload_concurrency)
+        ]
+
+    def _session_for(self, host: str) -> Session:
+        """Return what was read of the CA bundle and the proxies: once, because a deploy may replace the files."""
+        if self._session is None or self._session.base != host:
+            self._session = Session(host)
+        return self._session
 
     def _make_control(self, before: Beat | None) -> Control:
         connect, read = self.config.timeout

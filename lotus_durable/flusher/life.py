@@ -7,13 +7,11 @@ lock, it goes on.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import inf
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
@@ -31,6 +29,7 @@ from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.stats import count
 from lotus_durable.queue.sync import JournalSync
 
+from .background import beating, syncing
 from .lock import FlusherLock
 from .organisation import Organisation
 from .starting import Starting, note_success
@@ -38,9 +37,6 @@ from .surroundings import pid_namespace, process_status, this_program
 
 logger = logging.getLogger("lotus_durable")
 
-_BEAT_INTERVAL = 0.5
-_STOPPED_FOR = 3.0
-"""Seconds between two beats after which this process was stopped, or the machine asleep."""
 _IDLE_AT_MOST = 1.0
 """Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
 _PAUSE = 1.0
@@ -98,7 +94,7 @@ class Flusher:
                 self.config = self._configuration()
                 control = self.control = self._make_control(before)
                 try:
-                    with _beating(control, self.directory, self._kind):
+                    with beating(control, self.directory, self._kind):
                         try:
                             self._flush(control, before, is_done)
                         except (OSError, LotusError) as error:
@@ -144,7 +140,7 @@ class Flusher:
                     return is_done(control)
                 return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
 
-            with _syncing(sync, self.config.sync_interval, in_background=self._kind != "caller"):
+            with syncing(sync, self.config.sync_interval, in_background=self._kind != "caller"):
                 loop.run(ends)
         finally:
             for transport in transports:
@@ -298,69 +294,3 @@ class Flusher:
         except (OSError, LotusError):
             return False  # the directory is gone
         return self.lock.acquire()
-
-
-@contextlib.contextmanager
-def _beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> Iterator[None]:
-    """Beat twice a second from a thread of its own, because a request may take as long as its timeout.
-
-    It also ends the process: when a step takes longer than it can, and when the queue's directory is gone. A service
-    outlives its directory, and shows its manager that it did not end in order.
-    """
-    control.beat()
-    if kind == "caller":
-        yield
-        return
-    ended = threading.Event()
-    folder = os.open(directory.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def beat() -> None:
-        last = monotonic()
-        while not ended.wait(_BEAT_INTERVAL):
-            now = monotonic()
-            if now - last > _STOPPED_FOR:
-                control.forgive(now - last)
-            last = now
-            if kind == "auto" and os.fstat(folder).st_nlink == 0:
-                os._exit(0)
-            if control.is_stuck():
-                logger.error("a step takes longer than it can: this flusher ends, and another one goes on")
-                os._exit(0 if kind == "auto" else 1)
-            control.beat()
-
-    thread = threading.Thread(target=beat, name="lotus_durable beat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        os.close(folder)
-
-
-@contextlib.contextmanager
-def _syncing(sync: JournalSync, interval: float, *, in_background: bool) -> Iterator[None]:
-    """Sync what all have written, from a thread of its own: a disk may take long, and delivery goes on meanwhile."""
-    if not in_background:
-        yield
-        return
-    ended = threading.Event()
-
-    def run() -> None:
-        last_failure = ""
-        while not ended.wait(interval):
-            try:
-                sync.run()
-            except Exception as error:
-                # Too many open files, say. The next time may go better.
-                if str(error) != last_failure:
-                    last_failure = str(error)
-                    logger.exception("the background sync failed and is tried again")
-
-    thread = threading.Thread(target=run, name="lotus_durable sync", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

@@ -120,7 +120,10 @@ def _answer(tracker: Tracker, config: Config, number: int, ends_at: float, watch
 
 def _flushed_here(config: Config, number: int, ends_at: float) -> str | None:
     """Flush in this process; return the answer, None where another one was faster to take the lock."""
-    from .life import Flusher  # with requests, filelock and SQLite: only where there is no other way
+    try:
+        from .life import Flusher  # with requests, filelock and SQLite: only where there is no other way
+    except ImportError as error:
+        return f"no flusher can be started, and this process cannot flush: {error}"
 
     flusher = Flusher(lambda: config, kind="caller", ending=lambda: ending())
 
@@ -132,7 +135,10 @@ def _flushed_here(config: Config, number: int, ends_at: float) -> str | None:
 
     if not flusher.lock.acquire():
         return flusher.lock.refusal
-    flusher.run(lambda control: control.is_answered(number))
+    try:
+        flusher.run(lambda control: control.is_answered(number))
+    except ImportError as error:
+        return f"no flusher can be started, and this process cannot flush: {error}"
     beat = read_beat(flusher.directory)
     if beat is not None and beat.asked >= number:
         return beat.answer or ""

@@ -50,6 +50,7 @@ class Control:
         request_limit: seconds that one request can take.
         exit_timeout: seconds.
         new_key: called where the server refuses the API key; whether there is another one now.
+        before: of the same flusher, before it began anew: what that has heard and told stays heard and told.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Control:
         request_limit: float,
         exit_timeout: float,
         new_key: Callable[[], bool],
+        before: Control | None = None,
     ) -> None:
         self._directory = directory
         self._file = HeartbeatFile(directory)
@@ -90,6 +92,15 @@ class Control:
         self._renew: str | None = None
         self._stop_asked: str | None = None
         self.wake = threading.Event()
+        if before is not None:
+            self._read_to, self._drain, self._stop_asked = before._read_to, before._drain, before._stop_asked
+            self._told_trouble = before._told_trouble
+            self._next_news, self._held_news = before._next_news, before._held_news
+
+    @property
+    def last_beat(self) -> Beat:
+        """The beat that whoever begins anew goes on from."""
+        return replace(self._beat, in_flight=None)
 
     @property
     def program(self) -> Program:

@@ -70,6 +70,7 @@ class Flusher:
         self._ending = ending
         self._count = 0
         self._has_succeeded = False
+        self._has_waited = False
         self._last_failure = ""
         self.control: Control | None = None
 
@@ -87,11 +88,13 @@ class Flusher:
 
     def _hold(self, is_done: Callable[[Control], bool] | None) -> str | None:
         """Flush until it is time to leave, and let go of the lock; return why it must end, None where it may go on."""
-        before = read_beat(self.directory)
+        before = last = read_beat(self.directory)
+        renewed: Control | None = None
+        self._has_waited = False
         try:
             while True:
                 self.config = self._configuration()
-                control = self.control = self._make_control(before)
+                control = self.control = self._make_control(last, renewed)
                 try:
                     with _beating(control, self.directory, in_background=self._kind != "caller"):
                         try:
@@ -100,9 +103,9 @@ class Flusher:
                             self._failed(control, error)
                             raise Renewed(str(error)) from error
                     why = control.ending() or ("it was asked for no more" if is_done is not None else None)
-                except Renewed as renewed:
-                    logger.debug("beginning anew: %s", renewed)
-                    before = None
+                except Renewed as reason:
+                    logger.debug("beginning anew: %s", reason)
+                    last, renewed = control.last_beat, control
                     continue
                 except Stopped as stopped:
                     why = str(stopped)
@@ -127,7 +130,7 @@ class Flusher:
             self._tell_that_somebody_flushes(control)
             organisation = Organisation(self.config, control.program.key, consumer)
             self._wait_until_allowed(organisation, control)
-            if organisation.generation() != "2024":
+            if organisation.generation() != "2024" and not self._has_waited:
                 self._wait_for_requests_of_others(control, before, consumer)
             loop = Loop(consumer, control, transports, self.config)
 
@@ -148,7 +151,7 @@ class Flusher:
                 transport.close()
             consumer.close()
 
-    def _make_control(self, before: Beat | None) -> Control:
+    def _make_control(self, before: Beat | None, renewed: Control | None) -> Control:
         connect, read = self.config.timeout
         status = process_status("self")
         program = this_program(self.config, self.directory)
@@ -184,6 +187,7 @@ class Flusher:
             request_limit=2 * (2 * connect + 4 * read) + 30.0,
             exit_timeout=self.config.exit_timeout,
             new_key=self._has_new_key,
+            before=renewed,
         )
 
     def _has_new_key(self) -> bool:
@@ -224,6 +228,7 @@ class Flusher:
         if left > 0:
             control.enter("retrying", f"a flusher before this one may have a request in flight: {left:.0f} s to wait")
             control.wait(left, interruptible=False)
+        self._has_waited = True
 
     def _succeeded(self) -> None:
         if not self._has_succeeded:

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
 from lotus_durable.config import Config
-from lotus_durable.delivery.control import Control, Renewed, Stopped
+from lotus_durable.delivery.control import Control, LockLost, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import DeliveryResumed, LotusError
@@ -107,6 +107,9 @@ class Flusher:
                     logger.debug("beginning anew: %s", reason)
                     last, renewed = control.last_beat, control
                     continue
+                except LockLost as lost:
+                    # What came on the word of a look that still saw the lock is this flusher's to see to.
+                    why = None if self._kind == "auto" else str(lost)
                 except Stopped as stopped:
                     why = str(stopped)
                 if self.lock.is_held():
@@ -268,7 +271,7 @@ class Flusher:
         """Wait until no look of before is trusted any more, and take the lock again where something came meanwhile."""
         ends = monotonic() + self.config.constants.leaving_wait
         while (left := ends - monotonic()) > 0:
-            if self._ending() is not None:
+            if self._ending() is not None or not os.path.isdir(self.directory.root):
                 return False
             time.sleep(min(left, 0.1))
         progress = read_progress(self.directory)

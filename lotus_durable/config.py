@@ -169,7 +169,7 @@ def _callable(value: object) -> OnError:
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """What is no user's decision, with its reason. Seconds and bytes; a field of Config so that tests can shorten it."""
+    """What is no user's decision, with its reason; seconds and bytes. In Config, so that tests can shorten it."""
 
     segment_bytes: int = 16 * _MIB
     """Of one file of the journal: deleted as a whole, so small against max_queue_bytes, and large against its costs."""
@@ -199,6 +199,10 @@ class Constants:
     """Without a connection before a process of other surroundings may try."""
     making_way_interval: float = 300.0
     """For how long surroundings that tried do not try again."""
+    first_pause: float = 0.5
+    """The longest random wait after a first failure; it doubles with each further one."""
+    longest_pause: float = 60.0
+    """The longest random wait ever."""
     grace: float = 8.0
     """After a request that the 2022 server may still work on (measured there: a repeat 8 s later is recognised)."""
 
@@ -264,7 +268,9 @@ class Config:
         "auto",
         "who flushes: whoever tracks starts a flusher when there is none; or only the flusher command and drain()",
     )
-    exit_timeout: float = _option(_seconds(0), 2.0, "how long a process that ends waits for what it tracked to be delivered")
+    exit_timeout: float = _option(
+        _seconds(0), 2.0, "how long a process that ends waits for what it tracked to be delivered"
+    )
     api_version: ApiVersion = _option(
         _one_of("auto", "2022", "2024"), "auto", "which server the calls talk to; auto: it is asked, once a day"
     )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.log import counted
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import read_beat, read_progress
+from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import read_identity
+from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import ask, newest
 from lotus_durable.queue.stats import Counts, count
 
@@ -138,7 +139,7 @@ def _flushed_here(
         given_up = given_up or give_up()
         return given_up
 
-    flusher = Flusher(lambda: config, kind="caller", ending=ending)
+    flusher = Flusher(lambda: replace(config, exit_timeout=0.0), kind="caller", ending=ending)
     if not flusher.lock.acquire():
         return flusher.lock.refusal
     flusher.run(lambda control: control.is_answered(number))
@@ -146,20 +147,6 @@ def _flushed_here(
     if beat is not None and beat.asked >= number:
         return beat.answer or ""
     return given_up
-
-
-def is_settled(directory: QueueDirectory, written: dict[str, int]) -> bool:
-    """Whether everything up to these ends of these segments is settled, as far as the heartbeat says."""
-    progress = read_progress(directory)
-    cursor = {} if progress is None else progress.settled.cursor
-    for name, end in written.items():
-        position = cursor.get(name)
-        if position is not None and position[0] >= end:
-            continue
-        if position is None and not directory.has_segment(name):
-            continue
-        return False
-    return True
 
 
 def _asked(directory: QueueDirectory) -> int:
@@ -171,8 +158,7 @@ def _asked(directory: QueueDirectory) -> int:
 
 
 def _counts(directory: QueueDirectory) -> Counts:
-    progress = read_progress(directory)
-    return count(directory, None if progress is None else progress.settled)
+    return count(directory, read_settled(directory))
 
 
 def _why_out_of_time(directory: QueueDirectory, timeout: float) -> str:

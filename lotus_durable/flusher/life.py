@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
 from lotus_durable.config import Config
@@ -24,7 +23,8 @@ from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat, read_progress
+from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
+from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.stats import count
 from lotus_durable.queue.sync import JournalSync
@@ -124,6 +124,7 @@ class Flusher:
         sync = JournalSync(self.directory, control.tell)
         try:
             control.show(consumer.settled())
+            self._succeeded()
             self._tell_that_somebody_flushes(control)
             organisation = Organisation(self.config, control.program.key, consumer)
             self._wait_until_allowed(organisation, control)
@@ -152,7 +153,7 @@ class Flusher:
         status = process_status("self")
         program = this_program(self.config, self.directory)
         if self._began is not None:
-            program = replace(program, began=self._began)
+            program = program._replace(began=self._began)
         is_same_boot = before is not None and before.boot == boot_id()
         first = Beat(
             pid=os.getpid(),
@@ -163,7 +164,7 @@ class Flusher:
             boot=boot_id(),
             kind=self._kind,
             program=program,
-            count=0 if self.control is None else self.control.count,
+            beats=0 if self.control is None else self.control.beats,
             at=since_boot(),
             state="starting",
             since=time.time(),
@@ -213,7 +214,7 @@ class Flusher:
         A sender that is killed leaves its request running for as long as the server takes. Where books are new and a
         flusher was here before, or frames were carried here from elsewhere, there may be one that nobody has named.
         """
-        connect, read = self.config.timeout
+        _, read = self.config.timeout
         longest = read + self.config.constants.grace
         left = 0.0
         if before is not None and before.boot == boot_id():
@@ -226,7 +227,7 @@ class Flusher:
             control.wait(left, interruptible=False)
 
     def _succeeded(self) -> None:
-        """Note, once, that the start did not fail; not as late as after a pass: a backlog takes long, an outage longer."""
+        """Note, once, that the start did not fail; not as late as after a pass: an outage may last for days."""
         if not self._has_succeeded:
             starting = Starting(self.directory)
             with starting.changing() as notes:
@@ -267,9 +268,8 @@ class Flusher:
             if self._ending() is not None:
                 return False
             time.sleep(min(left, 0.1))
-        progress = read_progress(self.directory)
         try:
-            if count(self.directory, None if progress is None else progress.settled).pending == 0:
+            if count(self.directory, read_settled(self.directory)).pending == 0:
                 return False
         except (OSError, LotusError):
             return False  # the directory is gone

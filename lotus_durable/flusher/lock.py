@@ -12,10 +12,12 @@ import errno
 import fcntl
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from lotus_durable import fork
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
 
 from . import locks
@@ -32,6 +34,10 @@ class FlusherLock:
         self._lock: BaseFileLock = FileLock(directory.flusher_lock, thread_local=False, mode=FILE_MODE)
         self._held = contextlib.ExitStack()
         self._identities: dict[Path, tuple[int, int]] = {}
+        self._descriptors: tuple[int, ...] = ()
+        self._unlocks: list[Callable[[], None]] = []
+        self._owner = 0
+        fork.register(self)
         self.refusal: str | None = None
         """Why the lock cannot even be tried for, if so. That somebody else holds it is no refusal."""
 
@@ -57,9 +63,25 @@ class FlusherLock:
         return bool(self._identities) and all(_identity(path) == own for path, own in self._identities.items())
 
     def release(self) -> None:
-        """Let somebody else flush."""
+        """Let somebody else flush: also where a process forked meanwhile has copies of what is held."""
         self._identities = {}
+        self._owner = 0
+        with contextlib.suppress(OSError):
+            for unlock in self._unlocks:
+                unlock()
+        self._unlocks.clear()
         self._held.close()
+
+    def abandon(self) -> None:
+        """Close, in a forked child, what is its parent's, without unlocking; filelock does so by itself."""
+        if self._owner not in (0, os.getpid()):
+            self._owner = 0
+            self._identities = {}
+            self._unlocks.clear()
+            self._held.pop_all()
+            for descriptor in self._descriptors:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
 
     def _take(self, stack: contextlib.ExitStack) -> bool:
         """Take all of it or nothing.
@@ -85,6 +107,9 @@ class FlusherLock:
             root: _identity(folder) or (0, 0),
             self._directory.flusher_lock: _identity(shown) or (0, 0),
         }
+        self._descriptors = folder, shown
+        self._unlocks = [lambda: fcntl.flock(folder, fcntl.LOCK_UN), lambda: locks.let_go(shown)]
+        self._owner = os.getpid()
         return self.is_held()  # unless deleted or replaced in this very moment
 
 

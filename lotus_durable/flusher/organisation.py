@@ -81,7 +81,7 @@ class Organisation:
         known = self._consumer.learned(_GENERATION)
         return known if known in ("2022", "2024") else None  # type: ignore[return-value]
 
-    def rule(self) -> Ruling:
+    def rule(self) -> Ruling:  # noqa: PLR0911  # a table
         """Tell whether this key may flush; asks the server where the books do not say.
 
         Raises:

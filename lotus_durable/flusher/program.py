@@ -26,7 +26,7 @@ from lotus_durable.queue.requests import ask
 from .life import Flusher
 from .organisation import may_replace
 from .spawn import START
-from .starting import Starting
+from .starting import Starting, note_end
 
 logger = logging.getLogger("lotus_durable")
 
@@ -83,6 +83,8 @@ def main(settings: Mapping[str, Any]) -> None:
         logger.info("flusher %d of lotus-durable %s begins", os.getpid(), settings["version"])
         why = flusher.run()
         logger.info("flusher %d ends: %s", os.getpid(), why)
+    else:
+        _give_up(flusher)
     logging.shutdown()
     os._exit(0)
 
@@ -140,8 +142,6 @@ def _stand_alone(ending: Ending) -> None:
     with contextlib.suppress(OSError, ValueError):
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text("lotus-flusher")
 
 
 def _open_descriptors() -> list[int]:
@@ -164,10 +164,20 @@ def _knock(flusher: Flusher) -> None:
     """Ask the one that flushes to make way, where our key is known to be the same organisation's."""
     if not may_replace(flusher.config, flusher.directory):
         logger.warning("not asking the flusher to make way: the server does not say that both keys are one's")
+        _give_up(flusher)
         logging.shutdown()
         os._exit(0)
     with contextlib.suppress(OSError):
         ask(flusher.directory, "make way")
+
+
+def _give_up(flusher: Flusher) -> None:
+    """Say that this start was none that failed: somebody else flushes."""
+    starting = Starting(flusher.directory)
+    if flusher.lock.refusal is None:
+        with starting.changing() as notes:
+            if notes is not None:
+                note_end(notes, starting.last_start())
 
 
 def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
@@ -184,6 +194,6 @@ def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
         if monotonic() > renew_at:
             renew_at = monotonic() + 1.0
             last = starting.last_start()
-            starting.renew(START, 0 if last is None else last.log_size)
+            starting.note(START, 0 if last is None else last.log_size)
         time.sleep(_LOCK_INTERVAL)
     return True

@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lotus_durable.errors import QueueDamaged
 
@@ -29,7 +30,7 @@ from .protocol import NO_KEY, Chunk, Report, Settlement, StoredEvent
 from .quarantine import keep_aside
 from .reader import BEGINNING, START, Position, SegmentReader, Stretch
 from .repair import RepairedBooks
-from .rows import RowReader
+from .rows import RowReader, is_row
 from .stats import QUEUE_DB, Settled
 from .writer import is_abandoned
 
@@ -42,6 +43,8 @@ _ALL_LIVE = 64 * 1024 * 1024
 so that they stay below the last number together. A writer that is let go carries 50 ms of its frames over."""
 _LOOK_INTERVAL = 1.0
 """Seconds between two looks whether the writers of settled segments are gone."""
+_LEFTOVER_AGE = 60.0
+"""Seconds after which a file whose creation did not finish, and that nobody holds, is a crash's leftover."""
 _GONE_KEPT = 20_000
 """Segments that were not settled to their end, are not there, and are known in case somebody moves them back."""
 
@@ -90,6 +93,7 @@ class Consumer:
         self._odd: set[str] = set()
         self._looked_at = -math.inf
         directory.prepare()
+        _remove_leftovers(directory)
         self._repaired = RepairedBooks(directory, report)
         self.is_new = self._repaired.is_new
         self._row_sources: dict[bytes, _Segment] = {}
@@ -268,7 +272,7 @@ class Consumer:
         segment = self._known(name)
         if segment is not None and segment.seen == status.st_size:
             segment.name = name
-            if segment.ended or not _has_no_writer(self._directory, name):
+            if segment.ended or not _has_no_writer(path):
                 return None  # nothing new, and nothing to see of its end
         reader = SegmentReader(path, START if segment is None else segment.read)
         segment_id = reader.header.id if reader.header is not None else original_name(name).encode()
@@ -344,8 +348,9 @@ class Consumer:
         positions: list[Position] = []
         passed = 0
         for index, (record, position) in enumerate(zip(stretch.records, stretch.positions, strict=True)):
-            start = position[0] - 1 if segment.name == QUEUE_DB else max(BEGINNING, segment.read)[0]
-            place: Origin = (segment.id, start)
+            place: Origin = (segment.id, max(BEGINNING, segment.read)[0])
+            if is_row(place):
+                place = (segment.id, position[0] - 1)
             origin = stretch.carried.get(index)
             places = (place,) if origin is None else (place, origin)
             if any(self._is_settled(each) for each in places):
@@ -358,7 +363,7 @@ class Consumer:
                 records.append(record)
                 positions.append(position)
             if origin is not None:
-                stop = origin[1] + FRAME_HEADER_SIZE + len(record)
+                stop = origin[1] + (1 if is_row(origin) else FRAME_HEADER_SIZE + len(record))
                 segment.copies.append((position[1], *origin, stop))
                 self._in_hand.setdefault(origin[0], set()).add(origin[1])
             segment.read = position
@@ -370,11 +375,7 @@ class Consumer:
 
     def _is_settled(self, place: Origin) -> bool:
         segment, offset = place
-        return (
-            offset < self._cursor(segment)[0]
-            or offset in self._books.carried.get(segment, ())
-            or offset < self._books.retired.get(segment, 0)
-        )
+        return offset < self._cursor(segment)[0] or offset in self._books.carried.get(segment, ())
 
     def _is_in_hand(self, place: Origin) -> bool:
         segment = self._segments.get(place[0]) or self._row_sources.get(place[0])
@@ -394,7 +395,7 @@ class Consumer:
 
     def _cursor(self, segment: bytes) -> Position:
         cursor = self._books.cursors.get(segment)
-        return START if cursor is None else (cursor.offset, cursor.sequence)
+        return self._books.retired.get(segment, START) if cursor is None else (cursor.offset, cursor.sequence)
 
     def _find_gone(self, names: Sequence[str]) -> set[bytes]:
         """Return the segments that the books know and that are not there."""
@@ -403,7 +404,7 @@ class Consumer:
         gone = {segment: cursor for segment, cursor in self._books.cursors.items() if cursor.name not in there}
         if len(gone) > _GONE_KEPT:
             oldest = sorted(gone, key=lambda segment: gone[segment].name)[: len(gone) - _GONE_KEPT]
-            self._books.forget({segment: gone.pop(segment).offset for segment in oldest})
+            self._books.forget({segment: gone.pop(segment)[1:] for segment in oldest})
         return set(gone)
 
     # Settling
@@ -434,7 +435,7 @@ class Consumer:
             for segment in self._segments.values():
                 if not segment.ended and segment.seen >= 0:
                     with contextlib.suppress(OSError):
-                        if _has_no_writer(self._directory, segment.name):
+                        if _has_no_writer(self._directory.journal / segment.name):
                             segment.seen = -1
 
     def _let_go(self) -> None:
@@ -449,7 +450,7 @@ class Consumer:
                 segment.name = self._directory.let_go(segment.name)
 
     def _delete(self) -> None:
-        gone: dict[bytes, int] = {}
+        gone: dict[bytes, Position] = {}
         for segment in self._done.values():
             path = self._directory.journal / segment.name
             try:
@@ -459,7 +460,7 @@ class Consumer:
                 path.unlink()
             except FileNotFoundError:
                 pass
-            gone[segment.id] = segment.read[0]
+            gone[segment.id] = segment.read
         # Or a power cut could bring one back when the books have long forgotten it.
         sync_directory(self._directory.journal)
         self._books.forget(gone)
@@ -470,9 +471,18 @@ class Consumer:
         self._done.clear()
 
 
-def _has_no_writer(directory: QueueDirectory, name: str) -> bool:
-    descriptor = os.open(directory.journal / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+def _has_no_writer(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         return is_abandoned(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove_leftovers(directory: QueueDirectory) -> None:
+    """Delete files that a crash has left half made."""
+    for path in (*(directory.journal / name for name in directory.unfinished()), *directory.temporary_files()):
+        with contextlib.suppress(OSError):
+            # A writer whose file is taken away before it has its name notices, and creates another.
+            if time.time() - path.stat().st_mtime > _LEFTOVER_AGE and _has_no_writer(path):
+                path.unlink()

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from lotus_durable.errors import DiskRefused, QueueDamaged
 
-from .books import Books, Entry, read_only, sync_file
+from .books import Books, Entry
+from .database import read_only, sync_file
 from .directory import QueueDirectory
 from .files import sync_directory
 from .protocol import Report, StoredEvent, Table, decode_stored_event

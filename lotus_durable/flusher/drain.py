@@ -75,6 +75,7 @@ def drain(
     reason = _answer(tracker, config, number, ends_at, watch)
     if reason is _OUT_OF_TIME:
         reason = _why_out_of_time(directory, timeout or 0.0)
+    tracker.look_now()  # what happened meanwhile is told: a program that only drains has no event to do it
     in_memory = tracker.in_memory()
     if in_memory and not reason:
         reason = f"the disk takes no writes: {counted(in_memory, 'event')} in this process's memory"

@@ -15,8 +15,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from time import clock_gettime
 from typing import Any, Protocol
 
@@ -29,6 +28,7 @@ from lotus_durable.flusher.look import Look
 from lotus_durable.log import counted
 from lotus_durable.queue.appender import Appender, Mark
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import read_progress
 from lotus_durable.queue.identity import ensure_identity, fingerprint
 from lotus_durable.queue.memory import MemoryBuffer
 from lotus_durable.queue.room import Room
@@ -162,6 +162,14 @@ class Tracker:
         for lane in tuple(self._all_lanes):
             found.update(lane.way.written())
         return found
+
+    def is_settled(self, written: Mapping[str, int]) -> bool:
+        """Whether everything up to these ends of these segments is settled, as far as the heartbeat says."""
+        cursor = read_progress(self.directory).get("settled", {}).get("cursor", {})
+        return all(
+            cursor[name][0] >= end if name in cursor else not self.directory.has_segment(name)
+            for name, end in written.items()
+        )
 
     def reports_to(self, report: Report) -> None:
         """Have errors told to another client: the last one that was made is the one in use."""
@@ -341,7 +349,7 @@ _trackers: dict[Config, Tracker] = {}
 
 def tracker_for(config: Config, report: Report) -> Tracker:
     """Return this process's tracker for these options: clients with the same ones share it, however many are made."""
-    key = replace(config, on_error=None, debug=False)
+    key = config._replace(on_error=None, debug=False)
     for other in list(_trackers):
         if other != key and not os.path.isdir(other.queue_dir):
             gone = _trackers.pop(other, None)  # a test's directory, say

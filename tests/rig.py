@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,8 +44,6 @@ QUICK = Constants(
 """Every wait that is meant for a real server, shortened; the flusher process has it too."""
 
 TRACK = "/api/track/"
-
-_CONSTANTS = [each.name for each in fields(Constants)]
 _T = TypeVar("_T")
 
 
@@ -102,7 +99,7 @@ class Rig:
 
     def config(self, **options: Any) -> Config:
         """Return the options of a client; those of Constants are taken too."""
-        constants = {name: options.pop(name) for name in _CONSTANTS if name in options}
+        constants = {name: options.pop(name) for name in Constants._fields if name in options}
         settings: dict[str, Any] = {
             "api_key": "test-key",
             "host": self.server.host,
@@ -113,7 +110,7 @@ class Rig:
             "flusher": "external",
             **options,
         }
-        return replace(Config.resolve(settings), constants=replace(QUICK, **constants))
+        return Config.resolve(settings)._replace(constants=QUICK._replace(**constants))
 
     def client(self, **options: Any) -> Client:
         client = Client.from_config(self.config(**options))

@@ -11,6 +11,7 @@ import sys
 
 _SETTINGS = 3
 _READ = 1 << 16
+_COMMAND = "lotus-flusher"
 
 
 def main() -> None:
@@ -19,6 +20,11 @@ def main() -> None:
         if os.fork():
             os._exit(0)
         del sys.argv[1]
+    try:
+        with open("/proc/self/comm", "w") as name:  # the name in ps; the shell's was the shell's
+            name.write(_COMMAND)
+    except OSError:
+        pass
     chunks = []
     while chunk := os.read(_SETTINGS, _READ):
         chunks.append(chunk)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from pathlib import Path
 
 from lotus_durable.clock import since_boot
 from lotus_durable.queue.heartbeat import Beat
 
 from .starting import Notes, Seen
-from .surroundings import pid_namespace, process_status
+from .surroundings import COMMAND, pid_namespace, process_status
 
 _YOUNG = 2.0
 """Seconds; a beat this young is that of a healthy flusher, whoever is slow."""
@@ -28,13 +30,12 @@ def note_look(notes: Notes, beat: Beat) -> float:
     """Note that this beat was seen (again), and return for how many seconds it has been seen."""
     now = since_boot()
     seen = notes.seen
-    if seen is None or (seen.pid, seen.start_time, seen.count) != (beat.pid, beat.start_time, beat.count):
-        notes.seen = Seen(beat.pid, beat.start_time, beat.count, now)
+    if seen is None or (seen.pid, seen.start_time, seen.beats) != (beat.pid, beat.start_time, beat.beats):
+        notes.seen = Seen(beat.pid, beat.start_time, beat.beats, now)
         return 0.0
     gap = now - seen.last
     if gap >= _ONE_LOOK:
-        seen.elapsed += min(gap, _LONGEST_GAP)
-        seen.last = now
+        seen = notes.seen = seen._replace(elapsed=seen.elapsed + min(gap, _LONGEST_GAP), last=now)
     return seen.elapsed
 
 
@@ -80,16 +81,21 @@ def _copied(beat: Beat) -> str:
     )
 
 
-def reap(beat: Beat) -> None:
-    """Reap a flusher that has ended, where orphans fall to this process (process 1 of a container, a subreaper)."""
-    status = process_status(beat.pid)
-    if (
-        status is not None
-        and status.state == "Z"
-        and status.parent == os.getpid()
-        and status.start_time == beat.start_time
-    ):
-        try:
-            os.waitpid(beat.pid, os.WNOHANG)
-        except ChildProcessError:
-            return  # the application was faster
+def reap() -> None:
+    """Reap flushers that have ended, where orphans fall to this process (process 1 of a container, a subreaper).
+
+    Whoever started them, and whatever they came to. They fall to the first thread of a process.
+    """
+    if not hasattr(os, "waitid"):  # macOS, where neither of the two exists
+        return
+    try:
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return  # nobody has ended: 1 µs
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split()
+    except OSError:
+        return  # there are no children, or no such list
+    for child in children:
+        status = process_status(int(child))
+        if status is not None and status.state == "Z" and status.name == COMMAND:
+            with contextlib.suppress(ChildProcessError):  # the application was faster
+                os.waitpid(int(child), os.WNOHANG)

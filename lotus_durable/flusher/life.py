@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from math import inf
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
 from lotus_durable.config import Config
@@ -22,9 +22,11 @@ from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import DeliveryResumed, LotusError
+from lotus_durable.http.session import Session
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat, read_progress
+from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
+from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.stats import count
 from lotus_durable.queue.sync import JournalSync
@@ -39,6 +41,8 @@ logger = logging.getLogger("lotus_durable")
 _BEAT_INTERVAL = 0.5
 _STOPPED_FOR = 3.0
 """Seconds between two beats after which this process was stopped, or the machine asleep."""
+_IDLE_AT_MOST = 1.0
+"""Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
 _PAUSE = 1.0
 """Seconds between two tries where the queue cannot be opened, or the work failed."""
 
@@ -71,6 +75,7 @@ class Flusher:
         self._count = 0
         self._has_succeeded = False
         self._last_failure = ""
+        self._session: Session | None = None
         self.control: Control | None = None
 
     def run(self, is_done: Callable[[Control], bool] | None = None) -> str:
@@ -93,7 +98,7 @@ class Flusher:
                 self.config = self._configuration()
                 control = self.control = self._make_control(before)
                 try:
-                    with _beating(control, self.directory, in_background=self._kind != "caller"):
+                    with _beating(control, self.directory, self._kind):
                         try:
                             self._flush(control, before, is_done)
                         except (OSError, LotusError) as error:
@@ -113,23 +118,21 @@ class Flusher:
             self.lock.release()
 
     def _flush(self, control: Control, before: Beat | None, is_done: Callable[[Control], bool] | None) -> None:
-        connect, read = self.config.timeout
         begin_anew(self.directory)
         consumer = Consumer(self.directory, control.tell)
-        assert self.config.api_key is not None
-        transports = [
-            HttpTransport(self.config.host, self.config.api_key, connect_timeout=connect, read_timeout=read)
-            for _ in range(self.config.upload_concurrency)
-        ]
+        session = self._session_for(self.config.host)
+        transports: list[HttpTransport] = []
         sync = JournalSync(self.directory, control.tell)
         try:
             control.show(consumer.settled())
             self._succeeded()
             self._tell_that_somebody_flushes(control)
-            organisation = Organisation(self.config, control.program.key, consumer)
+            organisation = Organisation(self.config, session, control.program.key, consumer)
             self._wait_until_allowed(organisation, control)
-            if organisation.generation() != "2024":
+            is_2024 = organisation.generation() == "2024"
+            if not is_2024:
                 self._wait_for_requests_of_others(control, before, consumer)
+            transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
             loop = Loop(consumer, control, transports, self.config)
 
             def ends() -> bool:
@@ -148,12 +151,33 @@ class Flusher:
                 transport.close()
             consumer.close()
 
+    def _open_transports(self, session: Session, *, idle_at_most: float) -> list[HttpTransport]:
+        assert self.config.api_key is not None
+        connect, read = self.config.timeout
+        return [
+            HttpTransport(
+                session,
+                self.config.api_key,
+                connect_timeout=connect,
+                read_timeout=read,
+                max_batch_events=self.config.max_batch_events,
+                idle_at_most=idle_at_most,
+            )
+            for _ in range(self.config.upload_concurrency)
+        ]
+
+    def _session_for(self, host: str) -> Session:
+        """Return what was read of the CA bundle and the proxies: once, because a deploy may replace the files."""
+        if self._session is None or self._session.base != host:
+            self._session = Session(host)
+        return self._session
+
     def _make_control(self, before: Beat | None) -> Control:
         connect, read = self.config.timeout
         status = process_status("self")
         program = this_program(self.config, self.directory)
         if self._began is not None:
-            program = replace(program, began=self._began)
+            program = program._replace(began=self._began)
         is_same_boot = before is not None and before.boot == boot_id()
         first = Beat(
             pid=os.getpid(),
@@ -164,7 +188,7 @@ class Flusher:
             boot=boot_id(),
             kind=self._kind,
             program=program,
-            count=0 if self.control is None else self.control.count,
+            beats=0 if self.control is None else self.control.beats,
             at=since_boot(),
             state="starting",
             since=time.time(),
@@ -184,6 +208,7 @@ class Flusher:
             request_limit=2 * (2 * connect + 4 * read) + 30.0,
             exit_timeout=self.config.exit_timeout,
             new_key=self._has_new_key,
+            works=self._succeeded,
         )
 
     def _has_new_key(self) -> bool:
@@ -226,12 +251,13 @@ class Flusher:
             control.wait(left)
 
     def _succeeded(self) -> None:
+        """Note, once, that the start did not fail; not as late as after a pass: an outage may last for days."""
         if not self._has_succeeded:
-            self._has_succeeded = True
             starting = Starting(self.directory)
             with starting.changing() as notes:
                 if notes is not None:
                     note_success(notes, starting.last_start())
+                    self._has_succeeded = True
 
     def _tell_that_somebody_flushes(self, control: Control) -> None:
         """Tell that it is over, where it was told that nobody flushes."""
@@ -266,9 +292,8 @@ class Flusher:
             if self._ending() is not None:
                 return False
             time.sleep(min(left, 0.1))
-        progress = read_progress(self.directory)
         try:
-            if count(self.directory, None if progress is None else progress.settled).pending == 0:
+            if count(self.directory, read_settled(self.directory)).pending == 0:
                 return False
         except (OSError, LotusError):
             return False  # the directory is gone
@@ -276,13 +301,14 @@ class Flusher:
 
 
 @contextlib.contextmanager
-def _beating(control: Control, directory: QueueDirectory, *, in_background: bool) -> Iterator[None]:
+def _beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> Iterator[None]:
     """Beat twice a second from a thread of its own, because a request may take as long as its timeout.
 
-    It also ends the process: when a step takes longer than it can, and when the queue's directory is gone.
+    It also ends the process: when a step takes longer than it can, and when the queue's directory is gone. A service
+    outlives its directory, and shows its manager that it did not end in order.
     """
     control.beat()
-    if not in_background:
+    if kind == "caller":
         yield
         return
     ended = threading.Event()
@@ -295,11 +321,11 @@ def _beating(control: Control, directory: QueueDirectory, *, in_background: bool
             if now - last > _STOPPED_FOR:
                 control.forgive(now - last)
             last = now
-            if os.fstat(folder).st_nlink == 0:
+            if kind == "auto" and os.fstat(folder).st_nlink == 0:
                 os._exit(0)
             if control.is_stuck():
                 logger.error("a step takes longer than it can: this flusher ends, and another one goes on")
-                os._exit(0)
+                os._exit(0 if kind == "auto" else 1)
             control.beat()
 
     thread = threading.Thread(target=beat, name="lotus_durable beat", daemon=True)

@@ -6,6 +6,7 @@ is seen by this look (:mod:`.life` has the other half). It takes no lock that an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -101,6 +102,7 @@ class Look:
     # What is found
 
     def _look(self) -> None:
+        hung.reap()
         is_held = self.somebody_flushes()
         beat = read_beat(self._directory)
         if is_held:
@@ -108,11 +110,10 @@ class Look:
                 self._look_at(beat)
             return
         if beat is not None:
-            hung.reap(beat)
             self._tell_news(beat)
         if is_held is None or self._starting.is_starting():
             return
-        self._none_flushes()
+        self._none_flushes(beat)
 
     def _look_at(self, beat: Beat) -> None:
         if not beat.is_over() and not hung.is_young(beat):
@@ -138,10 +139,11 @@ class Look:
         else:
             self._tell(DeliveryBlocked(f"nothing is delivered, events are kept: {why_not}"))
 
-    def _none_flushes(self) -> None:
+    def _none_flushes(self, beat: Beat | None) -> None:
         start = self._starting.last_start()
         notes = self._starting.read()
-        if start is not None and notes.last_known < start.began_at:
+        has_flushed = beat is not None and start is not None and since_boot() - beat.age() > start.began_at
+        if start is not None and notes.last_known < start.began_at and not has_flushed:
             notes = self._note_failed(start)
         why = self.why_none_is_started()
         if why is None and notes.next_start <= since_boot():
@@ -180,6 +182,13 @@ class Look:
         if self._interpreter is None:
             return False
         self._directory.prepare()
+        settings = encode_settings(
+            self._config,
+            _module_paths(),
+            began=self.program.began,
+            log_level=logger.getEffectiveLevel(),
+            make_way=make_way,
+        )
         lock = self._starting.begin()
         if lock is None:
             return False
@@ -191,13 +200,6 @@ class Look:
         except OSError:
             log_size = 0
         self._starting.note(lock, log_size)
-        settings = encode_settings(
-            self._config,
-            [os.path.abspath(path) for path in sys.path],
-            began=self.program.began,
-            log_level=logger.getEffectiveLevel(),
-            make_way=make_way,
-        )
         try:
             start_flusher(Order(self._interpreter, self._directory, settings), lock)
         except OSError as error:
@@ -291,3 +293,13 @@ class Look:
         if text not in self._said:
             self._said.add(text)
             logger.warning("%s", text, exc_info=logger.isEnabledFor(logging.DEBUG))
+
+
+def _module_paths() -> list[str]:
+    """Return where this process looks for modules, as paths that mean the same in another working directory."""
+    found = []
+    for path in sys.path:
+        if isinstance(path, str | os.PathLike):
+            with contextlib.suppress(OSError):  # the working directory was removed
+                found.append(os.path.abspath(os.fspath(path)))
+    return found

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from lotus_durable.clock import monotonic
-from lotus_durable.config import Config, Constants, options
+from lotus_durable.config import Config, Constants
+from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.requests import ask
 
@@ -95,20 +96,14 @@ def configuration_of(settings: Mapping[str, Any]) -> Config:
     Raises:
         ConfigurationError: an option is wrong.
     """
-    known = {option.name for option in options()}
+    known = {option.name for option in OPTIONS}
     given = {name: value for name, value in settings["options"].items() if name in known and value is not None}
     key_file = settings["api_key_file"]
     if key_file is not None and os.path.exists(key_file):
         given["api_key_file"] = key_file
     config = Config.resolve({**given, "queue_dir": settings["queue_dir"]}, environ={})
-    constants = {name: value for name, value in settings["constants"].items() if name in Constants.__slots__}
-    return config if not constants else _with(config, Constants(**constants))
-
-
-def _with(config: Config, constants: Constants) -> Config:
-    from dataclasses import replace
-
-    return replace(config, constants=constants)
+    constants = {name: value for name, value in settings["constants"].items() if name in Constants._fields}
+    return config._replace(constants=Constants(**constants))
 
 
 def import_everything() -> None:
@@ -142,8 +137,6 @@ def _stand_alone(ending: Ending) -> None:
     with contextlib.suppress(OSError, ValueError):
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text("lotus-flusher")
 
 
 def _open_descriptors() -> list[int]:

@@ -7,18 +7,22 @@ from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING
 
-from lotus_durable.testing.exchange import HTML, RESET, Answer, ReceivedRequest, Reply, Request, nginx_page
+from lotus_durable.testing.exchange import HTML, Answer, ReceivedRequest, Reply, Request, nginx_page
 from lotus_durable.testing.faults import (
     Away,
+    Close,
     DatabaseDown,
     Delay,
     Drip,
+    Early,
     Fault,
     Faults,
+    Interim,
     RateLimited,
     Redirect,
     RefuseEvents,
     Reset,
+    Slow,
     Status,
     Truncate,
 )
@@ -26,9 +30,11 @@ from lotus_durable.testing.faults import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lotus_durable.testing.generation import Generation, Refusal
+    from lotus_durable.testing.generation import Generation
 
 PROXY_PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Welcome to the network.</body></html>"
+RESET = Reply(None)
+CLOSE = Reply(None, reset=False)
 
 
 class FaultyExchange:
@@ -51,57 +57,60 @@ class FaultyExchange:
         self._go_away = go_away
 
     def before_body(self) -> Reply | None:
-        """Fail now, if the fault is one that leaves the body unread."""
-        if isinstance(self._fault, Away):
-            self._record(self._head, None)
-            self._go_away(self._fault.seconds)
-            return RESET
-        if self._fault == Reset("before_reading"):
-            self._record(self._head, None)
-            return RESET
-        return None
+        """Do what the fault does without the body."""
+        if isinstance(self._fault, Interim) and self._fault.early:
+            return Reply(None, interim=self._fault.statuses)
+        reply = self._at_once()
+        return reply and self._recorded(self._head, reply)
 
-    def after_body(self, request: Request) -> Reply:
+    def after_body(self, request: Request, wait: Callable[[float], bool]) -> Reply:
         """Process the request as far as the fault lets it be, and say how to answer."""
         if self._fault is None and self._faults.poison:
             self._fault = self._poison_in(request)
-        reply = self._reply(request, self._fault)
-        self._record(request, reply.answer)
-        return reply
+        return self._recorded(request, self._reply(request, wait))
 
-    def _reply(self, request: Request, fault: Fault | None) -> Reply:
-        match fault:
-            case Status() | DatabaseDown() | RateLimited() | Redirect():
-                return Reply(self._instead(request, fault))
-            case Away(seconds):  # a poison: the body had to be read to know
+    def _reply(self, request: Request, wait: Callable[[float], bool]) -> Reply:
+        reply = self._at_once() or self._instead()  # a poison comes at once too, but the body had to be read to know
+        if reply is not None:
+            return reply
+        seconds = self._fault.seconds if isinstance(self._fault, Slow) else 0.0
+        answer = self._generation.respond(request, self._refusal, lambda: bool(seconds) and wait(seconds))
+        return RESET if answer is None else _on_its_way(answer, self._fault)
+
+    def _at_once(self) -> Reply | None:
+        """Return the reply of a fault that leaves the body unread."""
+        match self._fault:
+            case Away(seconds):
                 self._go_away(seconds)
                 return RESET
-            case Reset("before_reading"):  # a poison too
+            case Reset("before_reading"):
                 return RESET
+            case Close("before_reading"):
+                return CLOSE
+            case Early(status, interim):
+                return Reply(nginx_page(status), interim=interim, close=True)
             case _:
-                return _sent(self._process(request, self._refusal(fault)), fault)
+                return None
 
-    def _instead(self, request: Request, fault: Status | DatabaseDown | RateLimited | Redirect) -> Answer:
-        """Return the answer that takes the place of the server's."""
-        match fault:
+    def _instead(self) -> Reply | None:
+        """Return the reply that takes the place of the server's."""
+        match self._fault:
             case DatabaseDown():
-                return self._generation.database_down()
+                return Reply(self._generation.database_down())
             case RateLimited():
-                return _rate_limited(fault)
+                return Reply(_rate_limited(self._fault))
             case Redirect(location, status):
-                return Answer(status, headers=(("Location", location),))
-            case Status():
-                if fault.stored:
-                    self._process(request)
-                return _status_page(fault)
+                return Reply(Answer(status, headers=(("Location", location),)))
+            case Status(stored=False):
+                return Reply(_status_page(self._fault))
+            case _:
+                return None
 
-    def _process(self, request: Request, refuse: Refusal = lambda _id: None) -> Answer:
-        return self._generation.respond(request, refuse)
-
-    def _refusal(self, fault: Delay | Drip | Truncate | Reset | RefuseEvents | None) -> Refusal:
-        if not isinstance(fault, RefuseEvents):
-            return lambda _id: None
-        return lambda id_: fault.reason if self._faults.refuses(fault, id_) else None
+    def _refusal(self, idempotency_id: str) -> str | None:
+        fault = self._fault
+        if isinstance(fault, RefuseEvents) and self._faults.refuses(fault, idempotency_id):
+            return fault.reason
+        return None
 
     def _poison_in(self, request: Request) -> Fault | None:
         """Return the fault of the first poisonous event in the batch."""
@@ -112,32 +121,39 @@ class FaultyExchange:
             return None
         return next((self._faults.poison[id_] for id_ in ids if id_ in self._faults.poison), None)
 
-    def _record(self, request: Request, answer: Answer | None) -> None:
+    def _recorded(self, request: Request, reply: Reply) -> Reply:
         self._report(
             ReceivedRequest(
                 method=request.method,
                 path=f"{request.path}?{request.query}" if request.query else request.path,
                 headers=request.headers,
                 body=request.body,
-                status=None if answer is None else answer.status,
+                status=None if reply.answer is None else reply.answer.status,
                 fault=None if self._fault is None else type(self._fault).__name__,
             )
         )
+        return reply
 
 
-def _sent(answer: Answer, fault: Delay | Drip | Truncate | Reset | RefuseEvents | None) -> Reply:
-    """Return how the server's own answer travels."""
+def _on_its_way(answer: Answer, fault: Fault | None) -> Reply:
     match fault:
-        case Delay(seconds):
-            return Reply(answer, delay=seconds)
-        case Drip(pause):
-            return Reply(answer, pause=pause)
-        case Truncate(keep):
-            return Reply(answer, keep=keep)
+        case Status():
+            reply = Reply(_status_page(fault))
         case Reset():
-            return RESET
+            reply = RESET
+        case Close():
+            reply = CLOSE
+        case Delay(seconds):
+            reply = Reply(answer, delay=seconds)
+        case Drip(pause):
+            reply = Reply(answer, pause=pause)
+        case Truncate(keep):
+            reply = Reply(answer, keep=keep)
+        case Interim(statuses, early=False):
+            reply = Reply(answer, interim=statuses)
         case _:
-            return Reply(answer)
+            reply = Reply(answer)
+    return reply
 
 
 def _rate_limited(fault: RateLimited) -> Answer:

@@ -212,13 +212,17 @@ class Control:
         self.beat()
         self.check()
 
-    def wait(self, seconds: float, *, interruptible: bool = True) -> None:
-        """Wait in the middle of a pass; if ``interruptible``, less long when somebody asks for a drain.
+    def wait(self, seconds: float, *, asked: int | None = None) -> None:
+        """Wait in the middle of a pass.
+
+        Args:
+            seconds: how long.
+            asked: less long when a drain is asked for after this one; None: not for that. The number is from before
+                what is waited for was tried, so that a drain asked for meanwhile counts too.
 
         Raises:
             Stopped: it is time to end.
         """
-        asked = self._drain
         with self._lock:
             self._beat = self._beat._replace(waits_until=time.time() + seconds)
         self.beat()
@@ -226,7 +230,7 @@ class Control:
             for _ in self._ticks(seconds):
                 if (why := self.ending()) is not None:
                     raise Stopped(why)
-                if interruptible and self._drain > asked:
+                if asked is not None and self._drain > asked:
                     return
         finally:
             with self._lock:

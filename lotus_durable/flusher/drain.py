@@ -75,11 +75,11 @@ def drain(
     read_identity(directory)  # of a later version, or unreadable: no flusher would come, however long it is waited for
     before = _counts(directory)
     number = _asked(directory)
-
     def give_up() -> str | None:
         return _why_out_of_time(directory, timeout or 0.0) if monotonic() >= ends_at else None
 
     reason = _answer(tracker, config, number, give_up, watch)
+    tracker.look_now()  # what happened meanwhile is told: a program that only drains has no event to do it
     in_memory = tracker.in_memory()
     if in_memory and not reason:
         reason = f"the disk takes no writes: {counted(in_memory, 'event')} in this process's memory"

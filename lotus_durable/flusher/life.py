@@ -232,7 +232,7 @@ class Flusher:
             if control.enter("blocked" if ruling.is_final else "retrying", ruling.reason):
                 logger.warning("nothing is sent: %s", ruling.reason)
             control.answer(asked, ruling.reason)
-            control.wait(self.config.constants.probe_interval if ruling.is_final else _PAUSE)
+            control.wait(self.config.constants.probe_interval if ruling.is_final else _PAUSE, asked=asked)
 
     def _wait_for_requests_of_others(self, control: Control, before: Beat | None, consumer: Consumer) -> None:
         """Wait out what a flusher before this one may have in flight: the 2022 server loses events to a second request.
@@ -286,7 +286,7 @@ class Flusher:
         control.enter("retrying", text)
         # Whoever asked for a drain hears of it, instead of waiting for a person to look at the log.
         control.answer(asked, text)
-        control.wait(_PAUSE)
+        control.wait(_PAUSE, asked=asked)
 
     def _something_is_left(self) -> bool:
         """Wait until no look of before is trusted any more, and take the lock again where something came meanwhile."""

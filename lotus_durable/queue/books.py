@@ -38,7 +38,7 @@ from .database import BooksDatabase, read_only
 from .lately import CHUNK_SIZE, Chunk, DeliveredLately, Piece, bytes_to_write, pieces
 from .protocol import StoredEvent, Table, decode_stored_event
 from .reader import Position
-from .reserve import PAGE, Reserve, pages_of
+from .reserve import PAGE, Reserve, pages_for
 from .table import mapped
 
 VERSION = 1
@@ -153,13 +153,13 @@ class Books:
         dead = [event.encode() for event in entry.dead]
         high: dict[Table, int] = {"parked": self.counters.parked_high, "dead": self.counters.dead_high}
         if parked or dead:
-            size = _size(parked) + _size(dead)
-            self._database.do(lambda: self._reserve.ensure(pages_of(size)))
+            needed = pages_for([*parked, *dead])
+            self._database.do(lambda: self._reserve.ensure(needed))
             rows: dict[Table, list[bytes]] = {"parked": parked, "dead": dead}
             # What does not fit into one transaction goes ahead, and counts with the rest of it.
             for table, waiting in rows.items():
-                while len(waiting) > 1 and pages_of(_size(parked) + _size(dead)) > self._reserve.most:
-                    piece = _cut_off(waiting, self._reserve.most * PAGE // 3)
+                while len(waiting) > 1 and pages_for([*parked, *dead]) > self._reserve.most:
+                    piece = _cut_off(waiting, self._reserve.most * PAGE // 2)
                     high[table] = self._database.commit(partial(self._insert, table, piece, 0))
         ids = self._ids_to_enter(entry.delivered_ids) if entry.delivered_ids else None
         self.counters = self._database.commit(lambda: self._enter(entry, parked, dead, high, ids))
@@ -234,8 +234,8 @@ class Books:
             execute("INSERT INTO retired (segment, offset, sequence) VALUES (?, ?, ?)", retired)
             execute("INSERT INTO learned VALUES (?, ?)", old.learned.items())
 
-        size = 200 * (len(old.cursors) + len(old.retired) + len(carried))
-        self._database.do(lambda: self._reserve.ensure(pages_of(size)))
+        needed = 4 + (len(old.cursors) + len(old.retired) + len(carried)) // 10
+        self._database.do(lambda: self._reserve.ensure(needed))
         self._database.commit(work)
         self.counters = counters
         for chunk in old.delivered.chunks:
@@ -307,7 +307,7 @@ class Books:
     def _another_chunk(self) -> Chunk | None:
         statement = "INSERT INTO delivered (ids) VALUES (zeroblob(?))"
         try:
-            self._database.do(lambda: self._reserve.ensure(pages_of(CHUNK_SIZE)))
+            self._database.do(lambda: self._reserve.ensure(CHUNK_SIZE // PAGE + 4))
             cursor = self._database.commit(lambda: self._database.connection.execute(statement, (CHUNK_SIZE,)))
         except OSError:
             # On a full disk the oldest go, however young they are.
@@ -399,10 +399,6 @@ def _cut_off(rows: list[bytes], most: int) -> list[bytes]:
     piece = rows[:count]
     del rows[:count]
     return piece
-
-
-def _size(rows: Sequence[bytes]) -> int:
-    return sum(map(len, rows))
 
 
 def _bytes(events: Sequence[StoredEvent]) -> int:

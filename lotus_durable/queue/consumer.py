@@ -107,7 +107,7 @@ class Consumer:
             carried,
             settlement.delivered_ids,
         )
-        self._repaired.settle(entry)
+        self._repaired.do(lambda books: books.settle(entry))
         for segment in segments:
             self._repeats.settled(segment)
             self._retiring.settled(segment)
@@ -118,7 +118,7 @@ class Consumer:
         Raises:
             OSError: the disk refuses.
         """
-        return self._repaired.page("parked", after, limit)
+        return self._repaired.do(lambda books: books.page("parked", after, limit))
 
     def last_parked(self) -> int:
         """Return the id of the last event that was parked, 0 when none ever was."""
@@ -180,7 +180,7 @@ class Consumer:
         Raises:
             OSError: the disk refuses.
         """
-        self._books.learn(name, value)
+        self._repaired.do(lambda books: books.learn(name, value))
 
     def was_delivered(self, ids: Iterable[str]) -> set[str]:
         """Return those of these idempotency ids that were delivered lately."""
@@ -217,5 +217,6 @@ class Consumer:
         gone = {segment: cursor for segment, cursor in self._books.cursors.items() if cursor.name not in there}
         if len(gone) > _GONE_KEPT:
             oldest = sorted(gone, key=lambda segment: gone[segment].name)[: len(gone) - _GONE_KEPT]
-            self._books.forget({segment: gone.pop(segment)[1:] for segment in oldest})
+            forgotten = {segment: gone.pop(segment)[1:] for segment in oldest}
+            self._repaired.do(lambda books: books.forget(forgotten))
         return set(gone)

@@ -73,7 +73,7 @@ class Retiring:
             gone[segment.id] = segment.read
         # Or a power cut could bring one back when the books have long forgotten it.
         sync_directory(self._directory.journal)
-        self._books.books.forget(gone)
+        self._books.do(lambda books: books.forget(gone))
         for segment_id in gone:
             self._journal.forget(self._done.pop(segment_id))
 

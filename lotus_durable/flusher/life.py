@@ -250,7 +250,7 @@ class Flusher:
                 left = longest - (since_boot() - before.at)
         if left > 0:
             control.enter("retrying", f"a flusher before this one may have a request in flight: {left:.0f} s to wait")
-            control.wait(left, interruptible=False)
+            control.wait(left)
         self._has_waited = True
 
     def _succeeded(self) -> None:

@@ -16,7 +16,7 @@ from math import inf
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
 from lotus_durable.config import Config
-from lotus_durable.delivery.control import Control, Renewed, Stopped
+from lotus_durable.delivery.control import Control, LockLost, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import DeliveryResumed, LotusError
@@ -70,6 +70,7 @@ class Flusher:
         self._ending = ending
         self._count = 0
         self._has_succeeded = False
+        self._has_waited = False
         self._last_failure = ""
         self._session: Session | None = None
         self.control: Control | None = None
@@ -88,11 +89,13 @@ class Flusher:
 
     def _hold(self, is_done: Callable[[Control], bool] | None) -> str | None:
         """Flush until it is time to leave, and let go of the lock; return why it must end, None where it may go on."""
-        before = read_beat(self.directory)
+        before = last = read_beat(self.directory)
+        renewed: Control | None = None
+        self._has_waited = False
         try:
             while True:
                 self.config = self._configuration()
-                control = self.control = self._make_control(before)
+                control = self.control = self._make_control(last, renewed)
                 try:
                     with beating(control, self.directory, self._kind):
                         try:
@@ -101,10 +104,13 @@ class Flusher:
                             self._failed(control, error)
                             raise Renewed(str(error)) from error
                     why = control.ending() or ("it was asked for no more" if is_done is not None else None)
-                except Renewed as renewed:
-                    logger.debug("beginning anew: %s", renewed)
-                    before = None
+                except Renewed as reason:
+                    logger.debug("beginning anew: %s", reason)
+                    last, renewed = control.last_beat, control
                     continue
+                except LockLost as lost:
+                    # What came on the word of a look that still saw the lock is this flusher's to see to.
+                    why = None if self._kind == "auto" else str(lost)
                 except Stopped as stopped:
                     why = str(stopped)
                 if self.lock.is_held():
@@ -121,12 +127,11 @@ class Flusher:
         sync = JournalSync(self.directory, control.tell)
         try:
             control.show(consumer.settled())
-            self._succeeded()
             self._tell_that_somebody_flushes(control)
             organisation = Organisation(self.config, session, control.program.key, consumer)
             self._wait_until_allowed(organisation, control)
             is_2024 = organisation.generation() == "2024"
-            if not is_2024:
+            if not is_2024 and not self._has_waited:
                 self._wait_for_requests_of_others(control, before, consumer)
             transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
             loop = Loop(consumer, control, transports, self.config)
@@ -168,7 +173,7 @@ class Flusher:
             self._session = Session(host)
         return self._session
 
-    def _make_control(self, before: Beat | None) -> Control:
+    def _make_control(self, before: Beat | None, renewed: Control | None) -> Control:
         connect, read = self.config.timeout
         status = process_status("self")
         program = this_program(self.config, self.directory)
@@ -205,6 +210,7 @@ class Flusher:
             exit_timeout=self.config.exit_timeout,
             new_key=self._has_new_key,
             works=self._succeeded,
+            before=renewed,
         )
 
     def _has_new_key(self) -> bool:
@@ -226,7 +232,7 @@ class Flusher:
             if control.enter("blocked" if ruling.is_final else "retrying", ruling.reason):
                 logger.warning("nothing is sent: %s", ruling.reason)
             control.answer(asked, ruling.reason)
-            control.wait(self.config.constants.probe_interval if ruling.is_final else _PAUSE)
+            control.wait(self.config.constants.probe_interval if ruling.is_final else _PAUSE, asked=asked)
 
     def _wait_for_requests_of_others(self, control: Control, before: Beat | None, consumer: Consumer) -> None:
         """Wait out what a flusher before this one may have in flight: the 2022 server loses events to a second request.
@@ -244,7 +250,8 @@ class Flusher:
                 left = longest - (since_boot() - before.at)
         if left > 0:
             control.enter("retrying", f"a flusher before this one may have a request in flight: {left:.0f} s to wait")
-            control.wait(left, interruptible=False)
+            control.wait(left)
+        self._has_waited = True
 
     def _succeeded(self) -> None:
         """Note, once, that the start did not fail; not as late as after a pass: an outage may last for days."""
@@ -279,13 +286,13 @@ class Flusher:
         control.enter("retrying", text)
         # Whoever asked for a drain hears of it, instead of waiting for a person to look at the log.
         control.answer(asked, text)
-        control.wait(_PAUSE)
+        control.wait(_PAUSE, asked=asked)
 
     def _something_is_left(self) -> bool:
         """Wait until no look of before is trusted any more, and take the lock again where something came meanwhile."""
         ends = monotonic() + self.config.constants.leaving_wait
         while (left := ends - monotonic()) > 0:
-            if self._ending() is not None:
+            if self._ending() is not None or not os.path.isdir(self.directory.root):
                 return False
             time.sleep(min(left, 0.1))
         try:

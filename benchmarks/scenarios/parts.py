@@ -15,19 +15,21 @@ from benchmarks.bench import Bench
 from benchmarks.report import Cell, Report, Table
 from benchmarks.server import serving
 from benchmarks.surroundings import API_KEY
+from lotus_durable import fork
 from lotus_durable.client import Client
 from lotus_durable.config import Config
 from lotus_durable.delivery.batch import Batch, Batcher
-from lotus_durable.delivery.pace import at_full_speed
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.delivery.verdict import judge
 from lotus_durable.delivery.wire import Dumps, encode_event, orjson_dumps, stdlib_dumps
 from lotus_durable.event.properties import is_plain
 from lotus_durable.event.record import EventEncoder
 from lotus_durable.event.timestamps import Clock
+from lotus_durable.log import Reporter
+from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.format import MARKER_SIZE, encode_frame
-from lotus_durable.queue.protocol import EventQueue, Settlement
-from lotus_durable.tracker import open_queue
+from lotus_durable.queue.protocol import Settlement
+from lotus_durable.tracker import Tracker
 
 _CALLS, _REPEATS = 2_000, 30
 _BATCH, _BATCHES = 500, 40
@@ -66,7 +68,8 @@ def _of_a_call(folder: Path) -> list[tuple[Cell, ...]]:
     config = Config.resolve(
         {"api_key": API_KEY, "host": _NOWHERE, "queue_dir": folder / "calls", "flusher": "external"}
     )
-    client, queue, encoder = Client.from_config(config), open_queue(config, print), EventEncoder(config.max_event_bytes)
+    client, tracker = Client.from_config(config), Tracker(config, Reporter(None))
+    way, encoder = tracker._new_lane().way, EventEncoder(config.max_event_bytes)
     event = ("customer-123", "api_call", _PROPERTIES, None, None)
     _, record = encoder.encode(*event)
     fields, pack, clock, marker = msgpack.unpackb(record), msgpack.Packer().pack, Clock(), bytes(MARKER_SIZE)
@@ -82,26 +85,24 @@ def _of_a_call(folder: Path) -> list[tuple[Cell, ...]]:
             "of that: msgpack": lambda: pack(fields),
             "of that: the properties, checked": lambda: is_plain(_PROPERTIES),
             "of that: time as text": lambda: clock.text(time.time()),
-            "append": lambda: queue.append(record),
-            "of that: os.write": lambda: os.write(descriptor, frame),
+            "append": lambda: way.append(record, time.monotonic()),
+            "of that: os.pwrite": lambda: os.pwrite(descriptor, frame, 0),
             "of that: frame and CRC-32": lambda: encode_frame(marker, 0, record),
             "of that: CRC-32": lambda: crc32(frame),
-            "os.getpid, to notice a fork": os.getpid,
+            "a fork noticed": lambda: fork.mark[0],
             "floor: msgpack + os.write": lambda: os.write(descriptor, padding + pack(fields)),
         }
         return [(part, _least(call)) for part, call in parts.items()]
     finally:
         os.close(descriptor)
-        queue.close()
+        tracker.close()
         client.release()
 
 
 def _of_a_batch(folder: Path) -> dict[str, float]:
     """Return µs for each part of a batch's way, the least of many batches."""
-    fill(folder / "backlog", _BATCH * _BATCHES)
-    config = Config.resolve({"queue_dir": folder / "backlog"})
-    queue = open_queue(config, print)
-    batches, making = _batches(queue)
+    consumer = Consumer(fill(folder / "backlog", _BATCH * _BATCHES), print)
+    batches, making = _batches(consumer)
     records = batches[0].records
     parts = {
         "reading frames, decoding, encoding": making,
@@ -116,14 +117,12 @@ def _of_a_batch(folder: Path) -> dict[str, float]:
         transport.close()
     ids, times = batches[0].ids, batches[0].times
     parts["verdicts"] = _least(lambda: judge(answer, ids, times, now=time.time()), 10)
-    consumer = queue.consumer()
     commits = []
     for batch in batches:
         started = time.perf_counter()
-        consumer.settle(Settlement(batch.through, len(batch)))
+        consumer.settle(Settlement(batch.through, len(batch), delivered_ids=batch.ids))
         commits.append(time.perf_counter() - started)
     consumer.close()
-    queue.close()
     parts["the commit"] = min(commits) * 1e6
     return parts
 
@@ -132,10 +131,9 @@ def _encoding(records: Sequence[bytes], dumps: Dumps) -> float:
     return _least(lambda: [encode_event(record, dumps) for record in records], 1)
 
 
-def _batches(queue: EventQueue) -> tuple[list[Batch], float]:
+def _batches(consumer: Consumer) -> tuple[list[Batch], float]:
     """Return all batches of a queue, and the least µs that one took."""
-    consumer = queue.consumer()
-    batcher = Batcher(consumer, max_events=_BATCH, max_bytes=1 << 20, pace=at_full_speed)
+    batcher = Batcher(consumer, max_events=_BATCH, max_bytes=1 << 20)
     batches, times = [], []
     while True:
         started = time.perf_counter()
@@ -144,5 +142,4 @@ def _batches(queue: EventQueue) -> tuple[list[Batch], float]:
             break
         times.append(time.perf_counter() - started)
         batches.append(batch)
-    consumer.close()
     return batches, min(times[:-1]) * 1e6

@@ -11,10 +11,11 @@ from benchmarks.bench import Bench
 from benchmarks.child import in_child
 from benchmarks.report import Goal, Report, Table
 from benchmarks.watched import Watched
+from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.journal import JournalQueue
+from lotus_durable.queue.stats import count
 
-_COLUMNS = ("backlog", "count ms", "lead ms", "first 500 ms", "in all ms", "memory MB")
+_COLUMNS = ("backlog", "count ms", "open ms", "first 500 ms", "in all ms", "memory MB")
 
 
 def run(bench: Bench) -> Report:
@@ -24,7 +25,7 @@ def run(bench: Bench) -> Report:
             fill(folder / "queue", events)
             found = in_child("benchmarks.scenarios.recover:open_queue", str(folder / "queue"))
         assert found["pending"] == events
-        parts = [found[name] * 1e3 for name in ("census", "consumer", "read")]
+        parts = [found[name] * 1e3 for name in ("count", "consumer", "read")]
         rows.append([events, *parts, sum(parts), found["memory"]])
     largest = rows[-1]
     return Report(
@@ -36,20 +37,13 @@ def run(bench: Bench) -> Report:
 
 
 def open_queue(root: str) -> dict[str, float]:
-    """Do what a new leader does until it has its first batch, in this process; return seconds, and MB on top."""
+    """Do what a new flusher does until it has its first batch, in this process; return seconds, and MB on top."""
     before = Watched().memory()
-    queue = JournalQueue(
-        QueueDirectory(Path(root)),
-        segment_bytes=1 << 24,
-        max_queue_bytes=1 << 34,
-        power=False,
-        sync_interval=1.0,
-        report=lambda _: None,
-    )
+    directory = QueueDirectory(Path(root))
     times = [time.monotonic()]
-    pending = queue.census().pending
+    pending = count(directory, None).pending
     times.append(time.monotonic())
-    consumer = queue.consumer()
+    consumer = Consumer(directory, print)
     times.append(time.monotonic())
     read = 0
     while read < 500 and (chunk := consumer.read(500 - read)) is not None:
@@ -57,6 +51,5 @@ def open_queue(root: str) -> dict[str, float]:
     times.append(time.monotonic())
     memory = Watched().peak_memory() - before
     consumer.close()
-    queue.close()
-    census, opened, first = (later - earlier for earlier, later in pairwise(times))
-    return {"pending": pending, "census": census, "consumer": opened, "read": first, "memory": memory}
+    counted, opened, first = (later - earlier for earlier, later in pairwise(times))
+    return {"pending": pending, "count": counted, "consumer": opened, "read": first, "memory": memory}

@@ -13,14 +13,12 @@ SCENARIOS = {
     "workers": "1 to 16 processes, and threads, on one queue",
     "drain": "an external flusher and backlogs of up to five million",
     "interference": "track_event and a request handler beside a flusher at work",
-    "recover": "opening a queue with a backlog",
     "memory": "eight workers and their flusher",
     "tail": "one process from its first event on",
     "start": "the event that starts a flusher, and a look",
     "takeover": "the flusher is killed",
     "imports": "time and memory of the import",
     "cost": "processor time and bytes of an event's whole way",
-    "parts": "where the time of a track_event and of a batch goes",
     "instructions": "instructions of one track_event, which repeat where times do not",
 }
 """Names, in the order in which they run, and what they are."""

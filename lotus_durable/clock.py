@@ -29,6 +29,6 @@ def since_boot() -> float:
 def boot_id() -> str:
     """Return what names this start of the machine; empty where it has no name, as on macOS."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().decode().strip()  # as text it would import a codec
     except OSError:
         return ""

@@ -11,6 +11,7 @@ import sys
 
 _SETTINGS = 3
 _READ = 1 << 16
+_COMMAND = "lotus-flusher"
 
 
 def main() -> None:
@@ -19,6 +20,11 @@ def main() -> None:
         if os.fork():
             os._exit(0)
         del sys.argv[1]
+    try:
+        with open("/proc/self/comm", "w") as name:  # the name in ps; the shell's was the shell's
+            name.write(_COMMAND)
+    except OSError:
+        pass
     chunks = []
     while chunk := os.read(_SETTINGS, _READ):
         chunks.append(chunk)
@@ -37,6 +43,15 @@ def main() -> None:
         site.main()
         from lotus_durable.flusher.program import main as run
     run(settings)
+
+
+def fail() -> None:
+    """Leave the reason where the next look finds it. The status is 0: some servers end by another one of a child."""
+    import traceback
+
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _find_modules(paths: list[str]) -> None:
@@ -68,4 +83,7 @@ def _import_package() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BaseException:  # noqa: BLE001  # whatever it is, it is told
+        fail()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from pathlib import Path
 
 from lotus_durable.clock import since_boot
 from lotus_durable.queue.heartbeat import Beat
 
 from .starting import Notes, Seen
-from .surroundings import pid_namespace, process_status
+from .surroundings import COMMAND, pid_namespace, process_status
 
 _YOUNG = 2.0
 """Seconds; a beat this young is that of a healthy flusher, whoever is slow."""
@@ -28,63 +30,72 @@ def note_look(notes: Notes, beat: Beat) -> float:
     """Note that this beat was seen (again), and return for how many seconds it has been seen."""
     now = since_boot()
     seen = notes.seen
-    if seen is None or (seen.pid, seen.start_time, seen.count) != (beat.pid, beat.start_time, beat.count):
-        notes.seen = Seen(beat.pid, beat.start_time, beat.count, now)
+    if seen is None or (seen.pid, seen.start_time, seen.beats) != (beat.pid, beat.start_time, beat.beats):
+        notes.seen = Seen(beat.pid, beat.start_time, beat.beats, now)
         return 0.0
     gap = now - seen.last
     if gap >= _ONE_LOOK:
-        seen.elapsed += min(gap, _LONGEST_GAP)
-        seen.last = now
+        seen = notes.seen = seen._replace(elapsed=seen.elapsed + min(gap, _LONGEST_GAP), last=now)
     return seen.elapsed
 
 
-def end(beat: Beat) -> str | None:
-    """End the process that wrote this beat for the last time; return None when that was done, else who it is and why not.
+def end(beat: Beat) -> str | None:  # noqa: PLR0911  # each reason is a return
+    """End the process that wrote this beat last; return None when that was done, else who it is and why not.
 
     A number may be another process's by now: the process is held by a pidfd first, and compared then.
     """
     who = f"process {beat.pid} on {beat.hostname} holds the flusher's lock and shows no sign of life"
+    by_hand = f"end it by `kill -KILL {beat.pid}`"
     if beat.kind == "caller":
         return f"{who}; it is a program in the middle of its own drain(): let it go on or end it"
     if beat.pid_namespace != pid_namespace():
         return f"{who}; it runs in another container: let it go on (kill -CONT) or end it there"
     if not hasattr(os, "pidfd_open"):
-        return f"{who}; end it by `kill -KILL {beat.pid}`"
+        return f"{who}; {by_hand}"
     try:
         descriptor = os.pidfd_open(beat.pid)
     except ProcessLookupError:
-        return (
-            f"process {beat.pid} is gone, and another process holds a copy of its lock: "
-            "look for it with `fuser flusher.lock` in the queue directory, and end it"
-        )
+        return _copied(beat)
     except OSError as error:
-        return f"{who}; it cannot be ended from here ({error.strerror}): end it by `kill -KILL {beat.pid}`"
+        return f"{who}; it cannot be ended from here ({error.strerror}): {by_hand}"
     try:
         status = process_status(beat.pid)
         if status is None or status.start_time != beat.start_time:
-            return f"process {beat.pid}, which flushed, is gone, and another process holds a copy of its lock"
+            return _copied(beat)
         if beat.uid != os.geteuid():
-            return f"{who}; it belongs to user {beat.uid}: end it by `kill -KILL {beat.pid}`"
+            return f"{who}; it belongs to user {beat.uid}: {by_hand}"
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     except PermissionError:
-        return f"{who}; this process may not end it: end it by `kill -KILL {beat.pid}`"
+        return f"{who}; this process may not end it: {by_hand}"
     except ProcessLookupError:
-        return None  # by itself, in this moment
+        pass  # by itself, in this moment
     finally:
         os.close(descriptor)
     return None
 
 
-def reap(beat: Beat) -> None:
-    """Reap a flusher that has ended, where orphans fall to this process (process 1 of a container, a subreaper)."""
-    status = process_status(beat.pid)
-    if (
-        status is not None
-        and status.state == "Z"
-        and status.parent == os.getpid()
-        and status.start_time == beat.start_time
-    ):
-        try:
-            os.waitpid(beat.pid, os.WNOHANG)
-        except ChildProcessError:
-            return  # the application was faster
+def _copied(beat: Beat) -> str:
+    return (
+        f"process {beat.pid}, which flushed, is gone, and another process holds a copy of its lock: "
+        "`fuser flusher.lock` in the queue directory names it; end that one"
+    )
+
+
+def reap() -> None:
+    """Reap flushers that have ended, where orphans fall to this process (process 1 of a container, a subreaper).
+
+    Whoever started them, and whatever they came to. They fall to the first thread of a process.
+    """
+    if not hasattr(os, "waitid"):  # macOS, where neither of the two exists
+        return
+    try:
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return  # nobody has ended: 1 µs
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split()
+    except OSError:
+        return  # there are no children, or no such list
+    for child in children:
+        status = process_status(int(child))
+        if status is not None and status.state == "Z" and status.name == COMMAND:
+            with contextlib.suppress(ChildProcessError):  # the application was faster
+                os.waitpid(int(child), os.WNOHANG)

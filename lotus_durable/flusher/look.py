@@ -6,6 +6,7 @@ is seen by this look (:mod:`.life` has the other half). It takes no lock that an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -101,6 +102,7 @@ class Look:
     # What is found
 
     def _look(self) -> None:
+        hung.reap()
         is_held = self.somebody_flushes()
         beat = read_beat(self._directory)
         if is_held:
@@ -108,11 +110,10 @@ class Look:
                 self._look_at(beat)
             return
         if beat is not None:
-            hung.reap(beat)
             self._tell_news(beat)
         if is_held is None or self._starting.is_starting():
             return
-        self._none_flushes()
+        self._none_flushes(beat)
 
     def _look_at(self, beat: Beat) -> None:
         if not beat.is_over() and not hung.is_young(beat):
@@ -135,13 +136,15 @@ class Look:
         why_not = hung.end(beat)
         if why_not is None:
             logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seconds)
+            self._none_flushes(beat)  # there may be no next look: the new one waits until the lock is free
         else:
             self._tell(DeliveryBlocked(f"nothing is delivered, events are kept: {why_not}"))
 
-    def _none_flushes(self) -> None:
+    def _none_flushes(self, beat: Beat | None) -> None:
         start = self._starting.last_start()
         notes = self._starting.read()
-        if start is not None and notes.last_known < start.began_at:
+        has_flushed = beat is not None and start is not None and since_boot() - beat.age() > start.began_at
+        if start is not None and notes.last_known < start.began_at and not has_flushed:
             notes = self._note_failed(start)
         why = self.why_none_is_started()
         if why is None and notes.next_start <= since_boot():
@@ -180,20 +183,24 @@ class Look:
         if self._interpreter is None:
             return False
         self._directory.prepare()
-        try:
-            log_size = os.stat(self._directory.log).st_size
-        except OSError:
-            log_size = 0
-        lock = self._starting.begin(log_size)
-        if lock is None:
-            return False
         settings = encode_settings(
             self._config,
-            [os.path.abspath(path) for path in sys.path],
+            _module_paths(),
             began=self.program.began,
             log_level=logger.getEffectiveLevel(),
             make_way=make_way,
         )
+        lock = self._starting.begin()
+        if lock is None:
+            return False
+        if not make_way and self.somebody_flushes():
+            os.close(lock)  # it was started by another, and came to flush since we looked
+            return False
+        try:
+            log_size = os.stat(self._directory.log).st_size
+        except OSError:
+            log_size = 0
+        self._starting.note(lock, log_size)
         try:
             start_flusher(Order(self._interpreter, self._directory, settings), lock)
         except OSError as error:
@@ -212,6 +219,9 @@ class Look:
     def _asks(self, beat: Beat) -> bool:
         """Whether a flusher of this process's should take over from the one that flushes."""
         if self._config.flusher != "auto" or self._config.api_key is None or self._interpreter is None:
+            return False
+        may_be_newer = not self._asked and beat.program.began < self.program.began
+        if not (may_be_newer or beat.key_refused or beat.unreachable_since is not None):
             return False
         if beat.program == self.program or self._starting.is_starting():
             return False
@@ -284,3 +294,13 @@ class Look:
         if text not in self._said:
             self._said.add(text)
             logger.warning("%s", text, exc_info=logger.isEnabledFor(logging.DEBUG))
+
+
+def _module_paths() -> list[str]:
+    """Return where this process looks for modules, as paths that mean the same in another working directory."""
+    found = []
+    for path in sys.path:
+        if isinstance(path, str | os.PathLike):
+            with contextlib.suppress(OSError):  # the working directory was removed
+                found.append(os.path.abspath(os.fspath(path)))
+    return found

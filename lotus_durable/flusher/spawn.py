@@ -14,20 +14,21 @@ import contextlib
 import fcntl
 import os
 import signal
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lotus_durable._version import __version__
-from lotus_durable.config import Config, options
+from lotus_durable.config import Config
+from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
 
-from .surroundings import PACKAGE
+from .surroundings import COMMAND, PACKAGE
 
 SETTINGS, START = 3, 4
 """The descriptors of a flusher that begins: its settings, and the lock of its start."""
 
 _SHELL = "/bin/sh"
-_IN_BACKGROUND = 'exec "$@" &'
+_IN_BACKGROUND = f'{{ {{ echo {COMMAND} >/proc/self/comm; }} 2>/dev/null; exec "$@"; }} &'
+"""It has its name before it is a Python: what comes to nothing is known by it too, see :func:`.hung.reap`."""
 _NOT_TOLD = ("on_error", "debug", "api_key_file", "queue_dir", "sync_mode")
 _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """What a service manager gives one of its processes, which the flusher is not. ``LOTUS_`` and ``PYTHON`` variables are
@@ -36,8 +37,7 @@ _HIGH = 16
 """Descriptors are moved to this and above, or one of them could be what another is to become."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What a flusher is started with."""
 
     interpreter: str
@@ -48,7 +48,7 @@ class Order:
 def encode_settings(config: Config, paths: list[str], *, began: float, log_level: int, make_way: bool) -> bytes:
     """Return what a flusher is told: a Python literal, which takes no import to write and runs nothing to read."""
     told: dict[str, Any] = {
-        option.name: getattr(config, option.name) for option in options() if option.name not in _NOT_TOLD
+        option.name: getattr(config, option.name) for option in OPTIONS if option.name not in _NOT_TOLD
     }
     key_file = config.api_key_file
     told_all = {
@@ -56,7 +56,7 @@ def encode_settings(config: Config, paths: list[str], *, began: float, log_level
         "queue_dir": str(config.queue_dir),
         "api_key_file": None if key_file is None else str(key_file),
         "options": told,
-        "constants": {name: getattr(config.constants, name) for name in config.constants.__slots__},
+        "constants": config.constants._asdict(),
         "paths": paths,
         "began": began,
         "log_level": log_level,
@@ -82,19 +82,19 @@ def start_flusher(order: Order, start_lock: int) -> None:
         stack.callback(os.close, log)
         given = {0: _opened_null(stack), 1: log, 2: log, SETTINGS: settings, START: start_lock}
         # All are moved first, or one could be overwritten before it is copied; they close themselves in the program.
-        actions = [
-            (os.POSIX_SPAWN_DUP2, _moved_up(descriptor, stack), there) for there, descriptor in given.items()
-        ]
+        actions = [(os.POSIX_SPAWN_DUP2, _moved_up(descriptor, stack), there) for there, descriptor in given.items()]
         program, arguments = _command(order)
-        pid = os.posix_spawn(
-            program,
-            arguments,
-            _environment(),
-            file_actions=actions,
+        options: dict[str, Any] = {
+            "file_actions": actions,
             # A handler of the application's cannot be inherited, what it ignores or blocks can.
-            setsigmask=(),
-            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
-        )
+            "setsigmask": (),
+            "setsigdef": signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        }
+        try:
+            # From the first instruction on it is out of reach of what ends the application's group or terminal.
+            pid = os.posix_spawn(program, arguments, _environment(), setsid=True, **options)
+        except NotImplementedError:
+            pid = os.posix_spawn(program, arguments, _environment(), setpgroup=0, **options)
         with contextlib.suppress(ChildProcessError):  # it waits for any child, or for none (SIGCHLD ignored)
             os.waitpid(pid, 0)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
 from lotus_durable._version import __version__
@@ -13,6 +13,9 @@ from lotus_durable.config import Config
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Program
 from lotus_durable.queue.identity import fingerprint, read_identity
+
+COMMAND = "lotus-flusher"
+"""The name of a flusher's process, from its first instruction to when it is reaped."""
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -29,8 +32,7 @@ _STATE = 0
 _MOST_ANCESTORS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessStatus:
+class ProcessStatus(NamedTuple):
     """What the system says of a process."""
 
     state: str
@@ -38,6 +40,7 @@ class ProcessStatus:
     parent: int
     start_time: int
     """Clock ticks since boot."""
+    name: str
 
 
 def process_status(pid: int | str) -> ProcessStatus | None:
@@ -46,8 +49,10 @@ def process_status(pid: int | str) -> ProcessStatus | None:
         data = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    fields = data[data.rindex(b")") + 2 :].split()
-    return ProcessStatus(fields[_STATE].decode(), int(fields[_PARENT]), int(fields[_START_TIME]))
+    end = data.rindex(b")")
+    name = data[data.index(b"(") + 1 : end].decode(errors="replace")
+    fields = data[end + 2 :].split()
+    return ProcessStatus(fields[_STATE].decode(), int(fields[_PARENT]), int(fields[_START_TIME]), name)
 
 
 def pid_namespace() -> int:
@@ -126,7 +131,7 @@ def _network_namespace() -> int:
 
 def _cgroup() -> str:
     try:
-        return Path("/proc/self/cgroup").read_text()
+        return Path("/proc/self/cgroup").read_bytes().decode(errors="replace")
     except OSError:
         return ""
 

@@ -115,6 +115,7 @@ def test_failing_starts_are_backed_off_for_all_processes_together(scene: Scene) 
     workers = [scene.start(code, path) for _ in range(8)]
     for worker in workers:
         assert hear(worker) == "ready"
+
     def four_failed() -> bool:
         for worker in workers:
             say(worker, "track")
@@ -158,7 +159,14 @@ def test_without_a_shell_a_flusher_is_started_all_the_same_and_is_nobodys_child(
             say("no child")
         hear()
         """,
-        prefix=["unshare", "--mount", "/bin/bash", "-c", 'mount --bind /dev/null "$(readlink -f /bin/sh)"; exec "$@"', "-"],
+        prefix=[
+            "unshare",
+            "--mount",
+            "/bin/bash",
+            "-c",
+            'mount --bind /dev/null "$(readlink -f /bin/sh)"; exec "$@"',
+            "-",
+        ],
     )
     assert hear(application) == "no child"
     scene.arrived("first")
@@ -169,9 +177,7 @@ def test_a_process_whose_working_directory_was_removed_starts_one(scene: Scene) 
     """``python -c`` looks for modules in the working directory, whose path cannot be told then."""
     place = scene.root / "place"
     place.mkdir()
-    application = scene.start(
-        "os.rmdir(os.getcwd()); track(make(), 'first'); os._exit(0)", cwd=place, prefix=["env"]
-    )
+    application = scene.start("os.rmdir(os.getcwd()); track(make(), 'first'); os._exit(0)", cwd=place, prefix=["env"])
     assert application.wait(20) == 0
     scene.arrived("first")
 

@@ -109,9 +109,7 @@ def test_of_a_thousand_forks_in_threads_at_once_none_raises_waits_or_warns(scene
     )
     [tracked] = said
     assert tracked.isdigit(), f"forks that failed: {tracked}"
-    children = [
-        f"child{thread}-{number}" for thread in range(threads) for number in range(0, 1000 // threads, 20)
-    ]
+    children = [f"child{thread}-{number}" for thread in range(threads) for number in range(0, 1000 // threads, 20)]
     scene.arrived("first", *children, *(f"parent{number}" for number in range(int(tracked))))
 
 

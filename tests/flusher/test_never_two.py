@@ -163,9 +163,7 @@ def test_a_dead_heartbeat_that_sixteen_workers_look_at_makes_one_start_and_tells
     first = Worker(scene, **QUICK)
     first.track("first")
     scene.arrived("first")
-    workers = [
-        scene.start(SERVES.replace("os.write(2,", "say("). replace('.encode())', ')'), QUICK) for _ in range(16)
-    ]
+    workers = [scene.start(SERVES.replace("os.write(2,", "say(").replace(".encode())", ")"), QUICK) for _ in range(16)]
     for number, worker in enumerate(workers):
         say(worker, f"early{number}")
         assert hear(worker) == "tracked"

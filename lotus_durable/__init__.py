@@ -18,6 +18,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lotus_durable._version import __version__
+from lotus_durable.client import Client
+from lotus_durable.config import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
 from lotus_durable.errors import (
     APIError,
     AuthenticationError,
@@ -26,6 +28,7 @@ from lotus_durable.errors import (
     ConnectionFailed,
     DeliveryBlocked,
     DeliveryError,
+    DeliveryResumed,
     DiskRefused,
     EventRefused,
     InvalidEvent,
@@ -41,7 +44,6 @@ from lotus_durable.errors import (
     Timeout,
     UnexpectedAnswer,
 )
-from lotus_durable.imports import uncut
 from lotus_durable.settings import SettingsModule
 from lotus_durable.settings import client as _client
 from lotus_durable.settings import current as _current
@@ -51,7 +53,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lotus_durable.calls.access_answer import Access, Usage
-    from lotus_durable.calls.functions import (
+    from lotus_durable.flusher.drain import DrainReport
+    from lotus_durable.flusher.stats import FlusherStats, QueueStats
+    from lotus_durable.functions import (
         attach_addon,
         cancel_addon,
         cancel_subscription,
@@ -76,10 +80,6 @@ if TYPE_CHECKING:
         verify_idems_received,
         void_credit,
     )
-    from lotus_durable.client import Client
-    from lotus_durable.config import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
-    from lotus_durable.delivery.drain import DrainReport
-    from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
     "APIError",
@@ -91,6 +91,7 @@ __all__ = [
     "ConnectionFailed",
     "DeliveryBlocked",
     "DeliveryError",
+    "DeliveryResumed",
     "DiskRefused",
     "DrainReport",
     "EventRefused",
@@ -154,19 +155,13 @@ durability: Durability | None = None
 sync_interval: float | None = None
 flush_interval: float | None = None
 max_batch_events: int | None = None
-max_batch_bytes: int | None = None
 max_event_bytes: int | None = None
 max_queue_bytes: int | None = None
-segment_bytes: int | None = None
 upload_concurrency: int | None = None
 timeout: float | tuple[float, float] | None = None
 backend: Backend | None = None
 flusher: Flusher | None = None
 exit_timeout: float | None = None
-parked_max_age: float | None = None
-parked_retry_interval: float | None = None
-probe_interval: float | None = None
-max_event_attempts: int | None = None
 api_version: ApiVersion | None = None
 call_timeout: float | None = None
 access_cache_ttl: float | None = None
@@ -207,40 +202,42 @@ def stats() -> QueueStats:
 
 
 def shutdown(timeout: float | None = None) -> None:
-    """Send what is pending if it is up to this process, and let go of the queue; see :meth:`Client.shutdown`."""
+    """Wait until what this process tracked is delivered, and let go of the queue; see :meth:`Client.shutdown`."""
     client = _current()
     if client is not None:
         client.shutdown(timeout)
 
 
 def join(timeout: float | None = None) -> None:
-    """Stop uploading from this process; see :meth:`Client.join`."""
+    """Wait until what this process tracked is delivered; see :meth:`Client.join`."""
     client = _current()
     if client is not None:
         client.join(timeout)
 
 
-_LAZY = {
+_CALLS = "lotus_durable.functions"
+"""Where the other names are: functions like the ones above, for the calls that answer."""
+_VALUES = {
     "Access": "lotus_durable.calls.access_answer",
-    "Client": "lotus_durable.client",
-    "DrainReport": "lotus_durable.delivery.drain",
-    "FlusherStats": "lotus_durable.queue.stats",
-    "QueueStats": "lotus_durable.queue.stats",
+    "DrainReport": "lotus_durable.flusher.drain",
+    "FlusherStats": "lotus_durable.flusher.stats",
+    "QueueStats": "lotus_durable.flusher.stats",
     "Usage": "lotus_durable.calls.access_answer",
 }
-"""Names whose modules take longer to import than a program that only imports this one should wait."""
-_CALLS = "lotus_durable.calls.functions"
-"""Where the other names are: functions like the ones above, for the calls that answer."""
+"""What calls return: a process that only tracks imports none of it."""
 
 
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name in __all__:
-        with uncut():
-            module = import_module(_LAZY.get(name, _CALLS))
-        return getattr(module, name)
+        return getattr(import_module(_VALUES.get(name, _CALLS)), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
+
+if os.environ.get("LOTUS_API_KEY") and os.environ.get("LOTUS_QUEUE_DIR"):
+    from lotus_durable.settings import look_at_import
+
+    look_at_import()
 
 sys.modules[__name__].__class__ = SettingsModule

@@ -10,7 +10,8 @@
     ├── QueueDamaged                      the queue directory holds something this version cannot read
     ├── DiskRefused                       the disk takes no writes; events wait in memory (to on_error)
     ├── DeliveryError                     something about delivery an operator should know (to on_error)
-    │   ├── DeliveryBlocked               nothing can be sent, and why
+    │   ├── DeliveryBlocked               nothing is sent, and why
+    │   ├── DeliveryResumed               that is over
     │   └── EventRefused                  the server refused this event for good
     └── APIError                          a call that answers failed
         ├── InvalidRequest (ValueError)   an argument is refused, here or by the server
@@ -83,6 +84,10 @@ class DeliveryError(LotusError):
 
 class DeliveryBlocked(DeliveryError):
     """Nothing can be sent (wrong key, wrong URL, a proxy in between); everything is held."""
+
+
+class DeliveryResumed(DeliveryError):
+    """Events are delivered again after trouble that was told."""
 
 
 class EventRefused(DeliveryError):

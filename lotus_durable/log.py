@@ -1,12 +1,18 @@
-"""The package's logger: where it goes in debug mode, and what it says about a configuration."""
+"""The package's logger, and ``on_error``: how what goes wrong is said."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
+from lotus_durable.errors import LotusError, QueueDamaged
+
 logger = logging.getLogger("lotus_durable")
+
+_MOST_WAITING = 100
 
 
 def log_to_stderr() -> None:
@@ -31,7 +37,56 @@ def warn_if_unencrypted(host: str) -> None:
 
 
 def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost" or name.endswith(".localhost")
+    return name in ("localhost", "::1") or name.startswith("127.") or name.endswith(".localhost")
+
+
+class Reporter:
+    """Calls the user's ``on_error``: it may fail, it may call us, and it is never called twice at once.
+
+    What comes while it runs, from another thread or from within itself, is told when it has returned.
+    """
+
+    def __init__(self, on_error: Callable[[LotusError, list[dict[str, Any]]], object] | None) -> None:
+        self._on_error = on_error
+        self._waiting: deque[tuple[LotusError, list[dict[str, Any]]]] = deque(maxlen=_MOST_WAITING)
+        self._running: list[None] = []
+
+    def __call__(self, error: LotusError, events: Sequence[dict[str, Any]] = ()) -> None:
+        """Tell it; what it raises is logged. Not KeyboardInterrupt and SystemExit, which are for the whole program.
+
+        Damage is logged here: the queue, which finds it, tells nobody else, and there may be no ``on_error``.
+        """
+        if isinstance(error, QueueDamaged):
+            logger.error("%s", error)
+        if self._on_error is None:
+            return
+        self._waiting.append((error, list(events)))
+        # Taking a number and looking at it are one step each: of two that come at once exactly one goes on.
+        self._running.append(None)
+        if len(self._running) > 1:
+            self._running.pop()
+            return
+        try:
+            self._tell(self._on_error)
+        finally:
+            self._running.clear()
+
+    def is_running(self) -> bool:
+        """Whether ``on_error`` is being called now."""
+        return bool(self._running)
+
+    def abandon(self) -> None:
+        """Begin anew, in a forked child: whoever ran it is not here."""
+        self._running.clear()
+        self._waiting.clear()
+
+    def _tell(self, on_error: Callable[[LotusError, list[dict[str, Any]]], object]) -> None:
+        while self._waiting:
+            try:
+                error, events = self._waiting.popleft()
+            except IndexError:
+                return
+            try:
+                on_error(error, events)
+            except Exception:
+                logger.exception("on_error itself failed")

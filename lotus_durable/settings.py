@@ -1,15 +1,13 @@
-"""The default client behind the module's functions, and the module's settings."""
+"""The module's settings, and the default client behind the module's functions."""
 
 from __future__ import annotations
 
+import os
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
 
-from lotus_durable.imports import import_for_tracking
-
-if TYPE_CHECKING:
-    from lotus_durable.client import Client
+from lotus_durable.client import Client
+from lotus_durable.config import Config
 
 _client: Client | None = None
 
@@ -18,10 +16,11 @@ class SettingsModule(ModuleType):
     """A module some of whose attributes are settings: assigning one takes effect at the next call."""
 
     def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(value, ModuleType) and name in self.__annotations__:
+            return  # the import of the package's folder of that name, which is no setting
         super().__setattr__(name, value)
         if name in self.__annotations__:
             renew()
-            import_for_tracking()
 
 
 def client() -> Client:
@@ -39,25 +38,26 @@ def current() -> Client | None:
 
 
 def renew() -> None:
-    """Let the next call make another default client; the old one finishes what it is doing."""
+    """Let the next call make another default client; the old one's events are on disk."""
     global _client  # the one piece of module state: it is what a default client is
     old, _client = _client, None
     if old is not None:
-        old.retire()
+        old.release()
 
 
 def _make() -> Client:
     global _client  # noqa: PLW0603  # see renew()
-    import_for_tracking()
-    from lotus_durable.client import Client
-    from lotus_durable.config import Config
-
     module = sys.modules["lotus_durable"]
-    # It is made by the first call, in a request perhaps: what is wrong with the disk is no reason to fail that.
     made = Client.from_config(
-        Config.resolve(settings={name: getattr(module, name, None) for name in module.__annotations__}),
-        needs_directory=False,
+        Config.resolve(settings={name: getattr(module, name, None) for name in module.__annotations__})
     )
     # Of two threads that come here at once, the second uses the first one's.
     _client = _client or made
     return _client
+
+
+def look_at_import() -> None:
+    """Have what processes before this one have left delivered, where the environment alone says how."""
+    config = Config.resolve()
+    if config.send and os.geteuid() != 0:
+        Client.from_config(config)

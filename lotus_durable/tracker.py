@@ -1,323 +1,362 @@
-"""What of a client belongs to one process, and is never carried into another; and what happens to it at a fork."""
+"""What tracks in a process: encoders and segments in lanes, the memory buffer, and the looks.
+
+No thread, no lock and no late import: an event is checked, packed and appended, and when the last look is older than
+half a second, it is looked whether somebody flushes. Append first, look after: see :mod:`lotus_durable.flusher.look`.
+
+A *lane* is an encoder and a way to disk, taken out for one call and put back: so concurrent threads, and a signal
+handler in the middle of a call, each find (or open) one that is theirs for the moment.
+
+Everything here belongs to one process. A forked child drops what it inherited: by a hook, or where the fork ran none by
+the mark of :mod:`lotus_durable.fork`, before it uses any of it.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import logging
 import os
-import sys
-import threading
-import weakref
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from time import clock_gettime
+from typing import Any, Protocol
 
-from lotus_durable import under_uwsgi
+from lotus_durable import fork
+from lotus_durable.clock import MONOTONIC
 from lotus_durable.config import Config
-from lotus_durable.errors import ConfigurationError, LotusError
-from lotus_durable.event.record import EventEncoder
-from lotus_durable.flusher import spawn as child
-from lotus_durable.flusher.interpreter import find_interpreter
-from lotus_durable.imports import WAS_CUT, uncut, was_cut
+from lotus_durable.errors import DiskRefused, LotusError, QueueDirectoryError, QueueFull
+from lotus_durable.event.record import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
+from lotus_durable.flusher.look import Look
+from lotus_durable.log import counted
+from lotus_durable.queue.appender import Appender, Mark
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.journal import JournalQueue
-from lotus_durable.queue.protocol import EventQueue
-
-if TYPE_CHECKING:
-    from lotus_durable.calls.caller import Caller
-    from lotus_durable.delivery.at_once import Refusal
-    from lotus_durable.delivery.candidate import Candidate
-    from lotus_durable.delivery.desk import Report
-    from lotus_durable.delivery.transport import Transport
-    from lotus_durable.flusher.look import Launcher
+from lotus_durable.queue.heartbeat import read_progress
+from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.memory import MemoryBuffer
+from lotus_durable.queue.room import Room
+from lotus_durable.queue.writer import is_of_the_disk
 
 logger = logging.getLogger("lotus_durable")
 
-_STOP_TIMEOUT = 0.2  # seconds
+_mark = fork.mark
+_WARNING_INTERVAL = 60.0  # seconds
+_A_PERSONS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""What a disk says that only a person can change."""
 
-_living: list[weakref.ref[Process]] = []
-"""Every Process that still exists, also those that only end a last request. Oldest first, so that two threads that
-fork at once take their locks in the same order."""
-_forking: dict[int, list[list[EventQueue]]] = {}
-"""The queues that wait for the end of a fork, by the thread that forks. A list of lists: a signal handler may fork in
-the middle of that."""
+Report = Callable[[LotusError, Sequence[dict[str, Any]]], None]
 
 
-class Process:
-    """Queue, encoders, connections and thread of one client in one process; made again after a fork.
+class WayToDisk(Protocol):
+    """Where a lane's records go: a segment of its own, or SQLite."""
+
+    def append(self, record: bytes, now: float, /) -> Mark | None: ...
+    def append_again(self, record: bytes, now: float, mark: Mark, /) -> Mark: ...
+    def check(self) -> None: ...
+    def written(self) -> dict[str, int]: ...
+    def close(self) -> None: ...
+    def abandon(self) -> None: ...
+
+
+class Lane:
+    """What one call needs."""
+
+    __slots__ = ("append", "encode", "way")
+
+    def __init__(self, encoder: EventEncoder, way: WayToDisk) -> None:
+        self.way = way
+        self.encode = encoder.encode
+        self.append = way.append
+
+
+class Tracker:
+    """Tracks for one client in one process, and anew in each forked child.
 
     Args:
-        config: the configuration.
-        report: told of errors.
-        may_start: False where it should only append: its events are for others to upload.
+        config: options.
+        report: told of errors, with the events they are about.
     """
 
-    has_inherited_store = False
-    """Whether this process was forked while an ancestor had the SQLite database open. SQLite cannot be carried
-    across a fork (measured: acknowledged puts lost in silence), so such a process, and its children, must not lead."""
-
-    def __init__(self, config: Config, report: Report, *, may_start: bool = True) -> None:
-        self.pid = os.getpid()
-        self.queue: EventQueue = open_queue(config, lambda error: report(error, []))
-        # Taken out for one call and put back: no lock, and a signal handler in mid-call finds another one.
-        self.encoders: list[EventEncoder] = []
-        self.candidate: Candidate | Launcher | None = None
-        self.is_started = False
-        self.tended: Launcher | None = None
-        """What must be asked to look at each event whether anybody uploads, because no thread can."""
+    def __init__(self, config: Config, report: Report) -> None:
         self._config = config
         self._report = report
-        self._idle: list[Transport] = []
-        self._opened: weakref.WeakSet[Transport] = weakref.WeakSet()
-        self._callers: dict[int, Caller] = {}
-        self._claims: list[object] = []
-        self._is_closed = not may_start
-        _living.append(weakref.ref(self, _living.remove))
+        self.directory = QueueDirectory(config.queue_dir)
+        self.look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
+        self._trusted_look = config.constants.trusted_look
+        self._has_worked = False
+        self._begin()
+        fork.register(self)
 
-    def start(self) -> None:
-        """Start this process's candidate; it does not stand for election where this process cannot upload.
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lanes: list[Lane] = []
+        self._all_lanes: list[Lane] = []
+        self._memory = MemoryBuffer()
+        self._waiting = self._memory.records
+        self._room = Room(self.directory, self._config.max_queue_bytes)
+        self._look_at = float("-inf")
+        self._looked_at = float("-inf")
+        self._next_warning = float("-inf")
+        self._written: dict[str, int] = {}
+
+    def track(
+        self, customer_id: object, event_name: object, properties: object, time_created: object, idempotency_id: object
+    ) -> str:
+        """Accept one event and return its idempotency id; the arguments are those of ``track_event``.
 
         Raises:
-            RuntimeError: no thread can be started now.
+            InvalidEvent: an argument is refused; nothing was written.
+            QueueFull: the event was not accepted.
+            QueueDirectoryError: nor was it: the queue directory has never worked for this process.
         """
-        if under_uwsgi.will_fork():
-            return  # with the next event: a process without a master becomes a worker itself
-        claim = object()
+        if not _mark[0]:
+            fork.begin_process()
+        lanes = self._lanes
         try:
-            self._claims.append(claim)
-            # Of threads that come here at once one is the first; the others have nothing to wait for.
-            if self._claims[0] is claim and not self.is_started and not self._is_closed:
-                self._start()
+            lane = lanes.pop()
+        except IndexError:
+            lane = self._new_lane()
+        mark = None
+        try:
+            event_id, record = lane.encode(customer_id, event_name, properties, time_created, idempotency_id)
+            now = clock_gettime(MONOTONIC)
+            try:
+                mark = self._append_behind_others(lane, record, now) if self._waiting else lane.append(record, now)
+            except (OSError, QueueDirectoryError) as error:
+                self._keep(record, error)
         finally:
-            self._claims.remove(claim)
-        if self._is_closed:
-            self.queue.close()  # what another thread closed while this one tracked
+            lanes.append(lane)
+        if mark is not None:
+            self._sync(record, mark)
+        # Anew: what was on disk before this moment is seen by a flusher that leaves. The call may have been held up.
+        now = clock_gettime(MONOTONIC)
+        if now >= self._look_at or now < self._looked_at:
+            self._has_worked = True
+            self.look_now(now)
+        return event_id
 
-    def _start(self) -> None:
-        is_external = self._config.flusher == "external"
-        if self._config.flusher == "process" and find_interpreter() is None:
-            logger.warning(
-                "no Python interpreter is found to run the uploader (sys.executable is %s): a thread of this process "
-                "uploads instead of a process of its own",
-                sys.executable,
-            )
-        reason = self.reason_not_to_lead()
-        if reason is not None and not is_external:
-            logger.warning("this process does not upload: %s; its events are kept on disk", reason)
-        try:
-            # Where threads do not run not even an idle one: it would wait for the interpreter lock.
-            if reason is None and self._launches():
-                self.candidate = launcher = self._make_launcher()
-                self.tended = None if launcher.has_thread else launcher
-                launcher.start()
-            elif not (under_uwsgi.runs_without_threads() or was_cut()):
-                self.candidate = self.make_candidate(stands=not is_external)
-                self.candidate.start()
-            self.is_started = not self._is_closed and self.tended is None
-        except BaseException:
-            # A signal handler may have raised when the thread was running already: two of them must not be.
-            candidate, self.candidate, self.tended = self.candidate, None, None
-            if candidate is not None:
-                candidate.stop(0.0)
-            raise
+    def check(
+        self, customer_id: object, event_name: object, properties: object, time_created: object, idempotency_id: object
+    ) -> str:
+        """Check one event and return its idempotency id; nothing is written.
 
-    def make_candidate(
-        self, *, alone: bool = False, stands: bool = True, inherited_lock: int | None = None
-    ) -> Candidate:
-        """Return a candidate of this process that is not started yet.
-
-        Args:
-            alone: it need not be considerate of other threads.
-            stands: False for one that never leads.
-            inherited_lock: see :class:`~lotus_durable.delivery.candidate.Candidate`.
+        Raises:
+            InvalidEvent: an argument is refused.
         """
-        with uncut():
-            from lotus_durable.delivery.candidate import Candidate
+        return self._make_encoder().encode(customer_id, event_name, properties, time_created, idempotency_id)[0]
 
-        can_lead = stands and self.reason_not_to_lead() is None
-        return Candidate(
-            self.queue,
-            self._config,
-            self._report,
-            self.open_transport if can_lead else None,
-            alone=alone,
-            inherited_lock=inherited_lock,
+    def look_now(self, now: float | None = None) -> None:
+        """Look whether somebody flushes; at an event, when a client is made, at the end, and by who waits."""
+        if now is None:
+            now = clock_gettime(MONOTONIC)
+        self._looked_at, self._look_at = now, now + self._trusted_look
+        if self._waiting:
+            self._write_back()
+        for lane in tuple(self._lanes):
+            self._check(lane)
+        self.look.look()
+
+    def in_memory(self) -> int:
+        """Return how many accepted events wait in this process's memory because the disk takes none."""
+        return len(self._memory)
+
+    def written(self) -> dict[str, int]:
+        """Return what this process has written and does not know to be settled: segments' names and their ends."""
+        self._written = {name: end for name, end in self._written.items() if self.directory.has_segment(name)}
+        found = dict(self._written)
+        for lane in tuple(self._all_lanes):
+            found.update(lane.way.written())
+        return found
+
+    def is_settled(self, written: Mapping[str, int]) -> bool:
+        """Whether everything up to these ends of these segments is settled, as far as the heartbeat says."""
+        cursor = read_progress(self.directory).get("settled", {}).get("cursor", {})
+        return all(
+            cursor[name][0] >= end if name in cursor else not self.directory.has_segment(name)
+            for name, end in written.items()
         )
 
-    def _launches(self) -> bool:
-        """Whether it is a child process that uploads."""
-        return self._config.flusher == "process" and not was_cut() and find_interpreter() is not None
+    def reports_to(self, report: Report) -> None:
+        """Have errors told to another client: the last one that was made is the one in use."""
+        self._report = report
 
-    def _make_launcher(self) -> Launcher:
-        with uncut():
-            from lotus_durable.flusher.look import Launcher
-
-        interpreter = find_interpreter()
-        assert interpreter is not None
-        has_thread = not under_uwsgi.runs_without_threads()
-        return Launcher(self.queue, self._config, self._report, interpreter, has_thread=has_thread)
-
-    def reason_not_to_lead(self) -> str | None:
-        """Return why this process cannot upload, or see to it that a child does; None where it can."""
-        if self._config.api_key is None:
-            return "no API key is set (lotus_durable.api_key or LOTUS_API_KEY)"
-        if was_cut():
-            return f"it {WAS_CUT}"
-        if self._launches():
-            return None
-        if Process.has_inherited_store:
-            return "it was forked while its parent had the queue's SQLite database open"
-        if under_uwsgi.runs_without_threads():
-            return (
-                "uWSGI runs without threads: start it with --enable-threads, or run `lotus-durable flusher` beside it, "
-                'or set flusher="process"'
+    def close(self) -> None:
+        """Write what waits in memory, and let go of the segments; what can be written nowhere is lost, and said."""
+        if not _mark[0]:
+            fork.begin_process()
+        # A directory that is gone was removed with all that was in it: a test's, say. It is not made again for an end.
+        is_gone = not os.path.isdir(self.directory.root)
+        if not is_gone:
+            self._write_back()
+        while self._lanes:
+            try:
+                lane = self._lanes.pop()
+            except IndexError:
+                break
+            self._written.update(lane.way.written())
+            if is_gone:
+                lane.way.abandon()
+            else:
+                lane.way.close()
+            self._all_lanes.remove(lane)
+        lost = self._memory.clear()
+        if lost:
+            error = DiskRefused(
+                f"{counted(lost, 'accepted event')} lost: the disk takes no writes, and this process leaves the queue"
             )
-        return None
-
-    @contextlib.contextmanager
-    def drain_candidate(self) -> Iterator[tuple[Candidate | Launcher, Callable[[], None]]]:
-        """Give the candidate of this process, or one for the time being; and what has it begin.
-
-        To be called when the drain is asked for: what it parked before would have a try more than needed.
-        """
-        candidate = self.candidate
-        can_lead = self.reason_not_to_lead() is None
-        if candidate is not None and candidate.is_running() and (candidate.may_lead() or not can_lead):
-            yield candidate, candidate.nudge
-            return
-        candidate = self._make_launcher() if self._launches() and can_lead else self.make_candidate(alone=True)
-        try:
-            yield candidate, candidate.start if can_lead else candidate.nudge
-        finally:
-            # It ends by itself after its request in flight; whoever drains with a timeout does not wait for that.
-            candidate.stop(_STOP_TIMEOUT)
-
-    def send_at_once(self, record: bytes) -> Refusal | None:
-        """Send one event and wait for its verdict (``sync_mode``); return None when the server has it."""
-        from lotus_durable.delivery.at_once import Refusal, send_at_once
-
-        if self._config.api_key is None:
-            return Refusal("no API key is set (lotus_durable.api_key or LOTUS_API_KEY)", is_final=False)
-        try:
-            transport = self._idle.pop()
-        except IndexError:
-            transport = self.open_transport()
-        try:
-            return send_at_once(transport, record)
-        finally:
-            self._idle.append(transport)
-
-    def open_transport(self) -> Transport:
-        """Return a connection to the server, opened when it is first used.
-
-        Raises:
-            ConfigurationError: there is no API key.
-        """
-        from lotus_durable.delivery.transport import HttpTransport
-
-        if self._config.api_key is None:
-            raise ConfigurationError("api_key: none is set (lotus_durable.api_key or LOTUS_API_KEY)")
-        connect, read = self._config.timeout
-        transport = HttpTransport(self._config.host, self._config.api_key, connect_timeout=connect, read_timeout=read)
-        self._opened.add(transport)
-        return transport
-
-    def caller(self) -> Caller:
-        """Return what makes the calls that answer; without an API key it can only check them."""
-        caller = self._callers.get(self.pid)
-        if caller is None:
-            with uncut():
-                from lotus_durable.calls.caller import open_caller
-
-            # Of two threads that come here at once, both get the same one.
-            caller = self._callers.setdefault(self.pid, open_caller(self._config))
-        return caller
-
-    def close(self, timeout: float) -> None:
-        """Stop uploading, within ``timeout`` seconds if a request is in flight, and let go of everything."""
-        self._is_closed = True
-        self.is_started = False
-        self.tended = None
-        if self.candidate is not None:
-            self.candidate.stop(timeout)
-        while self._idle:
-            self._idle.pop().close()
-        for caller in self._callers.values():
-            caller.close()
-        self.queue.close()
+            logger.error("%s", error)
+            self._report(error, [])
 
     def abandon(self) -> None:
-        """Drop what was inherited, in a forked child: everything here is still the parent's."""
-        self.pid = 0  # no process has it: also not one that is forked into a namespace where it has its parent's number
-        for transport in list(self._opened):
-            transport.abandon()
-        for caller in self._callers.values():
-            caller.abandon()
-        if not self.queue.abandon():
-            Process.has_inherited_store = True
+        """Drop, in a forked child, what is the parent's."""
+        if self._pid != os.getpid():
+            for lane in self._all_lanes:
+                lane.way.abandon()
+            self._begin()
 
+    # Lanes
 
-def abandon_inherited() -> None:
-    """Drop what this process inherited from its parent, if the fork ran no hooks (uWSGI's does not)."""
-    pid = os.getpid()
-    for process in _all_living():
-        if process.pid not in (pid, 0):
-            process.abandon()
-    child.abandon_inherited()
+    def _taken_lane(self) -> Lane:
+        try:
+            return self._lanes.pop()
+        except IndexError:
+            return self._new_lane()
 
+    def _new_lane(self) -> Lane:
+        """Open another lane; its file is made by its first append."""
+        lane = Lane(self._make_encoder(), self._make_way())
+        self._all_lanes.append(lane)
+        return lane
 
-def open_queue(config: Config, report: Callable[[LotusError], None]) -> EventQueue:
-    """Return the queue that ``config`` describes; nothing is created before the first event."""
-    directory = QueueDirectory(config.queue_dir, config.host if config.api_key is not None else None)
-    if config.backend == "sqlite":
-        from lotus_durable.queue.sqlite.queue import SqliteQueue
+    def _make_encoder(self) -> EventEncoder:
+        longest = MAX_EVENT_NAME_2022 if self._config.api_version == "2022" else MAX_EVENT_NAME
+        return EventEncoder(self._config.max_event_bytes, longest)
 
-        return SqliteQueue(
-            directory,
-            segment_bytes=config.segment_bytes,
-            max_queue_bytes=config.max_queue_bytes,
-            power=config.durability == "power",
-            report=report,
-            stays_open=not under_uwsgi.will_fork(),
+    def _make_way(self) -> WayToDisk:
+        constants = self._config.constants
+        segment = Appender(
+            self.directory,
+            self._room,
+            key=self._fingerprint,
+            power=self._config.durability == "power",
+            report=lambda error: self._report(error, []),
+            segment_bytes=constants.segment_bytes,
         )
-    return JournalQueue(
-        directory,
-        segment_bytes=config.segment_bytes,
-        max_queue_bytes=config.max_queue_bytes,
-        power=config.durability == "power",
-        sync_interval=config.sync_interval,
-        report=report,
+        if self._config.backend == "sqlite":
+            return make_sqlite_way(self.directory, segment)
+        return segment
+
+    def _fingerprint(self) -> bytes:
+        return fingerprint(ensure_identity(self.directory), self._config.api_key)
+
+    def _check(self, lane: Lane) -> None:
+        """Notice what happened to a segment behind this process's back; an idle one has no event to do it."""
+        try:
+            self._lanes.remove(lane)
+        except ValueError:
+            return  # in use: its append looks
+        try:
+            lane.way.check()
+        except (OSError, LotusError) as error:
+            logger.debug("cannot check a segment: %s", error)
+        finally:
+            self._lanes.append(lane)
+
+    def _sync(self, record: bytes, mark: Mark) -> None:
+        """Return when an event survives a power cut; where its segment cannot be synced it is written anew, once."""
+        try:
+            Appender.sync(mark)
+        except OSError as error:
+            if not is_of_the_disk(error):
+                raise
+            lane = self._taken_lane()
+            try:
+                Appender.sync(lane.way.append_again(record, clock_gettime(MONOTONIC), mark))
+            except (OSError, QueueDirectoryError) as refusal:
+                self._keep(record, refusal)
+            finally:
+                self._lanes.append(lane)
+
+    # The memory buffer
+
+    def _append_behind_others(self, lane: Lane, record: bytes, now: float) -> Mark | None:
+        """Write back some of what waits, oldest first, and the new record only when nothing older is left."""
+        self._memory.write_back(lambda each: lane.way.append(each, now))
+        if not self._waiting:
+            return lane.append(record, now)
+        self._memory.keep(record)
+        return None
+
+    def _keep(self, record: bytes, error: Exception) -> None:
+        """Keep a record in memory that the disk refuses, and say why, once a minute.
+
+        Raises:
+            QueueFull: the buffer is full; it was not accepted.
+            QueueDirectoryError: the directory has never worked for this process: a mistake in the configuration.
+        """
+        if isinstance(error, OSError) and not is_of_the_disk(error):
+            raise error
+        if not self._has_worked and _is_misconfigured(error):
+            raise directory_error(self.directory, error) from error
+        self._memory.keep(record)
+        now = clock_gettime(MONOTONIC)
+        if now < self._next_warning:
+            return
+        self._next_warning = now + _WARNING_INTERVAL
+        reason = str(error)
+        if isinstance(error, OSError):
+            name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+            reason = f"{name}: {error.strerror or error}"
+        refusal = DiskRefused(
+            f"{self.directory.root} takes no writes ({reason}); "
+            f"in memory, and lost if this process ends: {counted(len(self._memory), 'accepted event')}"
+        )
+        logger.warning("%s", refusal)
+        self._report(refusal, [])
+
+    def _write_back(self) -> None:
+        """Write what waits in memory for as long as the disk takes it."""
+        if not self._waiting:
+            return
+        lane = self._taken_lane()
+        try:
+            self._memory.write_back(lambda each: lane.way.append(each, clock_gettime(MONOTONIC)), len(self._memory))
+        except (OSError, QueueDirectoryError, QueueFull) as error:
+            logger.debug("the disk takes no writes yet: %s", error)
+        finally:
+            self._lanes.append(lane)
+
+
+def make_sqlite_way(directory: QueueDirectory, segment: Appender) -> WayToDisk:
+    """Return a lane's way into SQLite; what that cannot take at once goes into the segment."""
+    del directory
+    return segment
+
+
+def _is_misconfigured(error: Exception) -> bool:
+    """Whether waiting does not mend it."""
+    return isinstance(error, QueueDirectoryError) or (isinstance(error, OSError) and error.errno in _A_PERSONS)
+
+
+def directory_error(directory: QueueDirectory, error: Exception) -> QueueDirectoryError:
+    """Return what to raise where a queue directory cannot be used."""
+    if isinstance(error, QueueDirectoryError):
+        return error
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return QueueDirectoryError(
+        f"queue_dir {directory.root} cannot be used by user {os.geteuid()}: {reason}; make it this user's, or set "
+        "another one (lotus_durable.queue_dir or LOTUS_QUEUE_DIR)"
     )
 
 
-def _all_living() -> list[Process]:
-    return [process for reference in list(_living) if (process := reference()) is not None]
+_trackers: dict[Config, Tracker] = {}
 
 
-def _before_fork() -> None:
-    """Wait until no SQLite connection is open: one must never be carried across a fork."""
-    pid = os.getpid()
-    waiting: list[EventQueue] = []
-    _forking.setdefault(threading.get_ident(), []).append(waiting)
-    for process in _all_living():
-        if process.pid == pid:
-            process.queue.before_fork()
-            waiting.append(process.queue)
-
-
-def _after_fork_in_parent() -> None:
-    forks = _forking.get(threading.get_ident())
-    for queue in forks.pop() if forks else ():
-        queue.after_fork_in_parent()
-    if not forks:
-        _forking.pop(threading.get_ident(), None)
-
-
-def _after_fork_in_child() -> None:
-    """Drop the parent's descriptors at once, so that its segments do not look alive for longer than it is."""
-    _forking.clear()
-    for process in _all_living():
-        if process.pid:
-            process.abandon()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+def tracker_for(config: Config, report: Report) -> Tracker:
+    """Return this process's tracker for these options: clients with the same ones share it, however many are made."""
+    key = config._replace(on_error=None, debug=False)
+    for other in list(_trackers):
+        if other != key and not os.path.isdir(other.queue_dir):
+            gone = _trackers.pop(other, None)  # a test's directory, say
+            if gone is not None:
+                gone.close()
+    tracker = _trackers.setdefault(key, Tracker(config, report)) if key not in _trackers else _trackers[key]
+    tracker.reports_to(report)
+    return tracker

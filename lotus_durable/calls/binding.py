@@ -10,8 +10,6 @@ import inspect
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from lotus_durable.settings import client as default_client
-
 from .caller import Caller
 
 P = ParamSpec("P")
@@ -37,12 +35,12 @@ def method(call: Callable[Concatenate[Caller, P], R]) -> Callable[Concatenate[Ha
     return answering
 
 
-def function(call: Callable[Concatenate[Caller, P], R]) -> Callable[P, R]:
-    """Return a call as a function: a method of the default client."""
+def function(call: Callable[Concatenate[Caller, P], R], client: Callable[[], HasCaller]) -> Callable[P, R]:
+    """Return a call as a function: a method of the client that ``client`` gives."""
 
     @functools.wraps(call)
     def answering(*args: P.args, **kwargs: P.kwargs) -> R:
-        return call(default_client().caller(), *args, **kwargs)
+        return call(client().caller(), *args, **kwargs)
 
     _show(answering, call, call.__name__)
     return answering

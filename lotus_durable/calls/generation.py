@@ -4,22 +4,22 @@ Two questions tell, both of them reads. ``GET /api/ping/`` exists since the serv
 with a key it does not know, 401. On the server of 2022 it is a 404 page; but so it is on any other web server, so
 ``GET /api/customer_access/`` without arguments has to answer too: 400 JSON there, or 403 with a key it does not know.
 
-What was found is remembered in memory and, for other processes and the next start, in ``server.json`` in the queue
-directory. It is asked again after a day, and at once when an answer contradicts it: a path that must exist does not,
-or an error comes in the other generation's form.
+What was found is remembered in memory; what the flusher has found stands in its books, where other processes look
+first. It is asked again after a day, and at once when an answer contradicts it: a path that must exist does not, or an
+error comes in the other generation's form.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.http.answer import Answer, NoAnswer, json_value
-from lotus_durable.queue.directory import QueueDirectory, write_atomically
+from lotus_durable.queue.books import read_learned
+from lotus_durable.queue.directory import QueueDirectory
 
 from .problem import is_of_2022, is_of_2024, is_page
 
@@ -32,8 +32,6 @@ _TRUSTED_FOR = 86_400.0
 """Seconds."""
 _FRESH_FOR = 60.0
 """Seconds."""
-_MOST_BYTES = 16 * 1024
-_MOST_HOSTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +46,11 @@ class _Finding:
 
 
 class KnownServer:
-    """What is known about one host; shared by the threads of a process, and through the file with other processes.
+    """What is known about one host; shared by the threads of a process.
 
     Args:
         host: its URL.
-        directory: where it is remembered, if it exists; None to remember it in memory only.
+        directory: of the queue, whose books may say it; None to remember it in memory only.
         now: returns unix seconds.
     """
 
@@ -67,10 +65,10 @@ class KnownServer:
         now = self._now()
         finding = self._finding
         if finding is None or not finding.holds(now):
-            finding = self._read().get(self._host)
-            if finding is None or not finding.holds(now):
+            found = self._read()
+            if found is None:
                 return None
-            self._finding = finding
+            finding = self._finding = _Finding(found, now)
         return finding.generation
 
     def is_fresh(self) -> bool:
@@ -79,41 +77,20 @@ class KnownServer:
         return finding is not None and 0 <= self._now() - finding.found_at < _FRESH_FOR
 
     def learn(self, generation: Generation) -> None:
-        """Remember what was found. A disk that refuses costs two requests in the next process, and nothing else."""
-        finding = self._finding = _Finding(generation, self._now())
-        if self._directory is None or not self._is_usable():
-            return
-        others = {host: one for host, one in self._read().items() if host != self._host and one.holds(self._now())}
-        newest = [*others.items()][-_MOST_HOSTS:]
-        content = {
-            host: {"generation": one.generation, "found_at": one.found_at}
-            for host, one in [*newest, (self._host, finding)]
-        }
-        try:
-            write_atomically(self._directory.servers, json.dumps(content).encode(), durable=False)
-        except OSError:
-            return
+        """Remember what was found, for this process."""
+        self._finding = _Finding(generation, self._now())
 
-    def _is_usable(self) -> bool:
-        """Whether the queue directory exists and is nobody else's; it is never created for this."""
-        assert self._directory is not None
+    def _read(self) -> Generation | None:
+        """Return what the flusher has found out about this host, as its books say."""
+        if self._directory is None:
+            return None
         try:
             self._directory.check()
-        except (OSError, QueueDirectoryError):
-            return False
-        return True
-
-    def _read(self) -> dict[str, _Finding]:
-        if self._directory is None or not self._is_usable():
-            return {}
-        try:
-            with open(self._directory.servers, "rb") as file:
-                content: Any = json.loads(file.read(_MOST_BYTES))
-            return {
-                host: _Finding(_checked(one["generation"]), float(one["found_at"])) for host, one in content.items()
-            }
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return {}
+            if read_learned(self._directory.books, "host") == self._host:
+                return _checked(read_learned(self._directory.books, "generation"))
+        except (OSError, QueueDirectoryError, ValueError):
+            pass  # no queue, or one that cannot be used: the server is asked
+        return None
 
 
 def is_2024(ping: Answer | NoAnswer) -> bool:

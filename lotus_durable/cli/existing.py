@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from lotus_durable.config import Config
 from lotus_durable.errors import QueueDirectoryError
-from lotus_durable.queue.backend import require_backend
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.identity import read_identity
 
 
 def existing_queue(config: Config) -> QueueDirectory:
     """Return the queue directory; nothing is created or changed.
 
     Raises:
-        QueueDirectoryError: it does not exist, holds no queue or another backend's, or is unsafe.
+        QueueDirectoryError: it does not exist, holds no queue, or is unsafe.
+        QueueDamaged: a later version made the queue, or which one it is cannot be read.
         OSError: it cannot be looked at.
     """
-    directory = existing_directory(config)
-    require_backend(directory, config.backend)
-    return directory
-
-
-def existing_directory(config: Config) -> QueueDirectory:
-    """Return the queue directory, whichever backend's it is; see :func:`existing_queue`."""
     directory = QueueDirectory(config.queue_dir)
     try:
         directory.check()
@@ -35,4 +29,5 @@ def existing_directory(config: Config) -> QueueDirectory:
             f"directory {directory.root} holds no queue; name the one your program uses with --queue-dir "
             "or LOTUS_QUEUE_DIR"
         )
+    read_identity(directory)
     return directory

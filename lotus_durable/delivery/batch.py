@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from lotus_durable.queue.books import StoredEvent
-from lotus_durable.queue.protocol import Chunk, Consumer
+from lotus_durable.queue.protocol import Chunk, StoredEvent
 from lotus_durable.queue.reader import Position
 
 from .wire import body, encode_event
@@ -65,14 +65,20 @@ class Batch:
         return part
 
 
+class Source(Protocol):
+    """Where batches come from: a consumer."""
+
+    def read(self, limit: int) -> Chunk | None:
+        """Return the next records, at most ``limit``; None at the end of this pass over the queue."""
+
+
 class Batcher:
     """Makes batches of what a consumer reads."""
 
-    def __init__(self, consumer: Consumer, *, max_events: int, max_bytes: int, pace: Callable[[], None]) -> None:
+    def __init__(self, consumer: Source, *, max_events: int, max_bytes: int) -> None:
         self._consumer = consumer
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._pace = pace
         self._chunk: Chunk | None = None
         self._index = 0
 
@@ -92,7 +98,6 @@ class Batcher:
                 self._chunk = None
                 continue
             for index in range(self._index, len(chunk.records)):
-                self._pace()
                 record = chunk.records[index]
                 try:
                     idempotency_id, time_created, event = encode_event(record)

@@ -1,4 +1,4 @@
-"""What the elected process does: read, batch, send, settle; retry the parked; carry out what others ask for."""
+"""What the flusher does: read, batch, send, settle; retry the parked; carry out what others ask for."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 
+from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
-from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused, LotusError
-from lotus_durable.event.record import RecordError, decode_record, event_as_json_object
-from lotus_durable.flusher.lock import Leadership
-from lotus_durable.flusher.making_way import KeyChange
+from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused
+from lotus_durable.event.record import RecordError, decode_record
 from lotus_durable.log import counted
-from lotus_durable.queue.books import StoredEvent
-from lotus_durable.queue.heartbeat import STALE_AFTER
-from lotus_durable.queue.protocol import BackgroundSync, Consumer, EventQueue, LeadershipLost, Settlement
+from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.heartbeat import Refusal
+from lotus_durable.queue.protocol import Settlement, StoredEvent
 
 from .batch import Batch, Batcher, batches_of_parked
-from .desk import Desk, Report
-from .sender import Failing, Sender, Stopped
+from .control import Control, Stopped
+from .sender import Failing, Sender
 from .transport import Transport
 from .verdict import Dead, Delivered, Parked, Verdict
 
@@ -35,109 +33,76 @@ _DAY = 86_400.0
 _Result = list[Verdict | Failing] | BaseException
 
 
-class Leader:
-    """Uploads for as long as it holds the leader lock and nobody stops it. Made for one term in one process."""
+class Loop:
+    """Sends what is in the queue. For one thread, and the holder of the flusher's lock.
 
-    def __init__(
-        self,
-        queue: EventQueue,
-        leadership: Leadership,
-        transports: Callable[[], Transport],
-        config: Config,
-        report: Report,
-        *,
-        stop: Callable[[], bool],
-        wake: threading.Event,
-        pace: Callable[[], None],
-    ) -> None:
-        self._queue = queue
+    Args:
+        consumer: the queue.
+        control: between its steps.
+        transports: connections to the server, as many as requests may be in flight.
+        config: options.
+    """
+
+    def __init__(self, consumer: Consumer, control: Control, transports: Sequence[Transport], config: Config) -> None:
+        self._consumer = consumer
+        self._control = control
         self._config = config
-        connect, read = config.timeout
-        # A request is sent twice at the most, and an answer ends within twice the read timeout after the last read.
-        longest_request = 2 * (2 * connect + 4 * read)
-        self._desk = Desk(
-            queue.directory,
-            leadership,
-            stop=stop,
-            wake=wake,
-            key=KeyChange(queue.directory, config.api_key or "", config.probe_interval),
-            patience=max(STALE_AFTER, longest_request),
+        self._senders = [Sender(transport, control, config.constants) for transport in transports]
+        self._batcher = Batcher(
+            consumer, max_events=config.max_batch_events, max_bytes=config.constants.max_batch_bytes
         )
-        self._report = self._desk.watched(report)
-        self._transports = [transports() for _ in range(config.upload_concurrency)]
-        self._senders = [
-            Sender(transport, self._desk, self._report_error, probe_interval=config.probe_interval)
-            for transport in self._transports
-        ]
-        self._pace = pace
         self._next_parked_retry = 0.0
+        self._busy_at = monotonic()
 
-    def lead(self) -> None:
-        """Upload until stopped or no longer the leader; what is unsettled then stays in the queue.
+    def run(self, is_done: Callable[[], bool]) -> None:
+        """Make pass after pass over the queue, until ``is_done`` after one of them.
 
         Raises:
+            Stopped: it was time to end before.
             OSError: the disk refuses to be read.
             QueueDamaged: the queue cannot be read.
         """
-        try:
-            sync = self._queue.background_sync(self._report_error)
-            with self._desk.beating(lambda: self._do_chores(sync), self._config.sync_interval):
-                consumer = self._queue.consumer()
-                try:
-                    self._work(consumer)
-                finally:
-                    consumer.close()
-        except Stopped:
-            pass
-        except LeadershipLost as error:
-            logger.warning("this process leads no more: %s", error)
-        finally:
-            for transport in self._transports:
-                transport.close()
-
-    def _do_chores(self, sync: BackgroundSync) -> None:
-        self._queue.write_back()
-        sync.run()
-
-    def _work(self, consumer: Consumer) -> None:
-        batcher = Batcher(
-            consumer,
-            max_events=self._config.max_batch_events,
-            max_bytes=self._config.max_batch_bytes,
-            pace=self._pace,
-        )
         while True:
-            requests = self._desk.requests()
-            parked_before = consumer.last_parked()
-            self._pass(consumer, batcher)
-            if requests:
-                self._retry_all_parked(consumer, parked_before)
-            self._desk.enter("idle")
-            self._desk.answer(requests)
-            self._desk.rest(self._config.flush_interval)
+            asked = self._control.asked()
+            is_asked = self._control.is_asked()
+            parked_before = self._consumer.last_parked()
+            self._pass()
+            if is_asked:
+                self._retry_all_parked(parked_before)
+            self._control.enter("idle")
+            self._control.show(self._consumer.settled())
+            self._consumer.retire()
+            self._control.answer(asked)
+            if is_done():
+                return
+            self._control.rest(self._config.flush_interval)
 
-    def _pass(self, consumer: Consumer, batcher: Batcher) -> None:
+    def idle_for(self) -> float:
+        """Return for how many seconds nothing came."""
+        return monotonic() - self._busy_at
+
+    def _pass(self) -> None:
         """Deliver what is in the queue now; what is appended meanwhile is for the next pass.
 
         Or a steady stream of events would keep the parked ones, and those who asked for a drain, waiting for ever.
         """
         more = True
         while more:
-            batches = self._next_batches(batcher)
+            self._control.check()
+            batches = self._next_batches()
             more = bool(batches) and batches[-1].full
-            self._pace()  # here too: sending and settling take as long as several bites
             results = self._send(batches)
             for batch, result in zip(batches, results, strict=True):
-                self._pace()
+                self._busy_at = monotonic()
                 if isinstance(result, BaseException):
                     raise result
-                self._settle(consumer, self._settlement(batch, result))
-            self._retry_due_parked(consumer)
+                self._settle(self._settlement(batch, result))
+            self._retry_due_parked()
 
-    def _next_batches(self, batcher: Batcher) -> list[Batch]:
+    def _next_batches(self) -> list[Batch]:
         """Return as many batches as may be in flight at once, fewer at the end of a pass."""
         batches: list[Batch] = []
-        while len(batches) < len(self._senders) and (batch := batcher.next()) is not None:
+        while len(batches) < len(self._senders) and (batch := self._batcher.next()) is not None:
             batches.append(batch)
             if not batch.full:
                 break
@@ -150,7 +115,7 @@ class Leader:
         def send(number: int) -> None:
             try:
                 results[number] = self._senders[number].verdicts(batches[number])
-            except BaseException as error:  # noqa: BLE001  # raised again in the leader's thread
+            except BaseException as error:  # noqa: BLE001  # raised again in the loop's thread
                 results[number] = error
 
         others = [
@@ -165,31 +130,38 @@ class Leader:
             other.join()
         return results
 
-    def _settle(self, consumer: Consumer, settlement: Settlement) -> None:
+    def _settle(self, settlement: Settlement) -> None:
         """Commit, however long the disk refuses: the verdicts are known, and nothing is sent twice for it."""
         while True:
             try:
-                consumer.settle(settlement)
+                self._consumer.settle(settlement)
             except OSError as error:
                 reason = f"the disk refuses to commit what was delivered: {error}"
-                if self._desk.enter("retrying", reason):
-                    self._report_error(DiskRefused(reason))
-                self._desk.wait(_DISK_PAUSE, interruptible=False)
+                if self._control.enter("retrying", reason):
+                    self._control.tell(DiskRefused(reason))
+                self._control.wait(_DISK_PAUSE)
             else:
                 break
-        self._desk.settled(delivered=bool(settlement.delivered))
+        self._control.settled(self._consumer.settled(), delivered=bool(settlement.delivered))
         self._report_dead(settlement.dead)
+        self._control.refused(
+            [
+                Refusal(_field(event.record, "idempotency_id"), event.reason, is_final)
+                for events, is_final in ((settlement.parked, False), (settlement.dead, True))
+                for event in events
+            ]
+        )
 
     def _settlement(self, batch: Batch, verdicts: Sequence[Verdict | Failing]) -> Settlement:
         """Turn verdicts into what is committed."""
         now = time.time()
-        delivered = 0
+        delivered: list[str] = []
         parked: list[StoredEvent] = []
         dead = list(batch.dead)
         unknown: Counter[str] = Counter()
         for index, verdict in enumerate(verdicts):
             if isinstance(verdict, Delivered):
-                delivered += 1
+                delivered.append(batch.ids[index])
                 continue
             before = batch.rows[index] if batch.rows else StoredEvent(batch.records[index], "", 0, now, now)
             event = StoredEvent(before.record, verdict.reason, before.attempts + 1, before.since, now)
@@ -200,65 +172,66 @@ class Leader:
             if isinstance(verdict, Parked) and verdict.unlisted:
                 unknown[verdict.reason] += 1
         for reason, count in unknown.items():
-            self._report_error(
+            self._control.tell(
                 DeliveryBlocked(f"parked for a reason we do not know, {counted(count, 'event')}: {reason}")
             )
-        return Settlement(batch.through, delivered, parked, dead, batch.resolved)
+        return Settlement(batch.through, len(delivered), parked, dead, batch.resolved, delivered)
 
     def _is_for_good(self, verdict: Verdict | Failing, event: StoredEvent, time_created: str) -> bool:
+        constants = self._config.constants
         if isinstance(verdict, Dead):
             return True
         if isinstance(verdict, Failing):
-            return event.attempts >= self._config.max_event_attempts
+            return event.attempts >= constants.max_event_attempts
         # An event ahead of its time can only be taken once the server's window reaches it, a day before.
         possible_since = max(event.since, _seconds(time_created) - _DAY)
-        return event.tried - possible_since > self._config.parked_max_age
+        return event.tried - possible_since > constants.parked_max_age
 
-    def _retry_due_parked(self, consumer: Consumer) -> None:
+    def _retry_due_parked(self) -> None:
         """Try some of the parked events that are due; now and then, so that new events are never far behind."""
-        if time.monotonic() < self._next_parked_retry:
+        if monotonic() < self._next_parked_retry:
             return
-        self._next_parked_retry = time.monotonic() + min(_PARKED_PAUSE, self._config.parked_retry_interval)
+        interval = self._config.constants.parked_retry_interval
+        self._next_parked_retry = monotonic() + min(_PARKED_PAUSE, interval)
         now = time.time()
         # They are in the order of their last try: where none of a page is due, none of the next one is.
-        page = consumer.parked(0, self._config.max_batch_events)
-        self._retry_parked(consumer, [row for row in page if self._is_due(row, now)])
+        page = self._consumer.parked(0, self._config.max_batch_events)
+        # A try in the future: the clock was set back, and must not keep the event here until it is there again.
+        self._retry_parked([row for row in page if not 0 <= now - row.tried < interval])
 
-    def _retry_all_parked(self, consumer: Consumer, through: int) -> None:
+    def _retry_all_parked(self, through: int) -> None:
         """Try each parked event up to row ``through`` once."""
         after = 0
-        while page := [row for row in consumer.parked(after, self._config.max_batch_events) if row.id <= through]:
+        while page := [row for row in self._consumer.parked(after, self._config.max_batch_events) if row.id <= through]:
             after = page[-1].id
-            self._retry_parked(consumer, page)
+            self._retry_parked(page)
 
-    def _retry_parked(self, consumer: Consumer, rows: Sequence[StoredEvent]) -> None:
-        for batch in batches_of_parked(rows, max_bytes=self._config.max_batch_bytes):
+    def _retry_parked(self, rows: Sequence[StoredEvent]) -> None:
+        for batch in batches_of_parked(rows, max_bytes=self._config.constants.max_batch_bytes):
             [result] = self._send([batch])
             if isinstance(result, BaseException):
                 raise result
-            self._settle(consumer, self._settlement(batch, result))
-
-    def _is_due(self, row: StoredEvent, now: float) -> bool:
-        # A try in the future: the clock was set back, and must not keep the event here until it is there again.
-        return not 0 <= now - row.tried < self._config.parked_retry_interval
-
-    def _report_error(self, error: LotusError) -> None:
-        logger.warning("%s", error)
-        self._report(error, [])
+            self._settle(self._settlement(batch, result))
 
     def _report_dead(self, dead: Sequence[StoredEvent]) -> None:
         for reason in sorted({event.reason for event in dead}):
             refused = [event for event in dead if event.reason == reason]
-            error = EventRefused(f"{counted(len(refused), 'dead letter')}: {reason}")
-            logger.error("%s", error)
-            self._report(error, [_wire_fields(event.record) for event in refused])
+            self._control.tell(
+                EventRefused(f"{counted(len(refused), 'dead letter')}: {reason}"),
+                [_shown(event.record) for event in refused],
+            )
 
 
-def _wire_fields(record: bytes) -> dict[str, Any]:
+def _shown(record: bytes) -> dict[str, str]:
+    """Return what of an event is told: enough to find it, and it fits into a heartbeat."""
+    return {name: _field(record, name) for name in ("idempotency_id", "customer_id", "event_name")}
+
+
+def _field(record: bytes, name: str) -> str:
     try:
-        return event_as_json_object(decode_record(record))
+        return str(getattr(decode_record(record), name))
     except RecordError:
-        return {}
+        return ""
 
 
 def _seconds(time_created: str) -> float:

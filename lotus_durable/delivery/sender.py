@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryBlocked, LotusError
+from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.heartbeat import FlusherState
 
@@ -26,10 +28,6 @@ _SUSPECT_AFTER = 2
 """Failures of one batch in a row (500, no answer in time) after which a probe tells whether the batch is the cause."""
 
 
-class Stopped(Exception):
-    """The work ends here: the process stops, or leads no more. What has no verdict yet stays in the queue."""
-
-
 @dataclass(frozen=True, slots=True)
 class Failing:
     """The server fails on this one event while it serves others: park it, and count its attempts."""
@@ -37,37 +35,32 @@ class Failing:
     reason: str
 
 
-class Room(Protocol):
-    """Where the sender waits and tells what it is doing; the leader provides it."""
+class Steps(Protocol):
+    """What happens between two steps of the sender; :class:`~.control.Control` says more of each."""
 
     def enter(self, state: FlusherState, reason: str | None = None) -> bool:
-        """Tell what is going on now, and why; return whether that is news.
+        """Tell what is going on now, and why; return whether that is news."""
 
-        Another try in the middle of trouble ("sending") is no news and does not end the trouble.
+    def request(self) -> AbstractContextManager[None]:
+        """Name the request in flight before it is sent."""
 
-        Raises:
-            Stopped: it is time to end.
-        """
+    def reached(self, *, server: bool) -> None:
+        """Note whether a connection could be made."""
 
     def key_is_refused(self) -> None:
-        """Note that the server refuses the API key: a process with another one may take over now, or while we wait.
+        """Note that the server refuses the API key."""
 
-        Raises:
-            Stopped: one does.
-        """
+    def asked(self) -> int:
+        """Return the number of the last drain that was asked for."""
 
-    def asked(self) -> AbstractSet[str]:
-        """Return the requests for a drain that are open now."""
+    def answer(self, number: int, reason: str | None = None) -> None:
+        """Say that everything asked for up to ``number`` was carried out, or why it cannot be now."""
 
-    def answer(self, requests: AbstractSet[str], reason: str | None = None) -> None:
-        """Tell those who asked that it is done, or why it cannot be."""
+    def wait(self, seconds: float, *, asked: int | None = None) -> None:
+        """Wait, less long when a drain is asked for after number ``asked``; None: not for that."""
 
-    def wait(self, seconds: float, *, interruptible: bool = True) -> None:
-        """Wait; if ``interruptible``, less long when somebody asks for a drain.
-
-        Raises:
-            Stopped: it is time to end.
-        """
+    def tell(self, error: LotusError) -> None:
+        """Have something that happened once told."""
 
 
 @dataclass(slots=True)
@@ -85,17 +78,18 @@ class Sender:
     def __init__(
         self,
         transport: Transport,
-        room: Room,
-        report: Callable[[LotusError], None],
+        steps: Steps,
+        constants: Constants,
         *,
-        probe_interval: float,
         backoff: Backoff | None = None,
     ) -> None:
         self._transport = transport
-        self._room = room
-        self._report = report
-        self._probe_interval = probe_interval
-        self._backoff = backoff or Backoff()
+        self._steps = steps
+        self._probe_interval = constants.probe_interval
+        self._asked = 0  # the last drain that was asked for when the request at hand began
+        self._backoff = backoff or Backoff(
+            base=constants.first_pause, cap=constants.longest_pause, grace=constants.grace
+        )
 
     def verdicts(self, batch: Batch) -> list[Verdict | Failing]:
         """Return the verdict of each event, in their order. Delivered means the server said so for that event.
@@ -113,10 +107,9 @@ class Sender:
 
     def _send(self, batch: Batch, part: _Part, found: dict[int, Verdict | Failing]) -> list[_Part]:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
-        self._room.enter("sending")
-        asked = self._room.asked()
+        self._steps.enter("sending")
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
-        answer = self._transport.post_batch(selected.body())
+        answer = self._exchanged(lambda: self._transport.post_batch(selected.body()))
         outcome = judge(answer, selected.ids, selected.times, now=time.time())
         logger.debug("sent %d events: %s", len(selected), type(outcome).__name__)
         match outcome:
@@ -126,7 +119,7 @@ class Sender:
                 logger.info("sending %d events in two parts: %s", len(part.indices), outcome.reason)
                 return _halves(part)
             case Blocked():
-                self._wait_until_unblocked(outcome, asked)
+                self._wait_until_unblocked(outcome)
                 return [part]
             case RetryBatch():
                 return self._retry(part, outcome, found)
@@ -149,10 +142,10 @@ class Sender:
 
     def _retry(self, part: _Part, outcome: RetryBatch, found: dict[int, Verdict | Failing]) -> list[_Part]:
         if outcome.unlisted:
-            if self._room.enter("retrying", outcome.reason):
-                self._report(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
+            if self._steps.enter("retrying", outcome.reason):
+                self._steps.tell(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
             pause = max(self._probe_interval, outcome.retry_after or 0.0)
-            self._room.wait(pause, interruptible=outcome.retry_after is None)
+            self._steps.wait(pause, asked=self._asked if outcome.retry_after is None else None)
             return [part]
         part.failures += outcome.suspect or outcome.after_timeout
         is_suspect = (outcome.suspect or outcome.after_timeout) and part.failures >= _SUSPECT_AFTER
@@ -173,36 +166,43 @@ class Sender:
     def _retry_later(self, reason: str, *, retry_after: float | None = None, after_timeout: bool = False) -> None:
         seconds = self._backoff.failed(retry_after=retry_after, after_timeout=after_timeout)
         logger.info("trying again in %.1f s: %s", seconds, reason)
-        self._room.enter("retrying", reason)
+        self._steps.enter("retrying", reason)
         # A wait the server asked for, or needs to finish what it may be working on, is not ours to cut short.
-        self._room.wait(seconds, interruptible=retry_after is None and not after_timeout)
+        self._steps.wait(seconds, asked=self._asked if retry_after is None and not after_timeout else None)
 
     def _probe_passes(self) -> bool:
         """Whether an empty batch gets the right answer; when not, wait as its own outcome says."""
-        self._room.enter("sending")
-        asked = self._room.asked()
-        outcome = judge_probe(self._transport.probe())
+        self._steps.enter("sending")
+        outcome = judge_probe(self._exchanged(self._transport.probe))
         if isinstance(outcome, Blocked):
-            self._wait_until_unblocked(outcome, asked)
+            self._wait_until_unblocked(outcome)
         elif isinstance(outcome, RetryBatch):
             self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
         return isinstance(outcome, Settled)
 
-    def _wait_until_unblocked(self, outcome: Settled | RetryBatch | Blocked, asked: AbstractSet[str]) -> None:
+    def _wait_until_unblocked(self, outcome: Settled | RetryBatch | Blocked) -> None:
         """Hold everything and probe at the slow pace for as long as the server says that nothing can be sent.
 
         Whoever asked for a drain before the request was sent that came back so, gets the reason at once instead of
         waiting for a person; for those who asked later, perhaps after the person came, there is another probe at once.
         """
         while isinstance(outcome, Blocked):
-            if self._room.enter("blocked", outcome.reason):
-                self._report(DeliveryBlocked(f"delivery is blocked, events are kept: {outcome.reason}"))
+            if self._steps.enter("blocked", outcome.reason):
+                logger.warning("delivery is blocked, events are kept: %s", outcome.reason)
             if outcome.by_key:
-                self._room.key_is_refused()
-            self._room.answer(asked, outcome.reason)
-            self._room.wait(self._probe_interval)
-            asked = self._room.asked()
-            outcome = judge_probe(self._transport.probe())
+                self._steps.key_is_refused()
+            else:
+                self._steps.reached(server=False)  # a proxy, say, that other surroundings do not have
+            self._steps.answer(self._asked, outcome.reason)
+            self._steps.wait(self._probe_interval, asked=self._asked)
+            outcome = judge_probe(self._exchanged(self._transport.probe))
+
+    def _exchanged(self, exchange: Callable[[], Answer | NoAnswer]) -> Answer | NoAnswer:
+        self._asked = self._steps.asked()
+        with self._steps.request():
+            answer = exchange()
+        self._steps.reached(server=isinstance(answer, Answer) or answer.sent)
+        return answer
 
 
 def _halves(part: _Part, *, suspect: bool = False) -> list[_Part]:

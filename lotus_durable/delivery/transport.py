@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from lotus_durable.http.answer import Answer, NoAnswer
 
 from .wire import body as request_body
+
+if TYPE_CHECKING:
+    from lotus_durable.http.session import Session
 
 _PATH: Final = "/api/track/"
 _EMPTY_BATCH: Final = request_body(())
@@ -20,15 +23,14 @@ that JSON escapes as 12 bytes each, 3.5 KB."""
 class Transport(Protocol):
     """How batches reach the server. For one thread at a time."""
 
-    def post_batch(self, body: bytes, *, idle_at_most: float = math.inf) -> Answer | NoAnswer:
+    def post_batch(self, body: bytes) -> Answer | NoAnswer:
         """Send one request, once, and return what came back; raises nothing that the network or the server can cause.
 
         Args:
             body: ``{"batch": [event, …]}`` as JSON.
-            idle_at_most: seconds after which a connection kept open is not used for it, but a new one opened.
         """
 
-    def probe(self, *, idle_at_most: float = math.inf) -> Answer | NoAnswer:
+    def probe(self) -> Answer | NoAnswer:
         """Send an empty batch; ``verdict.judge_probe`` says what the answer means."""
 
     def close(self) -> None:
@@ -47,21 +49,25 @@ class HttpTransport:
 
     def __init__(
         self,
-        host: str,
+        host: str | Session,
         api_key: str,
         *,
         connect_timeout: float = 5.0,
         read_timeout: float = 30.0,
         max_batch_events: int = 500,
+        idle_at_most: float = math.inf,
     ) -> None:
         """Check the arguments; nothing is opened yet.
 
         Args:
-            host: ``https://…``, with or without a trailing slash, or a path before ``/api/track/``.
+            host: ``https://…``, with or without a trailing slash, or a path before ``/api/track/``; or a session, when
+                several connections share one.
             api_key: sent as ``X-API-KEY``, and shown nowhere.
             connect_timeout: seconds to open a connection.
             read_timeout: seconds to send a request, and of silence before giving up; an answer that comes in dribs
                 is given up after twice that.
+            idle_at_most: seconds after which a connection kept open is not used again, but a new one opened. On the
+                server of 2022, where a request whose fate nobody knows must not be followed by another.
             max_batch_events: the most that a batch holds; what is read of an answer is bounded by what they need.
 
         Raises:
@@ -70,6 +76,7 @@ class HttpTransport:
         # Here, and not above: the protocol is used where nothing is sent, and requests is slow to import.
         from lotus_durable.http.connection import Connection
 
+        self._idle_at_most = idle_at_most
         self._connection = Connection(
             host,
             api_key,
@@ -81,13 +88,13 @@ class HttpTransport:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._connection.base + _PATH!r})"
 
-    def post_batch(self, body: bytes, *, idle_at_most: float = math.inf) -> Answer | NoAnswer:
+    def post_batch(self, body: bytes) -> Answer | NoAnswer:
         """Send one request, once, and return what came back."""
-        return self._connection.exchange("POST", _PATH, body, idle_at_most=idle_at_most)
+        return self._connection.exchange("POST", _PATH, body, idle_at_most=self._idle_at_most)
 
-    def probe(self, *, idle_at_most: float = math.inf) -> Answer | NoAnswer:
+    def probe(self) -> Answer | NoAnswer:
         """Send an empty batch: a working server with a good key answers 400, ``none``, no failed events."""
-        return self.post_batch(_EMPTY_BATCH, idle_at_most=idle_at_most)
+        return self.post_batch(_EMPTY_BATCH)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""

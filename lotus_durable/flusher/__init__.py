@@ -1,19 +1,12 @@
-"""``flusher="process"``: the leader is a child process that one of the workers starts.
+"""Who flushes: one process for each queue, nobody's child, started by whoever looks and finds none.
 
 ::
 
-    worker                                     its child
-    launcher   nobody leads: take the lock
-    child      start it ───────────────────▶   program   has the lock from birth: its starter's descriptor of it
-               life: settings in one line ─▶   stdin     the line, then nothing; its end is the starter's end
-               ◀─ log lines, errors ────────   outbox    what on_error and the log of the worker are told
+    a process that tracks                                the flusher
+    look      is the lock held? is there trouble? ──┐    program   what runs: settings, signals, descriptors
+    starting  back-off, last words, who was told    │    lock      filelock's lock, one to look at, the directory's
+    spawn     sh -c '… &': nobody's child  ─────────┴──▶ life      how long it stays, and who it makes way for
+    hung      the same beat for ten seconds: end it      control   beats, waits, what others ask; between any two steps
 
-The starter opens the lock file, locks it, and hands the descriptor over: the lock belongs to the open file, so it is
-held without a gap, and of workers that notice at once that nobody leads one alone starts a child. What the child is to
-know, the API key too, comes through a pipe and is in no argument and no environment.
-
-The pipe's other end is open in the starter and nowhere else, so its end is the end of the starter (or its word to
-stop), whatever pids mean here. The child then ends after its request in flight and the commit, and lets go of the
-lock; another worker starts the next. A process forked from the starter closes its copy at once, or, where the fork ran
-no hooks, with its first use of the library.
+A process that tracks imports the left column only: no filelock, no requests, no SQLite.
 """

@@ -1,90 +1,101 @@
-"""Noticing, in a process that does not lead, that the one that does shows no sign of life.
-
-A leader that is stopped (SIGSTOP, a debugger, a frozen container) or stuck keeps the lock, so nobody can take over: see
-docs/operations.md for why nobody should. All that can be done is to say so, with the name of the culprit.
-"""
+"""Ending a flusher that hangs or is stopped, and only that one: or saying who it is, where we may not."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable
+import contextlib
+import os
+import signal
+from pathlib import Path
 
-from lotus_durable.errors import DeliveryBlocked, LotusError
-from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import STALE_AFTER, Heartbeat, read_heartbeat
+from lotus_durable.clock import since_boot
+from lotus_durable.queue.heartbeat import Beat
 
-from .lock import nobody_leads
+from .starting import Notes, Seen
+from .surroundings import COMMAND, pid_namespace, process_status
 
-logger = logging.getLogger("lotus_durable")
+_YOUNG = 2.0
+"""Seconds; a beat this young is that of a healthy flusher, whoever is slow."""
+_ONE_LOOK = 0.4
+"""Seconds that lie between two looks that count: many processes may look in the same moment."""
+_LONGEST_GAP = 3.0
+"""Seconds that a gap between two looks counts at the most: all of us may have been stopped, or the machine asleep."""
 
-_LOOK_INTERVAL = 1.0  # seconds
-_BLINK = 2.5
-"""Seconds between two looks after which the watcher itself was stopped, perhaps together with the leader."""
+
+def is_young(beat: Beat) -> bool:
+    """Whether nothing need be noted about this beat."""
+    return beat.age() < _YOUNG
 
 
-class LeaderWatch:
-    """Watches the leader's heartbeat by the watcher's own clock; for one thread of one process.
+def note_look(notes: Notes, beat: Beat) -> float:
+    """Note that this beat was seen (again), and return for how many seconds it has been seen."""
+    now = since_boot()
+    seen = notes.seen
+    if seen is None or (seen.pid, seen.start_time, seen.beats) != (beat.pid, beat.start_time, beat.beats):
+        notes.seen = Seen(beat.pid, beat.start_time, beat.beats, now)
+        return 0.0
+    gap = now - seen.last
+    if gap >= _ONE_LOOK:
+        seen = notes.seen = seen._replace(elapsed=seen.elapsed + min(gap, _LONGEST_GAP), last=now)
+    return seen.elapsed
 
-    Args:
-        directory: of the queue.
-        report: told once for each time that a leader hangs.
+
+def end(beat: Beat) -> str | None:  # noqa: PLR0911  # each reason is a return
+    """End the process that wrote this beat last; return None when that was done, else who it is and why not.
+
+    A number may be another process's by now: the process is held by a pidfd first, and compared then.
     """
-
-    def __init__(self, directory: QueueDirectory, report: Callable[[LotusError], None]) -> None:
-        self._directory = directory
-        self._report = report
-        self._looked_at = float("-inf")
-        self._beat: Heartbeat | None = None
-        self._beat_seen_at = 0.0
-        self._hung: Heartbeat | None = None
-
-    def look(self) -> None:
-        """Look now and then; say it when the leader hangs, and when that is over."""
-        now = time.monotonic()
-        since_last_look = now - self._looked_at
-        if since_last_look < _LOOK_INTERVAL:
-            return
-        self._looked_at = now
-        beat = read_heartbeat(self._directory)
-        if beat != self._beat or since_last_look > _BLINK:
-            self._beat, self._beat_seen_at = beat, now
-        if beat != self._hung:
-            self._is_over()
-        if beat is not None and self._hung is None and now - self._beat_seen_at >= STALE_AFTER:
-            self._check_lock(beat)
-
-    def rest(self) -> None:
-        """Look away: this process leads."""
-        self._looked_at = float("-inf")
-        self._is_over()
-
-    def _check_lock(self, beat: Heartbeat) -> None:
-        if nobody_leads(self._directory) is False:
-            self._hung = beat
-            error = DeliveryBlocked(f"nothing is uploaded, events are kept: {hung_in_words(beat)}")
-            logger.warning("%s", error)
-            self._report(error)
-
-    def _is_over(self) -> None:
-        if self._hung is not None:
-            hung, self._hung = self._hung, None
-            logger.warning("process %d on %s, which held the leader lock, goes on or is gone", hung.pid, hung.hostname)
+    who = f"process {beat.pid} on {beat.hostname} holds the flusher's lock and shows no sign of life"
+    by_hand = f"end it by `kill -KILL {beat.pid}`"
+    if beat.kind == "caller":
+        return f"{who}; it is a program in the middle of its own drain(): let it go on or end it"
+    if beat.pid_namespace != pid_namespace():
+        return f"{who}; it runs in another container: let it go on (kill -CONT) or end it there"
+    if not hasattr(os, "pidfd_open"):
+        return f"{who}; {by_hand}"
+    try:
+        descriptor = os.pidfd_open(beat.pid)
+    except ProcessLookupError:
+        return _copied(beat)
+    except OSError as error:
+        return f"{who}; it cannot be ended from here ({error.strerror}): {by_hand}"
+    try:
+        status = process_status(beat.pid)
+        if status is None or status.start_time != beat.start_time:
+            return _copied(beat)
+        if beat.uid != os.geteuid():
+            return f"{who}; it belongs to user {beat.uid}: {by_hand}"
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except PermissionError:
+        return f"{who}; this process may not end it: {by_hand}"
+    except ProcessLookupError:
+        pass  # by itself, in this moment
+    finally:
+        os.close(descriptor)
+    return None
 
 
-def hung_leader(directory: QueueDirectory) -> Heartbeat | None:
-    """Return the last beat of a leader that holds the lock and shows no sign of life, None when there is no such."""
-    beat = read_heartbeat(directory)
-    if beat is None or beat.age() < STALE_AFTER or nobody_leads(directory) is not False:
-        return None
-    return beat
-
-
-def hung_in_words(beat: Heartbeat) -> str:
-    """Say who hangs, for how long, and what to do."""
-    cause = f" ({beat.reason})" if beat.reason else ""
+def _copied(beat: Beat) -> str:
     return (
-        f"process {beat.pid} on {beat.hostname} holds the leader lock and has shown no sign of life for "
-        f"{beat.age():.0f} seconds{cause}; it is stopped or stuck: let it go on (kill -CONT {beat.pid}) or kill it, "
-        "and delivery goes on within a second"
+        f"process {beat.pid}, which flushed, is gone, and another process holds a copy of its lock: "
+        "`fuser flusher.lock` in the queue directory names it; end that one"
     )
+
+
+def reap() -> None:
+    """Reap flushers that have ended, where orphans fall to this process (process 1 of a container, a subreaper).
+
+    Whoever started them, and whatever they came to. They fall to the first thread of a process.
+    """
+    if not hasattr(os, "waitid"):  # macOS, where neither of the two exists
+        return
+    try:
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return  # nobody has ended: 1 µs
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split()
+    except OSError:
+        return  # there are no children, or no such list
+    for child in children:
+        status = process_status(int(child))
+        if status is not None and status.state == "Z" and status.name == COMMAND:
+            with contextlib.suppress(ChildProcessError):  # the application was faster
+                os.waitpid(int(child), os.WNOHANG)

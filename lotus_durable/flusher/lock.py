@@ -1,96 +1,133 @@
-"""Who uploads: the holder of the leader lock. Not a lease: it ends with the process, and does not expire."""
+"""Who flushes: the holder of the flusher's lock. Not a lease: it ends with the process, and does not expire.
+
+Three locks, taken and let go of together: filelock's on the lock file; one on the same file that can be looked at
+without being taken (:mod:`.locks`); and one on the directory itself, which is still there when somebody deletes the
+lock file, or both of its kinds.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable import fork
+from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
+
+from . import locks
 
 logger = logging.getLogger("lotus_durable")
 
 
-class Leadership:
-    """One process's claim to lead; belongs to the process that made it (a forked child makes its own)."""
+class FlusherLock:
+    """The lock of one queue, for one process."""
 
-    def __init__(self, path: Path, *, inherited: int | None = None) -> None:
-        self._path = path
-        self._inherited = inherited  # a descriptor that came with the lock held: given by the process's starter
-        self._lock: BaseFileLock | None = None
-        self._identity: tuple[int, int] | None = None
+    def __init__(self, directory: QueueDirectory) -> None:
+        self._directory = directory
+        # thread_local=False: one thread takes it, another may let it go.
+        self._lock: BaseFileLock = FileLock(directory.flusher_lock, thread_local=False, mode=FILE_MODE)
+        self._held = contextlib.ExitStack()
+        self._own: list[int] = []
+        self._pid = os.getpid()
+        fork.register(self)
+        self._identities: dict[Path, tuple[int, int]] = {}
         self.refusal: str | None = None
         """Why the lock cannot even be tried for, if so. That somebody else holds it is no refusal."""
 
     def acquire(self) -> bool:
-        """Try once, without waiting; return whether this process leads now."""
+        """Try once, without waiting; return whether this process holds it now."""
         try:
-            if self._inherited is None and not self._try():
-                return False
+            with contextlib.ExitStack() as stack:
+                if not self._take(stack):
+                    return False
+                self._held = stack.pop_all()
         except OSError as error:
-            # PermissionError, EROFS, EMFILE, ELOOP come out of filelock as they are: not elected, try again.
-            self._refused(f"the leader lock cannot be taken: {error}")
-            return False
-        self._identity = _identity(self._path)
-        if self._identity is None:  # deleted in this very moment
-            self.release()
-            return False
-        if self._inherited is not None and self._identity != _identity(self._inherited):
-            self.release()
-            return self.acquire()  # the file was replaced: what we hold is another one's lock
-        return True
-
-    def is_held(self) -> bool:
-        """Whether the lock file on disk is still the one we hold: if it was deleted, there may be two leaders."""
-        return self._identity is not None and _identity(self._path) == self._identity
-
-    def release(self) -> None:
-        """Let somebody else lead."""
-        self._identity = None
-        inherited, self._inherited = self._inherited, None
-        if inherited is not None:
-            os.close(inherited)
-        if self._lock is not None:
-            self._lock.release()
-
-    def _try(self) -> bool:
-        """Ask for the lock.
-
-        Raises:
-            OSError: the lock file cannot be used.
-        """
-        os.stat(self._path.parent)  # filelock would create the directory, with a mode that we refuse
-        if self._lock is None:
-            # In the candidate's thread: an exception that a signal handler raises in the main thread, in the middle of
-            # filelock, would leave a lock of its own held. thread_local=False: one thread is elected, another may
-            # release.
-            self._lock = FileLock(self._path, thread_local=False, mode=0o600)
-        try:
-            self._lock.acquire(timeout=0, blocking=False)
-        except Timeout:
-            self.refusal = None
+            # PermissionError, EROFS, EMFILE, ELOOP come out of filelock as they are: not held, try again.
+            refusal = f"the flusher's lock cannot be taken: {error}"
+            if refusal != self.refusal:
+                self.refusal = refusal
+                logger.warning("%s", refusal)
             return False
         self.refusal = None
         return True
 
-    def _refused(self, refusal: str) -> None:
-        if refusal != self.refusal:
-            self.refusal = refusal
-            logger.warning("this process does not upload: %s", refusal)
+    def is_held(self) -> bool:
+        """Whether lock file and directory are still where the path leads: if not, there may be another flusher."""
+        return bool(self._identities) and all(_identity(path) == own for path, own in self._identities.items())
 
+    def release(self) -> None:
+        """Let somebody else flush."""
+        self._identities = {}
+        self._held.close()
 
-def nobody_leads(directory: QueueDirectory) -> bool | None:
-    """Whether the leader lock is free at this moment; None when that cannot be found out."""
-    leadership = Leadership(directory.leader_lock)
-    try:
+    def abandon(self) -> None:
+        """Close, in a forked child, what would keep the lock while the child lives; filelock sees to its own."""
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        self._identities = {}
+        own, self._own = self._own, []
+        for descriptor in own:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self._held.pop_all()  # it would unlock, for the parent too
+
+    def _take(self, stack: contextlib.ExitStack) -> bool:
+        """Take all of it or nothing.
+
+        Raises:
+            OSError: a lock cannot be tried for.
+        """
+        root = self._directory.root
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # filelock would make it, with another mode
+        self._own = [folder]
+        stack.callback(self._close, folder, _unflock)
+        if not _flocked(folder):
+            return False
         try:
-            return leadership._try()  # not acquire(): that logs a refusal
-        finally:
-            leadership.release()
-    except OSError:
-        return None
+            self._lock.acquire(timeout=0, blocking=False)
+        except Timeout:
+            return False
+        stack.callback(self._lock.release)
+        shown = os.open(self._directory.flusher_lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._own.append(shown)
+        stack.callback(self._close, shown, locks.let_go)
+        if locks.HAS_OWN and not locks.try_hold(shown):
+            return False
+        self._identities = {
+            root: _identity(folder) or (0, 0),
+            self._directory.flusher_lock: _identity(shown) or (0, 0),
+        }
+        return self.is_held()  # unless deleted or replaced in this very moment
+
+    def _close(self, descriptor: int, unlock: Callable[[int], None]) -> None:
+        """Unlock first: a child that was forked past all hooks keeps a copy of the descriptor, and with it the lock."""
+        self._own.remove(descriptor)
+        with contextlib.suppress(OSError):
+            unlock(descriptor)
+        os.close(descriptor)
+
+
+def _unflock(descriptor: int) -> None:
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _flocked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        # NFS wants a descriptor for writing, which a directory has none of: the lock file alone decides there.
+        if error.errno != errno.EBADF:
+            raise
+    return True
 
 
 def _identity(path: Path | int) -> tuple[int, int] | None:

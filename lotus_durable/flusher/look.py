@@ -1,264 +1,306 @@
-"""What a worker does for ``flusher="process"``: look whether anybody leads, and if nobody does start a child."""
+"""The look: is somebody flushing? else start one. Is there trouble? then tell it. Twice a second at the most.
+
+Called after an event was appended, never before: what is on disk when a flusher leaves is seen by it, what comes later
+is seen by this look (:mod:`.life` has the other half). It takes no lock that anybody waits for, and raises nothing.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import random
-import threading
-import time
+import sys
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
 
+from lotus_durable import errors
+from lotus_durable.clock import since_boot
 from lotus_durable.config import Config
-from lotus_durable.delivery.desk import Report
-from lotus_durable.flusher.hung import LeaderWatch
-from lotus_durable.flusher.lock import nobody_leads
-from lotus_durable.flusher.making_way import KeyChange
-from lotus_durable.queue.protocol import EventQueue
+from lotus_durable.errors import DeliveryBlocked, LotusError
+from lotus_durable.log import logger
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import Beat, Program, read_beat
 
-from .messages import LogLine, Ready, Refused, decode, start_message
-from .spawn import Child, start_child
+from . import hung, locks
+from .interpreter import find_interpreter
+from .making_way import asks_to_make_way
+from .spawn import Order, encode_settings, start_flusher
+from .starting import Notes, Start, Starting, last_words, note_failure
+from .surroundings import this_program, version_order
 
-logger = logging.getLogger("lotus_durable")
+_NEWEST_INTERVAL = 20.0
+"""Seconds between two notes that this version is still in use."""
 
-_random = random.Random()  # noqa: S311  # jitter; and of our own, so that a seeded program stays as it is
-_LOOK_INTERVAL = 0.5  # seconds
-_END_INTERVAL = 0.02
-"""Seconds between two looks at a child that was told to end, or that is in the middle of a message."""
-_WORDS_KEPT = 50  # lines
-_LONGEST_PAUSE = 60.0
-"""Seconds between two starts, at the most, while no child comes to lead."""
-
-_left_behind: list[Child] = []
-"""Children that were told to end and did not yet, where no thread waits for them."""
+Report = Callable[[LotusError, Sequence[dict[str, Any]]], None]
 
 
-class Launcher:
-    """Stands in the place of a :class:`~lotus_durable.delivery.candidate.Candidate`; belongs to one process.
+class Look:
+    """One process's looks at one queue.
 
     Args:
-        queue: the queue.
-        config: the configuration, which its child gets too.
-        report: told of errors, its child's and its own.
-        interpreter: the Python that a child runs.
-        has_thread: False where none can run: :meth:`look` must then be called now and then.
+        directory: of the queue.
+        config: what a flusher is started with.
+        report: told of trouble, with the events it is about.
     """
 
-    def __init__(
-        self, queue: EventQueue, config: Config, report: Report, interpreter: str, *, has_thread: bool = True
-    ) -> None:
-        self._queue = queue
+    def __init__(self, directory: QueueDirectory, config: Config, report: Report) -> None:
+        self._directory = directory
         self._config = config
         self._report = report
-        self._interpreter = interpreter
-        self._watch = LeaderWatch(queue.directory, lambda error: report(error, []))
-        self._pid = os.getpid()
-        self._thread = threading.Thread(target=self._run, name="lotus_durable launcher", daemon=True)
-        self.has_thread = has_thread
-        self._wake = threading.Event()
-        self._stopping = False
-        # Never waited for: who finds it taken finds somebody else looking, a signal handler perhaps its own thread.
-        self._in_look = threading.Lock()
-        # Held while a child is started: who asks whether it leads gets no answer from in between.
-        self._changing = threading.RLock()
-        self._next_look = 0.0
-        self._next_start = 0.0
-        self._pause = 0.0
-        self._child: Child | None = None
-        self._is_ready = False
-        self._unread = b""
-        self._last_words: list[str] = []
-        self._refusal: str | None = None
-        self._last_failure = ""
-        self._key = KeyChange(queue.directory, config.api_key or "", config.probe_interval)
-
-    def start(self) -> None:
-        """Look now, and from then on: in a daemon thread, if it has one.
-
-        Raises:
-            RuntimeError: no thread can be started now.
-        """
-        if self.has_thread:
-            self._thread.start()
-        else:
-            self.look_if_due()
-
-    def stop(self, timeout: float | None) -> bool:
-        """Have its child end after the request in flight; return whether that was so within ``timeout`` seconds."""
-        self._stopping = True
-        self._wake.set()
-        child = self._child
-        if child is not None:
-            child.let_go()
-        if self._thread is threading.current_thread():
-            return True
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-            return not self._thread.is_alive()
-        return self._wait_for_end(timeout)
-
-    def is_running(self) -> bool:
-        """Whether it looks, and is not stopping."""
-        return not self._stopping and os.getpid() == self._pid and (not self.has_thread or self._thread.is_alive())
-
-    def may_lead(self) -> bool:
-        """Whether it sees to the uploading at all: yes."""
-        return True
-
-    @property
-    def leads(self) -> bool:
-        """Whether its child leads, as it does from its first moment on."""
-        return self._child is not None
-
-    def is_eligible(self) -> bool:
-        """Whether its child leads, or would if it were started now."""
-        with self._changing:
-            return self.leads or nobody_leads(self._queue.directory) is True
-
-    def refusal(self) -> str | None:
-        """Return why its child cannot be started or does not come to lead, if so.
-
-        Who asks that waits for the leader; so it is an occasion to look, where no thread does.
-        """
-        self.look_if_due()
-        return self._refusal
-
-    def has_better_key(self) -> bool:
-        """Whether the server may take this process's API key where it refuses the leader's."""
-        return self._key.is_better()
-
-    def nudge(self) -> None:
-        """Look at once, and start a child if nobody leads, however often that has failed."""
-        self._next_start = self._next_look = 0.0
-        self._wake.set()
-        self.look_if_due()
-
-    def look_if_due(self) -> None:
-        """Look, where no thread does, and not more often than that would."""
-        if not self.has_thread and time.monotonic() >= self._next_look:
-            try:
-                self.look()
-            except Exception as error:  # noqa: BLE001  # the caller's event is accepted, whatever happens here
-                self._tell(error)
-
-    def _tell(self, error: BaseException) -> None:
-        if str(error) != self._last_failure:  # twice a second the same would fill the log
-            self._last_failure = str(error)
-            logger.error("looking after the uploader process failed and is tried again: %s", error, exc_info=error)
+        self._starting = Starting(directory)
+        self._asked = False
+        self._next_telling = 0.0
+        self._news_known = 0
+        self._noted_newest_at = float("-inf")
+        self._said: set[str] = set()
 
     def look(self) -> None:
-        """Hear what the child says, and start one if nobody leads; takes a millisecond or two when it starts one."""
-        if os.getpid() != self._pid or not self._in_look.acquire(blocking=False):
-            return
+        """Look once."""
         try:
-            self._next_look = time.monotonic() + _LOOK_INTERVAL * _random.uniform(0.8, 1.0)
             self._look()
-        finally:
-            self._in_look.release()
+        except Exception as error:  # noqa: BLE001  # the caller's event is on disk, whatever happens here
+            self._say_once(f"looking after the flusher failed: {type(error).__name__}: {error}")
+
+    def somebody_flushes(self) -> bool | None:
+        """Whether somebody holds the flusher's lock; None when that cannot be told."""
+        return locks.is_held(self._directory.flusher_lock)
+
+    def is_on_its_way(self) -> bool:
+        """Whether a flusher was started and does not flush yet."""
+        return self._starting.is_starting()
+
+    def cannot_start(self) -> bool:
+        """Whether nobody flushes, and the next start is put off: the last ones came to nothing."""
+        return self.somebody_flushes() is False and self._starting.read().next_start > since_boot()
+
+    def why_none_is_started(self) -> str | None:
+        """Return why this process starts no flusher; None where it does."""
+        if self._config.flusher == "external":
+            return (
+                'flusher is "external" and nobody flushes: is the service that runs `lotus-durable flusher` down? '
+                "events are kept on disk"
+            )
+        if self._config.api_key is None:
+            return "no API key is set (lotus_durable.api_key or LOTUS_API_KEY), so no flusher is started"
+        if self._interpreter is None:
+            return (
+                f"no Python interpreter is found to run the flusher (sys.executable is {sys.executable}): events are "
+                "kept on disk; run `lotus-durable flusher` beside this program, or call drain()"
+            )
+        return None
+
+    @cached_property
+    def program(self) -> Program:
+        """What this process would flush with."""
+        return this_program(self._config, self._directory)
+
+    @cached_property
+    def _interpreter(self) -> str | None:
+        return find_interpreter()
+
+    # What is found
 
     def _look(self) -> None:
-        _left_behind[:] = [child for child in _left_behind if not child.has_ended()]
-        child = self._child
-        self._watch.look()  # also its own child's heartbeat: that can be stopped as any leader can
-        if child is not None:
-            self._hear(child)
-            if not child.has_ended():
+        hung.reap()
+        is_held = self.somebody_flushes()
+        beat = read_beat(self._directory)
+        if is_held:
+            if beat is not None:
+                self._look_at(beat)
+            return
+        if beat is not None:
+            self._tell_news(beat)
+        if is_held is None or self._starting.is_starting():
+            return
+        self._none_flushes(beat)
+
+    def _look_at(self, beat: Beat) -> None:
+        if not beat.is_over() and not hung.is_young(beat):
+            self._look_at_silent(beat)
+            return
+        self._tell_news(beat)
+        if beat.trouble_since is not None:
+            self._tell_trouble(beat)
+        self._note_version()
+        if beat.kind == "auto" and self._asks(beat):
+            self.start(make_way=True)
+
+    def _look_at_silent(self, beat: Beat) -> None:
+        with self._starting.changing() as notes:
+            if notes is None:
                 return
-            self._child = None
-            self._ended(child)
-        if not self._stopping and time.monotonic() >= self._next_start and not self._key.gives_way():
-            self._start_child()
+            seconds = hung.note_look(notes, beat)
+            if seconds < self._config.constants.hung_after:
+                return
+        why_not = hung.end(beat)
+        if why_not is None:
+            logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seconds)
+            self._none_flushes(beat)  # there may be no next look: the new one waits until the lock is free
+        else:
+            self._tell(DeliveryBlocked(f"nothing is delivered, events are kept: {why_not}"))
 
-    def _start_child(self) -> None:
-        message = start_message(self._config, logger.getEffectiveLevel())
+    def _none_flushes(self, beat: Beat | None) -> None:
+        start = self._starting.last_start()
+        notes = self._starting.read()
+        has_flushed = beat is not None and start is not None and since_boot() - beat.age() > start.began_at
+        if start is not None and notes.last_known < start.began_at and not has_flushed:
+            notes = self._note_failed(start)
+        why = self.why_none_is_started()
+        if why is None and notes.next_start <= since_boot():
+            self.start()
+            return
+        if why is None:
+            why = f"a flusher cannot be started: {notes.words or 'it ended at once and said nothing'}"
+        elif self._config.flusher == "external" and not self._is_unserved(notes):
+            return
+        self._tell(DeliveryBlocked(f"nothing is delivered, events are kept: {why}"))
+
+    def _note_failed(self, start: Start) -> Notes:
+        words = last_words(self._directory, start.log_size)
+        with self._starting.changing() as notes:
+            if notes is not None and notes.last_known < start.began_at:
+                note_failure(notes, start, words)
+        return self._starting.read()
+
+    def _is_unserved(self, notes: Notes) -> bool:
+        """Whether nobody has flushed for so long that it is told: services are started in any order."""
+        if notes.nobody_since is None:
+            with self._starting.changing() as changed:
+                if changed is not None and changed.nobody_since is None:
+                    changed.nobody_since = since_boot()
+            return False
+        return since_boot() - notes.nobody_since >= self._config.constants.told_after
+
+    # Starting
+
+    def start(self, *, make_way: bool = False) -> bool:
+        """Start a flusher unless one is on its way; return whether this process did.
+
+        Args:
+            make_way: somebody flushes, and is to make way for it.
+        """
+        if self._interpreter is None:
+            return False
+        self._directory.prepare()
+        settings = encode_settings(
+            self._config,
+            _module_paths(),
+            began=self.program.began,
+            log_level=logger.getEffectiveLevel(),
+            make_way=make_way,
+        )
+        lock = self._starting.begin()
+        if lock is None:
+            return False
+        if not make_way and self.somebody_flushes():
+            os.close(lock)  # it was started by another, and came to flush since we looked
+            return False
         try:
-            with self._changing:
-                child = start_child(self._interpreter, self._queue.directory, message)
-                if child is not None:
-                    self._is_ready, self._unread, self._last_words = False, b"", []
-                self._child = child
-        except FileNotFoundError:
-            return  # there is no queue yet, or no more: nothing to upload
+            log_size = os.stat(self._directory.log).st_size
+        except OSError:
+            log_size = 0
+        self._starting.note(lock, log_size)
+        try:
+            start_flusher(Order(self._interpreter, self._directory, settings), lock)
         except OSError as error:
-            self._failed(f"the uploader process cannot be started: {error}")
-            return
-        if child is None:
-            self._pause, self._refusal = 0.0, None
-            return
-        if self._stopping:
-            child.let_go()
-        logger.info("started the uploader process %d", child.pid)
+            self._start_refused(f"no process can be started: {error.strerror or error}")
+            return False
+        logger.debug("started a flusher for the queue in %s", self._directory.root)
+        return True
 
-    def _hear(self, child: Child) -> None:
-        while data := child.read():
-            *lines, self._unread = (self._unread + data).split(b"\n")
-            for line in lines:
-                self._take(child, line)
-            if not self.has_thread:
-                break  # a request waits
+    def _start_refused(self, reason: str) -> None:
+        start = self._starting.last_start()
+        with self._starting.changing() as notes:
+            if notes is not None and start is not None:
+                note_failure(notes, start, reason)
+        self._tell(DeliveryBlocked(f"nothing is delivered, events are kept: a flusher cannot be started: {reason}"))
 
-    def _take(self, child: Child, line: bytes) -> None:
-        message = decode(line)
-        if isinstance(message, Ready):
-            self._is_ready, self._pause, self._refusal = True, 0.0, None
-        elif isinstance(message, Refused):
-            self._last_words = [message.reason]
-        elif isinstance(message, LogLine):
-            logger.log(message.level, "uploader process %d: %s", child.pid, message.text)
-        elif isinstance(message, str):
-            self._said(child, message)
-        else:
-            self._report(message.error, message.events)
-
-    def _said(self, child: Child, text: str) -> None:
-        """Take note of what is no message: an interpreter that cannot start writes a traceback."""
-        if self._is_ready:
-            logger.warning("uploader process %d: %s", child.pid, text)
-        else:
-            self._last_words = [*self._last_words, text][-_WORDS_KEPT:]
-
-    def _ended(self, child: Child) -> None:
-        if self._stopping:
-            return
-        if self._is_ready:
-            logger.info("the uploader process %d has ended", child.pid)
-        else:
-            said = f": {self._last_words[-1]}" if self._last_words else ""
-            self._failed(f"the uploader process ended before it could lead{said}")
-
-    def _failed(self, refusal: str) -> None:
-        self._pause = min(self._pause * 2 or _LOOK_INTERVAL, _LONGEST_PAUSE)
-        self._next_start = time.monotonic() + self._pause
-        if refusal != self._refusal:
-            self._refusal = refusal
-            said = "".join(f"\n{line}" for line in self._last_words[:-1])
-            logger.warning("this process does not upload: %s; its events are kept on disk%s", refusal, said)
-
-    def _run(self) -> None:
-        while not self._is_over():
-            try:
-                self.look()
-                self._queue.write_back()
-            except (Exception, SystemExit) as error:  # noqa: BLE001  # see the comment
-                # Whatever it is, an on_error of the user's too: the next look may go better; a dead thread never does.
-                self._tell(error)
-            if not self._is_over():
-                is_due = self._stopping or self._unread
-                self._wake.wait(_END_INTERVAL if is_due else _LOOK_INTERVAL * _random.uniform(0.8, 1.0))
-                self._wake.clear()
-
-    def _is_over(self) -> bool:
-        # Under gevent this thread is a greenlet, and a forked child has a copy of it that goes on.
-        return os.getpid() != self._pid or (self._stopping and self._child is None)
-
-    def _wait_for_end(self, timeout: float | None) -> bool:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            self.look()
-            child = self._child
-            if child is None:
-                return True
-            if deadline is not None and time.monotonic() >= deadline:
-                self._child = None
-                _left_behind.append(child)
+    def _asks(self, beat: Beat) -> bool:
+        """Whether a flusher of this process's should take over from the one that flushes."""
+        if self._config.flusher != "auto" or self._config.api_key is None or self._interpreter is None:
+            return False
+        may_be_newer = not self._asked and beat.program.began < self.program.began
+        if not (may_be_newer or beat.key_refused or beat.unreachable_since is not None):
+            return False
+        if beat.program == self.program or self._starting.is_starting():
+            return False
+        with self._starting.changing() as notes:
+            if notes is None:
                 return False
-            time.sleep(_END_INTERVAL)
+            asks = asks_to_make_way(
+                beat, self.program, notes, self._config.constants, has_asked=self._asked, now=since_boot()
+            )
+        self._asked = self._asked or asks
+        return asks
+
+    def _note_version(self) -> None:
+        now = since_boot()
+        if now - self._noted_newest_at < _NEWEST_INTERVAL:
+            return
+        self._noted_newest_at = now
+        with self._starting.changing() as notes:
+            if notes is None:
+                return
+            notes.nobody_since = None
+            if version_order(self.program.version) >= version_order(notes.newest_version):
+                notes.newest_version, notes.newest_at = self.program.version, now
+
+    # Telling
+
+    def _tell_trouble(self, beat: Beat) -> None:
+        """Tell that a queue is not delivered: at once what a person must mend, the rest when it lasts."""
+        assert beat.trouble_since is not None
+        lasts = since_boot() - beat.trouble_since
+        if beat.state != "blocked" and lasts < self._config.constants.told_after:
+            return
+        reason = beat.reason or "the server does not take them"
+        self._tell(DeliveryBlocked(f"nothing is delivered for {lasts:.0f} s, events are kept: {reason}"))
+
+    def _tell(self, error: LotusError) -> None:
+        """Tell trouble that lasts: one process of the host does, once a minute."""
+        if since_boot() < self._next_telling:
+            return
+        now = since_boot()
+        interval = self._config.constants.told_interval
+        with self._starting.changing() as notes:
+            if notes is None:
+                return
+            self._next_telling = max(now + interval / 10, notes.told_at + interval)
+            if now - notes.told_at < interval:
+                return
+            notes.told_at = now
+        logger.warning("%s", error)
+        self._report(error, [])
+
+    def _tell_news(self, beat: Beat) -> None:
+        """Tell what happened once, if nobody did."""
+        if not beat.news or beat.news[-1].serial <= self._news_known:
+            return
+        with self._starting.changing() as notes:
+            if notes is None:
+                return
+            news = [each for each in beat.news if each.serial > notes.told_news]
+            self._news_known = notes.told_news = max(notes.told_news, beat.news[-1].serial)
+            if any(each.kind == "DeliveryResumed" for each in news):
+                notes.told_at = float("-inf")
+        for each in news:
+            kind = getattr(errors, each.kind, DeliveryBlocked)
+            level = logging.INFO if each.kind == "DeliveryResumed" else logging.WARNING
+            logger.log(level, "%s", each.text)
+            self._report(kind(each.text), [dict(event) for event in each.events])
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            logger.warning("%s", text, exc_info=logger.isEnabledFor(logging.DEBUG))
+
+
+def _module_paths() -> list[str]:
+    """Return where this process looks for modules, as paths that mean the same in another working directory."""
+    found = []
+    for path in sys.path:
+        if isinstance(path, str | os.PathLike):
+            with contextlib.suppress(OSError):  # the working directory was removed
+                found.append(os.path.abspath(os.fspath(path)))
+    return found

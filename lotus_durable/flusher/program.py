@@ -1,96 +1,197 @@
-"""What a child runs: it uploads until its starter is gone, or tells it to stop, or somebody else leads."""
+"""What a flusher that was started by a look runs: its own session, signals and descriptors, then :mod:`.life`.
+
+It ends with exit status 0 whenever it ends by itself: it may be the child of a server that is process 1 of its
+container, and servers look at what ends among their children (gunicorn reads 3 as a worker that cannot boot).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import select
+import resource
 import signal
-import threading
+import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
 
-from lotus_durable.imports import import_for_delivery
-from lotus_durable.tracker import Process
+from lotus_durable.clock import monotonic
+from lotus_durable.config import Config, Constants
+from lotus_durable.options import OPTIONS
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.requests import ask
 
-from .messages import Ready, Refused, configuration_of
-from .outbox import Outbox
-from .spawn import LIFE, LOCK, REPORTS
-
-if TYPE_CHECKING:
-    from lotus_durable.delivery.candidate import Candidate
+from . import locks
+from .life import Flusher
+from .organisation import may_replace
+from .spawn import START
+from .starting import START_LOCK, Starting, note_end
 
 logger = logging.getLogger("lotus_durable")
 
-_LOOK_INTERVAL = 0.2  # seconds
-_FIRST_INTERVAL = 0.02
-"""Seconds between two looks until it leads: its starter waits for that word."""
-_PATIENCE = 2.0
-"""Seconds without the leadership after which it ends: it was lost, and whoever finds that nobody leads starts anew."""
-_FOR_THE_STARTER = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-"""What a terminal sends to all of its processes: if the starter ends by it, so does the child."""
+_LOG_SIZE = 500_000
+"""Bytes of one generation of the log; there are two."""
+_STOP = (signal.SIGTERM, signal.SIGINT)
+_IGNORED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGUSR1, signal.SIGUSR2)
+"""A terminal that closes, a server that hangs up, a limit: each shows up as an error where it matters. A signal that is
+sent to all processes of an application is not for this one."""
+_LOCK_INTERVAL = 0.02
+_PATIENCE = 3.0
+"""Seconds in which a flusher that is leaving lets go of the lock."""
 
 
-def main(start: Mapping[str, Any]) -> None:
-    """Upload. Ends with exit status 0: some servers look at what ends among their children, and end by it themselves.
+class Ending:
+    """Whether a signal has asked for the end."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def listen(self) -> None:
+        """Take the signals that end this process; ignore those that are others' business."""
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        for number in _STOP:
+            signal.signal(number, self._take)
+
+    def _take(self, number: int, _: object) -> None:
+        if self.reason is not None:
+            os._exit(0)  # the second: nothing is lost, the events are sent again with their ids
+        self.reason = signal.Signals(number).name
+
+    def __call__(self) -> str | None:
+        return self.reason
+
+
+def main(settings: Mapping[str, Any]) -> None:
+    """Flush.
 
     Args:
-        start: what :func:`~.messages.start_message` says.
+        settings: what :func:`~.spawn.encode_settings` wrote.
     """
-    _close_what_was_not_given()
-    for number in _FOR_THE_STARTER:
-        signal.signal(number, signal.SIG_IGN)
-    outbox = Outbox(REPORTS, start["log_level"])
-    logger.setLevel(start["log_level"])
-    logger.propagate = False
-    logger.addHandler(outbox)
-    process = Process(configuration_of(start), outbox.report)
-    candidate = process.make_candidate(alone=True, inherited_lock=LOCK)
-    import_for_delivery()
-    threading.Thread(target=_stop_by_signal, args=(candidate,), name="lotus_durable signals", daemon=True).start()
-    threading.Thread(target=_watch, args=(candidate, outbox), name="lotus_durable starter", daemon=True).start()
-    candidate.run()
-    process.close(0.0)
-    logger.debug("the uploader process ends")
-    outbox.close()
-
-
-def _close_what_was_not_given() -> None:
-    """Close what else came along: a server's listening sockets, say, which are made to be inherited."""
-    with contextlib.suppress(OSError):
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) > LOCK:
-                with contextlib.suppress(OSError):
-                    os.close(int(name))
-
-
-def _stop_by_signal(candidate: Candidate) -> None:
-    """Wait for SIGTERM, which its starter has blocked for all threads; a second one ends the process at once."""
-    signal.sigwait({signal.SIGTERM})
-    logger.info("SIGTERM: the uploader process stops after the request in flight")
-    candidate.stop(None)
-    signal.sigwait({signal.SIGTERM})
+    ending = Ending()
+    _stand_alone(ending)
+    directory = QueueDirectory(Path(settings["queue_dir"]))
+    _log_to(directory, settings["log_level"])
+    flusher = Flusher(lambda: configuration_of(settings), kind="auto", began=settings["began"], ending=ending)
+    import_everything()
+    if settings["make_way"]:
+        _knock(flusher)
+    if _acquired(flusher, ending, make_way=settings["make_way"]):
+        with contextlib.suppress(OSError):
+            # By name: a child that the starter forked in that moment keeps a copy of the descriptor.
+            locks.let_go(START, START_LOCK)
+            os.close(START)
+        logger.info("flusher %d of lotus-durable %s begins", os.getpid(), settings["version"])
+        why = flusher.run()
+        logger.info("flusher %d ends: %s", os.getpid(), why)
+    else:
+        _give_up(flusher)
+    logging.shutdown()
     os._exit(0)
 
 
-def _watch(candidate: Candidate, outbox: Outbox) -> None:
-    """Tell when it leads; stop it when its starter is gone, and when it does not lead (any more)."""
-    life = select.poll()
-    life.register(LIFE, select.POLLIN)
-    led_at = time.monotonic()
-    has_led = False
-    while time.monotonic() - led_at < _PATIENCE:
-        # Nothing is written after the settings: what comes is the end.
-        if life.poll((_LOOK_INTERVAL if has_led else _FIRST_INTERVAL) * 1000) and not os.read(LIFE, 1):
-            break
-        if candidate.leads:
-            led_at = time.monotonic()
-            if not has_led:
-                outbox.send(Ready())
-            has_led = True
-    refusal = candidate.refusal()
-    if refusal is not None and not has_led:
-        outbox.send(Refused(refusal))
-    candidate.stop(None)
+def configuration_of(settings: Mapping[str, Any]) -> Config:
+    """Return the configuration in the settings; the key file is read again.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+    """
+    known = {option.name for option in OPTIONS}
+    given = {name: value for name, value in settings["options"].items() if name in known and value is not None}
+    key_file = settings["api_key_file"]
+    if key_file is not None and os.path.exists(key_file):
+        given["api_key_file"] = key_file
+    config = Config.resolve({**given, "queue_dir": settings["queue_dir"]}, environ={})
+    constants = {name: value for name, value in settings["constants"].items() if name in Constants._fields}
+    return config._replace(constants=Constants(**constants))
+
+
+def import_everything() -> None:
+    """Import and open what will ever be needed: a deploy may replace it on disk under a running flusher."""
+    import email.utils
+    import encodings.idna
+    import sqlite3
+
+    import persistqueue
+    import requests
+
+    from lotus_durable.delivery.wire import fastest_dumps
+    from lotus_durable.http import failure, session
+
+    fastest_dumps()
+    del email, encodings, sqlite3, persistqueue, requests, failure, session
+
+
+def _stand_alone(ending: Ending) -> None:
+    """Give up what came from the starter: its signals, session, descriptors, working directory and limits."""
+    ending.listen()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    with contextlib.suppress(OSError):
+        os.setsid()
+    os.umask(0o077)
+    os.chdir("/")
+    for name in _open_descriptors():
+        if name > START:
+            with contextlib.suppress(OSError):
+                os.close(name)
+    with contextlib.suppress(OSError, ValueError):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _open_descriptors() -> list[int]:
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with contextlib.suppress(OSError):
+            return [int(name) for name in os.listdir(folder)]
+    return list(range(256))
+
+
+def _log_to(directory: QueueDirectory, level: int) -> None:
+    handler = RotatingFileHandler(directory.log, maxBytes=_LOG_SIZE, backupCount=1, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    logging.raiseExceptions = False  # a full disk
+    logger.setLevel(min(level, logging.INFO))
+    logger.propagate = False
+    logger.addHandler(handler)
+
+
+def _knock(flusher: Flusher) -> None:
+    """Ask the one that flushes to make way, where our key is known to be the same organisation's."""
+    if not may_replace(flusher.config, flusher.directory):
+        logger.warning("not asking the flusher to make way: the server does not say that both keys are one's")
+        _give_up(flusher)
+        logging.shutdown()
+        os._exit(0)
+    with contextlib.suppress(OSError):
+        ask(flusher.directory, "make way")
+
+
+def _give_up(flusher: Flusher) -> None:
+    """Say that this start was none that failed: somebody else flushes."""
+    starting = Starting(flusher.directory)
+    if flusher.lock.refusal is None:
+        with starting.changing() as notes:
+            if notes is not None:
+                note_end(notes, starting.last_start())
+
+
+def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
+    """Take the lock, waiting for as long as a flusher that leaves may take; the start is shown to go on meanwhile."""
+    connect, read = flusher.config.timeout
+    patience = _PATIENCE + (2 * connect + 4 * read if make_way else 0.0)
+    gives_up_at = monotonic() + patience
+    starting, renew_at = Starting(flusher.directory), monotonic() + 1.0
+    while not flusher.lock.acquire():
+        if monotonic() > gives_up_at or ending() is not None:
+            if flusher.lock.refusal is not None:
+                sys.stderr.write(f"{flusher.lock.refusal}\n")
+            return False
+        if monotonic() > renew_at:
+            renew_at = monotonic() + 1.0
+            last = starting.last_start()
+            starting.note(START, 0 if last is None else last.log_size)
+        time.sleep(_LOCK_INTERVAL)
+    return True

@@ -1,4 +1,12 @@
-"""A child from its starter's side: started with the leader lock in its hands, heard, and reaped."""
+"""Starting a flusher that is nobody's child.
+
+An application that waits for its children must neither meet the flusher nor wait for it. So a shell starts it in the
+background and ends at once, and is reaped at once (1 ms; some 25 on a busy machine): the flusher is then a child of
+process 1. Where there is no shell, an interpreter does the same (11 ms).
+
+The settings, the API key too, go through a pipe that is filled before the start and is in no argument and no
+environment; what does not fit goes through a file that has no name any more.
+"""
 
 from __future__ import annotations
 
@@ -6,169 +14,137 @@ import contextlib
 import fcntl
 import os
 import signal
-import threading
-from pathlib import Path
+from typing import Any, NamedTuple
 
-from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import clear_heartbeat
+from lotus_durable._version import __version__
+from lotus_durable.config import Config
+from lotus_durable.options import OPTIONS
+from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
 
-from .messages import BOOT
+from .surroundings import COMMAND, PACKAGE
 
-LIFE, REPORTS, ERRORS, LOCK = range(4)
-"""The descriptors of a child: its starter's settings and sign of life, what it reports, the same, the leader lock."""
+SETTINGS, START = 3, 4
+"""The descriptors of a flusher that begins: its settings, and the lock of its start."""
 
-HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-"""Blocked until the child comes to say what it does about them."""
-
-_HIGH = 10
+_SHELL = "/bin/sh"
+_IN_BACKGROUND = f'{{ {{ echo {COMMAND} >/proc/self/comm; }} 2>/dev/null; exec "$@"; }} &'
+"""It has its name before it is a Python: what comes to nothing is known by it too, see :func:`.hung.reap`."""
+_NOT_TOLD = ("on_error", "debug", "api_key_file", "queue_dir", "sync_mode")
+_NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+"""What a service manager gives one of its processes, which the flusher is not. ``LOTUS_`` and ``PYTHON`` variables are
+left out too: the settings come by the pipe, and the interpreter is told where to look."""
+_HIGH = 16
 """Descriptors are moved to this and above, or one of them could be what another is to become."""
-_READ_SIZE = 1 << 16
-
-_spawning = threading.RLock()
-"""Held while a child is started. A fork waits for it: the lock's descriptor must not get into any other process."""
-_children: set[Child] = set()
 
 
-class Child:
-    """A running child. Its starter's descriptors are closed when it is let go of and when it has ended."""
+class Order(NamedTuple):
+    """What a flusher is started with."""
 
-    def __init__(self, pid: int, life: int, reports: int) -> None:
-        self.pid = pid
-        self._starter = os.getpid()
-        # Lists, because taking from one is atomic: several threads may come to close them.
-        self._life = [life]
-        self._reports = [reports]
-        self._is_reaped = False
-        _children.add(self)
-
-    def read(self) -> bytes:
-        """Return what it has written since the last call; empty when there is nothing, and when it has ended."""
-        try:
-            data = os.read(self._reports[0], _READ_SIZE)
-        except (IndexError, BlockingIOError):
-            return b""
-        if not data:
-            _close(self._reports)
-        return data
-
-    def has_ended(self) -> bool:
-        """Whether it has ended, and all it wrote was read. It is reaped then, by this process or by whoever was faster.
-
-        Only when its pipe has ended is it waited for by its number: until then no other process can have that.
-        """
-        if not self._reports and not self._is_reaped:
-            try:
-                self._is_reaped = os.waitpid(self.pid, os.WNOHANG)[0] == self.pid
-            except ChildProcessError:
-                self._is_reaped = True  # the application waits for any child, or for none (SIGCHLD ignored)
-            if self._is_reaped:
-                self.let_go()
-                _children.discard(self)
-        return self._is_reaped
-
-    def let_go(self) -> None:
-        """Have it end after its request in flight and the commit."""
-        _close(self._life)
-
-    def abandon(self) -> None:
-        """In a forked process: it is the parent's child."""
-        self._is_reaped = True
-        _close(self._reports)
-        self.let_go()
+    interpreter: str
+    directory: QueueDirectory
+    settings: bytes
 
 
-def start_child(interpreter: str, directory: QueueDirectory, message: bytes) -> Child | None:
-    """Start a child that leads; None when somebody leads already.
+def encode_settings(config: Config, paths: list[str], *, began: float, log_level: int, make_way: bool) -> bytes:
+    """Return what a flusher is told: a Python literal, which takes no import to write and runs nothing to read."""
+    told: dict[str, Any] = {
+        option.name: getattr(config, option.name) for option in OPTIONS if option.name not in _NOT_TOLD
+    }
+    key_file = config.api_key_file
+    told_all = {
+        "version": __version__,
+        "queue_dir": str(config.queue_dir),
+        "api_key_file": None if key_file is None else str(key_file),
+        "options": told,
+        "constants": config.constants._asdict(),
+        "paths": paths,
+        "began": began,
+        "log_level": log_level,
+        "make_way": make_way,
+    }
+    return repr(told_all).encode()
+
+
+def start_flusher(order: Order, start_lock: int) -> None:
+    """Start one; returns when it is on its way and nobody's child.
 
     Args:
-        interpreter: the path of a Python.
-        directory: of the queue.
-        message: what the child is told at its start, a line.
+        order: what is started.
+        start_lock: the descriptor of the lock of a start; it is the flusher's from now on, and closed here.
 
     Raises:
-        OSError: the lock cannot be used, or no process can be started.
+        OSError: no process can be started.
     """
-    with _spawning, contextlib.ExitStack() as kept, contextlib.ExitStack() as passed_on:
-        claim = _claim(directory.leader_lock)
-        if claim is None:
-            return None
-        passed_on.callback(os.close, claim)
-        (life, life_here), (reports_here, reports) = os.pipe(), os.pipe()
-        for stack, descriptor in ((passed_on, life), (passed_on, reports), (kept, life_here), (kept, reports_here)):
-            stack.callback(os.close, descriptor)
-        for descriptor in (life_here, reports_here, reports):
-            os.set_blocking(descriptor, False)
-        if os.write(life_here, message) != len(message):
-            raise OSError(f"its settings ({len(message)} bytes) are more than a pipe holds")
-        given = {LIFE: life, REPORTS: reports, ERRORS: reports, LOCK: claim}
-        # What a leader that was killed left behind: it would look as if that held the lock, until the child has begun.
-        clear_heartbeat(directory)
-        pid = os.posix_spawn(
-            interpreter,
-            # -P: not the working directory's modules, before it is told where to look.
-            [interpreter, "-P", "-c", BOOT, "lotus-durable uploader", str(directory.root)],
-            {name: value for name, value in os.environ.items() if not name.startswith("LOTUS_")},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, _moved_up(descriptor, passed_on), there) for there, descriptor in given.items()
-            ],
-            setsigmask=HELD_BACK,
-            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
-        )
-        kept.pop_all()
-        # The lock is the child's now: ours is closed here, without unlocking, and it is held for as long as the
-        # child has it open.
-        return Child(pid, life_here, reports_here)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, start_lock)
+        settings = _readable(order.settings, order.directory, stack)
+        log = os.open(order.directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+        stack.callback(os.close, log)
+        given = {0: _opened_null(stack), 1: log, 2: log, SETTINGS: settings, START: start_lock}
+        # All are moved first, or one could be overwritten before it is copied; they close themselves in the program.
+        actions = [(os.POSIX_SPAWN_DUP2, _moved_up(descriptor, stack), there) for there, descriptor in given.items()]
+        program, arguments = _command(order)
+        options: dict[str, Any] = {
+            "file_actions": actions,
+            # A handler of the application's cannot be inherited, what it ignores or blocks can.
+            "setsigmask": (),
+            "setsigdef": signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        }
+        try:
+            # From the first instruction on it is out of reach of what ends the application's group or terminal.
+            pid = os.posix_spawn(program, arguments, _environment(), setsid=True, **options)
+        except NotImplementedError:
+            pid = os.posix_spawn(program, arguments, _environment(), setpgroup=0, **options)
+        with contextlib.suppress(ChildProcessError):  # it waits for any child, or for none (SIGCHLD ignored)
+            os.waitpid(pid, 0)
 
 
-def abandon_inherited() -> None:
-    """Close what this process inherited of its parent's children; at once, or they would outlive their starter."""
-    for child in list(_children):
-        if child._starter != os.getpid():
-            child.abandon()
-            _children.discard(child)
+def _command(order: Order) -> tuple[str, list[str]]:
+    boot = os.path.join(PACKAGE, "flusher", "boot.py")
+    python = [order.interpreter, "-I", "-S", "-X", "utf8", boot]
+    if os.access(_SHELL, os.X_OK):
+        return _SHELL, [_SHELL, "-c", _IN_BACKGROUND, "lotus-durable", *python, str(order.directory.root)]
+    return order.interpreter, [*python, "--fork", str(order.directory.root)]
 
 
-def _claim(lock: Path) -> int | None:
-    """Take the leader lock as filelock does, and return its descriptor; None when somebody has it."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def _environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LOTUS_", "PYTHON")) and name not in _NOT_INHERITED
+    }
+
+
+def _readable(settings: bytes, directory: QueueDirectory, stack: contextlib.ExitStack) -> int:
+    """Return a descriptor from which the settings can be read to their end."""
+    reading, writing = os.pipe()
+    stack.callback(os.close, reading)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        here, there = os.fstat(descriptor), os.stat(lock)
-        if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):  # FileNotFoundError: deleted in this very moment
-        pass
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
+        os.set_blocking(writing, False)
+        try:
+            if os.write(writing, settings) == len(settings):
+                return reading
+        except BlockingIOError:
+            pass
+    finally:
+        os.close(writing)
+    path = directory.root / f"settings-{os.getpid()}-{os.urandom(8).hex()}.tmp"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    stack.callback(os.close, descriptor)
+    os.unlink(path)
+    if os.write(descriptor, settings) != len(settings):
+        raise OSError("the settings of a flusher cannot be written")
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _opened_null(stack: contextlib.ExitStack) -> int:
+    descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 def _moved_up(descriptor: int, stack: contextlib.ExitStack) -> int:
     moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH)
     stack.callback(os.close, moved)
     return moved
-
-
-def _close(descriptors: list[int]) -> None:
-    with contextlib.suppress(IndexError):
-        os.close(descriptors.pop())
-
-
-def _after_fork_in_child() -> None:
-    global _spawning  # noqa: PLW0603  # the state of this process, which begins here
-    _spawning = threading.RLock()
-    abandon_inherited()
-
-
-def _before_fork() -> None:
-    _spawning.acquire()
-
-
-def _after_fork_in_parent() -> None:
-    with contextlib.suppress(RuntimeError):  # this module was imported in the middle of the fork
-        _spawning.release()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -2,177 +2,299 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import math
 import os
-import threading
+import time
 from collections.abc import Callable
-from pathlib import Path
 
-from lotus_durable.errors import LotusError, QueueDamaged, QueueFull
+from lotus_durable.errors import LotusError, QueueDamaged
 
-from .backend import BackendName, require_backend
-from .census import pending_bytes
-from .destination import check_destination
-from .directory import QueueDirectory, failed_mark
-from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE
-from .writer import SegmentWriter
+from .carry_over import find_stranded, is_sound, write_carried
+from .directory import QueueDirectory
+from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE, ORIGIN_SIZE, Origin
+from .room import Room
+from .sealed import SealedSegments
+from .writer import SegmentWriter, is_of_the_disk
 
-_CHECKS_PER_LIMIT = 64
-"""How many times the queue's size is looked at while it fills from empty to its limit, at the least."""
+SEGMENT_BYTES = 16 * 1024 * 1024
+"""Few files for a backlog of millions, and small enough that the space of settled events comes back soon."""
 
-_KEPT_FREE = 8 * 1024 * 1024
-_KEPT_SHARE = 8
-"""Bytes of the disk, and the part of a small one, that events leave free: settling needs room, for SQLite above all. On
-a disk that the queue has filled to the last byte no refused event could be settled, and nothing behind it delivered."""
-_SHARES = 32
-"""Of the room on the disk, the part that one process takes until it looks again."""
+_TRUST = 0.05
+"""Seconds for which a segment is taken to be where its path leads, and its descriptor to be this process's own."""
+_MOST_KEPT = 1024 * 1024
+"""Bytes appended since the last check; they are kept in memory, and written anew if somebody takes the segment away."""
+_SEGMENTS_PER_QUEUE = 256
+_SMALLEST_SEGMENT = 4096
+"""All that lies in the directory counts, also what is settled in segments that are still being written: these must not
+take much of a small queue."""
+_RETRY_INTERVAL = 0.25
+"""Seconds before what is stranded is gathered once more, when the disk has refused it a new place."""
+_REPORT_INTERVAL = 60.0
+"""Seconds in which the same thing is told once."""
+
+Mark = tuple[SegmentWriter, int, int]
+"""Where an event was appended, for :meth:`Appender.sync`: the segment, and where its frame begins and ends."""
 
 
 class Appender:
-    """Appends to segments of this process; takes no lock that another thread could hold in mid-append.
+    """One lane's way to disk; for one thread at a time, and for the process that made it.
 
-    An append takes a writer out of the pool and puts it back, so concurrent threads, and a signal handler that
-    interrupts its own thread here, each find (or open) a segment that is theirs alone for the moment. In practice
-    the interpreter lock makes it one segment nearly always.
+    Whether the segment is still this process's, and still where its path leads, is checked when an event comes and the
+    last good check is older than 50 ms, and after every error. If it is not, the appender goes on in a new one where
+    the path leads, and carries over what it alone can still reach. No ``stat`` is paid for each event.
+
+    Args:
+        directory: of the queue; made when it is missing.
+        room: the limits, shared by the lanes of this process.
+        key: returns the fingerprint of the API key that events are for; asked when a segment is made, when the
+            directory is there.
+        power: whether events must survive a power cut; then :meth:`append` returns what :meth:`sync` needs.
+        report: told, once, what somebody's hand has done to segments in use.
+        segment_bytes: a segment takes no further frame when it would be larger.
     """
 
     def __init__(
         self,
         directory: QueueDirectory,
-        report: Callable[[LotusError], None],
+        room: Room,
         *,
-        segment_bytes: int,
-        max_queue_bytes: int,
+        key: Callable[[], bytes],
         power: bool,
-        backend: BackendName = "journal",
+        report: Callable[[LotusError], None],
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self._directory = directory
-        self._backend = backend
-        self._report = report
-        self._limit = segment_bytes - FRAME_HEADER_SIZE
-        self._max_queue_bytes = max_queue_bytes
+        self._room = room
+        self._key = key
         self._power = power
-        self._idle: list[SegmentWriter] = []
-        self._open: set[SegmentWriter] = set()  # idle or in use
-        # Held while a segment is opened or closed, so that a fork can wait until all that are open are known.
-        # Reentrant, for signal handlers.
-        self.in_change = threading.RLock()
-        self._allowance = 0
+        self._report = report
+        most = max(_SMALLEST_SEGMENT, room.max_queue_bytes // _SEGMENTS_PER_QUEUE)
+        self._limit = min(segment_bytes, most)
+        self._writer: SegmentWriter | None = None
+        self._checked_at = math.inf
+        self._granted_to = 0  # offset in the segment
+        self._sealed = SealedSegments(directory)
+        self._stranded_until = -math.inf
+        self._stranded_error: OSError | None = None
+        self._reported_at: dict[str, float] = {}
 
-    def append(self, record: bytes) -> None:
-        """Append one frame.
+    def __repr__(self) -> str:
+        return f"<Appender {self._writer or self._directory.root}>"
+
+    def append(self, record: bytes, now: float) -> Mark | None:
+        """Append one event; with ``power`` it is safe only when :meth:`sync` has returned.
+
+        Args:
+            record: at most :data:`~.format.MAX_RECORD_SIZE` bytes.
+            now: ``time.monotonic()`` of the caller.
 
         Raises:
             QueueFull: the queue is over ``max_queue_bytes``.
             QueueDirectoryError: the directory is unsafe, so nothing is written to it.
-            OtherDestination: (a QueueDirectoryError) the queue was given to another server meanwhile.
-            OtherBackend: (a QueueDirectoryError) the directory holds the events of another backend.
-            OSError: the disk refuses; the event was not written, or (power) perhaps not durably.
+            QueueDamaged: what ``key`` raises.
+            OSError: the disk refuses, and the event was not written; or, if :func:`~.writer.is_of_the_disk` says no, a
+                signal handler raised it, and nobody knows whether the event was written.
         """
-        size = len(record)
-        self._allowance -= size
-        if self._allowance < 0:
-            self._look_for_room(size)
+        writer = self._writer
+        if writer is None or not 0.0 <= now - self._checked_at < _TRUST or writer.end + len(record) > writer.stop_at:
+            writer = self._ready(record, FRAME_HEADER_SIZE, now)
         try:
-            writer = self._idle.pop()  # atomic, and so is the append below
-        except IndexError:
-            writer = self._new_writer()
-        if writer.size + size > writer.limit:
-            writer = self._replaced(writer)
-        try:
-            end = writer.append(record)
-        finally:
-            # Back even when condemned: the next taker seals it.
-            self._idle.append(writer)
+            writer.append(record)
+        except OSError as error:
+            writer = self._after_error(error, record, FRAME_HEADER_SIZE, now)
+            writer.append(record)
         if self._power:
-            writer.sync_through(end)
+            return writer, writer.end - FRAME_HEADER_SIZE - len(record), writer.end
+        return None
 
-    def review(self) -> None:
-        """Go on in new segments where the leader asks for it, or where somebody deleted those in use."""
-        for writer in tuple(self._open):
-            with contextlib.suppress(OSError):  # sealed by another thread meanwhile
-                if writer.is_deleted():
-                    writer.condemn()
-                    self._report(
-                        QueueDamaged(f"segment {writer.path} was deleted while in use; unsettled events in it are lost")
-                    )
-                elif os.path.exists(self._directory.journal / failed_mark(writer.path.name)):
-                    writer.condemn()
+    def append_again(self, record: bytes, now: float, mark: Mark) -> Mark:
+        """Append an event whose :meth:`sync` has failed, and say where it was: somebody may have read it there.
+
+        Raises: see :meth:`append`.
+        """
+        origin: Origin = mark[0].header.id, mark[1]
+        overhead = FRAME_HEADER_SIZE + ORIGIN_SIZE
+        writer = self._ready(record, overhead, now)
+        try:
+            writer.append_carried(record, origin)
+        except OSError as error:
+            writer = self._after_error(error, record, overhead, now)
+            writer.append_carried(record, origin)
+        return writer, writer.end - overhead - len(record), writer.end
+
+    @staticmethod
+    def sync(mark: Mark) -> None:
+        """Return when an event survives a power cut. Any thread may call it; those that wait share one sync.
+
+        Call it when the lane is somebody else's to use again: what others append meanwhile is covered by the next sync.
+
+        Raises:
+            OSError: the disk refuses, and the event is no longer where it was: see :meth:`append_again`.
+        """
+        writer, _, end = mark
+        writer.sync_through(end)
+
+    def check(self) -> None:
+        """Compare the segment with what its path leads to, now.
+
+        Raises:
+            QueueDirectoryError, OSError: it is not where it was, and what is to be carried over is refused.
+        """
+        self._check(time.monotonic())
+
+    def written(self) -> dict[str, int]:
+        """Return how far this appender has written segments that may not be settled: their names, and their ends.
+
+        By the names they were given; the flusher may have released one meanwhile.
+        """
+        written = self._sealed.ends()
+        if self._writer is not None and self._writer.end > HEADER_SIZE:
+            written[self._writer.path.name] = self._writer.last_end
+        return written
 
     def close(self) -> None:
-        """Seal the segments of this process; raises nothing."""
-        while self._idle:
-            self._seal(self._idle.pop())
+        """Check for the last time, and seal; raises nothing, but tells what is lost."""
+        writer = self._writer
+        if writer is None:
+            return
+        try:
+            self._stranded_until = -math.inf
+            self._check(time.monotonic())
+        except (OSError, LotusError) as error:
+            lost = f"events lost, at the most: {writer.sequence}"
+            self._tell("lost", f"segment {writer.path} is not as it was left, and {error}; {lost}")
+        if self._writer is not None:
+            self._seal(self._writer)
 
     def abandon(self) -> None:
         """In a forked child: the segments are the parent's."""
-        for writer in self._open:
+        writer, self._writer = self._writer, None
+        self._room.begin_again()
+        self._sealed.clear()
+        if writer is not None:
             writer.abandon()
-        self._open.clear()
-        self._idle.clear()
 
-    def _new_writer(self) -> SegmentWriter:
-        with self.in_change:
-            # It may have become unsafe, or have been so when the process started: what it holds is for its owner only.
-            self._directory.check()
-            writer = SegmentWriter(self._directory, limit=self._limit, sync=self._power)
-            try:
-                # Only now: who changes whose directory it is sees the segment, or we see the change.
-                require_backend(self._directory, self._backend)
-                check_destination(self._directory)
-            except BaseException:
-                writer.discard()
-                raise
-            self._open.add(writer)
+    # Before an append
+
+    def _ready(self, record: bytes, overhead: int, now: float) -> SegmentWriter:
+        """Return the segment to append a frame to, after everything that is not done per event."""
+        if len(record) > MAX_RECORD_SIZE:
+            raise ValueError(f"a record of {len(record)} bytes; {MAX_RECORD_SIZE} is the most")
+        size = overhead + len(record)
+        writer = self._writer
+        if writer is not None:
+            is_full = writer.is_broken or (writer.end + size > self._limit and writer.end > HEADER_SIZE)
+            is_trusted = 0.0 <= now - self._checked_at < _TRUST and writer.end + size <= writer.kept_from + _MOST_KEPT
+            if is_full or not is_trusted:
+                writer = self._check(now)
+            if writer is not None and is_full:
+                self._seal(writer)
+                writer = None
+        if writer is None or writer.end + size > self._granted_to:
+            granted = self._granted(size, now)
+            writer = writer or self._new_writer(now)
+            self._granted_to = writer.end + granted
+        stop_at = max(writer.end + size, min(self._granted_to, self._limit, writer.kept_from + _MOST_KEPT))
+        writer.stop_at = stop_at - FRAME_HEADER_SIZE
         return writer
 
-    def _replaced(self, writer: SegmentWriter) -> SegmentWriter:
-        """Rotate: seal a segment that is full or condemned, and return the next."""
-        if writer.limit and writer.size == HEADER_SIZE:
-            return writer  # one record that is larger than a segment should be
-        self._seal(writer)
-        return self._new_writer()
+    def _granted(self, size: int, now: float) -> int:
+        try:
+            return self._room.grant(size, now)
+        except FileNotFoundError:
+            # Not made yet, or deleted while we run.
+            self._directory.prepare()
+            return self._room.grant(size, now)
+
+    def _new_writer(self, now: float) -> SegmentWriter:
+        self._make_sure_of_the_directory()
+        writer = SegmentWriter(self._directory, self._key(), sync=self._power)
+        self._writer, self._checked_at = writer, now
+        return writer
+
+    def _make_sure_of_the_directory(self) -> None:
+        """Have one for a segment. It may have become unsafe meanwhile, and what it holds is for its owner only."""
+        if self._directory.journal.is_dir():
+            self._directory.check()
+        else:
+            self._directory.prepare()
+
+    def _after_error(self, error: OSError, record: bytes, overhead: int, now: float) -> SegmentWriter:
+        """Return a segment that may take what a write has failed to append to the last one; raise if none will.
+
+        The error is the disk's when the segment is sound. Else it came from what has got the number of our descriptor.
+        """
+        writer = self._writer
+        if writer is None or not is_of_the_disk(error) or writer.is_broken:
+            raise error
+        if self._check(now) is not None:
+            if error.errno != errno.EFBIG or writer.end == HEADER_SIZE:
+                raise error
+            # The limit of the process or of the file system for the size of a file.
+            self._limit = min(self._limit, writer.end)
+            writer.break_off()
+        return self._ready(record, overhead, now)
+
+    # Going on elsewhere
+
+    def _check(self, now: float) -> SegmentWriter | None:
+        """Return the segment if it is sound; otherwise move on, and return None."""
+        writer = self._writer
+        if writer is None:
+            return None
+        if is_sound(writer):
+            writer.trust()
+            self._checked_at = now
+            return writer
+        self._checked_at = math.inf
+        if now < self._stranded_until and self._stranded_error is not None:
+            raise OSError(self._stranded_error.errno, self._stranded_error.strerror, os.fspath(self._directory.root))
+        try:
+            self._move_on(writer)
+        except OSError as error:
+            self._stranded_error, self._stranded_until = error, now + _RETRY_INTERVAL
+            raise
+        return None
+
+    def _move_on(self, writer: SegmentWriter) -> None:
+        stranded = find_stranded(writer, sync=self._power)
+        if stranded.frames:
+            self._make_sure_of_the_directory()
+            name, end = write_carried(self._directory, writer.header, stranded.frames, sync=self._power)
+            self._sealed.add(name, end)
+        if self._power:
+            writer.is_synced_elsewhere()
+        self._writer = None
+        writer.seal()
+        if not stranded.what:
+            self._note_sealed(writer)
+        else:
+            lost = "no event is lost"
+            if stranded.destroyed:
+                lost = f"events destroyed, at the most: {stranded.destroyed}"
+                self._reported_at.clear()  # events are never lost in silence
+            what = stranded.what.format(f"segment {writer.path}")
+            self._tell(stranded.what, f"{what}; {lost}; written anew: {len(stranded.frames)}")
 
     def _seal(self, writer: SegmentWriter) -> None:
+        self._writer = None
         try:
             if self._power:
                 # Threads that wait for a sync of this segment are served before it closes; if it fails they know.
-                with contextlib.suppress(OSError):
-                    writer.sync_through(writer.size)
+                writer.sync_through(writer.end)
+        except OSError:
+            pass
         finally:
-            with self.in_change:
-                writer.seal()
-                self._open.discard(writer)
+            writer.seal()
+            self._note_sealed(writer)
 
-    def _look_for_room(self, size: int) -> None:
-        """Compare the queue with its limit, and allow a share of what is left until the next look."""
-        if size > MAX_RECORD_SIZE:
-            raise ValueError(f"a record of {size} bytes; {MAX_RECORD_SIZE} is the most")
-        room = self._max_queue_bytes - pending_bytes(self._directory)
-        if room < size:
-            raise QueueFull(
-                f"event not accepted: the queue in {self._directory.root} is over max_queue_bytes "
-                f"({self._max_queue_bytes} bytes); is delivery working?"
-            )
-        on_disk = _room_on_disk(self._directory.root)
-        if on_disk < size:
-            raise OSError(errno.ENOSPC, "no space but what settling events needs", os.fspath(self._directory.root))
-        self.review()
-        # Several processes share what is left, so nobody takes more than a small part of it unseen.
-        self._allowance = min(
-            self._max_queue_bytes // _CHECKS_PER_LIMIT, room // 4, on_disk // _SHARES, MAX_RECORD_SIZE
-        )
+    def _note_sealed(self, writer: SegmentWriter) -> None:
+        if writer.last_end > HEADER_SIZE:
+            self._sealed.add(writer.path.name, writer.last_end)
 
-
-def _room_on_disk(path: Path) -> int:
-    """Return how many bytes events may still take of the disk.
-
-    Raises:
-        OSError: the directory is not there, or the disk cannot be asked.
-    """
-    disk = os.statvfs(path)
-    if not disk.f_blocks:
-        return MAX_RECORD_SIZE * _SHARES  # some file systems do not tell: the writes will
-    kept = min(_KEPT_FREE, disk.f_blocks * disk.f_frsize // _KEPT_SHARE)
-    return disk.f_bavail * disk.f_frsize - kept
+    def _tell(self, what: str, message: str) -> None:
+        now = time.monotonic()
+        if now - self._reported_at.get(what, -math.inf) >= _REPORT_INTERVAL:
+            self._reported_at[what] = now
+            self._report(QueueDamaged(message))

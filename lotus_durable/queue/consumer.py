@@ -1,250 +1,222 @@
-"""The leader's side of the journal: read, settle, retire."""
+"""The flusher's side of the queue: read what was appended, settle it, retire what is settled."""
 
 from __future__ import annotations
 
 import logging
-import math
-import time
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 
-from lotus_durable.errors import QueueDamaged
-
-from .books import Store, StoreDamaged, StoredEvent, Table
-from .cursor import State, StoreMarks, load_state, read_signature, reserve_slots, save_state
-from .directory import QueueDirectory, failed_mark, sync_directory
-from .format import UnknownFormat
-from .protocol import Chunk, LeadershipLost, Settlement
+from .books import Books, Cursor, Entry
+from .directory import QueueDirectory, original_name
+from .journal import JournalReader
+from .protocol import Chunk, Report, Settlement, StoredEvent
 from .quarantine import keep_aside
-from .reader import START, Position, SegmentReader
-from .recovery import Report, recovered_state, remove_leftovers, undo_rows, with_checked_store, without_store
+from .repair import RepairedBooks
+from .repeats import Repeats, Segment
+from .retiring import Retiring, remove_leftovers
+from .rows import RowReader
+from .stats import QUEUE_DB, Settled
 
 logger = logging.getLogger("lotus_durable")
 
+_GONE_KEPT = 20_000
+"""Segments that were not settled to their end, are not there, and are known in case somebody moves them back."""
 
-class JournalConsumer:
-    """See :class:`~.protocol.Consumer`. Making one finishes whatever a crashed leader left half done.
+
+class Consumer:
+    """Reads and settles. One at a time (the flusher lock sees to that), in one thread, in a process that never forks.
+
+    Attributes:
+        is_new: there were no books, or damaged ones: what an earlier flusher did last is not known.
 
     Raises:
         OSError: the disk refuses.
-        QueueDamaged: a newer version wrote the state; nothing was changed.
+        QueueDamaged: a newer version wrote the books; nothing was changed.
     """
 
-    def __init__(self, directory: QueueDirectory, store: Store, report: Report, *, sync_interval: float) -> None:
+    def __init__(self, directory: QueueDirectory, report: Report) -> None:
         self._directory = directory
-        self._sync_interval = sync_interval
-        self._durable_at = -math.inf
-        self._store = store
         self._report = report
-        self._read: dict[str, Position] = {}
-        self._ended: dict[str, Position] = {}
-        self._pass: deque[str] = deque()
-        self._reader: SegmentReader | None = None
-        self._unreadable: set[str] = set()
-        self._has_uncommitted_rows = False
-        self._store_is_usable = True
-        reserve_slots(directory)
-        self._signature = read_signature(directory)
-        self._state = self._recovered()
-        # From here on there is a state, and it is durable: what it says is gone can be deleted.
-        self._commit(self._state, durable=True)
-        self._read.update(self._state.cursor)
+        directory.prepare()
         remove_leftovers(directory)
-
-    def read(self, limit: int) -> Chunk | None:
-        """Return the next chunk of this pass; see :class:`~.protocol.Consumer`.
-
-        A segment that cannot be read is reported, and tried again with each pass; it does not hide the others.
-        """
-        if self._reader is None and not self._pass:
-            settled = {*self._ended, *self._state.retired}
-            self._pass.extend(name for name in self._directory.segments() if name not in settled)
-        while self._reader or self._pass:
-            name = self._reader.name if self._reader else self._pass.popleft()
-            try:
-                chunk = self._read_segment(name, limit)
-            except FileNotFoundError:
-                self.close()
-            except (OSError, UnknownFormat) as error:
-                self.close()
-                if name not in self._unreadable:
-                    self._unreadable.add(name)
-                    self._report(QueueDamaged(f"segment {name} is left alone: {error}"))
-            else:
-                if chunk is not None:
-                    return chunk
-        self._tidy()
-        return None
+        self._repaired = RepairedBooks(directory, report)
+        self.is_new = self._repaired.is_new
+        self._repeats = Repeats(lambda: self._repaired.books)
+        self._journal = JournalReader(directory, self._repeats, report)
+        self._rows = RowReader(directory, self._repeats.cursor, report)
+        self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired)
+        self._in_pass = False
+        self._gone = self._find_gone()
 
     @property
-    def state(self) -> State:
-        """The committed state; what it no longer lists for deletion is deleted."""
-        return self._state
+    def has_carried(self) -> bool:
+        """Whether carried frames were met since this consumer was made."""
+        return self._repeats.has_carried
+
+    def read(self, limit: int) -> Chunk | None:
+        """Return up to ``limit`` further records, or None at the end of a pass over the queue.
+
+        The next call begins a new pass, which finds what was appended since. Records come again only in a new
+        consumer, if they were not settled. What cannot be read is reported once and does not hide the others.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        if not self._in_pass:
+            self._journal.begin_pass()
+            self._rows.begin_pass()
+            self._in_pass = True
+        chunk = self._journal.read(limit) or self._read_rows(limit)
+        self._in_pass = chunk is not None
+        if self._journal.largest:
+            self._books.expect(self._journal.largest)
+        return chunk
+
+    def has_pending(self) -> bool:
+        """Whether there is something to read now, by the sizes of the files alone.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        return self._journal.has_pending() or self._rows.has_pending()
 
     def settle(self, settlement: Settlement) -> None:
-        """Commit; see :class:`~.protocol.Consumer`."""
-        self._check_alone()  # before rows are added to what is another leader's
-        try:
-            self._settle(settlement)
-        except StoreDamaged as error:
-            self._state = without_store(self._store, self._state, self._report, error)
-            self._settle(settlement)
+        """Commit. It survives a kill on return, and a power cut before anything is deleted for it.
+
+        Raises:
+            OSError: the disk refuses; nothing of it counts.
+        """
+        cursors: dict[bytes, Cursor] = {}
+        carried: list[tuple[bytes, int, int]] = []
+        accepted = 0
+        segments: list[Segment] = []
+        for source, position in settlement.through.items():
+            segment = self._repeats.source(bytes.fromhex(source))
+            if segment is not None and position > self._repeats.cursor(segment.id):
+                events, copies = self._repeats.settling(segment, position)
+                accepted += events
+                carried += copies
+                cursors[segment.id] = Cursor(original_name(segment.name), *position)
+                segments.append(segment)
+        entry = Entry(
+            cursors,
+            accepted,
+            settlement.delivered,
+            settlement.parked,
+            settlement.dead,
+            settlement.resolved,
+            carried,
+            settlement.delivered_ids,
+        )
+        self._repaired.do(lambda books: books.settle(entry))
+        for segment in segments:
+            self._repeats.settled(segment)
+            self._retiring.settled(segment)
 
     def parked(self, after: int, limit: int) -> list[StoredEvent]:
-        """Return a page of the parked events; see :class:`~.protocol.Consumer`."""
-        marks = self._state.parked
-        if not marks.rows:
-            return []
-        try:
-            page = self._store.page("parked", after, marks.high, limit + len(marks.removing))
-        except StoreDamaged:
-            raise
-        except OSError as error:
-            self._do_without_store(error)
-            return []
-        self._store_is_usable = True
-        return [event for event in page if event.id not in marks.removing][:limit]
+        """Return up to ``limit`` parked events with an id above ``after``, oldest id first.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        return self._repaired.do(lambda books: books.page("parked", after, limit))
 
     def last_parked(self) -> int:
-        """Return the id of the last parked event; see :class:`~.protocol.Consumer`."""
-        return self._state.parked.high
+        """Return the id of the last event that was parked, 0 when none ever was."""
+        return self._books.counters.parked_high
 
-    def close(self) -> None:
-        """Let go of the open segment."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-
-    # Reading
-
-    def _read_segment(self, name: str, limit: int) -> Chunk | None:
-        """Return the next chunk of one segment, or None when this pass is done with it."""
-        if self._reader is None:
-            self._reader = SegmentReader(self._directory.journal / name, self._read.get(name, START))
-        reader = self._reader
-        # A writer that is faster than we are must not keep the other segments waiting. An empty file is read too:
-        # it should have a header.
-        stretch = reader.read(limit) if reader.position[0] < max(1, reader.size_at_opening) else None
-        if stretch is None:
-            if reader.finished():
-                self._ended[name] = reader.position
-            self.close()
-            return None
-        if stretch.damage is not None:
-            keep_aside(self._directory, stretch.damage, self._report)
-        self._unreadable.discard(name)
-        self._read[name] = reader.position
-        return Chunk(name, stretch.records, stretch.positions, stretch.damage)
-
-    def _recovered(self) -> State:
-        state = recovered_state(self._directory, self._store, self._report)
-        try:
-            return with_checked_store(self._store, state, self._report)
-        except OSError as error:
-            # What the state says of the store holds. Rows beyond that do not count, and must be gone before others are
-            # added.
-            self._has_uncommitted_rows = True
-            self._do_without_store(error)
-            return state
-
-    def _do_without_store(self, error: OSError) -> None:
-        """Deliver the others: a disk that this very queue has filled could not be emptied otherwise."""
-        if self._store_is_usable:
-            logger.warning("parked events wait, others are delivered: %s", error)
-        self._store_is_usable = False
-
-    # Settling
-
-    def _settle(self, settlement: Settlement) -> None:
-        state = self._state
-        enters_rows = bool(settlement.parked or settlement.dead)
-        if enters_rows and self._has_uncommitted_rows:
-            undo_rows(self._store, state)
-            self._has_uncommitted_rows = False
-        parked = self._enter("parked", state.parked, settlement.parked)
-        resolved = tuple(event.id for event in settlement.resolved)
-        self._commit(
-            replace(
-                state,
-                cursor={**state.cursor, **settlement.through},
-                delivered=state.delivered + settlement.delivered,
-                parked=replace(parked, rows=parked.rows - len(resolved), removing=(*parked.removing, *resolved)),
-                dead=self._enter("dead", state.dead, settlement.dead),
-            ),
-            durable=enters_rows or bool(resolved) or time.monotonic() - self._durable_at >= self._sync_interval,
+    def settled(self) -> Settled:
+        """Return what is settled so far, for the heartbeat."""
+        counters = self._books.counters
+        there = {
+            cursor.name: (cursor.offset, cursor.sequence)
+            for segment, cursor in self._books.cursors.items()
+            if segment not in self._gone or segment in self._repeats.segments
+        }
+        return Settled(
+            counters.accepted,
+            counters.delivered,
+            counters.parked,
+            counters.dead_lettered,
+            counters.discarded,
+            counters.parked_bytes,
+            self._rows.pending(),
+            there,
         )
-        if enters_rows:
-            self._has_uncommitted_rows = False
 
-    def _enter(self, table: Table, marks: StoreMarks, events: Sequence[StoredEvent]) -> StoreMarks:
-        """Insert rows that will count as soon as the state says so."""
-        if not events:
-            return marks
-        self._has_uncommitted_rows = True
-        return replace(marks, high=self._store.insert(table, events), rows=marks.rows + len(events))
+    def retire(self) -> None:
+        """Delete segments that are settled to their end and whose writer is gone, and let go of large ones.
 
-    def _commit(self, state: State, *, durable: bool) -> None:
-        """Make ``state`` the truth, then (if durable) do what it has promised."""
-        retired = self._retirable(state) if durable else {}
-        state = replace(
-            state,
-            generation=state.generation + 1,
-            cursor={name: position for name, position in state.cursor.items() if name not in retired},
-            retired=(*state.retired, *retired),
-            accepted=state.accepted + sum(sequence for _, sequence in retired.values()),
-        )
-        self._check_alone()
-        in_place = self._save(state, durable=durable)
-        self._state, self._signature = state, read_signature(self._directory)
-        for name in retired:
-            del self._ended[name]
-            self._read.pop(name, None)
-        if durable and in_place is not None:
-            self._durable_at = time.monotonic() if in_place else -math.inf
-            self._carry_out()
-
-    def _save(self, state: State, *, durable: bool) -> bool | None:
-        """Write the state; return what :func:`save_state` does, or None when it counts but may not be durable."""
+        Write the heartbeat first: who counts then finds what was in them among what is settled. What cannot be deleted
+        now is tried again with the next call.
+        """
         try:
-            return save_state(self._directory, state, durable=durable)
-        except OSError as error:
-            # After the rename only the sync of the directory can fail. The state counts then, but nothing may be
-            # deleted on its word.
-            if load_state(self._directory).generation != state.generation:
-                raise
-            logger.warning("a commit in %s may not survive a power cut: %s", self._directory.root, error)
-            self._durable_at = -math.inf
-            return None
-
-    def _check_alone(self) -> None:
-        if read_signature(self._directory) != self._signature:
-            raise LeadershipLost("somebody else committed a state")
-
-    def _retirable(self, state: State) -> dict[str, Position]:
-        """Return the segments that are settled to their end, or never held anything to settle."""
-        ended = self._ended.items()
-        return {name: end for name, end in ended if state.cursor.get(name) == end or name not in self._read}
-
-    def _carry_out(self) -> None:
-        """Delete what the committed state says is gone. A failure leaves it listed, for the next time."""
-        state = self._state
-        try:
-            for name in state.retired:
-                for file in (name, failed_mark(name)):
-                    (self._directory.journal / file).unlink(missing_ok=True)
-            if state.retired:
-                # Or a power cut could bring one back when the state has long forgotten it.
-                sync_directory(self._directory.journal)
-            if state.parked.removing:
-                self._store.delete("parked", state.parked.removing)
+            self._retiring.look_for_ends()
+            self._retiring.let_go_of_large()
+            has_done, has_rows = self._retiring.has_done(), self._rows.can_delete()
+            if has_done or has_rows:
+                self._repaired.make_safe()
+            if has_done:
+                self._retiring.delete()
+            if has_rows:
+                self._rows.delete()
         except OSError as error:
             logger.warning("cannot delete what is settled in %s, trying again later: %s", self._directory.root, error)
-        else:
-            # Not worth a commit of its own: deleting twice is harmless.
-            self._state = replace(state, retired=(), parked=replace(state.parked, removing=()))
 
-    def _tidy(self) -> None:
-        """At the end of a pass: retire segments that are settled to their end."""
-        if self._retirable(self._state):
-            self._commit(self._state, durable=True)
+    def let_go(self, names: Iterable[str]) -> None:
+        """Have the writers of these segments, which could not be synced, go on in others, and read these first.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._retiring.let_go(names)
+
+    def learned(self, name: str) -> str | None:
+        """Return what was learned under this name."""
+        return self._books.learned.get(name)
+
+    def learn(self, name: str, value: str) -> None:
+        """Keep what was found out about the server.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._repaired.do(lambda books: books.learn(name, value))
+
+    def was_delivered(self, ids: Iterable[str]) -> set[str]:
+        """Return those of these idempotency ids that were delivered lately."""
+        return self._books.delivered.known(ids)
+
+    def close(self) -> None:
+        """Let go of files; what is not settled stays. Raises nothing."""
+        self._journal.close()
+        self._rows.close()
+        self._repaired.close()
+
+    @property
+    def _books(self) -> Books:
+        return self._repaired.books
+
+    def _read_rows(self, limit: int) -> Chunk | None:
+        found = self._rows.read(limit)
+        if found is None:
+            return None
+        stretch, key = found
+        if stretch.damage is not None:
+            keep_aside(self._directory, stretch.damage, self._report)
+        source = self._rows.id
+        segment = self._repeats.rows.setdefault(source, Segment(source, QUEUE_DB, self._repeats.cursor(source)))
+        chunk = self._repeats.chunk(segment, stretch, key)
+        if segment.read != self._rows.position:  # one is held back: from there on in the next pass
+            self._rows.read_on_from(segment.read)
+        return chunk
+
+    def _find_gone(self) -> set[bytes]:
+        """Return the segments that the books know and that are not there."""
+        there = {original_name(name) for name in self._directory.segments()}
+        there.add(QUEUE_DB)
+        gone = {segment: cursor for segment, cursor in self._books.cursors.items() if cursor.name not in there}
+        if len(gone) > _GONE_KEPT:
+            oldest = sorted(gone, key=lambda segment: gone[segment].name)[: len(gone) - _GONE_KEPT]
+            forgotten = {segment: gone.pop(segment)[1:] for segment in oldest}
+            self._repaired.do(lambda books: books.forget(forgotten))
+        return set(gone)

@@ -3,21 +3,19 @@
 ::
 
     queue_dir/              0700
+      identity              written once: the format and the id of this queue
       journal/*.seg         the segments
       journal/*.new         a segment being created, never read
-      journal/*.failed      tells a segment's writer to move on to a new one
-      store/                parked events and dead letters
+      books.db              what became of the events; only the flusher writes it
+      queue.db              what was appended with backend="sqlite"
       quarantine/           damaged bytes, kept for an operator
-      requests/             what other processes ask of the leader
-      state, state.recent   the cursor and the counters; the leader writes them
-      backend               whose directory it is: the journal's, or SQLite's
-      leader.lock           held by the leader
-      leader.json           the leader's heartbeat
-      flusher.lock          held by a `lotus-durable flusher`; names it
-      servers.json          which generation of the server a host is
-      destination.json      which server the events are for
-      keys.json             fingerprints of the API keys that were used, and when the server refused one
-      leader.challenge      asks a leader whose key is refused to let another process try
+      flusher.lock          held by the flusher
+      starting              held while a flusher is being started
+      requests              what other processes ask of the flusher
+      heartbeat             what the flusher is doing
+      flusher.log           what the flusher has to say while nobody tracks
+
+A segment that the flusher has *released* has another name, and the same writer: see :meth:`QueueDirectory.let_go`.
 """
 
 from __future__ import annotations
@@ -27,83 +25,80 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lotus_durable.errors import QueueDirectoryError
 
+from .files import FILE_MODE, TEMPORARY, create_atomically, sync_directory, write_atomically
+
+__all__ = [
+    "DIRECTORY_MODE",
+    "FILE_MODE",
+    "QueueDirectory",
+    "create_atomically",
+    "marker_in_name",
+    "original_name",
+    "released_name",
+    "segment_name",
+    "sync_directory",
+    "unfinished_name",
+    "write_atomically",
+]
+
 DIRECTORY_MODE = 0o700
-FILE_MODE = 0o600
 
 _SEGMENT = ".seg"
+_RELEASED = ".released.seg"
 _UNFINISHED = ".new"
-_FAILED = ".failed"
-_TEMPORARY = ".tmp"
-_MARKER_IN_NAME = re.compile(r"-(c1[0-9a-f]{6})\.seg$")
+_MARKER_IN_NAME = re.compile(r"-(c1[0-9a-f]{6})(\.released)?\.seg$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QueueDirectory:
     """Paths inside one queue directory; creates nothing until :meth:`prepare`."""
 
     root: Path
-    host: str | None = None
-    """The server that what is written here is for, if that is known; see :mod:`.destination`."""
 
-    @property
+    @cached_property
+    def identity(self) -> Path:
+        return self.root / "identity"
+
+    @cached_property
     def journal(self) -> Path:
         return self.root / "journal"
 
-    @property
-    def store(self) -> Path:
-        return self.root / "store"
+    @cached_property
+    def books(self) -> Path:
+        return self.root / "books.db"
 
-    @property
+    @cached_property
+    def queue_db(self) -> Path:
+        return self.root / "queue.db"
+
+    @cached_property
     def quarantine(self) -> Path:
         return self.root / "quarantine"
 
-    @property
-    def requests(self) -> Path:
-        return self.root / "requests"
-
-    @property
-    def state(self) -> Path:
-        return self.root / "state"
-
-    @property
-    def recent_state(self) -> Path:
-        return self.root / "state.recent"
-
-    @property
-    def backend(self) -> Path:
-        return self.root / "backend"
-
-    @property
-    def leader_lock(self) -> Path:
-        return self.root / "leader.lock"
-
-    @property
-    def heartbeat(self) -> Path:
-        return self.root / "leader.json"
-
-    @property
+    @cached_property
     def flusher_lock(self) -> Path:
         return self.root / "flusher.lock"
 
-    @property
-    def servers(self) -> Path:
-        return self.root / "servers.json"
+    @cached_property
+    def starting(self) -> Path:
+        return self.root / "starting"
 
-    @property
-    def destination(self) -> Path:
-        return self.root / "destination.json"
+    @cached_property
+    def requests(self) -> Path:
+        return self.root / "requests"
 
-    @property
-    def keys(self) -> Path:
-        return self.root / "keys.json"
+    @cached_property
+    def heartbeat(self) -> Path:
+        return self.root / "heartbeat"
 
-    @property
-    def challenge(self) -> Path:
-        return self.root / "leader.challenge"
+    @cached_property
+    def log(self) -> Path:
+        return self.root / "flusher.log"
 
     def prepare(self) -> None:
         """Create what is missing and refuse what is unsafe.
@@ -137,27 +132,46 @@ class QueueDirectory:
                 _check(folder)
 
     def _folders(self) -> tuple[Path, ...]:
-        return self.journal, self.store, self.quarantine, self.requests
+        return self.journal, self.quarantine
 
     def segments(self) -> list[str]:
-        """Return the names of all segments, oldest first; empty when there is no journal yet."""
-        return self._names(_SEGMENT)
+        """Return the names of all segments, oldest first; empty when there is no journal yet.
+
+        A segment that is released during a listing can be missing from it. It is released once only, so it is in the
+        next listing at the latest, and in both together none is missing.
+        """
+        names = {*self._names(_SEGMENT), *self._names(_SEGMENT)}
+        return sorted(name for name in names if released_name(name) == name or released_name(name) not in names)
+
+    def has_segment(self, name: str) -> bool:
+        """Whether a segment lies here, by the name its writer gave it."""
+        return any(os.path.exists(self.journal / each) for each in (name, released_name(name)))
 
     def unfinished(self) -> list[str]:
         """Return the names of segments whose creation did not finish (yet)."""
-        return self._names(_UNFINISHED)
-
-    def failed_marks(self) -> list[str]:
-        """Return the names of the marks that tell writers to move on."""
-        return self._names(_FAILED)
+        return sorted(self._names(_UNFINISHED))
 
     def temporary_files(self) -> list[Path]:
         """Return the files that :func:`write_atomically` did not come to rename (yet)."""
-        return sorted(self.root.glob(f"*{_TEMPORARY}"))
+        return sorted(self.root.glob(f"*{TEMPORARY}"))
+
+    def let_go(self, name: str) -> str:
+        """Have the writer of a segment go on in another one, and return the name the segment has from now on.
+
+        For the flusher. The writer finds that the path it knows no longer leads to its segment: at its next event, or
+        at its end. Until then it may still append to what now has the new name.
+
+        Raises:
+            OSError: the disk refuses (also when the segment does not exist).
+        """
+        released = released_name(name)
+        if released != name:
+            os.rename(self.journal / name, self.journal / released)
+        return released
 
     def _names(self, suffix: str) -> list[str]:
         try:
-            return sorted(name for name in os.listdir(self.journal) if name.endswith(suffix))
+            return [name for name in os.listdir(self.journal) if name.endswith(suffix)]
         except FileNotFoundError:
             return []
 
@@ -193,6 +207,16 @@ def segment_name(created_ns: int, pid: int, marker: bytes) -> str:
     return f"{created_ns:020d}-{pid}-{marker.hex()}{_SEGMENT}"
 
 
+def released_name(name: str) -> str:
+    """Return the name that a segment has once it is released; it sorts where the other one does."""
+    return name if name.endswith(_RELEASED) else name.removesuffix(_SEGMENT) + _RELEASED
+
+
+def original_name(name: str) -> str:
+    """Return the name that a segment's writer gave it: what it is known by, released or not."""
+    return name.removesuffix(_RELEASED) + _SEGMENT if name.endswith(_RELEASED) else name
+
+
 def marker_in_name(name: str) -> bytes | None:
     """Return the marker that :func:`segment_name` put there; None when the name is not of its making."""
     marker = _MARKER_IN_NAME.search(name)
@@ -202,76 +226,3 @@ def marker_in_name(name: str) -> bytes | None:
 def unfinished_name(segment: str) -> str:
     """Return the name a segment has until its header is written and its lock is held."""
     return segment.removesuffix(_SEGMENT) + _UNFINISHED
-
-
-def failed_mark(segment: str) -> str:
-    """Return the name of the mark that tells a segment's writer to move on to a new one: it could not be synced."""
-    return segment + _FAILED
-
-
-def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replace ``path`` by ``data``: readers see the old or the new; if ``durable``, so they do after a power cut.
-
-    Raises:
-        OSError: the disk refuses; the old file is untouched.
-    """
-    # Random too: processes in different containers may have the same pid.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}{_TEMPORARY}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-        try:
-            write_whole(descriptor, data)
-            if durable:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync_directory(path.parent)
-
-
-def create_file(path: Path) -> None:
-    """Make sure that there is a file, empty and of our mode if it is new.
-
-    An existing one is never opened and closed here: of a database that this process has open, that would drop the
-    locks (POSIX gives up all of a process's locks on a file with any of its descriptors).
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    if path.exists():
-        return
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}{_TEMPORARY}")
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_whole(descriptor: int, data: bytes) -> None:
-    """Write all of ``data``, however little of it each write takes.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    while data:
-        data = data[os.write(descriptor, data) :]
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in ``path`` survive a power cut.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,23 +3,32 @@
 Layout (all integers little-endian)::
 
     segment = header frame*
-    header  = magic 8s | version u16 | size u16 | marker 4s | pid u32 | created_ns u64 | crc32 u32      32 bytes
-    frame   = marker 4s | crc32 u32 | length u32 | sequence u32 | record                               16 + length bytes
+    header  = magic 8s | version u16 | size u16 | marker 4s | pid u32 | created_ns u64 | id 16s | key 8s | crc32 u32
+    frame   = marker 4s | crc32 u32 | length u32 | sequence u32 | body                 16 + length bytes
+    body    = record                                                                   of a plain frame
+    body    = source 16s | offset u64 | record                                         of a carried frame
 
 - ``marker`` is drawn at random for each segment and opens each of its frames, so that a reader that has lost its
   way finds the next frame by searching, and a record cannot forge one: its author never sees the marker. The first
   byte is 0xC1, which neither MessagePack nor UTF-8 uses. The segment's name carries the marker too, so that a damaged
   header costs no event.
-- the header's ``crc32`` covers the 28 bytes before it, in every version, so that a newer one can be told from damage; a
-  frame's covers its length, its sequence and its record.
+- the header has 56 bytes. Its ``crc32`` covers the 52 bytes before it, in every version, so that a newer one can be
+  told from damage; a frame's covers its length, its sequence and its body.
+- ``id`` is drawn at random for each segment and stays with it, whatever its name. ``key`` is the fingerprint of the API
+  key that the events are for, zeros when their process had none.
 - ``sequence`` counts the frames of a segment from 0 without gaps. The last frame therefore tells how many the segment
   holds without reading the others, and a gap tells how many events a damaged stretch held.
+- the highest bit of ``length`` tells a *carried* frame: one that its writer had appended to another segment before, and
+  that it could perhaps alone still reach when somebody moved, deleted or cut off that segment. ``source`` is the ``id``
+  of that segment and ``offset`` where the frame begins in it: who has read that far in it has had this event.
 
 Invariants:
 
 - one writer per segment, the process that created it, appending each frame with a single write. A killed writer can
   only leave an incomplete frame at the end, a *torn tail*, and that event was never acknowledged.
-- bytes are never changed once written; a writer may cut back (truncate) a frame it could not write whole.
+- bytes are never changed once written; a writer may cut back (truncate) a frame it could not write whole, and frames
+  that it could not sync and that nobody was told of. To the latter it appends nothing more.
+- what a power cut leaves at the end can be zeros: no event either.
 - anything else that does not parse is *damage*: it is skipped up to the next frame whose checksum holds, kept aside
   and counted. Damage never hides what follows it.
 """
@@ -37,19 +46,24 @@ from zlib import crc32
 MAGIC = b"LOTUSQ\r\n"
 VERSION = 1
 MARKER_SIZE = 4
+ID_SIZE = 16
 
-_HEADER = struct.Struct("<8sHH4sIQ")
+_HEADER = struct.Struct("<8sHH4sIQ16s8s")
 _CRC = struct.Struct("<I")
 HEADER_SIZE = _HEADER.size + _CRC.size
 
 _FRAME = struct.Struct("<4sIII")
 FRAME_HEADER_SIZE = _FRAME.size
+_ORIGIN = struct.Struct("<16sQ")
+ORIGIN_SIZE = _ORIGIN.size
+_CARRIED = 1 << 31
 # Bound once: each append packs both.
 _pack_frame_start = struct.Struct("<4sI").pack
-_pack_frame_body = struct.Struct("<II").pack
+_pack_frame_rest = struct.Struct("<II").pack
 
 MAX_RECORD_SIZE = 1 << 24
 """Bytes; a length above it cannot have been written by us, so it is damage and not a frame still to come."""
+_MAX_BODY_SIZE = MAX_RECORD_SIZE + ORIGIN_SIZE
 
 
 class UnknownFormat(ValueError):
@@ -63,16 +77,19 @@ class Header:
     marker: bytes
     pid: int
     created_ns: int
+    id: bytes
+    key: bytes
 
     def encode(self) -> bytes:
-        """Return the 32 bytes that open a segment."""
-        fields = _HEADER.pack(MAGIC, VERSION, HEADER_SIZE, self.marker, self.pid, self.created_ns)
+        """Return the 56 bytes that open a segment."""
+        fields = _HEADER.pack(MAGIC, VERSION, HEADER_SIZE, self.marker, self.pid, self.created_ns, self.id, self.key)
         return fields + _CRC.pack(crc32(fields))
 
 
-def new_header(created_ns: int) -> Header:
-    """Return a header for a segment of this process, with a marker of its own."""
-    return Header(b"\xc1" + os.urandom(MARKER_SIZE - 1), os.getpid(), created_ns)
+def new_header(created_ns: int, key: bytes) -> Header:
+    """Return a header for a segment of this process, with a marker and an id of its own."""
+    drawn = os.urandom(MARKER_SIZE - 1 + ID_SIZE)
+    return Header(b"\xc1" + drawn[ID_SIZE:], os.getpid(), created_ns, drawn[:ID_SIZE], key)
 
 
 def decode_header(data: bytes) -> Header | None:
@@ -83,19 +100,30 @@ def decode_header(data: bytes) -> Header | None:
     """
     if len(data) < HEADER_SIZE:
         return None
-    magic, version, _size, marker, pid, created_ns = _HEADER.unpack_from(data)
+    magic, version, _size, marker, pid, created_ns, segment_id, key = _HEADER.unpack_from(data)
     (checksum,) = _CRC.unpack_from(data, _HEADER.size)
     if crc32(data[: _HEADER.size]) != checksum:
         return None
     if magic != MAGIC or version != VERSION:
         raise UnknownFormat(f"segment format {magic!r} version {version}; this program reads version {VERSION}")
-    return Header(marker, pid, created_ns)
+    return Header(marker, pid, created_ns, segment_id, key)
+
+
+Origin = tuple[bytes, int]
+"""Where a carried frame was before: the id of its segment, and the offset of the frame in it."""
 
 
 def encode_frame(marker: bytes, sequence: int, record: bytes) -> bytes:
     """Return the frame of ``record``, to be written with one write."""
-    body = _pack_frame_body(len(record), sequence) + record
-    return _pack_frame_start(marker, crc32(body)) + body
+    rest = _pack_frame_rest(len(record), sequence)
+    return _pack_frame_start(marker, crc32(record, crc32(rest))) + rest + record
+
+
+def encode_carried(marker: bytes, sequence: int, record: bytes, origin: Origin) -> bytes:
+    """Return a frame of ``record`` that tells where it was before."""
+    body = _ORIGIN.pack(*origin) + record
+    rest = _pack_frame_rest(len(body) | _CARRIED, sequence)
+    return _pack_frame_start(marker, crc32(body, crc32(rest))) + rest + body
 
 
 class Stop(Enum):
@@ -109,8 +137,8 @@ class Stop(Enum):
     """The bytes here are no frame."""
 
 
-Frame = tuple[int, int, bytes]
-"""Sequence, offset after the frame in the buffer, record."""
+Frame = tuple[int, int, bytes, Origin | None]
+"""Sequence, offset after the frame in the buffer, record, and of a carried frame where it was before."""
 
 
 def frames(data: bytes, marker: bytes, start: int = 0) -> Iterator[Frame]:
@@ -122,14 +150,25 @@ def frames(data: bytes, marker: bytes, start: int = 0) -> Iterator[Frame]:
     offset, size = start, len(data)
     while offset + FRAME_HEADER_SIZE <= size:
         found, checksum, length, sequence = unpack(data, offset)
-        end = offset + FRAME_HEADER_SIZE + length
-        if found != marker or length > MAX_RECORD_SIZE or end > size:
+        body_at = offset + FRAME_HEADER_SIZE
+        end = body_at + (length & ~_CARRIED)
+        if found != marker or end > size or not _is_length(length):
             return
-        body = data[offset + 8 : end]
-        if crc32(body) != checksum:
+        record = data[body_at:end]
+        if crc32(record, crc32(data[offset + 8 : body_at])) != checksum:
             return
-        yield sequence, end, body[8:]
+        if length & _CARRIED:
+            yield sequence, end, record[ORIGIN_SIZE:], _ORIGIN.unpack_from(record)
+        else:
+            yield sequence, end, record, None
         offset = end
+
+
+def _is_length(length: int) -> bool:
+    """Whether a writer writes such a length."""
+    if length & _CARRIED:
+        return ORIGIN_SIZE <= length & ~_CARRIED <= _MAX_BODY_SIZE
+    return length <= MAX_RECORD_SIZE
 
 
 def classify(data: bytes, marker: bytes, offset: int = 0) -> Stop:
@@ -141,21 +180,21 @@ def classify(data: bytes, marker: bytes, offset: int = 0) -> Stop:
         return Stop.DAMAGED
     if remaining < FRAME_HEADER_SIZE:
         return Stop.INCOMPLETE
-    size = frame_size(data, offset)
-    return Stop.INCOMPLETE if remaining < size <= FRAME_HEADER_SIZE + MAX_RECORD_SIZE else Stop.DAMAGED
+    is_length = _is_length(_FRAME.unpack_from(data, offset)[2])
+    return Stop.INCOMPLETE if is_length and remaining < frame_size(data, offset) else Stop.DAMAGED
 
 
 def frame_size(data: bytes, offset: int = 0) -> int:
     """Return how many bytes the frame at ``offset`` says it has; its header must be there."""
     length: int = _FRAME.unpack_from(data, offset)[2]
-    return FRAME_HEADER_SIZE + length
+    return FRAME_HEADER_SIZE + (length & ~_CARRIED)
 
 
 def find_frame(data: bytes, marker: bytes, least: int = 0) -> tuple[int, int] | None:
     """Return offset and sequence of the first whole frame whose sequence is ``least`` or more, or None."""
     offset = data.find(marker)
     while offset != -1:
-        for sequence, _, _ in islice(frames(data, marker, offset), 1):
+        for sequence, *_ in islice(frames(data, marker, offset), 1):
             if sequence >= least:
                 return offset, sequence
         offset = data.find(marker, offset + 1)
@@ -172,32 +211,18 @@ def find_last_frame(data: bytes, marker: bytes) -> Frame | None:
     return None
 
 
-def count_events_in_tail(data: bytes, marker: bytes, expected: int) -> int:
-    """Count the damaged frames in ``data``, the end of a segment in which no frame is whole any more.
+def is_event_at_end(data: bytes, marker: bytes) -> bool:
+    """Whether ``data``, the end of a segment, can hold an event that was acknowledged; no further frame is in it.
 
-    A frame is taken for one when its marker or its sequence (``expected`` is the first one's) is still right and it is
-    all there; a torn one at the end does not count.
+    It holds none when it is zeros (a power cut), too short for a frame, a frame that was there before, or the beginning
+    of one that was not written whole. But if the checksum holds for the length that is really there, the frame is whole
+    and only the length it gives is damaged.
     """
-    offset, count = 0, 0
-    while offset + FRAME_HEADER_SIZE <= len(data):
-        found, checksum, length, sequence = _FRAME.unpack_from(data, offset)
-        if found == marker or sequence == expected + count:
-            record = data[offset + FRAME_HEADER_SIZE :]
-            if length <= len(record):
-                offset, count = offset + FRAME_HEADER_SIZE + length, count + 1
-                continue
-            if crc32(_pack_frame_body(len(record), sequence) + record) == checksum:
-                return count + 1  # only its length is wrong: it is whole with the length it really has
-        offset, count = _next_credible_frame(data, marker, expected, offset, count)
-    return count
-
-
-def _next_credible_frame(data: bytes, marker: bytes, expected: int, start: int, count: int) -> tuple[int, int]:
-    """Return the next marker whose sequence leaves room for the frames before it, and how many those are."""
-    offset = data.find(marker, start + 1)
-    while offset != -1 and offset + FRAME_HEADER_SIZE <= len(data):
-        before: int = _FRAME.unpack_from(data, offset)[3] - expected
-        if count <= before <= count + (offset - start) // FRAME_HEADER_SIZE:
-            return offset, before
-        offset = data.find(marker, offset + 1)
-    return len(data), count
+    if len(data) < FRAME_HEADER_SIZE or not data.rstrip(b"\0") or any(frames(data, marker)):
+        return False
+    if classify(data, marker) is not Stop.INCOMPLETE:
+        return True
+    _, checksum, length, sequence = _FRAME.unpack_from(data)
+    body = data[FRAME_HEADER_SIZE:]
+    true_length = len(body) | length & _CARRIED
+    return bool(crc32(body, crc32(_pack_frame_rest(true_length, sequence))) == checksum)

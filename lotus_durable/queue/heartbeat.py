@@ -1,70 +1,234 @@
-"""The leader's heartbeat: who uploads, what it is doing, and since when. Anybody may read it."""
+"""The heartbeat: who flushes, what it is doing, how far it is, and what is wrong. The flusher writes it, anybody reads.
+
+One file, overwritten in place, so that a full disk does not stop it and a look costs one small read::
+
+    crc32 u32 | length u32 | beat (msgpack)          in the first 4 KiB
+    crc32 u32 | length u32 | progress (msgpack)      from there on
+
+The beat is all that a look needs. The progress is what counts and waits need: the settled part of the queue, and the
+last refusals. A reader that meets a half written part reads again. Moments are seconds since boot, comparable between
+the processes of one boot; those that are shown to people are seconds since the epoch, and say so.
+"""
 
 from __future__ import annotations
 
-import json
-import time
-from dataclasses import asdict, dataclass, fields
-from typing import Literal
+import contextlib
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+from zlib import crc32
 
-from .directory import QueueDirectory, write_atomically
+import msgpack
 
-FlusherState = Literal["idle", "sending", "retrying", "blocked"]
+from lotus_durable.clock import boot_id, since_boot
 
-STALE_AFTER = 5.0
-"""Seconds without a beat after which a leader counts as hung or gone."""
+from .directory import FILE_MODE, QueueDirectory
+
+FlusherState = Literal["starting", "idle", "sending", "retrying", "blocked", "leaving", "ended"]
+FlusherKind = Literal["auto", "external", "caller"]
+
+_HEAD = struct.Struct("<II")
+_BEAT_SIZE = 4096
+_RESERVED = 64 * 1024
+"""Bytes allocated at once: a full disk must not stop the heartbeat, and it mostly fits."""
+_LONGEST_PROGRESS = 64 * 1024 * 1024
+_ATTEMPTS = 5
+_LONGEST_TEXT = 400
+"""Characters of one text, so that a beat fits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """One beat. Times are seconds since the epoch."""
+class News(NamedTuple):
+    """Something that happened once, to be told in a process that tracks."""
+
+    serial: int
+    """Higher than that of all news before it, also of flushers before this one."""
+    kind: str
+    """The name of the error of ours that says it."""
+    text: str
+    events: Sequence[Mapping[str, str]] = ()
+    """The events it is about, some of their fields."""
+
+
+class Refusal(NamedTuple):
+    """An event that was parked or became a dead letter lately."""
+
+    idempotency_id: str
+    reason: str
+    is_final: bool
+
+
+class Program(NamedTuple):
+    """A program that flushes, or asks to: what decides who makes way for whom; see :mod:`lotus_durable.flusher`."""
+
+    version: str
+    package: str
+    """The path of the package's folder."""
+    settings: bytes
+    """What stands for host, proxies and server settings."""
+    key: bytes
+    """The fingerprint of the API key."""
+    surroundings: bytes
+    """What stands for network namespace, cgroup and proxies: all that may decide whether the server can be reached."""
+    began: float
+    """When the program that started it was started; seconds since boot."""
+
+
+class Beat(NamedTuple):
+    """What a look needs."""
 
     pid: int
-    """Of the process that leads; for reading by people, and meaningless across containers."""
+    pid_namespace: int
+    start_time: int
+    """Of the process, in clock ticks since boot: with the pid it names one process for ever."""
+    uid: int
     hostname: str
+    boot: str
+    kind: FlusherKind
+    program: Program
+    beats: int
+    """How many there were; the same count for ten seconds means that it hangs."""
+    at: float
     state: FlusherState
-    reason: str | None
+    reason: str | None = None
     """Why it is retrying or blocked."""
-    since: float
-    """When it came into this state."""
-    beat: float
-    last_delivery: float | None
-    """When the server last settled an event."""
-    beat_uptime: float | None = None
-    """The moment of the beat by the monotonic clock, which all processes since one boot share and nobody can set."""
-
-    refused_key: str | None = None
-    """The fingerprint of its API key, while the server refuses that; see :mod:`.keys`."""
+    since: float = 0.0
+    """When it came into this state; seconds since the epoch."""
+    in_flight: float | None = None
+    """When the request in flight was begun."""
+    trouble_since: float | None = None
+    """Since when events wait that are not delivered."""
+    key_refused: bool = False
+    """It is blocked because the server refuses its API key."""
+    unreachable_since: float | None = None
+    """Since when no connection could be made."""
+    waits_until: float | None = None
+    """Until when it waits before it tries again; seconds since the epoch."""
+    last_delivery: float | None = None
+    """Seconds since the epoch."""
+    asked: int = 0
+    """How many bytes of the requests' file were there when the last pass began that is done."""
+    answer: str | None = None
+    """Why not everything asked for was tried, if so."""
+    news: Sequence[News] = ()
 
     def age(self) -> float:
-        """Return the seconds since the beat, whatever was done to the clock meanwhile."""
-        elapsed = -1.0 if self.beat_uptime is None else time.monotonic() - self.beat_uptime
-        if elapsed >= 0:
-            return elapsed
-        return max(STALE_AFTER, time.time() - self.beat)  # of before the last boot: whoever it was is gone
+        """Return seconds since it was written; infinity for one of before the last boot."""
+        return since_boot() - self.at if self.boot == boot_id() else float("inf")
+
+    def is_over(self) -> bool:
+        """Whether its writer said that it ends."""
+        return self.state == "ended"
 
 
-_FIELDS = [field.name for field in fields(Heartbeat)]
+class HeartbeatFile:
+    """The writer's side; for one process."""
+
+    def __init__(self, directory: QueueDirectory) -> None:
+        self.directory = directory
+        self._identity: tuple[int, int] | None = None
+        self._descriptor = -1
+
+    def write(self, beat: Beat, progress: dict[str, Any] | None) -> None:
+        """Write the beat, and the progress when there is news of it.
+
+        Raises:
+            OSError: the disk refuses, or the directory is gone; nothing is created where it was.
+        """
+        self._open()
+        os.pwrite(self._descriptor, _framed(_beat_as_plain(beat)), 0)
+        if progress is not None:
+            os.pwrite(self._descriptor, _framed(progress), _BEAT_SIZE)
+
+    def close(self) -> None:
+        """Close the file; it stays for who counts."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _open(self) -> None:
+        """Open the file, again if somebody removed or replaced it."""
+        path = self.directory.heartbeat
+        if self._descriptor >= 0:
+            try:
+                status = os.stat(path)
+            except FileNotFoundError:
+                status = None
+            if status is not None and (status.st_dev, status.st_ino) == self._identity:
+                return
+            self.close()
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        status = os.fstat(descriptor)
+        if status.st_size < _RESERVED and hasattr(os, "posix_fallocate"):
+            # No room now, or a file system that cannot: it is written all the same while that goes.
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(descriptor, 0, _RESERVED)
+        self._descriptor, self._identity = descriptor, (status.st_dev, status.st_ino)
 
 
-def write_heartbeat(directory: QueueDirectory, heartbeat: Heartbeat) -> None:
-    """Replace the heartbeat.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    write_atomically(directory.heartbeat, json.dumps(asdict(heartbeat)).encode(), durable=False)
-
-
-def read_heartbeat(directory: QueueDirectory) -> Heartbeat | None:
-    """Return the last beat, or None when nobody leads (or what is there cannot be read)."""
+def read_beat(directory: QueueDirectory) -> Beat | None:
+    """Return the last beat; None when there was none (or what is there cannot be read)."""
+    plain = _read(directory, 0, _BEAT_SIZE)
     try:
-        found = json.loads(directory.heartbeat.read_bytes())
-        return Heartbeat(**{name: found[name] for name in _FIELDS if name in found})
-    except (OSError, ValueError, TypeError):
+        return None if plain is None else _beat_of(plain)
+    except (TypeError, KeyError, ValueError):
         return None
 
 
-def clear_heartbeat(directory: QueueDirectory) -> None:
-    """Say that nobody leads: the leader steps down in order."""
-    directory.heartbeat.unlink(missing_ok=True)
+def read_progress(directory: QueueDirectory) -> dict[str, Any]:
+    """Return how far the last flusher was, as :mod:`.progress` writes it; empty when there was none."""
+    plain = _read(directory, _BEAT_SIZE, _LONGEST_PROGRESS)
+    return plain if isinstance(plain, dict) else {}
+
+
+def shortened(text: str) -> str:
+    """Return a text that fits into a beat."""
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+
+
+def _framed(plain: object) -> bytes:
+    content: bytes = msgpack.packb(plain)
+    return _HEAD.pack(crc32(content), len(content)) + content
+
+
+def _read(directory: QueueDirectory, offset: int, most: int) -> Any:  # noqa: ANN401  # msgpack's
+    try:
+        descriptor = os.open(directory.heartbeat, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        for _ in range(_ATTEMPTS):
+            data = os.pread(descriptor, _BEAT_SIZE, offset)
+            if len(data) < _HEAD.size:
+                return None
+            checksum, length = _HEAD.unpack_from(data)
+            if not 0 < length <= most:
+                continue
+            if len(data) < _HEAD.size + length:
+                data = os.pread(descriptor, _HEAD.size + length, offset)
+            content = data[_HEAD.size : _HEAD.size + length]
+            if crc32(content) == checksum:
+                return msgpack.unpackb(content, strict_map_key=False)
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _beat_as_plain(beat: Beat) -> dict[str, Any]:
+    plain = beat._asdict()
+    plain["program"] = beat.program._asdict()
+    plain["news"] = [each._asdict() for each in beat.news]
+    plain["reason"] = beat.reason and shortened(beat.reason)
+    plain["answer"] = beat.answer and shortened(beat.answer)
+    return plain
+
+
+def _beat_of(plain: dict[str, Any]) -> Beat:
+    plain["program"] = Program(**plain["program"])
+    plain["news"] = [News(**each) for each in plain["news"]]
+    try:
+        return Beat(**plain)
+    except TypeError:  # of another version, which says more, or less
+        return Beat(**{name: plain[name] for name in Beat._fields if name in plain})

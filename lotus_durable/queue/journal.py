@@ -1,145 +1,171 @@
-"""The journal: the default queue. Appends go to segments of each process's own, the leader reads them all."""
+"""The flusher's way through the journal: pass by pass over all segments, each read on from where it was."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
+import os
+import stat
+from collections import deque
+from pathlib import Path
 
-from lotus_durable.errors import LotusError, QueueDirectoryError
+from lotus_durable.errors import QueueDamaged
 
-from .appender import Appender
-from .backend import OtherBackend, claim_backend
-from .books import Store
-from .census import take_census
-from .consumer import JournalConsumer
-from .destination import OtherDestination, is_being_written
-from .directory import QueueDirectory
-from .fallback import MemoryFallback
-from .protocol import Census
-from .sync import JournalSync
+from .directory import QueueDirectory, original_name
+from .format import UnknownFormat
+from .protocol import NO_KEY, Chunk, Report
+from .quarantine import keep_aside
+from .reader import START, SegmentReader
+from .repeats import Repeats, Segment
+from .writer import is_abandoned
 
 
-class JournalQueue:
-    """See :class:`~.protocol.EventQueue`.
+class JournalReader:
+    """Reads segments; one that cannot be read is reported once, and hides no other.
 
-    An append that the disk refuses goes to a bounded memory buffer, is reported, and is written as soon as the disk
-    takes it: before the events of later appends, or by :meth:`write_back`.
+    Attributes:
+        ended: segments whose end was seen since somebody took them from here.
+        largest: the size of the largest segment met.
     """
 
-    def __init__(
-        self,
-        directory: QueueDirectory,
-        *,
-        segment_bytes: int,
-        max_queue_bytes: int,
-        power: bool,
-        sync_interval: float,
-        report: Callable[[LotusError], None],
-    ) -> None:
+    def __init__(self, directory: QueueDirectory, repeats: Repeats, report: Report) -> None:
         self._directory = directory
-        self._fallback = MemoryFallback(directory.root, self._append, report)
-        self._waiting = self._fallback.records
-        self._appender = Appender(
-            directory, report, segment_bytes=segment_bytes, max_queue_bytes=max_queue_bytes, power=power
-        )
-        self._store = Store(directory.store)
-        self._sync_interval = sync_interval
+        self._repeats = repeats
         self._report = report
+        self.ended: list[Segment] = []
+        self.largest = 0
+        self._ids: dict[str, bytes] = {}
+        self._names: deque[str] = deque()
+        self._current: tuple[Segment, SegmentReader] | None = None
+        self._odd: set[str] = set()
 
-    def __repr__(self) -> str:
-        return f"<JournalQueue {self._directory.root}>"
+    def begin_pass(self) -> None:
+        """List the segments; what comes later is for the next pass.
 
-    @property
-    def directory(self) -> QueueDirectory:
-        """Where it is."""
-        return self._directory
-
-    def append(self, record: bytes) -> None:
-        """Accept an event; see :class:`~.protocol.EventQueue`."""
-        if self._waiting:
-            self._fallback.append_behind_others(record)
-            return
-        try:
-            self._appender.append(record)
-        except (OtherDestination, OtherBackend):
-            raise  # accepted, it would go to the wrong server or nowhere
-        except (OSError, QueueDirectoryError) as error:
-            self._append_in_trouble(record, error)
-
-    def write_back(self) -> int:
-        """Write buffered events for as long as the disk takes them; return how many still wait.
-
-        Also the time to notice what happened to this process's segments behind its back.
+        Raises:
+            OSError: the disk refuses.
         """
-        self._appender.review()
-        return self._fallback.write_back()
+        names = self._directory.segments()
+        # Those that were released first: they end soon, and their disk may be failing.
+        self._names.extend(sorted(names, key=lambda name: (original_name(name) == name, name)))
 
-    def prepare(self) -> None:
-        """Create what is missing; see :class:`~.protocol.EventQueue`."""
-        self._directory.prepare()
-        claim_backend(self._directory, "journal")
+    def read(self, limit: int) -> Chunk | None:
+        """Return the next chunk of this pass, or None at its end."""
+        while self._current is not None or self._open_next():
+            if (chunk := self._read_current(limit)) is not None:
+                return chunk
+        return None
 
-    def is_being_written(self) -> bool:
-        """Whether a process may append; see :class:`~.protocol.EventQueue`."""
-        return is_being_written(self._directory)
+    def has_pending(self) -> bool:
+        """Whether there is something to read now, by the sizes of the files alone.
 
-    def census(self) -> Census:
-        """Count; see :class:`~.protocol.EventQueue`."""
-        return take_census(self._directory)
+        Raises:
+            OSError: the disk refuses.
+        """
+        for name in self._directory.segments():
+            if name not in self._odd:
+                segment = self._known(name)
+                try:
+                    if segment is None or os.stat(self._directory.journal / name).st_size != segment.seen:
+                        return True
+                except OSError:
+                    continue
+        return False
 
-    def background_sync(self, report: Callable[[LotusError], None]) -> JournalSync:
-        """Return the leader's sync; see :class:`~.protocol.EventQueue`."""
-        return JournalSync(self._directory, report)
-
-    def consumer(self) -> JournalConsumer:
-        """Return the leader's side; see :class:`~.protocol.EventQueue`."""
-        self.prepare()
-        return JournalConsumer(self._directory, self._store, self._report, sync_interval=self._sync_interval)
+    def forget(self, segment: Segment) -> None:
+        """Forget one that was deleted."""
+        self._repeats.segments.pop(segment.id, None)
+        self._ids.pop(original_name(segment.name), None)
 
     def close(self) -> None:
-        """Write back, and seal this process's segments."""
-        self._appender.review()
-        self._fallback.close()
-        self._appender.close()
+        """Let go of the open segment."""
+        if self._current is not None:
+            self._current[1].close()
+            self._current = None
 
-    def buffered(self) -> int:
-        """Return how many events wait in memory; see :class:`~.protocol.EventQueue`."""
-        return self._fallback.buffered()
-
-    def before_fork(self) -> None:
-        """Wait until no SQLite connection is open and no segment half open; see :class:`~.protocol.EventQueue`."""
-        self._store.in_use.acquire()
-        self._appender.in_change.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on; see :class:`~.protocol.EventQueue`."""
-        for lock in (self._appender.in_change, self._store.in_use):
-            # Nothing to release when the queue came to be in the middle of the fork.
-            with contextlib.suppress(RuntimeError):
-                lock.release()
-
-    def abandon(self) -> bool:
-        """Drop what a forked child inherited; see :class:`~.protocol.EventQueue`."""
-        self._appender.abandon()
-        self._fallback.clear()
-        return not self._store.is_open
-
-    def _append(self, record: bytes) -> None:
-        try:
-            self._appender.append(record)
-        except FileNotFoundError:
-            # Not created yet, or deleted while we run.
-            self.prepare()
-            self._appender.append(record)
-
-    def _append_in_trouble(self, record: bytes, error: Exception) -> None:
-        if isinstance(error, FileNotFoundError):
+    def _open_next(self) -> bool:
+        """Open the next segment of this pass that has something to read, or whose end is to be seen."""
+        while self._names:
+            name = self._names.popleft()
             try:
-                self._append(record)
-            except (OtherDestination, OtherBackend):
-                raise
-            except (OSError, QueueDirectoryError) as again:
-                error = again
-            else:
-                return
-        self._fallback.keep(record, error)
+                self._open(name)
+            except FileNotFoundError:
+                continue
+            except (OSError, UnknownFormat) as error:
+                self._name_odd(name, str(error))
+                continue
+            if self._current is not None:
+                self._odd.discard(name)
+                return True
+        return False
+
+    def _open(self, name: str) -> None:
+        path = self._directory.journal / name
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            self._name_odd(name, "it is no regular file")
+            return
+        segment = self._known(name)
+        if segment is not None and segment.seen == status.st_size:
+            segment.name = name
+            if segment.ended or not has_no_writer(path):
+                return  # nothing new, and nothing to see of its end
+        reader = SegmentReader(path, START if segment is None else segment.read)
+        segment_id = reader.header.id if reader.header is not None else original_name(name).encode()
+        if segment is None or (segment.id != segment_id and reader.header is not None):
+            segments = self._repeats.segments
+            segment = segments.setdefault(segment_id, Segment(segment_id, name, self._repeats.cursor(segment_id)))
+            self._ids[original_name(name)] = segment_id
+            if reader.position != segment.read:
+                reader.close()
+                reader = SegmentReader(path, segment.read)
+        segment.name = name
+        self.largest = max(self.largest, status.st_size)
+        self._current = segment, reader
+
+    def _read_current(self, limit: int) -> Chunk | None:
+        """Return the next chunk of the open segment, or None when this pass is done with it."""
+        assert self._current is not None
+        segment, reader = self._current
+        try:
+            # A writer that is faster than we are must not keep the other segments waiting. An empty file is read too:
+            # it should have a header.
+            stretch = reader.read(limit) if reader.position[0] < max(1, reader.size_at_opening) else None
+            if stretch is None:
+                if reader.finished():
+                    segment.ended = True
+                    self.ended.append(segment)
+                segment.seen = reader.size_at_opening
+                self.close()
+                return None
+            if stretch.damage is not None:
+                keep_aside(self._directory, stretch.damage, self._report)
+        except OSError as error:
+            self.close()  # and from here on in the next pass
+            self._name_odd(segment.name, str(error))
+            return None
+        key = reader.header.key if reader.header is not None else NO_KEY
+        chunk = self._repeats.chunk(segment, stretch, key)
+        if segment.read != reader.position:  # one is held back: from there on in the next pass
+            self.close()
+        return chunk
+
+    def _known(self, name: str) -> Segment | None:
+        segment = self._ids.get(original_name(name))
+        return None if segment is None else self._repeats.segments.get(segment)
+
+    def _name_odd(self, name: str, why: str) -> None:
+        if name not in self._odd:
+            self._odd.add(name)
+            self._report(QueueDamaged(f"journal/{name} is left alone: {why}"))
+
+
+def has_no_writer(path: Path) -> bool:
+    """Whether no process writes this segment any more.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return is_abandoned(descriptor)
+    finally:
+        os.close(descriptor)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable
 
-from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.errors import QueueDamaged
 
-from .directory import FILE_MODE, QueueDirectory, sync_directory
+from .directory import QueueDirectory
+from .files import FILE_MODE, sync_directory
+from .protocol import Report
 from .reader import Damage
 
-logger = logging.getLogger("lotus_durable")
 
-
-def keep_aside(directory: QueueDirectory, damage: Damage, report: Callable[[LotusError], None]) -> None:
+def keep_aside(directory: QueueDirectory, damage: Damage, report: Report) -> None:
     """Write the bytes of a damaged stretch to the quarantine, durably, and report it.
 
     Raises:
@@ -29,7 +27,4 @@ def keep_aside(directory: QueueDirectory, damage: Damage, report: Callable[[Lotu
         file.flush()
         os.fsync(file.fileno())
     sync_directory(path.parent)
-    if damage.torn:
-        logger.info("%s; it was never acknowledged; kept in %s", damage, path)
-    else:
-        report(QueueDamaged(f"{damage}; the bytes are kept in {path}"))
+    report(QueueDamaged(f"{damage}; the bytes are kept in {path}"))

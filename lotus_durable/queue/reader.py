@@ -1,25 +1,28 @@
-"""Reading one segment: the leader's way through it, and a glance at its ends for the counts."""
+"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from .directory import marker_in_name
 from .format import (
     HEADER_SIZE,
+    Header,
+    Origin,
     Stop,
     classify,
-    count_events_in_tail,
     decode_header,
     find_frame,
     find_last_frame,
     frame_size,
     frames,
+    is_event_at_end,
 )
 from .writer import is_abandoned
 
@@ -47,13 +50,11 @@ class Damage:
     data: bytes
     """Empty where frames are missing and nothing is left in their place."""
     events: int
-    """How many events it held, by the gap in the sequence numbers."""
-    torn: bool = False
-    """An incomplete frame at the end, left by a killed writer: an event that was never acknowledged."""
+    """How many events it held, by the gap in the sequence numbers; at the end of a segment 1 at most: there is none."""
 
     def __str__(self) -> str:
-        what = "torn tail" if self.torn else "damage"
-        return f"{what} in segment {self.segment} at byte {self.offset} ({len(self.data)} bytes, {self.events} events)"
+        size = len(self.data)
+        return f"damage in segment {self.segment} at byte {self.offset} ({size} bytes, {self.events} events)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,15 @@ class Stretch:
     positions: list[Position]
     """The position after each record; one position, after the damage, for a damaged stretch."""
     damage: Damage | None = None
+    carried: Mapping[int, Origin] = field(default_factory=dict)
+    """For each carried record, by its index, where it was before: the id of the segment, and the offset in it."""
 
 
 class SegmentReader:
     """Reads a segment from a position on; memory is one buffer, whatever the segment's size.
+
+    Attributes:
+        header: what the segment says about itself; None when that is damaged.
 
     Raises:
         OSError: the disk refuses (also when the segment does not exist).
@@ -83,10 +89,11 @@ class SegmentReader:
         self._abandoned = False
         try:
             self.size_at_opening = os.fstat(self._descriptor).st_size
-            self._marker = _read_marker(self._descriptor, self.name)
+            self.header = _read_header(self._descriptor)
         except BaseException:
             self.close()
             raise
+        self._marker = _marker(self.header, self.name)
 
     def __repr__(self) -> str:
         return f"<SegmentReader {self.name} at {self.position}>"
@@ -105,37 +112,50 @@ class SegmentReader:
         """Return up to ``limit`` records, or a damaged stretch, or None when there is nothing more for now."""
         if self.position < BEGINNING and (stretch := self._pass_header()):
             return stretch
+        if self.position < BEGINNING:
+            return None
         stretch = self._parse(limit)
         if stretch is None and self._fill():
             stretch = self._parse(limit) or self._judge(limit)
         return stretch
 
     def finished(self) -> bool:
-        """Whether everything was read and no writer will add to it."""
-        return self._is_abandoned() and not self._fill()
+        """Whether everything was read and no writer will add to it; what then follows the position is no event."""
+        if not self._is_abandoned():
+            return False
+        data, found = self._search()
+        return found is None and not self._holds_damage(data)
 
     def _pass_header(self) -> Stretch | None:
         header = os.pread(self._descriptor, HEADER_SIZE, 0)
+        if decode_header(header) is None:
+            # A power cut can leave an empty file, or one of zeros, of a segment whose name is there already.
+            if not self._search()[0].rstrip(b"\0"):
+                return None
+            self.position = BEGINNING
+            return Stretch([], [BEGINNING], Damage(self.name, 0, header, 0))
         self.position = BEGINNING
-        if decode_header(header) is not None:
-            return None
-        return Stretch([], [BEGINNING], Damage(self.name, 0, header, 0))
+        return None
 
     def _parse(self, limit: int) -> Stretch | None:
         """Return the frames in the buffer that continue where the last one ended."""
         records: list[bytes] = []
         positions: list[Position] = []
+        carried: dict[int, Origin] = {}
         base = self.position[0] - self._index
-        for sequence, end, record in islice(frames(self._buffer, self._marker, self._index), limit):
+        for sequence, end, record, origin in islice(frames(self._buffer, self._marker, self._index), limit):
+            if origin is not None:
+                carried[len(records)] = origin
             records.append(record)
             positions.append((base + end, sequence + 1))
         if positions and positions[-1][1] != self.position[1] + len(positions):
             _cut_at_gap(records, positions, self.position[1])
+            carried = {index: origin for index, origin in carried.items() if index < len(records)}
         if not records:
             return None
         self.position = positions[-1]
         self._index = self.position[0] - base
-        return Stretch(records, positions)
+        return Stretch(records, positions, None, carried)
 
     def _fill(self) -> bool:
         """Read afresh from the position on; return whether anything is there."""
@@ -146,7 +166,7 @@ class SegmentReader:
         return bool(self._buffer)
 
     def _judge(self, limit: int) -> Stretch | None:
-        """Decide about bytes that are not the next frame: still being written, a torn tail, or damage."""
+        """Decide about bytes that are not the next frame: still being written, nothing, or damage."""
         if not self._is_abandoned() and self._search()[1] is None:
             return None
         # Only now are these bytes final, because their writer is gone or has gone on behind them. They may have
@@ -169,6 +189,12 @@ class SegmentReader:
                 return data, found
             size *= 4
 
+    def _holds_damage(self, data: bytes) -> bool:
+        """Whether the end of an abandoned segment, in which no frame is whole, is to be kept and not passed over."""
+        if not data.rstrip(b"\0"):
+            return False
+        return classify(data, self._marker) is not Stop.INCOMPLETE or is_event_at_end(data, self._marker)
+
     def _skip(self) -> Stretch | None:
         """Step over damage to the next whole frame, or to the end of an abandoned segment."""
         offset, expected = self.position
@@ -176,10 +202,8 @@ class SegmentReader:
         if found is not None:
             start, sequence = found
             damage = Damage(self.name, offset, data[:start], sequence - expected)
-        elif self._abandoned:
-            events = count_events_in_tail(data, self._marker, expected)
-            torn = not events and classify(data, self._marker) is Stop.INCOMPLETE
-            damage = Damage(self.name, offset, data, events, torn)
+        elif self._abandoned and self._holds_damage(data):
+            damage = Damage(self.name, offset, data, int(is_event_at_end(data, self._marker)))
         else:
             return None
         self.position = (offset + len(damage.data), expected + damage.events)
@@ -193,8 +217,11 @@ def _cut_at_gap(records: list[bytes], positions: list[Position], expected: int) 
     del records[good:], positions[good:]
 
 
-def _read_marker(descriptor: int, name: str) -> bytes:
-    header = decode_header(os.pread(descriptor, HEADER_SIZE, 0))
+def _read_header(descriptor: int) -> Header | None:
+    return decode_header(os.pread(descriptor, HEADER_SIZE, 0))
+
+
+def _marker(header: Header | None, name: str) -> bytes:
     return header.marker if header is not None else marker_in_name(name) or _NO_MARKER
 
 
@@ -208,6 +235,8 @@ class Glance:
     """Bytes."""
     first: bytes | None
     """The record at the asked position, when it is whole."""
+    header: Header | None
+    """What the segment says about itself; None when that is damaged."""
 
 
 def glance(path: Path, position: Position) -> Glance:
@@ -220,14 +249,20 @@ def glance(path: Path, position: Position) -> Glance:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
-        marker = _read_marker(descriptor, path.name)
-        count = max(position[1], _count_frames(descriptor, marker, size))
-        return Glance(count, size, _record_at(descriptor, marker, position[0], size))
+        header = _read_header(descriptor)
+        marker = _marker(header, path.name)
+        count = max(position[1], count_frames(descriptor, marker, size))
+        return Glance(count, size, _record_at(descriptor, marker, position[0], size), header)
     finally:
         os.close(descriptor)
 
 
-def _count_frames(descriptor: int, marker: bytes, size: int) -> int:
+def count_frames(descriptor: int, marker: bytes, size: int) -> int:
+    """Return how many frames the first ``size`` bytes of a segment hold, by the sequence of the last one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     window = _GLANCE_SIZE
     while True:
         start = max(HEADER_SIZE, size - window)
@@ -243,7 +278,7 @@ def _record_at(descriptor: int, marker: bytes, offset: int, size: int) -> bytes 
     window = _GLANCE_SIZE
     while offset < size:
         data = os.pread(descriptor, window, offset)
-        for _, _, record in frames(data, marker):
+        for _, _, record, _ in frames(data, marker):
             return record
         if classify(data, marker) is not Stop.INCOMPLETE or offset + len(data) >= size:
             return None

@@ -1,89 +1,94 @@
-"""What other processes ask of the leader: one small file a request, answered by renaming it.
+"""What other processes ask of the flusher: one file to which each request appends a record of 16 bytes.
 
-There is one kind: *drain*, that is "try everything now, the parked events too". A file, because the asking process may
-die, the leader may die, and the next leader must still find it.
+A request's number is where its record ends. The flusher says in its heartbeat up to where everything was carried out,
+so nothing has to be removed or answered one by one, and a request outlives the one who asked and the flusher too.
+
+    kind 1 byte (d drain, w make way, s stop) | 15 bytes: who asks (see :class:`~.heartbeat.Program`), or zeros
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import time
-from uuid import uuid4
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
-from .directory import FILE_MODE, QueueDirectory, write_whole
+from .directory import FILE_MODE, QueueDirectory
 
-_ANSWERED = ".done"
-_UNATTENDED = ".unattended"
-_ENOUGH = 100
-"""Open requests after which a further reminder would tell the leader nothing."""
-_FORGOTTEN_AFTER = 3600.0
-"""Seconds after which nobody waits for an answer any more."""
+RequestKind = Literal["drain", "make way", "stop"]
 
-
-def ask(directory: QueueDirectory) -> str:
-    """Ask for a drain and return the request's name.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    name = uuid4().hex
-    _create(directory, name)
-    return name
+_CODES: dict[RequestKind, bytes] = {"drain": b"d", "make way": b"w", "stop": b"s"}
+_KINDS: dict[bytes, RequestKind] = {code: kind for kind, code in _CODES.items()}
+_SIZE = 16
+_ENOUGH = 1 << 20
+"""Bytes after which a flusher that begins starts a new file."""
 
 
-def remind(directory: QueueDirectory) -> None:
-    """Ask for a drain that nobody waits for: it leaves no answer behind.
+class Request(NamedTuple):
+    """One request."""
+
+    number: int
+    kind: RequestKind
+    who: bytes = bytes(_SIZE - 1)
+
+
+def ask(directory: QueueDirectory, kind: RequestKind, who: bytes = b"") -> int:
+    """Append a request and return its number.
 
     Raises:
         OSError: the disk refuses, or there is no queue.
     """
-    if len(asked(directory)) < _ENOUGH:  # without a leader they pile up, and one drain carries out all of them
-        _create(directory, uuid4().hex + _UNATTENDED)
-
-
-def asked(directory: QueueDirectory) -> set[str]:
-    """Return the names of the requests that have no answer yet."""
+    record = _CODES[kind] + who[: _SIZE - 1].ljust(_SIZE - 1, b"\0")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(directory.requests, flags, FILE_MODE)
     try:
-        return {name for name in os.listdir(directory.requests) if not name.endswith(_ANSWERED)}
-    except FileNotFoundError:
-        return set()
+        written = os.write(descriptor, record)
+        end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    finally:
+        os.close(descriptor)
+    # A short write (a full disk) leaves half a record: the numbers of later ones are still right, as ends are.
+    return end if written == _SIZE else end - written + _SIZE
 
 
-def answer(directory: QueueDirectory, name: str, reason: str | None) -> None:
-    """Say that a request was carried out, or (``reason``) why it cannot be now."""
-    path = directory.requests / name
-    # A request that is gone was given up; a disk that refuses leaves it for the next look.
-    with contextlib.suppress(OSError):
-        if name.endswith(_UNATTENDED):
-            path.unlink()
-            return
-        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+def newest(directory: QueueDirectory) -> int:
+    """Return the number of the last request; 0 when there is none (or it cannot be told)."""
+    try:
+        return os.stat(directory.requests).st_size
+    except OSError:
+        return 0
+
+
+def since(directory: QueueDirectory, number: int) -> Iterator[Request]:
+    """Give the requests after ``number``, oldest first; nothing where the file cannot be read."""
+    try:
+        descriptor = os.open(directory.requests, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        data = os.pread(descriptor, _ENOUGH, number)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+    for start in range(0, len(data), _SIZE):
+        kind = _KINDS.get(data[start : start + 1])
+        if kind is not None:
+            yield Request(number + min(start + _SIZE, len(data)), kind, data[start + 1 : start + _SIZE])
+
+
+def begin_anew(directory: QueueDirectory) -> None:
+    """Start a new file where the old one is long; for the flusher that begins. Who still waits asks again."""
+    if newest(directory) > _ENOUGH:
         try:
-            write_whole(descriptor, (reason or "").encode())
-        finally:
-            os.close(descriptor)
-        os.rename(path, path.with_name(name + _ANSWERED))
+            os.unlink(directory.requests)
+        except OSError:
+            return
 
 
-def answered(directory: QueueDirectory, name: str) -> str | None:
-    """Return the answer: empty when all was carried out, else the reason; None while there is no answer."""
-    try:
-        return (directory.requests / (name + _ANSWERED)).read_text()
-    except FileNotFoundError:
-        return None
+def remind(directory: QueueDirectory) -> None:
+    """Ask for a drain that nobody waits for, where there is a queue.
 
-
-def withdraw(directory: QueueDirectory, name: str) -> None:
-    """Remove a request and its answer, and answers that nobody fetched."""
-    for file in (name, name + _ANSWERED):
-        (directory.requests / file).unlink(missing_ok=True)
-    forgotten = time.time() - _FORGOTTEN_AFTER
-    with contextlib.suppress(OSError), os.scandir(directory.requests) as entries:
-        for entry in entries:
-            if entry.name.endswith(_ANSWERED) and entry.stat().st_mtime < forgotten:
-                os.unlink(entry)
-
-
-def _create(directory: QueueDirectory, name: str) -> None:
-    os.close(os.open(directory.requests / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    Raises:
+        OSError: the disk refuses, or there is no queue.
+    """
+    os.stat(directory.journal)
+    ask(directory, "drain")

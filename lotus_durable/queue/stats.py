@@ -1,111 +1,106 @@
-"""What :func:`lotus_durable.stats` answers."""
+"""Counting what is in the queue, from any process: without a database, and without reading the events."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+import contextlib
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from lotus_durable.imports import uncut
-from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import STALE_AFTER, FlusherState, read_heartbeat
-from lotus_durable.queue.protocol import EventQueue
+import msgpack
 
+from .directory import QueueDirectory, original_name
+from .format import UnknownFormat
+from .reader import BEGINNING, Position, glance
 
-@dataclass(frozen=True, slots=True)
-class FlusherStats:
-    """The elected uploader, as its heartbeat shows it."""
-
-    pid: int
-    """For reading by people: in another container it means something else."""
-    hostname: str
-    state: FlusherState
-    reason: str | None
-    """Why it is retrying or blocked, in one sentence."""
-    since: float
-    """When it came into this state, seconds since the epoch."""
-    beat_age: float
-    """Seconds since its last heartbeat."""
-    alive: bool
-    """False: no heartbeat for 5 s, so it hangs, is stopped, or was killed and not replaced."""
-    last_delivery: float | None
-    """When the server last settled an event, seconds since the epoch."""
-    hung: bool = False
-    """Not alive, and it holds the leader lock: it is stopped or stuck, and until it goes on or ends nobody uploads."""
+QUEUE_DB = "queue.db"
+"""The name in :attr:`Settled.cursor` of what was appended through SQLite; its position is (row, number of rows)."""
 
 
 @dataclass(frozen=True, slots=True)
-class QueueStats:
-    """What is in the queue, for all processes that share it.
+class Settled:
+    """What the books say; the flusher's heartbeat carries it."""
+
+    accepted: int = 0
+    """Events that are settled: ``delivered + parked + dead_lettered + discarded``, counted by their places."""
+    delivered: int = 0
+    parked: int = 0
+    dead_lettered: int = 0
+    discarded: int = 0
+    parked_bytes: int = 0
+    rows: int = 0
+    """Events in ``queue.db`` that are pending."""
+    cursor: Mapping[str, Position] = field(default_factory=dict)
+    """For each segment that still lies there, by the name its writer gave it, up to where it is settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What is in a queue.
 
     At any quiescent moment and across restarts ``accepted = delivered + pending + parked + dead_lettered + discarded``.
     """
 
     accepted: int
-    """Events that ``track_event`` accepted since the queue was made."""
     delivered: int
-    """Events the server confirmed, each by itself."""
     pending: int
-    """Events on disk that have no verdict yet."""
     parked: int
-    """Events the server refuses for now; retried slowly."""
     dead_lettered: int
-    """Events the server refused for good; kept for an operator."""
     discarded: int
-    """Events an operator purged by hand."""
-    buffered: int
-    """Events that wait in the memory of *this* process because the disk takes none; not yet among the accepted."""
     pending_bytes: int
-    oldest_age: float | None
-    """Seconds since the oldest pending event was accepted; None when nothing is pending."""
-    flusher: FlusherStats | None
-    """None when nobody uploads."""
+    """Bytes of the journal that are not settled."""
+    oldest_accepted_at: float | None
+    """When the oldest pending event was accepted, seconds since the epoch; None when nothing is pending."""
+    later_formats: int = 0
+    """Segments that a later version wrote: how many events they hold is not known here, and none of them is settled."""
 
 
-def collect(queue: EventQueue, buffered: int) -> QueueStats:
-    """Count the queue and read the heartbeat.
+def count(directory: QueueDirectory, settled: Settled | None) -> Counts:
+    """Count; the cost depends on the number of segments, not of events. A directory that does not exist is empty.
+
+    A segment whose settling began after the heartbeat counts as pending from where the heartbeat saw it, so the sum
+    holds at any moment, as of the heartbeat.
 
     Raises:
-        QueueDamaged: the committed state cannot be read.
         OSError: the disk refuses.
     """
-    census = queue.census()
-    now = time.time()
-    oldest = census.oldest_accepted_at
-    return QueueStats(
-        accepted=census.accepted,
-        delivered=census.delivered,
-        pending=census.pending,
-        parked=census.parked,
-        dead_lettered=census.dead_lettered,
-        discarded=census.discarded,
-        buffered=buffered,
-        pending_bytes=census.pending_bytes,
-        oldest_age=None if oldest is None else max(0.0, now - oldest),
-        flusher=_flusher(queue.directory),
+    settled = settled or Settled()
+    pending, size, later = settled.rows, 0, 0
+    firsts: list[bytes | None] = []
+    for name in directory.segments():
+        position = settled.cursor.get(original_name(name), BEGINNING)
+        path = directory.journal / name
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                continue
+            seen = glance(path, max(BEGINNING, position))
+        except UnknownFormat:
+            later += 1
+        except OSError:
+            continue  # retired meanwhile; or it cannot be read, which the flusher tells
+        else:
+            waiting = max(0, seen.frames - position[1])
+            pending += waiting
+            size += max(0, seen.size - max(BEGINNING, position)[0])
+            if waiting:
+                firsts.append(seen.first)
+    return Counts(
+        accepted=settled.accepted + pending,
+        delivered=settled.delivered,
+        pending=pending,
+        parked=settled.parked,
+        dead_lettered=settled.dead_lettered,
+        discarded=settled.discarded,
+        pending_bytes=size,
+        oldest_accepted_at=min(_accepted_at(firsts), default=None),
+        later_formats=later,
     )
 
 
-def _flusher(directory: QueueDirectory) -> FlusherStats | None:
-    heartbeat = read_heartbeat(directory)
-    if heartbeat is None:
-        return None
-    age = heartbeat.age()
-    alive = age < STALE_AFTER
-    return FlusherStats(
-        pid=heartbeat.pid,
-        hostname=heartbeat.hostname,
-        state=heartbeat.state,
-        reason=heartbeat.reason,
-        since=heartbeat.since,
-        beat_age=age,
-        alive=alive,
-        hung=not alive and _lock_is_held(directory),
-        last_delivery=heartbeat.last_delivery,
-    )
-
-
-def _lock_is_held(directory: QueueDirectory) -> bool:
-    with uncut():
-        from lotus_durable.flusher.lock import nobody_leads
-
-    return nobody_leads(directory) is False
+def _accepted_at(records: Iterable[bytes | None]) -> Iterator[float]:
+    """Give when each record's event was accepted; nothing for what is no record."""
+    for record in records:
+        if record is not None:
+            with contextlib.suppress(ValueError, TypeError, LookupError):
+                yield float(msgpack.unpackb(record)[-1])

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 
 from lotus_durable.errors import DiskRefused, LotusError
 
-from .directory import FILE_MODE, QueueDirectory, failed_mark, sync_directory
-
-logger = logging.getLogger("lotus_durable")
+from .directory import QueueDirectory, original_name
+from .files import sync_data, sync_directory
 
 
 class JournalSync:
-    """See :class:`~.protocol.BackgroundSync`. For one thread.
+    """Makes what was appended survive a power cut, a little later; for the flusher, in one thread.
 
-    Syncs what was appended since the last time, in every segment, whoever writes it.
+    It syncs what was appended since the last time, in every segment, whoever writes it.
     """
 
     def __init__(self, directory: QueueDirectory, report: Callable[[LotusError], None]) -> None:
@@ -27,37 +25,52 @@ class JournalSync:
         self._named: set[str] = set()  # segments whose names are synced
         self._names_failed = False
 
+    @property
+    def failed(self) -> frozenset[str]:
+        """The segments that could not be synced, by the names their writers gave them.
+
+        What they hold is at the mercy of the next power cut, so they are to be read first, and their writers to be
+        told to go on elsewhere (:meth:`~.directory.QueueDirectory.let_go`).
+        """
+        return frozenset(self._failed)
+
     def run(self) -> None:
-        """Sync once; a segment whose sync fails is not tried again, and its writer is told to go on in a new one."""
+        """Sync once, report what fails, raise nothing. A segment whose sync fails is not tried again.
+
+        After a failed sync the kernel may have dropped the dirty pages, and a second sync of the same file would report
+        a success that means nothing.
+        """
         try:
             names = self._directory.segments()
         except OSError:
-            return  # the leader, which reads them, will tell
+            return  # the flusher, which reads them, will tell
         for name in names:
-            if name not in self._failed:
+            if original_name(name) not in self._failed:
                 self._sync(name)
         current = set(names)
         if not current <= self._named:
             self._sync_names(current)
-        self._synced = {name: size for name, size in self._synced.items() if name in current}
-        self._failed &= current
+        known = {original_name(name) for name in names}
+        self._synced = {name: size for name, size in self._synced.items() if name in known}
+        self._failed &= known
         self._named &= current
 
     def _sync(self, name: str) -> None:
-        path = self._directory.journal / name
+        original = original_name(name)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self._directory.journal / name, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return  # retired meanwhile, or not readable now: the next run will tell
         try:
             size = os.fstat(descriptor).st_size
-            if size != self._synced.get(name):
-                os.fdatasync(descriptor)
-                self._synced[name] = size
+            if size != self._synced.get(original):
+                sync_data(descriptor)
+                self._synced[original] = size
         except OSError as error:
-            self._failed.add(name)
-            self._report(DiskRefused(f"segment {name} could not be synced ({error}); its writer moves on to a new one"))
-            self._mark_failed(name)
+            self._failed.add(original)
+            self._report(
+                DiskRefused(f"segment {name} could not be synced ({error}); it is delivered first, and written no more")
+            )
         finally:
             os.close(descriptor)
 
@@ -71,10 +84,3 @@ class JournalSync:
             self._names_failed = True
         else:
             self._named, self._names_failed = names, False
-
-    def _mark_failed(self, name: str) -> None:
-        mark = self._directory.journal / failed_mark(name)
-        try:
-            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
-        except OSError as error:
-            logger.warning("cannot leave the mark %s for the writer: %s", mark, error)

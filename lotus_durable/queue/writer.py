@@ -1,4 +1,4 @@
-"""Writing one segment: create, append, sync, seal."""
+"""Writing one segment: append, cut back, sync, seal."""
 
 from __future__ import annotations
 
@@ -8,157 +8,241 @@ import fcntl
 import os
 import threading
 import time
-from pathlib import Path
 
-from .directory import FILE_MODE, QueueDirectory, segment_name, sync_directory, unfinished_name
-from .format import HEADER_SIZE, encode_frame, new_header
+from .creation import create_segment
+from .directory import QueueDirectory
+from .files import sync_data
+from .format import HEADER_SIZE, Origin, encode_carried, encode_frame, new_header
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+Kept = bytes | tuple[bytes, Origin]
+"""A record that was appended; of a carried one also where it was before."""
 
 
 class SegmentWriter:
     """The only writer of one segment; belongs to the process that created it.
 
     The segment stays locked (``flock``) while its writer lives and has not sealed it: that lock, not a pid, is how
-    the leader knows that more may come. :meth:`append` and :meth:`seal` are for one thread at a time;
+    the flusher knows that more may come. :meth:`append` and :meth:`seal` are for one thread at a time;
     :meth:`sync_through` may be called by many.
 
+    It writes at the end that it knows, and never in append mode: a socket, a pipe or a terminal that got the number of
+    its descriptor, because somebody closed what is not his, refuses that.
+
     Attributes:
-        size: bytes of the segment that count.
-        limit: bytes above which the segment takes no further frame; 0 once it is condemned.
+        end: bytes of the segment that count.
+        stop_at: a frame that would end after it is not appended before somebody has looked at limits.
+        kept: what was appended since :meth:`trust` was last called, and ``kept_from``, where that begins.
+        is_broken: it takes no further frame.
 
     Raises:
         OSError: the disk refuses; nothing is left behind but perhaps an unfinished file that is never read, or an
             empty segment.
     """
 
-    def __init__(self, directory: QueueDirectory, *, limit: int, sync: bool) -> None:
-        header = new_header(time.time_ns())
-        self.path = directory.journal / segment_name(header.created_ns, header.pid, header.marker)
-        self.size = HEADER_SIZE
-        self.limit = limit
-        self._marker = header.marker
-        self._sequence = 0
+    __slots__ = (
+        "_descriptor",
+        "_identity",
+        "_marker",
+        "_sync_failed",
+        "_sync_lock",
+        "_synced",
+        "end",
+        "header",
+        "is_broken",
+        "kept",
+        "kept_from",
+        "path",
+        "place",
+        "sequence",
+        "stop_at",
+        "trusted_sequence",
+    )
+
+    def __init__(self, directory: QueueDirectory, key: bytes, *, sync: bool) -> None:
+        self.header = new_header(time.time_ns(), key)
+        self.end = self.kept_from = HEADER_SIZE
+        self.stop_at = 0
+        self.sequence = self.trusted_sequence = 0
+        self.kept: list[Kept] = []
+        self.is_broken = False
+        self._marker = self.header.marker
         # Reentrant: a signal handler that tracks may interrupt its own thread inside the sync.
         self._sync_lock = threading.RLock()
-        self._synced = 0
+        self._synced = HEADER_SIZE
         self._sync_failed = False
-        self._descriptor = _create(directory.journal / unfinished_name(self.path.name), self.path, header.encode())
-        if sync:
-            try:
-                self.sync_through(self.size)
-                sync_directory(directory.journal)
-            except BaseException:
-                self.seal()
-                raise
+        self.path, self._descriptor = create_segment(directory, self.header, self.header.encode(), sync=sync)
+        self.place = os.fspath(self.path)  # looked at often, and a Path is slower
+        status = os.fstat(self._descriptor)
+        self._identity = status.st_dev, status.st_ino
 
     def __repr__(self) -> str:
-        return f"<SegmentWriter {self.path.name} frames={self._sequence} size={self.size}>"
+        return f"<SegmentWriter {self.path.name} frames={self.sequence} end={self.end}>"
 
-    def append(self, record: bytes) -> int:
-        """Append one frame with one write and return the segment's size after it.
+    def append(self, record: bytes) -> None:
+        """Append one frame with one write.
 
         Raises:
-            OSError: the disk refuses; the segment holds what it held before, or it is condemned.
+            OSError: the disk refuses; the segment holds what it held before, or it is broken.
         """
-        sequence = self._sequence
+        self._write(encode_frame(self._marker, self.sequence, record), record)
+
+    def append_carried(self, record: bytes, origin: Origin) -> None:
+        """Append one frame that tells where it was before; see :meth:`append`."""
+        self._write(encode_carried(self._marker, self.sequence, record, origin), (record, origin))
+
+    def _write(self, frame: bytes, kept: Kept) -> None:
+        sequence = self.sequence
         try:
-            frame = encode_frame(self._marker, sequence, record)
-            written = os.write(self._descriptor, frame)
+            self.kept.append(kept)
+            written = os.pwrite(self._descriptor, frame, self.end)
             if written != len(frame):
-                # tmpfs and others take what fits and report no error.
-                raise OSError(errno.ENOSPC, f"short write ({written} of {len(frame)} bytes)", str(self.path))
-            self._sequence = sequence + 1
-            self.size = size = self.size + written
+                self._write_rest(frame, written)
+            self.sequence = sequence + 1
+            self.end += len(frame)
         except BaseException as error:
-            if isinstance(error, OSError) and self._sequence == sequence:
-                self._cut_back()
+            if is_of_the_disk(error) and self.sequence == sequence:
+                self._undo(len(frame))
             else:
                 # A signal handler raised: nobody knows what was written, and no sequence number may be used twice.
-                self.condemn()
+                self.break_off()
             raise
-        return size
 
-    def condemn(self) -> None:
+    def _write_rest(self, frame: bytes, written: int) -> None:
+        """Go on after a short write: it succeeds, or tells why not (tmpfs takes what fits and reports no error)."""
+        while written < len(frame):
+            more = os.pwrite(self._descriptor, frame[written:], self.end + written)
+            if more == 0:
+                raise OSError(errno.ENOSPC, "short write", str(self.path))
+            written += more
+
+    def _undo(self, size: int) -> None:
+        """Undo a partial write; where that cannot be, the segment is broken and its tail torn."""
+        status = self.own_status()
+        if status is not None and status.st_size > self.end:
+            if status.st_size >= self.end + size:
+                # The frame is whole, so the error was not the disk's. Somebody may have read it already: it must stay.
+                self.break_off()
+                return
+            try:
+                os.ftruncate(self._descriptor, self.end)
+            except OSError:
+                self.break_off()
+        self.kept.pop()
+
+    def break_off(self) -> None:
         """Take no further frame; what is there stays."""
-        self.limit = 0
+        self.is_broken = True
+        self.stop_at = 0
 
-    def is_deleted(self) -> bool:
-        """Whether somebody has deleted the segment while it is being written: whatever goes into it is lost."""
-        return os.fstat(self._descriptor).st_nlink == 0
+    def trust(self) -> None:
+        """Forget what was appended: it is where readers find it."""
+        self.kept.clear()
+        self.kept_from = self.end
+        self.trusted_sequence = self.sequence
 
-    def sync_through(self, size: int) -> None:
-        """Return when the first ``size`` bytes survive a power cut; threads that wait here share one sync.
+    @property
+    def last_end(self) -> int:
+        """Where the segment ends: once it was cut back to what was synced, before ``end``."""
+        return min(self.end, self._synced) if self._sync_failed else self.end
+
+    # Whose is what it holds
+
+    def own_status(self) -> os.stat_result | None:
+        """Return what the descriptor says of the segment; None when the descriptor is somebody else's by now."""
+        try:
+            status = os.fstat(self._descriptor)
+        except OSError:
+            return None
+        return status if (status.st_dev, status.st_ino) == self._identity else None
+
+    def is_at(self, path: str) -> bool:
+        """Whether ``path`` leads to the segment."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._identity
+
+    def read_own(self, size: int, offset: int) -> bytes:
+        """Read what the segment holds, whatever its name is now; only when :meth:`own_status` says that it is ours.
 
         Raises:
-            OSError: the disk refuses. The segment is condemned: after a failed sync the kernel may have dropped the
-                dirty pages, and a second sync of the same file would report a success that means nothing.
+            OSError: the disk refuses.
+        """
+        return os.pread(self._descriptor, size, offset)
+
+    # Power cuts
+
+    def sync_through(self, end: int) -> None:
+        """Return when the first ``end`` bytes survive a power cut; threads that wait here share one sync.
+
+        Raises:
+            OSError: the disk refuses. The segment is broken, and holds what was synced before and nothing more: after
+                a failed sync the kernel may have dropped the dirty pages, and a second sync of the same file would
+                report a success that means nothing.
         """
         with self._sync_lock:
-            if self._synced >= size:
+            if self._synced >= end:
                 return
-            if self._sync_failed:
+            if not self._sync_failed:
+                covered = self.end
+                try:
+                    sync_data(self._descriptor)
+                    # A signal handler may have synced and sealed the segment meanwhile: that is as good.
+                    if self._synced < end and self.own_status() is None:
+                        raise OSError(errno.EBADF, "somebody closed the descriptor of this segment", str(self.path))
+                except OSError:
+                    self._cut_back_to_synced()
+                    raise
+                self._synced = max(self._synced, covered)
+            if self._synced < end:
+                # Once more: a frame that another thread was writing came to lie behind the cut.
+                self._cut_back_to_synced()
                 raise OSError(errno.EIO, "an earlier sync of this segment failed", str(self.path))
-            covered = self.size
-            try:
-                os.fdatasync(self._descriptor)
-            except OSError:
-                self._sync_failed = True
-                self.condemn()
-                raise
-            self._synced = max(self._synced, covered)
+
+    def _cut_back_to_synced(self) -> None:
+        self._sync_failed = True
+        self.break_off()
+        with contextlib.suppress(OSError):
+            if self.own_status() is not None:
+                os.ftruncate(self._descriptor, self._synced)
+
+    def is_synced_elsewhere(self) -> None:
+        """Let the threads that wait for a sync go: what they appended was carried over, durably.
+
+        Not those whose sync has failed: what they appended was cut off, and they append it again.
+        """
+        with self._sync_lock:
+            if not self._sync_failed:
+                self._synced = self.end
 
     def seal(self) -> None:
-        """Append no more and let go of the lock; the segment is the leader's to delete once it is settled.
+        """Append no more and let go of the lock; the segment is the flusher's to delete once it is settled.
 
         Threads that still wait in :meth:`sync_through` must have been served: sync before sealing.
         """
         with self._sync_lock:
-            self.condemn()
-            if self._descriptor >= 0:
+            self.break_off()
+            if self.own_status() is not None:
                 # Unlocks for every process that shares this open file: a child forked without hooks may still hold it.
                 with contextlib.suppress(OSError):
                     fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-                self.abandon()
-
-    def discard(self) -> None:
-        """Delete the segment, to which nothing was appended."""
-        with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
-        self.seal()
+            self.abandon()
 
     def abandon(self) -> None:
         """Close the descriptor without unlocking: in a child, the segment is still its parent's."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        if self.own_status() is not None:
             with contextlib.suppress(OSError):
-                os.close(descriptor)
-
-    def _cut_back(self) -> None:
-        """Undo a partial write; if even that fails the segment is condemned and its tail torn."""
-        try:
-            os.ftruncate(self._descriptor, self.size)
-        except OSError:
-            self.condemn()
+                os.close(self._descriptor)
+        self._descriptor = -1
 
 
-def _create(unfinished: Path, path: Path, header: bytes) -> int:
-    """Create, lock, write the header, and only then give the file the name that readers look for.
+def is_of_the_disk(error: BaseException) -> bool:
+    """Whether an error of a write is the disk's, and not raised by a signal handler that ran meanwhile.
 
-    A reader therefore never sees a segment without a header, and never one that looks abandoned by its writer.
+    A handler's (a TimeoutError that ends a worker's request, say) has no number of the operating system.
     """
-    descriptor = os.open(unfinished, _CREATE, FILE_MODE)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.write(descriptor, header) != len(header):
-            raise OSError(errno.ENOSPC, "short write of a segment header", str(unfinished))
-        os.rename(unfinished, path)
-    except BaseException:
-        os.close(descriptor)
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        raise
-    return descriptor
+    return isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError)
 
 
 def is_abandoned(descriptor: int) -> bool:

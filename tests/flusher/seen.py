@@ -1,44 +1,57 @@
-"""The uploader process as others see it: by the leader's heartbeat, and through /proc."""
+"""Processes as the system shows them: through /proc."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import read_heartbeat
-from tests.rig import wait_until
+BOOT = b"/flusher/boot.py\0"
 
 
-def leader(queue_dir: Path) -> int | None:
-    """Return the pid of the process that says it leads."""
-    heartbeat = read_heartbeat(QueueDirectory(queue_dir))
-    return None if heartbeat is None else heartbeat.pid
+def flushers_under(folder: Path) -> set[int]:
+    """Return the flushers that live, of all queues in a folder, whoever started them."""
+    place = os.fsencode(folder)
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        _, boot, rest = _read(path).partition(BOOT)
+        queue = rest.rstrip(b"\0").rpartition(b"\0")[2]
+        if boot and (queue == place or queue.startswith(place + b"/")) and state_of(int(path.parent.name)) != "Z":
+            found.add(int(path.parent.name))
+    return found
 
 
-def wait_for_uploader(queue_dir: Path, other_than: int = 0) -> int:
-    """Wait until another uploader leads, and return its pid."""
-
-    def found() -> int:
-        pid = leader(queue_dir)
-        return pid if pid is not None and pid != other_than and pid in uploaders(queue_dir) else 0
-
-    return wait_until(found, "an uploader that leads")
+def state_of(pid: int) -> str:
+    """Return ``R``, ``S``, ``T`` (stopped), ``Z`` (ended and not reaped); empty when there is no such process."""
+    fields = _status(pid)
+    return fields[0].decode() if fields else ""
 
 
-def uploaders(queue_dir: Path) -> set[int]:
-    """Return the pids of all uploaders of a queue that live, whoever started them."""
-    ends = f"\0lotus-durable uploader\0{queue_dir}\0".encode()
-    return {int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if _read(path).endswith(ends)}
+def parent_of(pid: int) -> int:
+    fields = _status(pid)
+    return int(fields[1]) if fields else 0
+
+
+def session_of(pid: int) -> int:
+    fields = _status(pid)
+    return int(fields[3]) if fields else 0
+
+
+def ended(pid: int) -> bool:
+    return state_of(pid) in ("", "Z")
 
 
 def zombies_of(parent: int) -> set[int]:
-    """Return the pids of children that ended and were not fetched."""
+    """Return the children that ended and were not reaped."""
     found = set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        fields = _read(path).rpartition(b")")[2].split()[:2]
-        if fields[:1] == [b"Z"] and int(fields[1]) == parent:
-            found.add(int(path.parent.name))
+    for path in Path("/proc").glob("[0-9]*"):
+        pid = int(path.name)
+        if state_of(pid) == "Z" and parent_of(pid) == parent:
+            found.add(pid)
     return found
+
+
+def _status(pid: int) -> list[bytes]:
+    return _read(Path(f"/proc/{pid}/stat")).rpartition(b")")[2].split()
 
 
 def _read(path: Path) -> bytes:

@@ -3,18 +3,16 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.journal import JournalQueue
 
-from .events import Reports
 from .faults import kill_children
-
-OpenQueue = Callable[..., JournalQueue]
+from .segments import Reports, open_appender
 
 MEMORY_DISK = "/dev/shm"
 
@@ -57,35 +55,9 @@ def reports() -> Reports:
     return Reports()
 
 
-@pytest.fixture
-def open_queue(directory: QueueDirectory, reports: Reports) -> Iterator[OpenQueue]:
-    """Opens queues on one directory, each like a process of its own, and closes them."""
-    opened: list[JournalQueue] = []
-
-    def open_one(
-        *,
-        at: QueueDirectory = directory,
-        segment_bytes: int = 1 << 20,
-        max_queue_bytes: int = 1 << 30,
-        power: bool = False,
-        sync_interval: float = 1.0,
-    ) -> JournalQueue:
-        queue = JournalQueue(
-            at,
-            segment_bytes=segment_bytes,
-            max_queue_bytes=max_queue_bytes,
-            power=power,
-            sync_interval=sync_interval,
-            report=reports,
-        )
-        opened.append(queue)
-        return queue
-
-    yield open_one
-    for queue in opened:
-        queue.close()
-
-
-@pytest.fixture
-def queue(open_queue: OpenQueue) -> JournalQueue:
-    return open_queue()
+@pytest.fixture(params=[False, True], ids=["process", "power"])
+def appender(directory: QueueDirectory, reports: Reports, request: pytest.FixtureRequest) -> Iterator[Appender]:
+    """What appends to the queue as a process does, with either durability."""
+    appender = open_appender(directory, reports, power=request.param)
+    yield appender
+    appender.close()

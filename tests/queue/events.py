@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import msgpack
-
-from lotus_durable.errors import LotusError
 from lotus_durable.queue.books import StoredEvent
-from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Census, Consumer, EventQueue, Settlement
-from lotus_durable.queue.reader import Damage, Position, SegmentReader
-from lotus_durable.queue.writer import SegmentWriter
+from lotus_durable.queue.reader import Damage, Position
 
-EPOCH = 1_700_000_000.0
-"""When event 0 was accepted."""
+from .segments import (
+    EPOCH,
+    Reports,
+    flipped,
+    number_of,
+    numbers_of,
+    read_segment,
+    record,
+    write_segment,
+)
 
-
-def record(number: int, padding: int = 0) -> bytes:
-    """Return the record of event ``number``, longer by about ``padding`` bytes."""
-    fields = [f"id-{number}", "customer", "event", "2026-01-01T00:00:00Z", {"p": "x" * padding}, EPOCH + number]
-    packed: bytes = msgpack.packb(fields)
-    return packed
-
-
-def number_of(packed: bytes) -> int:
-    """Return the number of the event in a record."""
-    return int(msgpack.unpackb(packed)[0].removeprefix("id-"))
-
-
-def numbers_of(packed: Iterable[bytes]) -> list[int]:
-    return [number_of(each) for each in packed]
+__all__ = ["EPOCH", "Reports", "flipped", "number_of", "numbers_of", "read_segment", "record", "write_segment"]
 
 
 def stored(packed: bytes, reason: str = "refused") -> StoredEvent:
@@ -108,38 +96,3 @@ def assert_conserved(census: Census) -> None:
     settled = census.delivered + census.parked + census.dead_lettered + census.discarded
     assert census.accepted == settled + census.pending, census
     assert min(census.delivered, census.parked, census.dead_lettered, census.discarded, census.pending) >= 0, census
-
-
-def write_segment(directory: QueueDirectory, records: Iterable[bytes]) -> SegmentWriter:
-    """Write a segment whose writer lives; the caller seals it."""
-    writer = SegmentWriter(directory, limit=1 << 30, sync=False)
-    for each in records:
-        writer.append(each)
-    return writer
-
-
-def read_segment(path: Path) -> tuple[list[bytes], list[Damage]]:
-    """Read what can be read of one segment now."""
-    reader = SegmentReader(path)
-    records: list[bytes] = []
-    damages: list[Damage] = []
-    while (stretch := reader.read(64)) is not None:
-        records += stretch.records
-        if stretch.damage is not None:
-            damages.append(stretch.damage)
-    reader.close()
-    return records, damages
-
-
-def flipped(data: bytes, index: int, bit: int) -> bytes:
-    return data[:index] + bytes([data[index] ^ 1 << bit]) + data[index + 1 :]
-
-
-class Reports(list[LotusError]):
-    """What was reported, to be called like ``on_error``."""
-
-    def __call__(self, error: LotusError) -> None:
-        self.append(error)
-
-    def texts(self) -> list[str]:
-        return [str(error) for error in self]

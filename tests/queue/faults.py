@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -61,11 +62,11 @@ class Refusal:
 def replaced(
     call: str, action: Callable[..., Any], *, where: Where = "", times: int | None = None
 ) -> Iterator[Refusal]:
-    """Replace ``os.<call>`` for files whose path contains ``where``, for the first ``times`` calls."""
-    real = getattr(os, call)
-    refusal = Refusal(action, real, where, times)
+    """Replace ``os.<call>`` (or ``fcntl.flock``) for files that ``where`` names, for the first ``times`` calls."""
+    module = fcntl if call == "flock" else os
+    refusal = Refusal(action, getattr(module, call), where, times)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, call, refusal)
+        patch.setattr(module, call, refusal)
         yield refusal
 
 
@@ -81,10 +82,19 @@ def refusing(call: str, code: int, *, where: Where = "", times: int | None = Non
 
 
 @contextmanager
-def writing_short(size: int, *, where: Where = ".seg", times: int | None = None) -> Iterator[Refusal]:
-    """Let ``os.write`` take only ``size`` bytes, without an error, as tmpfs does when it fills up."""
-    real = os.write
-    with replaced("write", lambda target, data: real(target, data[:size]), where=where, times=times) as refusal:
+def writing_short(size: int, code: int = errno.ENOSPC, *, where: Where = ".seg") -> Iterator[Refusal]:
+    """Let ``os.pwrite`` take only ``size`` bytes without an error, and refuse the rest: a tmpfs that fills up."""
+    real = os.pwrite
+    filled_to = -1
+
+    def write(target: int, data: bytes, offset: int) -> int:
+        nonlocal filled_to
+        if offset == filled_to or not size:
+            raise OSError(code, os.strerror(code), path_of(target))
+        filled_to = offset + size
+        return real(target, data[:size], offset)
+
+    with replaced("pwrite", write, where=where) as refusal:
         yield refusal
 
 
@@ -98,7 +108,10 @@ def full_disk(where: Where = "") -> Iterator[None]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path_of(target))
         return real(target, flags, *arguments, **options)
 
-    with refusing("write", errno.ENOSPC, where=where), replaced("open", refuse, where=where):
+    with ExitStack() as stack:
+        for call in ("write", "pwrite"):
+            stack.enter_context(refusing(call, errno.ENOSPC, where=where))
+        stack.enter_context(replaced("open", refuse, where=where))
         yield
 
 

@@ -2,52 +2,28 @@
 
 from __future__ import annotations
 
-import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from lotus_durable.cli.output import aligned, say
-from lotus_durable.cli.status import stats_as_json
 from lotus_durable.cli.wording import count
 
 from .judge import Judgement
-from .plan import Plan
-from .stage import Performance
+from .play import Played
 
-_LOST = "lost"
 _SHOWN_IDS = 100
 
-
-def rows(plan: Plan, judgement: Judgement, performance: Performance) -> list[tuple[str, str, str]]:
-    """Return (name, figure, remark) for each line of the table."""
-    accepted, takeovers = performance.accepted, performance.takeovers
-    failures = sum(performance.failures.values())
-    table = [
-        ("accepted", count(judgement.accepted), "by the workers' own records"),
-        ("delivered", count(judgement.delivered), "by the server's own list"),
-        ("parked", count(judgement.parked), "kept: their customer does not exist"),
-        ("dead-lettered", count(judgement.dead_lettered), "kept: the server refuses them for good"),
-        (_LOST, count(len(judgement.lost)), ""),
-        ("duplicates dropped", count(judgement.duplicates), "by the server, which knows their ids"),
-        (
-            "kills survived",
-            count(performance.worker_kills + performance.leader_kills),
-            f"SIGKILL: {count(performance.worker_kills, 'worker')}, {count(performance.leader_kills, 'leader')}",
-        ),
-        ("server failures", count(failures), f"in {count(performance.requests, 'request')}"),
-        ("slowest takeover", f"{max(takeovers) * 1000:.0f} ms" if takeovers else "none", _takeover_remark(takeovers)),
-        ("enqueue p50", f"{accepted.percentile(0.5):.0f} µs", f"inside track_event, in {plan.workers} processes"),
-        ("enqueue p99", f"{accepted.percentile(0.99):.0f} µs", ""),
-    ]
-    if judgement.pending:
-        table.insert(4, ("pending", count(judgement.pending), "still in the queue"))
-    return table
+Rows = list[tuple[str, str, str]]
 
 
-def say_table(table: list[tuple[str, str, str]], verdict: str, *, is_good: bool, with_colour: bool) -> None:
-    """Write the table and the verdict to standard output; with rich, if it is there and somebody looks."""
-    if with_colour:
+def say_result(judgement: Judgement, played: Played, seconds: float, folder: Path | None) -> None:
+    """Write the table and the verdict to standard output, in colour where somebody looks and rich is installed."""
+    table = _rows(judgement, played)
+    verdict = "\n".join(_verdict(judgement, seconds, folder))
+    if sys.stdout.isatty():
         try:
-            _say_with_rich(table, verdict, is_good=is_good)
+            _say_with_rich(table, verdict, is_good=judgement.is_good)
         except ImportError:
             pass
         else:
@@ -55,7 +31,62 @@ def say_table(table: list[tuple[str, str, str]], verdict: str, *, is_good: bool,
     say(f"{aligned(table)}\n\n{verdict}")
 
 
-def _say_with_rich(table: list[tuple[str, str, str]], verdict: str, *, is_good: bool) -> None:
+def as_json(judgement: Judgement, played: Played, seconds: float, folder: Path | None) -> dict[str, Any]:
+    """Return the documented keys."""
+    after = played.new_flusher_after
+    return {
+        "ok": judgement.is_good,
+        "tracked": judgement.tracked,
+        "at_server": judgement.at_server,
+        "lost": len(judgement.lost),
+        "lost_ids": judgement.lost[:_SHOWN_IDS],
+        "never_tracked": len(judgement.never_tracked),
+        "never_tracked_ids": judgement.never_tracked[:_SHOWN_IDS],
+        "in_doubt": len(judgement.in_doubt),
+        "duplicates": len(judgement.duplicates),
+        "duplicate_ids": judgement.duplicates[:_SHOWN_IDS],
+        "kills": {"workers": played.worker_kills, "flushers": played.flusher_kills},
+        "new_flusher_after": {"slowest": max(after, default=None), "all": after},
+        "seconds": seconds,
+        "problems": judgement.problems,
+        "directory": None if folder is None else str(folder),
+    }
+
+
+def _rows(judgement: Judgement, played: Played) -> Rows:
+    after = played.new_flusher_after
+    kills = f"{count(played.flusher_kills, 'flusher')}, {count(played.worker_kills, 'worker')}"
+    rows = [
+        ("tracked", count(judgement.tracked), "by the workers' own records"),
+        ("at the server", count(judgement.at_server), "by the server's own list of ids"),
+        ("lost", count(len(judgement.lost)), "tracked, and not at the server"),
+        ("never tracked", count(len(judgement.never_tracked)), "at the server, and tracked by nobody"),
+        ("in doubt", count(len(judgement.in_doubt)), "their worker was killed before it wrote them down"),
+        ("duplicates", count(len(judgement.duplicates)), _duplicates_in_words(judgement.duplicates)),
+        ("killed", count(played.flusher_kills + played.worker_kills), f"by SIGKILL: {kills}"),
+    ]
+    if after:
+        rows.append(("new flusher", f"{max(after):.2f} s", "after a kill, at the most"))
+    return rows
+
+
+def _duplicates_in_words(ids: list[str]) -> str:
+    if not ids:
+        return ""
+    which = ids[0] if len(ids) == 1 else f"{ids[0]} … {ids[-1]}"
+    return f"sent again, counted once: {which}"
+
+
+def _verdict(judgement: Judgement, seconds: float, folder: Path | None) -> list[str]:
+    lines = [f"Nothing was lost ({seconds:.0f} s)."]
+    if not judgement.is_good:
+        lines = [f"NOT as promised: {each}" for each in judgement.problems]
+        lines += [f"NOT as promised: lost: {each}" for each in judgement.lost[:_SHOWN_IDS]]
+        lines += [f"NOT as promised: never tracked: {each}" for each in judgement.never_tracked[:_SHOWN_IDS]]
+    return lines if folder is None else [*lines, f"The queue and the workers' records are in {folder}"]
+
+
+def _say_with_rich(table: Rows, verdict: str, *, is_good: bool) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -67,70 +98,7 @@ def _say_with_rich(table: list[tuple[str, str, str]], verdict: str, *, is_good: 
     grid.add_column(justify="right")
     grid.add_column(style="dim")
     for name, figure, remark in table:
-        grid.add_row(name, Text(figure, style=colour if name == _LOST else ""), remark)
+        grid.add_row(name, Text(figure, style=colour if name == "lost" else ""), remark)
     console = Console()
-    console.print()
     console.print(grid)
     console.print(Text(verdict, style=colour))
-
-
-def verdict_in_words(judgement: Judgement, performance: Performance, how: str) -> str:
-    """Say in a few lines how it went.
-
-    Args:
-        judgement: of the events.
-        performance: what else was seen.
-        how: how long it took, and what is needed to play it again.
-    """
-    if not judgement.is_good:
-        return "\n".join([*(f"NOT as promised: {problem}" for problem in judgement.problems), f"({how})"])
-    books = performance.evidence.books
-    lines = [
-        f"Nothing was lost. ({how})",
-        (
-            f"The queue's own books agree: {count(books.accepted)} accepted = {count(books.delivered)} delivered + "
-            f"{count(books.parked)} parked + {count(books.dead_lettered)} dead-lettered."
-        ),
-    ]
-    if judgement.unrecorded:
-        lines.append(
-            f"({count(judgement.unrecorded)} of these: accepted when the worker was killed, before it recorded that.)"
-        )
-    return "\n".join(lines)
-
-
-def as_json(
-    plan: Plan, judgement: Judgement, performance: Performance, *, seconds: float, directory: os.PathLike[str] | None
-) -> dict[str, Any]:
-    """Return the documented keys."""
-    accepted, takeovers = performance.accepted, performance.takeovers
-    return {
-        "ok": judgement.is_good,
-        "accepted": judgement.accepted,
-        "delivered": judgement.delivered,
-        "parked": judgement.parked,
-        "dead_lettered": judgement.dead_lettered,
-        "pending": judgement.pending,
-        "lost": len(judgement.lost),
-        "lost_ids": judgement.lost[:_SHOWN_IDS],
-        "unrecorded": judgement.unrecorded,
-        "duplicates": judgement.duplicates,
-        "kills": {"workers": performance.worker_kills, "leaders": performance.leader_kills},
-        "recycled": performance.recycled,
-        "takeover_seconds": {"slowest": max(takeovers, default=None), "all": takeovers},
-        "enqueue_microseconds": {"p50": accepted.percentile(0.5), "p99": accepted.percentile(0.99)},
-        "requests": performance.requests,
-        "server_failures": performance.failures,
-        "workers": plan.workers,
-        "seed": plan.seed,
-        "seconds": seconds,
-        "problems": judgement.problems,
-        "books": stats_as_json(performance.evidence.books),
-        "directory": None if directory is None else os.fspath(directory),
-    }
-
-
-def _takeover_remark(takeovers: tuple[float, ...]) -> str:
-    if len(takeovers) < 2:  # noqa: PLR2004  # one is the slowest one
-        return ""
-    return f"fastest {min(takeovers) * 1000:.0f} ms, kill to first heartbeat"

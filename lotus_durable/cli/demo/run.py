@@ -1,123 +1,110 @@
-"""From the arguments to the exit code: the folder it plays in, the server, the time limit, the result."""
+"""Sets the demo up, lets it happen, drains, judges, and cleans up, however it ends."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
-import random
-import shutil
-import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 from lotus_durable.cli.command import ExitCode
-from lotus_durable.cli.output import complain, say, say_json
+from lotus_durable.cli.output import say_json
 from lotus_durable.cli.progress import open_progress
-from lotus_durable.cli.wording import count
+from lotus_durable.cli.stop import stop_flusher
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.testing.process import FakeLotusProcess
 
-from .crew import DemoFailed
-from .judge import judge
-from .plan import API_KEY, REGULARS, Plan
-from .report import as_json, rows, say_table, verdict_in_words
-from .stage import Performance, Stage
+from .judge import Judgement, judge
+from .play import Play, Played
+from .report import as_json, say_result
 
-_NAME = "lotus-durable demo"
-
-_LIMIT = 58.0
-"""Seconds. Each part gives up earlier by itself; this is for what nobody thought of."""
-_SERVER_START = 10.0  # seconds
-_LINE_INTERVAL = 5.0  # seconds
+_KEY = "demo-key"
+_LINE_INTERVAL = 5.0  # seconds between two lines where nobody watches
+_DRAIN = 30.0  # seconds
+_STOP = 10.0  # seconds
+_CLEANER = 'cat >/dev/null; [ -z "$2" ] || until rm -rf -- "$1" 2>/dev/null; do sleep 0.1; done'
+"""Waits for the end of its input, which is the demo's end, also by SIGKILL. Without the folder its flusher ends."""
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
-    """Play the demo and say how it went."""
+    """Run the demo and say how it went."""
     started = time.monotonic()
-    seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
-    plan = Plan(arguments.workers, arguments.events, arguments.kills, seed)
-    folder = Path(tempfile.mkdtemp(prefix="lotus-durable-demo-"))
-    keep = arguments.keep
-    try:
-        queue_dir = _empty_queue_dir(arguments.queue_dir) if arguments.queue_dir else folder / "queue"
-        with _time_limit():
-            performance = _play(plan, folder, queue_dir)
-        judgement = judge(performance.evidence)
-        keep = keep or not judgement.is_good
+    with _folder(arguments) as (folder, keep):
+        with open_progress(_LINE_INTERVAL) as progress, FakeLotusProcess(api_key=_KEY) as server:
+            directory = QueueDirectory(folder / "queue")
+            environment = _environment(directory, server)
+            try:
+                with Play(arguments.events, arguments.kills, directory, folder, server, environment, progress) as play:
+                    played = play.play()
+                judgement = _drained_and_judged(played, server, environment)
+            finally:
+                stop_flusher(directory, _STOP)
         seconds = time.monotonic() - started
+        shown = folder if keep else None
         if arguments.json:
-            say_json(as_json(plan, judgement, performance, seconds=seconds, directory=folder if keep else None))
+            say_json(as_json(judgement, played, seconds, shown))
         else:
-            say_table(
-                rows(plan, judgement, performance),
-                verdict_in_words(judgement, performance, f"{seconds:.1f} s, seed {seed}"),
-                is_good=judgement.is_good,
-                with_colour=sys.stdout.isatty(),
-            )
-            if keep:
-                say(f"The files are kept in {folder}")
-    except DemoFailed as error:
-        complain(_NAME, f"{error}; the files are kept in {folder}")
-        keep = True
-        return ExitCode.NOT_COMPLETE
-    finally:
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            say_result(judgement, played, seconds, shown)
     return ExitCode.DONE if judgement.is_good else ExitCode.NOT_COMPLETE
 
 
-def _play(plan: Plan, folder: Path, queue_dir: Path) -> Performance:
-    server = FakeLotusProcess("L22", api_key=API_KEY, customers=REGULARS)
-    try:
-        server.start(timeout=_SERVER_START)
-        with open_progress(_LINE_INTERVAL) as progress:
-            progress.tell(
-                f"a Lotus server on {server.host}, {count(plan.workers, 'worker')}, {count(plan.events, 'event')}, "
-                f"{count(plan.kills, 'kill')}, seed {plan.seed}; queue in {queue_dir}"
-            )
-            return Stage(plan, folder, queue_dir, server, progress).play()
-    except RuntimeError as error:
-        raise DemoFailed(str(error)) from error
-    finally:
-        server.kill()
+def _drained_and_judged(played: Played, server: FakeLotusProcess, environment: Mapping[str, str]) -> Judgement:
+    """Drain as a deploy hook would, and compare."""
+    server.set_faults(None)
+    drain = subprocess.run(  # noqa: S603  # our own command
+        [sys.executable, "-m", "lotus_durable", "drain", "--json", "--timeout", str(_DRAIN)],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    problems = list(played.problems)
+    if drain.returncode != 0:
+        report: dict[str, Any] = json.loads(drain.stdout or b"{}")
+        problems.append(f"lotus-durable drain: {report.get('reason') or report.get('error') or 'it failed'}")
+    return judge(played.tracked, played.in_doubt, server.ids(), problems)
 
 
-def _empty_queue_dir(text: str) -> Path:
-    """Return the directory that the user wants the queue in, made ready: never one that holds something.
-
-    Raises:
-        QueueDirectoryError: it holds something, or is unsafe.
-        OSError: it cannot be used.
-    """
-    path = Path(os.path.abspath(os.path.expanduser(text)))  # as Config reads it
-    with contextlib.suppress(FileNotFoundError):
-        if os.listdir(path):
-            raise QueueDirectoryError(f"directory {path} is not empty; the demo needs a new one")
-    QueueDirectory(path).prepare()
-    return path
+def _environment(directory: QueueDirectory, server: FakeLotusProcess) -> dict[str, str]:
+    """Return that of this process without its own settings of ours, and without proxies."""
+    others = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("LOTUS_") and not name.lower().endswith("_proxy")
+    }
+    return {**others, "LOTUS_QUEUE_DIR": str(directory.root), "LOTUS_API_KEY": _KEY, "LOTUS_HOST": server.host}
 
 
 @contextlib.contextmanager
-def _time_limit() -> Iterator[None]:
-    """End whatever is going on when the time is up, and on SIGTERM: in order, so that nothing is left behind."""
+def _folder(arguments: argparse.Namespace) -> Iterator[tuple[Path, bool]]:
+    """Give a folder, and whether it is kept; if not, it is removed even when this process is killed.
 
-    def end(_number: int, _frame: object) -> NoReturn:
-        raise DemoFailed(f"it did not come to an end within {_LIMIT:g} seconds")
-
-    def terminate(number: int, _frame: object) -> NoReturn:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGALRM, end), signal.signal(signal.SIGTERM, terminate)
-    signal.setitimer(signal.ITIMER_REAL, _LIMIT)
+    Raises:
+        QueueDirectoryError: the one that is asked for holds something.
+    """
+    keep = arguments.keep or arguments.queue_dir is not None
+    if arguments.queue_dir is None:
+        folder = Path(tempfile.mkdtemp(prefix="lotus-durable-demo-"))
+    else:
+        folder = Path(arguments.queue_dir).absolute()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise QueueDirectoryError(f"{folder} is not empty; the demo needs a directory of its own")
+    cleaner = subprocess.Popen(  # noqa: S603  # nothing of it comes from elsewhere
+        ["/bin/sh", "-c", _CLEANER, "lotus-durable-demo", str(folder), "" if keep else "remove"],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for the demo
+    )
+    assert cleaner.stdin is not None
     try:
-        yield
+        yield folder, keep
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in zip((signal.SIGALRM, signal.SIGTERM), before, strict=True):
-            signal.signal(number, handler)
+        cleaner.stdin.close()
+        cleaner.wait()

@@ -1,8 +1,7 @@
-"""``lotus-durable flusher``: a process of its own that only uploads.
+"""``lotus-durable flusher``: the flusher in the foreground, for a service manager.
 
-``command`` is what is typed, ``service`` uploads with one configuration after the other, ``signals`` and ``single`` are
-how it is told to stop and kept from running twice, ``narrator`` writes its log, and ``service_manager`` talks to
-systemd.
+``command`` is what is typed and ``run`` runs it, ``service`` flushes with one configuration after the other, ``report``
+writes its log, and ``service_manager`` talks to systemd.
 """
 
 from __future__ import annotations

@@ -1,0 +1,89 @@
+"""The service's log and status: how much is delivered, and whether there is progress."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+
+from lotus_durable.cli.wording import count
+from lotus_durable.clock import monotonic
+from lotus_durable.errors import LotusError
+from lotus_durable.flusher.stats import QueueStats, collect
+
+from .service import Service
+from .service_manager import ServiceManager
+
+logger = logging.getLogger("lotus_durable")
+
+_LOOK_INTERVAL = 0.2  # seconds
+_COUNT_INTERVAL = 1.0
+"""Seconds between two counts of the queue: each looks at every segment, of which there may be many."""
+_REPORT_INTERVAL = 10.0
+"""Seconds between two lines about what was delivered."""
+
+
+@contextlib.contextmanager
+def reported(service: Service, manager: ServiceManager) -> Iterator[None]:
+    """Look at the service now and then, from a thread of its own, and tell what happened."""
+    ended = threading.Event()
+    interval = min(_LOOK_INTERVAL, (manager.watchdog_timeout or _LOOK_INTERVAL) / 3)
+    report = Report(service, manager)
+
+    def look() -> None:
+        while not ended.wait(interval):
+            report.look()
+
+    thread = threading.Thread(target=look, name="lotus_durable report", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+class Report:
+    """Tells the service manager and the log."""
+
+    def __init__(self, service: Service, manager: ServiceManager) -> None:
+        self._service = service
+        self._manager = manager
+        self._delivered: int | None = None
+        self._next_count = monotonic()
+        self._next_report = monotonic() + _REPORT_INTERVAL
+
+    def look(self) -> None:
+        """Tell what is new."""
+        if not self._service.tell_if_ending():
+            self._service.reload_if_asked()
+        if not self._service.is_stuck():
+            self._manager.alive()
+        if monotonic() >= self._next_count:
+            self._next_count = monotonic() + _COUNT_INTERVAL
+            self._count()
+
+    def _count(self) -> None:
+        try:
+            stats = collect(self._service.directory)
+        except (LotusError, OSError) as error:
+            logger.debug("cannot count the queue: %s", error)
+            return
+        self._manager.status(f"{self._in_short(stats)}; {count(stats.pending)} pending")
+        if self._delivered is None:
+            self._delivered = stats.delivered
+        if monotonic() >= self._next_report:
+            self._next_report = monotonic() + _REPORT_INTERVAL
+            if stats.delivered > self._delivered:
+                delivered = count(stats.delivered - self._delivered, "event")
+                logger.info("delivered %s; %s pending", delivered, count(stats.pending))
+                self._delivered = stats.delivered
+
+    def _in_short(self, stats: QueueStats) -> str:
+        flusher = stats.flusher
+        if flusher is None:
+            return "waiting for the lock"
+        if not self._service.flushes:
+            return f"standing by: process {flusher.pid} on {flusher.hostname} flushes"
+        return f"{flusher.state}: {flusher.reason}" if flusher.reason else flusher.state

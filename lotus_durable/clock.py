@@ -1,0 +1,34 @@
+"""Clocks that nobody sets and no test tool freezes: seconds that pass, for waits, ages and deadlines.
+
+``time.monotonic`` is not among them on purpose: tools that freeze time in an application's tests replace it in every
+module (freezegun does), and a wait that is measured by it never ends then.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from pathlib import Path
+
+MONOTONIC = time.CLOCK_MONOTONIC
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", MONOTONIC)
+_gettime = time.clock_gettime
+
+
+def monotonic() -> float:
+    """Return seconds since some moment; the same clock for every process of a machine, and it stops in a suspend."""
+    return _gettime(MONOTONIC)
+
+
+def since_boot() -> float:
+    """Return seconds since the machine started, suspends included: to compare between processes, with the boot id."""
+    return _gettime(_SINCE_BOOT)
+
+
+@cache
+def boot_id() -> str:
+    """Return what names this start of the machine; empty where it has no name, as on macOS."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().decode().strip()  # as text it would import a codec
+    except OSError:
+        return ""

@@ -1,0 +1,406 @@
+"""Between any two steps of the flusher: it beats, waits, hears what others ask, and learns that it must stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from lotus_durable.clock import monotonic, since_boot
+from lotus_durable.config import Constants
+from lotus_durable.errors import DeliveryResumed, LotusError
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import Beat, FlusherState, HeartbeatFile, News, Program, Refusal, shortened
+from lotus_durable.queue.progress import as_plain
+from lotus_durable.queue.requests import Request, newest, since
+from lotus_durable.queue.stats import Settled
+
+logger = logging.getLogger("lotus_durable")
+
+_LOOK_INTERVAL = 0.1
+"""Seconds between two looks for requests and for the word to stop, while waiting."""
+_BEAT_INTERVAL = 0.5
+_LOCAL_STEP = 60.0
+"""Seconds that a step without a request can take: a disk may be slow, and a backlog large."""
+_MOST_NEWS = 6
+_MOST_REFUSALS = 32
+_MOST_EVENTS = 3
+"""Of one piece of news, so that it fits into a beat."""
+
+
+class Stopped(Exception):
+    """The work ends here: the process stops, or flushes no more. What has no verdict yet stays in the queue."""
+
+
+class LockLost(Stopped):
+    """Somebody has removed or replaced the lock: another one may flush, and this one must not go on."""
+
+
+class Renewed(Stopped):
+    """The work begins anew in this very flusher, with what was read again."""
+
+
+class Control:
+    """What the loop asks between its steps. One thread works with it; another may beat and watch.
+
+    Args:
+        directory: of the queue.
+        first: the first beat, with all that does not change.
+        constants: intervals.
+        ending: returns why it is time to end, if so: after what can be sent within ``exit_timeout``.
+        is_alone: whether the lock is still where the path leads: asked before each request.
+        request_limit: seconds that one request can take.
+        exit_timeout: seconds.
+        new_key: called where the server refuses the API key; whether there is another one now.
+        works: called when it has come so far that its start did not fail: it settled something, found nothing to do,
+            or waits for the server.
+        before: of the same flusher, before it began anew: what that has heard and told stays heard and told.
+    """
+
+    def __init__(
+        self,
+        directory: QueueDirectory,
+        first: Beat,
+        constants: Constants,
+        *,
+        ending: Callable[[], str | None],
+        is_alone: Callable[[], bool],
+        request_limit: float,
+        exit_timeout: float,
+        new_key: Callable[[], bool],
+        works: Callable[[], None] = lambda: None,
+        before: Control | None = None,
+    ) -> None:
+        self._directory = directory
+        self._file = HeartbeatFile(directory)
+        self._beat = first
+        self._constants = constants
+        self._ending = ending
+        self._is_alone = is_alone
+        self._request_limit = request_limit
+        self._exit_timeout = exit_timeout
+        self._new_key = new_key
+        self._works = works
+        self._ends_at: float | None = None
+        self._lock = threading.RLock()
+        self._settled: Settled | None = None
+        self._refusals: list[Refusal] = []
+        self._progress_is_news = False
+        self._told_trouble = False
+        self._next_news: dict[str, float] = {}
+        self._held_news: dict[str, tuple[int, News]] = {}
+        self._beat_at = float("-inf")
+        self._step_ends = float("inf")
+        # What was asked of whoever flushed before is not for us, but for drains: they wait for whoever comes.
+        self._read_to = newest(directory)
+        self._drain = self._read_to
+        self._leave: str | None = None
+        self._renew: str | None = None
+        self._stop_asked: str | None = None
+        self.wake = threading.Event()
+        if before is not None:
+            self._read_to, self._drain, self._stop_asked = before._read_to, before._drain, before._stop_asked
+            self._told_trouble = before._told_trouble
+            self._next_news, self._held_news = before._next_news, before._held_news
+
+    @property
+    def last_beat(self) -> Beat:
+        """The beat that whoever begins anew goes on from."""
+        return self._beat._replace(in_flight=None)
+
+    @property
+    def program(self) -> Program:
+        """What flushes."""
+        return self._beat.program
+
+    @property
+    def beats(self) -> int:
+        """How many beats there were."""
+        return self._beat.beats
+
+    # Steps
+
+    def enter(self, state: FlusherState, reason: str | None = None) -> bool:
+        """Tell what is going on now, and why; return whether that is news.
+
+        Another try in the middle of trouble ("sending") is no news and does not end the trouble.
+
+        Raises:
+            Stopped: it is time to end.
+        """
+        self.check()
+        with self._lock:
+            if state == "sending" and self._beat.reason is not None:
+                return False
+            reason = None if reason is None else shortened(reason)
+            is_news = (state, reason) != (self._beat.state, self._beat.reason)
+            if is_news:
+                self._change(state, reason)
+        if state in ("idle", "retrying", "blocked"):
+            self._works()
+        return is_news
+
+    def renew(self, why: str) -> None:
+        """Have the work begin anew after the request in flight; for signal handlers and other threads."""
+        self._renew = why
+
+    def ending(self) -> str | None:
+        """Return why this flusher is about to end, if so: it sends what it can, and waits for nothing any more."""
+        why = self._ending() or self._stop_asked
+        if why is not None and self._ends_at is None:
+            self._ends_at = monotonic() + self._exit_timeout
+        return why
+
+    def check(self) -> None:
+        """Beat where no thread does, and go on.
+
+        Raises:
+            Stopped: it is time to end.
+        """
+        self._step_ends = monotonic() + _LOCAL_STEP
+        self.beat_if_due()
+        self._hear()
+        if self._renew is not None:
+            raise Renewed(self._renew)
+        if self._leave is not None:
+            raise Stopped(self._leave)
+        why = self.ending()
+        if why is not None and self._ends_at is not None and monotonic() >= self._ends_at:
+            raise Stopped(why)
+        if not self._is_alone():
+            logger.warning("the flusher's lock in %s was removed or replaced: another may flush", self._directory.root)
+            raise LockLost("the lock is gone")
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[None]:
+        """Name the request in flight before it is sent: whoever comes after us may have to wait for its end.
+
+        Raises:
+            Stopped: it is time to end.
+        """
+        self.check()
+        with self._lock:
+            self._beat = self._beat._replace(in_flight=since_boot())
+            self.beat()
+        self._step_ends = monotonic() + self._request_limit
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._beat = self._beat._replace(in_flight=None)
+            self._step_ends = monotonic() + _LOCAL_STEP
+
+    def reached(self, *, server: bool) -> None:
+        """Note whether a connection could be made."""
+        with self._lock:
+            since = None if server else self._beat.unreachable_since or since_boot()
+            self._beat = self._beat._replace(unreachable_since=since)
+
+    def key_is_refused(self) -> None:
+        """Note that the server refuses the API key: a process with another one may take over now, or while we wait.
+
+        Raises:
+            Stopped: one does.
+        """
+        with self._lock:
+            self._beat = self._beat._replace(key_refused=True)
+        if self._new_key():
+            raise Renewed("the API key was replaced")
+        self.beat()
+        self.check()
+
+    def wait(self, seconds: float, *, asked: int | None = None) -> None:
+        """Wait in the middle of a pass.
+
+        Args:
+            seconds: how long.
+            asked: less long when a drain is asked for after this one; None: not for that. The number is from before
+                what is waited for was tried, so that a drain asked for meanwhile counts too.
+
+        Raises:
+            Stopped: it is time to end.
+        """
+        with self._lock:
+            self._beat = self._beat._replace(waits_until=time.time() + seconds)
+        self.beat()
+        try:
+            for _ in self._ticks(seconds):
+                if (why := self.ending()) is not None:
+                    raise Stopped(why)
+                if asked is not None and self._drain > asked:
+                    return
+        finally:
+            with self._lock:
+                self._beat = self._beat._replace(waits_until=None)
+
+    def rest(self, seconds: float) -> None:
+        """Wait between two passes, less long when somebody asks for a drain.
+
+        Raises:
+            Stopped: it is time to end.
+        """
+        for _ in self._ticks(seconds):
+            if self._drain > self._beat.asked or self.ending() is not None:
+                return
+
+    def _ticks(self, seconds: float) -> Iterator[None]:
+        """Wait, and yield now and then."""
+        ends = monotonic() + seconds
+        while (left := ends - monotonic()) > 0:
+            self.check()
+            yield
+            if self.wake.wait(min(left, _LOOK_INTERVAL)):
+                self.wake.clear()
+        self.check()
+
+    # Requests
+
+    def asked(self) -> int:
+        """Return the number of the last drain that was asked for."""
+        self._hear()
+        return self._drain
+
+    def is_asked(self) -> bool:
+        """Whether a drain is asked for that was not answered."""
+        return self.asked() > self._beat.asked
+
+    def is_answered(self, number: int) -> bool:
+        """Whether this request, and all before it, were carried out or refused."""
+        return self._beat.asked >= number
+
+    def answer(self, number: int, reason: str | None = None) -> None:
+        """Say that everything asked for up to ``number`` was carried out, or why it cannot be now."""
+        with self._lock:
+            if number > self._beat.asked or (number == self._beat.asked and reason != self._beat.answer):
+                self._beat = self._beat._replace(asked=number, answer=reason and shortened(reason))
+                self.beat()
+
+    def _hear(self) -> None:
+        """Read what is asked."""
+        if newest(self._directory) > self._read_to:
+            for request in since(self._directory, self._read_to):
+                self._read_to = request.number
+                self._take(request)
+
+    def _take(self, request: Request) -> None:
+        match request.kind:
+            case "drain":
+                self._drain = request.number
+            case "make way":
+                self._leave = "another program flushes from now on"
+            case "stop":
+                self._stop_asked = "it was asked to stop"
+
+    # Progress and trouble
+
+    def settled(self, settled: Settled, *, delivered: bool) -> None:
+        """Note that events were settled: whatever the trouble was, it is over."""
+        self._works()
+        with self._lock:
+            self._settled = settled
+            self._progress_is_news = True
+            changes: dict[str, object] = {"trouble_since": None, "key_refused": False}
+            if delivered:
+                changes["last_delivery"] = time.time()
+            before = self._beat
+            self._beat = before._replace(**changes)  # type: ignore[arg-type]
+            if before.reason is not None:
+                self._change("sending", None)
+            if before.trouble_since is not None and self._told_trouble:
+                self._told_trouble = False
+                lasted = since_boot() - before.trouble_since
+                self.tell(DeliveryResumed(f"events are delivered again, after {lasted:.0f} s"))
+
+    def show(self, settled: Settled) -> None:
+        """Note how far the queue is settled, and write it: before anything is deleted on that word."""
+        with self._lock:
+            self._settled = settled
+            self._progress_is_news = True
+            self.beat()
+
+    def refused(self, refusals: Sequence[Refusal]) -> None:
+        """Note events that were parked or became dead letters, for those who wait for their verdict."""
+        with self._lock:
+            self._refusals = [*self._refusals, *refusals][-_MOST_REFUSALS:]
+            self._progress_is_news = True
+
+    def tell(self, error: LotusError, events: Sequence[Mapping[str, str]] = ()) -> None:
+        """Log what happened once, and have it told in a process that tracks: of one kind once a minute, counted."""
+        logger.warning("%s", error)
+        kind = type(error).__name__
+        with self._lock:
+            count, _ = self._held_news.get(kind, (0, None))
+            self._held_news[kind] = (
+                count + 1,
+                News(0, kind, shortened(str(error)), [dict(event) for event in events[:_MOST_EVENTS]]),
+            )
+            self._publish_news()
+
+    def _publish_news(self) -> None:
+        """Put what is due into the beat."""
+        now = monotonic()
+        for kind, (count, news) in list(self._held_news.items()):
+            if now < self._next_news.get(kind, float("-inf")):
+                continue
+            del self._held_news[kind]
+            self._next_news[kind] = now + self._constants.told_interval
+            last = self._beat.news[-1].serial if self._beat.news else 0
+            text = news.text if count == 1 else f"{news.text} (the last of {count} of this kind)"
+            published = news._replace(serial=max(last + 1, int(since_boot() * 1e6)), text=text)
+            self._beat = self._beat._replace(news=[*self._beat.news, published][-_MOST_NEWS:])
+
+    def _change(self, state: FlusherState, reason: str | None) -> None:
+        since = time.time() if state != self._beat.state else self._beat.since
+        trouble = self._beat.trouble_since
+        if state in ("retrying", "blocked"):
+            trouble = trouble or since_boot()
+        elif state == "idle":
+            trouble = None
+        self._beat = self._beat._replace(state=state, reason=reason, since=since, trouble_since=trouble)
+        self.beat()
+
+    # Beats
+
+    def beat(self) -> None:
+        """Write the heartbeat. A disk that refuses is no reason to stop: the lock says that somebody flushes."""
+        with self._lock:
+            self._beat_at = monotonic()
+            self._publish_news()
+            beat = self._beat = self._beat._replace(beats=self._beat.beats + 1, at=since_boot())
+            if beat.trouble_since is not None and (
+                beat.state == "blocked" or since_boot() - beat.trouble_since >= self._constants.told_after
+            ):
+                self._told_trouble = True
+            progress: dict[str, Any] | None = None
+            if self._progress_is_news and self._settled is not None:
+                progress = as_plain(self._settled, self._refusals)
+            try:
+                self._file.write(beat, progress)
+            except OSError as error:
+                logger.debug("cannot write the heartbeat: %s", error)
+            else:
+                self._progress_is_news = False
+
+    def beat_if_due(self) -> None:
+        """Beat twice a second, however often this is called."""
+        if monotonic() - self._beat_at >= _BEAT_INTERVAL:
+            self.beat()
+
+    def is_stuck(self) -> bool:
+        """Whether the step at hand takes longer than it can."""
+        return monotonic() > self._step_ends
+
+    def forgive(self, seconds: float) -> None:
+        """Give the step at hand more time: this whole process was stopped for so long."""
+        self._step_ends += seconds
+
+    def end(self, state: FlusherState) -> None:
+        """Write the last beat of this flusher (``ended``), or that it is about to (``leaving``)."""
+        with self._lock:
+            self._beat = self._beat._replace(state=state, reason=None, in_flight=None, trouble_since=None)
+            self.beat()
+            if state == "ended":
+                self._file.close()

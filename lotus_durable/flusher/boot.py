@@ -1,0 +1,89 @@
+"""The first lines that a flusher runs: where it finds its modules, and nothing else. Standard library only.
+
+Run as a file by an interpreter with ``-I -S``: neither the environment nor the working directory nor a ``site`` decides
+what is imported, only the settings do. Versions before and after this one must understand it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_SETTINGS = 3
+_READ = 1 << 16
+_COMMAND = "lotus-flusher"
+
+
+def main() -> None:
+    """Become a flusher."""
+    if sys.argv[1] == "--fork":  # there is no shell to do it
+        if os.fork():
+            os._exit(0)
+        del sys.argv[1]
+    try:
+        with open("/proc/self/comm", "w") as name:  # the name in ps; the shell's was the shell's
+            name.write(_COMMAND)
+    except OSError:
+        pass
+    chunks = []
+    while chunk := os.read(_SETTINGS, _READ):
+        chunks.append(chunk)
+    os.close(_SETTINGS)
+    import ast
+
+    settings = ast.literal_eval(b"".join(chunks).decode())
+    _find_modules(settings["paths"])
+    _import_package()
+    try:
+        from lotus_durable.flusher.program import main as run
+    except ImportError:
+        # An editable install is found by what a .pth file does, which site runs.
+        import site
+
+        site.main()
+        from lotus_durable.flusher.program import main as run
+    run(settings)
+
+
+def fail() -> None:
+    """Leave the reason where the next look finds it. The status is 0: some servers end by another one of a child."""
+    import traceback
+
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _find_modules(paths: list[str]) -> None:
+    """Look in the standard library, then in site-packages, and only then where the application lies.
+
+    An application's folder may hold a ``requests.py`` of its own.
+    """
+    installed = [path for path in paths if os.path.basename(path) in ("site-packages", "dist-packages")]
+    others = [path for path in paths if path not in installed]
+    for path in (*installed, *others):
+        if path not in sys.path:
+            sys.path.append(path)
+
+
+def _import_package() -> None:
+    """Find the modules of the package that this file belongs to, whatever else of its name can be found.
+
+    Its face, which is for applications, is not run.
+    """
+    import importlib.util
+
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    spec = importlib.util.spec_from_file_location(
+        "lotus_durable", os.path.join(package, "__init__.py"), submodule_search_locations=[package]
+    )
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["lotus_durable"] = module
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BaseException:  # noqa: BLE001  # whatever it is, it is told
+        fail()

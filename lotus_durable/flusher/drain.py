@@ -1,0 +1,173 @@
+"""Draining from any process: ask the flusher and wait for its answer; or flush here, where there is none to ask."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lotus_durable.clock import monotonic
+from lotus_durable.config import Config
+from lotus_durable.log import counted
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.identity import read_identity
+from lotus_durable.queue.progress import read_settled
+from lotus_durable.queue.requests import ask, newest
+from lotus_durable.queue.stats import Counts, count
+
+from .starting import Starting
+
+if TYPE_CHECKING:
+    from lotus_durable.tracker import Tracker
+
+_LOOK_INTERVAL = 0.01  # seconds
+NO_KEY = "no API key is set in this process, and nobody flushes"
+
+
+@dataclass(frozen=True, slots=True)
+class DrainReport:
+    """What a drain achieved."""
+
+    complete: bool
+    """All that was pending when it began is settled, and each parked event had one more try."""
+    delivered: int
+    """Events delivered meanwhile, by whichever process flushed."""
+    parked: int
+    """Events that are parked now."""
+    dead_lettered: int
+    """Events that became dead letters meanwhile."""
+    remaining: int
+    """Events that are pending now."""
+    elapsed: float
+    """Seconds."""
+    reason: str | None
+    """Why it is not complete, in one sentence."""
+
+
+def nothing_drained(reason: str | None = None) -> DrainReport:
+    """Return the report of a drain that did not look at the queue: there is none, or (``reason``) it could not."""
+    return DrainReport(
+        complete=reason is None, delivered=0, parked=0, dead_lettered=0, remaining=0, elapsed=0.0, reason=reason
+    )
+
+
+def drain(
+    tracker: Tracker, config: Config, *, timeout: float | None, watch: Callable[[], None] = lambda: None
+) -> DrainReport:
+    """Have everything that is in the queue now tried; return when that is done, cannot be, or out of time.
+
+    Args:
+        tracker: of this process; it looks, and starts a flusher where there is none.
+        config: options.
+        timeout: seconds, None for as long as it takes.
+        watch: called now and then, to show progress.
+
+    Raises:
+        OSError: the queue directory cannot be used.
+        QueueDamaged: the queue cannot be read.
+    """
+    started = monotonic()
+    ends_at = float("inf") if timeout is None else started + timeout
+    directory = tracker.directory
+    directory.prepare()
+    read_identity(directory)  # of a later version, or unreadable: no flusher would come, however long it is waited for
+    before = _counts(directory)
+    number = _asked(directory)
+    def give_up() -> str | None:
+        return _why_out_of_time(directory, timeout or 0.0) if monotonic() >= ends_at else None
+
+    reason = _answer(tracker, config, number, give_up, watch)
+    tracker.look_now()  # what happened meanwhile is told: a program that only drains has no event to do it
+    in_memory = tracker.in_memory()
+    if in_memory and not reason:
+        reason = f"the disk takes no writes: {counted(in_memory, 'event')} in this process's memory"
+    after = _counts(directory)
+    return DrainReport(
+        complete=not reason,
+        delivered=after.delivered - before.delivered,
+        parked=after.parked,
+        dead_lettered=after.dead_lettered - before.dead_lettered,
+        remaining=after.pending + in_memory,
+        elapsed=monotonic() - started,
+        reason=reason or None,
+    )
+
+
+def _answer(
+    tracker: Tracker, config: Config, number: int, give_up: Callable[[], str | None], watch: Callable[[], None]
+) -> str:
+    """Wait for the answer to request ``number``: empty, or why not everything was tried."""
+    look = tracker.look
+    next_look = float("-inf")
+    while True:
+        beat = read_beat(tracker.directory)
+        if beat is not None and beat.asked >= number:
+            return beat.answer or ""
+        if (why := give_up()) is not None:
+            return why
+        if monotonic() >= next_look:
+            next_look = monotonic() + config.constants.trusted_look / 2
+            tracker.look_now()
+            if look.somebody_flushes() is False and not look.is_on_its_way():
+                if config.api_key is None:
+                    return NO_KEY
+                if look.why_none_is_started() is not None or Starting(tracker.directory).read().failures:
+                    reason = _flushed_here(config, number, give_up, watch)
+                    if reason is not None:
+                        return reason
+        watch()
+        time.sleep(_LOOK_INTERVAL)
+
+
+def _flushed_here(
+    config: Config, number: int, give_up: Callable[[], str | None], watch: Callable[[], None]
+) -> str | None:
+    """Flush in this process; return the answer, None where another one was faster to take the lock."""
+    try:
+        from .life import Flusher  # with requests, filelock and SQLite: only where there is no other way
+    except ImportError as error:
+        return f"no flusher can be started, and this process cannot flush: {error}"
+
+    given_up: str | None = None
+
+    def ending() -> str | None:
+        nonlocal given_up
+        watch()
+        control = flusher.control
+        if control is not None and control.is_answered(number):
+            return "it was asked for no more"
+        # Kept as it was first: the last beat of this flusher no longer says what the trouble was.
+        given_up = given_up or give_up()
+        return given_up
+
+    flusher = Flusher(lambda: config._replace(exit_timeout=0.0), kind="caller", ending=ending)
+    if not flusher.lock.acquire():
+        return flusher.lock.refusal
+    try:
+        flusher.run(lambda control: control.is_answered(number))
+    except ImportError as error:
+        return f"no flusher can be started, and this process cannot flush: {error}"
+    beat = read_beat(flusher.directory)
+    if beat is not None and beat.asked >= number:
+        return beat.answer or ""
+    return given_up
+
+
+def _asked(directory: QueueDirectory) -> int:
+    try:
+        return ask(directory, "drain")
+    except OSError:
+        # A full disk: then everything asked for so far is waited for, and the flusher's next pass.
+        return newest(directory)
+
+
+def _counts(directory: QueueDirectory) -> Counts:
+    return count(directory, read_settled(directory))
+
+
+def _why_out_of_time(directory: QueueDirectory, timeout: float) -> str:
+    beat = read_beat(directory)
+    cause = f"; {beat.reason}" if beat is not None and beat.reason and not beat.is_over() else ""
+    return f"not done within {max(0.0, timeout):.3g} seconds{cause}"

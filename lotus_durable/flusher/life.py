@@ -1,0 +1,303 @@
+"""How a flusher lives: it takes the lock, works while there is something to do, and leaves so that nothing is left.
+
+To leave it lets go of the lock first, waits for longer than a look is trusted, and reads the directory once more: what
+was written on the word of a look that still saw the lock is there by then. When something is there and nobody has the
+lock, it goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from math import inf
+
+from lotus_durable.clock import boot_id, monotonic, since_boot
+from lotus_durable.config import Config
+from lotus_durable.delivery.control import Control, LockLost, Renewed, Stopped
+from lotus_durable.delivery.loop import Loop
+from lotus_durable.delivery.transport import HttpTransport
+from lotus_durable.errors import DeliveryResumed, LotusError
+from lotus_durable.http.session import Session
+from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
+from lotus_durable.queue.progress import read_settled
+from lotus_durable.queue.requests import begin_anew
+from lotus_durable.queue.stats import count
+from lotus_durable.queue.sync import JournalSync
+
+from .background import beating, syncing
+from .lock import FlusherLock
+from .organisation import Organisation
+from .starting import Starting, note_success
+from .surroundings import pid_namespace, process_status, this_program
+
+logger = logging.getLogger("lotus_durable")
+
+_IDLE_AT_MOST = 1.0
+"""Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
+_PAUSE = 1.0
+"""Seconds between two tries where the queue cannot be opened, or the work failed."""
+
+
+class Flusher:
+    """One process that flushes one queue.
+
+    Args:
+        config: gives the options of now: a key file may have changed, or a person asked to read them again.
+        kind: who runs it; see :class:`~lotus_durable.queue.heartbeat.Beat`.
+        began: when the program that started it was started; of this one if not given.
+        ending: returns why it is time to end, if so.
+    """
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        *,
+        kind: FlusherKind,
+        began: float | None = None,
+        ending: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._configuration = config
+        self.config = config()
+        self.directory = QueueDirectory(self.config.queue_dir)
+        self.lock = FlusherLock(self.directory)
+        self._kind = kind
+        self._began = began
+        self._ending = ending
+        self._count = 0
+        self._has_succeeded = False
+        self._has_waited = False
+        self._last_failure = ""
+        self._session: Session | None = None
+        self.control: Control | None = None
+
+    def run(self, is_done: Callable[[Control], bool] | None = None) -> str:
+        """Flush, with the lock held, until it is time to end, and return why; the lock is let go of then.
+
+        Args:
+            is_done: whether that is so after a pass; if not given, when nothing came for a while (``auto``), or never.
+        """
+        while True:
+            why = self._hold(is_done)
+            if why is not None or not self._something_is_left():
+                return why or "nothing is left to do"
+            logger.debug("something came: it goes on")
+
+    def _hold(self, is_done: Callable[[Control], bool] | None) -> str | None:
+        """Flush until it is time to leave, and let go of the lock; return why it must end, None where it may go on."""
+        before = last = read_beat(self.directory)
+        renewed: Control | None = None
+        self._has_waited = False
+        try:
+            while True:
+                self.config = self._configuration()
+                control = self.control = self._make_control(last, renewed)
+                try:
+                    with beating(control, self.directory, self._kind):
+                        try:
+                            self._flush(control, before, is_done)
+                        except (OSError, LotusError) as error:
+                            self._failed(control, error)
+                            raise Renewed(str(error)) from error
+                    why = control.ending() or ("it was asked for no more" if is_done is not None else None)
+                except Renewed as reason:
+                    logger.debug("beginning anew: %s", reason)
+                    last, renewed = control.last_beat, control
+                    continue
+                except LockLost as lost:
+                    # What came on the word of a look that still saw the lock is this flusher's to see to.
+                    why = None if self._kind == "auto" else str(lost)
+                except Stopped as stopped:
+                    why = str(stopped)
+                if self.lock.is_held():
+                    control.end("ended")
+                return why
+        finally:
+            self.lock.release()
+
+    def _flush(self, control: Control, before: Beat | None, is_done: Callable[[Control], bool] | None) -> None:
+        begin_anew(self.directory)
+        consumer = Consumer(self.directory, control.tell)
+        session = self._session_for(self.config.host)
+        transports: list[HttpTransport] = []
+        sync = JournalSync(self.directory, control.tell)
+        try:
+            control.show(consumer.settled())
+            self._tell_that_somebody_flushes(control)
+            organisation = Organisation(self.config, session, control.program.key, consumer)
+            self._wait_until_allowed(organisation, control)
+            is_2024 = organisation.generation() == "2024"
+            if not is_2024 and not self._has_waited:
+                self._wait_for_requests_of_others(control, before, consumer)
+            transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
+            loop = Loop(consumer, control, transports, self.config)
+
+            def ends() -> bool:
+                if self._kind == "caller":
+                    sync.run()
+                if control.ending() is not None:
+                    return True
+                if is_done is not None:
+                    return is_done(control)
+                return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
+
+            with syncing(sync, self.config.sync_interval, in_background=self._kind != "caller"):
+                loop.run(ends)
+        finally:
+            for transport in transports:
+                transport.close()
+            consumer.close()
+
+    def _open_transports(self, session: Session, *, idle_at_most: float) -> list[HttpTransport]:
+        assert self.config.api_key is not None
+        connect, read = self.config.timeout
+        return [
+            HttpTransport(
+                session,
+                self.config.api_key,
+                connect_timeout=connect,
+                read_timeout=read,
+                max_batch_events=self.config.max_batch_events,
+                idle_at_most=idle_at_most,
+            )
+            for _ in range(self.config.upload_concurrency)
+        ]
+
+    def _session_for(self, host: str) -> Session:
+        """Return what was read of the CA bundle and the proxies: once, because a deploy may replace the files."""
+        if self._session is None or self._session.base != host:
+            self._session = Session(host)
+        return self._session
+
+    def _make_control(self, before: Beat | None, renewed: Control | None) -> Control:
+        connect, read = self.config.timeout
+        status = process_status("self")
+        program = this_program(self.config, self.directory)
+        if self._began is not None:
+            program = program._replace(began=self._began)
+        is_same_boot = before is not None and before.boot == boot_id()
+        first = Beat(
+            pid=os.getpid(),
+            pid_namespace=pid_namespace(),
+            start_time=0 if status is None else status.start_time,
+            uid=os.geteuid(),
+            hostname=socket.gethostname(),
+            boot=boot_id(),
+            kind=self._kind,
+            program=program,
+            beats=0 if self.control is None else self.control.beats,
+            at=since_boot(),
+            state="starting",
+            since=time.time(),
+            # A trouble that was told goes on until something is delivered, whoever does.
+            trouble_since=before.trouble_since if before is not None and is_same_boot else None,
+            last_delivery=before.last_delivery if before is not None else None,
+            asked=before.asked if before is not None else 0,
+            news=before.news if before is not None and is_same_boot else (),
+        )
+        return Control(
+            self.directory,
+            first,
+            self.config.constants,
+            ending=self._ending,
+            is_alone=self.lock.is_held,
+            # Sending has the read timeout too, and an answer ends within twice that after the last read.
+            request_limit=2 * (2 * connect + 4 * read) + 30.0,
+            exit_timeout=self.config.exit_timeout,
+            new_key=self._has_new_key,
+            works=self._succeeded,
+            before=renewed,
+        )
+
+    def _has_new_key(self) -> bool:
+        """Whether the key file, or whatever the options come from, names another key by now."""
+        try:
+            return self._configuration().api_key not in (None, self.config.api_key)
+        except LotusError as error:
+            logger.warning("the API key is refused, and cannot be read again: %s", error)
+            return False
+
+    def _wait_until_allowed(self, organisation: Organisation, control: Control) -> None:
+        while True:
+            with control.request():
+                ruling = organisation.rule()
+            if ruling.may_send:
+                return
+            assert ruling.reason is not None
+            asked = control.asked()
+            if control.enter("blocked" if ruling.is_final else "retrying", ruling.reason):
+                logger.warning("nothing is sent: %s", ruling.reason)
+            control.answer(asked, ruling.reason)
+            control.wait(self.config.constants.probe_interval if ruling.is_final else _PAUSE, asked=asked)
+
+    def _wait_for_requests_of_others(self, control: Control, before: Beat | None, consumer: Consumer) -> None:
+        """Wait out what a flusher before this one may have in flight: the 2022 server loses events to a second request.
+
+        A sender that is killed leaves its request running for as long as the server takes. Where books are new and a
+        flusher was here before, or frames were carried here from elsewhere, there may be one that nobody has named.
+        """
+        _, read = self.config.timeout
+        longest = read + self.config.constants.grace
+        left = 0.0
+        if before is not None and before.boot == boot_id():
+            if before.in_flight is not None:
+                left = longest - (since_boot() - before.in_flight)
+            elif consumer.is_new:
+                left = longest - (since_boot() - before.at)
+        if left > 0:
+            control.enter("retrying", f"a flusher before this one may have a request in flight: {left:.0f} s to wait")
+            control.wait(left)
+        self._has_waited = True
+
+    def _succeeded(self) -> None:
+        """Note, once, that the start did not fail; not as late as after a pass: an outage may last for days."""
+        if not self._has_succeeded:
+            starting = Starting(self.directory)
+            with starting.changing() as notes:
+                if notes is not None:
+                    note_success(notes, starting.last_start())
+                    self._has_succeeded = True
+
+    def _tell_that_somebody_flushes(self, control: Control) -> None:
+        """Tell that it is over, where it was told that nobody flushes."""
+        with Starting(self.directory).changing() as notes:
+            if notes is None or notes.nobody_since is None:
+                return
+            since, notes.nobody_since = notes.nobody_since, None
+            was_told = notes.told_at >= since
+        if was_told:
+            control.tell(DeliveryResumed(f"somebody flushes again, after {since_boot() - since:.0f} s"))
+
+    def _failed(self, control: Control, error: OSError | LotusError) -> None:
+        """Say what went wrong, and wait: whatever it is, the events are on disk and the next try may go better.
+
+        Raises:
+            Stopped: it is time to end.
+        """
+        text = str(error) if isinstance(error, LotusError) else f"{type(error).__name__}: {error}"
+        if text != self._last_failure:
+            self._last_failure = text
+            logger.error("flushing failed and is tried again: %s", text, exc_info=not isinstance(error, LotusError))
+        asked = control.asked()
+        control.enter("retrying", text)
+        # Whoever asked for a drain hears of it, instead of waiting for a person to look at the log.
+        control.answer(asked, text)
+        control.wait(_PAUSE, asked=asked)
+
+    def _something_is_left(self) -> bool:
+        """Wait until no look of before is trusted any more, and take the lock again where something came meanwhile."""
+        ends = monotonic() + self.config.constants.leaving_wait
+        while (left := ends - monotonic()) > 0:
+            if self._ending() is not None or not os.path.isdir(self.directory.root):
+                return False
+            time.sleep(min(left, 0.1))
+        try:
+            if count(self.directory, read_settled(self.directory)).pending == 0:
+                return False
+        except (OSError, LotusError):
+            return False  # the directory is gone
+        return self.lock.acquire()

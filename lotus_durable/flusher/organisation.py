@@ -1,0 +1,162 @@
+"""One queue, one organisation: what one application tracked is never sent with another's key.
+
+Whose a key is, only the server of 2024 can say (``GET /api/ping/``). What it said stands in the books, by the key's
+fingerprint, so that a known key needs no question. While the server cannot be asked about a key that is new to a queue
+with an organisation, nothing is sent. The server of 2022 cannot say: there another key is warned about.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from lotus_durable.calls.generation import PATH_OF_2022, PING, Generation, is_2022, is_2024
+from lotus_durable.config import Config
+from lotus_durable.http.answer import Answer, NoAnswer, json_value
+from lotus_durable.http.connection import Connection
+from lotus_durable.http.session import Session
+from lotus_durable.queue.books import read_learned
+from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.identity import fingerprint, read_identity
+
+logger = logging.getLogger("lotus_durable")
+
+ORGANISATION = "organisation"
+_GENERATION = "generation"
+_HOST = "host"
+_LAST_KEY = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """Whether this key may flush this queue."""
+
+    may_send: bool
+    reason: str | None = None
+    """Why not, one sentence."""
+    is_final: bool = False
+    """No waiting changes it."""
+
+
+def may_replace(config: Config, directory: QueueDirectory) -> bool:
+    """Tell whether a flusher with this configuration may ask the one that flushes to make way.
+
+    With the same key it may. With another one only where the server says that both are one organisation's: what was
+    tracked with one organisation's key is never sent with another's.
+    """
+    beat, identity = read_beat(directory), read_identity(directory)
+    if beat is None or identity is None or config.api_key is None:
+        return True
+    key = fingerprint(identity, config.api_key)
+    if key == beat.program.key:
+        return True
+    ours = read_learned(directory.books, ORGANISATION)
+    theirs = read_learned(directory.books, key_name(key))
+    if theirs is None and ours is not None:
+        theirs = _organisation_in(_ask(config, Session(config.host), PING))
+    return ours is not None and theirs == ours
+
+
+class Organisation:
+    """Asks the server and the books.
+
+    Args:
+        config: with the key and the server.
+        session: with that server.
+        key: the key's fingerprint.
+        consumer: the books.
+    """
+
+    def __init__(self, config: Config, session: Session, key: bytes, consumer: Consumer) -> None:
+        self._config = config
+        self._session = session
+        self._key = key
+        self._consumer = consumer
+
+    def generation(self) -> Generation | None:
+        """Return which server it is, as far as is known."""
+        if self._config.api_version != "auto":
+            return self._config.api_version
+        if self._consumer.learned(_HOST) != self._config.host:
+            return None
+        known = self._consumer.learned(_GENERATION)
+        return known if known in ("2022", "2024") else None  # type: ignore[return-value]
+
+    def rule(self) -> Ruling:  # noqa: PLR0911  # a table
+        """Tell whether this key may flush; asks the server where the books do not say.
+
+        Raises:
+            OSError: the books cannot be read or written.
+        """
+        ours = self._consumer.learned(ORGANISATION)
+        name = key_name(self._key)
+        if self._consumer.learned(_HOST) != self._config.host:
+            self._consumer.learn(_HOST, self._config.host)
+            self._consumer.learn(_GENERATION, "")
+        known = self._consumer.learned(name)
+        if known is not None and self.generation() is not None:
+            return self._compared(known, ours)
+        answer = _ask(self._config, self._session, PING)
+        if is_2024(answer):
+            self._consumer.learn(_GENERATION, "2024")
+            theirs = _organisation_in(answer)
+            if theirs is None:
+                return Ruling(may_send=True)  # the key is refused: delivery says so in its own words
+            self._consumer.learn(name, theirs)
+            if ours is None:
+                self._consumer.learn(ORGANISATION, theirs)
+                return Ruling(may_send=True)
+            return self._compared(theirs, ours)
+        if isinstance(answer, Answer) and is_2022(_ask(self._config, self._session, PATH_OF_2022)):
+            self._consumer.learn(_GENERATION, "2022")
+            return self._without_word()
+        if ours is not None:
+            return Ruling(
+                may_send=False,
+                reason="this API key is new to the queue, and the server cannot be asked whether it is the same "
+                "organisation's",
+            )
+        return Ruling(may_send=True)
+
+    def _compared(self, theirs: str, ours: str | None) -> Ruling:
+        if ours is None or theirs == ours:
+            return Ruling(may_send=True)
+        return Ruling(
+            may_send=False,
+            is_final=True,
+            reason="the API key belongs to another organisation than the events in this queue: give each application a "
+            "queue directory of its own",
+        )
+
+    def _without_word(self) -> Ruling:
+        last = self._consumer.learned(_LAST_KEY)
+        if last is not None and last != self._key.hex():
+            logger.warning(
+                "another API key than before is used for this queue; if it was not rotated, two applications share a "
+                "queue that must not"
+            )
+        self._consumer.learn(_LAST_KEY, self._key.hex())
+        return Ruling(may_send=True)
+
+
+def key_name(key: bytes) -> str:
+    """Return the name under which the books say whose a key is."""
+    return f"key {key.hex()}"
+
+
+def _ask(config: Config, session: Session, path: str) -> Answer | NoAnswer:
+    assert config.api_key is not None
+    connect, read = config.timeout
+    connection = Connection(session, config.api_key, connect_timeout=connect, read_timeout=read)
+    try:
+        return connection.exchange("GET", path)
+    finally:
+        connection.close()
+
+
+def _organisation_in(answer: Answer | NoAnswer) -> str | None:
+    value = json_value(answer) if isinstance(answer, Answer) and is_2024(answer) else None
+    found = value.get("organization_id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) else None

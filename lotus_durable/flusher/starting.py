@@ -1,0 +1,244 @@
+"""Starts in common: one at a time, backed off for the whole directory, with their last words; and who was told what.
+
+The file ``starting`` carries two locks, on bytes behind its end. One is held from before a flusher is started until it
+has its own lock: handed over through the shell, it shows to all at once that one is on its way. The other is held for
+the instant of a change to the notes in the file; who does not get it leaves the change to the next look. Nobody ever
+waits for either. The lock of a start only restrains: it is ignored when the start is 10 s old.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgpack
+
+from lotus_durable.clock import boot_id, since_boot
+from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
+
+from . import locks
+
+START_LOCK = 0
+_NOTES_LOCK = 1 << 20
+_HEAD = struct.Struct("<II")
+_START = struct.Struct("<IdQ")
+_SIZE = 16 * 1024
+_IGNORED_AFTER = 10.0
+"""Seconds after which a start that has not come to flush is nobody's business any more."""
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
+_LONGEST_WORDS = 4096
+
+
+class Seen(NamedTuple):
+    """A beat that was seen, and is seen again."""
+
+    pid: int
+    start_time: int
+    beats: int
+    last: float
+    """When it was seen last."""
+    elapsed: float = 0.0
+    """Seconds for which it was seen; of a gap between two looks only some, for then all of us may have been stopped."""
+
+
+class Notes:
+    """What the processes of one boot tell each other about starting and telling. Moments are seconds since boot."""
+
+    boot: str = ""
+    last_known: float = 0.0
+    """When the last start began of which it is known what became of it."""
+    failures: int = 0
+    next_start: float = 0.0
+    words: str = ""
+    """The last words of the start that failed last."""
+    seen: Seen | None = None
+    nobody_since: float | None = None
+    """Since when looks have found nobody who flushes."""
+    told_at: float = -1e9
+    """When trouble was told last."""
+    told_news: int = 0
+    """The serial of the last news that were told."""
+    tried: Mapping[bytes, float] = MappingProxyType({})
+    """When surroundings asked a flusher that reaches nobody to make way."""
+    newest_version: str = ""
+    """The newest version that tracks here."""
+    newest_at: float = -1e9
+    """When it looked last."""
+
+    def __init__(self, **known: Any) -> None:  # noqa: ANN401  # what is noted, by the names above
+        vars(self).update(known)
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return what is noted, as plain values."""
+        plain = {name: getattr(self, name) for name in Notes.__annotations__}
+        return {**plain, "seen": self.seen and self.seen._asdict(), "tried": dict(self.tried)}
+
+
+class Start(NamedTuple):
+    """The last start. It stands apart from the notes: who holds the lock of a start writes it."""
+
+    began_at: float
+    log_size: int
+    """How long the flusher's log was then: what is behind it are its words."""
+
+
+class Starting:
+    """The file ``starting`` of one queue."""
+
+    def __init__(self, directory: QueueDirectory) -> None:
+        self._directory = directory
+
+    def read(self) -> Notes:
+        """Return the notes; empty ones where there are none of this boot."""
+        try:
+            descriptor = self._open(os.O_RDONLY)
+        except OSError:
+            return Notes(boot=boot_id())
+        try:
+            return _read(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[Notes | None]:
+        """Give the notes to be changed, and write them back; None where somebody else is at it, or the disk refuses."""
+        try:
+            descriptor = self._open(os.O_RDWR | os.O_CREAT)
+        except OSError:
+            yield None
+            return
+        try:
+            try:
+                is_ours = locks.try_hold(descriptor, _NOTES_LOCK)
+            except OSError:
+                is_ours = False
+            if not is_ours:
+                yield None
+                return
+            notes = _read(descriptor)
+            before = _packed(notes)
+            yield notes
+            after = _packed(notes)
+            if after != before:
+                with contextlib.suppress(OSError):  # full: what is noted only spares others some work
+                    os.pwrite(descriptor, after, 0)
+        finally:
+            os.close(descriptor)
+
+    def is_starting(self) -> bool:
+        """Whether a flusher is on its way."""
+        if not locks.is_held(self._directory.starting, START_LOCK):
+            return False
+        start = self.last_start()
+        return start is None or 0 <= since_boot() - start.began_at < _IGNORED_AFTER
+
+    def last_start(self) -> Start | None:
+        """Return the last start of this boot; None when there was none."""
+        try:
+            descriptor = self._open(os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            data = os.pread(descriptor, _START.size, _SIZE)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        if len(data) < _START.size:
+            return None
+        boot, began_at, log_size = _START.unpack(data)
+        return Start(began_at, log_size) if boot == crc32(boot_id().encode()) else None
+
+    def begin(self) -> int | None:
+        """Take the lock of a start, and return its descriptor, to be handed over; None where there is to be none now.
+
+        Raises:
+            OSError: the directory cannot be used.
+        """
+        descriptor = self._open(os.O_RDWR | os.O_CREAT)
+        try:
+            taken = locks.try_hold(descriptor, START_LOCK)
+            if not taken and self.is_starting():
+                os.close(descriptor)
+                return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def note(self, descriptor: int, log_size: int) -> None:
+        """Note that the start begins now, or goes on: it may take as long as the request in flight of another flusher.
+
+        Args:
+            descriptor: of the lock.
+            log_size: bytes of the flusher's log when it began.
+        """
+        with contextlib.suppress(OSError):
+            os.pwrite(descriptor, _START.pack(crc32(boot_id().encode()), since_boot(), log_size), _SIZE)
+
+    def _open(self, flags: int) -> int:
+        return os.open(self._directory.starting, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, FILE_MODE)
+
+
+def note_success(notes: Notes, start: Start | None) -> None:
+    """Note that a flusher came to flush."""
+    notes.failures, notes.next_start, notes.words = 0, 0.0, ""
+    note_end(notes, start)
+
+
+def note_end(notes: Notes, start: Start | None) -> None:
+    """Note that the last start is over and was no failure: somebody else flushes, say."""
+    if start is not None:
+        notes.last_known = start.began_at
+
+
+def note_failure(notes: Notes, start: Start, words: str) -> None:
+    """Note that the last start came to nothing, and when the next one may be."""
+    notes.next_start = since_boot() + min(_FIRST_PAUSE * 2**notes.failures, _LONGEST_PAUSE)
+    notes.failures += 1
+    notes.last_known = start.began_at
+    notes.words = words[-_LONGEST_WORDS:]
+
+
+def last_words(directory: QueueDirectory, offset: int) -> str:
+    """Return the end of what was written to the flusher's log from ``offset`` on."""
+    try:
+        descriptor = os.open(directory.log, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        size = os.fstat(descriptor).st_size
+        start = max(offset if offset <= size else 0, size - _LONGEST_WORDS)
+        return os.pread(descriptor, _LONGEST_WORDS, start).decode(errors="replace").strip()
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+
+
+def _packed(notes: Notes) -> bytes:
+    content: bytes = msgpack.packb(notes.as_plain())
+    return _HEAD.pack(crc32(content), len(content)) + content
+
+
+def _read(descriptor: int) -> Notes:
+    boot = boot_id()
+    try:
+        data = os.pread(descriptor, _SIZE, 0)
+        checksum, length = _HEAD.unpack_from(data)
+        content = data[_HEAD.size : _HEAD.size + length]
+        if crc32(content) == checksum:
+            plain = msgpack.unpackb(content, strict_map_key=False)
+            if plain.get("boot") == boot:
+                known = {name: plain[name] for name in Notes.__annotations__ if name in plain}
+                seen = known.get("seen")
+                return Notes(**{**known, "seen": None if seen is None else Seen(**seen)})
+    except (OSError, ValueError, TypeError, struct.error, AttributeError):
+        pass
+    return Notes(boot=boot)

@@ -1,0 +1,142 @@
+"""Which program this is, and where it runs: what decides who may end whom, and who makes way for whom."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+from lotus_durable._version import __version__
+from lotus_durable.config import Config
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import Program
+from lotus_durable.queue.identity import fingerprint, read_identity
+
+COMMAND = "lotus-flusher"
+"""The name of a flusher's process, from its first instruction to when it is reaped."""
+
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+NETWORK_VARIABLES = (
+    "http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR",
+)  # fmt: skip
+"""What requests reads from the environment, and OpenSSL."""
+
+_START_TIME = 19
+"""Of the fields of ``/proc/<pid>/stat`` after the name: when the process began, in clock ticks since boot."""
+_PARENT = 1
+_STATE = 0
+_MOST_ANCESTORS = 64
+
+
+class ProcessStatus(NamedTuple):
+    """What the system says of a process."""
+
+    state: str
+    """``Z``: it has ended and is not reaped; ``T``: stopped."""
+    parent: int
+    start_time: int
+    """Clock ticks since boot."""
+    name: str
+
+
+def process_status(pid: int | str) -> ProcessStatus | None:
+    """Return the status of a process; None when there is none (or this system does not tell)."""
+    try:
+        data = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    end = data.rindex(b")")
+    name = data[data.index(b"(") + 1 : end].decode(errors="replace")
+    fields = data[end + 2 :].split()
+    return ProcessStatus(fields[_STATE].decode(), int(fields[_PARENT]), int(fields[_START_TIME]), name)
+
+
+def pid_namespace() -> int:
+    """Return what names the namespace in which our process numbers mean something; 0 where there is one only."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def program_began() -> float:
+    """Return when this program was started, in seconds since boot: of a forked process, when the first of them was.
+
+    The kernel gives each program that is started other addresses, and a forked process has those of its parent: as
+    long as a parent has ours it runs the same program. A worker that is recycled is therefore as old as its master.
+    """
+    ticks = os.sysconf("SC_CLK_TCK")
+    own, pid = _addresses("self"), os.getpid()
+    status = process_status("self")
+    if status is None:
+        return 0.0
+    for _ in range(_MOST_ANCESTORS):
+        parent = status.parent
+        above = process_status(parent) if parent > 0 else None
+        if own is None or above is None or parent == pid or _addresses(parent) != own:
+            break
+        status = above
+    return status.start_time / ticks
+
+
+def _addresses(pid: int | str) -> bytes | None:
+    try:
+        return Path(f"/proc/{pid}/auxv").read_bytes()
+    except OSError:
+        return None
+
+
+def this_program(config: Config, directory: QueueDirectory) -> Program:
+    """Return what this process would flush with."""
+    settings = (
+        config.host,
+        config.timeout,
+        config.upload_concurrency,
+        config.max_batch_events,
+        config.flush_interval,
+        config.api_version,
+        network_environment(),
+    )
+    identity = read_identity(directory)
+    return Program(
+        version=__version__,
+        package=PACKAGE,
+        settings=_digest(repr(settings)),
+        key=fingerprint(identity, config.api_key) if identity is not None else b"",
+        surroundings=_digest(repr((_network_namespace(), _cgroup(), network_environment()))),
+        began=program_began(),
+    )
+
+
+def network_environment() -> dict[str, str]:
+    """Return what of the environment decides how the server is reached."""
+    return {name: os.environ[name] for name in NETWORK_VARIABLES if os.environ.get(name)}
+
+
+def version_order(version: str) -> tuple[int, ...]:
+    """Return what versions are compared by: their numbers."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
+def _network_namespace() -> int:
+    try:
+        return os.stat("/proc/self/ns/net").st_ino
+    except OSError:
+        return 0
+
+
+def _cgroup() -> str:
+    try:
+        return Path("/proc/self/cgroup").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _digest(text: str) -> bytes:
+    # Compared with what the same program said, never with an adversary's: a checksum does.
+    data = text.encode()
+    return b"%08x" % crc32(data)

@@ -1,0 +1,161 @@
+"""What a writer alone can still reach of its segment, after somebody has moved, deleted or cut off that."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .creation import create_segment
+from .directory import QueueDirectory, released_name
+from .files import sync_data
+from .format import (
+    FRAME_HEADER_SIZE,
+    HEADER_SIZE,
+    ORIGIN_SIZE,
+    Header,
+    encode_carried,
+    encode_frame,
+    frames,
+    new_header,
+)
+from .reader import count_frames
+from .writer import Kept, SegmentWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """What became of a segment that is no longer as its writer left it."""
+
+    frames: list[tuple[int, Kept]]
+    """What readers do not find and the writer still has: where it was, and what."""
+    destroyed: int
+    """How many events nobody can find any more, unless the flusher had read them already."""
+    what: str
+    """What somebody has done, for the operator; empty when it was the flusher, which has released the segment."""
+
+
+def is_sound(writer: SegmentWriter) -> bool:
+    """Whether the writer's descriptor and path lead to its segment, and that has the size that it left it with.
+
+    What follows the end of one that takes no further frame is no concern of the writer's.
+    """
+    status = writer.own_status()
+    if status is None or status.st_size < writer.last_end or not writer.is_at(writer.place):
+        return False
+    return status.st_size == writer.last_end or writer.is_broken
+
+
+def find_stranded(writer: SegmentWriter, *, sync: bool) -> Stranded:
+    """Find what is to be carried over from a segment that is not sound.
+
+    Args:
+        writer: of the segment.
+        sync: whether what stays where it is must survive a power cut.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    status = writer.own_status()
+    for path in (writer.place, released_name(writer.place)):
+        if writer.is_at(path):
+            # Released meanwhile, or deleted when nothing shows any more that somebody writes it.
+            with contextlib.suppress(FileNotFoundError):
+                return _missing_at(path, writer, _what_happened(writer, status), sync=sync)
+    if status is None:
+        # It may have been deleted or moved. Of what readers had not read before, nothing else is known.
+        return Stranded(_kept_frames(writer), writer.trusted_sequence, "{} is gone, and so is its descriptor")
+    if status.st_nlink == 0:
+        before = _frames_before_trust(writer)
+        lost = writer.trusted_sequence - len(before)
+        return Stranded([*before, *_kept_frames(writer)], lost, "{} was deleted while in use")
+    return Stranded(_kept_frames(writer), 0, "{} was moved away while in use, and keeps what it holds")
+
+
+def _what_happened(writer: SegmentWriter, status: os.stat_result | None) -> str:
+    if status is None:
+        return "the descriptor of {} was closed or replaced"
+    if status.st_size < writer.last_end:
+        return "{} was cut off"
+    if status.st_size > writer.last_end and not writer.is_broken:
+        return "something was appended to {}"
+    return ""
+
+
+def _kept_frames(writer: SegmentWriter) -> list[tuple[int, Kept]]:
+    return list(_with_offsets(writer))
+
+
+def _with_offsets(writer: SegmentWriter) -> Iterator[tuple[int, Kept]]:
+    """Give what was appended since the last good check; not what it cut back, which its callers append again."""
+    offset = writer.kept_from
+    for kept in writer.kept:
+        end = offset + FRAME_HEADER_SIZE + (ORIGIN_SIZE + len(kept[0]) if isinstance(kept, tuple) else len(kept))
+        if end <= writer.last_end:
+            yield offset, kept
+        offset = end
+
+
+def _missing_at(path: str, writer: SegmentWriter, what: str, *, sync: bool) -> Stranded:
+    """Compare what the segment holds with what its writer has appended to it lately."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        there = os.pread(descriptor, writer.end - writer.kept_from, writer.kept_from)
+        size = min(os.fstat(descriptor).st_size, writer.kept_from)
+        before = count_frames(descriptor, writer.header.marker, size) if size < writer.kept_from else None
+        if sync:
+            try:
+                sync_data(descriptor)
+            except OSError:
+                there = b""  # none of it can be relied on
+    finally:
+        os.close(descriptor)
+    missing: list[tuple[int, Kept]] = []
+    for number, (offset, kept) in enumerate(_with_offsets(writer), writer.trusted_sequence):
+        marker = writer.header.marker
+        frame = encode_carried(marker, number, *kept) if isinstance(kept, tuple) else encode_frame(marker, number, kept)
+        start = offset - writer.kept_from
+        if there[start : start + len(frame)] != frame:
+            missing.append((offset, kept))
+    return Stranded(missing, 0 if before is None else writer.trusted_sequence - before, what)
+
+
+def _frames_before_trust(writer: SegmentWriter) -> list[tuple[int, Kept]]:
+    """Read through the descriptor what was appended before the last good check."""
+    data = writer.read_own(writer.kept_from - HEADER_SIZE, HEADER_SIZE)
+    found: list[tuple[int, Kept]] = []
+    offset = 0
+    for _, end, record, origin in frames(data, writer.header.marker):
+        found.append((HEADER_SIZE + offset, record if origin is None else (record, origin)))
+        offset = end
+    return found
+
+
+def write_carried(
+    directory: QueueDirectory, source: Header, stranded: list[tuple[int, Kept]], *, sync: bool
+) -> tuple[str, int]:
+    """Write a segment of carried frames, sealed from the beginning; return its name and its end.
+
+    Args:
+        directory: where the path of new segments leads.
+        source: of the segment that the frames were in. The new one is for the same API key.
+        stranded: where each was in the source, and what it held.
+        sync: whether they must survive a power cut.
+
+    Raises:
+        OSError: the disk refuses; nothing of it is there.
+    """
+    header = new_header(time.time_ns(), source.key)
+    content = bytearray(header.encode())
+    for sequence, (offset, kept) in enumerate(stranded):
+        record, origin = kept if isinstance(kept, tuple) else (kept, (source.id, offset))
+        content += encode_carried(header.marker, sequence, record, origin)
+    path, descriptor = create_segment(directory, header, bytes(content), sync=sync)
+    # A child forked meanwhile shares this open file, and with it the lock.
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+    return path.name, len(content)

@@ -1,0 +1,84 @@
+"""Creating a segment: as a whole, locked by its writer, and under a descriptor that others hardly meet."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from .directory import QueueDirectory, segment_name, unfinished_name
+from .files import FILE_MODE, sync_data, sync_directory
+from .format import Header
+
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_FIRST_DESCRIPTOR, _LAST_DESCRIPTOR = 512, 1000
+"""Nobody gets a number from here by opening a file while lower ones are free, so nobody who closes a descriptor twice
+closes ours. From 1024 on ``select()`` takes none, and a program that opens many files needs those before."""
+_LAST_STANDARD_DESCRIPTOR = 2
+
+
+def create_segment(directory: QueueDirectory, header: Header, content: bytes, *, sync: bool) -> tuple[Path, int]:
+    """Create, lock, write, and only then give the file the name that readers look for; return path and descriptor.
+
+    A reader therefore never sees a segment without a header, and never one that looks abandoned by its writer.
+
+    Args:
+        directory: of the queue.
+        header: of the segment.
+        content: what is in it from the beginning: the header and perhaps frames.
+        sync: whether it must survive a power cut.
+
+    Raises:
+        OSError: the disk refuses; nothing of it is there, but perhaps an unfinished file that is never read.
+    """
+    name = segment_name(header.created_ns, header.pid, header.marker)
+    path, unfinished = directory.journal / name, directory.journal / unfinished_name(name)
+    descriptor = _moved_up(os.open(unfinished, _CREATE, FILE_MODE))
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _write_whole(descriptor, content)
+        if sync:
+            sync_data(descriptor)
+        os.rename(unfinished, path)
+        if sync:
+            sync_directory(directory.journal)
+    except BaseException:
+        os.close(descriptor)
+        for file in (unfinished, path):
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+        raise
+    return path, descriptor
+
+
+def _write_whole(descriptor: int, content: bytes) -> None:
+    written = 0
+    while written < len(content):
+        more = os.pwrite(descriptor, content[written:], written)
+        if more == 0:
+            raise OSError(errno.ENOSPC, "short write of a new segment")
+        written += more
+
+
+def _moved_up(descriptor: int) -> int:
+    """Return the descriptor under a number of ours; under the one it has where there is none."""
+    moved = _duplicate(descriptor, _FIRST_DESCRIPTOR)
+    if moved is not None and moved > _LAST_DESCRIPTOR:
+        os.close(moved)
+        moved = None
+    if moved is None and descriptor <= _LAST_STANDARD_DESCRIPTOR:
+        moved = _duplicate(descriptor, _LAST_STANDARD_DESCRIPTOR + 1)
+    if moved is None:
+        return descriptor
+    os.close(descriptor)
+    return moved
+
+
+def _duplicate(descriptor: int, least: int) -> int | None:
+    """Return a second descriptor, ``least`` or more; None where the limit of open files is lower, or reached."""
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
+    except OSError:
+        return None

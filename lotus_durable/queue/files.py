@@ -1,0 +1,167 @@
+"""Small files that are there as a whole or not at all, and what makes data and names survive a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from pathlib import Path
+
+FILE_MODE = 0o600
+TEMPORARY = ".tmp"
+"""The end of the name of a file that is still being written."""
+
+_NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
+"""What file systems without hard links answer (FAT, shared folders of virtual machines, Android)."""
+_PATIENCE = 1.0
+"""Seconds to wait for another process that creates the same file, where there are no hard links. It takes microseconds;
+a process that is stopped in them must not hold up the others."""
+
+
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace ``path`` by ``data``: readers see the old or the new; if ``durable``, so they do after a power cut.
+
+    Raises:
+        OSError: the disk refuses; the old file is untouched.
+    """
+    temporary = _write_temporary(path, data, durable=durable)
+    try:
+        os.replace(temporary, path)
+    except OSError:
+        _remove(temporary)
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+def create_atomically(path: Path, data: bytes, *, durable: bool = True) -> bool:
+    """Create ``path`` with ``data`` unless it exists; return whether it was created.
+
+    Readers see nothing or all of it, and of processes that try at once one succeeds.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    temporary = _write_temporary(path, data, durable=durable)
+    try:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            if not _rename_if_absent(temporary, path):
+                return False
+    finally:
+        _remove(temporary)
+    if durable:
+        sync_directory(path.parent)
+    return True
+
+
+def _rename_if_absent(temporary: Path, path: Path) -> bool:
+    """Give a file its name unless that is taken; those who do this at once take turns by a lock on the directory."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock_for_a_moment(descriptor)
+        if os.path.lexists(path):
+            return False
+        os.rename(temporary, path)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _lock_for_a_moment(descriptor: int) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.001)
+        except OSError:
+            return  # a file system without locks
+        else:
+            return
+
+
+def _write_temporary(path: Path, data: bytes, *, durable: bool) -> Path:
+    # Random too: processes in different containers may have the same pid.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        try:
+            write_whole(descriptor, data)
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        _remove(temporary)
+        raise
+    return temporary
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def create_file(path: Path) -> None:
+    """Make sure that there is a file, empty and of our mode if it is new.
+
+    An existing one is never opened and closed here: of a database that this process has open, that would drop the
+    locks (POSIX gives up all of a process's locks on a file with any of its descriptors).
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    if not path.exists():
+        create_atomically(path, b"", durable=False)
+
+
+def write_whole(descriptor: int, data: bytes) -> None:
+    """Write all of ``data``, however little of it each write takes.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+_HAS_FDATASYNC = hasattr(os, "fdatasync")
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+"""On macOS fsync leaves data in the cache of the drive; this does not."""
+
+
+def sync_data(descriptor: int) -> None:
+    """Make a file's data survive a power cut.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    if _HAS_FDATASYNC:
+        os.fdatasync(descriptor)
+    elif _FULL_SYNC is not None:
+        fcntl.fcntl(descriptor, _FULL_SYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in ``path`` survive a power cut.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,115 @@
+"""Which queue this is: a small file that is written once and never again.
+
+::
+
+    lotus-durable queue
+    format 1
+    id 0123456789abcdef0123456789abcdef
+
+``format`` is that of everything in the directory. A program that finds a later one than its own leaves all of it alone.
+``id`` is 16 random bytes. It salts the fingerprints of API keys, so that they tell nothing outside of their queue.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from lotus_durable.errors import QueueDamaged
+
+from .directory import QueueDirectory
+from .files import create_atomically
+
+try:  # hashlib would load OpenSSL into a process that only tracks
+    from _blake2 import blake2b
+except ImportError:  # pragma: no cover  # another Python than CPython
+    from hashlib import blake2b
+
+FORMAT = 1
+QUEUE_ID_SIZE = 16
+FINGERPRINT_SIZE = 8
+NO_KEY = bytes(FINGERPRINT_SIZE)
+"""The fingerprint of no key at all."""
+
+_FIRST_LINE = "lotus-durable queue"
+_MOST_BYTES = 4096
+
+
+class LaterFormat(QueueDamaged):
+    """A later version of this package has written the queue; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a queue is."""
+
+    format: int
+    queue_id: bytes
+
+    def encode(self) -> bytes:
+        """Return what the file holds."""
+        return f"{_FIRST_LINE}\nformat {self.format}\nid {self.queue_id.hex()}\n".encode()
+
+
+def ensure_identity(directory: QueueDirectory) -> Identity:
+    """Return the identity of the queue, after making it if there is none: the same for all who do this at once.
+
+    Raises:
+        LaterFormat: (a QueueDamaged) a later version made the queue.
+        QueueDamaged: the file cannot be read.
+        OSError: the disk refuses (also when the directory does not exist).
+    """
+    identity = read_identity(directory)
+    while identity is None:
+        create_atomically(directory.identity, Identity(FORMAT, os.urandom(QUEUE_ID_SIZE)).encode())
+        identity = read_identity(directory)
+    return identity
+
+
+def read_identity(directory: QueueDirectory) -> Identity | None:
+    """Return the identity of the queue, None when it has none (yet).
+
+    Raises:
+        LaterFormat: (a QueueDamaged) a later version made the queue.
+        QueueDamaged: the file cannot be read.
+        OSError: the disk refuses.
+    """
+    try:
+        descriptor = os.open(directory.identity, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        data = os.read(descriptor, _MOST_BYTES)
+    finally:
+        os.close(descriptor)
+    identity = _decode(data)
+    if identity is None:
+        raise QueueDamaged(
+            f"{directory.identity} cannot be read; restore it from a backup, or delete it: a new one is made then"
+        )
+    if identity.format > FORMAT:
+        raise LaterFormat(
+            f"the queue in {directory.root} has format {identity.format}, this program knows format {FORMAT}: "
+            "use a newer version of lotus-durable; nothing was changed"
+        )
+    return identity
+
+
+def _decode(data: bytes) -> Identity | None:
+    # A later format may have more lines, and another kind of id.
+    try:
+        first, *lines = data.decode("ascii").splitlines()
+        fields = dict(line.split(" ", 1) for line in lines)
+        number = int(fields["format"])
+        queue_id = bytes.fromhex(fields["id"]) if number <= FORMAT else b""
+    except (ValueError, KeyError):
+        return None
+    is_whole = first == _FIRST_LINE and number > 0 and (number > FORMAT or len(queue_id) == QUEUE_ID_SIZE)
+    return Identity(number, queue_id) if is_whole else None
+
+
+def fingerprint(identity: Identity, api_key: str | None) -> bytes:
+    """Return what tells this key from another one in this queue, and tells nothing else about it."""
+    if not api_key:
+        return NO_KEY
+    return blake2b(api_key.encode(), digest_size=FINGERPRINT_SIZE, key=identity.queue_id).digest()

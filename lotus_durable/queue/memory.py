@@ -1,0 +1,75 @@
+"""The memory buffer: where accepted events wait while the disk takes none, and the way back to the disk."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from lotus_durable.errors import QueueFull
+
+CAPACITY = 10_000
+"""Events."""
+_WRITTEN_BACK_PER_APPEND = 64
+"""Events; more than one, so that the buffer empties, and few enough that no caller waits for all of it."""
+
+
+class MemoryBuffer:
+    """A bounded first-in first-out buffer of one process. ``deque`` makes each step atomic, so it takes no lock.
+
+    Attributes:
+        records: what waits, oldest first; a plain attribute, because each append looks whether there is any.
+    """
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self.records: deque[bytes] = deque()
+        self._in_hand: list[None] = []  # one for each that somebody tries to write now
+
+    def __len__(self) -> int:
+        """Return how many records are not written, also those that somebody tries to write now."""
+        return len(self.records) + len(self._in_hand)
+
+    def keep(self, record: bytes) -> None:
+        """Keep one record.
+
+        Raises:
+            QueueFull: the buffer is full; the event is not accepted.
+        """
+        if len(self) >= self._capacity:
+            raise QueueFull(
+                f"event not accepted: the disk takes no writes and the memory buffer is full ({self._capacity} events)"
+            )
+        self.records.append(record)
+
+    def write_back(self, write: Callable[[bytes], object], limit: int = _WRITTEN_BACK_PER_APPEND) -> None:
+        """Write, oldest first; whatever ``write`` raises leaves the rest, and that one too, where it was.
+
+        Args:
+            write: writes one record.
+            limit: records.
+        """
+        for _ in range(limit):
+            if not self.records:
+                return
+            # Counted before it is taken and until it is back: a count may be one too high for a moment, never too low.
+            self._in_hand.append(None)
+            try:
+                record = self.records.popleft()
+            except IndexError:  # another thread was faster
+                self._in_hand.pop()
+                return
+            try:
+                write(record)
+            except BaseException:
+                # Whatever it is (a signal handler may raise), the event was accepted.
+                self.records.appendleft(record)
+                raise
+            finally:
+                self._in_hand.pop()
+
+    def clear(self) -> int:
+        """Forget everything, in a forked child or at the end; return how many that were."""
+        count = len(self.records)
+        self.records.clear()
+        self._in_hand.clear()
+        return count

@@ -1,0 +1,224 @@
+"""The books, whatever happens to their file: damaged, removed, or replaced while they are open.
+
+- *removed or replaced*: every commit into the open database still says done. Before anything is deleted for what was
+  committed, :meth:`RepairedBooks.make_safe` compares database and log with what the paths lead to. If they differ, the
+  open one is written back to where the path leads; what lay there is kept beside it.
+- *damaged*: new books are begun with what is known of the old ones. While these were open that is all but the parked
+  events and dead letters, else what can be read. Parked events and dead letters that can be read are taken over; each
+  that cannot, by the old count, becomes a dead letter without a record. So none of them counts as delivered. Events in
+  segments whose cursor could not be read are sent again, with their ids. The damaged file is kept.
+
+New books are made under another name, synced, and renamed, so that a kill at any moment leaves the old or the new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from lotus_durable.errors import DiskRefused, QueueDamaged
+
+from .books import Books, Entry
+from .database import read_only, sync_file
+from .directory import QueueDirectory
+from .files import sync_directory
+from .protocol import Report, StoredEvent, Table, decode_stored_event
+from .table import DatabaseDamaged
+
+_T = TypeVar("_T")
+_PARTS = ("", "-wal", "-shm")
+_NEW = ".new"
+_UNFINISHED = ".new.tmp"
+_FEW = 100  # rows taken over in one transaction
+_MOST_UNREADABLE = 1000
+"""Rows that are tried one by one behind a page that cannot be read."""
+
+
+class RepairedBooks:
+    """See :class:`.Books`; those that are open now.
+
+    Raises:
+        OSError: the disk refuses.
+        QueueDamaged: a newer version made the books; nothing was changed.
+    """
+
+    def __init__(self, directory: QueueDirectory, report: Report) -> None:
+        self._path = directory.books
+        self._report = report
+        _finish_renaming(self._path)
+        books = Books(self._path)
+        try:
+            books.open()
+        except DatabaseDamaged as error:
+            books = self._replaced(books, error)
+            books.is_new = True  # a flusher has been here, and what it last did is not known for sure
+        self._books = books
+        self.is_new = books.is_new
+
+    @property
+    def books(self) -> Books:
+        """The open books, to read what they have in memory."""
+        if not self._books.is_open:  # they could not be opened when they had been written back
+            self._books = _opened(self._path)
+        return self._books
+
+    def do(self, work: Callable[[Books], _T]) -> _T:
+        """Do something with the books that reads or writes their file; once more with new ones if they are damaged.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        try:
+            return work(self.books)
+        except DatabaseDamaged as error:
+            self._books = self._replaced(self._books, error)
+            return work(self._books)
+
+    def make_safe(self) -> None:
+        """Return when all that was settled survives a power cut, in the file that the path leads to.
+
+        Raises:
+            OSError: the disk refuses; nothing may be deleted.
+        """
+        if not self.books.is_in_place():
+            self._write_back("they were removed or replaced while in use")
+        try:
+            self._books.sync()
+        except OSError as error:
+            # The kernel may have dropped what it could not write, and would not say so again.
+            self._report(DiskRefused(f"the books could not be synced ({error}); they are written anew"))
+            self._write_back(f"the disk failed to sync them: {error}")
+
+    def close(self) -> None:
+        """See :meth:`.Books.close`."""
+        self._books.close()
+
+    def _write_back(self, why: str) -> None:
+        unfinished = _named(self._path, _UNFINISHED)
+        _remove(unfinished)
+        self._books.copy_to(unfinished)
+        kept = _put_in_place(unfinished, self._path, "replaced", self._books)
+        where = f"; what lay there is kept as {kept}" if kept else ""
+        self._report(QueueDamaged(f"the books {self._path} were written back: {why}{where}"))
+        self._books = _opened(self._path)
+
+    def _replaced(self, old: Books, error: DatabaseDamaged) -> Books:
+        """Begin new books in the place of damaged ones."""
+        old.abandon()
+        unfinished = _named(self._path, _UNFINISHED)
+        _remove(unfinished)
+        new = Books(unfinished)
+        new.open()
+        try:
+            lost = _take_over(new, old, self._path)
+        finally:
+            new.abandon()  # SQLite writes the log back and deletes it
+        kept = _put_in_place(unfinished, self._path, "damaged", None)
+        self._report(
+            QueueDamaged(
+                f"{error}; new ones were begun, the damaged ones are kept as {kept}; parked events and dead letters "
+                f"that could not be read from them: {lost}"
+            )
+        )
+        return _opened(self._path)
+
+
+def _opened(path: Path) -> Books:
+    books = Books(path)
+    books.open()
+    return books
+
+
+def _finish_renaming(path: Path) -> None:
+    """Put new books in place that a kill left beside it; throw away what it left unfinished."""
+    _remove(_named(path, _UNFINISHED))
+    new = _named(path, _NEW)
+    if new.exists():
+        if path.exists():
+            _remove(new)
+        else:
+            os.rename(new, path)
+
+
+def _put_in_place(unfinished: Path, path: Path, what: str, opened: Books | None) -> Path | None:
+    """Rename finished books into place; return where what lay there is kept, if something did."""
+    new = _named(path, _NEW)
+    sync_file(unfinished)
+    os.rename(unfinished, new)
+    sync_directory(path.parent)
+    kept = _named(path, f".{what}-{time.time_ns()}")
+    # The database last: until it is gone, who opens the books next sets the new ones aside and begins with the old.
+    for part in reversed(_PARTS):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(_named(path, part), _named(kept, part))
+    if opened is not None:
+        opened.abandon()  # it would delete the log of the new ones, later
+    os.rename(new, path)
+    sync_directory(path.parent)
+    return kept if kept.exists() else None
+
+
+def _take_over(new: Books, old: Books, path: Path) -> int:
+    """Enter into new books what is known of the old; return how many rows are lost."""
+    counters = old.counters
+    new.begin_with(old)
+    lost = 0
+    tables: tuple[tuple[Table, int, int], ...] = (
+        ("parked", counters.parked, counters.parked_high),
+        ("dead", counters.dead_lettered, counters.dead_high),
+    )
+    for table, count, high in tables:
+        found = 0
+        rows = _readable(path, table, high)
+        while page := list(islice(rows, _FEW)):
+            found += len(page)
+            new.take_over(table, page)
+        lost += max(0, count - found)
+    now = time.time()
+    letter = StoredEvent(b"", "it was a parked event or a dead letter, in books that are damaged", 0, now, now)
+    for start in range(0, lost, _FEW):
+        letters = [letter] * min(_FEW, lost - start)
+        new.settle(Entry(accepted=len(letters), dead=letters))
+    return lost
+
+
+def _readable(path: Path, table: Table, high: int) -> Iterator[StoredEvent]:
+    """Give the rows of a damaged database that can be read, up to row ``high`` if that is known, by id."""
+    condition = f"<= {high}" if high else "> 0"
+    row = 0
+    missed = 0
+    try:
+        with contextlib.closing(read_only(path)) as connection:
+            while missed <= _MOST_UNREADABLE:
+                operator = "=" if missed else ">"
+                where = f"_id {operator} ? AND _id {condition}"
+                statement = f"SELECT _id, data FROM queue_{table} WHERE {where} LIMIT 1"  # noqa: S608  # ours
+                try:
+                    found = connection.execute(statement, (row + missed,)).fetchone()
+                except sqlite3.DatabaseError:
+                    found = None
+                    missed += 1
+                else:
+                    if found is None and not missed:
+                        return
+                    missed += 1 if found is None else -missed
+                if found is not None:
+                    row = found[0]
+                    yield decode_stored_event(*found)
+    except sqlite3.Error:
+        return
+
+
+def _named(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _remove(path: Path) -> None:
+    for part in _PARTS:
+        _named(path, part).unlink(missing_ok=True)

@@ -1,0 +1,159 @@
+"""How much the processes that share a queue may append before somebody looks again at how full it is."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+
+from lotus_durable.errors import QueueFull
+
+from .directory import QueueDirectory
+
+_SMALLEST_SHARE = 4096
+"""Of the limit, the part that a process may always take, as long as it is there. 200 processes with one such part each
+take 5 % of the limit together."""
+_UNSEEN = 10
+"""Of the limit, the part that all processes together may append while the others do not see it."""
+_DOUBLINGS = 12
+"""A process takes a smallest part first, and each time twice as much: at its first look the others may be about to
+begin, too, and it cannot know how many they are."""
+
+_KEPT_FREE = 8 * 1024 * 1024
+_KEPT_SHARE = 8
+"""Bytes of the disk, and the part of a small one, that events leave free: settling needs room. On a disk that the queue
+has filled to the last byte no refused event could be settled, and nothing behind it delivered."""
+_SHARES_OF_DISK = 32
+"""Of the room on the disk, the part that one process takes until it looks again."""
+
+_REFUSED_FOR = 0.05  # seconds
+_REFUSED_SHARE = 20
+"""A refusal holds for a moment, and for this many times as long as the look took: refusing costs nothing then."""
+
+_FEW_FILES = 256
+"""So many are looked at for the first event of a process."""
+_LEAST_BYTES_PER_NAME = 20
+"""What a directory's size says of the number of names in it, at the most: tmpfs counts 20 bytes for each, ext4 and XFS
+more. Where the size says nothing (it is less than what was seen), all files are looked at."""
+
+
+class Room:
+    """The limit of one queue, as one process keeps it; shared by its threads.
+
+    A look costs about one ``stat`` for each segment, so there is none per event: a look allows so many bytes. All that
+    lies in the directory counts.
+    """
+
+    def __init__(self, directory: QueueDirectory, max_queue_bytes: int) -> None:
+        self._directory = directory
+        self.max_queue_bytes = max_queue_bytes
+        self._looks = 0
+        self._refused_until = -math.inf
+        self._refused_size = 0
+
+    def grant(self, size: int, now: float) -> int:
+        """Return how many bytes, ``size`` or more, the caller may append to its segment before it asks again.
+
+        Args:
+            size: of the frame that is to be appended.
+            now: ``time.monotonic()``.
+
+        Raises:
+            QueueFull: the queue is over its limit.
+            OSError: the disk is nearly full, or cannot be asked (FileNotFoundError: there is no directory).
+        """
+        if now < self._refused_until and size >= self._refused_size:
+            raise self._refusal()
+        on_disk = _room_on_disk(self._directory.root)
+        if on_disk < size:
+            raise OSError(errno.ENOSPC, "no space but what settling events needs", os.fspath(self._directory.root))
+        started = time.monotonic()
+        used, segments = self._look(size)
+        left = self.max_queue_bytes - used
+        if left < size:
+            took = time.monotonic() - started
+            self._refused_until = now + max(_REFUSED_FOR, _REFUSED_SHARE * took)
+            self._refused_size = size
+            raise self._refusal()
+        smallest = self.max_queue_bytes // _SMALLEST_SHARE
+        share = min(smallest << self._looks, left // segments, self.max_queue_bytes // (_UNSEEN * segments))
+        self._looks = min(self._looks + 1, _DOUBLINGS)
+        return max(size, min(max(share, smallest), left, on_disk // _SHARES_OF_DISK))
+
+    def begin_again(self) -> None:
+        """In a forked child: its parent may have taken much at a time, being alone; the children are many."""
+        self._looks = 0
+
+    def _refusal(self) -> QueueFull:
+        return QueueFull(
+            f"event not accepted: the queue in {self._directory.root} is over max_queue_bytes "
+            f"({self.max_queue_bytes} bytes); is delivery working?"
+        )
+
+    def _look(self, size: int) -> tuple[int, int]:
+        """Return how many bytes the queue has, and how many segments."""
+        others = _bytes_in(self._directory.root)[0] + _bytes_in(self._directory.quarantine)[0]
+        if not self._looks:
+            used, segments, is_all = _estimate(self._directory.journal)
+            if is_all or others + used + size <= self.max_queue_bytes:
+                return others + used, segments
+        used, segments = _bytes_in(self._directory.journal)
+        return others + used, max(1, segments)
+
+
+def _bytes_in(folder: Path) -> tuple[int, int]:
+    """Return the bytes and the number of the files in a folder."""
+    total = count = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            size = _size(entry)
+            if size is not None:
+                total, count = total + size, count + 1
+    return total, count
+
+
+def _estimate(folder: Path) -> tuple[int, int, bool]:
+    """Return bytes and number of the files in a folder, and whether that is exact; else it is rather too much.
+
+    So that 50,000 segments, left by as many short-lived processes while nobody flushes, slow nobody's first event.
+    """
+    total = count = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            size = _size(entry)
+            if size is not None:
+                total, count = total + size, count + 1
+            if count == _FEW_FILES:
+                break
+        else:
+            return total, max(1, count), True
+    at_most = os.stat(folder).st_size // _LEAST_BYTES_PER_NAME
+    if at_most < count:
+        return *_bytes_in(folder), True
+    return total * at_most // count, at_most, False
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    """Return the size of a file; None when it is none, or gone meanwhile."""
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _room_on_disk(path: Path) -> int:
+    """Return how many bytes events may still take of the disk.
+
+    Raises:
+        OSError: the directory is not there, or the disk cannot be asked.
+    """
+    disk = os.statvfs(path)
+    if not disk.f_blocks:
+        return sys.maxsize  # some file systems do not tell: the writes will
+    kept = min(_KEPT_FREE, disk.f_blocks * disk.f_frsize // _KEPT_SHARE)
+    return disk.f_bavail * disk.f_frsize - kept

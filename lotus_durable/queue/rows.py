@@ -1,0 +1,238 @@
+"""What was appended through SQLite (``backend="sqlite"``, :mod:`.sqlite`): the flusher reads it row by row.
+
+``queue.db`` holds persist-queue's table of pending events and the id of this very database. The books hold, under that
+id, up to which row its events are settled; the rows are deleted afterwards, in a transaction of their own. So a kill
+between the two settles nothing twice, and a database that somebody replaced is not taken for the former one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
+
+from lotus_durable.errors import QueueDamaged
+
+from .directory import QueueDirectory
+from .files import sync_data
+from .format import ID_SIZE, Origin
+from .protocol import NO_KEY, Report
+from .reader import Damage, Position, Stretch
+from .stats import QUEUE_DB
+from .table import DatabaseDamaged, EventTable, mapped
+
+TABLE = "pending"
+KEY_SIZE = 8
+"""Each row begins with the fingerprint of its writer's API key; the record follows."""
+_ID = b"queue.db"
+
+_WHAT = "the database queue.db"
+_MOST_UNREADABLE = 1000
+"""Rows that are tried one by one behind a page that cannot be read."""
+_T = TypeVar("_T")
+
+
+def ensure_id(connection: sqlite3.Connection) -> bytes:
+    """Return the id of a database, after making one if it has none; as long as a segment's.
+
+    Raises:
+        sqlite3.Error: the database refuses.
+    """
+    with contextlib.suppress(sqlite3.OperationalError):
+        if row := connection.execute("SELECT id FROM identity").fetchone():
+            return bytes(row[0])
+    connection.execute("CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY, id BLOB)")
+    connection.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", (_ID + os.urandom(ID_SIZE - len(_ID)),))
+    return bytes(connection.execute("SELECT id FROM identity").fetchone()[0])
+
+
+class RowReader:
+    """Reads ``queue.db`` from a position on: (the next row, how many rows were read before). Opened when it is there.
+
+    Attributes:
+        id: of the database that is open; empty when there is none.
+    """
+
+    def __init__(self, directory: QueueDirectory, cursor: Callable[[bytes], Position], report: Report) -> None:
+        self._path = directory.queue_db
+        self._cursor = cursor
+        self._report = report
+        self.id = b""
+        self.position: Position = (0, 0)
+        self._table: EventTable | None = None
+        self._place: tuple[int, int] | None = None
+        self._pass_ends = 0
+        self._deleted = 0
+        self._told = ""
+
+    def begin_pass(self) -> None:
+        """Look how far this pass goes: a writer that is faster than we are must not keep others waiting."""
+        self._pass_ends = 0
+        with self._told_once():
+            self._follow()
+            if self._table is not None:
+                self._pass_ends = self._last_row()
+
+    def read(self, limit: int) -> tuple[Stretch, bytes] | None:
+        """Return up to ``limit`` further rows of one key, with that key, or None at the end of the pass."""
+        if self._table is None or self._pass_ends < self.position[0]:
+            return None
+        with self._told_once():
+            rows = self._rows_behind(limit)
+            if rows:
+                return self._damage(rows[0]) or self._records(rows)
+        self._pass_ends = 0
+        return None
+
+    def read_on_from(self, position: Position) -> None:
+        """Give no more rows in this pass, and those from this position on in the next."""
+        self.position = position
+        self._pass_ends = 0
+
+    def has_pending(self) -> bool:
+        """Whether there are rows that were not read."""
+        with self._told_once():
+            self._follow()
+            return self._table is not None and self._last_row() >= self.position[0]
+        return False
+
+    def pending(self) -> int:
+        """Return how many rows are not settled."""
+        with self._told_once():
+            if self._table is not None:
+                return max(0, self._last_row() + 1 - max(1, self._cursor(self.id)[0]))
+        return 0
+
+    def can_delete(self) -> bool:
+        """Whether there are settled rows."""
+        return self._table is not None and self._cursor(self.id)[0] - 1 > self._deleted
+
+    def delete(self) -> None:
+        """Delete what is settled; the books must be safe from a power cut before.
+
+        Raises:
+            OSError: the disk refuses, or somebody holds the database locked.
+        """
+        if not self.can_delete():
+            return
+        settled = self._cursor(self.id)[0] - 1
+        self._do(lambda connection: connection.execute("DELETE FROM queue_pending WHERE _id <= ?", (settled,)))
+        self._deleted = settled
+
+    def close(self) -> None:
+        """Let go of the database."""
+        table, self._table = self._table, None
+        if table is not None:
+            with contextlib.suppress(sqlite3.Error):
+                table.close()
+
+    def _follow(self) -> None:
+        """Have the database open that the path leads to; one that was removed, until all of it is read."""
+        try:
+            status = os.stat(self._path)
+            place = status.st_dev, status.st_ino
+        except FileNotFoundError:
+            place = None
+        if self._table is not None and (place == self._place or self._last_row() >= self.position[0]):
+            return
+        self.close()
+        if place is None:
+            self.id = b""
+            return
+        try:
+            table = EventTable(self._path, TABLE)
+            self._table, self._place = table, place
+            self.id = ensure_id(table.connection)
+        except sqlite3.Error as error:
+            self.close()
+            raise mapped(error, _WHAT) from error
+        self.position = self._cursor(self.id)
+        self._deleted = 0
+
+    def _last_row(self) -> int:
+        [[last]] = self._do(lambda connection: connection.execute("SELECT max(_id) FROM queue_pending").fetchall())
+        return last or 0
+
+    def _rows_behind(self, limit: int) -> list[tuple[int, object]]:
+        """Return the next rows; where a page cannot be read, the next one behind it that can."""
+        select = "SELECT _id, data FROM queue_pending WHERE _id {} ? AND _id <= ? ORDER BY _id LIMIT ?"
+        start, last = self.position[0], self._pass_ends
+        try:
+            return self._do(lambda connection: connection.execute(select.format(">="), (start, last, limit)).fetchall())
+        except DatabaseDamaged:
+            for number in range(start, min(last, start + _MOST_UNREADABLE) + 1):
+                with contextlib.suppress(DatabaseDamaged):
+                    row = partial(_row, select.format("="), number)
+                    if found := self._do(row):
+                        missed = number - start
+                        lost = f"{missed} rows of {QUEUE_DB} from row {start} on cannot be read"
+                        self._report(QueueDamaged(lost))
+                        return found
+            raise
+
+    def _damage(self, row: tuple[int, object]) -> tuple[Stretch, bytes] | None:
+        number, data = row
+        if isinstance(data, bytes) and len(data) >= KEY_SIZE:
+            return None
+        kept = data if isinstance(data, bytes) else str(data or "").encode()
+        self.position = (number + 1, self.position[1] + 1)
+        return Stretch([], [self.position], Damage(QUEUE_DB, number, kept, 1)), NO_KEY
+
+    def _records(self, rows: Sequence[tuple[int, object]]) -> tuple[Stretch, bytes]:
+        """Return the rows up to the next damage or other key."""
+        records: list[bytes] = []
+        positions: list[Position] = []
+        key = None
+        for number, data in rows:
+            if not isinstance(data, bytes) or data[:KEY_SIZE] != (key or data[:KEY_SIZE]) or len(data) < KEY_SIZE:
+                break
+            key = data[:KEY_SIZE]
+            records.append(data[KEY_SIZE:])
+            self.position = (number + 1, self.position[1] + 1)
+            positions.append(self.position)
+        return Stretch(records, positions), key or NO_KEY
+
+    @contextlib.contextmanager
+    def _told_once(self) -> Iterator[None]:
+        """Tell that the database cannot be read, once; the journal is read all the same."""
+        try:
+            yield
+        except OSError as error:
+            if str(error) != self._told:
+                self._told = str(error)
+                self._report(QueueDamaged(f"{self._path} is left alone: {error}"))
+
+    def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        assert self._table is not None
+        try:
+            return work(self._table.connection)
+        except sqlite3.Error as error:
+            raise mapped(error, _WHAT) from error
+
+
+def is_row(place: Origin) -> bool:
+    """Whether this is the place of a row, in a database, and not of a frame in a segment."""
+    return place[0].startswith(_ID)
+
+
+def sync_rows(directory: QueueDirectory) -> None:
+    """Make what was put into ``queue.db`` survive a power cut: it is in the log until a checkpoint, which syncs too.
+
+    SQLite takes no locks on the log, so closing this descriptor gives none up.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(directory.queue_db.with_name(f"{QUEUE_DB}-wal"), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            sync_data(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _row(select: str, number: int, connection: sqlite3.Connection) -> list[tuple[int, object]]:
+    return connection.execute(select, (number, number, 1)).fetchall()

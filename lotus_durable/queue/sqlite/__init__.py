@@ -1,1 +1,0 @@
-"""The SQLite backend: persist-queue's SQLiteQueue as the main queue."""

@@ -1,0 +1,112 @@
+"""persist-queue's SQLiteQueue as we use it; it has no bulk calls, so here and nowhere else are its private parts used.
+
+Imported where a database is opened, never by a process that only appends to segments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from persistqueue import SQLiteQueue
+
+LOCK_TIMEOUT = 10.0  # seconds; shorter ones lose commits to "database is locked" (measured)
+
+
+class DatabaseDamaged(OSError):
+    """The database is damaged beyond SQLite's understanding."""
+
+
+class Bytes:
+    """The serializer: rows are bytes already, never pickle."""
+
+    @staticmethod
+    def dumps(value: bytes) -> bytes:
+        return value
+
+    @staticmethod
+    def loads(value: bytes) -> bytes:
+        return value
+
+
+class EventTable(SQLiteQueue):
+    """One table of one database; the connection is in autocommit mode.
+
+    Without what does not hold when several processes share it, and costs the more the longer the backlog.
+    """
+
+    def __init__(self, path: Path, name: str, timeout: float = LOCK_TIMEOUT) -> None:
+        try:
+            super().__init__(str(path.parent), name=name, timeout=timeout, serializer=Bytes, db_file_name=path.name)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The one connection it has."""
+        connection: sqlite3.Connection = self._conn
+        return connection
+
+    @property
+    def insertion(self) -> str:
+        """The statement that inserts a row of (data, timestamp)."""
+        statement: str = self._sql_insert
+        return statement
+
+    def keep_for_ever(self) -> None:
+        """Take a reference that no interpreter's end gives back: also not that of a child, which must not close it."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
+
+    def give_back(self) -> None:
+        """Undo :meth:`keep_for_ever`, in the process that called it."""
+        ctypes.pythonapi.Py_DecRef(ctypes.py_object(self))
+
+    def _new_db_connection(self, path: str, multithreading: bool, timeout: float) -> sqlite3.Connection:  # noqa: FBT001, ARG002
+        # In autocommit mode, and for whichever thread has it at the moment.
+        connection = sqlite3.connect(
+            f"{path}/{self.db_file_name}", timeout=timeout, check_same_thread=False, isolation_level=None
+        )
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _count(self) -> int:
+        # For qsize(), which is per-process arithmetic; it would read the whole table at each opening.
+        return 0
+
+    def __del__(self) -> None:
+        """Close nothing: :meth:`close` does."""
+
+
+@contextlib.contextmanager
+def mapped_errors(what: str) -> Iterator[None]:
+    """Let SQLite's errors come out as the disk's.
+
+    Raises:
+        OSError: the database cannot be opened, read or written.
+        DatabaseDamaged: (an OSError) it is damaged beyond SQLite's understanding.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise mapped(error, what) from error
+
+
+def mapped(error: sqlite3.Error, what: str) -> OSError:
+    """Return the error of SQLite as one of the disk."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return OSError(errno.ENOSPC, f"{what}: {error}")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return DatabaseDamaged(f"{what}: {error}")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return OSError(errno.EAGAIN, f"{what}: {error}")
+    return OSError(errno.EIO, f"{what}: {error}")

@@ -1,0 +1,66 @@
+"""A FakeLotus that also remembers over which connection each batch came, and when it was in flight."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lotus_durable.testing import FakeLotus
+from lotus_durable.testing.exchange import Exchange, Reply, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request with events."""
+
+    connection: int
+    began: float
+    ends: float
+    """When its answer was begun to be sent."""
+
+
+class WatchedLotus(FakeLotus):
+    """A server that can tell whether two have sent to it at once."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.sent: list[Sent] = []
+
+    def open_exchange(self, head: Request) -> Exchange:
+        exchange = super().open_exchange(head)
+        return _Watched(exchange, self.sent) if head.path == "/api/track/" else exchange
+
+    def senders_take_turns(self) -> bool:
+        """Whether nobody sent again on a connection after events had come over another one."""
+        order = [each.connection for each in sorted(self.sent, key=lambda each: each.began)]
+        turns = [each for number, each in enumerate(order) if number == 0 or order[number - 1] != each]
+        return len(turns) == len(set(turns))
+
+    def most_at_once(self) -> int:
+        """Return how many requests were in flight at once, at the most."""
+        changes = [(each.began, 1) for each in self.sent] + [(each.ends, -1) for each in self.sent]
+        now = most = 0
+        for _, change in sorted(changes):
+            now += change
+            most = max(most, now)
+        return most
+
+
+class _Watched:
+    def __init__(self, exchange: Exchange, sent: list[Sent]) -> None:
+        self._exchange = exchange
+        self._sent = sent
+        self._began = time.monotonic()
+
+    def before_body(self) -> Reply | None:
+        return self._exchange.before_body()
+
+    def after_body(self, request: Request, wait: Callable[[float], bool]) -> Reply:
+        reply = self._exchange.after_body(request, wait)
+        if request.body not in (b"", b'{"batch":[]}'):
+            ends = time.monotonic() + reply.delay
+            self._sent.append(Sent(threading.get_ident(), self._began, ends))
+        return reply

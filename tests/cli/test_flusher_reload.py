@@ -133,7 +133,11 @@ def test_the_request_in_flight_ends_before_a_new_configuration_counts(
     fake_lotus.wait_for(9)
     assert "stopped (SIGTERM); 0 pending" in service.end()
     assert fake_lotus.duplicates == 0
-    assert [len(request.ids) for request in fake_lotus.requests if request.path == "/api/track/"] == [5, 2, 2]
+    assert [len(request.json()["batch"]) for request in fake_lotus.requests if request.path == "/api/track/"] == [
+        5,
+        2,
+        2,
+    ]
 
 
 def test_one_that_stands_by_reads_its_configuration_too(

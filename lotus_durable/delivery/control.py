@@ -53,6 +53,7 @@ class Control:
         new_key: called where the server refuses the API key; whether there is another one now.
         works: called when it has come so far that its start did not fail: it settled something, found nothing to do,
             or waits for the server.
+        told_trouble: whether the trouble that the first beat names was told already.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Control:
         exit_timeout: float,
         new_key: Callable[[], bool],
         works: Callable[[], None] = lambda: None,
+        told_trouble: bool = False,
     ) -> None:
         self._directory = directory
         self._file = HeartbeatFile(directory)
@@ -83,7 +85,7 @@ class Control:
         self._settled: Settled | None = None
         self._refusals: list[Refusal] = []
         self._progress_is_news = False
-        self._told_trouble = False
+        self._told_trouble = told_trouble
         self._next_news: dict[str, float] = {}
         self._held_news: dict[str, tuple[int, News]] = {}
         self._beat_at = float("-inf")
@@ -100,6 +102,11 @@ class Control:
     def program(self) -> Program:
         """What flushes."""
         return self._beat.program
+
+    @property
+    def last_beat(self) -> Beat:
+        """The beat as it is now."""
+        return self._beat
 
     @property
     def beats(self) -> int:

@@ -87,7 +87,7 @@ class Flusher:
 
     def _hold(self, is_done: Callable[[Control], bool] | None) -> str | None:
         """Flush until it is time to leave, and let go of the lock; return why it must end, None where it may go on."""
-        before = read_beat(self.directory)
+        before = others = read_beat(self.directory)
         try:
             while True:
                 self.config = self._configuration()
@@ -95,14 +95,14 @@ class Flusher:
                 try:
                     with _beating(control, self.directory, self._kind):
                         try:
-                            self._flush(control, before, is_done)
+                            self._flush(control, others, is_done)
                         except (OSError, LotusError) as error:
                             self._failed(control, error)
                             raise Renewed(str(error)) from error
                     why = control.ending() or ("it was asked for no more" if is_done is not None else None)
                 except Renewed as renewed:
                     logger.debug("beginning anew: %s", renewed)
-                    before = None
+                    before, others = control.last_beat, None
                     continue
                 except Stopped as stopped:
                     why = str(stopped)
@@ -185,6 +185,7 @@ class Flusher:
             exit_timeout=self.config.exit_timeout,
             new_key=self._has_new_key,
             works=self._succeeded,
+            told_trouble=before is not None and is_same_boot and before.state == "blocked",
         )
 
     def _has_new_key(self) -> bool:

@@ -16,7 +16,6 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from time import clock_gettime
 from typing import Any, Protocol
 
@@ -126,6 +125,8 @@ class Tracker:
             lanes.append(lane)
         if mark is not None:
             self._sync(record, mark)
+        # Anew: what was on disk before this moment is seen by a flusher that leaves. The call may have been held up.
+        now = clock_gettime(MONOTONIC)
         if now >= self._look_at or now < self._looked_at:
             self._has_worked = True
             self.look_now(now)
@@ -350,7 +351,7 @@ _trackers: dict[Config, Tracker] = {}
 
 def tracker_for(config: Config, report: Report) -> Tracker:
     """Return this process's tracker for these options: clients with the same ones share it, however many are made."""
-    key = replace(config, on_error=None, debug=False)
+    key = config._replace(on_error=None, debug=False)
     for other in list(_trackers):
         if other != key and not os.path.isdir(other.queue_dir):
             gone = _trackers.pop(other, None)  # a test's directory, say

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from lotus_durable.client import Client
 from lotus_durable.config import Config, Constants
 from lotus_durable.errors import LotusError
 from lotus_durable.flusher import locks
+from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.stats import QueueStats, collect
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.books import read_page
@@ -25,7 +25,8 @@ from lotus_durable.queue.identity import ensure_identity, fingerprint
 from lotus_durable.queue.protocol import StoredEvent, Table
 from lotus_durable.queue.requests import ask
 from lotus_durable.queue.room import Room
-from lotus_durable.testing import FakeLotus
+from lotus_durable.testing import FakeLotus, Faults
+from lotus_durable.testing.exchange import ReceivedRequest
 
 LIMIT = 20.0
 """Seconds after which a test that waits fails."""
@@ -42,7 +43,7 @@ QUICK = Constants(
 )
 """Every wait that is meant for a real server, shortened; the flusher process has it too."""
 
-_CONSTANTS = [each.name for each in fields(Constants)]
+TRACK = "/api/track/"
 _T = TypeVar("_T")
 
 
@@ -53,6 +54,11 @@ def wait_until(condition: Callable[[], _T], what: str = "the condition", timeout
         assert time.monotonic() < deadline, f"waited {timeout:g} s for {what}"
         time.sleep(0.005)
     return result
+
+
+def faults(**options: Any) -> Faults:
+    """Return faults of the requests that bring events, and of none that asks the server who it is."""
+    return Faults(path=TRACK, **options)
 
 
 def record(idempotency_id: str, **fields: Any) -> bytes:
@@ -93,7 +99,7 @@ class Rig:
 
     def config(self, **options: Any) -> Config:
         """Return the options of a client; those of Constants are taken too."""
-        constants = {name: options.pop(name) for name in _CONSTANTS if name in options}
+        constants = {name: options.pop(name) for name in Constants._fields if name in options}
         settings: dict[str, Any] = {
             "api_key": "test-key",
             "host": self.server.host,
@@ -104,15 +110,34 @@ class Rig:
             "flusher": "external",
             **options,
         }
-        return replace(Config.resolve(settings), constants=replace(QUICK, **constants))
+        return Config.resolve(settings)._replace(constants=QUICK._replace(**constants))
 
     def client(self, **options: Any) -> Client:
         client = Client.from_config(self.config(**options))
         self._clients.append(client)
         return client
 
+    def flush_until(self, condition: Callable[[], object], **options: Any) -> None:
+        """Flush as a flusher process does, but in this thread, until the condition holds."""
+        deadline = time.monotonic() + LIMIT
+
+        def ending() -> str | None:
+            assert time.monotonic() < deadline, f"flushed {LIMIT:g} s for the condition"
+            return "the condition holds" if condition() else None
+
+        config = self.config(exit_timeout=0.0, **options)
+        flusher = Flusher(lambda: config, kind="caller", ending=ending)
+        self.directory.prepare()
+        wait_until(flusher.lock.acquire, "the flusher's lock")
+        flusher.run()
+
     def put(self, *records: bytes) -> list[str]:
-        """Write records into the journal past all validation, as by a process that is gone."""
+        """Write records into the journal past all validation, as by a process that is gone; return their ids."""
+        self.write(*records)
+        return [id_of(each) for each in records]
+
+    def write(self, *records: bytes) -> None:
+        """Write what may be no record."""
         self.directory.prepare()
         identity = ensure_identity(self.directory)
         way = Appender(
@@ -125,7 +150,6 @@ class Rig:
         for each in records:
             way.append(each, time.monotonic())
         way.close()
-        return [id_of(each) for each in records]
 
     def stored(self, table: Table) -> list[StoredEvent]:
         return read_page(self.directory.books, table, 0, 1 << 30)
@@ -143,6 +167,18 @@ class Rig:
 
     def stats(self) -> QueueStats:
         return collect(self.directory)
+
+    @property
+    def posts(self) -> list[ReceivedRequest]:
+        """The requests that brought events: a flusher first asks the server who it is."""
+        return [each for each in self.server.requests if each.path == TRACK]
+
+    def batches(self) -> list[list[str]]:
+        """Return the ids in each of these requests whose body was read."""
+        return [[event["idempotency_id"] for event in each.json()["batch"]] for each in self.posts if each.body]
+
+    def wait_for_posts(self, count: int) -> None:
+        self.server.wait_until(lambda: len(self.posts) >= count, LIMIT, what=f"{count} requests with events")
 
     def messages(self) -> list[str]:
         return [f"{type(error).__name__}: {error}" for error, _ in self.errors]
@@ -200,7 +236,7 @@ def rigs(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
     with contextlib.ExitStack() as stack:
 
         def make(*arguments: Any, **options: Any) -> Rig:
-            server = stack.enter_context(FakeLotus(*arguments, **options))
+            server = stack.enter_context(FakeLotus(*arguments, **{"faults": faults(), **options}))
             rig = Rig(server, tmp_path / f"queue{server.port}")
             stack.callback(rig.stop)
             return rig

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import logging
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from lotus_durable.client import Client
 from lotus_durable.errors import ConfigurationError, LotusError
@@ -52,11 +52,11 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     delivered_before = collect(existing_queue(config)).delivered
     # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
     # with it, nor have the application's make way.
-    config = replace(config, flusher="external")
+    config = config._replace(flusher="external")
     with open_progress(_LINE_INTERVAL) as progress:
         log = Log(logging.ERROR, "lotus-durable drain: %(message)s", debug=config.debug)
         with log:
-            client = Client.from_config(replace(config, on_error=log.report))
+            client = Client.from_config(config._replace(on_error=log.report))
             try:
                 watch = _Watch(client, progress, delivered_before)
                 report = client.watched_drain(arguments.timeout, watch)

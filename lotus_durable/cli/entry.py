@@ -10,8 +10,8 @@ import traceback
 from collections.abc import Sequence
 
 from lotus_durable._version import __version__
-from lotus_durable.config import environment_name
 from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.options import environment_name
 
 from . import demo, drain, flusher, health, status, stop
 from .command import CommandParser, ExitCode

@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from lotus_durable.config import describe, environment_name
+from lotus_durable.config import describe
+from lotus_durable.options import environment_name
 
 _WIDTH = 100
 

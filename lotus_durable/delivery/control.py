@@ -35,6 +35,10 @@ class Stopped(Exception):
     """The work ends here: the process stops, or flushes no more. What has no verdict yet stays in the queue."""
 
 
+class LockLost(Stopped):
+    """Somebody has removed or replaced the lock: another one may flush, and this one must not go on."""
+
+
 class Renewed(Stopped):
     """The work begins anew in this very flusher, with what was read again."""
 
@@ -53,7 +57,7 @@ class Control:
         new_key: called where the server refuses the API key; whether there is another one now.
         works: called when it has come so far that its start did not fail: it settled something, found nothing to do,
             or waits for the server.
-        told_trouble: whether the trouble that the first beat names was told already.
+        before: of the same flusher, before it began anew: what that has heard and told stays heard and told.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class Control:
         exit_timeout: float,
         new_key: Callable[[], bool],
         works: Callable[[], None] = lambda: None,
-        told_trouble: bool = False,
+        before: Control | None = None,
     ) -> None:
         self._directory = directory
         self._file = HeartbeatFile(directory)
@@ -85,7 +89,7 @@ class Control:
         self._settled: Settled | None = None
         self._refusals: list[Refusal] = []
         self._progress_is_news = False
-        self._told_trouble = told_trouble
+        self._told_trouble = False
         self._next_news: dict[str, float] = {}
         self._held_news: dict[str, tuple[int, News]] = {}
         self._beat_at = float("-inf")
@@ -97,16 +101,20 @@ class Control:
         self._renew: str | None = None
         self._stop_asked: str | None = None
         self.wake = threading.Event()
+        if before is not None:
+            self._read_to, self._drain, self._stop_asked = before._read_to, before._drain, before._stop_asked
+            self._told_trouble = before._told_trouble
+            self._next_news, self._held_news = before._next_news, before._held_news
+
+    @property
+    def last_beat(self) -> Beat:
+        """The beat that whoever begins anew goes on from."""
+        return self._beat._replace(in_flight=None)
 
     @property
     def program(self) -> Program:
         """What flushes."""
         return self._beat.program
-
-    @property
-    def last_beat(self) -> Beat:
-        """The beat as it is now."""
-        return self._beat
 
     @property
     def beats(self) -> int:
@@ -164,7 +172,7 @@ class Control:
             raise Stopped(why)
         if not self._is_alone():
             logger.warning("the flusher's lock in %s was removed or replaced: another may flush", self._directory.root)
-            raise Stopped("the lock is gone")
+            raise LockLost("the lock is gone")
 
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:
@@ -204,13 +212,17 @@ class Control:
         self.beat()
         self.check()
 
-    def wait(self, seconds: float, *, interruptible: bool = True) -> None:
-        """Wait in the middle of a pass; if ``interruptible``, less long when somebody asks for a drain.
+    def wait(self, seconds: float, *, asked: int | None = None) -> None:
+        """Wait in the middle of a pass.
+
+        Args:
+            seconds: how long.
+            asked: less long when a drain is asked for after this one; None: not for that. The number is from before
+                what is waited for was tried, so that a drain asked for meanwhile counts too.
 
         Raises:
             Stopped: it is time to end.
         """
-        asked = self._drain
         with self._lock:
             self._beat = self._beat._replace(waits_until=time.time() + seconds)
         self.beat()
@@ -218,7 +230,7 @@ class Control:
             for _ in self._ticks(seconds):
                 if (why := self.ending()) is not None:
                     raise Stopped(why)
-                if interruptible and self._drain > asked:
+                if asked is not None and self._drain > asked:
                     return
         finally:
             with self._lock:

@@ -139,7 +139,7 @@ class Loop:
                 reason = f"the disk refuses to commit what was delivered: {error}"
                 if self._control.enter("retrying", reason):
                     self._control.tell(DiskRefused(reason))
-                self._control.wait(_DISK_PAUSE, interruptible=False)
+                self._control.wait(_DISK_PAUSE)
             else:
                 break
         self._control.settled(self._consumer.settled(), delivered=bool(settlement.delivered))

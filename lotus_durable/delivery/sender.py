@@ -56,8 +56,8 @@ class Steps(Protocol):
     def answer(self, number: int, reason: str | None = None) -> None:
         """Say that everything asked for up to ``number`` was carried out, or why it cannot be now."""
 
-    def wait(self, seconds: float, *, interruptible: bool = True) -> None:
-        """Wait; if ``interruptible``, less long when somebody asks for a drain."""
+    def wait(self, seconds: float, *, asked: int | None = None) -> None:
+        """Wait, less long when a drain is asked for after number ``asked``; None: not for that."""
 
     def tell(self, error: LotusError) -> None:
         """Have something that happened once told."""
@@ -86,6 +86,7 @@ class Sender:
         self._transport = transport
         self._steps = steps
         self._probe_interval = constants.probe_interval
+        self._asked = 0  # the last drain that was asked for when the request at hand began
         self._backoff = backoff or Backoff(
             base=constants.first_pause, cap=constants.longest_pause, grace=constants.grace
         )
@@ -107,7 +108,6 @@ class Sender:
     def _send(self, batch: Batch, part: _Part, found: dict[int, Verdict | Failing]) -> list[_Part]:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
         self._steps.enter("sending")
-        asked = self._steps.asked()
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
         answer = self._exchanged(lambda: self._transport.post_batch(selected.body()))
         outcome = judge(answer, selected.ids, selected.times, now=time.time())
@@ -119,7 +119,7 @@ class Sender:
                 logger.info("sending %d events in two parts: %s", len(part.indices), outcome.reason)
                 return _halves(part)
             case Blocked():
-                self._wait_until_unblocked(outcome, asked)
+                self._wait_until_unblocked(outcome)
                 return [part]
             case RetryBatch():
                 return self._retry(part, outcome, found)
@@ -145,7 +145,7 @@ class Sender:
             if self._steps.enter("retrying", outcome.reason):
                 self._steps.tell(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
             pause = max(self._probe_interval, outcome.retry_after or 0.0)
-            self._steps.wait(pause, interruptible=outcome.retry_after is None)
+            self._steps.wait(pause, asked=self._asked if outcome.retry_after is None else None)
             return [part]
         part.failures += outcome.suspect or outcome.after_timeout
         is_suspect = (outcome.suspect or outcome.after_timeout) and part.failures >= _SUSPECT_AFTER
@@ -168,20 +168,19 @@ class Sender:
         logger.info("trying again in %.1f s: %s", seconds, reason)
         self._steps.enter("retrying", reason)
         # A wait the server asked for, or needs to finish what it may be working on, is not ours to cut short.
-        self._steps.wait(seconds, interruptible=retry_after is None and not after_timeout)
+        self._steps.wait(seconds, asked=self._asked if retry_after is None and not after_timeout else None)
 
     def _probe_passes(self) -> bool:
         """Whether an empty batch gets the right answer; when not, wait as its own outcome says."""
         self._steps.enter("sending")
-        asked = self._steps.asked()
         outcome = judge_probe(self._exchanged(self._transport.probe))
         if isinstance(outcome, Blocked):
-            self._wait_until_unblocked(outcome, asked)
+            self._wait_until_unblocked(outcome)
         elif isinstance(outcome, RetryBatch):
             self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
         return isinstance(outcome, Settled)
 
-    def _wait_until_unblocked(self, outcome: Settled | RetryBatch | Blocked, asked: int) -> None:
+    def _wait_until_unblocked(self, outcome: Settled | RetryBatch | Blocked) -> None:
         """Hold everything and probe at the slow pace for as long as the server says that nothing can be sent.
 
         Whoever asked for a drain before the request was sent that came back so, gets the reason at once instead of
@@ -194,12 +193,12 @@ class Sender:
                 self._steps.key_is_refused()
             else:
                 self._steps.reached(server=False)  # a proxy, say, that other surroundings do not have
-            self._steps.answer(asked, outcome.reason)
-            self._steps.wait(self._probe_interval)
-            asked = self._steps.asked()
+            self._steps.answer(self._asked, outcome.reason)
+            self._steps.wait(self._probe_interval, asked=self._asked)
             outcome = judge_probe(self._exchanged(self._transport.probe))
 
     def _exchanged(self, exchange: Callable[[], Answer | NoAnswer]) -> Answer | NoAnswer:
+        self._asked = self._steps.asked()
         with self._steps.request():
             answer = exchange()
         self._steps.reached(server=isinstance(answer, Answer) or answer.sent)

@@ -1,19 +1,17 @@
 """One value of a class JSON does not know, made one step plainer: the middle of the table in ``properties.py``.
 
-Classes of other libraries are recognised without importing those libraries: a value of one can only be there where the
-program itself has imported it, so ``sys.modules`` has the class to compare with.
+Classes of other libraries, and of rarer modules, are recognised without importing those: a value of one can only be
+there where the program itself has imported it, so ``sys.modules`` has the class to compare with.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from math import isfinite
 from typing import Any
-from uuid import UUID
 
 from lotus_durable.event.timestamps import utc_text
 
@@ -52,8 +50,9 @@ def unfolded(value: object) -> object:
     It is the type that is asked: a mock answers to every name, and a class is no instance.
     """
     kind = type(value)
-    if is_dataclass(kind):
-        return {field.name: getattr(value, field.name) for field in fields(kind)}
+    dataclasses = sys.modules.get("dataclasses")
+    if dataclasses is not None and dataclasses.is_dataclass(kind):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(kind)}
     if _is_model(kind):
         dumped = kind.model_dump(value, mode="python")  # type: ignore[attr-defined]  # _is_model has seen it
         if _is_model(type(dumped)):
@@ -94,9 +93,9 @@ _BY_CLASS: tuple[tuple[type, Callable[[Any], object]], ...] = (
     (datetime, utc_text),  # before date, which it is derived from
     (date, date.isoformat),
     (timedelta, lambda value: value.total_seconds()),
-    (UUID, UUID.__str__),
 )
 _BY_NAME: tuple[tuple[str, str, Callable[[Any], object]], ...] = (
+    ("uuid", "UUID", str),
     ("numpy", "generic", _numpy_scalar),
     ("django.utils.functional", "Promise", str),
 )

@@ -49,7 +49,6 @@ from enum import Enum
 from itertools import islice
 from math import isfinite
 from typing import Any, TypeAlias, cast
-from uuid import UUID
 
 from lotus_durable.errors import InvalidEvent
 from lotus_durable.event.convert import Refused, converted, unfolded
@@ -248,7 +247,7 @@ _EXACT: dict[type, _Cleaning] = {
     type(None): _itself,
     dict: _Cleaner.mapping,
     list: _Cleaner.sequence,
-    **dict.fromkeys((Decimal, datetime, date, timedelta, UUID), _Cleaner.converted),
+    **dict.fromkeys((Decimal, datetime, date, timedelta), _Cleaner.converted),
 }
 
 # For everything else, and the first that fits counts: an IntEnum is an Enum.

@@ -19,10 +19,9 @@ any customer. So it is refused at the call.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from math import isfinite
 from time import time
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from msgpack import Packer, unpackb
 from msgpack.exceptions import UnpackException
@@ -63,8 +62,7 @@ class RecordError(LotusError, ValueError):
     """These bytes are not a record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One accepted event."""
 
     idempotency_id: str

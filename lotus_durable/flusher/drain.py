@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lotus_durable.clock import monotonic
@@ -75,11 +75,11 @@ def drain(
     read_identity(directory)  # of a later version, or unreadable: no flusher would come, however long it is waited for
     before = _counts(directory)
     number = _asked(directory)
-
     def give_up() -> str | None:
         return _why_out_of_time(directory, timeout or 0.0) if monotonic() >= ends_at else None
 
     reason = _answer(tracker, config, number, give_up, watch)
+    tracker.look_now()  # what happened meanwhile is told: a program that only drains has no event to do it
     in_memory = tracker.in_memory()
     if in_memory and not reason:
         reason = f"the disk takes no writes: {counted(in_memory, 'event')} in this process's memory"
@@ -125,7 +125,10 @@ def _flushed_here(
     config: Config, number: int, give_up: Callable[[], str | None], watch: Callable[[], None]
 ) -> str | None:
     """Flush in this process; return the answer, None where another one was faster to take the lock."""
-    from .life import Flusher  # with requests, filelock and SQLite: only where there is no other way
+    try:
+        from .life import Flusher  # with requests, filelock and SQLite: only where there is no other way
+    except ImportError as error:
+        return f"no flusher can be started, and this process cannot flush: {error}"
 
     given_up: str | None = None
 
@@ -139,10 +142,13 @@ def _flushed_here(
         given_up = given_up or give_up()
         return given_up
 
-    flusher = Flusher(lambda: replace(config, exit_timeout=0.0), kind="caller", ending=ending)
+    flusher = Flusher(lambda: config._replace(exit_timeout=0.0), kind="caller", ending=ending)
     if not flusher.lock.acquire():
         return flusher.lock.refusal
-    flusher.run(lambda control: control.is_answered(number))
+    try:
+        flusher.run(lambda control: control.is_answered(number))
+    except ImportError as error:
+        return f"no flusher can be started, and this process cannot flush: {error}"
     beat = read_beat(flusher.directory)
     if beat is not None and beat.asked >= number:
         return beat.answer or ""

@@ -136,6 +136,7 @@ class Look:
         why_not = hung.end(beat)
         if why_not is None:
             logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seconds)
+            self._none_flushes(beat)  # there may be no next look: the new one waits until the lock is free
         else:
             self._tell(DeliveryBlocked(f"nothing is delivered, events are kept: {why_not}"))
 

@@ -19,14 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from lotus_durable.clock import monotonic
-from lotus_durable.config import Config, Constants, options
+from lotus_durable.config import Config, Constants
+from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.requests import ask
 
+from . import locks
 from .life import Flusher
 from .organisation import may_replace
 from .spawn import START
-from .starting import Starting, note_end
+from .starting import START_LOCK, Starting, note_end
 
 logger = logging.getLogger("lotus_durable")
 
@@ -79,6 +81,8 @@ def main(settings: Mapping[str, Any]) -> None:
         _knock(flusher)
     if _acquired(flusher, ending, make_way=settings["make_way"]):
         with contextlib.suppress(OSError):
+            # By name: a child that the starter forked in that moment keeps a copy of the descriptor.
+            locks.let_go(START, START_LOCK)
             os.close(START)
         logger.info("flusher %d of lotus-durable %s begins", os.getpid(), settings["version"])
         why = flusher.run()
@@ -95,20 +99,14 @@ def configuration_of(settings: Mapping[str, Any]) -> Config:
     Raises:
         ConfigurationError: an option is wrong.
     """
-    known = {option.name for option in options()}
+    known = {option.name for option in OPTIONS}
     given = {name: value for name, value in settings["options"].items() if name in known and value is not None}
     key_file = settings["api_key_file"]
     if key_file is not None and os.path.exists(key_file):
         given["api_key_file"] = key_file
     config = Config.resolve({**given, "queue_dir": settings["queue_dir"]}, environ={})
-    constants = {name: value for name, value in settings["constants"].items() if name in Constants.__slots__}
-    return config if not constants else _with(config, Constants(**constants))
-
-
-def _with(config: Config, constants: Constants) -> Config:
-    from dataclasses import replace
-
-    return replace(config, constants=constants)
+    constants = {name: value for name, value in settings["constants"].items() if name in Constants._fields}
+    return config._replace(constants=Constants(**constants))
 
 
 def import_everything() -> None:

@@ -17,7 +17,8 @@ import signal
 from typing import Any, NamedTuple
 
 from lotus_durable._version import __version__
-from lotus_durable.config import Config, options
+from lotus_durable.config import Config
+from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
 
 from .surroundings import COMMAND, PACKAGE
@@ -47,7 +48,7 @@ class Order(NamedTuple):
 def encode_settings(config: Config, paths: list[str], *, began: float, log_level: int, make_way: bool) -> bytes:
     """Return what a flusher is told: a Python literal, which takes no import to write and runs nothing to read."""
     told: dict[str, Any] = {
-        option.name: getattr(config, option.name) for option in options() if option.name not in _NOT_TOLD
+        option.name: getattr(config, option.name) for option in OPTIONS if option.name not in _NOT_TOLD
     }
     key_file = config.api_key_file
     told_all = {
@@ -55,7 +56,7 @@ def encode_settings(config: Config, paths: list[str], *, began: float, log_level
         "queue_dir": str(config.queue_dir),
         "api_key_file": None if key_file is None else str(key_file),
         "options": told,
-        "constants": {name: getattr(config.constants, name) for name in config.constants.__slots__},
+        "constants": config.constants._asdict(),
         "paths": paths,
         "began": began,
         "log_level": log_level,

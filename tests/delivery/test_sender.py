@@ -105,8 +105,8 @@ class FakeSteps:
     def tell(self, error: LotusError) -> None:
         self.told.append(str(error))
 
-    def wait(self, seconds: float, *, interruptible: bool = True) -> None:
-        self.waits.append((seconds, interruptible))
+    def wait(self, seconds: float, *, asked: int | None = None) -> None:
+        self.waits.append((seconds, asked is not None))
         if len(self.waits) >= self.stop_after:
             raise Stopped
 

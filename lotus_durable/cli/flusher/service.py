@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
 
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, LotusError
@@ -106,7 +105,7 @@ class Service:
         """Go on with the configuration as it is now; return the names of what is different in it."""
         with self._reading:
             before, now = self._config, self._load()
-            changed = [each.name for each in fields(Config) if getattr(now, each.name) != getattr(before, each.name)]
+            changed = [name for name in Config._fields if getattr(now, name) != getattr(before, name)]
             fixed = [name for name in changed if name in _FIXED]
             if fixed:
                 raise ConfigurationError(f"{fixed[0]}: to change it, start the flusher anew")
@@ -120,7 +119,7 @@ class Service:
             with contextlib.suppress(LotusError, OSError):
                 key = self._load().api_key
                 if key is not None:
-                    self._config = replace(self._config, api_key=key)
+                    self._config = self._config._replace(api_key=key)
             return self._config
 
     def _ending(self) -> str | None:

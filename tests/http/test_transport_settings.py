@@ -14,8 +14,7 @@ from lotus_durable.delivery.transport import HttpTransport, Transport
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.http.answer import Answer
 from lotus_durable.http.connection import retry_after_seconds
-
-from .scripted_server import BODY, KEY, ScriptedServer, says, talking
+from tests.delivery.scripted_server import BODY, KEY, ScriptedServer, says, talking
 
 # -- settings of the environment, and what must stay secret --
 

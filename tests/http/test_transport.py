@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import signal
@@ -11,16 +10,26 @@ import socket
 import subprocess
 import sys
 import threading
-import weakref
 from pathlib import Path
 
 import pytest
+from urllib3.util import wait_for_read
 
 from lotus_durable._version import __version__
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.http.answer import Answer, NoAnswer
-
-from .scripted_server import BODY, KEY, LIMIT, Reply, ScriptedServer, hangs_up, resets, says, sends, talking
+from tests.delivery.scripted_server import (
+    BODY,
+    KEY,
+    LIMIT,
+    Reply,
+    ScriptedServer,
+    hangs_up,
+    resets,
+    says,
+    sends,
+    talking,
+)
 
 
 def test_a_request_is_what_both_servers_take() -> None:
@@ -129,7 +138,7 @@ def test_of_an_endless_answer_only_the_beginning_is_read() -> None:
         came_back = transport.post_batch(BODY)
         assert isinstance(came_back, Answer)
         assert came_back.status == 404
-        assert len(came_back.body) == 4 * 1024 * 1024
+        assert len(came_back.body) == 256 * 1024 + 500 * 4 * 1024
         assert isinstance(transport.post_batch(BODY), Answer)
     assert server.connections == 2
 
@@ -138,51 +147,74 @@ def test_of_an_endless_answer_only_the_beginning_is_read() -> None:
 
 
 @pytest.mark.parametrize("goes_stale", [hangs_up, resets])
-def test_a_request_that_meets_a_closed_connection_is_sent_again_at_once(goes_stale: Reply) -> None:
+def test_a_request_that_meets_a_closed_connection_may_have_been_read_and_is_not_sent_again(goes_stale: Reply) -> None:
     with talking(says(201, b"1"), goes_stale, says(201, b"2")) as (server, transport):
         assert transport.post_batch(BODY) == Answer(201, "application/json", b"1")
+        came_back = transport.post_batch(BODY)
+        assert isinstance(came_back, NoAnswer)
+        assert (came_back.sent, came_back.was_kept, came_back.timed_out) == (True, True, False)
         assert transport.post_batch(BODY) == Answer(201, "application/json", b"2")
     assert [request.connection for request in server.requests] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(("idle_at_most", "connections"), [(LIMIT, [1, 1, 1]), (0.0, [1, 2, 3])])
+def test_a_connection_idle_for_longer_than_asked_is_not_used(idle_at_most: float, connections: list[int]) -> None:
+    with talking(says(201), idle_at_most=idle_at_most) as (server, transport):
+        transport.post_batch(BODY)
+        transport.post_batch(BODY)
+        transport.probe()
+    assert [request.connection for request in server.requests] == connections
 
 
 def test_a_connection_closed_long_ago_is_no_outage() -> None:
     with talking(says(201, keep=False)) as (server, transport):
         for _ in range(3):
             assert isinstance(transport.post_batch(BODY), Answer)
+            route = transport._connection._route
+            assert route is not None
+            assert wait_for_read(route.channel.sock, LIMIT), "the server closes it"
     assert [request.connection for request in server.requests] == [1, 2, 3]
 
 
-def test_a_fresh_connection_that_fails_is_an_outage() -> None:
+def test_a_fresh_connection_that_fails_was_not_kept_open() -> None:
     with talking(hangs_up) as (server, transport):
-        assert isinstance(transport.post_batch(BODY), NoAnswer)
+        came_back = transport.post_batch(BODY)
+    assert isinstance(came_back, NoAnswer)
+    assert not came_back.was_kept
     assert len(server.requests) == 1
 
 
-def test_a_request_is_sent_again_only_once() -> None:
-    with talking(says(201), hangs_up) as (server, transport):
-        transport.post_batch(BODY)
-        assert isinstance(transport.post_batch(BODY), NoAnswer)
-    assert len(server.requests) == 3
-
-
 @pytest.mark.parametrize("beginning", [b"HTTP/1.1 20", b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\n{"])
-def test_a_request_is_not_sent_again_once_an_answer_began(beginning: bytes) -> None:
+def test_an_answer_that_breaks_off_is_none_and_says_that_the_request_was_read(beginning: bytes) -> None:
     with talking(says(201), sends(beginning)) as (server, transport):
         transport.post_batch(BODY)
         came_back = transport.post_batch(BODY)
     assert len(server.requests) == 2
-    if isinstance(came_back, Answer):
-        assert came_back.status != 201
-    else:
-        assert came_back.sent
+    assert isinstance(came_back, NoAnswer)
+    assert came_back.sent
+    assert not came_back.was_kept
 
 
-def test_a_connection_that_breaks_late_is_not_taken_for_a_stale_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lotus_durable.http.connection._STALE_WITHIN", 0.0)
-    with talking(says(201), hangs_up) as (server, transport):
-        transport.post_batch(BODY)
-        assert isinstance(transport.post_batch(BODY), NoAnswer)
-    assert len(server.requests) == 2
+def test_what_an_application_raises_in_the_middle_leaves_no_connection_on_which_the_answer_could_come() -> None:
+    def interrupts(server: ScriptedServer, _: socket.socket) -> bool:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        server.left.wait(LIMIT)
+        return False
+
+    def raises(*_: object) -> None:
+        raise LookupError("of the application's")
+
+    before = signal.signal(signal.SIGUSR1, raises)
+    try:
+        with talking(says(201), interrupts, says(201, b"[]")) as (server, transport):
+            transport.post_batch(BODY)
+            with pytest.raises(LookupError):
+                transport.post_batch(BODY)
+            server.left.set()
+            assert transport.post_batch(BODY) == Answer(201, "application/json", b"[]")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert [request.connection for request in server.requests] == [1, 1, 2]
 
 
 # -- fork --
@@ -243,30 +275,27 @@ def test_closing_in_a_forked_child_leaves_the_parents_tls_connection_usable(
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_child_waits_for_no_lock_that_the_parent_held() -> None:
-    with talking(says(201)) as (_, transport):
-        transport.post_batch(BODY)
-        assert transport._connection._live is not None
-        pool = transport._connection._live.adapter._pools[0]
-        assert pool.pool is not None
-        with pool.pool.mutex:
-            child = os.fork()
-            if child == 0:
-                signal.alarm(int(LIMIT))  # ends a child that waits
-                abandoned = weakref.ref(pool)
-                del pool
-                transport.abandon()
-                gc.collect()  # here urllib3 empties the pool's queue
-                os._exit(0 if abandoned() is None else 1)
-        _, wait_status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(wait_status) == 0
+def test_a_forked_child_opens_no_file_for_tls_and_takes_no_lock_of_the_parents_context(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with talking(says(201), tls=certificate) as (server, transport):
+        assert isinstance(transport.post_batch(BODY), Answer)
+        certificate.unlink()
+        parents = transport._connection._session._adapter
+        child = os.fork()
+        if child == 0:
+            signal.alarm(int(LIMIT))  # ends a child that waits
+            is_answered = isinstance(transport.post_batch(BODY), Answer)
+            os._exit(0 if is_answered and transport._connection._session._adapter != parents else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [request.connection for request in server.requests] == [1, 2]
 
 
-def test_the_modules_of_delivery_do_not_import_requests_before_it_is_needed() -> None:
+@pytest.mark.parametrize("module", ["answer", "backoff"])
+def test_what_judges_answers_imports_nothing_heavy(module: str) -> None:
     code = (
-        "import sys, lotus_durable.delivery.transport, lotus_durable.delivery.verdict, lotus_durable.delivery.wire\n"
-        "from lotus_durable.http.backoff import Backoff\n"
-        "lotus_durable.delivery.transport.HttpTransport('https://localhost', 'key').close()\n"
+        f"import sys, lotus_durable.http.{module}, lotus_durable.delivery.verdict, lotus_durable.delivery.wire\n"
         "sys.exit(' '.join({'requests', 'urllib3', 'http.client', 'orjson', 'sqlite3'} & set(sys.modules)) or None)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -44,8 +44,6 @@ from lotus_durable.errors import (
     Timeout,
     UnexpectedAnswer,
 )
-from lotus_durable.flusher.drain import DrainReport
-from lotus_durable.flusher.stats import FlusherStats, QueueStats
 from lotus_durable.settings import SettingsModule
 from lotus_durable.settings import client as _client
 from lotus_durable.settings import current as _current
@@ -55,6 +53,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lotus_durable.calls.access_answer import Access, Usage
+    from lotus_durable.flusher.drain import DrainReport
+    from lotus_durable.flusher.stats import FlusherStats, QueueStats
     from lotus_durable.functions import (
         attach_addon,
         cancel_addon,
@@ -217,14 +217,21 @@ def join(timeout: float | None = None) -> None:
 
 _CALLS = "lotus_durable.functions"
 """Where the other names are: functions like the ones above, for the calls that answer."""
-_ANSWERS = "lotus_durable.calls.access_answer"
+_VALUES = {
+    "Access": "lotus_durable.calls.access_answer",
+    "DrainReport": "lotus_durable.flusher.drain",
+    "FlusherStats": "lotus_durable.flusher.stats",
+    "QueueStats": "lotus_durable.flusher.stats",
+    "Usage": "lotus_durable.calls.access_answer",
+}
+"""What calls return: a process that only tracks imports none of it."""
 
 
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name in __all__:
-        return getattr(import_module(_ANSWERS if name in ("Access", "Usage") else _CALLS), name)
+        return getattr(import_module(_VALUES.get(name, _CALLS)), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -16,8 +16,6 @@ from lotus_durable.calls.lazy import bind_calls
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config, Options
 from lotus_durable.errors import DiskRefused, EventRefused, LotusError, QueueDirectoryError
-from lotus_durable.flusher.drain import DrainReport, drain, is_settled, nothing_drained
-from lotus_durable.flusher.stats import QueueStats, collect
 from lotus_durable.log import Reporter, counted, log_to_stderr, warn_if_unencrypted
 from lotus_durable.queue.heartbeat import read_beat, read_progress
 from lotus_durable.queue.requests import ask
@@ -26,6 +24,8 @@ from lotus_durable.tracker import directory_error, tracker_for
 if TYPE_CHECKING:
     from lotus_durable.calls.caller import Caller
     from lotus_durable.calls.methods import Calls
+    from lotus_durable.flusher.drain import DrainReport
+    from lotus_durable.flusher.stats import QueueStats
 else:
     Calls = object  # their modules are imported by the first of them: a process that only tracks needs none
 
@@ -135,6 +135,8 @@ class Client(Calls):
 
     def watched_drain(self, timeout: float | None, watch: Callable[[], None]) -> DrainReport:
         """Do what :meth:`drain` does, and call ``watch`` now and then, to show progress."""
+        from lotus_durable.flusher.drain import drain, nothing_drained
+
         if not self.config.send:
             return nothing_drained()
         if self._report.is_running():
@@ -153,6 +155,8 @@ class Client(Calls):
             DiskRefused: the queue directory cannot be read.
             QueueDamaged: the queue cannot be read.
         """
+        from lotus_durable.flusher.stats import collect
+
         with _our_errors():
             return collect(self._tracker.directory, self._tracker.in_memory())
 
@@ -236,12 +240,11 @@ class Client(Calls):
         """
         connect, read = self.config.timeout
         self._wait(monotonic() + connect + read)
-        progress = read_progress(self._tracker.directory)
-        for refusal in () if progress is None else progress.refusals:
-            if refusal.idempotency_id == event_id:
-                if refusal.is_final:
-                    raise EventRefused(refusal.reason)
-                logger.warning("the event is parked and tried again: %s", refusal.reason)
+        for refusal in read_progress(self._tracker.directory).get("refusals", ()):
+            if refusal["idempotency_id"] == event_id:
+                if refusal["is_final"]:
+                    raise EventRefused(refusal["reason"])
+                logger.warning("the event is parked and tried again: %s", refusal["reason"])
 
     def _wait(self, ends_at: float) -> None:
         """Wait until what this process tracked is settled, unless the server takes nothing now."""
@@ -262,7 +265,7 @@ class Client(Calls):
     def _is_settled_by(self, ends_at: float, written: dict[str, int]) -> bool:
         tracker = self._tracker
         next_look = monotonic() + self.config.constants.trusted_look
-        while not is_settled(tracker.directory, written):
+        while not tracker.is_settled(written):
             now = monotonic()
             beat = read_beat(tracker.directory)
             is_away = beat is not None and beat.state in ("retrying", "blocked") and tracker.look.somebody_flushes()

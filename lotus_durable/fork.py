@@ -68,7 +68,7 @@ def register(owner: Inherits) -> None:
 
 def begin_process() -> None:
     """Drop what was inherited: by the hook of a fork, or by whoever finds the mark wiped after a fork without hooks."""
-    for reference in list(_owners):
+    for reference in _owners:
         owner = reference()
         if owner is not None:
             owner.abandon()

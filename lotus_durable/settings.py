@@ -16,6 +16,8 @@ class SettingsModule(ModuleType):
     """A module some of whose attributes are settings: assigning one takes effect at the next call."""
 
     def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(value, ModuleType) and name in self.__annotations__:
+            return  # the import of the package's folder of that name, which is no setting
         super().__setattr__(name, value)
         if name in self.__annotations__:
             renew()

@@ -15,8 +15,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from time import clock_gettime
 from typing import Any, Protocol
 
@@ -24,11 +23,12 @@ from lotus_durable import fork
 from lotus_durable.clock import MONOTONIC
 from lotus_durable.config import Config
 from lotus_durable.errors import DiskRefused, LotusError, QueueDirectoryError, QueueFull
-from lotus_durable.event.record import EventEncoder
+from lotus_durable.event.record import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
 from lotus_durable.log import counted
 from lotus_durable.queue.appender import Appender, Mark
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import read_progress
 from lotus_durable.queue.identity import ensure_identity, fingerprint
 from lotus_durable.queue.memory import MemoryBuffer
 from lotus_durable.queue.room import Room
@@ -78,7 +78,7 @@ class Tracker:
         self._config = config
         self._report = report
         self.directory = QueueDirectory(config.queue_dir)
-        self.look = Look(self.directory, config, lambda error, events: self._report(error, events))
+        self.look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
         self._trusted_look = config.constants.trusted_look
         self._has_worked = False
         self._begin()
@@ -113,21 +113,18 @@ class Tracker:
             lane = lanes.pop()
         except IndexError:
             lane = self._new_lane()
+        mark = None
         try:
             event_id, record = lane.encode(customer_id, event_name, properties, time_created, idempotency_id)
             now = clock_gettime(MONOTONIC)
-            mark = None
-            if self._waiting:
-                self._append_behind_others(lane, record, now)
-            else:
-                try:
-                    mark = lane.append(record, now)
-                except (OSError, QueueDirectoryError) as error:
-                    self._keep(record, error)
+            try:
+                mark = self._append_behind_others(lane, record, now) if self._waiting else lane.append(record, now)
+            except (OSError, QueueDirectoryError) as error:
+                self._keep(record, error)
         finally:
             lanes.append(lane)
         if mark is not None:
-            self._sync(lane, record, mark)
+            self._sync(record, mark)
         # Anew: what was on disk before this moment is seen by a flusher that leaves. The call may have been held up.
         now = clock_gettime(MONOTONIC)
         if now >= self._look_at or now < self._looked_at:
@@ -143,8 +140,7 @@ class Tracker:
         Raises:
             InvalidEvent: an argument is refused.
         """
-        encoder = EventEncoder(self._config.max_event_bytes)
-        return encoder.encode(customer_id, event_name, properties, time_created, idempotency_id)[0]
+        return self._make_encoder().encode(customer_id, event_name, properties, time_created, idempotency_id)[0]
 
     def look_now(self, now: float | None = None) -> None:
         """Look whether somebody flushes; at an event, when a client is made, at the end, and by who waits."""
@@ -163,10 +159,19 @@ class Tracker:
 
     def written(self) -> dict[str, int]:
         """Return what this process has written and does not know to be settled: segments' names and their ends."""
+        self._written = {name: end for name, end in self._written.items() if self.directory.has_segment(name)}
         found = dict(self._written)
         for lane in tuple(self._all_lanes):
             found.update(lane.way.written())
         return found
+
+    def is_settled(self, written: Mapping[str, int]) -> bool:
+        """Whether everything up to these ends of these segments is settled, as far as the heartbeat says."""
+        cursor = read_progress(self.directory).get("settled", {}).get("cursor", {})
+        return all(
+            cursor[name][0] >= end if name in cursor else not self.directory.has_segment(name)
+            for name, end in written.items()
+        )
 
     def reports_to(self, report: Report) -> None:
         """Have errors told to another client: the last one that was made is the one in use."""
@@ -176,14 +181,20 @@ class Tracker:
         """Write what waits in memory, and let go of the segments; what can be written nowhere is lost, and said."""
         if not _mark[0]:
             fork.begin_process()
-        self._write_back()
+        # A directory that is gone was removed with all that was in it: a test's, say. It is not made again for an end.
+        is_gone = not os.path.isdir(self.directory.root)
+        if not is_gone:
+            self._write_back()
         while self._lanes:
             try:
                 lane = self._lanes.pop()
             except IndexError:
                 break
-            lane.way.close()
             self._written.update(lane.way.written())
+            if is_gone:
+                lane.way.abandon()
+            else:
+                lane.way.close()
             self._all_lanes.remove(lane)
         lost = self._memory.clear()
         if lost:
@@ -202,12 +213,21 @@ class Tracker:
 
     # Lanes
 
+    def _taken_lane(self) -> Lane:
+        try:
+            return self._lanes.pop()
+        except IndexError:
+            return self._new_lane()
+
     def _new_lane(self) -> Lane:
         """Open another lane; its file is made by its first append."""
-        encoder = EventEncoder(self._config.max_event_bytes)
-        lane = Lane(encoder, self._make_way())
+        lane = Lane(self._make_encoder(), self._make_way())
         self._all_lanes.append(lane)
         return lane
+
+    def _make_encoder(self) -> EventEncoder:
+        longest = MAX_EVENT_NAME_2022 if self._config.api_version == "2022" else MAX_EVENT_NAME
+        return EventEncoder(self._config.max_event_bytes, longest)
 
     def _make_way(self) -> WayToDisk:
         constants = self._config.constants
@@ -239,35 +259,30 @@ class Tracker:
         finally:
             self._lanes.append(lane)
 
-    def _sync(self, lane: Lane, record: bytes, mark: Mark) -> None:
-        """Return when an event survives a power cut; a segment that cannot be synced is left, and it is written anew."""
-        while True:
+    def _sync(self, record: bytes, mark: Mark) -> None:
+        """Return when an event survives a power cut; where its segment cannot be synced it is written anew, once."""
+        try:
+            Appender.sync(mark)
+        except OSError as error:
+            if not is_of_the_disk(error):
+                raise
+            lane = self._taken_lane()
             try:
-                Appender.sync(mark)
-            except OSError as error:
-                if not is_of_the_disk(error):
-                    raise
-                try:
-                    mark = lane.way.append_again(record, clock_gettime(MONOTONIC), mark)
-                except (OSError, QueueDirectoryError) as refusal:
-                    self._keep(record, refusal)
-                    return
-            else:
-                return
+                Appender.sync(lane.way.append_again(record, clock_gettime(MONOTONIC), mark))
+            except (OSError, QueueDirectoryError) as refusal:
+                self._keep(record, refusal)
+            finally:
+                self._lanes.append(lane)
 
     # The memory buffer
 
-    def _append_behind_others(self, lane: Lane, record: bytes, now: float) -> None:
+    def _append_behind_others(self, lane: Lane, record: bytes, now: float) -> Mark | None:
         """Write back some of what waits, oldest first, and the new record only when nothing older is left."""
-        try:
-            self._memory.write_back(lambda each: lane.way.append(each, now))
-            if not self._waiting:
-                lane.append(record, now)
-                return
-        except (OSError, QueueDirectoryError) as error:
-            self._keep(record, error)
-        else:
-            self._memory.keep(record)
+        self._memory.write_back(lambda each: lane.way.append(each, now))
+        if not self._waiting:
+            return lane.append(record, now)
+        self._memory.keep(record)
+        return None
 
     def _keep(self, record: bytes, error: Exception) -> None:
         """Keep a record in memory that the disk refuses, and say why, once a minute.
@@ -300,10 +315,7 @@ class Tracker:
         """Write what waits in memory for as long as the disk takes it."""
         if not self._waiting:
             return
-        try:
-            lane = self._lanes.pop()
-        except IndexError:
-            lane = self._new_lane()
+        lane = self._taken_lane()
         try:
             self._memory.write_back(lambda each: lane.way.append(each, clock_gettime(MONOTONIC)), len(self._memory))
         except (OSError, QueueDirectoryError, QueueFull) as error:
@@ -339,7 +351,7 @@ _trackers: dict[Config, Tracker] = {}
 
 def tracker_for(config: Config, report: Report) -> Tracker:
     """Return this process's tracker for these options: clients with the same ones share it, however many are made."""
-    key = replace(config, on_error=None, debug=False)
+    key = config._replace(on_error=None, debug=False)
     for other in list(_trackers):
         if other != key and not os.path.isdir(other.queue_dir):
             gone = _trackers.pop(other, None)  # a test's directory, say

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,19 +12,38 @@ import msgpack
 import pytest
 
 from lotus_durable.client import Client
-from lotus_durable.config import Config
-from lotus_durable.delivery import candidate, desk, drain
+from lotus_durable.config import Config, Constants
 from lotus_durable.errors import LotusError
-from lotus_durable.http.backoff import Backoff
-from lotus_durable.queue.books import Store, StoredEvent, Table
+from lotus_durable.flusher import locks
+from lotus_durable.flusher.life import Flusher
+from lotus_durable.flusher.stats import QueueStats, collect
+from lotus_durable.queue.appender import Appender
+from lotus_durable.queue.books import read_page
+from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.stats import QueueStats
-from lotus_durable.testing import FakeLotus
-from lotus_durable.tracker import open_queue
+from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.protocol import StoredEvent, Table
+from lotus_durable.queue.requests import ask
+from lotus_durable.queue.room import Room
+from lotus_durable.testing import FakeLotus, Faults
+from lotus_durable.testing.exchange import ReceivedRequest
 
 LIMIT = 20.0
 """Seconds after which a test that waits fails."""
 
+QUICK = Constants(
+    first_pause=0.01,
+    longest_pause=0.05,
+    grace=0.05,
+    probe_interval=0.05,
+    parked_retry_interval=3600.0,
+    idle_before_end=5.0,
+    trusted_look=0.1,
+    leaving_wait=0.15,
+)
+"""Every wait that is meant for a real server, shortened; the flusher process has it too."""
+
+TRACK = "/api/track/"
 _T = TypeVar("_T")
 
 
@@ -38,15 +56,9 @@ def wait_until(condition: Callable[[], _T], what: str = "the condition", timeout
     return result
 
 
-def make_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten every wait that is meant for a real server; children forked afterwards have it too."""
-    defaults = Backoff.__init__.__kwdefaults__
-    assert defaults is not None
-    for name, seconds in (("base", 0.01), ("cap", 0.05), ("grace", 0.05)):
-        monkeypatch.setitem(defaults, name, seconds)
-    monkeypatch.setattr(candidate, "_POLL_INTERVAL", 0.05)
-    monkeypatch.setattr(desk, "_LOOK_INTERVAL", 0.01)
-    monkeypatch.setattr(drain, "_LOOK_INTERVAL", 0.005)
+def faults(**options: Any) -> Faults:
+    """Return faults of the requests that bring events, and of none that asks the server who it is."""
+    return Faults(path=TRACK, **options)
 
 
 def record(idempotency_id: str, **fields: Any) -> bytes:
@@ -72,7 +84,11 @@ def id_of(stored: bytes) -> str:
 
 
 class Rig:
-    """One queue directory and one server; all its clients are released after the test."""
+    """One queue directory and one server; no client and no flusher of it outlives the test.
+
+    Its clients do not start a flusher: ``drain()`` flushes in the test's own process, which is quick, and nothing
+    happens before that. ``flusher="auto"`` makes one that does as users' clients do.
+    """
 
     def __init__(self, server: FakeLotus, queue_dir: Path) -> None:
         self.server = server
@@ -81,63 +97,107 @@ class Rig:
         self.errors: list[tuple[LotusError, list[dict[str, Any]]]] = []
         self._clients: list[Client] = []
 
-    def client(self, **options: Any) -> Client:
+    def config(self, **options: Any) -> Config:
+        """Return the options of a client; those of Constants are taken too."""
+        constants = {name: options.pop(name) for name in Constants._fields if name in options}
         settings: dict[str, Any] = {
             "api_key": "test-key",
             "host": self.server.host,
             "queue_dir": self.queue_dir,
             "on_error": lambda error, events: self.errors.append((error, events)),
             "flush_interval": 0.02,
-            "probe_interval": 0.05,
-            "parked_retry_interval": 3600.0,
             "timeout": 5.0,
+            "flusher": "external",
             **options,
         }
-        client = Client(**settings)
+        return Config.resolve(settings)._replace(constants=QUICK._replace(**constants))
+
+    def client(self, **options: Any) -> Client:
+        client = Client.from_config(self.config(**options))
         self._clients.append(client)
         return client
 
-    def put(self, *records: bytes) -> list[str]:
-        """Write records into the journal past all validation, as by a process that is gone."""
-        queue = open_queue(Config.resolve({"queue_dir": self.queue_dir}), lambda _: None)
+    def flush_until(self, condition: Callable[[], object], **options: Any) -> None:
+        """Flush as a flusher process does, but in this thread, until the condition holds."""
+        deadline = time.monotonic() + LIMIT
+
+        def ending() -> str | None:
+            assert time.monotonic() < deadline, f"flushed {LIMIT:g} s for the condition"
+            return "the condition holds" if condition() else None
+
+        config = self.config(exit_timeout=0.0, **options)
+        flusher = Flusher(lambda: config, kind="caller", ending=ending)
         self.directory.prepare()
-        for each in records:
-            queue.append(each)
-        queue.close()
+        wait_until(flusher.lock.acquire, "the flusher's lock")
+        flusher.run()
+
+    def put(self, *records: bytes) -> list[str]:
+        """Write records into the journal past all validation, as by a process that is gone; return their ids."""
+        self.write(*records)
         return [id_of(each) for each in records]
 
+    def write(self, *records: bytes) -> None:
+        """Write what may be no record."""
+        self.directory.prepare()
+        identity = ensure_identity(self.directory)
+        way = Appender(
+            self.directory,
+            Room(self.directory, 1 << 30),
+            key=lambda: fingerprint(identity, "test-key"),
+            power=False,
+            report=lambda _: None,
+        )
+        for each in records:
+            way.append(each, time.monotonic())
+        way.close()
+
     def stored(self, table: Table) -> list[StoredEvent]:
-        return Store(self.directory.store).page(table, 0, 1 << 60, 1 << 30)
+        return read_page(self.directory.books, table, 0, 1 << 30)
 
     def ids(self, table: Table) -> set[str]:
         return {id_of(event.record) for event in self.stored(table) if event.record}
 
     def pending_ids(self) -> set[str]:
-        """Read the journal as the next leader would; only when nobody leads."""
-        queue = open_queue(Config.resolve({"queue_dir": self.queue_dir}), lambda _: None)
-        with contextlib.closing(queue.consumer()) as consumer:
+        """Read the journal as the next flusher would; only when nobody flushes."""
+        with contextlib.closing(Consumer(self.directory, lambda _: None)) as consumer:
             found: set[str] = set()
             while (chunk := consumer.read(1000)) is not None:
                 found.update(id_of(each) for each in chunk.records)
-        queue.close()
         return found
 
     def stats(self) -> QueueStats:
-        client = Client(queue_dir=self.queue_dir)
-        try:
-            return client.stats()
-        finally:
-            client.release()
+        return collect(self.directory)
+
+    @property
+    def posts(self) -> list[ReceivedRequest]:
+        """The requests that brought events: a flusher first asks the server who it is."""
+        return [each for each in self.server.requests if each.path == TRACK]
+
+    def batches(self) -> list[list[str]]:
+        """Return the ids in each of these requests whose body was read."""
+        return [[event["idempotency_id"] for event in each.json()["batch"]] for each in self.posts if each.body]
+
+    def wait_for_posts(self, count: int) -> None:
+        self.server.wait_until(lambda: len(self.posts) >= count, LIMIT, what=f"{count} requests with events")
 
     def messages(self) -> list[str]:
         return [f"{type(error).__name__}: {error}" for error, _ in self.errors]
 
+    def is_flushed(self) -> bool:
+        """Whether somebody holds the flusher's lock."""
+        return bool(locks.is_held(self.directory.flusher_lock))
+
     def stop(self) -> None:
+        """Let go of all clients, and end the flusher."""
         while self._clients:
-            self._clients.pop().release(LIMIT)
+            self._clients.pop().release()
+        if self.is_flushed():
+            with contextlib.suppress(OSError):
+                ask(self.directory, "stop")
+            wait_until(lambda: not self.is_flushed(), "the flusher to end")
 
     def check(self, ids: list[str], *, claimed: tuple[str, ...] = ()) -> QueueStats:
-        """End all clients; every event must be somewhere, and every count must be what the server and the store say.
+        """End all clients; every event must be somewhere, and every count must be what the server and the books say.
 
         Args:
             ids: what was accepted.
@@ -160,10 +220,6 @@ class Rig:
         return stats
 
 
-def our_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if "lotus_durable" in thread.name]
-
-
 def conserved(stats: QueueStats) -> bool:
     return stats.accepted == sum(
         (stats.delivered, stats.pending, stats.parked, stats.dead_lettered, stats.discarded),
@@ -175,19 +231,17 @@ def track(client: Client, count: int, **fields: Any) -> list[str]:
 
 
 @pytest.fixture
-def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Rig]]:
+def rigs(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
     """Return a function that takes the arguments of FakeLotus and gives a rig; all are stopped after the test."""
-    make_quick(monkeypatch)
     with contextlib.ExitStack() as stack:
 
         def make(*arguments: Any, **options: Any) -> Rig:
-            server = stack.enter_context(FakeLotus(*arguments, **options))
+            server = stack.enter_context(FakeLotus(*arguments, **{"faults": faults(), **options}))
             rig = Rig(server, tmp_path / f"queue{server.port}")
             stack.callback(rig.stop)
             return rig
 
         yield make
-    wait_until(lambda: not our_threads(), "all threads of the library to end")
 
 
 @pytest.fixture

@@ -138,3 +138,21 @@ def test_a_wrong_key_file_is_refused_and_not_shown(tmp_path: Path, content: byte
         Config.resolve({}, {}, {"LOTUS_API_KEY_FILE": str(file)})
     assert "LOTUS_API_KEY" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://user:secret@lotus.example.com:port",
+        "https://user:secret",
+        "https://user:secret@lotus.example.com",
+        "ftp://user:secret@lotus.example.com",
+        "user:secret@lotus.example.com",
+        "https://lotus.example.com/?key=secret",
+        "https://[secret",
+    ],
+)
+def test_a_refused_host_is_not_printed_because_it_may_hold_a_password(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="argument host: ") as refused:
+        Config.resolve({"host": host})
+    assert "secret" not in str(refused.value)

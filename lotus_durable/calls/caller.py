@@ -2,23 +2,24 @@
 
 A retry is safe for reads, for ``create_customer`` (the second time it "already exists") and for ``cancel_subscription``
 (the second time it has ended). The server of 2022 makes a second subscription of a second request and both make a
-second credit, so such a request is never sent again once it may have arrived, and never on a connection that was kept
-open: if the server has just closed that, nobody could tell whether it had read the request.
+second credit, so such a request is never sent again once a byte of it may have arrived, and never on a connection that
+was kept open: if the server has just closed that, nobody could tell whether it had read the request.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from lotus_durable.config import Config
 from lotus_durable.errors import APIError, ConfigurationError, ConnectionFailed, InvalidRequest, UnexpectedAnswer
 from lotus_durable.http.answer import Answer, NoAnswer, excerpt, json_value
 from lotus_durable.http.backoff import Backoff
-from lotus_durable.http.connection import Connection
 from lotus_durable.queue.directory import QueueDirectory
 
 from .connections import Connections
@@ -200,11 +201,16 @@ class Caller:
         backoff = Backoff(base=_FIRST_PAUSE, cap=_LONGEST_PAUSE, grace=0.0)
         target, content = request.target(), request.content()
         arrived_before = False
+        idle_at_most = math.inf if request.repeatable else 0.0
         while True:
             answer = self._connections.exchange(
-                request.method, target, content, ends_at=limits.ends_at, repeatable=request.repeatable
+                request.method, target, content, ends_at=limits.ends_at, idle_at_most=idle_at_most
             )
-            arrived_before = arrived_before or (isinstance(answer, Answer) and answer.resent)
+            if isinstance(answer, NoAnswer) and answer.was_kept and idle_at_most:
+                # The server closed a connection that was idle. That says nothing of how it is: no attempt, no pause.
+                arrived_before = arrived_before or answer.sent
+                idle_at_most = 0.0
+                continue
             if backoff.failures + 1 >= limits.attempts or not _is_worth_repeating(request, answer):
                 return answer, arrived_before
             wait = backoff.failed(retry_after=answer.retry_after if isinstance(answer, Answer) else None)
@@ -216,13 +222,20 @@ class Caller:
 
 def open_caller(config: Config) -> Caller:
     """Return what makes calls in this process; it connects at the first."""
+    # Here, and not above: a process that only tracks imports the calls as methods of its client, but not requests.
+    from lotus_durable.http.connection import Connection
+    from lotus_durable.http.session import Session
+
+    @cache
+    def session() -> Session:  # one for all connections: what it reads is read once
+        return Session(config.host)
 
     def open_connection() -> Connection:
         if config.api_key is None:
             raise ConfigurationError("api_key: none is set (lotus_durable.api_key or LOTUS_API_KEY)")
         connect, read = config.timeout
         return Connection(
-            config.host, config.api_key, connect_timeout=connect, read_timeout=read, largest_answer=_LARGEST_ANSWER
+            session(), config.api_key, connect_timeout=connect, read_timeout=read, largest_answer=_LARGEST_ANSWER
         )
 
     server = KnownServer(config.host, QueueDirectory(config.queue_dir) if config.send else None)

@@ -28,23 +28,23 @@ class Connections:
         self._is_closed = False
 
     def exchange(
-        self, method: str, target: str, content: bytes | None, *, ends_at: float, repeatable: bool
+        self, method: str, target: str, content: bytes | None, *, ends_at: float, idle_at_most: float
     ) -> Answer | NoAnswer:
-        """Send one request and return what came back; raises nothing that the network or the server can cause.
+        """Send one request, once, and return what came back; raises nothing that the network or the server can cause.
 
         Args:
             method: of HTTP.
             target: path and query, quoted.
             content: JSON.
             ends_at: when to give up, of ``time.monotonic()``.
-            repeatable: may be sent once more, at once, when the connection turns out to have been closed while idle.
+            idle_at_most: seconds after which a connection that was kept open is not used; 0: a new one is opened.
 
         Raises:
             ConfigurationError: the host or the API key cannot be used.
         """
         connection = self._next_idle() or self._opened()
         try:
-            return connection.exchange(method, target, content, ends_at=ends_at, repeatable=repeatable)
+            return connection.exchange(method, target, content, ends_at=ends_at, idle_at_most=idle_at_most)
         finally:
             self._put_back(connection)
 

@@ -125,7 +125,8 @@ def cancel_subscription(
     """Cancel a subscription.
 
     The server of 2022 lets it run to its end and not renew, unless ``revoke_access`` is True; the server of 2024 ends
-    it at once. A request whose answer got lost is sent again: one that has ended then is taken for cancelled.
+    it at once. A request whose answer got lost is sent again: one that has ended then is taken for cancelled. Not so
+    with ``revoke_access`` and ``bill_now`` on the server of 2022, which would make a second invoice.
 
     Args:
         subscription_uid: which one; or ``subscription_id``, which is the same.
@@ -156,7 +157,8 @@ def cancel_subscription(
         if generation == "2022":
             refuse_given(generation, "knows only bill_now and revoke_access", **behavior)
             body = {"subscription_uid": uid, "bill_now": bills_now, "revoke_access": revokes}
-            return post("/api/cancel_subscription/", body, repeatable=True)
+            # Both together, sent twice, make two invoices (measured).
+            return post("/api/cancel_subscription/", body, repeatable=not (bills_now and revokes))
         if revokes is False:
             raise not_supported(
                 "revoke_access", generation, "ends access at once; update_subscription turns off renewal"

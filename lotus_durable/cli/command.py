@@ -1,4 +1,4 @@
-"""What a command is: its name, its arguments, the options it heeds, and its exit codes."""
+"""What a command is: its name, its arguments, the options it takes, and its exit codes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Command:
     exit_codes: Mapping[ExitCode, str]
     """What each means here."""
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _parser: None
-    heeds: tuple[str, ...] = ("queue_dir",)
+    options: tuple[str, ...] = ("queue_dir",)
     """The options it takes from the environment, by their names in Config; empty: none at all."""
     queue_dir_help: str = "the queue directory (default: LOTUS_QUEUE_DIR, or a per-user state directory)"
     reports: bool = True
@@ -54,16 +54,18 @@ class Command:
             self.name,
             help=self.summary,
             description=self.description,
-            epilog=f"{environment_help(self.heeds)}\n\n{_exit_code_help(self.exit_codes)}",
+            epilog=f"{environment_help(self.options)}\n\n{_exit_code_help(self.exit_codes)}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parser.add_argument("--queue-dir", metavar="DIR", help=self.queue_dir_help)
-        if self.heeds:
+        if self.options:
             parser.add_argument("--env-file", metavar="FILE", help=_ENV_FILE_HELP)
-        if "api_key" in self.heeds:
+        if "api_key" in self.options:
             parser.add_argument("--api-key-file", metavar="FILE", help=_API_KEY_FILE_HELP)
         if self.reports:
-            parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+            parser.add_argument(
+                "--json", action="store_true", help='print the result as one JSON object; an error as {"error": ...}'
+            )
         self.add_arguments(parser)
         parser.set_defaults(command=self)
 

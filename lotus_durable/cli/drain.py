@@ -6,11 +6,12 @@ import argparse
 import contextlib
 import logging
 import time
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
 from lotus_durable.client import Client
 from lotus_durable.errors import ConfigurationError, LotusError
+from lotus_durable.flusher.drain import NO_KEY, DrainReport
+from lotus_durable.flusher.stats import collect
 
 from .arguments import seconds
 from .command import Command, ExitCode, configuration
@@ -20,12 +21,9 @@ from .output import complain, say, say_json
 from .progress import Progress, open_progress
 from .wording import count
 
-if TYPE_CHECKING:
-    from lotus_durable.flusher.drain import DrainReport
-
 _DESCRIPTION = """\
 Have everything that is pending now delivered, and wait until it is; each parked event gets one more try. For deploy
-hooks. Where another process uploads, that one is asked to; where none does, this one uploads. Returns early, with the
+hooks. Where another process flushes, that one is asked to; where none does, this one flushes. Returns early, with the
 reason, when delivery is blocked (a wrong key, a wrong URL). Whatever remains stays in the queue.
 
 keys of --json:
@@ -51,14 +49,16 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     config = configuration(arguments)
     if not config.send:
         raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
-    existing_queue(config)
+    delivered_before = collect(existing_queue(config)).delivered
+    # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
+    # with it, nor have the application's make way.
+    config = config._replace(flusher="external")
     with open_progress(_LINE_INTERVAL) as progress:
         log = Log(logging.ERROR, "lotus-durable drain: %(message)s", debug=config.debug)
         with log:
-            client = Client.from_config(replace(config, on_error=log.report))
+            client = Client.from_config(config._replace(on_error=log.report))
             try:
-                # Counted before anything is started: of a damaged state a new leader would make what it can.
-                watch = _Watch(client, progress, delivered_before=client.stats().delivered)
+                watch = _Watch(client, progress, delivered_before)
                 report = client.watched_drain(arguments.timeout, watch)
             finally:
                 client.release()
@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 class _Watch:
     """Shows how far the drain is."""
 
-    def __init__(self, client: Client, progress: Progress, *, delivered_before: int) -> None:
+    def __init__(self, client: Client, progress: Progress, delivered_before: int) -> None:
         self._client = client
         self._progress = progress
         self._next = 0.0
@@ -93,8 +93,6 @@ class _Watch:
 
 
 def _exit_code(report: DrainReport) -> ExitCode:
-    from lotus_durable.flusher.drain import NO_KEY
-
     # The queue is as it was: it is the configuration that an operator has to look at.
     return ExitCode.WRONG_USAGE if report.reason == NO_KEY else ExitCode.NOT_COMPLETE
 
@@ -114,7 +112,7 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     add_arguments=_add_arguments,
-    heeds=(
+    options=(
         "queue_dir",
         "api_key",
         "api_key_file",
@@ -122,6 +120,7 @@ COMMAND = Command(
         "timeout",
         "max_batch_events",
         "upload_concurrency",
+        "api_version",
         "send",
         "debug",
     ),
@@ -129,6 +128,6 @@ COMMAND = Command(
         ExitCode.DONE: "done: all that was pending is settled",
         ExitCode.NOT_COMPLETE: "not complete, events remain; the reason is on standard error",
         ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
-        ExitCode.DAMAGED: "the queue is damaged; nothing was changed",
+        ExitCode.DAMAGED: "the queue is damaged, or of a later version; nothing was changed",
     },
 )

@@ -10,14 +10,14 @@ import traceback
 from collections.abc import Sequence
 
 from lotus_durable._version import __version__
-from lotus_durable.config import environment_name
 from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.options import environment_name
 
-from . import drain, flusher, health, status, stop
+from . import demo, drain, flusher, health, status, stop
 from .command import CommandParser, ExitCode
-from .output import complain
+from .output import complain, say_json
 
-_COMMANDS = (status.COMMAND, drain.COMMAND, flusher.COMMAND, stop.COMMAND, health.COMMAND)
+_COMMANDS = (demo.COMMAND, status.COMMAND, drain.COMMAND, flusher.COMMAND, health.COMMAND, stop.COMMAND)
 
 _SIGNALLED = 128  # what a shell adds to the number of the signal that ended a program
 
@@ -42,32 +42,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
-    name = f"{parser.prog} {options.command.name}"
     try:
         return int(options.command.run(options))
     except QueueDamaged as error:
-        complain(name, str(error))
-        return ExitCode.DAMAGED
+        code, message = int(ExitCode.DAMAGED), str(error)
     except BrokenPipeError:
         raise
     except (LotusError, OSError) as error:
-        complain(name, str(error))
-        return ExitCode.WRONG_USAGE
+        code, message = int(ExitCode.WRONG_USAGE), str(error)
     except KeyboardInterrupt:
-        complain(name, "interrupted")
-        return _SIGNALLED + signal.SIGINT
+        code, message = _SIGNALLED + signal.SIGINT, "interrupted"
     except Exception as error:  # noqa: BLE001  # a person at a terminal gets a sentence, whatever it is
         if os.environ.get(environment_name("debug")):
             traceback.print_exc()
-        complain(name, f"a defect of this program ({type(error).__name__}: {error}); LOTUS_DEBUG=1 shows where")
-        return ExitCode.NOT_COMPLETE
+        code = int(ExitCode.NOT_COMPLETE)
+        message = f"a defect of this program ({type(error).__name__}: {error}); LOTUS_DEBUG=1 shows where"
+    complain(f"{parser.prog} {options.command.name}", message)
+    if getattr(options, "json", False):
+        say_json({"error": message})
+    return code
 
 
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog="lotus-durable",
-        description="Usage events for Lotus that survive crashes: look at the queue, empty it, upload from it.",
-        epilog="Each command has its own --help, with the environment variables it heeds and its exit codes.",
+        description="Usage events for Lotus that survive crashes: look at the queue, empty it, flush it.",
+        epilog="Each command has its own --help, with the environment variables it uses and its exit codes.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

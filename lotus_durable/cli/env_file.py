@@ -12,8 +12,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from lotus_durable.config import ENVIRONMENT_PREFIX, environment_options
+from lotus_durable.config import environment_options
 from lotus_durable.errors import ConfigurationError
+from lotus_durable.options import ENVIRONMENT_PREFIX
 
 VARIABLE = "LOTUS_ENV_FILE"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lotus_durable.config import Config
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.identity import read_identity
 
 
 def existing_queue(config: Config) -> QueueDirectory:
@@ -12,6 +13,7 @@ def existing_queue(config: Config) -> QueueDirectory:
 
     Raises:
         QueueDirectoryError: it does not exist, holds no queue, or is unsafe.
+        QueueDamaged: a later version made the queue, or which one it is cannot be read.
         OSError: it cannot be looked at.
     """
     directory = QueueDirectory(config.queue_dir)
@@ -27,4 +29,5 @@ def existing_queue(config: Config) -> QueueDirectory:
             f"directory {directory.root} holds no queue; name the one your program uses with --queue-dir "
             "or LOTUS_QUEUE_DIR"
         )
+    read_identity(directory)
     return directory

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from lotus_durable.config import Config
+from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import QueueStats, collect
+from lotus_durable.queue.directory import QueueDirectory
 
 from .arguments import seconds
 from .command import Command, ExitCode, configuration
 from .existing import existing_queue
 from .output import say, say_json
-from .status import flusher_in_words
+from .status import flusher_in_words, last_line, words_of_failed_start
 from .wording import count, duration
 
 _DESCRIPTION = """\
-Tell in one line, and by the exit code, whether events are being delivered: somebody uploads and shows signs of life,
-delivery is not blocked, and nothing has been pending for long. For probes of containers and monitors: quick, asks no
-server, changes nothing. With --live only the first counts, for probes that restart what fails: neither a wrong key nor
-a server that is down is mended by that.
+Tell in one line, and by the exit code, whether events are being delivered: somebody flushes where something is pending
+and shows signs of life, delivery is neither blocked nor in trouble for 30 s, and nothing has been pending for long. For
+probes of containers and monitors: quick, asks no server, changes nothing. With --live only the flusher's signs of life
+count, for probes that restart what fails: neither a wrong key nor a server that is down is mended by that.
+
+A flusher that is started by programs ends when there is nothing to do, so nobody needs to flush an empty queue. With
+LOTUS_FLUSHER=external somebody does: the service.
 
 keys of --json:
   healthy        whether the exit code is 0
   problems       what is wrong, a list of sentences; empty when healthy
   pending, oldest_age
                  events without a verdict, and seconds since the oldest of them was accepted, or null
-  flusher        who uploads, as `lotus-durable status --json` shows it, or null"""
+  flusher        who flushes, as `lotus-durable status --json` shows it, or null"""
 
 _MAX_AGE = 300.0  # seconds
+_START_TAKES = 5.0
+"""Seconds that an event may wait for a flusher to begin, on a busy machine."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +51,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-pending", type=_number, metavar="N", help="how many may be pending (default: any number)"
     )
-    parser.add_argument("--live", action="store_true", help="only whether somebody uploads and shows signs of life")
+    parser.add_argument("--live", action="store_true", help="only whether the flusher shows signs of life")
 
 
 def _number(text: str) -> int:
@@ -53,10 +62,11 @@ def _number(text: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     config = configuration(arguments)
-    stats = collect(existing_queue(config))
-    problems = [*_of_the_uploader(stats)]
+    directory = existing_queue(config)
+    stats = collect(directory)
+    problems = [*_of_the_flusher(stats, config, directory)]
     if not arguments.live:
-        problems += _of_delivery(stats, arguments.max_age, arguments.max_pending)
+        problems += _of_delivery(stats, config, arguments.max_age, arguments.max_pending)
     if arguments.json:
         say_json(
             {
@@ -68,21 +78,31 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
             }
         )
     else:
-        uploader = flusher_in_words(stats.flusher)
-        say("; ".join(problems) or f"healthy: {count(stats.pending, 'event')} pending; {uploader}")
+        who = flusher_in_words(stats.flusher)
+        say("; ".join(problems) or f"healthy: {count(stats.pending, 'event')} pending; {who}")
     return ExitCode.NOT_COMPLETE if problems else ExitCode.DONE
 
 
-def _of_the_uploader(stats: QueueStats) -> Iterator[str]:
-    if stats.flusher is None:
-        yield "nobody uploads from this queue"
-    elif not stats.flusher.alive:
-        yield flusher_in_words(stats.flusher)
+def _of_the_flusher(stats: QueueStats, config: Config, directory: QueueDirectory) -> Iterator[str]:
+    if stats.flusher is not None:
+        if not stats.flusher.alive:
+            yield flusher_in_words(stats.flusher)
+    elif config.flusher == "external":
+        yield "nobody flushes this queue"
+    elif stats.pending and (stats.oldest_age or 0.0) > _START_TAKES and not Starting(directory).is_starting():
+        failed_start = words_of_failed_start(directory)
+        why = "" if failed_start is None else f"; the last start of a flusher failed: {last_line(failed_start)}"
+        yield f"nobody flushes this queue, and {count(stats.pending, 'event')} pending{why}"
 
 
-def _of_delivery(stats: QueueStats, max_age: float, max_pending: int | None) -> Iterator[str]:
-    if stats.flusher is not None and stats.flusher.alive and stats.flusher.state == "blocked":
-        yield f"delivery is blocked: {stats.flusher.reason}"
+def _of_delivery(stats: QueueStats, config: Config, max_age: float, max_pending: int | None) -> Iterator[str]:
+    flusher = stats.flusher
+    if flusher is not None and flusher.alive:
+        lasts = time.time() - flusher.since
+        if flusher.state == "blocked":
+            yield f"delivery is blocked: {flusher.reason}"
+        elif flusher.state == "retrying" and lasts > config.constants.told_after:
+            yield f"nothing is delivered for {duration(lasts)}: {flusher.reason}"
     if stats.oldest_age is not None and stats.oldest_age > max_age:
         yield f"the oldest pending event was accepted {duration(stats.oldest_age)} ago"
     if max_pending is not None and stats.pending > max_pending:
@@ -95,11 +115,11 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     add_arguments=_add_arguments,
-    heeds=("queue_dir",),
+    options=("queue_dir", "flusher"),
     exit_codes={
         ExitCode.DONE: "healthy",
         ExitCode.NOT_COMPLETE: "not healthy: what is wrong is on standard output",
         ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
-        ExitCode.DAMAGED: "the queue is damaged",
+        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
     },
 )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
 
-from lotus_durable.clock import monotonic
+from lotus_durable.clock import boot_id, monotonic
 from lotus_durable.flusher import locks
-from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.flusher.starting import Starting
+from lotus_durable.flusher.surroundings import pid_namespace, process_status
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.queue.requests import ask
 
 from .arguments import seconds
@@ -16,16 +20,63 @@ from .existing import existing_queue
 from .output import complain, say, say_json
 
 _DESCRIPTION = """\
-End the flusher of a queue after its request in flight and what it can send within exit_timeout, and wait for that:
-before the directory is unmounted, the package uninstalled, a test's directory removed. The next event of a program
-that tracks starts another one, so stop those first.
+End the flusher of a queue after its request in flight and what it can send within exit_timeout, and wait until its
+process is gone: before the directory is unmounted, the package uninstalled, a test's directory removed. The next event
+of a program that tracks starts another one, so stop those first; a service is started again by its service manager.
 
 keys of --json:
   stopped        whether nobody flushes any more
-  pid            of the flusher that ended, or null where nobody flushed"""
+  pid            of the flusher that ended, or still flushes; null where nobody flushed"""
 
 _TIMEOUT = 60.0  # seconds; more than a request takes
 _LOOK_INTERVAL = 0.02
+_ASK_INTERVAL = 1.0
+"""Seconds after which it is asked once more: one that was just starting may not have heard it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What became of the flusher."""
+
+    stopped: bool
+    """Nobody flushes any more."""
+    pid: int | None
+    """Of the last one; None where nobody flushed."""
+
+
+def stop_flusher(directory: QueueDirectory, timeout: float) -> Stopped:
+    """Ask whoever flushes to stop, and wait until that process is gone; also one that is just being started.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    starting = Starting(directory)
+    ends_at = monotonic() + timeout
+    next_ask = 0.0
+    last: Beat | None = None
+    while True:
+        is_held = locks.is_held(directory.flusher_lock)
+        beat = read_beat(directory)
+        still_runs = beat is not None and _still_runs(beat)
+        if is_held or still_runs:
+            last = beat
+        if is_held and monotonic() >= next_ask:
+            next_ask = monotonic() + _ASK_INTERVAL
+            ask(directory, "stop")
+        # One that has let go of the lock looks once more whether something came, and ends a moment later.
+        if not is_held and not still_runs and not starting.is_starting():
+            return Stopped(stopped=True, pid=None if last is None else last.pid)
+        if monotonic() >= ends_at:
+            return Stopped(stopped=False, pid=None if last is None else last.pid)
+        time.sleep(_LOOK_INTERVAL)
+
+
+def _still_runs(beat: Beat) -> bool:
+    """Whether the process that flushed is still there."""
+    if beat.kind == "caller" or beat.boot != boot_id() or beat.pid_namespace != pid_namespace():
+        return False  # a program that goes on after its drain(), or one that cannot be looked for from here
+    status = process_status(beat.pid)
+    return status is not None and status.start_time == beat.start_time and status.state != "Z"
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,23 +90,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    directory = existing_queue(configuration(arguments))
-    was_held = locks.is_held(directory.flusher_lock)
-    beat = read_beat(directory)
-    ends_at = monotonic() + arguments.timeout
-    if was_held:
-        ask(directory, "stop")
-        while locks.is_held(directory.flusher_lock) and monotonic() < ends_at:
-            time.sleep(_LOOK_INTERVAL)
-    stopped = not locks.is_held(directory.flusher_lock)
-    pid = beat.pid if was_held and beat is not None else None
+    result = stop_flusher(existing_queue(configuration(arguments)), arguments.timeout)
     if arguments.json:
-        say_json({"stopped": stopped, "pid": pid})
-    elif stopped:
-        say("nobody flushed" if not was_held else f"the flusher, process {pid}, has ended")
-    if not stopped:
-        complain("lotus-durable stop", f"process {pid} still flushes after {arguments.timeout:g} s")
-    return ExitCode.DONE if stopped else ExitCode.NOT_COMPLETE
+        say_json({"stopped": result.stopped, "pid": result.pid})
+    elif result.stopped:
+        say("nobody flushed" if result.pid is None else f"the flusher, process {result.pid}, has ended")
+    if not result.stopped:
+        who = "a flusher that is just starting" if result.pid is None else f"process {result.pid}"
+        complain("lotus-durable stop", f"{who} still flushes after {arguments.timeout:g} s")
+    return ExitCode.DONE if result.stopped else ExitCode.NOT_COMPLETE
 
 
 COMMAND = Command(
@@ -68,5 +111,6 @@ COMMAND = Command(
         ExitCode.DONE: "nobody flushes",
         ExitCode.NOT_COMPLETE: "it still flushes",
         ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
     },
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.protocol import Chunk, StoredEvent
 from lotus_durable.queue.reader import Position
 
@@ -65,10 +65,17 @@ class Batch:
         return part
 
 
+class Source(Protocol):
+    """Where batches come from: a consumer."""
+
+    def read(self, limit: int) -> Chunk | None:
+        """Return the next records, at most ``limit``; None at the end of this pass over the queue."""
+
+
 class Batcher:
     """Makes batches of what a consumer reads."""
 
-    def __init__(self, consumer: Consumer, *, max_events: int, max_bytes: int) -> None:
+    def __init__(self, consumer: Source, *, max_events: int, max_bytes: int) -> None:
         self._consumer = consumer
         self._max_events = max_events
         self._max_bytes = max_bytes

@@ -7,13 +7,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from typing import Any
 
 from lotus_durable.clock import monotonic, since_boot
 from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, FlusherState, HeartbeatFile, News, Program, Progress, Refusal, shortened
+from lotus_durable.queue.heartbeat import Beat, FlusherState, HeartbeatFile, News, Program, Refusal, shortened
+from lotus_durable.queue.progress import as_plain
 from lotus_durable.queue.requests import Request, newest, since
 from lotus_durable.queue.stats import Settled
 
@@ -54,6 +55,8 @@ class Control:
         request_limit: seconds that one request can take.
         exit_timeout: seconds.
         new_key: called where the server refuses the API key; whether there is another one now.
+        works: called when it has come so far that its start did not fail: it settled something, found nothing to do,
+            or waits for the server.
         before: of the same flusher, before it began anew: what that has heard and told stays heard and told.
     """
 
@@ -68,6 +71,7 @@ class Control:
         request_limit: float,
         exit_timeout: float,
         new_key: Callable[[], bool],
+        works: Callable[[], None] = lambda: None,
         before: Control | None = None,
     ) -> None:
         self._directory = directory
@@ -79,6 +83,7 @@ class Control:
         self._request_limit = request_limit
         self._exit_timeout = exit_timeout
         self._new_key = new_key
+        self._works = works
         self._ends_at: float | None = None
         self._lock = threading.RLock()
         self._settled: Settled | None = None
@@ -104,7 +109,7 @@ class Control:
     @property
     def last_beat(self) -> Beat:
         """The beat that whoever begins anew goes on from."""
-        return replace(self._beat, in_flight=None)
+        return self._beat._replace(in_flight=None)
 
     @property
     def program(self) -> Program:
@@ -112,9 +117,9 @@ class Control:
         return self._beat.program
 
     @property
-    def count(self) -> int:
+    def beats(self) -> int:
         """How many beats there were."""
-        return self._beat.count
+        return self._beat.beats
 
     # Steps
 
@@ -134,7 +139,9 @@ class Control:
             is_news = (state, reason) != (self._beat.state, self._beat.reason)
             if is_news:
                 self._change(state, reason)
-            return is_news
+        if state in ("idle", "retrying", "blocked"):
+            self._works()
+        return is_news
 
     def renew(self, why: str) -> None:
         """Have the work begin anew after the request in flight; for signal handlers and other threads."""
@@ -176,21 +183,21 @@ class Control:
         """
         self.check()
         with self._lock:
-            self._beat = replace(self._beat, in_flight=since_boot())
+            self._beat = self._beat._replace(in_flight=since_boot())
             self.beat()
         self._step_ends = monotonic() + self._request_limit
         try:
             yield
         finally:
             with self._lock:
-                self._beat = replace(self._beat, in_flight=None)
+                self._beat = self._beat._replace(in_flight=None)
             self._step_ends = monotonic() + _LOCAL_STEP
 
     def reached(self, *, server: bool) -> None:
         """Note whether a connection could be made."""
         with self._lock:
             since = None if server else self._beat.unreachable_since or since_boot()
-            self._beat = replace(self._beat, unreachable_since=since)
+            self._beat = self._beat._replace(unreachable_since=since)
 
     def key_is_refused(self) -> None:
         """Note that the server refuses the API key: a process with another one may take over now, or while we wait.
@@ -199,31 +206,35 @@ class Control:
             Stopped: one does.
         """
         with self._lock:
-            self._beat = replace(self._beat, key_refused=True)
+            self._beat = self._beat._replace(key_refused=True)
         if self._new_key():
             raise Renewed("the API key was replaced")
         self.beat()
         self.check()
 
-    def wait(self, seconds: float, *, interruptible: bool = True) -> None:
-        """Wait in the middle of a pass; if ``interruptible``, less long when somebody asks for a drain.
+    def wait(self, seconds: float, *, asked: int | None = None) -> None:
+        """Wait in the middle of a pass.
+
+        Args:
+            seconds: how long.
+            asked: less long when a drain is asked for after this one; None: not for that. The number is from before
+                what is waited for was tried, so that a drain asked for meanwhile counts too.
 
         Raises:
             Stopped: it is time to end.
         """
-        asked = self._drain
         with self._lock:
-            self._beat = replace(self._beat, waits_until=time.time() + seconds)
+            self._beat = self._beat._replace(waits_until=time.time() + seconds)
         self.beat()
         try:
             for _ in self._ticks(seconds):
                 if (why := self.ending()) is not None:
                     raise Stopped(why)
-                if interruptible and self._drain > asked:
+                if asked is not None and self._drain > asked:
                     return
         finally:
             with self._lock:
-                self._beat = replace(self._beat, waits_until=None)
+                self._beat = self._beat._replace(waits_until=None)
 
     def rest(self, seconds: float) -> None:
         """Wait between two passes, less long when somebody asks for a drain.
@@ -264,7 +275,7 @@ class Control:
         """Say that everything asked for up to ``number`` was carried out, or why it cannot be now."""
         with self._lock:
             if number > self._beat.asked or (number == self._beat.asked and reason != self._beat.answer):
-                self._beat = replace(self._beat, asked=number, answer=reason and shortened(reason))
+                self._beat = self._beat._replace(asked=number, answer=reason and shortened(reason))
                 self.beat()
 
     def _hear(self) -> None:
@@ -287,6 +298,7 @@ class Control:
 
     def settled(self, settled: Settled, *, delivered: bool) -> None:
         """Note that events were settled: whatever the trouble was, it is over."""
+        self._works()
         with self._lock:
             self._settled = settled
             self._progress_is_news = True
@@ -294,7 +306,7 @@ class Control:
             if delivered:
                 changes["last_delivery"] = time.time()
             before = self._beat
-            self._beat = replace(before, **changes)  # type: ignore[arg-type]
+            self._beat = before._replace(**changes)  # type: ignore[arg-type]
             if before.reason is not None:
                 self._change("sending", None)
             if before.trouble_since is not None and self._told_trouble:
@@ -337,8 +349,8 @@ class Control:
             self._next_news[kind] = now + self._constants.told_interval
             last = self._beat.news[-1].serial if self._beat.news else 0
             text = news.text if count == 1 else f"{news.text} (the last of {count} of this kind)"
-            published = replace(news, serial=max(last + 1, int(since_boot() * 1e6)), text=text)
-            self._beat = replace(self._beat, news=[*self._beat.news, published][-_MOST_NEWS:])
+            published = news._replace(serial=max(last + 1, int(since_boot() * 1e6)), text=text)
+            self._beat = self._beat._replace(news=[*self._beat.news, published][-_MOST_NEWS:])
 
     def _change(self, state: FlusherState, reason: str | None) -> None:
         since = time.time() if state != self._beat.state else self._beat.since
@@ -347,7 +359,7 @@ class Control:
             trouble = trouble or since_boot()
         elif state == "idle":
             trouble = None
-        self._beat = replace(self._beat, state=state, reason=reason, since=since, trouble_since=trouble)
+        self._beat = self._beat._replace(state=state, reason=reason, since=since, trouble_since=trouble)
         self.beat()
 
     # Beats
@@ -357,14 +369,14 @@ class Control:
         with self._lock:
             self._beat_at = monotonic()
             self._publish_news()
-            beat = self._beat = replace(self._beat, count=self._beat.count + 1, at=since_boot())
+            beat = self._beat = self._beat._replace(beats=self._beat.beats + 1, at=since_boot())
             if beat.trouble_since is not None and (
                 beat.state == "blocked" or since_boot() - beat.trouble_since >= self._constants.told_after
             ):
                 self._told_trouble = True
-            progress = None
+            progress: dict[str, Any] | None = None
             if self._progress_is_news and self._settled is not None:
-                progress = Progress(self._settled, self._refusals)
+                progress = as_plain(self._settled, self._refusals)
             try:
                 self._file.write(beat, progress)
             except OSError as error:
@@ -388,7 +400,7 @@ class Control:
     def end(self, state: FlusherState) -> None:
         """Write the last beat of this flusher (``ended``), or that it is about to (``leaving``)."""
         with self._lock:
-            self._beat = replace(self._beat, state=state, reason=None, in_flight=None, trouble_since=None)
+            self._beat = self._beat._replace(state=state, reason=None, in_flight=None, trouble_since=None)
             self.beat()
             if state == "ended":
                 self._file.close()

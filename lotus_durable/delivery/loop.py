@@ -47,9 +47,7 @@ class Loop:
         self._consumer = consumer
         self._control = control
         self._config = config
-        self._senders = [
-            Sender(transport, control, probe_interval=config.constants.probe_interval) for transport in transports
-        ]
+        self._senders = [Sender(transport, control, config.constants) for transport in transports]
         self._batcher = Batcher(
             consumer, max_events=config.max_batch_events, max_bytes=config.constants.max_batch_bytes
         )
@@ -98,7 +96,7 @@ class Loop:
                 self._busy_at = monotonic()
                 if isinstance(result, BaseException):
                     raise result
-                self._settle(batch, self._settlement(batch, result))
+                self._settle(self._settlement(batch, result))
             self._retry_due_parked()
 
     def _next_batches(self) -> list[Batch]:
@@ -132,7 +130,7 @@ class Loop:
             other.join()
         return results
 
-    def _settle(self, batch: Batch, settlement: Settlement) -> None:
+    def _settle(self, settlement: Settlement) -> None:
         """Commit, however long the disk refuses: the verdicts are known, and nothing is sent twice for it."""
         while True:
             try:
@@ -141,7 +139,7 @@ class Loop:
                 reason = f"the disk refuses to commit what was delivered: {error}"
                 if self._control.enter("retrying", reason):
                     self._control.tell(DiskRefused(reason))
-                self._control.wait(_DISK_PAUSE, interruptible=False)
+                self._control.wait(_DISK_PAUSE)
             else:
                 break
         self._control.settled(self._consumer.settled(), delivered=bool(settlement.delivered))
@@ -213,7 +211,7 @@ class Loop:
             [result] = self._send([batch])
             if isinstance(result, BaseException):
                 raise result
-            self._settle(batch, self._settlement(batch, result))
+            self._settle(self._settlement(batch, result))
 
     def _report_dead(self, dead: Sequence[StoredEvent]) -> None:
         for reason in sorted({event.reason for event in dead}):

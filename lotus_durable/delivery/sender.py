@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
-from lotus_durable.errors import DeliveryBlocked
+from lotus_durable.config import Constants
+from lotus_durable.errors import DeliveryBlocked, LotusError
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
+from lotus_durable.queue.heartbeat import FlusherState
 
 from .batch import Batch
-from .control import Control
 from .transport import Transport
 from .verdict import Blocked, Dead, Parked, Retry, RetryBatch, Settled, Split, Verdict, judge, judge_probe
 
@@ -32,6 +35,34 @@ class Failing:
     reason: str
 
 
+class Steps(Protocol):
+    """What happens between two steps of the sender; :class:`~.control.Control` says more of each."""
+
+    def enter(self, state: FlusherState, reason: str | None = None) -> bool:
+        """Tell what is going on now, and why; return whether that is news."""
+
+    def request(self) -> AbstractContextManager[None]:
+        """Name the request in flight before it is sent."""
+
+    def reached(self, *, server: bool) -> None:
+        """Note whether a connection could be made."""
+
+    def key_is_refused(self) -> None:
+        """Note that the server refuses the API key."""
+
+    def asked(self) -> int:
+        """Return the number of the last drain that was asked for."""
+
+    def answer(self, number: int, reason: str | None = None) -> None:
+        """Say that everything asked for up to ``number`` was carried out, or why it cannot be now."""
+
+    def wait(self, seconds: float, *, asked: int | None = None) -> None:
+        """Wait, less long when a drain is asked for after number ``asked``; None: not for that."""
+
+    def tell(self, error: LotusError) -> None:
+        """Have something that happened once told."""
+
+
 @dataclass(slots=True)
 class _Part:
     """Some of a batch's events, by index, and how often they failed together."""
@@ -47,15 +78,18 @@ class Sender:
     def __init__(
         self,
         transport: Transport,
-        control: Control,
+        steps: Steps,
+        constants: Constants,
         *,
-        probe_interval: float,
         backoff: Backoff | None = None,
     ) -> None:
         self._transport = transport
-        self._control = control
-        self._probe_interval = probe_interval
-        self._backoff = backoff or Backoff()
+        self._steps = steps
+        self._probe_interval = constants.probe_interval
+        self._asked = 0  # the last drain that was asked for when the request at hand began
+        self._backoff = backoff or Backoff(
+            base=constants.first_pause, cap=constants.longest_pause, grace=constants.grace
+        )
 
     def verdicts(self, batch: Batch) -> list[Verdict | Failing]:
         """Return the verdict of each event, in their order. Delivered means the server said so for that event.
@@ -73,8 +107,7 @@ class Sender:
 
     def _send(self, batch: Batch, part: _Part, found: dict[int, Verdict | Failing]) -> list[_Part]:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
-        self._control.enter("sending")
-        asked = self._control.asked()
+        self._steps.enter("sending")
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
         answer = self._exchanged(lambda: self._transport.post_batch(selected.body()))
         outcome = judge(answer, selected.ids, selected.times, now=time.time())
@@ -86,7 +119,7 @@ class Sender:
                 logger.info("sending %d events in two parts: %s", len(part.indices), outcome.reason)
                 return _halves(part)
             case Blocked():
-                self._wait_until_unblocked(outcome, asked)
+                self._wait_until_unblocked(outcome)
                 return [part]
             case RetryBatch():
                 return self._retry(part, outcome, found)
@@ -109,10 +142,10 @@ class Sender:
 
     def _retry(self, part: _Part, outcome: RetryBatch, found: dict[int, Verdict | Failing]) -> list[_Part]:
         if outcome.unlisted:
-            if self._control.enter("retrying", outcome.reason):
-                self._control.tell(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
+            if self._steps.enter("retrying", outcome.reason):
+                self._steps.tell(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
             pause = max(self._probe_interval, outcome.retry_after or 0.0)
-            self._control.wait(pause, interruptible=outcome.retry_after is None)
+            self._steps.wait(pause, asked=self._asked if outcome.retry_after is None else None)
             return [part]
         part.failures += outcome.suspect or outcome.after_timeout
         is_suspect = (outcome.suspect or outcome.after_timeout) and part.failures >= _SUSPECT_AFTER
@@ -133,41 +166,42 @@ class Sender:
     def _retry_later(self, reason: str, *, retry_after: float | None = None, after_timeout: bool = False) -> None:
         seconds = self._backoff.failed(retry_after=retry_after, after_timeout=after_timeout)
         logger.info("trying again in %.1f s: %s", seconds, reason)
-        self._control.enter("retrying", reason)
+        self._steps.enter("retrying", reason)
         # A wait the server asked for, or needs to finish what it may be working on, is not ours to cut short.
-        self._control.wait(seconds, interruptible=retry_after is None and not after_timeout)
+        self._steps.wait(seconds, asked=self._asked if retry_after is None and not after_timeout else None)
 
     def _probe_passes(self) -> bool:
         """Whether an empty batch gets the right answer; when not, wait as its own outcome says."""
-        self._control.enter("sending")
-        asked = self._control.asked()
+        self._steps.enter("sending")
         outcome = judge_probe(self._exchanged(self._transport.probe))
         if isinstance(outcome, Blocked):
-            self._wait_until_unblocked(outcome, asked)
+            self._wait_until_unblocked(outcome)
         elif isinstance(outcome, RetryBatch):
             self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
         return isinstance(outcome, Settled)
 
-    def _wait_until_unblocked(self, outcome: Settled | RetryBatch | Blocked, asked: int) -> None:
+    def _wait_until_unblocked(self, outcome: Settled | RetryBatch | Blocked) -> None:
         """Hold everything and probe at the slow pace for as long as the server says that nothing can be sent.
 
         Whoever asked for a drain before the request was sent that came back so, gets the reason at once instead of
         waiting for a person; for those who asked later, perhaps after the person came, there is another probe at once.
         """
         while isinstance(outcome, Blocked):
-            if self._control.enter("blocked", outcome.reason):
+            if self._steps.enter("blocked", outcome.reason):
                 logger.warning("delivery is blocked, events are kept: %s", outcome.reason)
             if outcome.by_key:
-                self._control.key_is_refused()
-            self._control.answer(asked, outcome.reason)
-            self._control.wait(self._probe_interval)
-            asked = self._control.asked()
+                self._steps.key_is_refused()
+            else:
+                self._steps.reached(server=False)  # a proxy, say, that other surroundings do not have
+            self._steps.answer(self._asked, outcome.reason)
+            self._steps.wait(self._probe_interval, asked=self._asked)
             outcome = judge_probe(self._exchanged(self._transport.probe))
 
     def _exchanged(self, exchange: Callable[[], Answer | NoAnswer]) -> Answer | NoAnswer:
-        with self._control.request():
+        self._asked = self._steps.asked()
+        with self._steps.request():
             answer = exchange()
-        self._control.reached(server=isinstance(answer, Answer) or answer.sent)
+        self._steps.reached(server=isinstance(answer, Answer) or answer.sent)
         return answer
 
 

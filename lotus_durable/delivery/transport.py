@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+import math
+from typing import TYPE_CHECKING, Final, Protocol
 
 from lotus_durable.http.answer import Answer, NoAnswer
-from lotus_durable.http.connection import Connection
 
 from .wire import body as request_body
 
+if TYPE_CHECKING:
+    from lotus_durable.http.session import Session
+
 _PATH: Final = "/api/track/"
 _EMPTY_BATCH: Final = request_body(())
-_LARGEST_ANSWER: Final = 4 * 1024 * 1024
-"""Bytes. A batch of 500 that is refused one by one comes to 0.2 MB; with the longest ids, escaped, to 2 MB."""
+_BESIDE_THE_EVENTS: Final = 256 * 1024
+_FOR_EACH_EVENT: Final = 4 * 1024
+"""Bytes of the largest answer. An event that is refused takes about 400 of them; with the longest id, of 255 characters
+that JSON escapes as 12 bytes each, 3.5 KB."""
 
 
 class Transport(Protocol):
     """How batches reach the server. For one thread at a time."""
 
     def post_batch(self, body: bytes) -> Answer | NoAnswer:
-        """Send one request and return what came back; raises nothing that the network or the server can cause."""
+        """Send one request, once, and return what came back; raises nothing that the network or the server can cause.
+
+        Args:
+            body: ``{"batch": [event, …]}`` as JSON.
+        """
 
     def probe(self) -> Answer | NoAnswer:
         """Send an empty batch; ``verdict.judge_probe`` says what the answer means."""
@@ -34,41 +43,54 @@ class Transport(Protocol):
 class HttpTransport:
     """``POST {host}/api/track/`` over one :class:`~lotus_durable.http.connection.Connection`.
 
-    A request that meets a connection the server just closed for being idle is sent once more, at once, on a fresh one:
-    the server recognises ids it has seen.
+    Nothing is sent a second time here, also not where the server closed a connection that was idle: it may be at work
+    on the request.
     """
 
-    def __init__(self, host: str, api_key: str, *, connect_timeout: float = 5.0, read_timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        host: str | Session,
+        api_key: str,
+        *,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 30.0,
+        max_batch_events: int = 500,
+        idle_at_most: float = math.inf,
+    ) -> None:
         """Check the arguments; nothing is opened yet.
 
         Args:
-            host: ``https://…``, with or without a trailing slash, or a path before ``/api/track/``.
+            host: ``https://…``, with or without a trailing slash, or a path before ``/api/track/``; or a session, when
+                several connections share one.
             api_key: sent as ``X-API-KEY``, and shown nowhere.
             connect_timeout: seconds to open a connection.
             read_timeout: seconds to send a request, and of silence before giving up; an answer that comes in dribs
                 is given up after twice that.
+            idle_at_most: seconds after which a connection kept open is not used again, but a new one opened. On the
+                server of 2022, where a request whose fate nobody knows must not be followed by another.
+            max_batch_events: the most that a batch holds; what is read of an answer is bounded by what they need.
 
         Raises:
             ConfigurationError: the host is not the URL of a server, or the key cannot be sent in a header.
         """
+        # Here, and not above: the protocol is used where nothing is sent, and requests is slow to import.
+        from lotus_durable.http.connection import Connection
+
+        self._idle_at_most = idle_at_most
         self._connection = Connection(
             host,
             api_key,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
-            largest_answer=_LARGEST_ANSWER,
+            largest_answer=_BESIDE_THE_EVENTS + max_batch_events * _FOR_EACH_EVENT,
         )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._connection.base + _PATH!r})"
 
     def post_batch(self, body: bytes) -> Answer | NoAnswer:
-        """Send one request and return what came back.
-
-        Args:
-            body: ``{"batch": [event, …]}`` as JSON.
-        """
-        return self._connection.exchange("POST", _PATH, body, repeatable=True)
+        """Send one request, once, and return what came back."""
+        return self._connection.exchange("POST", _PATH, body, idle_at_most=self._idle_at_most)
 
     def probe(self) -> Answer | NoAnswer:
         """Send an empty batch: a working server with a good key answers 400, ``none``, no failed events."""

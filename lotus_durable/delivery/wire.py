@@ -1,8 +1,4 @@
-"""From records to the body of a request.
-
-A record is one accepted event as the queue keeps it, a msgpack array of six:
-``[idempotency_id, customer_id, event_name, time_created, properties, accepted_at]``. The server gets the first five as
-a JSON object; ``accepted_at`` is ours and stays here.
+"""Events as JSON: one, and the body of a request.
 
 Events are encoded one at a time on purpose: encoding a whole batch in one C call holds the interpreter lock for the
 whole call, and the thread that uploads shares it with the threads that answer web requests.
@@ -16,14 +12,10 @@ from json import JSONEncoder
 from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]  # typeshed has only half
 from typing import TypeAlias
 
-from msgpack import unpackb
-from msgpack.exceptions import UnpackException
+from lotus_durable.event.record import RecordError, first_words, unpack_record
 
 Dumps: TypeAlias = Callable[[object], bytes]
 """Turns plain values into compact UTF-8 JSON; TypeError, ValueError or RecursionError for what JSON cannot hold."""
-
-_FIELDS = ("idempotency_id", "customer_id", "event_name", "time_created", "properties", "accepted_at")
-_TYPES = (str, str, str, str, dict, float)
 
 # Not ensure_ascii: it is no faster, and \uXXXX would make the size of a batch depend on which encoder is installed.
 # The circle check costs, and what msgpack unpacked has no circles.
@@ -45,23 +37,10 @@ def encode_event(record: bytes | memoryview, dumps: Dumps | None = None) -> tupl
         ``(idempotency_id, time_created, event)``, the last one compact JSON in UTF-8.
 
     Raises:
-        ValueError: the record is not of that shape, or JSON cannot hold it; the message says why and quotes no value.
+        RecordError: the bytes are no record, or JSON cannot hold it; the message says why and quotes no value.
     """
-    try:
-        fields = unpackb(record)
-    except (ValueError, UnpackException) as error:
-        raise ValueError(f"the record is not msgpack: {_first_words(error)}") from None
-    if type(fields) is not list or len(fields) != len(_FIELDS):
-        raise ValueError("the record is not an array of 6")
-    idempotency_id, customer_id, event_name, time_created, properties, accepted_at = fields
-    if not (
-        type(idempotency_id) is type(customer_id) is type(event_name) is type(time_created) is str
-        and type(properties) is dict
-        and type(accepted_at) is float
-        and idempotency_id
-    ):
-        raise _misshapen(fields)
-    event = {
+    idempotency_id, customer_id, event_name, time_created, properties, _ = unpack_record(record)
+    event = {  # event_as_json_object, without an Event in between
         "event_name": event_name,
         "customer_id": customer_id,
         "idempotency_id": idempotency_id,
@@ -71,7 +50,7 @@ def encode_event(record: bytes | memoryview, dumps: Dumps | None = None) -> tupl
     try:
         return idempotency_id, time_created, (dumps or fastest_dumps())(event)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"the record cannot be written as JSON: {_first_words(error)}") from None
+        raise RecordError(f"the record cannot be written as JSON: {first_words(error)}") from None
 
 
 def body(events: Sequence[bytes | memoryview]) -> bytes:
@@ -119,15 +98,3 @@ def stdlib_dumps(value: object) -> bytes:
     if _encode_in_c is not None:
         return "".join(_encode_in_c(value, 0)).encode()
     return _stdlib_encode(value).encode()
-
-
-def _misshapen(fields: list[object]) -> ValueError:
-    for name, expected, value in zip(_FIELDS, _TYPES, fields, strict=True):
-        if type(value) is not expected:
-            return ValueError(f"the record's {name} is {type(value).__name__}, not {expected.__name__}")
-    return ValueError("the record's idempotency_id is empty")
-
-
-def _first_words(error: Exception) -> str:
-    # Not the whole message: it may go on to quote the event, and an event is a customer's.
-    return type(error).__name__ if isinstance(error, UnicodeError) else str(error)[:80]

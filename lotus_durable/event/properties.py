@@ -9,18 +9,32 @@ given                                              becomes
 =================================================  ===============================================================
 ``str`` without NUL and lone surrogates            itself
 ``bool``, ``None``                                 itself
-``int`` within signed 64 bits                      itself
+``int`` within signed 64 bits                      itself; beyond 2**53 with a warning, see below
 finite ``float``                                   itself
-finite ``Decimal``                                 the nearest ``float``; refused where that would be infinity
+``Decimal``                                        the ``float`` whose ``repr`` is the same number; refused if there is
+                                                   none
+``timedelta``                                      its seconds as ``float``: 90 minutes are ``5400.0``
 ``datetime``                                       RFC 3339 text in UTC, as ``time_created`` (naive is UTC)
 ``date``                                           ``YYYY-MM-DD``
 ``UUID``                                           its text
 ``Enum``                                           its value, cleaned like any other
+numpy's numbers and ``bool_``                      the ``int``, ``float`` or ``bool`` of exactly the same value
+Django's lazy text (``gettext_lazy``)              its text in the language active at the call
+dataclass                                          ``dict`` of its fields
+pydantic model (version 2)                         what its ``model_dump(mode="python")`` gives, cleaned like any other
 ``dict`` and other ``Mapping`` with ``str`` keys   ``dict``
 ``list``, ``tuple``                                ``list``
 ``set``, ``frozenset``                             ``list``, sorted if what is in it can be compared
 a subclass of one of these                         the plain type
 =================================================  ===============================================================
+
+``properties`` itself may be a mapping, a dataclass or a pydantic model.
+
+No number changes in silence. ``Decimal("19.99")`` is sent as 19.99, and ``Decimal(1) / 3``, ``Decimal("1E-400")`` and
+``Decimal("12345678901234567890.12")`` are refused, because the number sent would be another one: ``float()`` of them is
+the explicit way to send the nearest number, ``str()`` the way to send all digits, as text (which no metric can sum).
+The server of 2024 keeps numbers as floats, so an integer beyond 2**53 is stored rounded there: it is sent, and the
+first one of a process is warned about.
 
 Anything else is refused with its path, for example ``properties.items[3].price``. Containers may be nested
 ``MAX_DEPTH`` deep, ``properties`` itself being the first. What is given is never changed, and none of it is kept.
@@ -29,16 +43,17 @@ Anything else is refused with its path, for example ``properties.items[3].price`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from itertools import islice
-from math import inf, isfinite
+from math import isfinite
 from typing import Any, TypeAlias, cast
-from uuid import UUID
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event.timestamps import utc_text
+from lotus_durable.event.convert import Refused, converted, unfolded
+from lotus_durable.event.rounding import warning_was_given
+from lotus_durable.event.text import path_step, plain_text, shown, text_fault, type_name
 
 JsonValue: TypeAlias = "str | int | float | list[JsonValue] | dict[str, JsonValue] | None"
 """What JSON can say, in the plain types of Python (a ``bool`` is an ``int``)."""
@@ -47,11 +62,10 @@ MAX_DEPTH = 64
 """How deep containers may be nested: far more than events need, far less than any JSON parser on the way refuses."""
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
-_LONGEST_KEY_SHOWN = 60
 
 
 def is_plain(properties: dict[Any, Any]) -> bool:
-    """Say whether ``properties`` can be taken as they are: flat, of exact types, nothing to convert or refuse.
+    """Say whether ``properties`` can be taken as they are: flat, of exact types, nothing to convert or to say.
 
     The quick way, for the usual event. It runs no code of the values, so nothing can go wrong in it. Lone surrogates
     are left to msgpack, which has to look at every character anyway.
@@ -64,76 +78,52 @@ def is_plain(properties: dict[Any, Any]) -> bool:
             if "\0" in value:
                 return False
         elif kind is int:
-            if not INT_MIN <= value <= INT_MAX:
+            # EXACT_AS_FLOAT, written out: Python works it out once, and not for each value.
+            if not -(2**53) <= value <= 2**53 and not (warning_was_given() and INT_MIN <= value <= INT_MAX):
                 return False
         elif kind is float:
-            if not -inf < value < inf:
+            if value - value != 0.0:  # as it is of NaN and infinity
                 return False
         elif kind is not bool and value is not None:
             return False
     return True
 
 
-def clean_properties(properties: object, max_bytes: int) -> dict[str, JsonValue]:
+def clean_properties(
+    properties: object, max_bytes: int, on_rounded: Callable[[dict[str, JsonValue]], None] | None = None
+) -> dict[str, JsonValue]:
     """Copy ``properties`` into plain JSON types, following the table above.
 
-    ``max_bytes`` is where work on something endless ends (a generator behind ``items()``, lists that hold one another
-    many times over): as soon as the record is certain to take more.
+    Args:
+        properties: what was given.
+        max_bytes: where work on something endless ends (a generator behind ``items()``, lists that hold one another
+            many times over): as soon as the record is certain to take more.
+        on_rounded: called with the copy when an integer beyond 2**53 is in it.
 
     Raises:
         InvalidEvent: with the path of the first value refused. What code of a value raised is chained to it.
     """
+    cleaner = _Cleaner(max_bytes)
     try:
-        if not issubclass(type(properties), Mapping):
-            raise _Refused(f"must be a mapping such as a dict, not {type_name(properties)}")
-        return _Cleaner(max_bytes).mapping(cast("Mapping[object, object]", properties))
+        given = properties if issubclass(type(properties), Mapping) else unfolded(properties)
+        if not issubclass(type(given), Mapping):
+            raise Refused(f"must be a mapping such as a dict, not {type_name(properties)}")
+        cleaned = cleaner.mapping(cast("Mapping[object, object]", given))
     except Exception as error:  # noqa: BLE001  # none is lost: it is the cause of the refusal
         refused = _placed(error, "properties")
         if isinstance(refused, InvalidEvent):
             raise refused from None
         raise InvalidEvent("".join(reversed(refused.path)), refused.reason) from refused.cause
+    if cleaner.has_rounded and on_rounded is not None:
+        on_rounded(cleaned)
+    return cleaned
 
 
-def plain_text(value: object) -> str | None:
-    """Give the characters of a ``str`` or of any subclass as a ``str``, whatever the subclass overrides; else None."""
-    return str.__str__(cast("str", value)) if issubclass(type(value), str) else None
-
-
-def text_fault(text: str) -> str | None:
-    """Say what about ``text`` the servers cannot store, or None."""
-    if "\0" in text:
-        return "contains a NUL character, which the servers cannot store"
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return "contains a lone surrogate, which is not valid Unicode text"
-    return None
-
-
-def type_name(value: object) -> str:
-    """Name the type of anything, even of an object whose metaclass raises."""
-    try:
-        return str.__str__(type(value).__name__)
-    except Exception:  # noqa: BLE001  # the name is for a message about something refused already
-        return "something without a type name"
-
-
-class _Refused(Exception):
-    """A value is refused. Its path is put together on the way up, innermost step first: the good case pays nothing."""
-
-    def __init__(self, reason: str, cause: Exception | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.cause = cause
-        self.path: list[str] = []
-
-
-def _placed(error: Exception, step: str) -> _Refused | InvalidEvent:
+def _placed(error: Exception, step: str) -> Refused | InvalidEvent:
     """Add one step of the path to whatever was raised below it; a foreign exception becomes a refusal here."""
     if isinstance(error, InvalidEvent):
         return error
-    refused = error if isinstance(error, _Refused) else _Refused(f"cannot be read: {type_name(error)}", error)
+    refused = error if isinstance(error, Refused) else Refused(f"cannot be read: {type_name(error)}", error)
     refused.path.append(step)
     return refused
 
@@ -141,10 +131,11 @@ def _placed(error: Exception, step: str) -> _Refused | InvalidEvent:
 class _Cleaner:
     """One walk through one event's properties: the containers being read, the bytes the record may still take."""
 
-    __slots__ = ("_max_bytes", "_open", "_room")
+    __slots__ = ("_max_bytes", "_open", "_room", "has_rounded")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = self._room = max_bytes
+        self.has_rounded = False
         self._open: set[int] = set()  # by identity; a refusal ends the walk, so only success takes one out
 
     def text(self, value: str) -> str:
@@ -154,13 +145,27 @@ class _Cleaner:
         if not value.isascii() or "\0" in value:
             fault = text_fault(value)
             if fault is not None:
-                raise _Refused(fault)
+                raise Refused(fault)
         return value
+
+    def integer(self, value: int) -> int:
+        number = int.__int__(value)
+        if not -(2**53) <= number <= 2**53:  # EXACT_AS_FLOAT
+            if not INT_MIN <= number <= INT_MAX:
+                raise Refused("is outside the integers of 64 bits; str() of it is sent as text")
+            self.has_rounded = True
+        return number
+
+    def converted(self, value: object) -> JsonValue:
+        plainer = converted(value)
+        if plainer is value:
+            raise Refused(f"is of type {type_name(value)}, which has no form in JSON")
+        return _cleaning_of(plainer)(self, plainer)
 
     def enumerated(self, value: Enum) -> JsonValue:
         inner = value.value
         if issubclass(type(inner), Enum):
-            raise _Refused("is an Enum whose value is an Enum")
+            raise Refused("is an Enum whose value is an Enum")
         return _cleaning_of(inner)(self, inner)
 
     def mapping(self, value: Mapping[object, object]) -> dict[str, JsonValue]:
@@ -168,12 +173,12 @@ class _Cleaner:
         for key, item in self._opened(value, value.items()):
             name = key if type(key) is str and key.isascii() and "\0" not in key else _clean_key(key)
             if name in cleaned:
-                raise _Refused(f"has two keys with the text {_shown(name)}")
+                raise Refused(f"has two keys with the text {shown(name)}")
             try:
                 self._room -= len(name)  # looked at with the next text or container
                 cleaned[name] = (_EXACT.get(type(item)) or _cleaning_of(item))(self, item)
             except Exception as error:  # noqa: BLE001  # none is lost: it is the cause of the refusal
-                raise _placed(error, _step(name)) from None
+                raise _placed(error, path_step(name)) from None
         self._open.discard(id(value))
         return cleaned
 
@@ -197,9 +202,9 @@ class _Cleaner:
     def _opened(self, container: object, items: Iterable[Any]) -> tuple[Any, ...]:
         """Read what a container holds: at once, as another thread may be writing to it, and never endlessly."""
         if id(container) in self._open:
-            raise _Refused("contains itself")
+            raise Refused("contains itself")
         if len(self._open) == MAX_DEPTH:
-            raise _Refused(f"is nested more than {MAX_DEPTH} levels deep")
+            raise Refused(f"is nested more than {MAX_DEPTH} levels deep")
         self._open.add(id(container))
         held = tuple(islice(items, max(self._room, 0) + 1))
         self._room -= len(held)
@@ -214,71 +219,43 @@ class _Cleaner:
 def _clean_key(key: object) -> str:
     name = plain_text(key)
     if name is None:
-        raise _Refused(f"has a key of type {type_name(key)}; JSON knows only str")
+        raise Refused(f"has a key of type {type_name(key)}; JSON knows only str")
     fault = text_fault(name)
     if fault is not None:
-        raise _Refused(f"has a key {_shown(name)} that {fault}")
+        raise Refused(f"has a key {shown(name)} that {fault}")
     return name
-
-
-def _integer(_: _Cleaner, value: int) -> int:
-    number = int.__int__(value)
-    if not INT_MIN <= number <= INT_MAX:
-        raise _Refused("is outside the integers of 64 bits")
-    return number
 
 
 def _finite(_: _Cleaner, value: float) -> float:
     number = float.__float__(value)
     if not isfinite(number):
-        raise _Refused("is not a finite number, which JSON cannot express")
+        raise Refused("is not a finite number, which JSON cannot express")
     return number
-
-
-def _decimal(_: _Cleaner, value: Decimal) -> float:
-    if not Decimal.is_finite(value):
-        raise _Refused("is not a finite number, which JSON cannot express")
-    nearest = Decimal.__float__(value)
-    if not isfinite(nearest):
-        raise _Refused("is too large for a float of 64 bits")
-    return nearest
 
 
 def _itself(_: _Cleaner, value: bool | None) -> bool | None:  # noqa: FBT001  # a value, not a switch
     return value
 
 
-def _step(name: str) -> str:
-    return f".{name}" if name.isidentifier() and len(name) <= _LONGEST_KEY_SHOWN else f"[{_shown(name)}]"
-
-
-def _shown(name: str) -> str:
-    # ascii(): a message with a lone surrogate in it cannot be written to any log.
-    return ascii(name if len(name) <= _LONGEST_KEY_SHOWN else f"{name[:_LONGEST_KEY_SHOWN]}...")
-
-
 _Cleaning = Callable[[_Cleaner, Any], JsonValue]
 
 _EXACT: dict[type, _Cleaning] = {
     str: _Cleaner.text,
-    int: _integer,
+    int: _Cleaner.integer,
     float: _finite,
     bool: _itself,
     type(None): _itself,
     dict: _Cleaner.mapping,
     list: _Cleaner.sequence,
+    **dict.fromkeys((Decimal, datetime, date, timedelta), _Cleaner.converted),
 }
 
-# For everything else, and the first that fits counts: an IntEnum is an Enum, a datetime is no mere date.
+# For everything else, and the first that fits counts: an IntEnum is an Enum.
 _BY_CLASS: tuple[tuple[type | tuple[type, ...], _Cleaning], ...] = (
     (Enum, _Cleaner.enumerated),
     (str, lambda cleaner, value: cleaner.text(str.__str__(value))),
-    (int, _integer),
+    (int, _Cleaner.integer),
     (float, _finite),
-    (Decimal, _decimal),
-    (datetime, lambda cleaner, value: cleaner.text(utc_text(value))),
-    (date, lambda cleaner, value: cleaner.text(date.isoformat(value))),
-    (UUID, lambda cleaner, value: cleaner.text(UUID.__str__(value))),
     ((list, tuple), _Cleaner.sequence),
     ((set, frozenset), _Cleaner.unordered),
     (Mapping, _Cleaner.mapping),
@@ -292,4 +269,4 @@ def _cleaning_of(value: object) -> _Cleaning:
     for classes, cleaning in _BY_CLASS:
         if issubclass(type(value), classes):  # not isinstance(): a mock that pretends to be a dict would become {}
             return cleaning
-    raise _Refused(f"is of type {type_name(value)}, which has no form in JSON")
+    return _Cleaner.converted

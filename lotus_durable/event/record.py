@@ -8,52 +8,61 @@ A *record* is the event as msgpack, an array of exactly six elements::
 is not sent. What may stand in ``properties`` is the table in ``lotus_durable.event.properties``; which times are
 understood is in ``lotus_durable.event.timestamps``.
 
-The bounds are the servers': a name over 200 characters or an id over 255 makes the server of 2022 lose the whole batch
-it stands in. ``customer_id`` has no known bound there, so ``max_event_bytes`` is its only one. No text is trimmed, and
-blanks are text. Nothing is refused for its age: the servers differ about that.
+``customer_id`` may be an ``int`` and is kept as its digits, as the original client did; ``True`` and ``1.0`` are not
+ids. No text is trimmed, and blanks are text. Nothing is refused for its age: the servers differ about that.
+
+The bounds are the columns of the servers' databases. What does not fit is answered with 201 all the same, and then the
+server of 2022 loses the batch it stands in, and the one of 2024 tries to store it for ever and stores nothing else of
+any customer. So it is refused at the call.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from math import isfinite
 from time import time
+from typing import NamedTuple, TypeAlias, cast
 
-import msgpack
+from msgpack import Packer, unpackb
+from msgpack.exceptions import UnpackException
 
 from lotus_durable.errors import InvalidEvent, LotusError
-from lotus_durable.event.properties import (
-    MAX_DEPTH,
-    JsonValue,
-    clean_properties,
-    is_plain,
-    plain_text,
-    text_fault,
-    type_name,
-)
+from lotus_durable.event.ids import random_ids
+from lotus_durable.event.properties import MAX_DEPTH, JsonValue, clean_properties, is_plain
+from lotus_durable.event.rounding import warn_of_rounding
+from lotus_durable.event.text import plain_text, text_fault, type_name
 from lotus_durable.event.timestamps import Clock, clean_time
 
-MAX_EVENT_NAME = 200
+MAX_CUSTOMER_ID = 50
+"""Characters of a customer id the server of 2024 stores; the one of 2022 makes no customer whose id has over 40."""
+
+MAX_EVENT_NAME = 100
 """Characters of an event name both servers store."""
+
+MAX_EVENT_NAME_2022 = 200
+"""Characters of an event name the server of 2022 stores."""
 
 MAX_IDEMPOTENCY_ID = 255
 """Characters of an idempotency id both servers store."""
 
-_FIELDS = 6
-_ID_LENGTH = 36
-_IDS_PER_POOL = 64  # one call in 64 pays for a refill, about what three more events cost
-_ID_SLICES = tuple(slice(start, start + _ID_LENGTH) for start in range(0, _IDS_PER_POOL * _ID_LENGTH, _ID_LENGTH))
-_VARIANT = bytes.maketrans(b"0123456789abcdef", b"89ab" * 4)
+Fields: TypeAlias = tuple[str, str, str, str, dict[str, JsonValue], float]
+"""The six fields of a record, in its order."""
+
+_SHAPE = {
+    "idempotency_id": str,
+    "customer_id": str,
+    "event_name": str,
+    "time_created": str,
+    "properties": dict,
+    "accepted_at": float,
+}
 
 
 class RecordError(LotusError, ValueError):
     """These bytes are not a record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One accepted event."""
 
     idempotency_id: str
@@ -74,14 +83,18 @@ class EventEncoder:
     Args:
         max_event_bytes: the most bytes a record may have. The JSON sent for it is at most about six times as long (a
             control character is one byte here and six there).
+        max_event_name: the most characters of an event name; ``MAX_EVENT_NAME_2022`` where the server is known to be
+            that one.
     """
 
-    __slots__ = ("_clock", "_ids", "_max_event_bytes", "_pack")
+    __slots__ = ("_ids", "_last_name", "_max_event_bytes", "_max_event_name", "_now_text", "_pack")
 
-    def __init__(self, max_event_bytes: int) -> None:
+    def __init__(self, max_event_bytes: int, max_event_name: int = MAX_EVENT_NAME) -> None:
         self._max_event_bytes = max_event_bytes
-        self._clock = Clock()
+        self._max_event_name = max_event_name
+        self._now_text = Clock().text
         self._ids: Iterator[str] = iter(())
+        self._last_name: object = object()  # no name is this one
         self._pack = _packer()
 
     def encode(
@@ -95,14 +108,20 @@ class EventEncoder:
         Raises:
             InvalidEvent: names the argument, or the path in ``properties``, and the reason. The encoder stays usable.
         """
-        accepted_at = time()
-        time_text = self._clock.text(accepted_at) if time_created is None else clean_time(time_created)
-        if type(customer_id) is not str or not customer_id or "\0" in customer_id:
-            customer_id = _clean_text("customer_id", customer_id)
-        if type(event_name) is not str or not 0 < len(event_name) <= MAX_EVENT_NAME or "\0" in event_name:
-            event_name = _clean_text("event_name", event_name, MAX_EVENT_NAME)
+        accepted_at = time() + 0.0  # a clock that a test has replaced may say an int, and a record has a float
+        time_text = self._now_text(accepted_at) if time_created is None else clean_time(time_created)
+        if type(customer_id) is not str or not customer_id or len(customer_id) > MAX_CUSTOMER_ID or "\0" in customer_id:
+            customer_id = _clean_customer_id(customer_id)
+        if event_name is not self._last_name:  # programs name events by literals: checked once while it is the same one
+            if type(event_name) is not str or not 0 < len(event_name) <= self._max_event_name or "\0" in event_name:
+                event_name = _clean_text("event_name", event_name, self._max_event_name)
+            self._last_name = event_name
         if idempotency_id is None:
-            chosen_id = next(self._ids, None) or self._refilled_id()
+            try:
+                chosen_id = next(self._ids)
+            except StopIteration:
+                self._ids = random_ids()
+                chosen_id = next(self._ids)
         else:
             chosen_id = _clean_text("idempotency_id", idempotency_id, MAX_IDEMPOTENCY_ID)
         plain: Mapping[str, JsonValue]
@@ -110,7 +129,7 @@ class EventEncoder:
             plain = {}
         # The copy is made in one step: another thread may be writing to the caller's dict.
         elif type(properties) is not dict or not is_plain(plain := properties.copy()):
-            plain = clean_properties(properties, self._max_event_bytes)
+            plain = clean_properties(properties, self._max_event_bytes, warn_of_rounding)
         try:
             record: bytes = self._pack((chosen_id, customer_id, event_name, time_text, plain, accepted_at))
         except ValueError as error:
@@ -121,43 +140,54 @@ class EventEncoder:
             raise InvalidEvent("event", f"takes {len(record)} bytes, over max_event_bytes ({self._max_event_bytes})")
         return chosen_id, record
 
-    def _refilled_id(self) -> str:
-        text = _random_ids()
-        # One iterator, advanced in C: not even a signal handler in the middle of a call can be given the same id.
-        self._ids = map(text.__getitem__, _ID_SLICES)
-        return next(self._ids)
-
     def _unpackable(self, customer_id: object, event_name: object, plain: object) -> InvalidEvent:
         """Find what msgpack could not encode: the checks before it leave lone surrogates to it."""
         try:
-            _clean_text("customer_id", customer_id)
-            _clean_text("event_name", event_name, MAX_EVENT_NAME)
+            _clean_customer_id(customer_id)
+            _clean_text("event_name", event_name, self._max_event_name)
             clean_properties(plain, self._max_event_bytes)
         except InvalidEvent as refused:
             return refused
         return InvalidEvent("event", "cannot be written as msgpack")
 
 
-def decode_record(record: bytes | memoryview) -> Event:
-    """Read a record back.
+def unpack_record(record: bytes | memoryview) -> Fields:
+    """Read a record back, as far as its shape goes: what stands in the properties is left to who writes them as JSON.
 
     Raises:
-        RecordError: for anything but the six fields with properties JSON can express: what comes out can be sent.
+        RecordError: for anything but the six fields of their types; the message quotes no value.
     """
     try:
-        fields = msgpack.unpackb(record)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise RecordError(f"not one msgpack value: {type(error).__name__}") from error
-    if type(fields) is not list or len(fields) != _FIELDS:
-        raise RecordError(f"not an array of {_FIELDS} elements")
-    idempotency_id, customer_id, event_name, time_created, properties, accepted_at = fields
-    if not type(idempotency_id) is type(customer_id) is type(event_name) is type(time_created) is str:
-        raise RecordError("an id, a name or a time is not a string")
-    if type(properties) is not dict or not (is_plain(properties) or _is_json(properties, MAX_DEPTH)):
-        raise RecordError("the properties are not a JSON object")
-    if type(accepted_at) is not float or not isfinite(accepted_at):
-        raise RecordError("the time of acceptance is not a finite number")
-    return Event(idempotency_id, customer_id, event_name, time_created, properties, accepted_at)
+        fields: Fields = unpackb(record)  # as it is hoped; the rest makes sure
+    except (ValueError, TypeError, OverflowError, UnpackException) as error:
+        raise RecordError(f"the record is not msgpack: {first_words(error)}") from None
+    try:
+        # No look at the type of the six: only an array can have a map and a float among them.
+        idempotency_id, customer_id, event_name, time_created, properties, accepted_at = fields
+    except (ValueError, TypeError):
+        raise _misshapen(fields) from None
+    if (
+        type(idempotency_id) is type(customer_id) is type(event_name) is type(time_created) is str
+        and type(properties) is dict
+        and type(accepted_at) is float
+        and idempotency_id
+    ):
+        return fields
+    raise _misshapen(fields)
+
+
+def decode_record(record: bytes | memoryview) -> Event:
+    """Read a record back as the event, to the leaf: what comes out can be sent.
+
+    Raises:
+        RecordError: for anything but the six fields with properties JSON can express.
+    """
+    event = Event(*unpack_record(record))
+    if not (is_plain(event.properties) or _is_json(event.properties, MAX_DEPTH)):
+        raise RecordError("the record's properties are not a JSON object")
+    if not isfinite(event.accepted_at):
+        raise RecordError("the record's accepted_at is not a finite number")
+    return event
 
 
 def event_as_json_object(event: Event) -> dict[str, JsonValue]:
@@ -181,10 +211,33 @@ def _is_json(value: object, depth: int) -> bool:
     return value is None or isinstance(value, str | int)
 
 
-def _clean_text(field: str, value: object, max_length: int | None = None) -> str:
+def _misshapen(fields: object) -> RecordError:
+    if type(fields) is not list or len(fields) != len(_SHAPE):
+        return RecordError(f"the record is not an array of {len(_SHAPE)}")
+    for (name, expected), value in zip(_SHAPE.items(), fields, strict=True):
+        if type(value) is not expected:
+            return RecordError(f"the record's {name} is {type(value).__name__}, not {expected.__name__}")
+    return RecordError("the record's idempotency_id is empty")
+
+
+def first_words(error: Exception) -> str:
+    """Say what an error is about; not its whole message, which may quote the event, and an event is a customer's."""
+    return type(error).__name__ if isinstance(error, UnicodeError) else str(error)[:80]
+
+
+def _clean_customer_id(value: object) -> str:
+    if issubclass(type(value), int) and type(value) is not bool:
+        number = int.__int__(cast("int", value))
+        if abs(number) >= 10**MAX_CUSTOMER_ID:  # not written to be counted: Python writes no int of 5,000 digits
+            raise _too_long("customer_id", f"more than {MAX_CUSTOMER_ID}", MAX_CUSTOMER_ID)
+        value = str(number)
+    return _clean_text("customer_id", value, MAX_CUSTOMER_ID)
+
+
+def _clean_text(field: str, value: object, max_length: int) -> str:
     """Check an id or a name.
 
-    A number is not turned into text here: the servers compare ids as text, where ``1``, ``01`` and ``1.0`` differ.
+    No number but a whole ``customer_id`` is turned into text: the servers compare as text, where 1 and 1.0 differ.
     """
     if value is None:
         raise InvalidEvent(field, "is required")
@@ -193,29 +246,21 @@ def _clean_text(field: str, value: object, max_length: int | None = None) -> str
         raise InvalidEvent(field, f"must be a str, not {type_name(value)}; pass str({field}) if that is its text")
     if not text:
         raise InvalidEvent(field, "must not be empty")
-    if max_length is not None and len(text) > max_length:
-        raise InvalidEvent(field, f"has {len(text)} characters; the servers store at most {max_length}")
+    if len(text) > max_length:
+        raise _too_long(field, str(len(text)), max_length)
     fault = text_fault(text)
     if fault is not None:
         raise InvalidEvent(field, fault)
     return text
 
 
-def _random_ids() -> str:
-    """Write ``_IDS_PER_POOL`` random UUIDs (version 4) one after the other.
-
-    36 random hexadecimal digits each, and then the six places that are not random, for all of them at once. From the
-    operating system's generator: an id has to be unique among everybody's on a server, and not to be guessed.
-    """
-    digits = bytearray(os.urandom(_IDS_PER_POOL * _ID_LENGTH // 2).hex(), "ascii")
-    for dash in (8, 13, 18, 23):
-        digits[dash::_ID_LENGTH] = b"-" * _IDS_PER_POOL
-    digits[14::_ID_LENGTH] = b"4" * _IDS_PER_POOL
-    digits[19::_ID_LENGTH] = digits[19::_ID_LENGTH].translate(_VARIANT)
-    return digits.decode("ascii")
+def _too_long(field: str, length: str, most: int) -> InvalidEvent:
+    whose = "the server of 2024 stores" if most in {MAX_CUSTOMER_ID, MAX_EVENT_NAME} else "the servers store"
+    unless = f', and {MAX_EVENT_NAME_2022} with api_version="2022"' if most == MAX_EVENT_NAME else ""
+    return InvalidEvent(field, f"has {length} characters; {whose} at most {most}{unless}")
 
 
 def _packer() -> Callable[[object], bytes]:
     """Make a packer; a new one after a refusal, because a packer keeps a buffer as large as its largest record."""
-    pack: Callable[[object], bytes] = msgpack.Packer().pack
+    pack: Callable[[object], bytes] = Packer().pack
     return pack

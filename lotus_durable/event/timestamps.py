@@ -3,6 +3,12 @@
 One form leaves this package: ``YYYY-MM-DDTHH:MM:SS.ffffffZ``. The server of 2024 refuses a space, a missing zone,
 ``+0000`` and lowercase letters, and the server of 2022 loses a whole batch over a time it cannot parse. So whatever
 comes in is read here, once, and written in that form. How old a time may be is the server's business (the two differ).
+
+Every form means the same on every version of Python: ``datetime.fromisoformat`` understands more from version to
+version (24:00 from 3.14 on), so it reads nothing here, and no message repeats Python's own words.
+
+A day has the hours 00 to 23, and a minute the seconds 00 to 59: ``24:00`` is refused although ISO 8601 knows it,
+because RFC 3339 does not and a moment should have one name; second 60 is refused because the servers cannot parse it.
 """
 
 from __future__ import annotations
@@ -37,15 +43,20 @@ class Clock:
     def text(self, moment: float) -> str:
         """Write ``moment`` (unix seconds, from ``time.time()``) as RFC 3339; less than a microsecond is cut off."""
         start, prefix = self._second
-        if not 0.0 <= moment - start < 1.0:
+        fraction = moment - start
+        if not 0.0 <= fraction < 1.0:
             start, prefix = self._second = _whole_second(moment)
-        micros = int((moment - start) * 1e6)
+            fraction = moment - start
+        micros = int(fraction * 1e6)
         return f"{prefix}{_THREE_DIGITS[micros // 1000]}{_THREE_DIGITS[micros % 1000]}Z"
 
 
 def _whole_second(moment: float) -> tuple[float, str]:
-    second = floor(moment)
-    return float(second), f"{(_EPOCH + timedelta(seconds=second)).isoformat()[:19]}."
+    try:
+        second = floor(moment)
+        return float(second), f"{(_EPOCH + timedelta(seconds=second)).isoformat()[:19]}."
+    except (OverflowError, ValueError) as error:  # a clock that is wrong, or that a test has replaced
+        raise _refused("is left out, and the clock says no time within the years 1 to 9999") from error
 
 
 def utc_text(moment: datetime) -> str:
@@ -77,8 +88,7 @@ def clean_time(value: object) -> str:
     code has to bill the same on every host, and users of the original client pass ``str(datetime)``.
 
     Raises:
-        InvalidEvent: for anything else. A number is refused because seconds and milliseconds look alike; second 60 is
-            refused because the servers cannot parse it either.
+        InvalidEvent: for anything else. A number is refused because seconds and milliseconds look alike.
     """
     try:
         if isinstance(value, datetime):
@@ -108,8 +118,15 @@ def _parsed(text: str) -> datetime:
     micros = int(f"{fraction or ''}000000"[:6])
     try:
         return datetime(year, month, day, hour, minute, second, micros, tzinfo=zone)
-    except ValueError as error:
-        raise _refused(f"is not a time that exists: {error}") from error
+    except ValueError:
+        raise _refused(f"is not a time that exists: {_why_not(hour, minute, second)}") from None
+
+
+def _why_not(hour: int, minute: int, second: int) -> str:
+    for value, unit, last in ((hour, "hour", 23), (minute, "minute", 59), (second, "second", 59)):
+        if value > last:
+            return f"there is no {unit} {value}; the last one is {last}"
+    return "there is no such day in the calendar"
 
 
 def _refused(reason: str) -> InvalidEvent:

@@ -45,6 +45,15 @@ def main() -> None:
     run(settings)
 
 
+def fail() -> None:
+    """Leave the reason where the next look finds it. The status is 0: some servers end by another one of a child."""
+    import traceback
+
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def _find_modules(paths: list[str]) -> None:
     """Look in the standard library, then in site-packages, and only then where the application lies.
 
@@ -74,4 +83,7 @@ def _import_package() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BaseException:  # noqa: BLE001  # whatever it is, it is told
+        fail()

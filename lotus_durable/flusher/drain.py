@@ -11,7 +11,9 @@ from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.log import counted
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import read_beat, read_progress
+from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.identity import read_identity
+from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import ask, newest
 from lotus_durable.queue.stats import Counts, count
 
@@ -70,11 +72,14 @@ def drain(
     ends_at = float("inf") if timeout is None else started + timeout
     directory = tracker.directory
     directory.prepare()
+    read_identity(directory)  # of a later version, or unreadable: no flusher would come, however long it is waited for
     before = _counts(directory)
     number = _asked(directory)
-    reason = _answer(tracker, config, number, ends_at, watch)
-    if reason is _OUT_OF_TIME:
-        reason = _why_out_of_time(directory, timeout or 0.0)
+    def give_up() -> str | None:
+        return _why_out_of_time(directory, timeout or 0.0) if monotonic() >= ends_at else None
+
+    reason = _answer(tracker, config, number, give_up, watch)
+    tracker.look_now()  # what happened meanwhile is told: a program that only drains has no event to do it
     in_memory = tracker.in_memory()
     if in_memory and not reason:
         reason = f"the disk takes no writes: {counted(in_memory, 'event')} in this process's memory"
@@ -90,10 +95,9 @@ def drain(
     )
 
 
-_OUT_OF_TIME = "out of time"
-
-
-def _answer(tracker: Tracker, config: Config, number: int, ends_at: float, watch: Callable[[], None]) -> str:
+def _answer(
+    tracker: Tracker, config: Config, number: int, give_up: Callable[[], str | None], watch: Callable[[], None]
+) -> str:
     """Wait for the answer to request ``number``: empty, or why not everything was tried."""
     look = tracker.look
     next_look = float("-inf")
@@ -101,38 +105,44 @@ def _answer(tracker: Tracker, config: Config, number: int, ends_at: float, watch
         beat = read_beat(tracker.directory)
         if beat is not None and beat.asked >= number:
             return beat.answer or ""
-        now = monotonic()
-        if now >= ends_at:
-            return _OUT_OF_TIME
-        if now >= next_look:
-            next_look = now + config.constants.trusted_look / 2
+        if (why := give_up()) is not None:
+            return why
+        if monotonic() >= next_look:
+            next_look = monotonic() + config.constants.trusted_look / 2
             tracker.look_now()
             if look.somebody_flushes() is False and not look.is_on_its_way():
                 if config.api_key is None:
                     return NO_KEY
                 if look.why_none_is_started() is not None or Starting(tracker.directory).read().failures:
-                    reason = _flushed_here(config, number, ends_at)
+                    reason = _flushed_here(config, number, give_up, watch)
                     if reason is not None:
                         return reason
         watch()
         time.sleep(_LOOK_INTERVAL)
 
 
-def _flushed_here(config: Config, number: int, ends_at: float) -> str | None:
+def _flushed_here(
+    config: Config, number: int, give_up: Callable[[], str | None], watch: Callable[[], None]
+) -> str | None:
     """Flush in this process; return the answer, None where another one was faster to take the lock."""
     try:
         from .life import Flusher  # with requests, filelock and SQLite: only where there is no other way
     except ImportError as error:
         return f"no flusher can be started, and this process cannot flush: {error}"
 
-    flusher = Flusher(lambda: config, kind="caller", ending=lambda: ending())
+    given_up: str | None = None
 
     def ending() -> str | None:
+        nonlocal given_up
+        watch()
         control = flusher.control
         if control is not None and control.is_answered(number):
             return "it was asked for no more"
-        return _OUT_OF_TIME if monotonic() >= ends_at else None
+        # Kept as it was first: the last beat of this flusher no longer says what the trouble was.
+        given_up = given_up or give_up()
+        return given_up
 
+    flusher = Flusher(lambda: config._replace(exit_timeout=0.0), kind="caller", ending=ending)
     if not flusher.lock.acquire():
         return flusher.lock.refusal
     try:
@@ -142,21 +152,7 @@ def _flushed_here(config: Config, number: int, ends_at: float) -> str | None:
     beat = read_beat(flusher.directory)
     if beat is not None and beat.asked >= number:
         return beat.answer or ""
-    return _OUT_OF_TIME if monotonic() >= ends_at else None
-
-
-def is_settled(directory: QueueDirectory, written: dict[str, int]) -> bool:
-    """Whether everything up to these ends of these segments is settled, as far as the heartbeat says."""
-    progress = read_progress(directory)
-    cursor = {} if progress is None else progress.settled.cursor
-    for name, end in written.items():
-        position = cursor.get(name)
-        if position is not None and position[0] >= end:
-            continue
-        if position is None and not directory.has_segment(name):
-            continue
-        return False
-    return True
+    return given_up
 
 
 def _asked(directory: QueueDirectory) -> int:
@@ -168,8 +164,7 @@ def _asked(directory: QueueDirectory) -> int:
 
 
 def _counts(directory: QueueDirectory) -> Counts:
-    progress = read_progress(directory)
-    return count(directory, None if progress is None else progress.settled)
+    return count(directory, read_settled(directory))
 
 
 def _why_out_of_time(directory: QueueDirectory, timeout: float) -> str:

@@ -30,51 +30,55 @@ def note_look(notes: Notes, beat: Beat) -> float:
     """Note that this beat was seen (again), and return for how many seconds it has been seen."""
     now = since_boot()
     seen = notes.seen
-    if seen is None or (seen.pid, seen.start_time, seen.count) != (beat.pid, beat.start_time, beat.count):
-        notes.seen = Seen(beat.pid, beat.start_time, beat.count, now)
+    if seen is None or (seen.pid, seen.start_time, seen.beats) != (beat.pid, beat.start_time, beat.beats):
+        notes.seen = Seen(beat.pid, beat.start_time, beat.beats, now)
         return 0.0
     gap = now - seen.last
     if gap >= _ONE_LOOK:
-        seen.elapsed += min(gap, _LONGEST_GAP)
-        seen.last = now
+        seen = notes.seen = seen._replace(elapsed=seen.elapsed + min(gap, _LONGEST_GAP), last=now)
     return seen.elapsed
 
 
-def end(beat: Beat) -> str | None:
-    """End the process that wrote this beat for the last time; return None when that was done, else who it is and why not.
+def end(beat: Beat) -> str | None:  # noqa: PLR0911  # each reason is a return
+    """End the process that wrote this beat last; return None when that was done, else who it is and why not.
 
     A number may be another process's by now: the process is held by a pidfd first, and compared then.
     """
     who = f"process {beat.pid} on {beat.hostname} holds the flusher's lock and shows no sign of life"
+    by_hand = f"end it by `kill -KILL {beat.pid}`"
     if beat.kind == "caller":
         return f"{who}; it is a program in the middle of its own drain(): let it go on or end it"
     if beat.pid_namespace != pid_namespace():
         return f"{who}; it runs in another container: let it go on (kill -CONT) or end it there"
     if not hasattr(os, "pidfd_open"):
-        return f"{who}; end it by `kill -KILL {beat.pid}`"
+        return f"{who}; {by_hand}"
     try:
         descriptor = os.pidfd_open(beat.pid)
     except ProcessLookupError:
-        return (
-            f"process {beat.pid} is gone, and another process holds a copy of its lock: "
-            "look for it with `fuser flusher.lock` in the queue directory, and end it"
-        )
+        return _copied(beat)
     except OSError as error:
-        return f"{who}; it cannot be ended from here ({error.strerror}): end it by `kill -KILL {beat.pid}`"
+        return f"{who}; it cannot be ended from here ({error.strerror}): {by_hand}"
     try:
         status = process_status(beat.pid)
         if status is None or status.start_time != beat.start_time:
-            return f"process {beat.pid}, which flushed, is gone, and another process holds a copy of its lock"
+            return _copied(beat)
         if beat.uid != os.geteuid():
-            return f"{who}; it belongs to user {beat.uid}: end it by `kill -KILL {beat.pid}`"
+            return f"{who}; it belongs to user {beat.uid}: {by_hand}"
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     except PermissionError:
-        return f"{who}; this process may not end it: end it by `kill -KILL {beat.pid}`"
+        return f"{who}; this process may not end it: {by_hand}"
     except ProcessLookupError:
-        return None  # by itself, in this moment
+        pass  # by itself, in this moment
     finally:
         os.close(descriptor)
     return None
+
+
+def _copied(beat: Beat) -> str:
+    return (
+        f"process {beat.pid}, which flushed, is gone, and another process holds a copy of its lock: "
+        "`fuser flusher.lock` in the queue directory names it; end that one"
+    )
 
 
 def reap() -> None:

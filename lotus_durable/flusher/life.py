@@ -7,14 +7,12 @@ lock, it goes on.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from math import inf
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
 from lotus_durable.config import Config
@@ -22,13 +20,16 @@ from lotus_durable.delivery.control import Control, LockLost, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import DeliveryResumed, LotusError
+from lotus_durable.http.session import Session
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat, read_progress
+from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
+from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.stats import count
 from lotus_durable.queue.sync import JournalSync
 
+from .background import beating, syncing
 from .lock import FlusherLock
 from .organisation import Organisation
 from .starting import Starting, note_success
@@ -36,9 +37,8 @@ from .surroundings import pid_namespace, process_status, this_program
 
 logger = logging.getLogger("lotus_durable")
 
-_BEAT_INTERVAL = 0.5
-_STOPPED_FOR = 3.0
-"""Seconds between two beats after which this process was stopped, or the machine asleep."""
+_IDLE_AT_MOST = 1.0
+"""Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
 _PAUSE = 1.0
 """Seconds between two tries where the queue cannot be opened, or the work failed."""
 
@@ -72,6 +72,7 @@ class Flusher:
         self._has_succeeded = False
         self._has_waited = False
         self._last_failure = ""
+        self._session: Session | None = None
         self.control: Control | None = None
 
     def run(self, is_done: Callable[[Control], bool] | None = None) -> str:
@@ -96,7 +97,7 @@ class Flusher:
                 self.config = self._configuration()
                 control = self.control = self._make_control(last, renewed)
                 try:
-                    with _beating(control, self.directory, in_background=self._kind != "caller"):
+                    with beating(control, self.directory, self._kind):
                         try:
                             self._flush(control, before, is_done)
                         except (OSError, LotusError) as error:
@@ -119,26 +120,23 @@ class Flusher:
             self.lock.release()
 
     def _flush(self, control: Control, before: Beat | None, is_done: Callable[[Control], bool] | None) -> None:
-        connect, read = self.config.timeout
         begin_anew(self.directory)
         consumer = Consumer(self.directory, control.tell)
-        assert self.config.api_key is not None
-        transports = [
-            HttpTransport(self.config.host, self.config.api_key, connect_timeout=connect, read_timeout=read)
-            for _ in range(self.config.upload_concurrency)
-        ]
+        session = self._session_for(self.config.host)
+        transports: list[HttpTransport] = []
         sync = JournalSync(self.directory, control.tell)
         try:
             control.show(consumer.settled())
             self._tell_that_somebody_flushes(control)
-            organisation = Organisation(self.config, control.program.key, consumer)
+            organisation = Organisation(self.config, session, control.program.key, consumer)
             self._wait_until_allowed(organisation, control)
-            if organisation.generation() != "2024" and not self._has_waited:
+            is_2024 = organisation.generation() == "2024"
+            if not is_2024 and not self._has_waited:
                 self._wait_for_requests_of_others(control, before, consumer)
+            transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
             loop = Loop(consumer, control, transports, self.config)
 
             def ends() -> bool:
-                self._succeeded()
                 if self._kind == "caller":
                     sync.run()
                 if control.ending() is not None:
@@ -147,19 +145,40 @@ class Flusher:
                     return is_done(control)
                 return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
 
-            with _syncing(sync, self.config.sync_interval, in_background=self._kind != "caller"):
+            with syncing(sync, self.config.sync_interval, in_background=self._kind != "caller"):
                 loop.run(ends)
         finally:
             for transport in transports:
                 transport.close()
             consumer.close()
 
+    def _open_transports(self, session: Session, *, idle_at_most: float) -> list[HttpTransport]:
+        assert self.config.api_key is not None
+        connect, read = self.config.timeout
+        return [
+            HttpTransport(
+                session,
+                self.config.api_key,
+                connect_timeout=connect,
+                read_timeout=read,
+                max_batch_events=self.config.max_batch_events,
+                idle_at_most=idle_at_most,
+            )
+            for _ in range(self.config.upload_concurrency)
+        ]
+
+    def _session_for(self, host: str) -> Session:
+        """Return what was read of the CA bundle and the proxies: once, because a deploy may replace the files."""
+        if self._session is None or self._session.base != host:
+            self._session = Session(host)
+        return self._session
+
     def _make_control(self, before: Beat | None, renewed: Control | None) -> Control:
         connect, read = self.config.timeout
         status = process_status("self")
         program = this_program(self.config, self.directory)
         if self._began is not None:
-            program = replace(program, began=self._began)
+            program = program._replace(began=self._began)
         is_same_boot = before is not None and before.boot == boot_id()
         first = Beat(
             pid=os.getpid(),
@@ -170,7 +189,7 @@ class Flusher:
             boot=boot_id(),
             kind=self._kind,
             program=program,
-            count=0 if self.control is None else self.control.count,
+            beats=0 if self.control is None else self.control.beats,
             at=since_boot(),
             state="starting",
             since=time.time(),
@@ -190,6 +209,7 @@ class Flusher:
             request_limit=2 * (2 * connect + 4 * read) + 30.0,
             exit_timeout=self.config.exit_timeout,
             new_key=self._has_new_key,
+            works=self._succeeded,
             before=renewed,
         )
 
@@ -212,7 +232,7 @@ class Flusher:
             if control.enter("blocked" if ruling.is_final else "retrying", ruling.reason):
                 logger.warning("nothing is sent: %s", ruling.reason)
             control.answer(asked, ruling.reason)
-            control.wait(self.config.constants.probe_interval if ruling.is_final else _PAUSE)
+            control.wait(self.config.constants.probe_interval if ruling.is_final else _PAUSE, asked=asked)
 
     def _wait_for_requests_of_others(self, control: Control, before: Beat | None, consumer: Consumer) -> None:
         """Wait out what a flusher before this one may have in flight: the 2022 server loses events to a second request.
@@ -220,7 +240,7 @@ class Flusher:
         A sender that is killed leaves its request running for as long as the server takes. Where books are new and a
         flusher was here before, or frames were carried here from elsewhere, there may be one that nobody has named.
         """
-        connect, read = self.config.timeout
+        _, read = self.config.timeout
         longest = read + self.config.constants.grace
         left = 0.0
         if before is not None and before.boot == boot_id():
@@ -230,16 +250,17 @@ class Flusher:
                 left = longest - (since_boot() - before.at)
         if left > 0:
             control.enter("retrying", f"a flusher before this one may have a request in flight: {left:.0f} s to wait")
-            control.wait(left, interruptible=False)
+            control.wait(left)
         self._has_waited = True
 
     def _succeeded(self) -> None:
+        """Note, once, that the start did not fail; not as late as after a pass: an outage may last for days."""
         if not self._has_succeeded:
-            self._has_succeeded = True
             starting = Starting(self.directory)
             with starting.changing() as notes:
                 if notes is not None:
                     note_success(notes, starting.last_start())
+                    self._has_succeeded = True
 
     def _tell_that_somebody_flushes(self, control: Control) -> None:
         """Tell that it is over, where it was told that nobody flushes."""
@@ -265,7 +286,7 @@ class Flusher:
         control.enter("retrying", text)
         # Whoever asked for a drain hears of it, instead of waiting for a person to look at the log.
         control.answer(asked, text)
-        control.wait(_PAUSE)
+        control.wait(_PAUSE, asked=asked)
 
     def _something_is_left(self) -> bool:
         """Wait until no look of before is trusted any more, and take the lock again where something came meanwhile."""
@@ -274,75 +295,9 @@ class Flusher:
             if self._ending() is not None or not os.path.isdir(self.directory.root):
                 return False
             time.sleep(min(left, 0.1))
-        progress = read_progress(self.directory)
         try:
-            if count(self.directory, None if progress is None else progress.settled).pending == 0:
+            if count(self.directory, read_settled(self.directory)).pending == 0:
                 return False
         except (OSError, LotusError):
             return False  # the directory is gone
         return self.lock.acquire()
-
-
-@contextlib.contextmanager
-def _beating(control: Control, directory: QueueDirectory, *, in_background: bool) -> Iterator[None]:
-    """Beat twice a second from a thread of its own, because a request may take as long as its timeout.
-
-    It also ends the process: when a step takes longer than it can, and when the queue's directory is gone.
-    """
-    control.beat()
-    if not in_background:
-        yield
-        return
-    ended = threading.Event()
-    folder = os.open(directory.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def beat() -> None:
-        last = monotonic()
-        while not ended.wait(_BEAT_INTERVAL):
-            now = monotonic()
-            if now - last > _STOPPED_FOR:
-                control.forgive(now - last)
-            last = now
-            if os.fstat(folder).st_nlink == 0:
-                os._exit(0)
-            if control.is_stuck():
-                logger.error("a step takes longer than it can: this flusher ends, and another one goes on")
-                os._exit(0)
-            control.beat()
-
-    thread = threading.Thread(target=beat, name="lotus_durable beat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        os.close(folder)
-
-
-@contextlib.contextmanager
-def _syncing(sync: JournalSync, interval: float, *, in_background: bool) -> Iterator[None]:
-    """Sync what all have written, from a thread of its own: a disk may take long, and delivery goes on meanwhile."""
-    if not in_background:
-        yield
-        return
-    ended = threading.Event()
-
-    def run() -> None:
-        last_failure = ""
-        while not ended.wait(interval):
-            try:
-                sync.run()
-            except Exception as error:
-                # Too many open files, say. The next time may go better.
-                if str(error) != last_failure:
-                    last_failure = str(error)
-                    logger.exception("the background sync failed and is tried again")
-
-    thread = threading.Thread(target=run, name="lotus_durable sync", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

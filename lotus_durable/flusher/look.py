@@ -190,13 +190,17 @@ class Look:
             log_level=logger.getEffectiveLevel(),
             make_way=make_way,
         )
+        lock = self._starting.begin()
+        if lock is None:
+            return False
+        if not make_way and self.somebody_flushes():
+            os.close(lock)  # it was started by another, and came to flush since we looked
+            return False
         try:
             log_size = os.stat(self._directory.log).st_size
         except OSError:
             log_size = 0
-        lock = self._starting.begin(log_size)
-        if lock is None:
-            return False
+        self._starting.note(lock, log_size)
         try:
             start_flusher(Order(self._interpreter, self._directory, settings), lock)
         except OSError as error:
@@ -215,6 +219,9 @@ class Look:
     def _asks(self, beat: Beat) -> bool:
         """Whether a flusher of this process's should take over from the one that flushes."""
         if self._config.flusher != "auto" or self._config.api_key is None or self._interpreter is None:
+            return False
+        may_be_newer = not self._asked and beat.program.began < self.program.began
+        if not (may_be_newer or beat.key_refused or beat.unreachable_since is not None):
             return False
         if beat.program == self.program or self._starting.is_starting():
             return False

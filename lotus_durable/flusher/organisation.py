@@ -14,6 +14,7 @@ from lotus_durable.calls.generation import PATH_OF_2022, PING, Generation, is_20
 from lotus_durable.config import Config
 from lotus_durable.http.answer import Answer, NoAnswer, json_value
 from lotus_durable.http.connection import Connection
+from lotus_durable.http.session import Session
 from lotus_durable.queue.books import read_learned
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
@@ -54,7 +55,7 @@ def may_replace(config: Config, directory: QueueDirectory) -> bool:
     ours = read_learned(directory.books, ORGANISATION)
     theirs = read_learned(directory.books, key_name(key))
     if theirs is None and ours is not None:
-        theirs = _organisation_in(_ask(config, PING))
+        theirs = _organisation_in(_ask(config, Session(config.host), PING))
     return ours is not None and theirs == ours
 
 
@@ -63,12 +64,14 @@ class Organisation:
 
     Args:
         config: with the key and the server.
+        session: with that server.
         key: the key's fingerprint.
         consumer: the books.
     """
 
-    def __init__(self, config: Config, key: bytes, consumer: Consumer) -> None:
+    def __init__(self, config: Config, session: Session, key: bytes, consumer: Consumer) -> None:
         self._config = config
+        self._session = session
         self._key = key
         self._consumer = consumer
 
@@ -81,7 +84,7 @@ class Organisation:
         known = self._consumer.learned(_GENERATION)
         return known if known in ("2022", "2024") else None  # type: ignore[return-value]
 
-    def rule(self) -> Ruling:
+    def rule(self) -> Ruling:  # noqa: PLR0911  # a table
         """Tell whether this key may flush; asks the server where the books do not say.
 
         Raises:
@@ -95,7 +98,7 @@ class Organisation:
         known = self._consumer.learned(name)
         if known is not None and self.generation() is not None:
             return self._compared(known, ours)
-        answer = _ask(self._config, PING)
+        answer = _ask(self._config, self._session, PING)
         if is_2024(answer):
             self._consumer.learn(_GENERATION, "2024")
             theirs = _organisation_in(answer)
@@ -106,7 +109,7 @@ class Organisation:
                 self._consumer.learn(ORGANISATION, theirs)
                 return Ruling(may_send=True)
             return self._compared(theirs, ours)
-        if isinstance(answer, Answer) and is_2022(_ask(self._config, PATH_OF_2022)):
+        if isinstance(answer, Answer) and is_2022(_ask(self._config, self._session, PATH_OF_2022)):
             self._consumer.learn(_GENERATION, "2022")
             return self._without_word()
         if ours is not None:
@@ -143,10 +146,10 @@ def key_name(key: bytes) -> str:
     return f"key {key.hex()}"
 
 
-def _ask(config: Config, path: str) -> Answer | NoAnswer:
+def _ask(config: Config, session: Session, path: str) -> Answer | NoAnswer:
     assert config.api_key is not None
     connect, read = config.timeout
-    connection = Connection(config.host, config.api_key, connect_timeout=connect, read_timeout=read)
+    connection = Connection(session, config.api_key, connect_timeout=connect, read_timeout=read)
     try:
         return connection.exchange("GET", path)
     finally:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from lotus_durable.clock import monotonic
-from lotus_durable.config import Config, Constants, options
+from lotus_durable.config import Config, Constants
+from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.requests import ask
 
@@ -27,7 +28,7 @@ from . import locks
 from .life import Flusher
 from .organisation import may_replace
 from .spawn import START
-from .starting import START_LOCK, Starting
+from .starting import START_LOCK, Starting, note_end
 
 logger = logging.getLogger("lotus_durable")
 
@@ -86,6 +87,8 @@ def main(settings: Mapping[str, Any]) -> None:
         logger.info("flusher %d of lotus-durable %s begins", os.getpid(), settings["version"])
         why = flusher.run()
         logger.info("flusher %d ends: %s", os.getpid(), why)
+    else:
+        _give_up(flusher)
     logging.shutdown()
     os._exit(0)
 
@@ -96,20 +99,14 @@ def configuration_of(settings: Mapping[str, Any]) -> Config:
     Raises:
         ConfigurationError: an option is wrong.
     """
-    known = {option.name for option in options()}
+    known = {option.name for option in OPTIONS}
     given = {name: value for name, value in settings["options"].items() if name in known and value is not None}
     key_file = settings["api_key_file"]
     if key_file is not None and os.path.exists(key_file):
         given["api_key_file"] = key_file
     config = Config.resolve({**given, "queue_dir": settings["queue_dir"]}, environ={})
-    constants = {name: value for name, value in settings["constants"].items() if name in Constants.__slots__}
-    return config if not constants else _with(config, Constants(**constants))
-
-
-def _with(config: Config, constants: Constants) -> Config:
-    from dataclasses import replace
-
-    return replace(config, constants=constants)
+    constants = {name: value for name, value in settings["constants"].items() if name in Constants._fields}
+    return config._replace(constants=Constants(**constants))
 
 
 def import_everything() -> None:
@@ -165,10 +162,20 @@ def _knock(flusher: Flusher) -> None:
     """Ask the one that flushes to make way, where our key is known to be the same organisation's."""
     if not may_replace(flusher.config, flusher.directory):
         logger.warning("not asking the flusher to make way: the server does not say that both keys are one's")
+        _give_up(flusher)
         logging.shutdown()
         os._exit(0)
     with contextlib.suppress(OSError):
         ask(flusher.directory, "make way")
+
+
+def _give_up(flusher: Flusher) -> None:
+    """Say that this start was none that failed: somebody else flushes."""
+    starting = Starting(flusher.directory)
+    if flusher.lock.refusal is None:
+        with starting.changing() as notes:
+            if notes is not None:
+                note_end(notes, starting.last_start())
 
 
 def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
@@ -185,6 +192,6 @@ def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
         if monotonic() > renew_at:
             renew_at = monotonic() + 1.0
             last = starting.last_start()
-            starting.renew(START, 0 if last is None else last.log_size)
+            starting.note(START, 0 if last is None else last.log_size)
         time.sleep(_LOCK_INTERVAL)
     return True

@@ -14,11 +14,11 @@ import contextlib
 import fcntl
 import os
 import signal
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lotus_durable._version import __version__
-from lotus_durable.config import Config, options
+from lotus_durable.config import Config
+from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
 
 from .surroundings import COMMAND, PACKAGE
@@ -37,8 +37,7 @@ _HIGH = 16
 """Descriptors are moved to this and above, or one of them could be what another is to become."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What a flusher is started with."""
 
     interpreter: str
@@ -49,7 +48,7 @@ class Order:
 def encode_settings(config: Config, paths: list[str], *, began: float, log_level: int, make_way: bool) -> bytes:
     """Return what a flusher is told: a Python literal, which takes no import to write and runs nothing to read."""
     told: dict[str, Any] = {
-        option.name: getattr(config, option.name) for option in options() if option.name not in _NOT_TOLD
+        option.name: getattr(config, option.name) for option in OPTIONS if option.name not in _NOT_TOLD
     }
     key_file = config.api_key_file
     told_all = {
@@ -57,7 +56,7 @@ def encode_settings(config: Config, paths: list[str], *, began: float, log_level
         "queue_dir": str(config.queue_dir),
         "api_key_file": None if key_file is None else str(key_file),
         "options": told,
-        "constants": {name: getattr(config.constants, name) for name in config.constants.__slots__},
+        "constants": config.constants._asdict(),
         "paths": paths,
         "began": began,
         "log_level": log_level,
@@ -83,9 +82,7 @@ def start_flusher(order: Order, start_lock: int) -> None:
         stack.callback(os.close, log)
         given = {0: _opened_null(stack), 1: log, 2: log, SETTINGS: settings, START: start_lock}
         # All are moved first, or one could be overwritten before it is copied; they close themselves in the program.
-        actions = [
-            (os.POSIX_SPAWN_DUP2, _moved_up(descriptor, stack), there) for there, descriptor in given.items()
-        ]
+        actions = [(os.POSIX_SPAWN_DUP2, _moved_up(descriptor, stack), there) for there, descriptor in given.items()]
         program, arguments = _command(order)
         options: dict[str, Any] = {
             "file_actions": actions,

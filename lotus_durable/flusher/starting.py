@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgpack
@@ -34,20 +35,18 @@ _LONGEST_PAUSE = 60.0
 _LONGEST_WORDS = 4096
 
 
-@dataclass(slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A beat that was seen, and is seen again."""
 
     pid: int
     start_time: int
-    count: int
+    beats: int
     last: float
     """When it was seen last."""
     elapsed: float = 0.0
     """Seconds for which it was seen; of a gap between two looks only some, for then all of us may have been stopped."""
 
 
-@dataclass(slots=True)
 class Notes:
     """What the processes of one boot tell each other about starting and telling. Moments are seconds since boot."""
 
@@ -65,16 +64,23 @@ class Notes:
     """When trouble was told last."""
     told_news: int = 0
     """The serial of the last news that were told."""
-    tried: dict[bytes, float] = field(default_factory=dict)
+    tried: Mapping[bytes, float] = MappingProxyType({})
     """When surroundings asked a flusher that reaches nobody to make way."""
     newest_version: str = ""
     """The newest version that tracks here."""
     newest_at: float = -1e9
     """When it looked last."""
 
+    def __init__(self, **known: Any) -> None:  # noqa: ANN401  # what is noted, by the names above
+        vars(self).update(known)
 
-@dataclass(frozen=True, slots=True)
-class Start:
+    def as_plain(self) -> dict[str, Any]:
+        """Return what is noted, as plain values."""
+        plain = {name: getattr(self, name) for name in Notes.__annotations__}
+        return {**plain, "seen": self.seen and self.seen._asdict(), "tried": dict(self.tried)}
+
+
+class Start(NamedTuple):
     """The last start. It stands apart from the notes: who holds the lock of a start writes it."""
 
     began_at: float
@@ -149,11 +155,8 @@ class Starting:
         boot, began_at, log_size = _START.unpack(data)
         return Start(began_at, log_size) if boot == crc32(boot_id().encode()) else None
 
-    def begin(self, log_size: int) -> int | None:
+    def begin(self) -> int | None:
         """Take the lock of a start, and return its descriptor, to be handed over; None where there is to be none now.
-
-        Args:
-            log_size: bytes of the flusher's log.
 
         Raises:
             OSError: the directory cannot be used.
@@ -164,14 +167,18 @@ class Starting:
             if not taken and self.is_starting():
                 os.close(descriptor)
                 return None
-            self.renew(descriptor, log_size)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
 
-    def renew(self, descriptor: int, log_size: int) -> None:
-        """Note that the start goes on: it may take as long as the request in flight of a flusher that makes way."""
+    def note(self, descriptor: int, log_size: int) -> None:
+        """Note that the start begins now, or goes on: it may take as long as the request in flight of another flusher.
+
+        Args:
+            descriptor: of the lock.
+            log_size: bytes of the flusher's log when it began.
+        """
         with contextlib.suppress(OSError):
             os.pwrite(descriptor, _START.pack(crc32(boot_id().encode()), since_boot(), log_size), _SIZE)
 
@@ -182,6 +189,11 @@ class Starting:
 def note_success(notes: Notes, start: Start | None) -> None:
     """Note that a flusher came to flush."""
     notes.failures, notes.next_start, notes.words = 0, 0.0, ""
+    note_end(notes, start)
+
+
+def note_end(notes: Notes, start: Start | None) -> None:
+    """Note that the last start is over and was no failure: somebody else flushes, say."""
     if start is not None:
         notes.last_known = start.began_at
 
@@ -211,7 +223,7 @@ def last_words(directory: QueueDirectory, offset: int) -> str:
 
 
 def _packed(notes: Notes) -> bytes:
-    content: bytes = msgpack.packb(asdict(notes))
+    content: bytes = msgpack.packb(notes.as_plain())
     return _HEAD.pack(crc32(content), len(content)) + content
 
 
@@ -224,7 +236,7 @@ def _read(descriptor: int) -> Notes:
         if crc32(content) == checksum:
             plain = msgpack.unpackb(content, strict_map_key=False)
             if plain.get("boot") == boot:
-                known = {each.name: plain[each.name] for each in fields(Notes) if each.name in plain}
+                known = {name: plain[name] for name in Notes.__annotations__ if name in plain}
                 seen = known.get("seen")
                 return Notes(**{**known, "seen": None if seen is None else Seen(**seen)})
     except (OSError, ValueError, TypeError, struct.error, AttributeError):

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, FlusherKind, FlusherState, read_beat, read_progress
+from lotus_durable.queue.heartbeat import Beat, FlusherKind, FlusherState, read_beat
+from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.stats import count
 
 from . import locks
@@ -74,8 +75,7 @@ def collect(directory: QueueDirectory, in_memory: int = 0) -> QueueStats:
         QueueDamaged: the queue cannot be read.
         OSError: the disk refuses.
     """
-    progress = read_progress(directory)
-    counts = count(directory, None if progress is None else progress.settled)
+    counts = count(directory, read_settled(directory))
     oldest = counts.oldest_accepted_at
     beat = read_beat(directory) if locks.is_held(directory.flusher_lock) is not False else None
     return QueueStats(

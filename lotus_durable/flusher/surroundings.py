@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
 from lotus_durable._version import __version__
@@ -32,8 +32,7 @@ _STATE = 0
 _MOST_ANCESTORS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessStatus:
+class ProcessStatus(NamedTuple):
     """What the system says of a process."""
 
     state: str

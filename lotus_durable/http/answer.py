@@ -26,8 +26,6 @@ class Answer:
     """Seconds the server asked us to wait."""
     request_id: str | None = None
     """What the server or a proxy calls this request in its log (``X-Request-ID``)."""
-    resent: bool = field(default=False, compare=False)
-    """The request was sent twice, because it met a connection that the server closed; it may have been read before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,9 @@ class NoAnswer:
     """One clause for an operator, without the API key."""
     timed_out: bool = False
     sent: bool = False
-    """The request may have reached the server."""
+    """A byte of the request may have reached the server; if not, none was written."""
+    was_kept: bool = field(default=False, compare=False)
+    """It was sent on a connection kept open, which the server may have closed before: not a byte of an answer came."""
 
 
 def media_type(answer: Answer) -> str:

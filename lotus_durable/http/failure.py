@@ -1,90 +1,121 @@
-"""From an exception of requests, urllib3, http.client or the system to an operator's words.
+"""From an exception of urllib3, http.client or the system to an operator's words: who refused, and what.
 
-Never the exception's own text: that of requests shows memory addresses, and URLs with a proxy's password in them.
-Imported when first needed, because requests is slow to import.
+Never the exception's own text, in which there may be memory addresses, a proxy's password or what a server sent.
 """
 
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final, TypeAlias
 
-from requests import exceptions as of_requests
 from urllib3 import exceptions as of_urllib3
 
 from .answer import NoAnswer
+from .channel import Limits
+from .reading import Undecodable
 
-# RequestException is an OSError; the others slip through requests now and then.
-NETWORK_ERRORS = (OSError, of_urllib3.HTTPError, http.client.HTTPException, UnicodeError)
+
+class Unusable(Exception):
+    """No request can be made with these settings; the text is the reason, for an operator."""
+
+
+NETWORK_ERRORS: Final = (OSError, of_urllib3.HTTPError, http.client.HTTPException, UnicodeError, Unusable)
 """What a request can raise through no fault of ours."""
 
-_CLOSED = (http.client.RemoteDisconnected, ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
-_CUT = (http.client.IncompleteRead, of_requests.ChunkedEncodingError)
-_TIMEOUT = (TimeoutError, of_urllib3.ReadTimeoutError, of_requests.ReadTimeout)
+_CLOSED = (http.client.RemoteDisconnected, ConnectionError)
+_TIMEOUT = (TimeoutError, of_urllib3.TimeoutError)
+_NO_TLS: Final = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"}
+"""What OpenSSL makes of an answer in plain HTTP."""
+_BEGINS_TLS = re.compile(r"[\x14-\x17]\x03")
+_REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
+"""http.client's words: it keeps the status nowhere else."""
 
 _Rows: TypeAlias = tuple[tuple[tuple[type[BaseException], ...], str], ...]
 
 # The first row that fits an exception or anything it wraps counts; so the order matters.
-_BEFORE_SENDING: _Rows = (
-    ((of_requests.InvalidURL, of_requests.InvalidHeader, UnicodeError), "no request can be made for {to}"),
-    ((of_requests.InvalidSchema,), "the proxy setting cannot be used (a SOCKS proxy needs requests[socks])"),
-    ((of_requests.ProxyError,), "the proxy on the way to {to} cannot be reached, or refuses"),
-    ((socket.gaierror,), "the name does not resolve: {to}"),
+_OPENING: _Rows = (
+    ((UnicodeError, of_urllib3.LocationValueError), "no request can be made for {to}"),
+    ((socket.gaierror,), "the name does not resolve: {by}"),
     ((ssl.SSLCertVerificationError,), "TLS: certificate of {to} refused: {detail}"),
-    ((of_requests.ConnectTimeout,), "no connection to {to} within {connect:.3g} s"),
-    ((ConnectionRefusedError,), "connection refused by {to}"),
-    ((of_urllib3.NewConnectionError,), "no connection to {to}: {detail}"),
+    ((ssl.SSLError,), "TLS: {to}: {detail}"),
+    (_TIMEOUT, "no connection to {by} within {connect:.3g} s"),
+    ((ConnectionRefusedError,), "connection refused by {by}"),
+    (_CLOSED, "{by} closed the connection before it could be used"),
+    ((http.client.HTTPException,), "{by} does not answer in HTTP"),
+    ((Exception,), "no connection to {by}: {detail}"),
 )
-_AFTER_SENDING: _Rows = (
-    (_TIMEOUT, "no answer from {to}: nothing within {read:.3g} s, or no end within {whole}"),
-    (
-        (ssl.SSLError, of_requests.SSLError),
-        "TLS: {to}: {detail}",
-    ),  # mostly the handshake, but it can break off later too
-    (_CUT, "{to} closed the connection in the middle of its answer"),
-    (_CLOSED, "{to} closed the connection before answering"),
-    ((http.client.HTTPException,), "{to} does not answer in HTTP"),
-    ((Exception,), "no answer from {to}: {kind}: {detail}"),
+_OPEN: _Rows = (
+    (_TIMEOUT, "no answer from {by}: nothing within {read:.3g} s, or no end within {whole}"),
+    ((ssl.SSLError,), "TLS: {to}: {detail}"),
+    ((http.client.IncompleteRead,), "{by} closed the connection in the middle of its answer"),
+    (_CLOSED, "{by} closed the connection before answering"),
+    ((Undecodable,), "{by} answers in an encoding that was not asked for and cannot be read"),
+    ((http.client.HTTPException,), "{by} does not answer in HTTP{hint}"),
+    ((Exception,), "no answer from {by}: {kind}: {detail}"),
 )
 
 
-def closed_before_answering(error: Exception) -> bool:
-    """Tell whether the server closed the connection and no byte of an answer came."""
-    causes = _causes(error)
-    return _first(causes, _CUT) is None and _first(causes, _CLOSED) is not None
-
-
-def explained(error: Exception, to: str, *, connect: float, read: float, whole: float | None = None) -> NoAnswer:
-    """Say what happened in one clause, and whether the request may have reached the server.
+def unopened(error: Exception, to: str, *, proxy: str | None, connect: float) -> NoAnswer:
+    """Say why there is no connection, in one clause.
 
     Args:
         error: one of ``NETWORK_ERRORS``.
         to: the server's scheme, host and port.
+        proxy: the proxy's, if there is one.
         connect: seconds allowed for opening a connection.
-        read: seconds of silence allowed.
-        whole: seconds allowed for an answer as a whole; twice ``read`` if not given.
     """
-    if type(error) is OSError and error.errno is None:  # requests raises this one itself, before it opens anything
-        return NoAnswer("TLS: the CA bundle that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names cannot be read")
+    if isinstance(error, Unusable):
+        return NoAnswer(str(error))
+    by = to if proxy is None else f"the proxy {proxy} on the way to {to}"
+    refused = _REFUSED_TUNNEL.search(str(error))
+    if refused is not None:
+        asks = " (it asks for a user name and password, or refuses those in its URL)" if refused[1] == "407" else ""
+        return NoAnswer(f"{by} refuses: HTTP {refused[1]}{asks}")
+    return _explained(_OPENING, error, {"to": to, "by": by, "connect": connect})
+
+
+def unanswered(
+    error: Exception, to: str, *, proxy: str | None, sent: bool, was_kept: bool, is_answering: bool, limits: Limits
+) -> NoAnswer:
+    """Say why a request on an open connection has no answer, in one clause.
+
+    Args:
+        error: one of ``NETWORK_ERRORS``.
+        to: the server's scheme, host and port.
+        proxy: the one that takes the request and answers for the server, if there is one.
+        sent: a byte of the request may have arrived.
+        was_kept: another request came before it on this connection.
+        is_answering: a byte of an answer came.
+        limits: what it was allowed to take.
+    """
+    by = to if proxy is None else f"the proxy {proxy} on the way to {to}"
+    if isinstance(error, _CLOSED) and is_answering:
+        error = http.client.IncompleteRead(b"")
+    whole = "twice that" if limits.whole == 2 * limits.read else f"{limits.whole:.3g} s"
+    facts = {"to": to, "by": by, "read": limits.read, "whole": whole}
+    found = _explained(_OPEN, error, facts, sent=sent)
+    return replace(found, was_kept=was_kept and not is_answering and not found.timed_out)
+
+
+def _explained(rows: _Rows, error: Exception, facts: Mapping[str, object], *, sent: bool = False) -> NoAnswer:
     causes = _causes(error)
-    shown = "twice that" if whole is None or whole == 2 * read else f"{whole:.3g} s"
-    facts = {
-        "to": to,
-        "connect": connect,
-        "read": read,
-        "whole": shown,
-        "detail": _detail(causes),
-        "kind": type(error).__name__,
-    }
-    timed_out = _first(causes, (*_TIMEOUT, of_requests.ConnectTimeout)) is not None
-    for rows, sent in ((_BEFORE_SENDING, False), (_AFTER_SENDING, True)):
-        for types, words in rows:
-            if _first(causes, types) is not None:
-                return NoAnswer(words.format_map(facts), timed_out, sent)
+    timed_out = _first(causes, _TIMEOUT) is not None
+    for types, words in rows:
+        if _first(causes, types) is not None:
+            more = {"kind": type(error).__name__, "detail": _detail(causes), "hint": _hint(error)}
+            reason = words.format_map({**facts, **more})
+            return NoAnswer(reason, timed_out, sent)
     raise AssertionError("the last row fits everything")
+
+
+def _hint(error: Exception) -> str:
+    is_tls = isinstance(error, http.client.BadStatusLine) and _BEGINS_TLS.match(str(error))
+    return ", but in TLS (https?)" if is_tls else ""
 
 
 def _detail(causes: list[BaseException]) -> str:
@@ -92,11 +123,10 @@ def _detail(causes: list[BaseException]) -> str:
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
             # Attributes that are there only where OpenSSL raised it, not where Python did.
-            words = (
-                getattr(cause, "verify_message", "") or (getattr(cause, "reason", "") or "").replace("_", " ").lower()
-            )
+            reason = getattr(cause, "reason", "") or ""
+            words = getattr(cause, "verify_message", "") or reason.replace("_", " ").lower()
             if words:
-                return str(words)
+                return f"{words} (http?)" if reason in _NO_TLS else str(words)
         elif isinstance(cause, OSError) and cause.errno and cause.strerror:
             return cause.strerror
     return "no details"
@@ -107,7 +137,10 @@ def _first(causes: list[BaseException], types: tuple[type[BaseException], ...]) 
 
 
 def _causes(error: Exception) -> list[BaseException]:
-    """Return the error and all it wraps: requests and urllib3 put that in args, in ``reason``, or in the chain."""
+    """Return the error and all it wraps, which urllib3 puts in args, in ``reason`` or in the chain.
+
+    Not what was being handled when it was raised: that may be an error of the application's, about something else.
+    """
     found: list[BaseException] = [error]
     for one in found:  # grows while it is walked
         found.extend(wrapped for wrapped in _wrapped(one) if not any(wrapped is known for known in found))
@@ -115,6 +148,6 @@ def _causes(error: Exception) -> list[BaseException]:
 
 
 def _wrapped(error: BaseException) -> Iterator[BaseException]:
-    for candidate in (*error.args, getattr(error, "reason", None), error.__cause__, error.__context__):
+    for candidate in (*error.args, getattr(error, "reason", None), error.__cause__):
         if isinstance(candidate, BaseException):
             yield candidate

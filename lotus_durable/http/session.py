@@ -1,198 +1,190 @@
-"""A requests session for one process, one thread and one server.
+"""How one server is reached: through which proxy, and trusting which certificates. Read once, before the first request.
 
-What requests does not do by itself, and a process that uploads for weeks needs:
+After that nothing is opened or imported any more, however long the process lives: a deploy may replace the CA bundle on
+disk, or the whole environment of Python. So the certificates are kept as text, from which a forked child makes a TLS
+context of its own (a thread of the parent may hold a lock of the parent's at the fork).
 
-- **A deadline for a whole answer.** requests' read timeout is for one silence: a server that sends a byte now and then
-  would hang the uploader for ever.
-- **The read timeout also for sending.** urllib3 sends under the connect timeout, which is meant to be short: a large
-  batch on a slow line would never get through.
-- **Knowing whether a connection was opened.** A request that failed on one kept alive may have met a server that just
-  closed it; on a fresh one it is an outage.
-- **Leaving it behind after a fork.** A child closes its copies of the descriptors, sends nothing on them, and takes no
-  lock that a thread of the parent may have held at the fork.
-
-The only module that reaches below requests, through what is meant for it: a urllib3 pool's ``ConnectionCls`` and
-http.client's ``response_class``. Imported when first needed, because requests is slow to import.
+requests says which proxy and which bundle, by the variables it documents, and its ``HTTPAdapter`` gives the pool with
+the proxy's headers. Neither ``requests.Session`` nor ``HTTPAdapter.send`` are used: the first adds netrc, cookies and
+redirects, and both are what an application patches when it wants its own requests cached or answered by a test.
 """
 
 from __future__ import annotations
 
-import io
 import os
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
-from http.client import HTTPResponse
-from http.cookiejar import DefaultCookiePolicy
-from math import inf
-from queue import LifoQueue
-from socket import socket
-from time import monotonic
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
-import requests
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from requests.exceptions import InvalidSchema
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import HTTPError
+from urllib3.util import parse_url
+from urllib3.util.ssl_ import create_urllib3_context
+
+from lotus_durable.errors import ConfigurationError
+
+from .channel import Addresses, Channel, DirectChannel, DirectTLSChannel
+from .failure import Unusable
+
+_BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-def open_session(adapter: Adapter, headers: Mapping[str, str], url: str) -> requests.Session:
-    """Return a session for the server at ``url`` that sends these headers and no others; no cookies, no netrc.
-
-    Proxies and CA bundles are taken from the environment, as requests does it, but once: it looks at all of the
-    environment for each request, which takes as long as half of what else there is to it (measured: 0.2 to 0.4 ms).
-    """
-    session = requests.Session()
-    session.headers.clear()
-    session.headers.update(headers)
-    # An auth of our own, that adds nothing: without one requests adds what ~/.netrc has for the host.
-    session.auth = _no_auth
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    settings = session.merge_environment_settings(url, {}, None, None, None)
-    session.proxies, session.verify = settings["proxies"], settings["verify"]
-    session.trust_env = False
-    return session
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    proxy: str | None
+    certificates: str
+    """PEM; empty where no TLS is spoken."""
 
 
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A connection that is still to be opened, and what a request on it must look like."""
+
+    channel: Channel
+    prefix: str
+    """What comes before ``/api/`` in the request line: a path, or a whole URL for a proxy."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What the proxy is told with each request."""
+    proxy: str | None = None
+    """Its URL, without user name and password."""
+    is_tunnel: bool = False
+    """The proxy takes no part in a request and its answer."""
 
 
-class Adapter(HTTPAdapter):
-    """Keeps one connection alive, and watches over it."""
+class Session:
+    """How one server is reached; any number of connections, threads and forked processes share it."""
 
-    def __init__(self) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=1)
-        self.opened = 0
-        self.send_within: float | None = None
-        self.answer_within = self.ends_at = inf
-        self._pools: list[HTTPConnectionPool] = []
-        self._sockets: list[socket] = []
-        self._connecting: tuple[int, int] | None = None
-
-    def bound(self, send_within: float, answer_within: float, *, ends_at: float = inf) -> None:
-        """Bound what the next requests may take, beside the timeouts given with each.
+    def __init__(self, host: str) -> None:
+        """Check the host; nothing is read yet.
 
         Args:
-            send_within: seconds to send a request.
-            answer_within: seconds from the end of a request after which no further read of its answer begins.
-            ends_at: of ``time.monotonic()``; no read of an answer lasts longer than that.
+            host: ``https://…``, with or without a trailing slash, or a path before ``/api/``.
+
+        Raises:
+            ConfigurationError: it is not the URL of a server.
         """
-        self.send_within = send_within
-        self.answer_within = answer_within
-        self.ends_at = ends_at
+        self.origin, self.base = _checked_url(host)
+        """Scheme, host and port, for messages; and what comes before ``/api/`` in URLs."""
+        self._settings: _Settings | None = None
+        self._adapter: tuple[int, _Adapter] | None = None
+        self._addresses = Addresses()
 
-    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # passed on
-        """Return a pool whose connections report here."""
-        pool: Any = super().get_connection_with_tls_context(*args, **options)
-        if pool.ConnectionCls in _WATCHED:  # not for a SOCKS proxy: that one goes without
-            pool.ConnectionCls = _WATCHED[pool.ConnectionCls]
-            pool.conn_kw["adapter"] = self
-            self._pools.append(pool)
-        return pool
+    def route(self) -> Route:
+        """Return the way to the server; the first one reads what has to be read.
 
-    def connecting(self, connection: socket | None) -> None:
-        """Note a connection that is being made: TLS takes its descriptor away from it until the handshake is over."""
-        self._connecting = None if connection is None else (connection.fileno(), os.fstat(connection.fileno()).st_ino)
-
-    def connected(self, connection: socket) -> None:
-        """Note that a connection was opened."""
-        self.opened += 1
-        self._sockets = [known for known in self._sockets if known.fileno() >= 0]
-        if isinstance(connection, socket):  # TLS inside a proxy's TLS is not: children keep that descriptor
-            self._sockets.append(connection)
-
-    def close(self) -> None:
-        """Close the connection now; urllib3 alone would leave that to the collector of garbage."""
-        for pool in self._pools:
-            pool.close()
-        self._pools.clear()
-        super().close()
-
-    def abandon(self) -> None:
-        """Let go of everything, in a forked child, without a byte to the server and without a lock."""
-        for connection in self._sockets:
-            descriptor = connection.detach()  # not close(): nothing of TLS, nothing deferred to a reader that is gone
-            if descriptor >= 0:
-                os.close(descriptor)
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            descriptor, inode = connecting
-            with suppress(OSError):  # closed, at the moment of the fork
-                if os.fstat(descriptor).st_ino == inode:
-                    os.close(descriptor)
-        for pool in self._pools:
-            if pool.pool is not None:
-                # urllib3 empties this queue when the pool is collected, or at exit: with new locks, and nothing in it.
-                LifoQueue.__init__(pool.pool, 1)
-
-
-class _Watched(HTTPConnection):
-    def __init__(self, *args: Any, adapter: Adapter, **options: Any) -> None:  # noqa: ANN401  # passed on
-        super().__init__(*args, **options)
-        self._adapter = adapter
-        # On the instance: a partial becomes a method on a class from Python 3.14 on.
-        timed: Any = partial(_TimedResponse, adapter=adapter)
-        self.response_class = timed
-
-    def _new_conn(self) -> socket:
-        connection = super()._new_conn()
-        self._adapter.connecting(connection)
-        return connection
-
-    def connect(self) -> None:
+        Raises:
+            Unusable: there is none.
+        """
+        settings = self._settings
+        if settings is None:  # of two threads here at once, both read the same
+            settings = self._settings = _read(self.base)
         try:
-            super().connect()
-        finally:
-            self._adapter.connecting(None)
-        self.sock.settimeout(self._adapter.send_within)
-        self._adapter.connected(self.sock)
+            return self._route(settings)
+        except InvalidSchema as error:
+            raise Unusable("the proxy setting cannot be used (a SOCKS proxy needs requests[socks])") from error
+        except (HTTPError, ValueError) as error:
+            raise Unusable(f"no request can be made for {self.origin}, or its proxy's setting is no URL") from error
 
-    def putrequest(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # passed on
-        if self.sock is not None:
-            self.sock.settimeout(self._adapter.send_within)  # on a connection that is used again
-        super().putrequest(*args, **options)
+    def _route(self, settings: _Settings) -> Route:
+        url = parse_url(self.base)
+        pool = self._adapter_here(settings).pool(self.base, settings.proxy)
+        options = {**pool.conn_kw, "addresses": self._addresses}
+        options.pop("socket_options", None)  # of urllib3, which has Nagle's algorithm delay what goes to a proxy
+        path, shown, proxy = (url.path or "").rstrip("/"), _shown(settings.proxy), pool.proxy
+        if proxy is None:
+            channel = _kind(pool)(pool.host, pool.port, **options)
+            return Route(channel, path, proxy=shown, is_tunnel=True)
+        channel = _kind(pool)((proxy.host or "").strip("[]"), proxy.port, **options)
+        if url.scheme == "http":
+            return Route(channel, url.url.rstrip("/"), pool.proxy_headers, shown)
+        channel.set_tunnel(pool.host, pool.port or 443, pool.proxy_headers, proxy.scheme or "http")
+        return Route(channel, path, proxy=shown, is_tunnel=True)
+
+    def _adapter_here(self, settings: _Settings) -> _Adapter:
+        pid, adapter = self._adapter or (0, None)
+        if adapter is None or pid != os.getpid():
+            context = create_urllib3_context() if settings.certificates else None
+            if context is not None:
+                context.load_verify_locations(cadata=settings.certificates)
+            adapter = _Adapter(context)
+            self._adapter = (os.getpid(), adapter)
+        return adapter
 
 
-class _WatchedTLS(_Watched, HTTPSConnection):
-    pass
+class _Adapter(HTTPAdapter):
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+        super().__init__(pool_connections=1, pool_maxsize=1)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # passed on
+        super().init_poolmanager(*args, ssl_context=self._context, **options)
+
+    def pool(self, url: str, proxy: str | None) -> HTTPConnectionPool:
+        parts = parse_url(url)
+        manager: Any = self.poolmanager
+        if proxy is not None:
+            options = {} if proxy.lower().startswith("socks") else {"proxy_ssl_context": self._context}
+            manager = self.proxy_manager_for(proxy, ssl_context=self._context, **options)
+        return cast("HTTPConnectionPool", manager.connection_from_host(parts.host, parts.port, parts.scheme))
 
 
-_WATCHED: dict[Any, Any] = {HTTPConnection: _Watched, HTTPSConnection: _WatchedTLS}
+def _kind(pool: HTTPConnectionPool) -> type[Channel]:
+    if "_socks_options" in pool.conn_kw:  # connects by a package of its own
+        return type("SocksChannel", (Channel, pool.ConnectionCls), {})
+    return DirectTLSChannel if pool.scheme == "https" else DirectChannel
 
 
-class _TimedResponse(HTTPResponse):
-    def __init__(self, sock: socket, *args: Any, adapter: Adapter, **options: Any) -> None:  # noqa: ANN401  # passed on
-        super().__init__(sock, *args, **options)
-        last_read_at = min(monotonic() + adapter.answer_within, adapter.ends_at)
-        # A deadline also ends a read that has begun.
-        narrowed = None if adapter.ends_at == inf else sock
-        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), last_read_at, narrowed))
+def _read(url: str) -> _Settings:
+    proxy = select_proxy(url, get_environ_proxies(url)) or None
+    if proxy is not None and "://" not in proxy:
+        proxy = f"http://{proxy}"
+    needs_tls = any((each or "").lower().startswith("https:") for each in (url, proxy))
+    return _Settings(proxy, _certificates() if needs_tls else "")
 
 
-class _TimedReader(io.RawIOBase):
-    """The bytes of one answer, from its status line on, until it is too late."""
+def _certificates() -> str:
+    """Return those to trust: of the bundle that the environment names, else requests' own, else the system's."""
+    named = next((name for name in _BUNDLES if os.environ.get(name)), None)
+    system = ssl.get_default_verify_paths()
+    places = [os.environ[named]] if named else [DEFAULT_CA_BUNDLE_PATH, system.cafile, system.capath]
+    for place in places:
+        with suppress(OSError):
+            text = _text(Path(place)) if place else ""
+            if "-----BEGIN" in text:
+                create_urllib3_context().load_verify_locations(cadata=text)  # an SSLError is an OSError
+                return text
+    which = f"the CA bundle that {named} names" if named else "the CA bundle"
+    raise Unusable(f"TLS: {which} cannot be read, or holds no certificate")
 
-    def __init__(self, raw: io.RawIOBase, ends_at: float, narrowed: socket | None) -> None:
-        self._raw = raw
-        self._ends_at = ends_at
-        self._narrowed = narrowed
 
-    def readable(self) -> bool:
-        return True
+def _text(place: Path) -> str:
+    files = sorted(each for each in place.iterdir() if each.is_file()) if place.is_dir() else [place]
+    return "\n".join(each.read_bytes().decode("ascii", "ignore") for each in files)  # comments are in any language
 
-    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  # a writable buffer, which has no name before 3.12
-        left = self._ends_at - monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer did not end in time")
-        if self._narrowed is not None and left < (self._narrowed.gettimeout() or inf):
-            self._narrowed.settimeout(left)
-        count: int | None = self._raw.readinto(buffer)
-        return count
 
-    def close(self) -> None:
-        if not self.closed:
-            self._raw.close()
-        super().close()
+def _shown(proxy: str | None) -> str | None:
+    if proxy is None:
+        return None
+    parts = parse_url(proxy)
+    return f"{parts.scheme}://{parts.host}" + (f":{parts.port}" if parts.port else "")
+
+
+def _checked_url(host: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(host.strip())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError("host: must be the URL of a Lotus server, like https://api.uselotus.io")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigurationError("host: must not hold a user name, a password, a query or a fragment")
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return origin, f"{origin}{parts.path.rstrip('/')}"

@@ -24,7 +24,7 @@ _TRUST = 0.05
 """Seconds for which a segment is taken to be where its path leads, and its descriptor to be this process's own."""
 _MOST_KEPT = 1024 * 1024
 """Bytes appended since the last check; they are kept in memory, and written anew if somebody takes the segment away."""
-_SEGMENTS_PER_QUEUE = 64
+_SEGMENTS_PER_QUEUE = 256
 _SMALLEST_SEGMENT = 4096
 """All that lies in the directory counts, also what is settled in segments that are still being written: these must not
 take much of a small queue."""
@@ -98,31 +98,30 @@ class Appender:
         """
         writer = self._writer
         if writer is None or not 0.0 <= now - self._checked_at < _TRUST or writer.end + len(record) > writer.stop_at:
-            writer = self._ready(FRAME_HEADER_SIZE + len(record), now)
+            writer = self._ready(record, FRAME_HEADER_SIZE, now)
         try:
             writer.append(record)
         except OSError as error:
-            writer = self._after_error(error, FRAME_HEADER_SIZE + len(record), now)
+            writer = self._after_error(error, record, FRAME_HEADER_SIZE, now)
             writer.append(record)
         if self._power:
             return writer, writer.end - FRAME_HEADER_SIZE - len(record), writer.end
         return None
 
     def append_again(self, record: bytes, now: float, mark: Mark) -> Mark:
-        """Append an event whose :meth:`sync` has failed, with a note where it was: somebody may have read it there.
+        """Append an event whose :meth:`sync` has failed, and say where it was: somebody may have read it there.
 
-        Raises:
-            QueueFull, QueueDirectoryError, OSError: see :meth:`append`.
+        Raises: see :meth:`append`.
         """
         origin: Origin = mark[0].header.id, mark[1]
-        size = FRAME_HEADER_SIZE + ORIGIN_SIZE + len(record)
-        writer = self._ready(size, now)
+        overhead = FRAME_HEADER_SIZE + ORIGIN_SIZE
+        writer = self._ready(record, overhead, now)
         try:
             writer.append_carried(record, origin)
         except OSError as error:
-            writer = self._after_error(error, size, now)
+            writer = self._after_error(error, record, overhead, now)
             writer.append_carried(record, origin)
-        return writer, writer.end - size, writer.end
+        return writer, writer.end - overhead - len(record), writer.end
 
     @staticmethod
     def sync(mark: Mark) -> None:
@@ -178,10 +177,11 @@ class Appender:
 
     # Before an append
 
-    def _ready(self, size: int, now: float) -> SegmentWriter:
-        """Return the segment to append a frame of ``size`` bytes to, after everything that is not done per event."""
-        if size > FRAME_HEADER_SIZE + ORIGIN_SIZE + MAX_RECORD_SIZE:
-            raise ValueError(f"a record of {size} bytes; {MAX_RECORD_SIZE} is the most")
+    def _ready(self, record: bytes, overhead: int, now: float) -> SegmentWriter:
+        """Return the segment to append a frame to, after everything that is not done per event."""
+        if len(record) > MAX_RECORD_SIZE:
+            raise ValueError(f"a record of {len(record)} bytes; {MAX_RECORD_SIZE} is the most")
+        size = overhead + len(record)
         writer = self._writer
         if writer is not None:
             is_full = writer.is_broken or (writer.end + size > self._limit and writer.end > HEADER_SIZE)
@@ -214,16 +214,13 @@ class Appender:
         return writer
 
     def _make_sure_of_the_directory(self) -> None:
-        """Have one to make a segment in.
-
-        It may have become unsafe, or have been so when the process started: what it holds is for its owner only.
-        """
+        """Have one for a segment. It may have become unsafe meanwhile, and what it holds is for its owner only."""
         if self._directory.journal.is_dir():
             self._directory.check()
         else:
             self._directory.prepare()
 
-    def _after_error(self, error: OSError, size: int, now: float) -> SegmentWriter:
+    def _after_error(self, error: OSError, record: bytes, overhead: int, now: float) -> SegmentWriter:
         """Return a segment that may take what a write has failed to append to the last one; raise if none will.
 
         The error is the disk's when the segment is sound. Else it came from what has got the number of our descriptor.
@@ -237,7 +234,7 @@ class Appender:
             # The limit of the process or of the file system for the size of a file.
             self._limit = min(self._limit, writer.end)
             writer.break_off()
-        return self._ready(size, now)
+        return self._ready(record, overhead, now)
 
     # Going on elsewhere
 

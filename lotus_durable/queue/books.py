@@ -3,11 +3,11 @@
 =========================  ==========================================================================================
 ``queue_parked``           the events the server refused for now, and
 ``queue_dead``             the dead letters: persist-queue's tables (:mod:`.table`), MessagePack, never pickle
-``counters``               one row: :class:`Counters`
-``cursor``                 for each segment, by the id in its header, up to where it is settled
+``settled``                for each segment, by the id in its header, up to where it is settled; and in a row with an
+                           empty id :class:`Counters`, so that a settlement changes few pages
 ``carried``                ranges of segments that were settled by way of copies in others, see :mod:`.consumer`
-``retired``                the segments that were deleted lately, with the offset of their end
-``delivered``              the ids delivered lately, one row a settlement
+``retired``                the segments that were deleted lately, and where they ended
+``delivered``              the ids delivered lately, see :mod:`.lately`
 ``learned``                names and values: what the flusher found out about the server
 ``padding``                empty; see :mod:`.reserve`
 =========================  ==========================================================================================
@@ -16,8 +16,8 @@ Invariants:
 
 - a settlement is one transaction: cursor, counters, rows, carried ranges and delivered ids. Rows that are too many for
   one are inserted before it, with ids above ``parked_high`` and ``dead_high``, and do not count until it raises these.
-- commits are not synced (WAL, ``synchronous=NORMAL``): a power cut may undo the last settlements, each as a whole, and
-  their events are still in their segments then. :meth:`Books.sync` must return before anything is deleted for them.
+- a power cut may undo the last settlements, each as a whole (see :mod:`.database`), and their events are still in their
+  segments then. :meth:`Books.sync` must return before anything is deleted for them.
 - what is committed is in the memory of the one :class:`Books` too; the database is read when it is opened, and for a
   page of parked events.
 """
@@ -25,55 +25,42 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
-from urllib.parse import quote
-
-from lotus_durable.errors import QueueDamaged
+from typing import NamedTuple
 
 from .carried import Ranges
-from .files import FILE_MODE, sync_data
-from .lately import DeliveredBatch, DeliveredLately
+from .database import BooksDatabase, read_only
+from .lately import CHUNK_SIZE, Chunk, DeliveredLately, Piece, bytes_to_write, pieces
 from .protocol import StoredEvent, Table, decode_stored_event
-from .reserve import Reserve, is_full, pages_of
-from .table import LOCK_TIMEOUT, EventTable, mapped
+from .reader import Position
+from .reserve import PAGE, Reserve, pages_for
+from .table import mapped
 
-FILE = "books.db"
 VERSION = 1
+_RETIRED_KEPT = 20_000
+"""Segments that were deleted and are still known, for when a copy of what was in them turns up."""
 
-_WHAT = "the books"
+_COUNTERS = "accepted, delivered, parked, dead_lettered, discarded, parked_bytes, parked_high, dead_high"
 _SCHEMA = (
-    (
-        "CREATE TABLE counters (id INTEGER PRIMARY KEY, accepted INTEGER, delivered INTEGER, parked INTEGER,"
-        " dead_lettered INTEGER, discarded INTEGER, parked_bytes INTEGER, parked_high INTEGER, dead_high INTEGER)"
-    ),
-    "CREATE TABLE cursor (segment BLOB PRIMARY KEY, name TEXT, offset INTEGER, sequence INTEGER) WITHOUT ROWID",
+    f"CREATE TABLE settled (segment BLOB PRIMARY KEY, name, offset, sequence, {_COUNTERS}) WITHOUT ROWID",
     "CREATE TABLE carried (segment BLOB, start INTEGER, stop INTEGER, PRIMARY KEY (segment, start)) WITHOUT ROWID",
-    "CREATE TABLE retired (id INTEGER PRIMARY KEY, segment BLOB, stop INTEGER)",
-    "CREATE TABLE delivered (id INTEGER PRIMARY KEY, time REAL, ids TEXT)",
+    "CREATE TABLE retired (id INTEGER PRIMARY KEY, segment BLOB, offset INTEGER, sequence INTEGER)",
+    "CREATE TABLE delivered (id INTEGER PRIMARY KEY, ids BLOB)",
     "CREATE TABLE learned (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     "CREATE TABLE padding (data BLOB)",
-    "INSERT INTO counters VALUES (1, 0, 0, 0, 0, 0, 0, 0, 0)",
-    f"PRAGMA user_version={VERSION}",
+    "INSERT INTO settled VALUES (x'', NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0)",
 )
-_SET_COUNTERS = (
-    "UPDATE counters SET accepted=?, delivered=?, parked=?, dead_lettered=?, discarded=?, parked_bytes=?,"
-    " parked_high=?, dead_high=?"
-)
-_SET_CURSOR = "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?)"
+_SET_COUNTERS = f"UPDATE settled SET ({_COUNTERS}) = (?, ?, ?, ?, ?, ?, ?, ?) WHERE segment = x''"
+_SET_CURSOR = "INSERT OR REPLACE INTO settled (segment, name, offset, sequence) VALUES (?, ?, ?, ?)"
 _INSERT: dict[Table, str] = {
     "parked": "INSERT INTO queue_parked (data, timestamp) VALUES (?, ?)",
     "dead": "INSERT INTO queue_dead (data, timestamp) VALUES (?, ?)",
 }
-_RETIRED_KEPT = 20_000
-"""Segments that were deleted and are still known, for when a copy of what was in them turns up."""
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +84,7 @@ class Cursor(NamedTuple):
     """Up to where a segment (or the rows of ``queue.db``) is settled."""
 
     name: str
-    """The file's name when it was last settled."""
+    """That its writer gave it."""
     offset: int
     sequence: int
 
@@ -118,28 +105,25 @@ class Entry:
 
 
 class Books:
-    """The books. For one thread of the one flusher, which never forks: one connection, for as long as they are open.
+    """The books, and what they say in memory; they are not open until :meth:`open`.
 
     Attributes:
         is_new: there were none.
     """
+
+    _database: BooksDatabase
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.counters = Counters()
         self.cursors: dict[bytes, Cursor] = {}
         self.carried: dict[bytes, Ranges] = {}
-        self.retired: dict[bytes, int] = {}
+        self.retired: dict[bytes, Position] = {}
         self.learned: dict[str, str] = {}
         self.delivered = DeliveredLately()
         self.is_new = False
+        self.is_open = False
         self._expected = 0  # bytes
-        self._descriptor = self._log = -1
-        self._table: EventTable | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self._table is not None
 
     def open(self) -> None:
         """Open them, or make them.
@@ -149,14 +133,11 @@ class Books:
             DatabaseDamaged: (an OSError) it is no database; what could be read of it is known all the same.
             QueueDamaged: a newer version made them; nothing was changed.
         """
-        # First opened and last closed, and never in between: POSIX gives up a process's locks on a file, SQLite's too,
-        # with any of its descriptors.
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        self._database = BooksDatabase(self.path, VERSION, _SCHEMA)
+        self.is_new = self._database.is_new
+        self.is_open = True
         try:
-            self._open()
-        except sqlite3.Error as error:
-            self.abandon()
-            raise mapped(error, _WHAT) from error
+            self._database.do(self._load)
         except BaseException:
             self.abandon()
             raise
@@ -170,24 +151,23 @@ class Books:
         """
         parked = [event.encode() for event in entry.parked]
         dead = [event.encode() for event in entry.dead]
-        if parked or dead or entry.delivered_ids:
-            needed = _size(parked) + _size(dead) + _size(entry.delivered_ids)
-            self._do(lambda: self._reserve.ensure(pages_of(needed)))
-        # What does not fit into one transaction goes ahead, and counts with the rest of it.
-        most = self._reserve.most * 4096 // 3
         high: dict[Table, int] = {"parked": self.counters.parked_high, "dead": self.counters.dead_high}
-        rows: dict[Table, list[bytes]] = {"parked": parked, "dead": dead}
-        for table, waiting in rows.items():
-            while len(waiting) > 1 and _size(parked) + _size(dead) > most:
-                piece = _cut_off(waiting, most)
-                high[table] = self._commit(partial(self._insert, table, piece, 0))
-        counters, row = self._commit(lambda: self._enter(entry, parked, dead, high))
-        self.counters = counters
+        if parked or dead:
+            needed = pages_for([*parked, *dead])
+            self._database.do(lambda: self._reserve.ensure(needed))
+            rows: dict[Table, list[bytes]] = {"parked": parked, "dead": dead}
+            # What does not fit into one transaction goes ahead, and counts with the rest of it.
+            for table, waiting in rows.items():
+                while len(waiting) > 1 and pages_for([*parked, *dead]) > self._reserve.most:
+                    piece = _cut_off(waiting, self._reserve.most * PAGE // 2)
+                    high[table] = self._database.commit(partial(self._insert, table, piece, 0))
+        ids = self._ids_to_enter(entry.delivered_ids) if entry.delivered_ids else None
+        self.counters = self._database.commit(lambda: self._enter(entry, parked, dead, high, ids))
         self.cursors.update(entry.cursors)
         for segment, start, stop in entry.carried:
             self.carried.setdefault(segment, Ranges()).add(start, stop)
-        if entry.delivered_ids:
-            self.delivered.add(DeliveredBatch(row, time.time(), entry.delivered_ids))
+        if ids is not None:
+            self.delivered.add(*ids)
 
     def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
         """Return up to ``limit`` rows with an id above ``after``, by id.
@@ -196,12 +176,9 @@ class Books:
             OSError: the disk refuses.
             DatabaseDamaged: (an OSError) a page of the database cannot be read.
         """
-        rows = self._do(lambda: self._connection.execute(_page(table), (after, limit)).fetchall())
+        connection = self._database.connection
+        rows = self._database.do(lambda: connection.execute(_page(table), (after, limit)).fetchall())
         return [decode_stored_event(row, data) for row, data in rows]
-
-    def last_parked(self) -> int:
-        """Return the id of the last parked event, 0 when there is none."""
-        return self.counters.parked_high
 
     def learn(self, name: str, value: str) -> None:
         """Keep what was found out.
@@ -211,54 +188,86 @@ class Books:
         """
         if self.learned.get(name) != value:
             statement = "INSERT OR REPLACE INTO learned VALUES (?, ?)"
-            self._commit(lambda: self._connection.execute(statement, (name, value)))
+            self._database.commit(lambda: self._database.connection.execute(statement, (name, value)))
             self.learned[name] = value
 
-    def forget(self, segments: Mapping[bytes, int]) -> None:
-        """Note that these segments, settled to these offsets, were deleted for good.
+    def forget(self, segments: Mapping[bytes, Position]) -> None:
+        """Note that these segments, settled to their ends, were deleted.
 
         Raises:
             OSError: the disk refuses.
         """
 
         def work() -> None:
-            for table in ("cursor", "carried"):
-                self._connection.executemany(f"DELETE FROM {table} WHERE segment = ?", [(each,) for each in segments])
-            self._connection.executemany("INSERT INTO retired (segment, stop) VALUES (?, ?)", segments.items())
-            self._connection.execute(
-                "DELETE FROM retired WHERE id <= (SELECT max(id) FROM retired) - ?", (_RETIRED_KEPT,)
-            )
+            execute = self._database.connection.executemany
+            rows = [(segment, *end) for segment, end in segments.items()]
+            execute("DELETE FROM settled WHERE segment = ?", [row[:1] for row in rows])
+            execute("DELETE FROM carried WHERE segment = ? AND stop <= ?", [row[:2] for row in rows])
+            execute("INSERT INTO retired (segment, offset, sequence) VALUES (?, ?, ?)", rows)
+            execute("DELETE FROM retired WHERE id <= (SELECT max(id) FROM retired) - ?", [(_RETIRED_KEPT,)])
 
-        self._commit(work)
-        for segment, stop in segments.items():
+        self._database.commit(work)
+        for segment, end in segments.items():
             self.cursors.pop(segment, None)
-            self.carried.pop(segment, None)
-            self.retired[segment] = stop
+            if segment in self.carried and not (left := self.carried.pop(segment).without(end[0])).is_empty():
+                self.carried[segment] = left
+            self.retired[segment] = end
         while len(self.retired) > _RETIRED_KEPT:
             del self.retired[next(iter(self.retired))]
 
     def begin_with(self, old: Books) -> None:
-        """Enter, into new books, what others have in memory; their rows are not there.
+        """Enter, into new books, what others have in memory; the rows are not there.
 
         Raises:
             OSError: the disk refuses.
         """
-        done = old.counters.delivered + old.counters.discarded
-        counters = Counters(accepted=done, delivered=old.counters.delivered, discarded=old.counters.discarded)
+        was = old.counters
+        counters = replace(was, accepted=was.delivered + was.discarded, parked=0, dead_lettered=0, parked_bytes=0)
         carried = [(segment, *each) for segment, ranges in old.carried.items() for each in ranges]
-        delivered = [(each.row, each.time, "\n".join(each.ids)) for each in old.delivered]
 
         def work() -> None:
-            execute = self._connection.executemany
-            self._connection.execute(_SET_COUNTERS, astuple(counters))
+            execute = self._database.connection.executemany
+            execute(_SET_COUNTERS, [astuple(counters)])
             execute(_SET_CURSOR, [(segment, *cursor) for segment, cursor in old.cursors.items()])
             execute("INSERT INTO carried VALUES (?, ?, ?)", carried)
-            execute("INSERT INTO retired (segment, stop) VALUES (?, ?)", list(old.retired.items()))
-            execute("INSERT INTO learned VALUES (?, ?)", list(old.learned.items()))
-            execute("INSERT INTO delivered VALUES (?, ?, ?)", delivered)
+            retired = [(segment, *end) for segment, end in old.retired.items()]
+            execute("INSERT INTO retired (segment, offset, sequence) VALUES (?, ?, ?)", retired)
+            execute("INSERT INTO learned VALUES (?, ?)", old.learned.items())
+            # No row gets an id that another one had.
+            high = [("queue_parked", was.parked_high), ("queue_dead", was.dead_high)]
+            execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", high)
 
-        self._do(lambda: self._reserve.ensure(pages_of(100 * len(old.cursors) + sum(len(row[2]) for row in delivered))))
-        self._commit(work)
+        needed = 4 + (len(old.cursors) + len(old.retired) + len(carried)) // 10
+        self._database.do(lambda: self._reserve.ensure(needed))
+        self._database.commit(work)
+        self.counters = counters
+        for chunk in old.delivered.chunks:
+            self.settle(Entry(delivered_ids=chunk.ids))
+
+    def take_over(self, table: Table, events: Sequence[StoredEvent]) -> None:
+        """Enter, into new books, rows of others, with their ids.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        now = time.time()
+        rows = [(event.id, event.encode(), now) for event in events]
+        old = self.counters
+        if table == "parked":
+            high = max(old.parked_high, events[-1].id)
+            size = old.parked_bytes + _bytes(events)
+            counters = replace(old, parked=old.parked + len(rows), parked_high=high, parked_bytes=size)
+        else:
+            high = max(old.dead_high, events[-1].id)
+            counters = replace(old, dead_lettered=old.dead_lettered + len(rows), dead_high=high)
+        counters = replace(counters, accepted=old.accepted + len(rows))
+
+        def work() -> None:
+            self._database.connection.executemany(f"INSERT INTO queue_{table} VALUES (?, ?, ?)", rows)
+            self._database.connection.execute(_SET_COUNTERS, astuple(counters))
+
+        self._database.do(lambda: self._reserve.ensure(pages_for(row[1] for row in rows)))
+        self._database.commit(work)
         self.counters = counters
 
     def expect(self, size: int) -> None:
@@ -266,178 +275,123 @@ class Books:
         if size > self._expected:
             self._expected = size
             with contextlib.suppress(OSError):
-                self._do(lambda: self._reserve.expect(size))
+                self._database.do(lambda: self._reserve.expect(size))
 
     def sync(self) -> None:
-        """Make every settlement so far survive a power cut.
-
-        Raises:
-            OSError: the disk refuses; then none of it is known to.
-        """
-        sync_data(self._log)
+        """Make every settlement so far survive a power cut; see :meth:`.BooksDatabase.sync`."""
+        self._database.sync()
 
     def is_in_place(self) -> bool:
-        """Whether database and log are those that the paths lead to.
-
-        Raises:
-            OSError: the disk cannot be asked.
-        """
-        return _is_at(self._descriptor, self.path) and _is_at(self._log, _log(self.path))
+        """Whether they are where the path leads; see :meth:`.BooksDatabase.is_in_place`."""
+        return self._database.is_in_place()
 
     def copy_to(self, path: Path) -> None:
-        """Write all of it to another database, synced; whatever becomes of the paths, the open one can be read.
-
-        Raises:
-            OSError: the disk refuses.
-        """
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-
-        def work() -> None:
-            with contextlib.closing(sqlite3.connect(path)) as target:
-                self._connection.backup(target)
-
-        self._do(work)
-        sync_file(path)
+        """Write all of them to a new file; see :meth:`.BooksDatabase.copy_to`."""
+        self._database.copy_to(path)
 
     def close(self) -> None:
-        """Write the log back and let go of the files; raises nothing.
-
-        The log stays, stretched as it is: on a full disk there would be no room for it at the next opening. SQLite
-        deletes it when its last connection closes, unless that one only reads.
-        """
-        if self._table is None:
-            return
-        with contextlib.suppress(sqlite3.Error):
-            self._reserve.checkpoint()
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(self.path)) as reader:
-            reader.execute("SELECT id FROM counters").fetchone()
-            self._table.close()
-        self.abandon()
+        """Let go of the files; see :meth:`.BooksDatabase.close`."""
+        if self.is_open:
+            self.is_open = False
+            self._database.close()
 
     def abandon(self) -> None:
-        """Let go of the files as they are."""
-        if self._table is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._table.close()
-        self._table = None
-        descriptors, self._log, self._descriptor = (self._log, self._descriptor), -1, -1
-        for descriptor in descriptors:
-            if descriptor >= 0:
-                os.close(descriptor)
+        """Let go of the files as they are; see :meth:`.BooksDatabase.abandon`."""
+        if self.is_open:
+            self.is_open = False
+            self._database.abandon()
 
     @property
-    def _connection(self) -> sqlite3.Connection:
-        assert self._table is not None
-        return self._table.connection
-
-    def _open(self) -> None:
-        self._table = EventTable(self.path, "parked")
-        connection = self._connection
-        for pragma in ("synchronous=NORMAL", "temp_store=MEMORY"):
-            connection.execute(f"PRAGMA {pragma}")
-        [version] = connection.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise QueueDamaged(f"{self.path} is of a newer version of this program; nothing was changed")
-        if not version:
-            self._create()
-        self._log = os.open(_log(self.path), os.O_RDONLY | os.O_CLOEXEC)
-        self._load()
-        self._reserve = Reserve(connection, self._descriptor, _log(self.path))
-        with contextlib.suppress(OSError, sqlite3.OperationalError):
-            self._reserve.prepare()
-
-    def _create(self) -> None:
-        self.is_new = True
-        with contextlib.closing(EventTable(self.path, "dead")):
-            pass
-        self._attempt(lambda: [self._connection.execute(statement) for statement in _SCHEMA])
+    def _reserve(self) -> Reserve:
+        return self._database.reserve
 
     def _load(self) -> None:
-        read = self._connection.execute
-        names = ", ".join(each.name for each in fields(Counters))
-        self.counters = Counters(*read(f"SELECT {names} FROM counters").fetchone())
-        for table, high in (("parked", self.counters.parked_high), ("dead", self.counters.dead_high)):
-            read(f"DELETE FROM queue_{table} WHERE _id > ?", (high,))
-        for segment, *cursor in read("SELECT * FROM cursor"):
+        read = self._database.connection.execute
+        self.counters = Counters(*read(f"SELECT {_COUNTERS} FROM settled WHERE segment = x''").fetchone())
+        for segment, *cursor in read("SELECT segment, name, offset, sequence FROM settled WHERE segment > x''"):
             self.cursors[segment] = Cursor(*cursor)
         for segment, start, stop in read("SELECT * FROM carried"):
             self.carried.setdefault(segment, Ranges()).add(start, stop)
-        self.retired.update(read("SELECT segment, stop FROM retired ORDER BY id").fetchall())
+        for segment, *end in read("SELECT segment, offset, sequence FROM retired ORDER BY id"):
+            self.retired[segment] = (end[0], end[1])
         self.learned.update(read("SELECT * FROM learned").fetchall())
-        for row, when, ids in read("SELECT * FROM delivered ORDER BY id"):
-            self.delivered.add(DeliveredBatch(row, when, ids.split("\n")))
+        self.delivered.load(read("SELECT id, ids FROM delivered"))
+        read("DELETE FROM queue_parked WHERE _id > ?", (self.counters.parked_high,))
+        read("DELETE FROM queue_dead WHERE _id > ?", (self.counters.dead_high,))
+
+    def _ids_to_enter(self, ids: Sequence[str]) -> tuple[Piece, Chunk] | None:
+        """Return the ids that the settlement enters, and where.
+
+        Most are all in one piece. Others go ahead: that they are known before their settlement does no harm.
+        """
+        waiting = None
+        for piece in pieces(ids):
+            if waiting is not None:
+                self._database.commit(partial(self._write_ids, *waiting))
+                self.delivered.add(*waiting)
+            chunk = self.delivered.next_chunk(len(piece.data)) or self._another_chunk()
+            waiting = None if chunk is None else (piece, chunk)
+        return waiting
+
+    def _another_chunk(self) -> Chunk | None:
+        statement = "INSERT INTO delivered (ids) VALUES (zeroblob(?))"
+        try:
+            self._database.do(lambda: self._reserve.ensure(CHUNK_SIZE // PAGE + 4))
+            cursor = self._database.commit(lambda: self._database.connection.execute(statement, (CHUNK_SIZE,)))
+        except OSError:
+            # On a full disk the oldest go, however young they are.
+            return self.delivered.next_chunk(CHUNK_SIZE, must_reuse=True)
+        self.delivered.add_chunk(cursor.lastrowid or 0)
+        return self.delivered.chunks[-1]
+
+    def _write_ids(self, piece: Piece, chunk: Chunk) -> None:
+        start, data = bytes_to_write(chunk, piece)
+        with self._database.connection.blobopen("delivered", "ids", chunk.row) as blob:
+            blob.seek(start)
+            blob.write(data)
 
     def _enter(
-        self, entry: Entry, parked: Sequence[bytes], dead: Sequence[bytes], high: Mapping[Table, int]
-    ) -> tuple[Counters, int]:
-        execute = self._connection.execute
+        self,
+        entry: Entry,
+        parked: Sequence[bytes],
+        dead: Sequence[bytes],
+        high: Mapping[Table, int],
+        ids: tuple[Piece, Chunk] | None,
+    ) -> Counters:
+        connection = self._database.connection
         old = self.counters
         gone = 0
         if entry.resolved:
-            gone = self._connection.executemany(
-                "DELETE FROM queue_parked WHERE _id = ?", [(event.id,) for event in entry.resolved]
-            ).rowcount
+            rows = [(event.id,) for event in entry.resolved]
+            gone = connection.executemany("DELETE FROM queue_parked WHERE _id = ?", rows).rowcount
         counters = Counters(
-            old.accepted + entry.accepted,
+            # A parked event that is no longer in its row was counted otherwise already, as lost in damaged books say.
+            old.accepted + entry.accepted + len(entry.resolved) - gone,
             old.delivered + entry.delivered,
             old.parked + len(entry.parked) - gone,
             old.dead_lettered + len(entry.dead),
             old.discarded,
-            old.parked_bytes + _bytes(entry.parked) - _bytes(entry.resolved),
+            max(0, old.parked_bytes + _bytes(entry.parked) - _bytes(entry.resolved)),
             self._insert("parked", parked, high["parked"]),
             self._insert("dead", dead, high["dead"]),
         )
-        execute(_SET_COUNTERS, astuple(counters))
+        connection.execute(_SET_COUNTERS, astuple(counters))
         for segment, cursor in entry.cursors.items():
-            execute(_SET_CURSOR, (segment, *cursor))
+            connection.execute(_SET_CURSOR, (segment, *cursor))
         for segment, start, stop in entry.carried:
-            execute("INSERT OR REPLACE INTO carried VALUES (?, ?, ?)", (segment, start, stop))
-        row = 0
-        if entry.delivered_ids:
-            row = self.delivered.next_row()
-            execute("INSERT INTO delivered VALUES (?, ?, ?)", (row, time.time(), "\n".join(entry.delivered_ids)))
-        return counters, row
+            connection.execute("INSERT OR REPLACE INTO carried VALUES (?, ?, ?)", (segment, start, stop))
+        if ids is not None:
+            self._write_ids(*ids)
+        return counters
 
     def _insert(self, table: Table, rows: Sequence[bytes], high: int) -> int:
         """Insert rows and return the last one's id; ``high`` when there are none."""
         if not rows:
             return high
         now = time.time()
-        self._connection.executemany(_INSERT[table], [(data, now) for data in rows])
-        return int(self._connection.execute(f"SELECT max(_id) FROM queue_{table}").fetchone()[0])
-
-    def _commit(self, work: Callable[[], _T]) -> _T:
-        """Do ``work`` in a transaction; once more, after a checkpoint, when the disk or the log is full."""
-
-        def attempt() -> _T:
-            try:
-                return self._attempt(work)
-            except sqlite3.OperationalError as error:
-                if not is_full(error):
-                    raise
-                self._reserve.checkpoint()
-                return self._attempt(work)
-
-        return self._do(attempt)
-
-    def _attempt(self, work: Callable[[], _T]) -> _T:
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            result = work()
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-            raise
-        return result
-
-    def _do(self, work: Callable[[], _T]) -> _T:
-        try:
-            return work()
-        except sqlite3.Error as error:
-            raise mapped(error, _WHAT) from error
+        connection = self._database.connection
+        connection.executemany(_INSERT[table], [(data, now) for data in rows])
+        return int(connection.execute(f"SELECT max(_id) FROM queue_{table}").fetchone()[0])
 
 
 def read_page(path: Path, table: Table, after: int, limit: int) -> list[StoredEvent]:
@@ -455,7 +409,7 @@ def read_page(path: Path, table: Table, after: int, limit: int) -> list[StoredEv
         with contextlib.closing(read_only(path)) as connection:
             rows = connection.execute(_page(table), (after, limit)).fetchall()
     except sqlite3.Error as error:
-        raise mapped(error, _WHAT) from error
+        raise mapped(error, "the books") from error
     return [decode_stored_event(row, data) for row, data in rows]
 
 
@@ -471,50 +425,15 @@ def read_learned(path: Path, name: str) -> str | None:
         with contextlib.closing(read_only(path)) as connection:
             found = connection.execute("SELECT value FROM learned WHERE name = ?", (name,)).fetchone()
     except sqlite3.Error as error:
-        raise mapped(error, _WHAT) from error
+        raise mapped(error, "the books") from error
     return None if found is None else str(found[0])
 
 
 def _page(table: Table) -> str:
     return (
-        f"SELECT _id, data FROM queue_{table} WHERE _id > ? AND _id <= (SELECT {table}_high FROM counters)"
-        " ORDER BY _id LIMIT ?"
+        f"SELECT _id, data FROM queue_{table} WHERE _id > ? "
+        f"AND _id <= (SELECT {table}_high FROM settled WHERE segment = x'') ORDER BY _id LIMIT ?"
     )
-
-
-def read_only(path: Path) -> sqlite3.Connection:
-    """Return a connection that changes nothing, not even when it closes."""
-    return sqlite3.connect(f"file:{quote(os.fspath(path))}?mode=ro", uri=True, timeout=LOCK_TIMEOUT)
-
-
-def sync_file(path: Path) -> None:
-    """Make a file survive a power cut that SQLite does not have open: closing it here would give up SQLite's locks.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _log(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        there = os.stat(path)
-    except FileNotFoundError:
-        return False
-    here = os.fstat(descriptor)
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
-
-
-def _size(rows: Sequence[bytes] | Sequence[str]) -> int:
-    return sum(map(len, rows))
 
 
 def _cut_off(rows: list[bytes], most: int) -> list[bytes]:

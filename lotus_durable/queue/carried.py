@@ -21,6 +21,10 @@ class Ranges:
         index = bisect_right(self._starts, offset) - 1
         return index >= 0 and offset < self._ends[index]
 
+    def is_empty(self) -> bool:
+        """Whether there is none."""
+        return not self._starts
+
     def add(self, start: int, end: int) -> None:
         """Add the offsets from ``start`` up to ``end``, which is not one of them."""
         first = bisect_left(self._ends, start)
@@ -29,3 +33,11 @@ class Ranges:
             start, end = min(start, self._starts[first]), max(end, self._ends[last - 1])
         self._starts[first:last] = [start]
         self._ends[first:last] = [end]
+
+    def without(self, end: int) -> Ranges:
+        """Return the ranges that go beyond this offset."""
+        left = Ranges()
+        for start, stop in self:
+            if stop > end:
+                left.add(start, stop)
+        return left

@@ -60,22 +60,29 @@ def find_stranded(writer: SegmentWriter, *, sync: bool) -> Stranded:
         OSError: the disk refuses.
     """
     status = writer.own_status()
-    released = released_name(writer.place)
-    for path in (writer.place, released):
+    for path in (writer.place, released_name(writer.place)):
         if writer.is_at(path):
-            what = "" if path is released and status is not None else "the descriptor of {} was closed or replaced"
-            if status is not None and status.st_size < writer.last_end:
-                what = "{} was cut off"
-            elif status is not None and status.st_size > writer.last_end and not writer.is_broken:
-                what = "something was appended to {}"
-            return _missing_at(path, writer, what, sync=sync)
+            # Released meanwhile, or deleted when nothing shows any more that somebody writes it.
+            with contextlib.suppress(FileNotFoundError):
+                return _missing_at(path, writer, _what_happened(writer, status), sync=sync)
     if status is None:
         # It may have been deleted or moved. Of what readers had not read before, nothing else is known.
         return Stranded(_kept_frames(writer), writer.trusted_sequence, "{} is gone, and so is its descriptor")
     if status.st_nlink == 0:
-        found = [*_frames_before_trust(writer), *_kept_frames(writer)]
-        return Stranded(found, writer.sequence - len(found), "{} was deleted while in use")
-    return Stranded(_kept_frames(writer), 0, "{} was moved away while in use")
+        before = _frames_before_trust(writer)
+        lost = writer.trusted_sequence - len(before)
+        return Stranded([*before, *_kept_frames(writer)], lost, "{} was deleted while in use")
+    return Stranded(_kept_frames(writer), 0, "{} was moved away while in use, and keeps what it holds")
+
+
+def _what_happened(writer: SegmentWriter, status: os.stat_result | None) -> str:
+    if status is None:
+        return "the descriptor of {} was closed or replaced"
+    if status.st_size < writer.last_end:
+        return "{} was cut off"
+    if status.st_size > writer.last_end and not writer.is_broken:
+        return "something was appended to {}"
+    return ""
 
 
 def _kept_frames(writer: SegmentWriter) -> list[tuple[int, Kept]]:

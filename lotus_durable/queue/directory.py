@@ -25,6 +25,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lotus_durable.errors import QueueDirectoryError
@@ -53,49 +54,49 @@ _UNFINISHED = ".new"
 _MARKER_IN_NAME = re.compile(r"-(c1[0-9a-f]{6})(\.released)?\.seg$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QueueDirectory:
     """Paths inside one queue directory; creates nothing until :meth:`prepare`."""
 
     root: Path
 
-    @property
+    @cached_property
     def identity(self) -> Path:
         return self.root / "identity"
 
-    @property
+    @cached_property
     def journal(self) -> Path:
         return self.root / "journal"
 
-    @property
+    @cached_property
     def books(self) -> Path:
         return self.root / "books.db"
 
-    @property
+    @cached_property
     def queue_db(self) -> Path:
         return self.root / "queue.db"
 
-    @property
+    @cached_property
     def quarantine(self) -> Path:
         return self.root / "quarantine"
 
-    @property
+    @cached_property
     def flusher_lock(self) -> Path:
         return self.root / "flusher.lock"
 
-    @property
+    @cached_property
     def starting(self) -> Path:
         return self.root / "starting"
 
-    @property
+    @cached_property
     def requests(self) -> Path:
         return self.root / "requests"
 
-    @property
+    @cached_property
     def heartbeat(self) -> Path:
         return self.root / "heartbeat"
 
-    @property
+    @cached_property
     def log(self) -> Path:
         return self.root / "flusher.log"
 

@@ -12,11 +12,11 @@ the processes of one boot; those that are shown to people are seconds since the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
 import msgpack
@@ -24,7 +24,6 @@ import msgpack
 from lotus_durable.clock import boot_id, since_boot
 
 from .directory import FILE_MODE, QueueDirectory
-from .stats import Settled
 
 FlusherState = Literal["starting", "idle", "sending", "retrying", "blocked", "leaving", "ended"]
 FlusherKind = Literal["auto", "external", "caller"]
@@ -39,8 +38,7 @@ _LONGEST_TEXT = 400
 """Characters of one text, so that a beat fits."""
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(NamedTuple):
     """Something that happened once, to be told in a process that tracks."""
 
     serial: int
@@ -52,8 +50,7 @@ class News:
     """The events it is about, some of their fields."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """An event that was parked or became a dead letter lately."""
 
     idempotency_id: str
@@ -61,8 +58,7 @@ class Refusal:
     is_final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """A program that flushes, or asks to: what decides who makes way for whom; see :mod:`lotus_durable.flusher`."""
 
     version: str
@@ -78,8 +74,7 @@ class Program:
     """When the program that started it was started; seconds since boot."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(NamedTuple):
     """What a look needs."""
 
     pid: int
@@ -91,8 +86,8 @@ class Beat:
     boot: str
     kind: FlusherKind
     program: Program
-    count: int
-    """Of beats; the same count for ten seconds means that it hangs."""
+    beats: int
+    """How many there were; the same count for ten seconds means that it hangs."""
     at: float
     state: FlusherState
     reason: str | None = None
@@ -126,23 +121,15 @@ class Beat:
         return self.state == "ended"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the flusher is."""
-
-    settled: Settled
-    refusals: Sequence[Refusal] = ()
-
-
-@dataclass(slots=True)
 class HeartbeatFile:
     """The writer's side; for one process."""
 
-    directory: QueueDirectory
-    _identity: tuple[int, int] | None = field(default=None, init=False)
-    _descriptor: int = field(default=-1, init=False)
+    def __init__(self, directory: QueueDirectory) -> None:
+        self.directory = directory
+        self._identity: tuple[int, int] | None = None
+        self._descriptor = -1
 
-    def write(self, beat: Beat, progress: Progress | None) -> None:
+    def write(self, beat: Beat, progress: dict[str, Any] | None) -> None:
         """Write the beat, and the progress when there is news of it.
 
         Raises:
@@ -151,7 +138,7 @@ class HeartbeatFile:
         self._open()
         os.pwrite(self._descriptor, _framed(_beat_as_plain(beat)), 0)
         if progress is not None:
-            os.pwrite(self._descriptor, _framed(_progress_as_plain(progress)), _BEAT_SIZE)
+            os.pwrite(self._descriptor, _framed(progress), _BEAT_SIZE)
 
     def close(self) -> None:
         """Close the file; it stays for who counts."""
@@ -173,10 +160,9 @@ class HeartbeatFile:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
         status = os.fstat(descriptor)
         if status.st_size < _RESERVED and hasattr(os, "posix_fallocate"):
-            try:
+            # No room now, or a file system that cannot: it is written all the same while that goes.
+            with contextlib.suppress(OSError):
                 os.posix_fallocate(descriptor, 0, _RESERVED)
-            except OSError:
-                pass  # no room now, or a file system that cannot: it is written all the same while that goes
         self._descriptor, self._identity = descriptor, (status.st_dev, status.st_ino)
 
 
@@ -189,13 +175,10 @@ def read_beat(directory: QueueDirectory) -> Beat | None:
         return None
 
 
-def read_progress(directory: QueueDirectory) -> Progress | None:
-    """Return how far the last flusher was; None when there was none (or what is there cannot be read)."""
+def read_progress(directory: QueueDirectory) -> dict[str, Any]:
+    """Return how far the last flusher was, as :mod:`.progress` writes it; empty when there was none."""
     plain = _read(directory, _BEAT_SIZE, _LONGEST_PROGRESS)
-    try:
-        return None if plain is None else _progress_of(plain)
-    except (TypeError, KeyError, ValueError):
-        return None
+    return plain if isinstance(plain, dict) else {}
 
 
 def shortened(text: str) -> str:
@@ -234,30 +217,18 @@ def _read(directory: QueueDirectory, offset: int, most: int) -> Any:  # noqa: AN
 
 
 def _beat_as_plain(beat: Beat) -> dict[str, Any]:
-    plain = asdict(beat)
+    plain = beat._asdict()
+    plain["program"] = beat.program._asdict()
+    plain["news"] = [each._asdict() for each in beat.news]
     plain["reason"] = beat.reason and shortened(beat.reason)
     plain["answer"] = beat.answer and shortened(beat.answer)
     return plain
 
 
 def _beat_of(plain: dict[str, Any]) -> Beat:
-    known = {name: plain[name] for name in _BEAT_FIELDS if name in plain}
-    program = {name: known["program"][name] for name in _PROGRAM_FIELDS}
-    return Beat(**{**known, "program": Program(**program), "news": [News(**each) for each in known["news"]]})
-
-
-def _progress_as_plain(progress: Progress) -> dict[str, Any]:
-    settled = asdict(progress.settled)
-    settled["cursor"] = {name: list(position) for name, position in progress.settled.cursor.items()}
-    return {"settled": settled, "refusals": [asdict(each) for each in progress.refusals]}
-
-
-def _progress_of(plain: dict[str, Any]) -> Progress:
-    settled = {name: plain["settled"][name] for name in _SETTLED_FIELDS if name in plain["settled"]}
-    settled["cursor"] = {name: (offset, sequence) for name, (offset, sequence) in settled["cursor"].items()}
-    return Progress(Settled(**settled), [Refusal(**each) for each in plain["refusals"]])
-
-
-_BEAT_FIELDS = [each.name for each in fields(Beat)]
-_PROGRAM_FIELDS = [each.name for each in fields(Program)]
-_SETTLED_FIELDS = [each.name for each in fields(Settled)]
+    plain["program"] = Program(**plain["program"])
+    plain["news"] = [News(**each) for each in plain["news"]]
+    try:
+        return Beat(**plain)
+    except TypeError:  # of another version, which says more, or less
+        return Beat(**{name: plain[name] for name in Beat._fields if name in plain})

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .directory import FILE_MODE, QueueDirectory
 
@@ -24,8 +23,7 @@ _ENOUGH = 1 << 20
 """Bytes after which a flusher that begins starts a new file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One request."""
 
     number: int

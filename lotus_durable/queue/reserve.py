@@ -2,8 +2,8 @@
 
 Three things are made ready while there is room (measured: without any one of them commits end on a full disk):
 
-- the write-ahead log is stretched to a size that it never outgrows: it is written back (a checkpoint) after two fifths
-  of it, and no transaction takes more than a quarter. It stays when the books are closed, see :meth:`.Books.close`;
+- the write-ahead log is stretched to a size that it never outgrows: it is written back (a checkpoint) after three
+  fifths of it, and no transaction takes more than a quarter. It stays when the books are closed;
 - the database holds free pages, for the refused events of one segment and for the cursors;
 - the database never grows by itself (``max_page_count``), but only in :meth:`Reserve.grow`, which has the disk give the
   blocks first. A page that was committed into the log and for which the file has no room would stop every checkpoint,
@@ -17,14 +17,21 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from collections.abc import Iterable
+from math import ceil
 from pathlib import Path
 
 PAGE = 4096
 _USABLE = PAGE - 4  # bytes of an overflow page
+_ROW = 50  # bytes that a row takes besides its own, and its page
 _FRAME = PAGE + 24  # a page in the log
-_MOST = 512
+_LOG = 1024
+_FREE = 512
 _LEAST = 64
-_SHARE = 8  # of a small disk, the part that each of log and free pages takes
+_SHARE = 20
+"""Of a small disk, the part that log and free pages each take. Events leave an eighth of it free (:mod:`.room`), and
+these two, with what there is besides, must find room in that."""
+_PLENTY = 8  # times as much as is taken for a large segment must be free
 _SEGMENT = 16 * 1024 * 1024
 
 
@@ -42,13 +49,15 @@ class Reserve:
         self._descriptor = descriptor
         self._log = log
         disk = os.fstatvfs(descriptor)
-        share = disk.f_blocks * disk.f_frsize // _SHARE // PAGE or _MOST  # some file systems do not tell
-        self._size = max(_LEAST, min(_MOST, share))
-        self.most = self._size // 4
+        share = disk.f_blocks * disk.f_frsize // _SHARE // _FRAME or _LOG  # some file systems do not tell
+        self._frames = max(_LEAST, min(_LOG, share))
+        self._size = max(_LEAST, min(_FREE, share))
+        self._known_free = 0
+        self.most = self._frames // 4
         """Pages of one transaction, at the most."""
         self.kept = max(16, self._size // 16)
         """The last free pages: they are the cursors', never a refused event's."""
-        connection.execute(f"PRAGMA wal_autocheckpoint={self._size * 2 // 5}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={self._frames * 3 // 5}")
         self.freeze()
 
     def prepare(self) -> None:
@@ -60,10 +69,18 @@ class Reserve:
         free = self.free()
         if free < self._size // 2:
             self.grow(self._size - free)
-        if os.stat(self._log).st_size < self._size * _FRAME:
+        if os.stat(self._log).st_size < self._frames * _FRAME:
+            # In the same pages twice: each transaction is in the log by itself.
             self.checkpoint()
-            self._pad(min(self._size, self.free()))
-            self._connection.execute("DELETE FROM padding")
+            connection = self._connection
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+            try:
+                for _ in range(-(-self._frames // self._size)):
+                    self._pad(self.free())
+                    connection.execute("DELETE FROM padding")
+            finally:
+                connection.execute(f"PRAGMA wal_autocheckpoint={self._frames * 3 // 5}")
+                self.checkpoint()
 
     def expect(self, size: int) -> None:
         """Have free pages for the refused events of a segment of ``size`` bytes, where the disk has plenty of room.
@@ -71,11 +88,11 @@ class Reserve:
         Raises:
             OSError, sqlite3.OperationalError: the disk is full; what there is must do.
         """
-        wanted = min(size, _SEGMENT) * 9 // 8 // PAGE + self.kept
+        wanted = min(size, _SEGMENT) * 3 // 2 // PAGE + self.kept  # a row is larger than its frame
         missing = wanted - self.free()
         if missing > 0:
             disk = os.fstatvfs(self._descriptor)
-            if missing * PAGE < disk.f_bavail * disk.f_frsize // _SHARE:
+            if missing * PAGE < disk.f_bavail * disk.f_frsize // _PLENTY:
                 self.grow(missing)
 
     def free(self) -> int:
@@ -89,14 +106,18 @@ class Reserve:
             OSError: the disk is full.
             sqlite3.OperationalError: so it is.
         """
-        missing = pages + self.kept - self.free()
-        if missing > 0:
+        self._known_free -= pages
+        if self._known_free >= self.kept:
+            return
+        free = self.free()
+        if free < pages + self.kept:
             try:
-                self.grow(max(missing, self._size // 2))
+                self.grow(max(pages + self.kept - free, self._size // 2))
             except (OSError, sqlite3.OperationalError):
-                missing = pages + self.kept - self.free()
-                if missing > 0:
+                if (missing := pages + self.kept - self.free()) > 0:
                     self.grow(missing)
+            free = self.free()
+        self._known_free = free - pages
 
     def grow(self, pages: int) -> None:
         """Add free pages, for which the file has its blocks.
@@ -143,9 +164,16 @@ class Reserve:
             self._connection.execute("INSERT INTO padding VALUES (zeroblob(?))", ((pages - 1) * _USABLE,))
 
 
-def pages_of(size: int) -> int:
-    """Return how many pages rows of this many bytes together take at the most: one above half a page has its own."""
-    return 4 + 2 * size // PAGE
+def pages_for(rows: Iterable[bytes]) -> int:
+    """Return how many pages these rows take at the most: as many to a page as have room, and none is split for nothing.
+
+    What has no room in a page goes on in pages of its own.
+    """
+    pages = 4.0
+    for row in rows:
+        size = len(row) + _ROW
+        pages += 1 / (PAGE // size) if size <= PAGE else 1 + size / _USABLE
+    return ceil(pages)
 
 
 def is_full(error: BaseException) -> bool:

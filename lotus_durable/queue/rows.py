@@ -18,6 +18,7 @@ from lotus_durable.errors import QueueDamaged
 
 from .directory import QueueDirectory
 from .files import sync_data
+from .format import ID_SIZE, Origin
 from .protocol import NO_KEY, Report
 from .reader import Damage, Position, Stretch
 from .stats import QUEUE_DB
@@ -26,15 +27,26 @@ from .table import DatabaseDamaged, EventTable, mapped
 TABLE = "pending"
 KEY_SIZE = 8
 """Each row begins with the fingerprint of its writer's API key; the record follows."""
-SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY, id BLOB)",
-    "INSERT OR IGNORE INTO identity VALUES (1, randomblob(16))",
-)
+_ID = b"queue.db"
 
 _WHAT = "the database queue.db"
 _MOST_UNREADABLE = 1000
 """Rows that are tried one by one behind a page that cannot be read."""
 _T = TypeVar("_T")
+
+
+def ensure_id(connection: sqlite3.Connection) -> bytes:
+    """Return the id of a database, after making one if it has none; as long as a segment's.
+
+    Raises:
+        sqlite3.Error: the database refuses.
+    """
+    with contextlib.suppress(sqlite3.OperationalError):
+        if row := connection.execute("SELECT id FROM identity").fetchone():
+            return bytes(row[0])
+    connection.execute("CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY, id BLOB)")
+    connection.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", (_ID + os.urandom(ID_SIZE - len(_ID)),))
+    return bytes(connection.execute("SELECT id FROM identity").fetchone()[0])
 
 
 class RowReader:
@@ -75,8 +87,9 @@ class RowReader:
         self._pass_ends = 0
         return None
 
-    def end_pass(self) -> None:
-        """Give no more rows in this pass."""
+    def read_on_from(self, position: Position) -> None:
+        """Give no more rows in this pass, and those from this position on in the next."""
+        self.position = position
         self._pass_ends = 0
 
     def has_pending(self) -> bool:
@@ -117,23 +130,22 @@ class RowReader:
                 table.close()
 
     def _follow(self) -> None:
-        """Have the database open that the path leads to."""
+        """Have the database open that the path leads to; one that was removed, until all of it is read."""
         try:
             status = os.stat(self._path)
+            place = status.st_dev, status.st_ino
         except FileNotFoundError:
-            self.close()
-            self.id = b""
-            return
-        place = status.st_dev, status.st_ino
-        if self._table is not None and place == self._place:
+            place = None
+        if self._table is not None and (place == self._place or self._last_row() >= self.position[0]):
             return
         self.close()
+        if place is None:
+            self.id = b""
+            return
         try:
             table = EventTable(self._path, TABLE)
             self._table, self._place = table, place
-            for statement in SCHEMA:
-                table.connection.execute(statement)
-            [self.id] = table.connection.execute("SELECT id FROM identity").fetchone()
+            self.id = ensure_id(table.connection)
         except sqlite3.Error as error:
             self.close()
             raise mapped(error, _WHAT) from error
@@ -199,6 +211,11 @@ class RowReader:
             return work(self._table.connection)
         except sqlite3.Error as error:
             raise mapped(error, _WHAT) from error
+
+
+def is_row(place: Origin) -> bool:
+    """Whether this is the place of a row, in a database, and not of a frame in a segment."""
+    return place[0].startswith(_ID)
 
 
 def sync_rows(directory: QueueDirectory) -> None:

@@ -40,10 +40,11 @@ class EventTable(SQLiteQueue):
     """
 
     def __init__(self, path: Path, name: str, timeout: float = LOCK_TIMEOUT) -> None:
-        super().__init__(
-            str(path.parent), name=name, multithreading=False, timeout=timeout, serializer=Bytes, db_file_name=path.name
-        )
-        self.connection.isolation_level = None
+        try:
+            super().__init__(str(path.parent), name=name, timeout=timeout, serializer=Bytes, db_file_name=path.name)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -64,6 +65,18 @@ class EventTable(SQLiteQueue):
     def give_back(self) -> None:
         """Undo :meth:`keep_for_ever`, in the process that called it."""
         ctypes.pythonapi.Py_DecRef(ctypes.py_object(self))
+
+    def _new_db_connection(self, path: str, multithreading: bool, timeout: float) -> sqlite3.Connection:  # noqa: FBT001, ARG002
+        # In autocommit mode, and for whichever thread has it at the moment.
+        connection = sqlite3.connect(
+            f"{path}/{self.db_file_name}", timeout=timeout, check_same_thread=False, isolation_level=None
+        )
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _count(self) -> int:
         # For qsize(), which is per-process arithmetic; it would read the whole table at each opening.

@@ -6,7 +6,9 @@
 ...     lotus.wait_for(1)
 
 It has the other calls of its generation too, with state: ``lotus.accounts.add_plan("Pro", components=[Component("call",
-limit=100)])`` and a subscription make access follow the events that were tracked.
+limit=100)])`` and a subscription make access follow the events that were tracked. What it answers was recorded from the
+real servers. What it *stores* in the end is less than what it accepts, as with them: ``lotus.times_received`` is what
+was accepted, ``lotus.database`` what is stored.
 
 :class:`FakeLotus` runs in threads of the calling process; :class:`FakeLotusProcess` runs the same server in a
 process of its own (``python -m lotus_durable.testing``). Everything is kept in memory and forgotten at stop.
@@ -18,54 +20,64 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lotus_durable.testing.accounts import Component, Feature, Plan
+    from lotus_durable.testing.catalog import Component, Feature, Plan
     from lotus_durable.testing.exchange import ReceivedRequest
     from lotus_durable.testing.fake_lotus import FakeLotus, Generation
     from lotus_durable.testing.faults import (
+        NAMED,
         Away,
+        Close,
         DatabaseDown,
         Delay,
         Drip,
+        Early,
         Fault,
         Faults,
+        Interim,
         RateLimited,
         Redirect,
         RefuseEvents,
         Reset,
+        Slow,
         Status,
         Truncate,
     )
     from lotus_durable.testing.process import FakeLotusProcess
 
 __all__ = [
+    "NAMED",
     "Away",
+    "Close",
     "Component",
     "DatabaseDown",
     "Delay",
     "Drip",
+    "Early",
     "FakeLotus",
     "FakeLotusProcess",
     "Fault",
     "Faults",
     "Feature",
     "Generation",
+    "Interim",
     "Plan",
     "RateLimited",
     "ReceivedRequest",
     "Redirect",
     "RefuseEvents",
     "Reset",
+    "Slow",
     "Status",
     "Truncate",
 ]
 
 _MODULES = {
-    "Component": "accounts",
+    "Component": "catalog",
     "FakeLotus": "fake_lotus",
     "FakeLotusProcess": "process",
-    "Feature": "accounts",
+    "Feature": "catalog",
     "Generation": "fake_lotus",
-    "Plan": "accounts",
+    "Plan": "catalog",
     "ReceivedRequest": "exchange",
 }
 

@@ -11,17 +11,14 @@ import json
 import signal
 import sys
 import threading
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TextIO
 
-from lotus_durable.testing.fake_lotus import FakeLotus
+from lotus_durable.testing.control import ControlledLotus
 from lotus_durable.testing.faults import Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from lotus_durable.testing.exchange import ReceivedRequest
+    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,10 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     with ExitStack() as stack:
-        on_request = None
-        if options.log:
-            on_request = _request_log(stack.enter_context(open(options.log, "a", encoding="utf-8")))
-        server = FakeLotus(
+        server = ControlledLotus(
             options.generation,
             api_key=options.api_key,
             customers=options.customer or ([] if options.only_known_customers else None),
@@ -43,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text_key_errors=options.text_key_errors,
             keep_requests=0,
             keep_events=False,
-            control=True,
-            on_request=on_request,
+            stores_like_the_server=not options.stores_all,
         )
         try:
             server.start()
@@ -73,7 +66,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only-known-customers", action="store_true", help="L22: know nobody but the --customer given")
     parser.add_argument("--faults", type=_faults_json, default={}, metavar="JSON", help="see Faults.from_json")
     parser.add_argument("--text-key-errors", action="store_true", help="L24: key errors as plain text")
-    parser.add_argument("--log", metavar="FILE", help="append one JSON line per request")
+    parser.add_argument("--stores-all", action="store_true", help="store whatever was accepted, as no real server does")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with the process that started it")
     return parser.parse_args(arguments)
 
@@ -83,25 +76,6 @@ def _faults_json(text: str) -> dict[str, object]:
     Faults.from_json(value)  # a ValueError here is a wrong argument
     assert isinstance(value, dict)
     return value
-
-
-def _request_log(stream: TextIO) -> Callable[[ReceivedRequest], None]:
-    lock = threading.Lock()
-
-    def log(request: ReceivedRequest) -> None:
-        entry = {
-            "time": time.time(),
-            "method": request.method,
-            "path": request.path,
-            "bytes": len(request.body),
-            "status": request.status,
-            "fault": request.fault,
-        }
-        with lock:
-            stream.write(json.dumps(entry) + "\n")
-            stream.flush()
-
-    return log
 
 
 def _wait_for_end(stream: TextIO, stop: threading.Event) -> None:

@@ -2,73 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from lotus_durable.testing.catalog import CURRENCIES, Component, Currency, Duration, Feature, Plan, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-Duration = Literal["monthly", "quarterly", "yearly"]
 MONTHS: dict[str, int] = {"monthly": 1, "quarterly": 3, "yearly": 12}
-CURRENCIES = {"USD": ("US Dollar", "$"), "EUR": ("Euro", "€"), "GBP": ("Pound", "£"), "JPY": ("Yen", "¥")}
-
-
-def new_id(prefix: str) -> str:
-    """Return an id as L24 makes them."""
-    return prefix + uuid.uuid4().hex
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """A metered part of a plan.
-
-    Attributes:
-        event_name: the events it counts.
-        limit: the usage at which access ends; None has no limit.
-        free_limit: how much of it costs nothing; None for no free part.
-        property_name: None counts events; else the numbers in this property are summed.
-    """
-
-    event_name: str
-    limit: float | None = None
-    free_limit: float | None = None
-    property_name: str | None = None
-    metric_name: str = ""
-    metric_id: str = field(default_factory=lambda: new_id("metric_"))
-
-    @property
-    def name(self) -> str:
-        """The metric's name, made from the event's when it was given none."""
-        return self.metric_name or (
-            f"sum of {self.property_name} of {self.event_name}" if self.property_name else f"count of {self.event_name}"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """Something a plan gives access to."""
-
-    feature_name: str
-    feature_id: str = field(default_factory=lambda: new_id("feature_"))
-    feature_description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A plan, or an add-on, with its one version."""
-
-    plan_name: str
-    plan_id: str
-    version_id: str
-    components: tuple[Component, ...] = ()
-    features: tuple[Feature, ...] = ()
-    duration: Duration = "monthly"
-    currency: str = "USD"
-    tags: tuple[str, ...] = ()
-    is_addon: bool = False
 
 
 @dataclass(slots=True)
@@ -78,7 +22,7 @@ class Customer:
     customer_id: str
     name: str | None = None
     email: str | None = None
-    currency: str = "USD"
+    currency: Currency = CURRENCIES["USD"]
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -98,30 +42,84 @@ class Subscription:
     is_new: bool = True
     filters: tuple[tuple[str, str], ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
-    status: Literal["not_started", "active", "canceled", "ended"] = "active"
-    usage_start: datetime | None = None
+    status: str = "active"
     parent: Subscription | None = None
+    fully_billed: bool = False
+    all_of_them: dict[str, Subscription] = field(default_factory=dict, repr=False)
+
+    @property
+    def addons(self) -> list[Subscription]:
+        """The add-ons attached to it, ended ones too."""
+        return [addon for addon in self.all_of_them.values() if addon.parent is self]
+
+    @property
+    def id_as_subscription(self) -> str:
+        """The id as L24 lists it: an add-on's like any subscription's."""
+        return self.subscription_id.removeprefix("addon_")
+
+    @property
+    def start_day(self) -> date:
+        """Where it begins, which is all L22 shows."""
+        return self.start.date()
+
+    @property
+    def end_day(self) -> date:
+        """Where it ends."""
+        return self.end.date()
 
     def is_active(self, now: datetime) -> bool:
         """Whether ``now`` is within its dates."""
         return self.start <= now < self.end
+
+    def state(self, now: datetime) -> str:
+        """L24's word for where ``now`` is."""
+        return "not_started" if now < self.start else "active" if now < self.end else "ended"
+
+    def overlaps(self, other: Subscription) -> bool:
+        """Whether both are one customer's to one plan at one time with the same filters; no filters are all."""
+        return (
+            (self.customer is other.customer and self.plan is other.plan)
+            and (self.start <= other.end and other.start < self.end)
+            and (not self.filters or not other.filters or set(self.filters) == set(other.filters))
+        )
+
+
+@dataclass(slots=True)
+class Drawdown:
+    """What was taken from a credit."""
+
+    amount: Decimal
+    description: str
+    applied_at: datetime
+    credit_id: str = field(default_factory=lambda: new_id("baladj_"))
 
 
 @dataclass(slots=True)
 class Credit:
     """Money a customer has in advance."""
 
-    credit_id: str
     customer: Customer
     amount: Decimal
-    currency: str
-    description: str | None
-    effective_at: datetime
-    expires_at: datetime | None
+    currency: Currency
     created_at: datetime
+    effective_at: datetime
+    expires_at: datetime | None = None
+    description: str | None = None
     amount_paid: Decimal = Decimal(0)
-    amount_paid_currency: str | None = None
+    amount_paid_currency: Currency | None = None
     is_active: bool = True
+    drawdowns: list[Drawdown] = field(default_factory=list)
+    credit_id: str = field(default_factory=lambda: new_id("baladj_"))
+
+    @property
+    def remaining(self) -> Decimal:
+        """What has not been taken."""
+        return self.amount + sum((one.amount for one in self.drawdowns), Decimal(0))
+
+    @property
+    def status(self) -> str:
+        """The server's word."""
+        return "active" if self.is_active else "inactive"
 
 
 class Accounts:
@@ -129,6 +127,10 @@ class Accounts:
 
     The ``add_...`` methods seed a test; the calls of a client go through the server's endpoints and its rules.
     The lists are live: read them, do not change them.
+
+    Attributes:
+        payment_providers: those connected to the organization (L24); none at first, as for any organization.
+        filter_names: the properties that subscriptions may be filtered by (L24); none at first.
     """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
@@ -138,12 +140,14 @@ class Accounts:
         self.plans: dict[str, Plan] = {}
         self.subscriptions: dict[str, Subscription] = {}
         self.credits: dict[str, Credit] = {}
+        self.payment_providers: set[str] = set()
+        self.filter_names: set[str] = set()
 
     def add_customer(
         self, customer_id: str, *, name: str | None = None, email: str | None = None, currency: str = "USD"
     ) -> Customer:
         """Add a customer, or return the one that has this id."""
-        return self.customers.setdefault(customer_id, Customer(customer_id, name, email, currency))
+        return self.customers.setdefault(customer_id, Customer(customer_id, name, email, CURRENCIES[currency]))
 
     def add_plan(
         self,
@@ -155,6 +159,7 @@ class Accounts:
         duration: Duration = "monthly",
         currency: str = "USD",
         tags: Sequence[str] = (),
+        flat_rate: float = 0,
         addon: bool = False,
     ) -> Plan:
         """Add a plan (or an add-on) and return it with its ids.
@@ -166,11 +171,13 @@ class Accounts:
             plan_name=plan_name,
             plan_id=plan_id or new_id("addon_" if addon else "plan_"),
             version_id=new_id("addon_version_" if addon else "plan_version_"),
+            created_on=self.now(),
             components=tuple(components),
             features=tuple(self._feature(feature) for feature in features),
             duration=duration,
-            currency=currency,
+            currency=CURRENCIES[currency],
             tags=tuple(tags),
+            flat_rate=Decimal(str(flat_rate)),
             is_addon=addon,
         )
         self.plans[plan.plan_id] = plan
@@ -187,19 +194,25 @@ class Accounts:
     ) -> Subscription:
         """Subscribe a customer (added if unknown) from ``start``, by default a day ago, without any check."""
         start = start or self.now() - timedelta(days=1)
-        subscription = Subscription(
-            subscription_id=subscription_id or new_id("sub_"),
-            customer=self.add_customer(customer_id),
-            plan=plan,
-            start=start,
-            end=end or end_of_period(start, plan.duration),
+        end = end or end_of_period(start, plan.duration)
+        return self.keep(
+            Subscription(subscription_id or new_id("sub_"), self.add_customer(customer_id), plan, start, end)
         )
+
+    def keep(self, subscription: Subscription) -> Subscription:
+        """Add a subscription as it is."""
+        subscription.all_of_them = self.subscriptions
         self.subscriptions[subscription.subscription_id] = subscription
         return subscription
 
-    def version(self, version_id: str) -> Plan | None:
-        """Return the plan or add-on that has this version."""
-        return next((plan for plan in self.plans.values() if plan.version_id == version_id), None)
+    def subscriptions_of(self, customer: Customer) -> list[Subscription]:
+        """Return a customer's subscriptions that are active now, add-ons left out."""
+        return [one for one in self.active_of(customer) if one.parent is None]
+
+    def active_of(self, customer: Customer) -> list[Subscription]:
+        """Return what a customer is subscribed to now, add-ons too."""
+        now = self.now()
+        return [one for one in self.subscriptions.values() if one.customer is customer and one.is_active(now)]
 
     def metric(self, metric_id: str) -> Component | None:
         """Return the component that measures this metric."""
@@ -211,19 +224,6 @@ class Accounts:
         features = (feature for plan in self.plans.values() for feature in plan.features)
         return next((feature for feature in features if feature.feature_id == feature_id), None)
 
-    def subscriptions_of(self, customer: Customer) -> list[Subscription]:
-        """Return a customer's subscriptions that are active now, add-ons left out."""
-        now = self.now()
-        return [
-            subscription
-            for subscription in self.subscriptions.values()
-            if subscription.customer is customer and subscription.parent is None and subscription.is_active(now)
-        ]
-
-    def addons_of(self, subscription: Subscription) -> list[Subscription]:
-        """Return the add-ons attached to a subscription, ended ones too."""
-        return [addon for addon in self.subscriptions.values() if addon.parent is subscription]
-
     def _feature(self, feature: str | Feature) -> Feature:
         if isinstance(feature, Feature):
             return feature
@@ -232,11 +232,13 @@ class Accounts:
 
 
 def end_of_period(start: datetime, duration: str) -> datetime:
-    """Return the last second of the period that begins at ``start``."""
+    """Return the last moment of the last day of the period that begins at ``start``."""
     months = start.month - 1 + MONTHS[duration]
     year, month = start.year + months // 12, months % 12 + 1
     day = min(start.day, _days_in(year, month))
-    return start.replace(year=year, month=month, day=day) - timedelta(seconds=1)
+    return start.replace(year=year, month=month, day=day, hour=0, minute=0, second=0, microsecond=0) - timedelta(
+        microseconds=1
+    )
 
 
 def _days_in(year: int, month: int) -> int:

@@ -8,10 +8,10 @@ import struct
 import threading
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lotus_durable.testing import wire
-from lotus_durable.testing.exchange import Reply, Request, nginx_page
+from lotus_durable.testing.exchange import Reply, Request, Site, nginx_page
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -22,22 +22,8 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 STUCK_AFTER = 0.5
 """Seconds after which a thread that was told to end is taken for stuck in a send."""
 
-
-class Exchange(Protocol):
-    """The server's side of one request: decided in two steps, so that it can fail before the body is read."""
-
-    def before_body(self) -> Reply | None:
-        """Return what to do at once, without reading the body, or None to go on."""
-
-    def after_body(self, request: Request) -> Reply:
-        """Process the whole request and return how to answer it."""
-
-
-class Site(Protocol):
-    """What the connection serves."""
-
-    def open_exchange(self, head: Request) -> Exchange:
-        """Start the exchange for this request line and these headers."""
+LINGER = 2.0
+"""Seconds for which a connection that we close waits for the client to close it too."""
 
 
 class Connection:
@@ -86,7 +72,14 @@ class Connection:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             else:
                 self._socket.shutdown(socket.SHUT_WR)
+                self._read_to_the_end()
         self._socket.close()
+
+    def _read_to_the_end(self) -> None:
+        """Read what still comes: closing with something unread resets, and takes the answer away from the client."""
+        self._socket.settimeout(LINGER)
+        while not self._aborted.is_set() and self._socket.recv(1 << 16):
+            pass
 
     def _one_exchange(self, stream: BinaryIO) -> bool:
         """Serve one request; False when the connection is to be closed."""
@@ -103,22 +96,24 @@ class Connection:
     def _decide(self, stream: BinaryIO, head: Request) -> tuple[Reply, Request]:
         exchange = self._site.open_exchange(head)
         reply = exchange.before_body()
-        if reply is not None:
+        if reply is not None and (reply.answer is not None or not reply.interim):
             return reply, head
+        if reply is not None:
+            self._socket.sendall(wire.encode_interim(reply.interim))
         if wire.wants_continue(head):
-            self._socket.sendall(wire.CONTINUE)
+            self._socket.sendall(wire.encode_interim((100,)))
         request = replace(head, body=wire.read_body(stream, head))
-        return exchange.after_body(request), request
+        return exchange.after_body(request, self._aborted.wait), request
 
     def _send(self, reply: Reply, *, head: Request, close: bool) -> bool:
         if self._aborted.wait(reply.delay) if reply.delay else self._aborted.is_set():
             return False
         if reply.answer is None:
-            self._reset = True
+            self._reset = self._reset or reply.reset
             return False
-        close = close or reply.answer.close or reply.keep is not None
+        close = close or reply.close or reply.keep is not None
         body = b"" if head.method == "HEAD" else reply.answer.body[: reply.keep]
-        start = wire.encode_head(reply.answer, close=close)
+        start = wire.encode_interim(reply.interim) + wire.encode_head(reply.answer, close=close)
         if not reply.pause:
             self._socket.sendall(start + body)
             return not close

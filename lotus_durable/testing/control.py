@@ -1,15 +1,8 @@
-"""The endpoints under ``/_fake/``: how another process looks at a FakeLotus and tells it what to do.
+"""A FakeLotus that another process can look at and tell what to do: by ``POST /_fake/<name>``.
 
-=======  ====================  ==========================================================================
-GET      /_fake/state          counts: events, duplicates, requests, answers by status, faults by name
-GET      /_fake/ids            one JSON line per stored event: ``{"idempotency_id", "times_received"}``
-POST     /_fake/faults         replace the faults: what ``Faults.from_json`` takes; ``{}`` ends them
-POST     /_fake/customers      ``{"customer_id": …}``: make a customer known
-POST     /_fake/key            ``{"api_key": …, "keep_old": false}`` rotates it, ``{"expire": true}`` expires it
-POST     /_fake/away           ``{"seconds": …}``: reset every connection, this one too, and refuse new ones so long
-=======  ====================  ==========================================================================
-
-They ask for no key, take part in no fault and are not recorded. Errors are 400 or 404 with ``{"error": …}``.
+The body is a JSON object of arguments, the answer the result as JSON, 400 or 404 with ``{"error": …}`` when it is not
+understood. The names are those of ``_ORDERS``, as :class:`FakeLotus` has them. They ask for no key, take part in no
+fault and are not recorded.
 """
 
 from __future__ import annotations
@@ -17,78 +10,52 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from lotus_durable.testing.exchange import Answer, Reply, Request, django_json
+from lotus_durable.testing.exchange import JSON, Answer, Exchange, Reply, Request
+from lotus_durable.testing.fake_lotus import FakeLotus
 from lotus_durable.testing.faults import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lotus_durable.testing.fake_lotus import FakeLotus
-
 PREFIX = "/_fake/"
-JSON_LINES = "application/x-ndjson"
+_ORDERS = {
+    *("counts", "times_received", "database"),
+    *("add_customer", "rotate_key", "expire_key", "go_away_for", "set_faults"),
+}
 
 
-class ControlExchange:
-    """One request to the control endpoints."""
+class ControlledLotus(FakeLotus):
+    """A FakeLotus with these endpoints."""
 
-    def __init__(self, server: FakeLotus) -> None:
+    def open_exchange(self, head: Request) -> Exchange:
+        return _Order(self) if head.path.startswith(PREFIX) else super().open_exchange(head)
+
+    def set_faults(self, faults: dict[str, Any]) -> None:
+        """Replace the faults by what ``Faults.from_json`` takes; ``{}`` ends them."""
+        self.faults = Faults.from_json(faults)
+
+
+class _Order:
+    """One request to these endpoints."""
+
+    def __init__(self, server: ControlledLotus) -> None:
         self._server = server
 
     def before_body(self) -> Reply | None:
         """Nothing fails here."""
         return None
 
-    def after_body(self, request: Request) -> Reply:
-        """Do what is asked and answer with the new state."""
-        order = _ORDERS.get((request.method, request.path.removeprefix(PREFIX)))
-        if order is None:
-            return Reply(django_json(404, {"error": f"no {request.method} {request.path}"}))
+    def after_body(self, request: Request, wait: Callable[[float], bool]) -> Reply:  # noqa: ARG002
+        """Do what is asked and answer with the result."""
+        name = request.path.removeprefix(PREFIX)
+        if name not in _ORDERS or request.method != "POST":
+            return _answer(404, {"error": f"no {request.method} {name}"})
         try:
-            return Reply(order(self._server, json.loads(request.body or b"{}")))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            return Reply(django_json(400, {"error": f"{type(error).__name__}: {error}"}))
+            order = getattr(self._server, name)
+            return _answer(200, order(**json.loads(request.body or b"{}")) if callable(order) else order)
+        except (ValueError, TypeError, AttributeError) as error:
+            return _answer(400, {"error": f"{type(error).__name__}: {error}"})
 
 
-def _state(server: FakeLotus, _body: dict[str, Any]) -> Answer:
-    return django_json(200, server.counts())
-
-
-def _ids(server: FakeLotus, _body: dict[str, Any]) -> Answer:
-    lines = (
-        json.dumps({"idempotency_id": id_, "times_received": times}) for id_, times in server.times_received.items()
-    )
-    return Answer(200, "".join(f"{line}\n" for line in lines).encode(), JSON_LINES)
-
-
-def _faults(server: FakeLotus, body: dict[str, Any]) -> Answer:
-    server.faults = Faults.from_json(body)
-    return _state(server, body)
-
-
-def _customers(server: FakeLotus, body: dict[str, Any]) -> Answer:
-    server.add_customer(**body)
-    return _state(server, body)
-
-
-def _key(server: FakeLotus, body: dict[str, Any]) -> Answer:
-    if body.get("expire"):
-        server.expire_key()
-    else:
-        server.rotate_key(body["api_key"], keep_old=bool(body.get("keep_old")))
-    return _state(server, body)
-
-
-def _away(server: FakeLotus, body: dict[str, Any]) -> Answer:
-    server.go_away_for(float(body["seconds"]))
-    return _state(server, body)
-
-
-_ORDERS: dict[tuple[str, str], Callable[[FakeLotus, dict[str, Any]], Answer]] = {
-    ("GET", "state"): _state,
-    ("GET", "ids"): _ids,
-    ("POST", "faults"): _faults,
-    ("POST", "customers"): _customers,
-    ("POST", "key"): _key,
-    ("POST", "away"): _away,
-}
+def _answer(status: int, result: object) -> Reply:
+    return Reply(Answer(status, json.dumps(result, default=sorted).encode(), JSON))

@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
+
+_PHRASES = {
+    413: "Request Entity Too Large",  # nginx's word, and Python's before 3.13
+    460: "Client Closed Connection",  # AWS's balancer
+    499: "Client Closed Request",  # nginx
+    520: "Web Server Returned an Unknown Error",  # 520 to 530: Cloudflare
+    521: "Web Server Is Down",
+    522: "Connection Timed Out",
+    523: "Origin Is Unreachable",
+    524: "A Timeout Occurred",
+    525: "SSL Handshake Failed",
+    526: "Invalid SSL Certificate",
+    527: "Railgun Error",
+    530: "Site Is Frozen",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +37,7 @@ class Request:
         path: the path without the query, still percent-encoded.
         query: what follows the question mark, without it.
         headers: by lower-case name; repeated ones joined with ", ".
-        body: the bytes after transfer decoding; empty when longer than the server cares to hold.
+        body: the bytes after transfer decoding.
         content_length: what the header said, or None (no body, or a chunked one).
     """
 
@@ -47,27 +62,49 @@ class Answer:
     body: bytes = b""
     content_type: str = HTML
     headers: tuple[tuple[str, str], ...] = ()
-    close: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer and the way it travels: late, slowly, cut short, or not at all.
+    """An answer and the way it travels: late, slowly, cut short, behind interim answers, or not at all.
 
     Attributes:
-        answer: None resets the connection instead of answering.
+        answer: None ends the connection instead of answering.
+        reset: without an answer: by RST, else by FIN.
         delay: seconds to wait before the first byte.
         pause: seconds to wait before each further byte of the body.
         keep: how many bytes of the body are sent before the connection is closed; None sends all.
+        interim: statuses of the interim answers (1xx) that go before it.
+        close: close the connection after it.
     """
 
     answer: Answer | None
+    reset: bool = True
     delay: float = 0.0
     pause: float = 0.0
     keep: int | None = None
+    interim: tuple[int, ...] = ()
+    close: bool = False
 
 
-RESET = Reply(None)
+class Exchange(Protocol):
+    """The server's side of one request: decided in two steps, so that it can fail before the body is read."""
+
+    def before_body(self) -> Reply | None:
+        """Return what to do at once, without reading the body, or None to go on.
+
+        A reply without an answer, but with interim ones, sends those and goes on.
+        """
+
+    def after_body(self, request: Request, wait: Callable[[float], bool]) -> Reply:
+        """Process the whole request and return how to answer it; ``wait`` returns True when the server ends."""
+
+
+class Site(Protocol):
+    """What a connection serves."""
+
+    def open_exchange(self, head: Request) -> Exchange:
+        """Start the exchange for this request line and these headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +114,7 @@ class ReceivedRequest:
     Attributes:
         path: with its query, as sent.
         headers: by lower-case name.
-        status: the status of the answer; None when the connection was reset instead.
+        status: the status of the answer; None when the connection was ended instead.
         fault: the name of the injected fault, or None.
     """
 
@@ -93,35 +130,6 @@ class ReceivedRequest:
         return json.loads(self.body)
 
 
-def django_json(status: int, value: object) -> Answer:
-    """Answer as Django's JsonResponse does: separators with spaces."""
-    return Answer(status, json.dumps(value).encode(), JSON)
-
-
-def drf_json(status: int, value: object) -> Answer:
-    """Answer as Django REST framework does: compact, not escaped."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return Answer(status, body.encode("utf-8", "replace"), JSON)
-
-
-_GO_ESCAPES = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026", "\u2028": r"\u2028", "\u2029": r"\u2029"})
-
-
-def go_json(status: int, value: object) -> Answer:
-    """Answer as Go's echo does: compact, HTML characters escaped, a newline, and a charset."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).translate(_GO_ESCAPES)
-    return Answer(status, body.encode("utf-8", "replace") + b"\n", "application/json; charset=UTF-8")
-
-
-def django_page(status: int, title: str) -> Answer:
-    """Answer with one of Django's built-in error pages."""
-    body = (
-        f'\n<!doctype html>\n<html lang="en">\n<head>\n  <title>{title}</title>\n</head>\n'
-        f"<body>\n  <h1>{title}</h1><p></p>\n</body>\n</html>\n"
-    )
-    return Answer(status, body.encode())
-
-
 def nginx_page(status: int) -> Answer:
     """Answer with nginx's page for this status."""
     title = f"{status} {phrase(status)}"
@@ -135,6 +143,6 @@ def nginx_page(status: int) -> Answer:
 def phrase(status: int) -> str:
     """Return the reason phrase of a status, or "Unknown"."""
     try:
-        return HTTPStatus(status).phrase
+        return _PHRASES.get(status) or HTTPStatus(status).phrase
     except ValueError:
         return "Unknown"

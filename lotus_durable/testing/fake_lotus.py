@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter, deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
-from lotus_durable.testing.control import PREFIX as CONTROL_PREFIX
-from lotus_durable.testing.control import ControlExchange
+from lotus_durable.testing.database import Database, DatabaseOf2022, DatabaseOf2024
 from lotus_durable.testing.faults import Fault, Faults
-from lotus_durable.testing.faulty_exchange import FaultyExchange
-from lotus_durable.testing.l22.server import L22
+from lotus_durable.testing.l22 import L22
 from lotus_durable.testing.l24.server import L24
-from lotus_durable.testing.listener import LOOPBACK, Listener
+from lotus_durable.testing.listener import Server
+from lotus_durable.testing.serving import FaultyExchange
 from lotus_durable.testing.state import ServerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import TracebackType
 
     from lotus_durable.testing.accounts import Accounts
-    from lotus_durable.testing.connection import Exchange
-    from lotus_durable.testing.exchange import ReceivedRequest, Request
+    from lotus_durable.testing.exchange import Exchange, ReceivedRequest, Request
 
 Generation = Literal["L22", "L24"]
+_GENERATIONS: dict[str, tuple[type[L22 | L24], type[Database]]] = {
+    "L22": (L22, DatabaseOf2022),
+    "L24": (L24, DatabaseOf2024),
+}
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-class FakeLotus:
+class FakeLotus(Server):
     """A Lotus server on loopback that answers like the one of 2022 (``"L22"``) or of 2024 (``"L24"``).
 
     A context manager; also :meth:`start` and :meth:`stop`. It serves in threads of this process and holds all its
@@ -50,7 +46,8 @@ class FakeLotus:
         max_body_bytes: the size limit; None is the generation's own (L22: 2,621,440; L24: 20 MB).
         keep_requests: how many of the last requests :attr:`requests` holds; None holds all.
         keep_events: False remembers only the ids of events, for long runs.
-        control: answer under ``/_fake/`` too, see :mod:`lotus_durable.testing.control`.
+        stores_like_the_server: lose what the real servers lose after they answered, see
+            :mod:`lotus_durable.testing.database`; False stores whatever was accepted.
         on_request: called with each request when its answer is decided, in the connection's thread.
 
     Raises:
@@ -66,131 +63,79 @@ class FakeLotus:
         customers: Iterable[str] | None = None,
         faults: Faults | None = None,
         port: int = 0,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         text_key_errors: bool = False,
         hash_verified_ids: bool = False,
         max_body_bytes: int | None = None,
         keep_requests: int | None = 1000,
         keep_events: bool = True,
-        control: bool = False,
+        stores_like_the_server: bool = True,
         on_request: Callable[[ReceivedRequest], None] | None = None,
     ) -> None:
+        super().__init__(port)
         self.generation: Generation = generation
         self.faults = faults or Faults()
-        self._state = ServerState(api_key=api_key, customers=customers, keep_events=keep_events, now=now)
-        if generation == "L22":
-            self._answers: L22 | L24 = L22(self._state, max_body_bytes=max_body_bytes)
-        elif generation == "L24":
-            self._answers = L24(
-                self._state,
-                max_body_bytes=max_body_bytes,
-                text_key_errors=text_key_errors,
-                hash_verified_ids=hash_verified_ids,
-            )
-        else:
+        if generation not in _GENERATIONS:
             msg = f"generation {generation!r}: choose L22 or L24"
             raise ValueError(msg)
+        answers, database = _GENERATIONS[generation]
+        self._state = ServerState(
+            api_key=api_key,
+            customers=customers,
+            database=database() if stores_like_the_server else Database(),
+            keep_events=keep_events,
+            now=now,
+        )
+        self._answers = answers(
+            self._state,
+            max_body_bytes=max_body_bytes,
+            text_key_errors=text_key_errors,
+            hash_verified_ids=hash_verified_ids,
+        )
         self._requests: deque[ReceivedRequest] = deque(maxlen=keep_requests)
         self._request_count = 0
         self._answers_by_status: Counter[str] = Counter()
         self._faults_by_name: Counter[str] = Counter()
-        self._control = control
         self._on_request = on_request
-        self._port = port
-        self._listener: Listener | None = None
-        self._timers: list[threading.Timer] = []
 
     def __repr__(self) -> str:
-        where = f"http://{LOOPBACK}:{self._port}" if self._listener else "stopped"
+        where = self.host if self.is_started else "stopped"
         return f"<FakeLotus {self.generation} {where}: {self.event_count} events, {self.request_count} requests>"
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    # ------------------------------------------------------------------ being there
-
-    def start(self) -> Self:
-        """Listen; a second start is nothing. After a stop it comes back on the same port, with its state."""
-        if self._listener is None:
-            self._listener = Listener(self, self._port)
-            self._port = self._listener.port
-            self._listener.open()
-        return self
-
-    def stop(self) -> None:
-        """Close every socket, also those in use, and end every thread."""
-        for timer in self._timers:
-            timer.cancel()
-            timer.join()
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
-
-    def pause(self) -> None:
-        """Take the server away: connections are reset, new ones refused. The port stays reserved."""
-        self._started().go_away()
-
-    def resume(self) -> None:
-        """Bring it back on the same port."""
-        self._started().open()
-
-    @property
-    def host(self) -> str:
-        """The base URL, ``http://127.0.0.1:PORT``; raises RuntimeError before the first start."""
-        return f"http://{LOOPBACK}:{self.port}"
-
-    @property
-    def port(self) -> int:
-        """The port; raises RuntimeError while it is not known."""
-        if not self._port:
-            self._started()
-        return self._port
-
-    def _started(self) -> Listener:
-        if self._listener is None:
-            msg = "FakeLotus is not started"
-            raise RuntimeError(msg)
-        return self._listener
-
-    def go_away_for(self, seconds: float) -> None:
-        """Pause, and resume after so many seconds; returns at once."""
-        listener = self._started()
-        listener.go_away()
-        timer = threading.Timer(seconds, listener.open)
-        timer.daemon = True
-        self._timers = [t for t in self._timers if t.is_alive()] + [timer]
-        timer.start()
 
     # ------------------------------------------------------------------ what it has got
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The stored events as received, each id once, in order of arrival (a copy)."""
+        """The accepted events as received, each id once, in order of arrival (a copy)."""
         with self._state.changed:
-            return self._state.ledger.events()
+            return list(self._state.received.events)
 
     @property
     def event_count(self) -> int:
-        """How many events are stored."""
+        """How many events were accepted."""
         with self._state.changed:
-            return len(self._state.ledger)
+            return len(self._state.received.times)
 
     @property
     def duplicates(self) -> int:
-        """How many events came with an id that was stored already."""
+        """How many events came with an id that had come before."""
         with self._state.changed:
-            return self._state.ledger.duplicates
+            return self._state.received.duplicates
 
     @property
     def times_received(self) -> dict[str, int]:
-        """How often each stored idempotency id was received, in order of first arrival (a copy)."""
+        """How often each accepted idempotency id was received, in order of first arrival (a copy)."""
         with self._state.changed:
-            return self._state.ledger.times_received()
+            return dict(self._state.received.times)
+
+    @property
+    def database(self) -> set[str]:
+        """The idempotency ids of what is stored in the end, which may be less than what was accepted.
+
+        To ask is to wait until all that is under way there has come to its end.
+        """
+        with self._state.changed:
+            return self._state.database.at_rest()
 
     @property
     def requests(self) -> list[ReceivedRequest]:
@@ -217,7 +162,7 @@ class FakeLotus:
             }
 
     def wait_for(self, n_events: int, timeout: float = 10.0) -> None:
-        """Wait until at least ``n_events`` are stored; raises AssertionError after ``timeout`` seconds."""
+        """Wait until at least ``n_events`` were accepted; raises AssertionError after ``timeout`` seconds."""
         self.wait_until(lambda: self.event_count >= n_events, timeout, what=f"{n_events} events")
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0, *, what: str = "the condition") -> None:
@@ -257,7 +202,7 @@ class FakeLotus:
     def lose_events(self, *idempotency_ids: str) -> None:
         """Forget events that were acknowledged, as L22 does under load; they can be received again."""
         with self._state.changed:
-            self._state.ledger.forget(set(idempotency_ids))
+            self._state.lose_events(set(idempotency_ids))
 
     @property
     def api_key(self) -> str:
@@ -282,8 +227,6 @@ class FakeLotus:
 
     def open_exchange(self, head: Request) -> Exchange:
         """Begin to answer a request (called by its connection)."""
-        if self._control and head.path.startswith(CONTROL_PREFIX):
-            return ControlExchange(self)
         return FaultyExchange(head, self._answers, self.faults, report=self._report, go_away=self.go_away_for)
 
     def _report(self, request: ReceivedRequest) -> None:

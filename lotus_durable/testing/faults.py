@@ -16,7 +16,7 @@ import random
 import threading
 from collections import deque
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -67,6 +67,39 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection in order, without an answer: a worker that died of the request looks like this."""
+
+    when: Literal["before_reading", "after_storing"] = "before_reading"
+
+
+@dataclass(frozen=True, slots=True)
+class Interim:
+    """Send interim answers (100, 102, 103) before the server's own; ``early``: before the body is read."""
+
+    statuses: tuple[int, ...] = (103,)
+    early: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """Answer with this status before the body is read, after these interim answers, and close; nothing is stored."""
+
+    status: int = 413
+    interim: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """Work on the request for ``seconds`` before anything is stored or answered, also when the client has gone.
+
+    What it found in the database when it began is what it goes by when it ends.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Delay:
     """Process the request at once and answer ``seconds`` later: after the client's timeout, if long enough."""
 
@@ -109,12 +142,28 @@ class Away:
     seconds: float
 
 
-Fault = Status | DatabaseDown | RateLimited | Redirect | Reset | Delay | Drip | Truncate | RefuseEvents | Away
-BEFORE_BODY = (Away,)
-_KINDS: dict[str, type[Fault]] = {
-    kind.__name__: kind
-    for kind in (Status, DatabaseDown, RateLimited, Redirect, Reset, Delay, Drip, Truncate, RefuseEvents, Away)
+Fault = (
+    Status | DatabaseDown | RateLimited | Redirect | Reset | Close | Interim | Early | Slow | Delay | Drip | Truncate
+    | RefuseEvents | Away
+)  # fmt: skip
+_KINDS: dict[str, type[Fault]] = {kind.__name__: kind for kind in get_args(Fault)}
+
+_STATUSES = (401, 403, 406, 408, 413, 422, 429, 431, 451, 460, 499, 500, 501, 502, 503, 504)
+_CLOUDFLARE = (*range(520, 528), 530)  # its origin is down, refuses, has no route, does not answer, or its TLS fails
+NAMED: dict[str, Fault] = {
+    **{f"status_{n}": Status(n) for n in _STATUSES},
+    **{f"status_{n}": Status(n, f"error code: {n}", "text/plain") for n in _CLOUDFLARE},
+    "page_400": Status(400, "<html><body><h1>Bad Request (400)</h1></body></html>"),
+    "early_413": Early(413),
+    "early_403_after_interim": Early(403, (100, 103)),
+    "interim_100": Interim((100,)),
+    "interim_102": Interim((102,)),
+    "interim_103": Interim((103,)),
+    "interim_before_body": Interim((100, 102, 103), early=True),
+    "closed": Close(),
+    "closed_after_storing": Close("after_storing"),
 }
+"""What servers, proxies, firewalls and balancers do, by name: wherever JSON describes faults, a name will do."""
 
 
 class Faults:
@@ -220,13 +269,15 @@ def fault_as_json(fault: Fault) -> dict[str, Any]:
     return {"kind": type(fault).__name__, **asdict(fault)}
 
 
-def fault_from_json(value: Mapping[str, Any]) -> Fault:
-    """Build one fault from a JSON object; raises ValueError for an unknown kind and TypeError for a bad field."""
-    fields = {name: _as_tuple(field) for name, field in value.items() if name != "kind"}
-    kind = _KINDS.get(value.get("kind", ""))
-    if kind is None:
-        msg = f"kind of fault {value.get('kind')!r}: choose from {', '.join(_KINDS)}"
+def fault_from_json(value: Mapping[str, Any] | str) -> Fault:
+    """Build one fault from its name in NAMED or a JSON object; raises ValueError for an unknown kind or name."""
+    if isinstance(value, str) and value in NAMED:
+        return NAMED[value]
+    kind = _KINDS.get(value.get("kind", "")) if not isinstance(value, str) else None
+    if kind is None or isinstance(value, str):
+        msg = f"name or kind of fault in {value!r}: choose from {', '.join([*NAMED, *_KINDS])}"
         raise ValueError(msg)
+    fields = {name: _as_tuple(field) for name, field in value.items() if name != "kind"}
     return kind(**fields)
 
 

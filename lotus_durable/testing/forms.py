@@ -1,17 +1,22 @@
-"""Checks of what a call sends, with the messages and codes of Django REST framework, which both generations use."""
+"""Checks of what a call sends, with the messages and codes of Django REST framework, which both generations use.
+
+A *reader* takes the value of a field and returns what it means, or raises :class:`Wrong`. A form says by name which
+reader is for which field; ``a|b`` takes one of these words; with ``!`` the field has to be there, else it reads as None
+when it is missing or null; with ``*`` it is a list in a query. An object in place of a name is a form within, in a list
+one for each item. What is wrong is refused all at once.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-T = TypeVar("T")
+Reader = Callable[[Any], Any]
 
 TRUE = {"true", "t", "1", "yes", "y", "on"}
 FALSE = {"false", "f", "0", "no", "n", "off"}
@@ -20,11 +25,15 @@ DATE_FORMAT = "Date has wrong format. Use one of these formats instead: YYYY-MM-
 DATETIME_FORMAT = (
     "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
 )
+PREFIX_FORMAT = (
+    "Input must be a string beginning with the prefix {} and followed by the compact hex representation of the UUID, "
+    "not including hyphens."
+)
+MISSING = "This field is required."
 NO_FIELD = "non_field_errors"
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
+class FieldError(NamedTuple):
     """One thing wrong with one field; ``attr`` is None when it is wrong with the whole."""
 
     code: str
@@ -32,240 +41,246 @@ class FieldError:
     attr: str | None
 
 
-class Invalid(Exception):
-    """What was sent does not fit; each generation words the answer in its own form."""
+class Wrong(Exception):
+    """A value does not fit, or some values within it, each with its place."""
 
-    def __init__(self, errors: Iterable[FieldError]) -> None:
-        super().__init__()
-        self.errors = tuple(errors)
+    def __init__(self, detail: str = "", code: str = "invalid", *, within: Iterable[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.errors = list(within) or [FieldError(code, detail, None)]
 
 
 class Refused(Exception):
-    """What was sent is well-formed, and the server says no."""
+    """The server says no; each generation words it in its own form.
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
-
-
-def invalid(detail: str, attr: str | None = NO_FIELD, code: str = "invalid") -> Invalid:
-    """Return the error for one thing that is wrong."""
-    return Invalid([FieldError(code, detail, attr)])
-
-
-def crash() -> Refused:
-    """Return the error of a view that raised: L24 words it in JSON."""
-    return Refused(500, "error", "A server error occurred.")
-
-
-class Form:
-    """Reads fields one by one, collects what is wrong, and raises all of it at :meth:`check`.
-
-    A field that is missing or wrong reads as None (or its default) until then.
-
-    Raises:
-        Invalid: at construction, when the body is not an object.
+    Attributes:
+        errors: what is wrong, at least one.
+        is_about_fields: whether it is worded by field; else there is one error, and its ``attr`` means nothing.
     """
 
-    def __init__(self, fields: object) -> None:
-        if not isinstance(fields, dict):
-            raise invalid(f"Invalid data. Expected a dictionary, but got {type(fields).__name__}.")
-        self._fields: Mapping[str, Any] = fields
-        self._errors: list[FieldError] = []
+    def __init__(self, status: int, *errors: FieldError, is_about_fields: bool = False) -> None:
+        super().__init__(errors)
+        self.status = status
+        self.errors = errors
+        self.is_about_fields = is_about_fields
 
-    def check(self) -> None:
-        """Raise Invalid when anything read so far was wrong."""
-        if self._errors:
-            raise Invalid(self._errors)
 
-    def fail(self, name: str, detail: str, code: str = "invalid") -> None:
-        """Note that a field is wrong."""
-        self._errors.append(FieldError(code, detail, name))
+def read(fields: object, form: Mapping[str, Any], readers: Mapping[str, Reader]) -> SimpleNamespace:
+    """Return the values of these fields; raises Refused, by field, when any is wrong or missing."""
+    try:
+        return SimpleNamespace(**_fields(fields, form, readers))
+    except Wrong as wrong:
+        errors = [error if error.attr else error._replace(attr=NO_FIELD) for error in wrong.errors]
+        raise Refused(400, *errors, is_about_fields=True) from None
 
-    def text(self, name: str, *, required: bool = False, max_length: int | None = None) -> str | None:
-        """Read text; numbers are taken as text, surrounding space is dropped, blank is refused."""
-        value = self._value(name, required=required)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            self.fail(name, "Not a valid string.")
-            return None
-        text = str(value).strip()
-        if not text:
-            self.fail(name, "This field may not be blank.", "blank")
-            return None
-        if max_length is not None and len(text) > max_length:
-            self.fail(name, f"Ensure this field has no more than {max_length} characters.", "max_length")
-            return None
-        return text
 
-    def email(self, name: str, *, required: bool = False) -> str | None:
-        """Read an e-mail address."""
-        text = self.text(name, required=required)
-        if text is not None and not EMAIL.fullmatch(text):
-            self.fail(name, "Enter a valid email address.")
-            return None
-        return text
+def id_in_path(value: str, *prefixes: str) -> str:
+    """Return the hex digits of an id in a path; raises Refused when it cannot be one."""
+    try:
+        return hex_of(value, *prefixes)
+    except Wrong as wrong:
+        raise Refused(400, *wrong.errors, is_about_fields=True) from None
 
-    def choice(self, name: str, choices: Iterable[str], default: str | None = None) -> str | None:
-        """Read one of ``choices``; null is taken for the default."""
-        value = self._value(name)
-        if value is None:
-            return default
-        if value not in choices:
-            self.fail(name, f'"{value}" is not a valid choice.', "invalid_choice")
-            return None
+
+def _fields(fields: Any, form: Mapping[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:  # noqa: ANN401
+    if not isinstance(fields, dict):
+        raise Wrong(f"Invalid data. Expected a dictionary, but got {type(fields).__name__}.")
+    values: dict[str, Any] = {}
+    errors: list[FieldError] = []
+    for name, kind in form.items():
+        try:
+            values[name] = _value(fields, name, kind, readers)
+        except Wrong as wrong:
+            errors += [error._replace(attr=f"{name}.{error.attr}" if error.attr else name) for error in wrong.errors]
+    if errors:
+        raise Wrong(within=errors)
+    return values
+
+
+def _value(fields: Mapping[str, Any], name: str, kind: Any, readers: Mapping[str, Reader]) -> Any:  # noqa: ANN401
+    value = fields.get(name)
+    if value is None and str(kind).endswith("!"):
+        raise Wrong("This field may not be null.", "null") if name in fields else Wrong(MISSING, "required")
+    if value is None:
+        return None
+    if isinstance(kind, dict):
+        return _fields(value, kind, readers)
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            raise Wrong(f'Expected a list of items but got type "{type(value).__name__}".', "not_a_list")
+        numbered = {str(i): item for i, item in enumerate(value)}  # an error within names its number
+        return list(_fields(numbered, dict.fromkeys(numbered, kind[0]), readers).values())
+    words = kind.rstrip("!*")
+    reader = _choice(words.split("|")) if "|" in words else readers[words]
+    return [reader(one) for one in value] if kind.endswith("*") else reader(value)
+
+
+# ------------------------------------------------------------------ readers
+
+
+def _text(value: object) -> str:
+    """Read text; numbers are taken as text, surrounding space is dropped, blank is refused."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise Wrong("Not a valid string.")
+    stripped = str(value).strip()
+    if not stripped:
+        raise Wrong("This field may not be blank.", "blank")
+    return stripped
+
+
+def _up_to(max_length: int) -> Reader:
+    """Read text that is no longer."""
+
+    def reader(value: object) -> str:
+        if len(_text(value)) > max_length:
+            raise Wrong(f"Ensure this field has no more than {max_length} characters.", "max_length")
+        return _text(value)
+
+    return reader
+
+
+def _email(value: object) -> str:
+    """Read an e-mail address."""
+    address = _text(value)
+    if not EMAIL.fullmatch(address):
+        raise Wrong("Enter a valid email address.")
+    return address
+
+
+def _choice(words: list[str]) -> Reader:
+    """Read one of these words."""
+
+    def reader(value: object) -> str:
+        if value not in words:
+            raise Wrong(f'"{value}" is not a valid choice.', "invalid_choice")
         return str(value)
 
-    def boolean(self, name: str, default: bool | None = None) -> bool | None:  # noqa: FBT001  # like the others
-        """Read a boolean, also as a word or a digit."""
-        value = self._value(name)
-        if value is None:
-            return default
-        word = str(value).lower()
-        if word not in TRUE | FALSE:
-            self.fail(name, "Must be a valid boolean.")
-            return None
-        return word in TRUE
+    return reader
 
-    def date(self, name: str, *, required: bool = False) -> date | None:
-        """Read ``YYYY-MM-DD`` and nothing else."""
-        value = self._value(name, required=required)
-        if value is None:
-            return None
-        if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d?-\d\d?", value, re.ASCII):
-            self.fail(name, DATE_FORMAT)
-            return None
-        try:
+
+def _boolean(value: object) -> bool:
+    """Read a boolean, also as a word or a digit."""
+    word = str(value).lower()
+    if word not in TRUE | FALSE:
+        raise Wrong("Must be a valid boolean.")
+    return word in TRUE
+
+
+def _day(value: object) -> date:
+    """Read ``YYYY-MM-DD`` and nothing else."""
+    try:
+        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d?-\d\d?", value, re.ASCII):
             return date(*map(int, value.split("-")))
-        except ValueError:
-            self.fail(name, DATE_FORMAT)
-            return None
+    except ValueError:
+        pass
+    raise Wrong(DATE_FORMAT)
 
-    def datetime(self, name: str, *, required: bool = False) -> datetime | None:
-        """Read an ISO 8601 time, or a date for its midnight; without an offset it is UTC."""
-        value = self._value(name, required=required)
-        if value is None:
-            return None
-        try:
-            moment = datetime.fromisoformat(value)
-        except (TypeError, ValueError):
-            self.fail(name, DATETIME_FORMAT)
-            return None
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
-    def decimal(self, name: str, *, required: bool = False) -> Decimal | None:
-        """Read a number of at most 20 digits, 10 of them after the point."""
-        value = self._value(name, required=required)
-        if value is None:
-            return None
-        try:
-            number = Decimal(str(value).strip())
-        except InvalidOperation:
-            self.fail(name, "A valid number is required.")
-            return None
-        if isinstance(value, bool) or not number.is_finite():
-            self.fail(name, "A valid number is required.")
-            return None
-        _, digits, exponent = number.as_tuple()
-        assert isinstance(exponent, int)
-        if -exponent > 10:  # noqa: PLR2004
-            self.fail(name, "Ensure that there are no more than 10 decimal places.", "max_decimal_places")
-            return None
-        if len(digits) + exponent > 10:  # noqa: PLR2004
-            detail = "Ensure that there are no more than 10 digits before the decimal point."
-            self.fail(name, detail, "max_whole_digits")
-            return None
+def _moment(value: Any) -> datetime:  # noqa: ANN401  # JSON
+    """Read an ISO 8601 time, or a date for its midnight; without an offset it is UTC."""
+    try:
+        read = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise Wrong(DATETIME_FORMAT) from None
+    return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def _decimal(value: object, digits: int = 20, places: int = 10) -> Decimal:
+    """Read a number of at most so many digits, so many of them after the point."""
+    try:
+        number = Decimal(str(value).strip())
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if isinstance(value, bool) or not number.is_finite():
+        raise Wrong("A valid number is required.")
+    _, given, exponent = number.as_tuple()
+    assert isinstance(exponent, int)
+    for what, many, most, code in (
+        ("digits in total", max(len(given) + max(exponent, 0), -exponent), digits, "max_digits"),
+        ("decimal places", -exponent, places, "max_decimal_places"),
+        ("digits before the decimal point", len(given) + exponent, digits - places, "max_whole_digits"),
+    ):
+        if many > most:
+            raise Wrong(f"Ensure that there are no more than {most} {what}.", code)
+    return number
+
+
+def _at_least(minimum: int, reader: Reader) -> Reader:
+    """Read a number that is no smaller."""
+
+    def checked(value: object) -> Any:  # noqa: ANN401  # a number
+        number = reader(value)
+        if number < minimum:
+            raise Wrong(f"Ensure this value is greater than or equal to {minimum}.", "min_value")
         return number
 
-    def integer(self, name: str, *, default: int, minimum: int) -> int:
-        """Read an integer."""
-        value = self._value(name)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not re.fullmatch(r"-?\d+", str(value)):
-            self.fail(name, "A valid integer is required.")
-            return default
-        if int(value) < minimum:
-            self.fail(name, f"Ensure this value is greater than or equal to {minimum}.", "min_value")
-        return int(value)
+    return checked
 
-    def json_object(self, name: str) -> dict[str, Any] | None:
-        """Read an object; other JSON is refused here although the server would store it."""
-        value = self._value(name)
-        if value is None or isinstance(value, dict):
-            return value
-        self.fail(name, "Value must be valid JSON.")
-        return None
 
-    def objects(self, name: str, *fields: str) -> list[dict[str, str]]:
-        """Read a list of objects that each have ``fields``."""
-        value = self._value(name)
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            self.fail(name, f'Expected a list of items but got type "{type(value).__name__}".', "not_a_list")
-            return []
-        read = []
-        for i, item in enumerate(value):
-            inner = Form(item)
-            read.append({field: inner.text(field, required=True) or "" for field in fields})
-            self._errors += [
-                FieldError(error.code, error.detail, f"{name}.{i}.{error.attr}") for error in inner._errors
-            ]
-        return read
+def _integer(value: object) -> int:
+    """Read an integer."""
+    if isinstance(value, bool) or not re.fullmatch(r"-?\d+", str(value)):
+        raise Wrong("A valid integer is required.")
+    return int(str(value))
 
-    def related(
-        self, name: str, find: Callable[[str], T | None], *, required: bool = False, prefix: str = ""
-    ) -> T | None:
-        """Read an id and find what it names; ids of L24 other than the customer's have a ``prefix``."""
-        value = self._value(name, required=required)
-        if value is None:
-            return None
-        if prefix:
-            id_ = _canonical(value, prefix)
-            if id_ is None:
-                self.fail(name, _prefix_detail(prefix))
-                return None
-            found = find(id_)
+
+def _json_object(value: object) -> dict[str, Any]:
+    """Read an object; other JSON is refused here although the server would store it."""
+    if not isinstance(value, dict):
+        raise Wrong("Value must be valid JSON.")
+    return value
+
+
+def _country(value: object) -> str:
+    if not re.fullmatch(r"[A-Z]{2}", _text(value)):
+        raise Wrong(f'"{value}" is not a valid choice.', "invalid_choice")
+    return _text(value)
+
+
+READERS: dict[str, Reader] = {
+    "text": _text,
+    "text_40": _up_to(40),
+    "text_100": _up_to(100),
+    "email": _email,
+    "boolean": _boolean,
+    "day": _day,
+    "moment": _moment,
+    "decimal": _decimal,
+    "not_negative": _at_least(0, _decimal),
+    "tax_rate": lambda value: _decimal(value, digits=7, places=4),
+    "quantity": _at_least(1, _integer),
+    "json_object": _json_object,
+    "country": _country,
+}
+
+
+def named(key: str, find: Callable[[str], object], *prefixes: str) -> Reader:
+    """Read an id and return what it names.
+
+    Args:
+        key: what the server calls the id when it names nothing.
+        find: from the id to the thing.
+        prefixes: of L24's ids: one of these and 32 hex digits; the last is the one in the message.
+    """
+
+    def reader(value: object) -> object:
+        if prefixes:
+            digits = hex_of(value, *prefixes)
+            tried, shown = [prefix + digits for prefix in prefixes], str(uuid.UUID(digits))
         else:
-            found = find(str(value)) if isinstance(value, str | int) else None
+            tried, shown = [str(value)] if isinstance(value, str | int) else [], str(value)
+        found = next((found for id_ in tried if (found := find(id_)) is not None), None)
         if found is None:
-            self.fail(name, f"Object with {name}={value} does not exist.", "does_not_exist")
-            return None
+            raise Wrong(f"Object with {key}={shown} does not exist.", "does_not_exist")
         return found
 
-    def _value(self, name: str, *, required: bool = False) -> Any:  # noqa: ANN401  # any JSON value
-        if name not in self._fields:
-            if required:
-                self.fail(name, "This field is required.", "required")
-            return None
-        value = self._fields[name]
-        if value is None and required:
-            self.fail(name, "This field may not be null.", "null")
-        return value
+    return reader
 
 
-def check_id(value: str, prefix: str) -> str:
-    """Return the id in its usual form; raises Invalid when it cannot be one with this prefix."""
-    id_ = _canonical(value, prefix)
-    if id_ is None:
-        raise invalid(_prefix_detail(prefix), attr=None)
-    return id_
-
-
-def _canonical(value: object, prefix: str) -> str | None:
-    """Return prefix and 32 hex digits; the server takes them with or without their prefix and hyphens."""
-    if not isinstance(value, str):
-        return None
-    digits = value.replace("-", "").replace(prefix, "").lower()
-    return prefix + digits if re.fullmatch(r"[0-9a-f]{32}", digits) else None
-
-
-def _prefix_detail(prefix: str) -> str:
-    return (
-        f"Input must be a string beginning with the prefix {prefix} and followed by the compact hex "
-        "representation of the UUID, not including hyphens."
-    )
+def hex_of(value: object, *prefixes: str) -> str:
+    """Return the 32 hex digits of an id of L24's, taken with or without prefix and hyphens."""
+    digits = value.replace("-", "") if isinstance(value, str) else ""
+    for prefix in prefixes:
+        shorter = digits.replace(prefix, "").lower()
+        if re.fullmatch(r"[0-9a-f]{32}", shorter):
+            return shorter
+    raise Wrong(PREFIX_FORMAT.format(prefixes[-1]))

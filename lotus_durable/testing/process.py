@@ -35,7 +35,7 @@ class FakeLotusProcess:
         faults: what goes wrong from the start.
         port: 0 takes a free one.
         text_key_errors: L24 only: key errors as plain text.
-        log: a file that gets one JSON line per request.
+        stores_like_the_server: False stores whatever was accepted, as no real server does.
     """
 
     def __init__(
@@ -47,20 +47,16 @@ class FakeLotusProcess:
         faults: Faults | None = None,
         port: int = 0,
         text_key_errors: bool = False,
-        log: str | os.PathLike[str] | None = None,
+        stores_like_the_server: bool = True,
     ) -> None:
         self.api_key = api_key
         self._command = [sys.executable, "-m", "lotus_durable.testing", "--until-stdin-closes"]
         self._command += ["--generation", generation, "--port", str(port), f"--api-key={api_key}"]
         self._command += [f"--customer={customer}" for customer in customers or ()]
-        if customers is not None:
-            self._command.append("--only-known-customers")
-        if faults is not None:
-            self._command += ["--faults", json.dumps(faults.as_json())]
-        if text_key_errors:
-            self._command.append("--text-key-errors")
-        if log is not None:
-            self._command += ["--log", os.fspath(log)]
+        self._command += ["--only-known-customers"] * (customers is not None)
+        self._command += ["--faults", json.dumps((faults or Faults()).as_json())]
+        self._command += ["--text-key-errors"] * text_key_errors
+        self._command += ["--stores-all"] * (not stores_like_the_server)
         self._process: subprocess.Popen[bytes] | None = None
         self._starter = os.getpid()
         self._host = ""
@@ -137,35 +133,39 @@ class FakeLotusProcess:
 
     def state(self) -> dict[str, Any]:
         """Return the server's counts: events, duplicates, requests, answers by status, faults by name."""
-        counts: dict[str, Any] = json.loads(self._call("GET", "state"))
+        counts: dict[str, Any] = self._order("counts")
         return counts
 
     def ids(self) -> dict[str, int]:
-        """Return how often each stored idempotency id was received (1: no duplicate), in order of arrival."""
-        entries = (json.loads(line) for line in self._call("GET", "ids").splitlines())
-        return {entry["idempotency_id"]: entry["times_received"] for entry in entries}
+        """Return how often each accepted idempotency id was received (1: no duplicate), in order of arrival."""
+        times: dict[str, int] = self._order("times_received")
+        return times
+
+    def database(self) -> set[str]:
+        """Return the ids of what is stored in the end, see :attr:`FakeLotus.database`."""
+        return set(self._order("database"))
 
     def set_faults(self, faults: Faults | None) -> None:
         """Replace what goes wrong; None ends all faults."""
-        self._call("POST", "faults", (faults or Faults()).as_json())
+        self._order("set_faults", faults=(faults or Faults()).as_json())
 
     def add_customer(self, customer_id: str) -> None:
         """Make a customer known."""
-        self._call("POST", "customers", {"customer_id": customer_id})
+        self._order("add_customer", customer_id=customer_id)
 
     def rotate_key(self, new: str, *, keep_old: bool = False) -> None:
         """Make ``new`` the valid key; the old ones are revoked unless ``keep_old``."""
-        self._call("POST", "key", {"api_key": new, "keep_old": keep_old})
+        self._order("rotate_key", new=new, keep_old=keep_old)
         self.api_key = new
 
     def expire_key(self) -> None:
         """Let every key that is valid now expire."""
-        self._call("POST", "key", {"expire": True})
+        self._order("expire_key")
 
     def go_away(self, seconds: float) -> None:
         """Take the server away for so long: connections are reset, new ones refused, then it is back."""
         with suppress(ConnectionError):  # being reset is the answer
-            self._call("POST", "away", {"seconds": seconds})
+            self._order("go_away_for", seconds=seconds)
 
     def wait_for(self, n_events: int, timeout: float = 10.0) -> None:
         """Wait until at least ``n_events`` are stored; raises AssertionError after ``timeout`` seconds."""
@@ -176,18 +176,16 @@ class FakeLotusProcess:
                 raise AssertionError(msg)
             time.sleep(0.02)
 
-    def _call(self, method: str, name: str, body: object = None) -> bytes:
-        """Ask a control endpoint; raises RuntimeError when it refuses and OSError when the server is away."""
-        address = urlsplit(self.host)
-        assert address.hostname is not None
-        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
+    def _order(self, name: str, /, **arguments: object) -> Any:  # noqa: ANN401  # JSON
+        """See ``control``; raises RuntimeError when it refuses and OSError when the server is away."""
+        connection = http.client.HTTPConnection(urlsplit(self.host).netloc, timeout=30)
         try:
-            connection.request(method, f"/_fake/{name}", None if body is None else json.dumps(body))
+            connection.request("POST", f"/_fake/{name}", json.dumps(arguments))
             answer = connection.getresponse()
             text = answer.read()
         finally:
             connection.close()
         if answer.status != http.client.OK:
-            msg = f"FakeLotus refuses {method} {name}: {text.decode(errors='replace')}"
+            msg = f"FakeLotus refuses {name}: {text.decode(errors='replace')}"
             raise RuntimeError(msg)
-        return text
+        return json.loads(text)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from lotus_durable.testing.accounts import Accounts
-from lotus_durable.testing.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import datetime
+
+    from lotus_durable.testing.accounts import Subscription
+    from lotus_durable.testing.catalog import Component
+    from lotus_durable.testing.database import Database
 
 KeyState = Literal["missing", "unknown", "expired", "valid"]
 
@@ -50,55 +54,32 @@ class KeyRing:
         return "unknown"
 
 
-class EventLedger:
-    """Every event stored, each once, in order of arrival, and how often its id came again."""
+class Received:
+    """Every event that was answered as accepted, each once, in order of arrival, and how often its id came."""
 
     def __init__(self, *, keep_events: bool = True) -> None:
         self.keeps_events = keep_events
-        self._received: dict[str, int] = {}
-        self._events: list[dict[str, Any]] = []
+        self.times: dict[str, int] = {}
+        self.events: list[dict[str, Any]] = []
         self.duplicates = 0
-        self.losses = 0
-        """How often events were forgotten; what was counted from them before is void."""
 
-    def __len__(self) -> int:
-        return len(self._received)
-
-    def __contains__(self, idempotency_id: object) -> bool:
-        return idempotency_id in self._received
-
-    def store(self, idempotency_id: str, event: dict[str, Any]) -> None:
-        """Store an event, or drop and count it when its id is known."""
-        if idempotency_id in self._received:
-            self.count_duplicate(idempotency_id)
-            return
-        self._received[idempotency_id] = 1
-        if self.keeps_events:
-            self._events.append(event)
-
-    def count_duplicate(self, idempotency_id: str) -> None:
-        """Count an event that came again."""
-        self._received[idempotency_id] += 1
-        self.duplicates += 1
-
-    def events(self) -> list[dict[str, Any]]:
-        """Return the stored events as they were received."""
-        return list(self._events)
-
-    def events_since(self, position: int) -> list[dict[str, Any]]:
-        """Return the events stored after the first ``position`` of them."""
-        return self._events[position:]
+    def add(self, idempotency_id: str, event: dict[str, Any]) -> None:
+        """Count an event that came, and keep it unless its id came before."""
+        if idempotency_id in self.times:
+            self.duplicates += 1
+        elif self.keeps_events:
+            self.events.append(event)
+        self.times[idempotency_id] = self.times.get(idempotency_id, 0) + 1
 
     def forget(self, ids: set[str]) -> None:
-        """Lose events, as a server does that answered before it stored."""
-        self._events = [event for event in self._events if event.get("idempotency_id") not in ids]
+        """Forget that these came."""
+        self.events = [event for event in self.events if event.get("idempotency_id") not in ids]
         for id_ in ids:
-            self._received.pop(id_, None)
-        self.losses += 1
+            self.times.pop(id_, None)
 
-    def times_received(self) -> dict[str, int]:
-        """Return how often each stored id was received, in order of first arrival."""
-        return dict(self._received)
+
+class NotANumber(Exception):
+    """An event has text where a number is to be summed."""
 
 
 class ServerState:
@@ -109,13 +90,14 @@ class ServerState:
         *,
         api_key: str,
         customers: Iterable[str] | None,
+        database: Database,
         keep_events: bool,
         now: Callable[[], datetime],
     ) -> None:
         self.changed = threading.Condition(threading.RLock())
         self.keys = KeyRing(api_key)
-        self.ledger = EventLedger(keep_events=keep_events)
-        self.usage = Usage(self.ledger)
+        self.received = Received(keep_events=keep_events)
+        self.database = database
         self.accounts = Accounts(now)
         for customer_id in customers or ():
             self.accounts.add_customer(customer_id)
@@ -125,3 +107,56 @@ class ServerState:
     def knows_customer(self, customer_id: object) -> bool:
         """Whether track accepts events of this customer; with no list given at the start, of everybody."""
         return self._accept_all_customers or customer_id in self.accounts.customers
+
+    def lose_events(self, ids: set[str]) -> None:
+        """Lose events that were acknowledged."""
+        self.received.forget(ids)
+        self.database.forget(ids)
+
+    def accept(self, events: list[tuple[str, dict[str, Any]]], seen: object) -> None:
+        """Take what a request accepted; ``seen`` is what the database showed it when it began."""
+        for id_, event in events:
+            self.received.add(id_, event)
+        self.database.accept(dict(events), seen)
+        self.changed.notify_all()
+
+    def usage(self, component: Component, subscription: Subscription) -> Decimal | None:
+        """Return the number of the events that count for this component, or the sum of their property; None: no event.
+
+        What counts lies within the subscription's dates and filters.
+
+        Raises:
+            NotANumber: text is to be summed.
+        """
+        found = [
+            event
+            for event in self.received.events
+            if event.get("event_name") == component.event_name
+            and event.get("customer_id") == subscription.customer.customer_id
+            and subscription.start <= time_of(event) <= subscription.end
+            and all(str(_properties(event).get(name)) == value for name, value in subscription.filters)
+            and self.database.holds(event["idempotency_id"])
+        ]
+        if component.property_name is None or not found:
+            return Decimal(len(found)) if found else None
+        return sum((_number(_properties(event).get(component.property_name)) for event in found), Decimal(0))
+
+
+def time_of(event: dict[str, Any]) -> datetime:
+    """Return the event's time; what cannot be read counts nowhere, as the server's insert would have lost it."""
+    try:
+        moment = datetime.fromisoformat(event["time_created"])
+    except (TypeError, ValueError):
+        return datetime.min.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _properties(event: dict[str, Any]) -> dict[str, Any]:
+    properties = event.get("properties")
+    return properties if isinstance(properties, dict) else {}
+
+
+def _number(value: object) -> Decimal:
+    if isinstance(value, str):
+        raise NotANumber(value)
+    return Decimal(str(value)) if isinstance(value, int | float) else Decimal(0)

@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 
 MAX_LINE = 65_536
 MAX_HEADERS = 200
-MAX_HELD_BODY = 64 * 1024 * 1024
-"""Longer bodies are read and thrown away: only their length matters by then."""
-
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class BadRequest(Exception):
@@ -87,21 +83,10 @@ def read_body(stream: BinaryIO, head: Request) -> bytes:
     if head.chunked:
         return _read_chunks(stream)
     length = head.content_length or 0
-    if length > MAX_HELD_BODY:
-        _discard(stream, length)
-        return b""
     body = stream.read(length)
     if len(body) < length:
         raise Disconnected
     return body
-
-
-def _discard(stream: BinaryIO, length: int) -> None:
-    while length > 0:
-        piece = stream.read(min(length, 1 << 20))
-        if not piece:
-            raise Disconnected
-        length -= len(piece)
 
 
 def _read_chunks(stream: BinaryIO) -> bytes:
@@ -138,3 +123,9 @@ def encode_head(answer: Answer, *, close: bool) -> bytes:
         *(f"{name}: {value}" for name, value in answer.headers),
     ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+
+
+def encode_interim(statuses: tuple[int, ...]) -> bytes:
+    """Return these interim answers, which have no body."""
+    hint = {103: "Link: </style.css>; rel=preload; as=style\r\n"}
+    return "".join(f"HTTP/1.1 {status} {phrase(status)}\r\n{hint.get(status, '')}\r\n" for status in statuses).encode()

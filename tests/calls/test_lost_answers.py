@@ -121,6 +121,26 @@ def test_the_older_server_takes_a_cancellation_twice(l22: FakeLotus, connect: Co
     assert l22.accounts.subscriptions["s"].auto_renew is False
 
 
+@pytest.mark.parametrize(
+    ("bill_now", "revoke_access", "attempts"), [(True, True, 1), (True, False, 2), (False, True, 2), (True, None, 2)]
+)
+def test_the_older_server_is_not_asked_twice_for_what_it_would_bill_twice(
+    bill_now: bool, revoke_access: bool | None, attempts: int, connect: Connect
+) -> None:
+    result, requests = call(
+        connect,
+        hangs_up,
+        says(200, b'{"status": "success"}'),
+        ask=lambda client: client.cancel_subscription(
+            subscription_uid="s", bill_now=bill_now, revoke_access=revoke_access
+        ),
+        api_version="2022",
+    )
+    assert len(requests) == attempts
+    if attempts == 1:
+        assert (result.sent, result.outcome_unknown) == (True, True)
+
+
 def test_a_lost_answer_makes_a_later_refusal_uncertain_too(connect: Connect) -> None:
     error, _ = call(connect, hangs_up, says(400, b'{"name": ["Too long."]}'), ask=SAFE["create_customer"])
     assert error.outcome_unknown

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +13,10 @@ import pytest
 
 from lotus_durable.calls.connections import Connections
 from lotus_durable.client import Client
-from lotus_durable.errors import LotusError
+from lotus_durable.http.answer import NoAnswer
 from lotus_durable.http.connection import Connection
-from lotus_durable.http.session import _TimedReader
 from lotus_durable.testing import FakeLotus, FakeLotusProcess
-from tests.delivery.scripted_server import LIMIT, ScriptedServer, says
+from tests.delivery.scripted_server import LIMIT, ScriptedServer, says, stays_silent
 
 from .conftest import KEY, Connect
 
@@ -143,13 +141,9 @@ def test_a_child_of_a_fork_without_hooks_leaves_it_alone_too(connect: Connect) -
 
 def connected(client: Client) -> set[str]:
     """Return the sockets of a client's idle connections."""
-    live = [connection._live for connection in client.caller()._connections._idle]
-    return {
-        os.readlink(f"/proc/self/fd/{one.fileno()}")
-        for each in live
-        if each is not None
-        for one in each.adapter._sockets
-    }
+    routes = [connection._route for connection in client.caller()._connections._idle]
+    found = [each.channel.sock for each in routes if each is not None]
+    return {os.readlink(f"/proc/self/fd/{one.fileno()}") for one in found if one is not None}
 
 
 def test_children_forked_while_threads_call_can_call_themselves(l24: FakeLotus, connect: Connect) -> None:
@@ -239,7 +233,7 @@ def test_a_few_idle_connections_are_kept_and_the_others_closed(opened: list[Conn
 
         def work() -> None:
             barrier.wait()
-            connections.exchange("GET", "/", None, ends_at=float("inf"), repeatable=True)
+            connections.exchange("GET", "/", None, ends_at=float("inf"), idle_at_most=LIMIT)
 
         threads = [threading.Thread(target=work) for _ in range(5)]
         for thread in threads:
@@ -247,34 +241,29 @@ def test_a_few_idle_connections_are_kept_and_the_others_closed(opened: list[Conn
         for thread in threads:
             thread.join()
         assert len(connections._idle) <= 2
-        assert sum(connection._live is not None for connection in opened) == len(connections._idle)
+        assert sum(connection._route is not None for connection in opened) == len(connections._idle)
         connections.close()
         assert connections._idle == []
-        connections.exchange("GET", "/", None, ends_at=float("inf"), repeatable=True)
+        connections.exchange("GET", "/", None, ends_at=float("inf"), idle_at_most=LIMIT)
         assert connections._idle == []
-        assert all(connection._live is None for connection in opened)
+        assert all(connection._route is None for connection in opened)
 
 
 def test_a_connection_whose_use_raises_is_not_lost(opened: list[Connection]) -> None:
     with ScriptedServer(says(200)) as server:
         connections = pool(server, opened)
         with pytest.raises(TypeError):
-            connections.exchange("GET", 5, None, ends_at=float("inf"), repeatable=True)  # type: ignore[arg-type]
+            connections.exchange("GET", 5, None, ends_at=float("inf"), idle_at_most=LIMIT)  # type: ignore[arg-type]
         assert connections._idle == opened
         connections.close()
 
 
 def test_a_deadline_also_ends_a_read_that_has_begun() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.settimeout(LIMIT)
-        reader = _TimedReader(socket.SocketIO(ours, "rb"), time.monotonic() + 0.05, ours)
-        with pytest.raises(TimeoutError):
-            reader.readinto(bytearray(1))
-        assert ours.gettimeout() != LIMIT
-        with pytest.raises(TimeoutError, match="did not end in time"):
-            reader.readinto(bytearray(1))
-        reader.close()
+    with ScriptedServer(stays_silent) as server:
+        connection = Connection(server.host, KEY, read_timeout=LIMIT)
+        answer = connection.exchange("GET", "/", ends_at=time.monotonic() + 0.1)
+    assert isinstance(answer, NoAnswer)
+    assert (answer.timed_out, answer.sent) == (True, True)
 
 
 def test_with_no_time_left_nothing_is_sent() -> None:
@@ -283,12 +272,3 @@ def test_with_no_time_left_nothing_is_sent() -> None:
         answer = connection.exchange("GET", "/", ends_at=0.0)
     assert server.connections == 0
     assert "no time left" in repr(answer)
-
-
-def test_a_process_cut_off_in_the_middle_of_an_import_says_so(
-    l24: FakeLotus, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lotus_durable.http.connection.was_cut", lambda: True)
-    with pytest.raises(LotusError, match="forked while its parent was importing"):
-        connect(l24, call_timeout=0.1).ping()
-    assert l24.request_count == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,9 +16,10 @@ from lotus_durable.errors import (
     RateLimited,
     ServerError,
     Timeout,
+    UnexpectedAnswer,
 )
 from lotus_durable.testing import FakeLotus
-from tests.delivery.scripted_server import Reply, dribbles, resets, says, stays_silent
+from tests.delivery.scripted_server import Reply, ScriptedServer, dribbles, hangs_up, resets, says, sends, stays_silent
 
 from .conftest import Connect
 from .losing import CUT, SAFE, UNSAFE, call, each_way, fails
@@ -33,6 +35,70 @@ def test_what_must_not_be_done_twice_is_never_sent_twice(
     assert error.outcome_unknown
     if isinstance(error, ConnectionFailed):
         assert error.sent
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(
+            sends(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} "), id="two lengths"
+        ),
+        pytest.param(sends(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), id="101"),
+        pytest.param(sends(b"HTTP/1.1 103 Early Hints\r\n\r\n"), id="103 and no answer"),
+        pytest.param(says(201, b"{}", "Content-Encoding: gzip"), id="gzip that is none"),
+        pytest.param(says(302, b"", "Location: http://["), id="a redirect to nowhere"),
+        pytest.param(hangs_up, id="hangs up"),
+    ],
+)
+@pytest.mark.parametrize("ask", UNSAFE.values(), ids=UNSAFE)
+def test_nor_after_an_odd_answer_in_the_middle_of_an_error_of_the_applications(
+    connect: Connect, reply: Reply, ask: Callable[[Client], object]
+) -> None:
+    try:
+        raise ConnectionRefusedError("of the application's own")
+    except ConnectionRefusedError:
+        error, requests = call(connect, reply, ask=ask)
+    assert len(requests) == 1
+    if isinstance(error, ConnectionFailed):
+        assert (error.sent, error.outcome_unknown) == (True, True)
+    else:
+        assert isinstance(error, UnexpectedAnswer)
+
+
+@pytest.mark.parametrize("reply", [hangs_up, resets, says(407, b"")])
+def test_nor_behind_a_proxy_that_drops_or_refuses_it(
+    connect: Connect, reply: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedServer(reply) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.host)
+        client = connect(SimpleNamespace(host="http://lotus.example"), api_version="2024")
+        with pytest.raises(APIError):
+            UNSAFE["create_credit"](client)
+        client.release()
+    assert len(proxy.requests) == 1
+
+
+def test_a_read_that_meets_a_connection_closed_while_idle_is_made_again_at_once_on_a_new_one(connect: Connect) -> None:
+    pauses: list[float] = []
+
+    def ask(client: Client) -> object:
+        client.caller()._pause = pauses.append
+        return [client.list_customers() for _ in range(2)]
+
+    found, requests = call(connect, says(200, b"[]"), hangs_up, says(200, b"[1]"), ask=ask)
+    assert found == [[], [1]]
+    assert len(requests) == 3
+    assert pauses == []
+
+
+def test_that_does_not_cost_an_attempt(connect: Connect) -> None:
+    def ask(client: Client) -> object:
+        client.list_customers()
+        return client.list_customers()
+
+    error, requests = call(connect, says(200, b"[]"), hangs_up, ask=ask)
+    assert isinstance(error, ConnectionFailed)
+    assert len(requests) == 1 + 1 + 4
 
 
 @pytest.mark.parametrize("ask", UNSAFE.values(), ids=UNSAFE)

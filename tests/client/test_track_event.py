@@ -51,7 +51,8 @@ def test_only_keywords_are_taken() -> None:
     [
         ({"customer_id": ""}, "customer_id"),
         ({"customer_id": None}, "customer_id"),
-        ({"customer_id": 7}, "customer_id"),
+        ({"customer_id": 7.0}, "customer_id"),
+        ({"customer_id": "x" * 51}, "customer_id"),
         ({"event_name": "x" * 201}, "event_name"),
         ({"idempotency_id": "x" * 256}, "idempotency_id"),
         ({"properties": [1]}, "properties"),

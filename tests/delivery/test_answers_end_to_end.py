@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lotus_durable.testing import DatabaseDown, Delay, Fault, Faults, RateLimited, Redirect, RefuseEvents, Reset, Status
-from tests.rig import Rig, now_text, record, track
+from lotus_durable.testing import DatabaseDown, Delay, Fault, RateLimited, Redirect, RefuseEvents, Reset, Status
+from tests.rig import Rig, faults, now_text, record, track
 
 GENERATIONS = pytest.mark.parametrize("generation", ["L22", "L24"])
 BOTH = ("L22", "L24")
@@ -32,7 +32,7 @@ class Row:
     claimed: tuple[str, ...] = ()
     """Events the server says it has, without having them."""
     says: str = ""
-    """What ``on_error`` is told."""
+    """What ``on_error`` is told, or the drain says: where a person has to mend something, it returns at once."""
 
 
 def refused(reason: str, **options: Any) -> Row:
@@ -104,15 +104,17 @@ ROWS = {
 def test_after_every_answer_each_event_is_where_it_belongs_and_none_is_lost(
     rigs: Callable[..., Rig], generation: str, row: Row
 ) -> None:
-    rig = rigs(generation, faults=Faults(script=row.faults), **row.server)
-    client = rig.client(flusher="external")
+    rig = rigs(generation, faults=faults(script=row.faults), **row.server)
+    client = rig.client()
     for name in ("a", "b", "c"):
         client.track_event(customer_id="c1", event_name="call", idempotency_id=name)
+    said = []
     while not (report := client.drain(20)).complete:
         # Blocked: it is for the caller to ask again. Nothing else may be in the way of a drain.
         assert row.says, report
         assert row.says in (report.reason or "")
-    assert row.says in " ".join(rig.messages())
+        said.append(report.reason or "")
+    assert row.says in " ".join([*said, *rig.messages()])
     stats = rig.check(["a", "b", "c"], claimed=row.claimed)
     assert (stats.delivered, stats.parked, stats.dead_lettered) == (row.delivered, row.parked, row.dead)
     assert rig.server.faults.left_in_script == 0
@@ -135,12 +137,11 @@ def test_an_event_that_comes_again_is_delivered_again_and_counted_once(
 @GENERATIONS
 def test_the_same_id_is_never_twice_in_one_request(rigs: Callable[..., Rig], generation: str) -> None:
     rig = rigs(generation)
-    client = rig.client(flusher="external")
+    client = rig.client()
     for name in ("a", "b", "a", "a", "c"):
         client.track_event(customer_id="c1", event_name="call", idempotency_id=name)
     assert client.flush(20)
-    batches = [[event["idempotency_id"] for event in request.json()["batch"]] for request in rig.server.requests]
-    assert batches == [["a", "b"], ["a"], ["a", "c"]]
+    assert rig.batches() == [["a", "b"], ["a"], ["a", "c"]]
     assert rig.stats().delivered == 5
 
 
@@ -175,24 +176,14 @@ def test_what_the_server_itself_refuses_does_not_hold_up_its_neighbours(
     assert any("odd" in found[place] for place in where.split(" or "))
 
 
-def test_dead_letters_reach_on_error_with_their_wire_fields(rig: Rig) -> None:
-    created = "2020-01-01T00:00:00Z"
+def test_dead_letters_reach_on_error_with_what_they_are_found_by(rig: Rig) -> None:
     event_id = rig.client().track_event(
-        customer_id="c1", event_name="call", properties={"n": 1}, time_created=created, idempotency_id="old"
+        customer_id="c1", event_name="call", properties={"n": 1}, time_created="2020-01-01T00:00:00Z"
     )
     assert rig.client().flush(20)
     [(error, events)] = rig.errors
     assert str(error).startswith("1 dead letter: Time created too far")
-    assert events == [
-        {
-            "event_name": "call",
-            "customer_id": "c1",
-            "idempotency_id": event_id,
-            "time_created": events[0]["time_created"],
-            "properties": {"n": 1},
-        }
-    ]
-    assert events[0]["time_created"].startswith("2020-01-01T00:00:00")
+    assert events == [{"idempotency_id": event_id, "customer_id": "c1", "event_name": "call"}]
 
 
 def test_an_answer_after_the_clients_timeout_is_no_proof_and_the_same_ids_go_again(rig: Rig) -> None:
@@ -206,10 +197,10 @@ def test_an_answer_after_the_clients_timeout_is_no_proof_and_the_same_ids_go_aga
 
 def test_a_wait_the_server_asks_for_is_kept(rig: Rig) -> None:
     rig.server.fail_next(RateLimited(1))
-    client = rig.client(flusher="external")
+    client = rig.client()
     ids = track(client, 1)
     assert client.flush(20)
-    first, second = rig.server.requests
+    first, second = rig.posts
     assert (first.status, second.status) == (429, 201)
     assert first.json() == second.json()
     report = rig.client().drain(20)

@@ -1,76 +1,81 @@
-"""Draining from any process: whoever leads is asked, and the answer comes, or the reason why not."""
+"""Draining from any process: the flusher is asked, and the answer comes, or the reason why not."""
 
 from __future__ import annotations
 
-import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lotus_durable.delivery import drain as draining
-from lotus_durable.delivery.drain import NO_KEY
-from lotus_durable.errors import DiskRefused, LotusError, QueueDamaged, QueueDirectoryError
-from lotus_durable.queue import requests
-from lotus_durable.testing import Delay, Faults, Status
-from tests.rig import Rig, track, wait_until
+from lotus_durable.errors import DeliveryBlocked, LotusError, QueueDirectoryError
+from lotus_durable.flusher.drain import NO_KEY
+from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.requests import ask
+from lotus_durable.testing import Delay, Status
+from tests.rig import Rig, faults, track, wait_until
+
+FLUSHERS = pytest.mark.parametrize("flusher", ["auto", "external"])
 
 
-def test_there_is_nothing_to_drain_in_a_new_queue(rig: Rig) -> None:
-    report = rig.client().drain(20)
+@FLUSHERS
+def test_there_is_nothing_to_drain_in_a_new_queue(rig: Rig, flusher: str) -> None:
+    report = rig.client(flusher=flusher).drain(20)
     assert (report.complete, report.delivered, report.remaining, report.reason) == (True, 0, 0, None)
     assert report.elapsed >= 0
-    assert rig.server.request_count == 0
+    assert rig.posts == []
 
 
-def test_a_process_that_does_not_lead_has_the_leader_do_it_at_once(rig: Rig) -> None:
-    leader = rig.client(flush_interval=3600.0)
-    ids = track(leader, 1)
+def test_a_flusher_that_runs_is_asked_and_delivers_at_once(rig: Rig) -> None:
+    first = rig.client(flusher="auto", flush_interval=3600.0)
+    ids = track(first, 1)
     rig.server.wait_for(1)
-    other = rig.client(flush_interval=3600.0)
-    ids += track(other, 5)
-    report = other.drain(20)
-    assert report.complete
-    stats = rig.check(ids)
-    assert stats.delivered == 6
+    ids += track(other := rig.client(flusher="external", flush_interval=3600.0), 5)
+    assert other.drain(20).complete
+    flusher = other.stats().flusher
+    assert flusher is not None
+    assert flusher.kind == "auto", "it is still the one that was there before"
+    assert rig.check(ids).delivered == 6
 
 
-def test_a_process_without_a_key_has_the_leader_do_it(rig: Rig) -> None:
-    leader = rig.client()
-    ids = track(leader, 1)
+def test_a_process_without_a_key_has_the_flusher_do_it(rig: Rig) -> None:
+    ids = track(rig.client(flusher="auto"), 1)
     rig.server.wait_for(1)
     ids += track(keyless := rig.client(api_key=None), 5)
     assert keyless.drain(20).complete
     assert rig.check(ids).delivered == 6
 
 
-def test_where_nobody_can_lead_a_drain_says_so(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    client = rig.client(api_key=None)
+def test_where_a_flusher_is_about_to_come_a_process_without_a_key_waits_for_it(rig: Rig) -> None:
+    keyless = rig.client(api_key=None)
+    ids = track(keyless, 3) + track(rig.client(flusher="auto"), 1)
+    assert keyless.drain(20).complete
+    assert rig.check(ids).delivered == 4
+
+
+@FLUSHERS
+def test_where_nobody_can_flush_a_drain_says_so(rig: Rig, flusher: str) -> None:
+    client = rig.client(api_key=None, flusher=flusher)
     ids = track(client, 3)
     report = client.drain()
     assert (report.complete, report.remaining, report.reason) == (False, 3, NO_KEY)
-    assert caplog.text.count("this process does not upload: no API key is set") == 1
     assert rig.check(ids).pending == 3
 
 
-def test_where_a_leader_is_about_to_come_a_process_without_a_key_waits_for_it(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(draining, "_TAKEOVER_TIME", 20.0)
-    keyless = rig.client(api_key=None)
-    ids = track(keyless, 3)
-    with ThreadPoolExecutor() as pool:
-        drained = pool.submit(keyless.drain, 20)
-        wait_until(lambda: requests.asked(rig.directory), "the request")
-        ids += track(rig.client(), 1)
-        assert drained.result().complete
-    assert rig.check(ids).delivered == 4
+def test_a_process_that_starts_no_flusher_for_want_of_a_key_tells_so_once(rig: Rig) -> None:
+    client = rig.client(api_key=None, flusher="auto")
+    track(client, 3)
+    client.drain()
+    [(error, _)] = rig.errors
+    assert isinstance(error, DeliveryBlocked)
+    assert "no API key is set" in str(error)
 
 
 def test_a_drain_returns_in_time_while_a_request_hangs(rig: Rig) -> None:
     rig.server.fail_next(Delay(60.0))
-    client = rig.client(timeout=(5.0, 60.0))
+    client = rig.client(flusher="auto", timeout=(5.0, 60.0))
     ids = track(client, 2)
+    rig.wait_for_posts(1)
     report = client.drain(0.2)
     assert (report.complete, report.remaining) == (False, 2)
     assert report.reason == "not done within 0.2 seconds"
@@ -78,26 +83,31 @@ def test_a_drain_returns_in_time_while_a_request_hangs(rig: Rig) -> None:
     assert rig.check(ids).pending == 2
 
 
-def test_a_drain_of_a_process_whose_flusher_is_external_uploads_if_nobody_else_does(rig: Rig) -> None:
+def test_a_process_whose_flusher_is_external_flushes_by_itself_if_nobody_else_does(rig: Rig) -> None:
     client = rig.client(flusher="external")
     ids = track(client, 5)
     assert rig.server.request_count == 0
     assert client.drain(20).complete
+    assert not rig.is_flushed(), "it lets go of the lock when it is done"
     assert rig.check(ids).delivered == 5
 
 
-def test_several_threads_drain_at_once(rig: Rig) -> None:
-    client = rig.client()
+@FLUSHERS
+def test_several_threads_drain_at_once(rig: Rig, flusher: str) -> None:
+    client = rig.client(flusher=flusher)
     ids = track(client, 50)
     with ThreadPoolExecutor(8) as pool:
         reports = list(pool.map(lambda _: client.drain(20), range(8)))
-    assert all(report.complete for report in reports)
+    assert all(report.complete for report in reports), reports
     assert rig.check(ids).delivered == 50
-    assert list(rig.directory.requests.iterdir()) == []
+    assert rig.server.duplicates == 0
 
 
-def test_a_drain_settles_what_was_pending_when_it_began_however_much_is_tracked_meanwhile(rig: Rig) -> None:
-    client = rig.client()
+@FLUSHERS
+def test_a_drain_settles_what_was_pending_when_it_began_however_much_is_tracked_meanwhile(
+    rig: Rig, flusher: str
+) -> None:
+    client = rig.client(flusher=flusher)
     before = track(client, 20)
     meanwhile: list[str] = []
     ended = threading.Event()
@@ -123,19 +133,19 @@ def test_a_drain_from_on_error_is_refused_instead_of_waiting_for_itself(rig: Rig
     def on_error(_: LotusError, __: object) -> None:
         reports.append(client.drain())
         client.flush()
-        client.shutdown()
 
     client = rig.client(on_error=on_error)
     ids = track(client, 1, time_created="2020-01-01T00:00:00Z")
-    wait_until(lambda: reports, "the report")
-    assert not reports[0].complete
-    assert "on_error" in (reports[0].reason or "")
+    assert client.drain(20).complete
+    [report] = reports
+    assert not report.complete
+    assert "on_error" in (report.reason or "")
     assert rig.check(ids).dead_lettered == 1
 
 
 def test_a_drain_tells_what_became_of_the_events(rig: Rig) -> None:
-    rig.server.faults = Faults(poison={"bad": Status(500)})
-    client = rig.client(flusher="external")
+    rig.server.faults = faults(poison={"bad": Status(500)})
+    client = rig.client()
     ids = track(client, 5) + track(client, 1, time_created="2020-01-01T00:00:00Z")
     ids += track(client, 1, idempotency_id="bad")
     report = client.drain(20)
@@ -144,73 +154,61 @@ def test_a_drain_tells_what_became_of_the_events(rig: Rig) -> None:
     rig.check(ids)
 
 
-def test_progress_can_be_watched(rig: Rig) -> None:
-    rig.server.fail_next(Delay(0.2))
-    client = rig.client()
+@FLUSHERS
+def test_progress_can_be_watched(rig: Rig, flusher: str) -> None:
+    rig.server.fail_next(*[None, Status(503)] * 3)
+    client = rig.client(flusher=flusher, max_batch_events=1)
     track(client, 3)
-    looks = []
+    looks: list[int] = []
     assert client.watched_drain(20, lambda: looks.append(client.stats().pending)).complete
     assert looks[0] == 3
+    assert sorted(looks, reverse=True) == looks
 
 
 def test_requests_whose_asker_died_are_answered_and_do_no_harm(rig: Rig) -> None:
     rig.directory.prepare()
-    forgotten = requests.ask(rig.directory)
+    forgotten = ask(rig.directory, "drain")
+    client = rig.client(flusher="auto")
+    ids = track(client, 1)
+    wait_until(lambda: (beat := read_beat(rig.directory)) and beat.asked >= forgotten, "its answer")
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 1
+
+
+def test_what_keeps_a_drain_from_looking_at_the_queue_is_an_error_of_ours(rig: Rig) -> None:
     client = rig.client()
-    ids = track(client, 1)
-    rig.server.wait_for(1)
-    wait_until(lambda: requests.answered(rig.directory, forgotten) == "", "its answer")
-    assert client.drain(20).complete
-    assert rig.check(ids).delivered == 1
-
-
-def test_what_keeps_a_drain_from_looking_at_the_queue_is_an_error_of_ours(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = rig.client(flusher="external")
-    ids = track(client, 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(draining, "ask", lambda _: os.open("/nowhere/at/all", os.O_RDONLY))
-        with pytest.raises(DiskRefused, match="the queue directory cannot be used"):
-            client.drain(20)
-    rig.directory.requests.rmdir()
-    rig.directory.requests.write_text("")
-    with pytest.raises(QueueDirectoryError, match="is not a directory"):
+    client.drain(20)
+    shutil.rmtree(rig.queue_dir)
+    rig.queue_dir.write_text("")
+    with pytest.raises(LotusError, match=str(rig.queue_dir)):
         client.drain(20)
-    rig.directory.requests.unlink()
+    rig.queue_dir.unlink()
+    rig.queue_dir.mkdir(mode=0o777)
+    rig.queue_dir.chmod(0o777)
+    with pytest.raises(QueueDirectoryError, match="can be written by others"):
+        client.drain(20)
+    rig.queue_dir.chmod(0o700)
     assert client.drain(20).complete
-    assert rig.check(ids).delivered == 1
 
 
-def test_a_damaged_state_is_told_and_the_leader_starts_over(rig: Rig) -> None:
+@FLUSHERS
+def test_where_nothing_can_be_asked_a_drain_waits_for_the_next_pass(rig: Rig, flusher: str) -> None:
+    rig.directory.prepare()
+    rig.directory.requests.mkdir()
+    client = rig.client(flusher=flusher)
+    ids = track(client, 3)
+    assert client.drain(20).complete
+    rig.directory.requests.rmdir()
+    assert rig.check(ids).delivered == 3
+
+
+def test_damaged_books_are_told_and_delivery_starts_over(rig: Rig) -> None:
     client = rig.client(flusher="external")
     track(client, 1)
     assert client.drain(20).complete
     rig.stop()
-    rig.directory.state.write_bytes(b"garbage")
-    rig.directory.recent_state.unlink(missing_ok=True)
-    keyless = rig.client(flusher="external", api_key=None)
-    with pytest.raises(QueueDamaged):
-        keyless.drain(20)
-    with pytest.raises(QueueDamaged):
-        keyless.stats()
-    ids = track(rig.client(), 1)
-    rig.server.wait_for(2)
-    assert keyless.drain(20).complete
-    assert set(ids) <= set(rig.server.times_received)
-
-
-def test_the_uploading_thread_lives_on_in_a_directory_that_is_spoilt(rig: Rig) -> None:
-    client = rig.client()
+    rig.directory.books.write_bytes(b"this is no database" * 100)
     ids = track(client, 1)
-    rig.server.wait_for(1)
-    rig.directory.requests.rmdir()
-    rig.directory.requests.write_text("")
-    candidate = client._here().candidate
-    assert candidate is not None
-    wait_until(lambda: not candidate.leads, "it to step down")
-    rig.directory.requests.unlink()
-    ids += track(client, 1)
-    rig.server.wait_for(2)
     assert client.drain(20).complete
-    assert rig.check(ids).delivered == 2
+    assert set(ids) <= set(rig.server.times_received)
+    assert [message for message in rig.messages() if "QueueDamaged" in message]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lotus_durable.testing import Delay, Drip, Fault, Faults, RateLimited, Reset, Status, Truncate
-from tests.rig import Rig, track, wait_until
+from lotus_durable.errors import DeliveryBlocked, DeliveryResumed
+from lotus_durable.testing import Delay, Drip, Fault, RateLimited, Reset, Status, Truncate
+from tests.rig import Rig, faults, track, wait_until
 
 STORED: list[Fault] = [
     Status(503, stored=True),
@@ -22,29 +23,23 @@ NOT_STORED: list[Fault] = [Status(502), Status(503), Status(504), RateLimited(No
 @pytest.mark.parametrize("generation", ["L22", "L24"])
 @pytest.mark.parametrize("fault", STORED + NOT_STORED, ids=str)
 def test_an_outage_of_any_kind_loses_nothing(rigs: Callable[..., Rig], generation: str, fault: Fault) -> None:
-    rig = rigs(generation, faults=Faults(script=[fault]))
-    client = rig.client(timeout=0.3, flusher="external")
+    rig = rigs(generation, faults=faults(script=[fault]))
+    client = rig.client(timeout=0.3)
     ids = track(client, 50)
     assert client.drain(20).complete
     assert rig.check(ids).delivered == 50
     assert rig.server.event_count == 50
-    sent = [
-        [event["idempotency_id"] for event in request.json()["batch"]]
-        for request in rig.server.requests
-        if request.body
-    ]
-    assert all(batch == ids for batch in sent), "not the very same batch"
+    assert all(batch == ids for batch in rig.batches()), "not the very same batch"
     assert rig.server.duplicates == (50 if fault in STORED else 0)
 
 
 @pytest.mark.parametrize("generation", ["L22", "L24"])
 def test_a_bad_day_of_all_of_them_loses_nothing(rigs: Callable[..., Rig], generation: str) -> None:
     bad_day: list[Fault] = [*STORED[:-1], *NOT_STORED, Status(404), Status(200), Drip(0.001), Status(413)]
-    rig = rigs(generation, faults=Faults(rates=dict.fromkeys(bad_day, 0.05), seed=4))
+    rig = rigs(generation, faults=faults(rates=dict.fromkeys(bad_day, 0.05), seed=4))
     client = rig.client(timeout=1.0, max_batch_events=10)
     ids = track(client, 500)
-    rig.server.wait_for(500, timeout=60)
-    wait_until(lambda: client.drain(20).complete, "a drain")
+    wait_until(lambda: client.drain(20).complete, "a drain", 60)
     stats = rig.check(ids)
     assert (stats.delivered, stats.dead_lettered) == (500, 0)
 
@@ -63,12 +58,30 @@ def test_a_server_that_refuses_connections_gets_everything_when_it_is_back(rig: 
     assert rig.check(ids).delivered == 30
 
 
-def test_an_outage_is_told_by_the_heartbeat_but_is_no_error(rig: Rig) -> None:
+def test_an_outage_is_shown_by_the_heartbeat_but_is_no_error(rig: Rig) -> None:
     rig.server.pause()
-    client = rig.client()
+    client = rig.client(flusher="auto")
     track(client, 1)
     wait_until(lambda: (flusher := client.stats().flusher) and flusher.state == "retrying", "a heartbeat that says so")
+    track(client, 1)
     assert rig.errors == []
+
+
+def test_an_outage_that_lasts_is_told_and_when_it_is_over(rig: Rig) -> None:
+    rig.server.pause()
+    client = rig.client(flusher="auto", told_after=0.2, told_interval=0.5)
+    ids: list[str] = []
+
+    def is_told(kind: type) -> bool:
+        ids.extend(track(client, 1))
+        return any(isinstance(error, kind) for error, _ in rig.errors)
+
+    wait_until(lambda: is_told(DeliveryBlocked), "it to be told")
+    assert "connection refused" in str(rig.errors[0][0])
+    rig.server.resume()
+    wait_until(lambda: is_told(DeliveryResumed), "its end to be told")
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == len(ids)
 
 
 def test_a_name_that_does_not_resolve_is_an_outage(rig: Rig) -> None:

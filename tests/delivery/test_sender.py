@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from lotus_durable.config import Constants
 from lotus_durable.delivery.batch import Batch
-from lotus_durable.delivery.sender import Failing, Sender, Stopped
+from lotus_durable.delivery.control import Stopped
+from lotus_durable.delivery.sender import Failing, Sender
 from lotus_durable.delivery.verdict import Dead, Delivered, Parked, Retry, Verdict
 from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
@@ -65,13 +67,15 @@ class FakeTransport:
 
 
 @dataclass
-class FakeRoom:
+class FakeSteps:
     """Writes down what it is told; waiting takes no time."""
 
     waits: list[tuple[float, bool]] = field(default_factory=list)
     states: list[tuple[FlusherState, str | None]] = field(default_factory=list)
-    answered: set[str] = field(default_factory=set)
+    answered: set[int] = field(default_factory=set)
+    told: list[str] = field(default_factory=list)
     key_refusals: int = 0
+    reaches: list[bool] = field(default_factory=list)
     stop_after: int = 1000
     """Waits until it is time to end."""
 
@@ -84,15 +88,25 @@ class FakeRoom:
     def key_is_refused(self) -> None:
         self.key_refusals += 1
 
-    def asked(self) -> AbstractSet[str]:
-        return {f"request {len(self.waits)}"}
+    @contextlib.contextmanager
+    def request(self) -> Iterator[None]:
+        yield
 
-    def answer(self, requests: AbstractSet[str], reason: str | None = None) -> None:
+    def reached(self, *, server: bool) -> None:
+        self.reaches.append(server)
+
+    def asked(self) -> int:
+        return len(self.waits)
+
+    def answer(self, number: int, reason: str | None = None) -> None:
         assert reason is not None
-        self.answered |= requests
+        self.answered.add(number)
 
-    def wait(self, seconds: float, *, interruptible: bool = True) -> None:
-        self.waits.append((seconds, interruptible))
+    def tell(self, error: LotusError) -> None:
+        self.told.append(str(error))
+
+    def wait(self, seconds: float, *, asked: int | None = None) -> None:
+        self.waits.append((seconds, asked is not None))
         if len(self.waits) >= self.stop_after:
             raise Stopped
 
@@ -100,18 +114,8 @@ class FakeRoom:
 class Scene:
     def __init__(self, server: Server, *, stop_after: int = 1000) -> None:
         self.transport = FakeTransport(server)
-        self.room = FakeRoom(stop_after=stop_after)
-        self.reported: list[str] = []
-        self._sender = Sender(
-            self.transport,
-            self.room,
-            self._report,
-            probe_interval=PROBE_INTERVAL,
-            backoff=Backoff(chance=lambda: 1.0),
-        )
-
-    def _report(self, error: LotusError) -> None:
-        self.reported.append(str(error))
+        self.steps = FakeSteps(stop_after=stop_after)
+        self._sender = Sender(self.transport, self.steps, Constants(), backoff=Backoff(chance=lambda: 1.0))
 
     def send(self, *ids: str) -> list[Verdict | Failing]:
         batch = Batch()
@@ -126,7 +130,7 @@ class Scene:
 
     @property
     def seconds(self) -> list[float]:
-        return [seconds for seconds, _ in self.room.waits]
+        return [seconds for seconds, _ in self.steps.waits]
 
 
 def script(*answers: Answer | NoAnswer, then: Answer | NoAnswer = ALL) -> Server:
@@ -154,7 +158,7 @@ def test_the_very_same_ids_go_again_after_an_outage_with_growing_waits() -> None
     assert scene.send("a", "b") == [Delivered()] * 2
     assert scene.sent == ["a b"] * 4
     assert scene.seconds == [0.5, 1.0, 2.0]
-    assert ("retrying", "connection refused") in scene.room.states
+    assert ("retrying", "connection refused") in scene.steps.states
 
 
 def test_a_success_makes_the_next_wait_short_again() -> None:
@@ -167,19 +171,19 @@ def test_a_success_makes_the_next_wait_short_again() -> None:
 def test_a_wait_the_server_asks_for_is_kept_and_a_drain_does_not_shorten_it() -> None:
     scene = Scene(script(html(429, retry_after=7.0)))
     scene.send("a")
-    assert scene.room.waits == [(7.5, False)]
+    assert scene.steps.waits == [(7.5, False)]
 
 
 def test_a_drain_may_shorten_a_wait_that_is_our_own() -> None:
     scene = Scene(script(html(503)))
     scene.send("a")
-    assert scene.room.waits == [(0.5, True)]
+    assert scene.steps.waits == [(0.5, True)]
 
 
 def test_a_server_that_may_still_be_at_work_is_left_alone_for_several_seconds() -> None:
     scene = Scene(script(TIMEOUT))
     scene.send("a")
-    assert scene.room.waits == [(8.5, False)]
+    assert scene.steps.waits == [(8.5, False)]
 
 
 @pytest.mark.parametrize("outcome", [INVALID_JSON, html(413)])
@@ -189,7 +193,7 @@ def test_one_poisonous_event_of_500_is_found_by_halves_and_nothing_waits_for_it(
     verdicts = scene.send(*ids)
     assert [number for number, verdict in enumerate(verdicts) if verdict != Delivered()] == [137]
     assert isinstance(verdicts[137], Dead)
-    assert scene.room.waits == []
+    assert scene.steps.waits == []
     assert len(scene.sent) <= 2 * 10
 
 
@@ -260,38 +264,37 @@ def test_blocked_means_slow_probes_of_the_empty_batch_and_events_only_once_those
     assert scene.send("a", "b") == [Delivered()] * 2
     assert scene.sent == ["a b", "probe", "probe", "probe", "a b"]
     assert scene.seconds == [PROBE_INTERVAL] * 3
-    assert scene.room.key_refusals == 3
-    [message] = scene.reported
-    assert message.startswith("delivery is blocked, events are kept: the server refuses the API key")
-    assert [state for state, _ in scene.room.states] == ["sending", "blocked", "sending"]
+    assert scene.steps.key_refusals == 3
+    assert [state for state, _ in scene.steps.states] == ["sending", "blocked", "sending"]
+    assert str(scene.steps.states[1][1]).startswith("the server refuses the API key")
 
 
 def test_a_request_for_a_drain_is_answered_by_what_was_sent_after_it() -> None:
     scene = Scene(script(BAD_KEY, BAD_KEY, PROBE_OK))
     scene.send("a")
-    assert scene.room.answered == {"request 0", "request 1"}
+    assert scene.steps.answered == {0, 1}
 
 
 def test_a_new_reason_for_being_blocked_is_told_too() -> None:
     scene = Scene(script(BAD_KEY, html(404), html(404), PROBE_OK))
     scene.send("a")
-    assert len(scene.reported) == 2
-    assert "not an answer of Lotus" in scene.reported[1]
+    reasons = [str(reason) for state, reason in scene.steps.states if state == "blocked"]
+    assert len(reasons) == 2
+    assert "not an answer of Lotus" in reasons[1]
 
 
 def test_an_outage_during_a_block_is_an_outage() -> None:
     scene = Scene(script(BAD_KEY, html(503), html(503)))
     scene.send("a")
-    assert [state for state, _ in scene.room.states] == ["sending", "blocked", "sending", "retrying", "sending"]
-    assert len(scene.reported) == 1
+    assert [state for state, _ in scene.steps.states] == ["sending", "blocked", "sending", "retrying", "sending"]
 
 
 def test_an_answer_nobody_knows_is_told_and_tried_again_at_the_slow_pace() -> None:
     scene = Scene(script(html(418), html(418, retry_after=100.0)))
     scene.send("a")
     assert scene.sent == ["a"] * 3
-    assert scene.room.waits == [(PROBE_INTERVAL, True), (100.0, False)]
-    assert "an answer we do not know: HTTP 418" in scene.reported[0]
+    assert scene.steps.waits == [(PROBE_INTERVAL, True), (100.0, False)]
+    assert "an answer we do not know: HTTP 418" in scene.steps.told[0]
 
 
 def test_nothing_counts_when_it_is_time_to_end_before_all_have_a_verdict() -> None:

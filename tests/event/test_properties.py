@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from fractions import Fraction
@@ -85,10 +85,6 @@ def cleaned(value: object) -> JsonValue:
         (Text("text"), "text"),
         (Whole(7), 7),
         (Real(0.5), 0.5),
-        (Decimal("19.99"), 19.99),
-        (Decimal("0.1000000000000000055511151231257827"), 0.1),
-        (Decimal(3), 3.0),
-        (Decimal("1e-999"), 0.0),
         (datetime(2024, 2, 19, 10, 11, 12, tzinfo=UTC), "2024-02-19T10:11:12.000000Z"),
         (datetime(2024, 2, 19, 10, 11, 12), "2024-02-19T10:11:12.000000Z"),
         (date(2024, 2, 19), "2024-02-19"),
@@ -151,11 +147,8 @@ LONG_KEY = "k" * 1_000
         ({"a": float("nan")}, "properties.a", "not a finite number"),
         ({"a": float("-inf")}, "properties.a", "not a finite number"),
         ({"a": Real("inf")}, "properties.a", "not a finite number"),
-        ({"a": Decimal("NaN")}, "properties.a", "not a finite number"),
-        ({"a": Decimal("sNaN")}, "properties.a", "not a finite number"),
-        ({"a": Decimal("-Infinity")}, "properties.a", "not a finite number"),
-        ({"a": Decimal("1e309")}, "properties.a", "too large for a float"),
-        ({"a": INT_MAX + 1}, "properties.a", "64 bits"),
+        ({"a": INT_MAX + 1}, "properties.a", "64 bits; str() of it is sent as text"),
+        ({"a": [0, 0, 0, {"b": 2**64 + 1}]}, "properties.a[3].b", "64 bits; str() of it is sent as text"),
         ({"a": INT_MIN - 1}, "properties.a", "64 bits"),
         ({"a": Whole(INT_MAX + 1)}, "properties.a", "64 bits"),
         ({"a": b"bytes"}, "properties.a", "type bytes"),
@@ -163,7 +156,6 @@ LONG_KEY = "k" * 1_000
         ({"a": object()}, "properties.a", "type object"),
         ({"a": Fraction(1, 3)}, "properties.a", "type Fraction"),
         ({"a": time(1)}, "properties.a", "type time"),
-        ({"a": timedelta(1)}, "properties.a", "type timedelta"),
         ({"a": deque([1])}, "properties.a", "type deque"),
         ({"a": range(3)}, "properties.a", "type range"),
         ({"a": {}.keys()}, "properties.a", "type dict_keys"),
@@ -271,7 +263,7 @@ def test_the_callers_objects_are_neither_changed_nor_kept() -> None:
     ("properties", "plain"),
     [
         ({}, True),
-        ({"a": "x", "b": 1, "c": 1.5, "d": True, "e": None, "f": INT_MAX, "g": INT_MIN}, True),
+        ({"a": "x", "b": 1, "c": 1.5, "d": True, "e": None, "f": 2**53, "g": -(2**53)}, True),
         ({"a": "\0"}, False),
         ({"\0": "a"}, False),
         ({1: "a"}, False),

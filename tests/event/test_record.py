@@ -2,15 +2,24 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
 import pytest
 
 import lotus_durable.event.record
+from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
 from lotus_durable.event.properties import JsonValue
-from lotus_durable.event.record import Event, EventEncoder, RecordError, decode_record, event_as_json_object
+from lotus_durable.event.record import (
+    Event,
+    EventEncoder,
+    RecordError,
+    decode_record,
+    event_as_json_object,
+    unpack_record,
+)
 
 FIELDS = ["id", "customer", "name", "2024-02-19T10:11:12.000000Z", {"a": 1}, 1708337472.5]
 
@@ -60,6 +69,7 @@ NOT_RECORDS = [
     pytest.param(msgpack.packb([*FIELDS, 1]), id="seven fields"),
     pytest.param(b"\xdd\xff\xff\xff\xff", id="an array of four billion"),
     pytest.param(b"\x91" * 5_000, id="nested beyond msgpack"),
+    pytest.param(with_field(0, ""), id="an empty id"),
     *(pytest.param(with_field(index, None), id=f"field {index} nil") for index in range(6)),
     *(pytest.param(with_field(index, b"bytes"), id=f"field {index} bytes") for index in range(6)),
     pytest.param(with_field(4, [1]), id="properties a list"),
@@ -80,10 +90,27 @@ NOT_RECORDS = [
 
 @pytest.mark.parametrize("record", NOT_RECORDS)
 def test_what_is_not_a_record_is_not_read_as_one(record: bytes) -> None:
-    with pytest.raises(RecordError) as caught:
+    with pytest.raises(RecordError, match=r"^the record") as caught:
         decode_record(record)
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, LotusError)
+
+
+@pytest.mark.parametrize("record", [*NOT_RECORDS, pytest.param(with_field(4, {"a": [1]}), id="a record")])
+def test_there_is_one_opinion_about_the_shape_of_a_record(record: bytes) -> None:
+    unpacked, decoded, sent = (outcome(read, record) for read in (unpack_record, decode_record, encode_event))
+    if unpacked is not None:
+        assert unpacked == decoded == sent
+    else:  # decode_record looks into the properties, and lets nothing through that cannot be sent
+        assert decoded is not None or sent is None
+
+
+def outcome(read: Callable[[bytes], object], record: bytes) -> str | None:
+    try:
+        read(record)
+    except RecordError as error:
+        return str(error)
+    return None
 
 
 def test_a_record_cut_anywhere_is_not_a_record() -> None:

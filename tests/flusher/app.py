@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,7 +38,7 @@ look.start_flusher = _start_and_count  # type: ignore[attr-defined]
 def configuration(*, constants: dict[str, Any] | None = None, **options: Any) -> Config:
     """Return options for the test's queue and server, with some constants changed."""
     config = Config.resolve({"api_key": "test-key", "host": HOST, "queue_dir": QUEUE_DIR, **options})
-    return replace(config, constants=replace(config.constants, **(constants or {})))
+    return config._replace(constants=config.constants._replace(**(constants or {})))
 
 
 def make(**options: Any) -> Client:

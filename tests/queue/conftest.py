@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
 
 from .faults import kill_children
-from .segments import Reports
+from .segments import Reports, open_appender
 
 MEMORY_DISK = "/dev/shm"
 
@@ -52,3 +53,11 @@ def children() -> Iterator[None]:
 @pytest.fixture
 def reports() -> Reports:
     return Reports()
+
+
+@pytest.fixture(params=[False, True], ids=["process", "power"])
+def appender(directory: QueueDirectory, reports: Reports, request: pytest.FixtureRequest) -> Iterator[Appender]:
+    """What appends to the queue as a process does, with either durability."""
+    appender = open_appender(directory, reports, power=request.param)
+    yield appender
+    appender.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -61,11 +62,11 @@ class Refusal:
 def replaced(
     call: str, action: Callable[..., Any], *, where: Where = "", times: int | None = None
 ) -> Iterator[Refusal]:
-    """Replace ``os.<call>`` for files whose path contains ``where``, for the first ``times`` calls."""
-    real = getattr(os, call)
-    refusal = Refusal(action, real, where, times)
+    """Replace ``os.<call>`` (or ``fcntl.flock``) for files that ``where`` names, for the first ``times`` calls."""
+    module = fcntl if call == "flock" else os
+    refusal = Refusal(action, getattr(module, call), where, times)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, call, refusal)
+        patch.setattr(module, call, refusal)
         yield refusal
 
 

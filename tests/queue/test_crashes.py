@@ -1,225 +1,273 @@
-"""A crash at every step: the state of before or the state of after, and nothing lost."""
+"""A flusher that dies at any step leaves the books of before or of after, and nothing is lost or counted twice."""
 
 from __future__ import annotations
 
-import errno
 import os
+import random
 import shutil
+import signal
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lotus_durable.errors import LotusError
-from lotus_durable.queue.cursor import (
-    load_state,
-)
+from lotus_durable.queue import database, files, reserve
+from lotus_durable.queue.books import Books
+from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.journal import JournalQueue
-from lotus_durable.queue.protocol import Census, Settlement
+from lotus_durable.queue.protocol import Settlement
 
-from .events import Reports, assert_conserved, deliver_all, numbers_of, parked_rows, read_pass, record, settled_queue
-from .faults import dies_at, refusing
+from .consuming import consuming, counts, deliver_all, read_pass, stored
+from .faults import dies_at, exit_status, in_child
+from .segments import Reports, append, open_appender, record, write_segment
+from .waiting import wait_until
 
-
-def make_queue(directory: QueueDirectory, *, sync_interval: float = 0.0) -> JournalQueue:
-    def report(error: LotusError) -> None:
-        raise AssertionError(f"reported: {error}")
-
-    return JournalQueue(
-        directory,
-        segment_bytes=400,
-        max_queue_bytes=1 << 30,
-        power=False,
-        sync_interval=sync_interval,
-        report=report,
-    )
+EVENTS = 24
 
 
-def prepare_queue(directory: QueueDirectory) -> None:
-    """Make a queue with something of everything: 30 events, of which 10 are settled, with rows in both tables."""
-    queue = make_queue(directory)
-    for number in range(10):
-        queue.append(record(number))
-    consumer = queue.consumer()
-    output = read_pass(consumer)
-    consumer.settle(output.settlement(parked=output.records[:3], dead=output.records[3:5]))
-    consumer.close()
-    for number in range(10, 30):
-        queue.append(record(number))
-    queue.close()
+@pytest.fixture(autouse=True)
+def small_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of books are made here."""
+    monkeypatch.setattr(reserve, "_LOG", 64)
+    monkeypatch.setattr(reserve, "_FREE", 64)
 
 
-def settle_everything(directory: QueueDirectory) -> None:
-    """Settle the 20 pending events and two of the parked ones, at once, and retire the segments."""
-    consumer = make_queue(directory).consumer()
-    output = read_pass(consumer)
-    settlement = output.settlement(parked=output.records[:4], dead=output.records[4:6])
-    consumer.settle(replace(settlement, delivered=settlement.delivered + 2, resolved=consumer.parked(0, 2)))
-    read_pass(consumer)
+def ignore(_error: LotusError) -> None:
+    """Report to nobody."""
 
 
-def settle_without_rows(directory: QueueDirectory) -> None:
-    """Settle in small steps that are not durable each."""
-    consumer = make_queue(directory, sync_interval=1000.0).consumer()
-    while (chunk := consumer.read(5)) is not None:
-        consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered=len(chunk.records)))
+def prepare(directory: QueueDirectory) -> None:
+    """Fill a queue: two segments without a writer, one of them with damage, one whose writer lives, and copies."""
+    directory.prepare()
+    write_segment(directory, [record(number) for number in range(10)]).seal()
+    damaged = write_segment(directory, [record(number) for number in range(10, 14)])
+    damaged.seal()
+    content = bytearray(damaged.path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    damaged.path.write_bytes(content)
+    appender = open_appender(directory, ignore)
+    append(appender, *range(14, EVENTS))
+    directory.let_go(directory.segments()[-1])
+    appender.close()
 
 
-BEFORE = Census(30, 5, 20, 3, 2, 0, 0, None)
-AFTER = Census(30, 21, 0, 5, 4, 0, 0, None)
-
-
-def counts(census: Census) -> Census:
-    return replace(census, pending_bytes=0, oldest_accepted_at=None)
-
-
-def check_nothing_is_lost(directory: QueueDirectory) -> Census:
-    """Check what the next leader finds against what the census says, and let it finish."""
-    queue = make_queue(directory)
-    census = queue.census()
-    assert_conserved(census)
-    consumer = queue.consumer()
-    assert counts(queue.census()) == counts(census)
-    parked = [event.record for event in parked_rows(consumer)]
-    dead = [event.record for event in queue._store.page("dead", 0, load_state(directory).dead.high, 1000)]
-    output = read_pass(consumer)
-    assert (len(parked), len(dead), len(output.records)) == (census.parked, census.dead_lettered, census.pending)
-    known = [*numbers_of(parked), *numbers_of(dead), *output.numbers]
-    assert len(set(known)) == len(known)
-    assert len(known) + census.delivered == 30
-    consumer.settle(output.settlement())
-    consumer.close()
-    consumer = queue.consumer()
-    assert read_pass(consumer).numbers == []
-    consumer.close()
-    assert counts(queue.census()) == replace(
-        counts(census), pending=0, delivered=census.delivered + len(output.records)
-    )
-    assert directory.segments() == []
-    assert list(directory.quarantine.iterdir()) == []
-    return counts(census)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> QueueDirectory:
-    import persistqueue  # noqa: F401  # once here, and not once in each child
-
-    directory = QueueDirectory(tmp_path_factory.mktemp("prepared") / "queue")
-    prepare_queue(directory)
-    return directory
-
-
-@pytest.fixture
-def fresh(prepared: QueueDirectory, memory_path: Path) -> Callable[[], QueueDirectory]:
-    """Makes a copy of the prepared queue, in the place of the last one."""
-
-    def copy() -> QueueDirectory:
-        shutil.rmtree(memory_path / "copy", ignore_errors=True)
-        shutil.copytree(prepared.root, memory_path / "copy")
-        return QueueDirectory(memory_path / "copy")
-
-    return copy
-
-
-def test_a_leader_that_dies_at_any_step_leaves_the_state_of_before_or_of_after(
-    fresh: Callable[[], QueueDirectory],
-) -> None:
-    found: list[Census] = []
-    for step in range(10_000):
-        directory = fresh()
-        if not dies_at(step, lambda directory=directory: settle_everything(directory)):  # type: ignore[misc]
-            break
-        found.append(check_nothing_is_lost(directory))
-    switch = found.index(AFTER)
-    assert found == [BEFORE] * switch + [AFTER] * (len(found) - switch)
-    # Many steps lie before the commit, and many behind it, or this test has not tested anything.
-    assert min(switch, len(found) - switch) > 10
-
-
-def test_a_leader_that_dies_between_commits_that_are_not_durable_repeats_one_step_at_most(
-    fresh: Callable[[], QueueDirectory],
-) -> None:
-    delivered: list[int] = []
-    for step in range(10_000):
-        directory = fresh()
-        if not dies_at(step, lambda directory=directory: settle_without_rows(directory)):  # type: ignore[misc]
-            break
-        delivered.append(check_nothing_is_lost(directory).delivered)
-    assert delivered == sorted(delivered)
-    assert len(set(delivered)) >= 4
-
-
-def test_a_new_leader_that_dies_while_it_recovers_is_no_worse(fresh: Callable[[], QueueDirectory]) -> None:
-    """Dies behind the insertion of rows, and the next one at each step of undoing that."""
-
-    def settle_and_fail(directory: QueueDirectory) -> None:
-        consumer = make_queue(directory).consumer()
-        output = read_pass(consumer)
-        with refusing("replace", errno.EIO), pytest.raises(OSError, match="Input/output"):
-            consumer.settle(output.settlement(parked=output.records[:4], dead=output.records[4:6]))
-
-    def recover(directory: QueueDirectory) -> None:
-        make_queue(directory).consumer()
-
-    for step in range(10_000):
-        directory = fresh()
-        settle_and_fail(directory)
-        if not dies_at(step, lambda directory=directory: recover(directory)):  # type: ignore[misc]
-            break
-        assert check_nothing_is_lost(directory) == BEFORE
-    assert step > 20
-
-
-def test_a_writer_that_dies_at_any_step_leaves_what_it_acknowledged(memory_path: Path) -> None:
-    """Also while it creates the directory and while it rotates."""
-
-    def append_ten(directory: QueueDirectory, acknowledged: Path) -> None:
-        queue = make_queue(directory)
-        descriptor = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        for number in range(10):
-            queue.append(record(number))
-            os.write(descriptor, b"%d\n" % number)
-        queue.close()
-
-    steps = 0
-    for step in range(10_000):
-        directory, acknowledged = QueueDirectory(memory_path / f"{step}" / "queue"), memory_path / f"{step}.txt"
-        died = dies_at(step, lambda d=directory, a=acknowledged: append_ten(d, a))  # type: ignore[misc]
-        said = [int(line) for line in acknowledged.read_text().split()] if acknowledged.exists() else []
-        queue = make_queue(directory)
-        numbers = deliver_all(queue).numbers
-        assert numbers[: len(said)] == said
-        assert len(numbers) - len(said) <= 1
-        if not died:
-            break
-        steps += 1
-    assert steps > 40
-    assert said == list(range(10))
-
-
-def test_a_leader_that_dies_while_it_starts_over_loses_no_row(
-    directory: QueueDirectory, queue: JournalQueue, memory_path: Path
-) -> None:
-    settled_queue(queue).close()
-    queue.close()
-    directory.state.write_bytes(b"damaged")
-    for step in range(10_000):
-        copy = QueueDirectory(memory_path / f"copy-{step}")
-        shutil.copytree(directory.root, copy.root)
-        again = JournalQueue(
-            copy, segment_bytes=1000, max_queue_bytes=1 << 30, power=False, sync_interval=0.0, report=Reports()
+def flush(directory: QueueDirectory) -> None:
+    """Do all that a flusher does to the books."""
+    consumer = Consumer(directory, ignore)
+    first = consumer.read(6)
+    assert first is not None
+    consumer.settle(
+        Settlement(
+            {first.source: first.positions[-1]},
+            delivered=3,
+            parked=[stored(each) for each in first.records[3:5]],
+            dead=[stored(first.records[5])],
+            delivered_ids=["a", "b", "c"],
         )
-        died = dies_at(step, lambda again=again: again.consumer())  # type: ignore[misc]
-        consumer = again.consumer()
-        assert len(parked_rows(consumer)) == 2
-        assert read_pass(consumer).numbers == list(range(6))
-        census = again.census()
-        assert_conserved(census)
-        assert (census.parked, census.dead_lettered) == (2, 1)
-        consumer.close()
-        shutil.rmtree(copy.root)
-        if not died:
-            break
-    assert step > 20
+    )
+    parked = consumer.parked(0, 10)
+    consumer.settle(Settlement(delivered=1, parked=[stored(parked[1].record, attempts=2)], resolved=parked))
+    consumer.learn("host", "https://one")
+    output = read_pass(consumer)
+    consumer.settle(output.settlement(parked=output.records[:1], ids=["d"]))
+    read_pass(consumer)
+    consumer.retire()
+    consumer.close()
+
+
+def check(directory: QueueDirectory, reports: Reports) -> None:
+    """Whatever was done before, all events are there once, and the rest can be delivered."""
+    with consuming(directory, reports) as consumer:
+        assert counts(directory, consumer).accepted in (EVENTS, EVENTS + 10), (
+            "copies that are not yet known count twice"
+        )
+        output = read_pass(consumer)
+        consumer.settle(output.settlement())
+        deliver_all(consumer)
+        found = counts(directory, consumer)
+        assert found.accepted == EVENTS
+        assert found.pending == 0
+        assert len(consumer.parked(0, 100)) == found.parked
+        assert directory.segments() == []
+
+
+def test_a_flusher_that_dies_at_any_step_leaves_the_books_of_before_or_of_after(
+    memory_path: Path, reports: Reports
+) -> None:
+    model = QueueDirectory(memory_path / "model")
+    prepare(model)
+    step = 0
+    died = True
+    while died:
+        directory = QueueDirectory(memory_path / f"queue-{step}")
+        shutil.copytree(model.root, directory.root)
+        died = dies_at(step, partial(flush, directory))
+        check(directory, reports)
+        shutil.rmtree(directory.root)
+        step += 1
+    assert step > 60, "there were as many steps"
+
+
+def test_a_flusher_that_dies_while_rows_go_ahead_of_their_settlement_leaves_none_of_them(
+    memory_path: Path, reports: Reports
+) -> None:
+    model = QueueDirectory(memory_path / "model")
+    model.prepare()
+    write_segment(model, [record(number, padding=3_000) for number in range(EVENTS)]).seal()
+    Consumer(model, reports).close()
+
+    def park(directory: QueueDirectory) -> None:
+        consumer = Consumer(directory, ignore)
+        output = read_pass(consumer)
+        consumer.settle(output.settlement(parked=output.records))
+
+    step = 0
+    died = True
+    while died:
+        directory = QueueDirectory(memory_path / f"queue-{step}")
+        shutil.copytree(model.root, directory.root)
+        died = dies_at(step, partial(park, directory))
+        with consuming(directory, reports) as consumer:
+            found = counts(directory, consumer)
+            assert (found.parked, found.pending) in ((0, EVENTS), (EVENTS, 0))
+            assert len(consumer.parked(0, 100)) == found.parked
+        shutil.rmtree(directory.root)
+        step += 1
+
+
+def test_flushers_killed_at_any_moment_settle_every_event_once(memory_path: Path, reports: Reports) -> None:
+    """By SIGKILL, also in the middle of SQLite's own system calls."""
+    directory = QueueDirectory(memory_path / "queue")
+    directory.prepare()
+    appender = open_appender(directory, reports, segment_bytes=4096)
+    random.seed(1)
+    accepted = 0
+    for _ in range(40):
+        append(appender, *range(accepted, accepted + 50))
+        accepted += 50
+        started = memory_path / "started"
+        child = in_child(partial(flush_for_ever, directory, started))
+        wait_until(started.exists)
+        started.unlink()
+        spin(random.uniform(0.0, 0.02))
+        os.kill(child, signal.SIGKILL)
+        assert exit_status(child) == -signal.SIGKILL
+    appender.close()
+    with consuming(directory, reports) as consumer:
+        assert counts(directory, consumer).accepted == accepted
+        deliver_all(consumer)
+        found = counts(directory, consumer)
+        assert (found.accepted, found.pending) == (accepted, 0)
+        assert found.parked == len(consumer.parked(0, accepted))
+        assert found.parked > 0
+        assert directory.segments() == []
+    assert reports == []
+
+
+def flush_for_ever(directory: QueueDirectory, started: Path) -> None:
+    consumer = Consumer(directory, ignore)
+    started.touch()
+    while True:
+        chunk = consumer.read(3)
+        if chunk is not None:
+            refused = [stored(each) for each in chunk.records[:1]]
+            delivered = len(chunk.records) - len(refused)
+            consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered, refused))
+        consumer.retire()
+
+
+def spin(seconds: float) -> None:
+    """Let that much time pass: the moment of the kill is left to chance."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def test_what_is_deleted_was_settled_in_what_a_power_cut_leaves(
+    directory: QueueDirectory, reports: Reports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut leaves at least what was synced: at each deletion that must say that the segment is settled."""
+    synced = tmp_path / "synced"
+    deleted: list[bytes] = []
+    names: dict[str, bytes] = {}
+    real_sync, real_unlink = files.sync_data, os.unlink
+
+    def sync(descriptor: int) -> None:
+        real_sync(descriptor)
+        shutil.rmtree(synced, ignore_errors=True)
+        synced.mkdir()
+        for part in ("", "-wal"):
+            shutil.copy(f"{directory.books}{part}", synced)
+
+    def unlink(path: str | os.PathLike[str], **options: int) -> None:
+        if os.fspath(path).endswith(".seg"):
+            # In a child: closing a copy of the books must not disturb the open ones.
+            assert exit_status(in_child(lambda: check_settled(synced, names[os.path.basename(path)]))) == 0
+            deleted.append(names[os.path.basename(path)])
+        real_unlink(path, **options)
+
+    monkeypatch.setattr(database, "sync_data", sync)
+    monkeypatch.setattr(os, "unlink", unlink)
+    for start in range(0, 60, 10):
+        writer = write_segment(directory, [record(number) for number in range(start, start + 10)])
+        writer.seal()
+        names[writer.path.name] = writer.header.id
+    with consuming(directory, reports) as consumer:
+        settle_and_retire_by_turns(consumer)
+    assert len(deleted) == 6
+
+
+def settle_and_retire_by_turns(consumer: Consumer) -> None:
+    while (chunk := consumer.read(4)) is not None:
+        consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered=len(chunk.records)))
+        consumer.retire()
+    consumer.retire()
+
+
+def check_settled(synced: Path, segment: bytes) -> None:
+    books = Books(synced / "books.db")
+    books.open()
+    assert books.cursors[segment].sequence == 10
+
+
+def test_every_kill_in_the_middle_of_a_system_call_of_sqlite_leaves_whole_books(
+    memory_path: Path, reports: Reports
+) -> None:
+    """The log is cut off at each byte boundary that a killed commit can leave."""
+    directory = QueueDirectory(memory_path / "queue")
+    directory.prepare()
+    write_segment(directory, [record(number) for number in range(10)])
+    consumer = Consumer(directory, reports)
+    before = _log_of(directory)
+    output = read_pass(consumer)
+    consumer.settle(output.settlement(parked=output.records[:3]))
+    after = _log_of(directory)
+    changed = [index for index in range(0, len(after), 24) if before[index : index + 24] != after[index : index + 24]]
+    last = changed[-1] + 24
+    copies: list[Callable[[], None]] = []
+    for cut in (*range(changed[0], last, 512), last):
+        root = memory_path / f"copy-{cut}"
+        shutil.copytree(directory.root, root)
+        (root / "books.db-shm").unlink()
+        log = root / "books.db-wal"
+        log.write_bytes(after[:cut] + before[cut:])
+        copies.append(partial(_check_copy, QueueDirectory(root)))
+    consumer.close()
+    for copy in copies:
+        copy()
+
+
+def _log_of(directory: QueueDirectory) -> bytes:
+    return directory.books.with_name("books.db-wal").read_bytes()
+
+
+def _check_copy(directory: QueueDirectory) -> None:
+    with consuming(directory, ignore) as consumer:
+        found = counts(directory, consumer)
+        assert found.accepted == 10
+        assert (found.delivered, found.parked) in ((0, 0), (7, 3))
+        deliver_all(consumer)
+        assert counts(directory, consumer).accepted == 10

@@ -5,19 +5,26 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lotus_durable.errors import ConfigurationError, QueueDirectoryError
-from lotus_durable.queue.directory import QueueDirectory, write_atomically
-from lotus_durable.queue.requests import answer, ask
+from lotus_durable.queue.directory import (
+    QueueDirectory,
+    marker_in_name,
+    original_name,
+    released_name,
+    segment_name,
+    write_atomically,
+)
+from lotus_durable.queue.files import create_file
+from lotus_durable.queue.identity import ensure_identity, fingerprint
 
-from .conftest import OpenQueue
-from .events import read_pass, record
-from .faults import full_disk, refusing, replaced
+from .faults import refusing, replaced
+from .segments import Reports, append, open_appender
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o027])
@@ -28,57 +35,22 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 @pytest.mark.usefixtures("umask")
-def test_everything_that_is_created_is_the_owners_alone(tmp_path: Path, open_queue: OpenQueue) -> None:
+def test_everything_that_is_created_is_the_owners_alone(tmp_path: Path, reports: Reports) -> None:
     top = tmp_path / "new"
     directory = QueueDirectory(top / "parents" / "queue")
-    queue = open_queue(at=directory, power=True)
-    for number in range(4):
-        queue.append(record(number))
-    segment = directory.journal / directory.segments()[0]
-    data = bytearray(segment.read_bytes())
-    data[40] ^= 1
-    segment.write_bytes(data)
-    consumer = queue.consumer()
-    output = read_pass(consumer)
-    consumer.settle(output.settlement(parked=output.records[:1], dead=output.records[1:2]))
-    consumer.settle(output.settlement())
-    consumer.close()
-    answer(directory, ask(directory), None)
-    ask(directory)
+    directory.prepare()
+    appender = open_appender(directory, reports, key=lambda: fingerprint(ensure_identity(directory), "key"))
+    append(appender, 0)
     write_atomically(directory.heartbeat, b"{}", durable=False)
-
+    create_file(directory.queue_db)
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [top, *top.rglob("*")]}
-    assert len([path for path in modes if path.is_file()]) >= 7
+    assert len([path for path in modes if path.is_file()]) == 4
     assert {path: mode for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == {}
-
-
-@pytest.mark.usefixtures("umask")
-def test_the_database_is_the_owners_alone_while_it_is_open(tmp_path: Path, open_queue: OpenQueue) -> None:
-    directory = QueueDirectory(tmp_path / "queue")
-    queue = open_queue(at=directory)
-    queue.append(record(0))
-    consumer = queue.consumer()
-    output = read_pass(consumer)
-    seen: dict[str, int] = {}
-
-    def look_and_close(queue: Any) -> None:
-        for path in directory.store.iterdir():
-            seen[path.name] = stat.S_IMODE(path.stat().st_mode)
-        close(queue)
-
-    import persistqueue
-
-    close = persistqueue.SQLiteQueue.close
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(persistqueue.SQLiteQueue, "close", look_and_close)
-        consumer.settle(output.settlement(dead=output.records))
-    consumer.close()
-    assert {"events.db", "events.db-wal", "events.db-shm"} <= set(seen)
-    assert set(seen.values()) == {0o600}
+    appender.close()
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o720, 0o1777])
-@pytest.mark.parametrize("folder", [".", "journal", "store", "quarantine", "requests"])
+@pytest.mark.parametrize("folder", [".", "journal", "quarantine"])
 def test_a_directory_others_can_write_to_is_refused(directory: QueueDirectory, folder: str, mode: int) -> None:
     path = directory.root / folder
     path.chmod(mode)
@@ -101,7 +73,7 @@ def test_a_directory_of_somebody_else_is_refused(directory: QueueDirectory, fold
         directory.prepare()
 
 
-@pytest.mark.parametrize("place", ["queue", "queue/journal", "queue/requests"])
+@pytest.mark.parametrize("place", ["queue", "queue/journal", "queue/quarantine"])
 def test_a_file_in_the_place_of_a_directory_is_refused(tmp_path: Path, place: str) -> None:
     path = tmp_path / place
     path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -153,46 +125,67 @@ def test_new_directories_survive_a_power_cut(tmp_path: Path) -> None:
 
 def test_nothing_is_listed_in_a_directory_that_does_not_exist(tmp_path: Path) -> None:
     directory = QueueDirectory(tmp_path / "none")
-    assert directory.segments() == directory.unfinished() == directory.failed_marks() == []
+    assert directory.segments() == directory.unfinished() == []
     assert directory.temporary_files() == []
 
 
-# Replacing a file atomically
+# The names of segments
 
 
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    for call in ("write", "fsync", "replace"):
-        with refusing(call, errno.EIO), pytest.raises(OSError, match="Input/output"):
-            write_atomically(path, b"new")
-        assert path.read_bytes() == b"old"
-    with full_disk(str(tmp_path)), pytest.raises(OSError, match="No space"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
+def test_a_released_segment_is_listed_once_where_it_was(directory: QueueDirectory) -> None:
+    names = [segment_name(number, 1, b"\xc1abc") for number in range(3)]
+    for name in names:
+        (directory.journal / name).touch()
+    released = directory.let_go(names[1])
+    assert directory.segments() == [names[0], released, names[2]]
+    assert directory.let_go(released) == released
+    assert original_name(released) == names[1]
+    assert original_name(names[1]) == names[1]
+    assert released_name(released) == released == released_name(names[1])
+    assert marker_in_name(released) == marker_in_name(names[1]) == b"\xc1abc"
 
 
-def test_short_writes_are_continued(tmp_path: Path) -> None:
-    real = os.write
-    with replaced("write", lambda target, data: real(target, data[:3])) as writes:
-        write_atomically(tmp_path / "file", b"0123456789")
-    assert (tmp_path / "file").read_bytes() == b"0123456789"
-    assert writes.count == 4
+def test_a_segment_that_is_released_during_a_listing_is_listed_once(directory: QueueDirectory) -> None:
+    names = [segment_name(number, 1, b"\xc1abc") for number in range(3)]
+    for name in names:
+        (directory.journal / name).touch()
+    real = os.listdir
+
+    def miss(path: Path) -> list[str]:
+        """A listing may show neither name of a file that is renamed meanwhile, or both."""
+        listed = real(path)
+        listed.remove(names[1])
+        directory.let_go(names[1])
+        return listed
+
+    with replaced("listdir", miss, times=1):
+        assert directory.segments() == [names[0], released_name(names[1]), names[2]]
+
+    def see_both(path: Path) -> list[str]:
+        return [*real(path), names[1]]
+
+    with replaced("listdir", see_both, times=1):
+        assert directory.segments() == [names[0], released_name(names[1]), names[2]]
 
 
-def test_a_replacement_is_synced_before_it_gets_the_name_and_the_name_after(tmp_path: Path) -> None:
-    steps: list[str] = []
-    replace, fsync = os.replace, os.fsync
+def test_a_segment_that_is_gone_cannot_be_released(directory: QueueDirectory) -> None:
+    with pytest.raises(FileNotFoundError):
+        directory.let_go(segment_name(1, 1, b"\xc1abc"))
 
-    def note_replace(source: str, target: str) -> None:
-        steps.append("rename")
-        replace(source, target)
 
-    def note_sync(descriptor: int) -> None:
-        steps.append("sync " + ("names" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "data"))
-        fsync(descriptor)
+def test_a_directory_that_is_listed_while_writers_come_and_go_misses_none_that_stays(directory: QueueDirectory) -> None:
+    stays = [segment_name(number, 1, b"\xc1abc") for number in range(300)]
+    for name in stays:
+        (directory.journal / name).touch()
+    done = threading.Event()
 
-    with replaced("replace", note_replace), replaced("fsync", note_sync):
-        write_atomically(tmp_path / "file", b"data")
-    assert steps == ["sync data", "rename", "sync names"]
+    def release() -> None:
+        for name in stays:
+            directory.let_go(name)
+        done.set()
+
+    thread = threading.Thread(target=release)
+    thread.start()
+    while not done.is_set():
+        assert [original_name(name) for name in directory.segments()] == stays
+    thread.join(10)

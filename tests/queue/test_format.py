@@ -14,20 +14,25 @@ from lotus_durable.queue.format import (
     FRAME_HEADER_SIZE,
     HEADER_SIZE,
     MAX_RECORD_SIZE,
+    ORIGIN_SIZE,
     Header,
+    Origin,
     Stop,
     UnknownFormat,
     classify,
-    count_events_in_tail,
     decode_header,
+    encode_carried,
     encode_frame,
     find_frame,
     find_last_frame,
     frames,
+    is_event_at_end,
     new_header,
 )
 
 MARKER = b"\xc1abc"
+ID, KEY = bytes(range(16)), b"key's id"
+CARRIED = 1 << 31
 
 records = st.lists(st.binary(max_size=40), max_size=6)
 
@@ -39,28 +44,43 @@ def join(bodies: list[bytes], first: int = 0) -> bytes:
 @given(records)
 def test_frames_come_back_as_they_were_written(bodies: list[bytes]) -> None:
     data = join(bodies)
-    assert [(sequence, record) for sequence, _, record in frames(data, MARKER)] == list(enumerate(bodies))
+    assert [(sequence, record) for sequence, _, record, _ in frames(data, MARKER)] == list(enumerate(bodies))
+    assert classify(data, MARKER, len(data)) is Stop.END
+
+
+origins = st.tuples(st.binary(min_size=16, max_size=16), st.integers(0, 2**64 - 1))
+
+
+@given(st.lists(st.tuples(st.binary(max_size=40), st.none() | origins), max_size=6))
+def test_carried_frames_come_back_with_where_they_were(bodies: list[tuple[bytes, Origin | None]]) -> None:
+    data = b"".join(
+        encode_frame(MARKER, number, body) if origin is None else encode_carried(MARKER, number, body, origin)
+        for number, (body, origin) in enumerate(bodies)
+    )
+    assert [(record, origin) for _, _, record, origin in frames(data, MARKER)] == bodies
     assert classify(data, MARKER, len(data)) is Stop.END
 
 
 def test_the_layout_is_the_documented_one() -> None:
     record = b"a record"
-    body = struct.pack("<II", len(record), 7) + record
-    assert encode_frame(MARKER, 7, record) == MARKER + struct.pack("<I", crc32(body)) + body
-    header = Header(MARKER, pid=1, created_ns=2).encode()
-    fields = b"LOTUSQ\r\n" + struct.pack("<HH4sIQ", 1, 32, MARKER, 1, 2)
+    rest = struct.pack("<II", len(record), 7) + record
+    assert encode_frame(MARKER, 7, record) == MARKER + struct.pack("<I", crc32(rest)) + rest
+    rest = struct.pack("<II", 24 + len(record) | CARRIED, 7) + struct.pack("<16sQ", ID, 56) + record
+    assert encode_carried(MARKER, 7, record, (ID, 56)) == MARKER + struct.pack("<I", crc32(rest)) + rest
+    header = Header(MARKER, pid=1, created_ns=2, id=ID, key=KEY).encode()
+    fields = b"LOTUSQ\r\n" + struct.pack("<HH4sIQ16s8s", 1, 56, MARKER, 1, 2, ID, KEY)
     assert header == fields + struct.pack("<I", crc32(fields))
-    assert (len(header), FRAME_HEADER_SIZE) == (HEADER_SIZE, 16)
+    assert (len(header), FRAME_HEADER_SIZE, ORIGIN_SIZE) == (HEADER_SIZE, 16, 24)
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1))
 def test_a_header_comes_back_as_it_was_written(created_ns: int, pid: int) -> None:
-    header = Header(MARKER, pid, created_ns)
+    header = Header(MARKER, pid, created_ns, ID, KEY)
     assert decode_header(header.encode()) == header
 
 
 def test_no_flipped_bit_of_a_header_goes_unnoticed() -> None:
-    whole = new_header(1).encode()
+    whole = new_header(1, KEY).encode()
     for bit in range(8 * HEADER_SIZE):
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
@@ -71,13 +91,13 @@ def test_no_flipped_bit_of_a_header_goes_unnoticed() -> None:
 
 @pytest.mark.parametrize(("magic", "version"), [(b"LOTUSQ\r\n", 2), (b"LOTUSQ\r\n", 0), (b"OTHERONE", 1)])
 def test_a_whole_header_of_another_version_or_program_is_not_damage(magic: bytes, version: int) -> None:
-    fields = magic + struct.pack("<HH4sIQ", version, 40, MARKER, 1, 2)
+    fields = magic + struct.pack("<HH4sIQ16s8s", version, 80, MARKER, 1, 2, ID, KEY)
     with pytest.raises(UnknownFormat, match=f"version {version}"):
         decode_header(fields + struct.pack("<I", crc32(fields)))
 
 
 def test_markers_differ_and_begin_with_a_byte_that_no_text_and_no_msgpack_has() -> None:
-    markers = {new_header(1).marker for _ in range(100)}
+    markers = {new_header(1, KEY).marker for _ in range(100)}
     assert len(markers) > 90
     assert {marker[:1] for marker in markers} == {b"\xc1"}
 
@@ -96,15 +116,16 @@ def test_a_cut_buffer_gives_the_frames_before_the_cut_and_is_incomplete(
     whole = join(bodies)
     size = data.draw(st.integers(0, len(whole) - 1))
     found = list(frames(whole[:size], MARKER))
-    assert [record for _, _, record in found] == bodies[: len(found)]
+    assert [record for _, _, record, _ in found] == bodies[: len(found)]
     end = found[-1][1] if found else 0
     assert classify(whole[:size], MARKER, end) is (Stop.END if end == size else Stop.INCOMPLETE)
 
 
 def test_a_length_no_writer_writes_is_damage_and_not_a_frame_to_come() -> None:
-    header = MARKER + struct.pack("<III", 0, MAX_RECORD_SIZE + 1, 0)
-    assert classify(header, MARKER) is Stop.DAMAGED
-    assert list(frames(header + bytes(100), MARKER)) == []
+    for length in (MAX_RECORD_SIZE + 1, CARRIED, CARRIED | 23, CARRIED | MAX_RECORD_SIZE + ORIGIN_SIZE + 1):
+        header = MARKER + struct.pack("<III", 0, length, 0)
+        assert classify(header, MARKER) is Stop.DAMAGED
+        assert list(frames(header + bytes(100), MARKER)) == []
 
 
 def test_the_next_whole_frame_is_found_behind_false_markers() -> None:
@@ -129,39 +150,40 @@ def test_the_last_whole_frame_is_found_before_a_torn_one_and_false_markers() -> 
 def test_a_record_that_holds_a_frame_of_another_marker_is_one_record() -> None:
     forged = encode_frame(b"\xc1xyz", 1, b"forged")
     data = join([forged])
-    assert [record for _, _, record in frames(data, MARKER)] == [forged]
+    assert [record for _, _, record, _ in frames(data, MARKER)] == [forged]
     # Also when its own frame is damaged, and a reader searches inside it.
     damaged = data[:5] + bytes([data[5] ^ 1]) + data[6:]
     assert find_frame(damaged, MARKER) is None
 
 
-# What damaged frames at the end of a segment held
+# What the end of a segment held
 
 
 def flip(data: bytes, index: int, bit: int = 0) -> bytes:
     return data[:index] + bytes([data[index] ^ 1 << bit]) + data[index + 1 :]
 
 
-def test_each_flipped_bit_of_a_last_frame_counts_as_one_event() -> None:
-    whole = encode_frame(MARKER, 5, b"the last record")
+@pytest.mark.parametrize(
+    "whole", [encode_frame(MARKER, 5, b"the last record"), encode_carried(MARKER, 5, b"the last", (ID, 56))]
+)
+def test_a_last_frame_with_a_flipped_bit_is_an_event(whole: bytes) -> None:
     for bit in range(8 * len(whole)):
-        assert count_events_in_tail(flip(whole, bit // 8, bit % 8), MARKER, 5) == 1, bit
+        assert is_event_at_end(flip(whole, bit // 8, bit % 8), MARKER), bit
 
 
-def test_two_damaged_last_frames_count_as_two_events() -> None:
-    first, second = encode_frame(MARKER, 5, b"the last but one"), encode_frame(MARKER, 6, b"the last")
-    for one in (4, 7, 16, len(first) - 1):  # its checksum and its record
-        for two in range(len(second)):
-            assert count_events_in_tail(flip(first, one) + flip(second, two), MARKER, 5) == 2, (one, two)
+def test_a_torn_last_frame_is_no_event() -> None:
+    whole = encode_frame(MARKER, 5, b"the last record")
+    for size in range(len(whole)):
+        assert not is_event_at_end(whole[:size], MARKER), size
 
 
-def test_a_torn_frame_behind_a_damaged_one_is_no_event() -> None:
-    first, second = encode_frame(MARKER, 5, b"the last but one"), encode_frame(MARKER, 6, b"torn")
-    for size in range(len(second)):
-        for index in (*range(8), *range(12, len(first))):  # without its length there is no telling
-            assert count_events_in_tail(flip(first, index) + second[:size], MARKER, 5) == 1, (size, index)
+@pytest.mark.parametrize(
+    "tail", [b"", bytes(15), bytes(50), bytes(5000), MARKER, b"garbage", encode_frame(MARKER, 2, b"again")]
+)
+def test_what_cannot_have_been_an_event_is_none(tail: bytes) -> None:
+    assert not is_event_at_end(tail, MARKER)
 
 
-@pytest.mark.parametrize("tail", [b"", b"\0" * 50, b"garbage" * 9, MARKER, MARKER * 9])
-def test_bytes_that_never_were_frames_are_no_events(tail: bytes) -> None:
-    assert count_events_in_tail(tail, MARKER, 5) == 0
+@pytest.mark.parametrize("tail", [b"garbage" * 9, MARKER * 9, bytes(50) + b"x"])
+def test_what_can_have_been_an_event_is_one(tail: bytes) -> None:
+    assert is_event_at_end(tail, MARKER)

@@ -13,15 +13,21 @@ from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECOR
 from lotus_durable.queue.reader import BEGINNING, SegmentReader, Stretch, glance
 from lotus_durable.queue.writer import SegmentWriter, is_abandoned
 
-from .events import number_of, numbers_of, read_segment, record, write_segment
 from .faults import refusing, replaced
+from .segments import KEY, number_of, numbers_of, read_segment, record, write_segment
 
 
 @pytest.fixture
 def writer(directory: QueueDirectory) -> Iterator[SegmentWriter]:
-    writer = SegmentWriter(directory, limit=1 << 30, sync=False)
+    writer = SegmentWriter(directory, KEY, sync=False)
     yield writer
     writer.seal()
+
+
+def appended(writer: SegmentWriter, packed: bytes) -> int:
+    """Append and return where the segment ends then."""
+    writer.append(packed)
+    return writer.end
 
 
 @pytest.fixture
@@ -54,7 +60,7 @@ def test_a_reader_gives_no_more_than_it_is_asked_for(writer: SegmentWriter, read
 
 
 def test_reading_can_go_on_after_any_position(writer: SegmentWriter) -> None:
-    ends = [writer.append(record(number)) for number in range(4)]
+    ends = [appended(writer, record(number)) for number in range(4)]
     reader = SegmentReader(writer.path)
     stretch = reader.read(10)
     reader.close()
@@ -64,6 +70,52 @@ def test_reading_can_go_on_after_any_position(writer: SegmentWriter) -> None:
         reader = SegmentReader(writer.path, position)
         assert numbers(reader.read(1)) == [number + 1]
         reader.close()
+
+
+def test_carried_events_come_with_where_they_were(writer: SegmentWriter, reader: SegmentReader) -> None:
+    source = bytes(range(16))
+    for number in range(10):
+        if number % 3:
+            writer.append(record(number))
+        else:
+            writer.append_carried(record(number), (source, 56 + number))
+    first, second = reader.read(5), reader.read(20)
+    assert numbers(first) == [0, 1, 2, 3, 4]
+    assert numbers(second) == [5, 6, 7, 8, 9]
+    assert first is not None
+    assert second is not None
+    assert first.carried == {0: (source, 56), 3: (source, 59)}
+    assert second.carried == {1: (source, 62), 4: (source, 65)}
+
+
+def test_a_reader_knows_what_the_segment_says_about_itself(writer: SegmentWriter, reader: SegmentReader) -> None:
+    assert reader.header == writer.header
+    writer.path.write_bytes(bytes(HEADER_SIZE))
+    damaged = SegmentReader(writer.path)
+    assert damaged.header is None
+    damaged.close()
+    assert glance(writer.path, BEGINNING).header is None
+
+
+def test_a_segment_that_was_cut_off_before_where_it_was_read_to_is_finished(writer: SegmentWriter) -> None:
+    middle = appended(writer, record(0))
+    end = appended(writer, record(1))
+    os.truncate(writer.path, middle)
+    writer.seal()
+    reader = SegmentReader(writer.path, (end, 2))
+    assert reader.read(10) is None
+    assert reader.finished()
+    reader.close()
+
+
+def test_a_released_segment_is_read_like_any_other(directory: QueueDirectory, writer: SegmentWriter) -> None:
+    writer.append(record(0))
+    name = directory.let_go(writer.path.name)
+    writer.append(record(1))
+    writer.seal()
+    with (directory.journal / name).open("r+b") as file:
+        file.write(bytes(HEADER_SIZE))  # its name still tells where frames begin
+    assert numbers_of(read_segment(directory.journal / name)[0]) == [0, 1]
 
 
 def test_a_segment_is_finished_when_it_was_read_and_its_writer_has_let_go(
@@ -92,9 +144,9 @@ def test_frames_larger_than_the_buffer_are_read(writer: SegmentWriter, reader: S
 
 
 def test_a_frame_that_is_being_written_is_waited_for(writer: SegmentWriter, reader: SegmentReader) -> None:
-    start = writer.append(record(0))
+    start = appended(writer, record(0))
     assert numbers(reader.read(10)) == [0]
-    end = writer.append(record(1))
+    end = appended(writer, record(1))
     whole = writer.path.read_bytes()
     for size in range(start, end):
         writer.path.write_bytes(whole[:size])
@@ -108,7 +160,7 @@ def test_a_frame_seen_while_a_short_write_was_cut_back_is_no_damage(
 ) -> None:
     """The first look sees the torn frame and, behind it, a later one; when it looks again all is well."""
     writer.append(record(0))
-    start = writer.append(record(1))
+    start = appended(writer, record(1))
     writer.append(record(2))
     writer.append(record(3))
     assert numbers(reader.read(2)) == [0, 1]
@@ -130,14 +182,14 @@ def test_a_frame_seen_while_a_short_write_was_cut_back_is_no_damage(
 def test_a_torn_frame_that_was_cut_back_when_its_writer_let_go_is_no_damage(
     writer: SegmentWriter, reader: SegmentReader
 ) -> None:
-    start = writer.append(record(0))
+    start = appended(writer, record(0))
     assert numbers(reader.read(10)) == [0]
     real, looks = os.pread, 0
 
     def torn_at_first(descriptor: int, size: int, offset: int) -> bytes:
         nonlocal looks
         looks += 1
-        return writer._marker if looks == 1 else real(descriptor, size, offset)
+        return writer.header.marker if looks == 1 else real(descriptor, size, offset)
 
     writer.seal()
     with replaced("pread", torn_at_first, where=".seg"):
@@ -176,7 +228,7 @@ def test_closing_twice_does_no_harm(reader: SegmentReader) -> None:
 
 
 def test_a_glance_tells_how_many_events_there_are_and_which_comes_next(writer: SegmentWriter) -> None:
-    ends = [HEADER_SIZE] + [writer.append(record(number, padding=number * 500)) for number in range(30)]
+    ends = [HEADER_SIZE] + [appended(writer, record(number, padding=number * 500)) for number in range(30)]
     for number in range(30):
         seen = glance(writer.path, (ends[number], number))
         assert seen.first is not None
@@ -187,7 +239,7 @@ def test_a_glance_tells_how_many_events_there_are_and_which_comes_next(writer: S
 @pytest.mark.parametrize("size", [10, 3_000, 5_000, 100_000, 3_000_000])
 def test_a_glance_does_not_depend_on_the_size_of_records(writer: SegmentWriter, size: int) -> None:
     writer.append(b"x" * size)
-    end = writer.append(b"y" * size)
+    end = appended(writer, b"y" * size)
     assert glance(writer.path, BEGINNING).frames == 2
     assert glance(writer.path, BEGINNING).first == b"x" * size
     assert glance(writer.path, (HEADER_SIZE + FRAME_HEADER_SIZE + size, 1)).first == b"y" * size

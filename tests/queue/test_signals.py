@@ -1,21 +1,38 @@
-"""A signal handler that tracks while its own thread is inside track: no deadlock, and both events are kept."""
+"""Forks and signal handlers in the middle of tracking: no deadlock, and every event is kept."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 
 import pytest
 
+from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.journal import JournalQueue
+from lotus_durable.queue.writer import is_abandoned
 
-from .conftest import OpenQueue
-from .events import assert_conserved, deliver_all, read_segment, record
-from .faults import full_disk, replaced
+from .faults import exit_status, in_child, replaced
+from .segments import Reports, append, expire_trust, open_appender, read_journal
+
+
+def test_a_forked_child_leaves_the_segment_to_its_parent(directory: QueueDirectory, appender: Appender) -> None:
+    append(appender, 0)
+
+    def track() -> None:
+        appender.abandon()
+        assert appender.written() == {}
+        append(appender, 1)
+        appender.close()
+
+    assert exit_status(in_child(track)) == 0
+    [parents, _childs] = directory.segments()
+    with open(directory.journal / parents, "rb") as file:
+        assert not is_abandoned(file.fileno())
+    append(appender, 2)
+    assert sorted(read_journal(directory)) == [0, 1, 2]
+
 
 Handle = Callable[[Callable[[], object]], None]
 
@@ -32,20 +49,15 @@ def on_signal() -> Iterator[Handle]:
         signal.signal(signal.SIGPROF, handler)
 
     yield set_handler
-    signal.setitimer(signal.ITIMER_PROF, 0)
     signal.signal(signal.SIGPROF, before)
 
 
-@pytest.mark.parametrize("power", [False, True])
-@pytest.mark.parametrize("call", ["write", "fdatasync", "rename", "open", "fsync"])
-@pytest.mark.parametrize("first", [True, False])
-def test_an_event_tracked_in_the_middle_of_tracking_another_is_kept(
-    open_queue: OpenQueue, on_signal: Handle, call: str, power: bool, first: bool
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync", "rename", "open", "fsync", "fstat"])
+def test_a_signal_handler_that_tracks_through_a_lane_of_its_own_disturbs_nothing(
+    directory: QueueDirectory, appender: Appender, reports: Reports, on_signal: Handle, call: str
 ) -> None:
-    queue = open_queue(power=power)
-    if not first:
-        queue.append(record(0))
-    on_signal(lambda: queue.append(record(2)))
+    other = open_appender(directory, reports)
+    on_signal(lambda: append(other, 100))
     real = getattr(os, call)
 
     def interrupted(*arguments: object) -> object:
@@ -54,52 +66,48 @@ def test_an_event_tracked_in_the_middle_of_tracking_another_is_kept(
         return result
 
     with replaced(call, interrupted, where="journal", times=1) as calls:
-        queue.append(record(1))
-    numbers = deliver_all(queue).numbers
-    assert sorted(numbers) == sorted([*([] if first else [0]), 1, *([2] if calls.count else [])])
-    assert queue.buffered() == 0
+        append(appender, 0)
+        expire_trust(appender)
+        append(appender, 1)
+    other.close()
+    assert sorted(read_journal(directory)) == [0, 1, *([100] if calls.count else [])]
+    assert reports == []
 
 
-@pytest.mark.parametrize("power", [False, True])
-def test_a_storm_of_signals_that_track_loses_nothing(
-    memory_path: Path, open_queue: OpenQueue, on_signal: Handle, power: bool
+def test_a_signal_handler_that_tracks_while_its_own_thread_waits_for_a_sync_uses_the_same_segment(
+    directory: QueueDirectory, reports: Reports, on_signal: Handle
 ) -> None:
-    directory = QueueDirectory(memory_path / "queue")
-    queue = open_queue(at=directory, power=power, segment_bytes=5000)
-    own, handled = 0, 0
+    """The lane is free while a thread waits for its sync."""
+    appender = open_appender(directory, reports, power=True)
+    append(appender, 0)
+    on_signal(lambda: append(appender, 2))
+    real = os.fdatasync
 
-    def track() -> None:
-        nonlocal handled
-        handled += 1
-        queue.append(record(-handled))
-        # Once more, and not again and again: an append that syncs may take longer than any interval.
-        signal.setitimer(signal.ITIMER_PROF, 0.0005)
-
-    on_signal(track)
-    signal.setitimer(signal.ITIMER_PROF, 0.0005)
-    while handled < 100:
-        queue.append(record(own))
-        own += 1
-    signal.setitimer(signal.ITIMER_PROF, 0)
-    for name in directory.segments():
-        assert read_segment(directory.journal / name)[1] == []
-    assert sorted(deliver_all(queue).numbers) == list(range(-handled, own))
-    assert_conserved(queue.census())
-
-
-def test_an_event_tracked_while_others_are_written_back_is_kept(queue: JournalQueue, on_signal: Handle) -> None:
-    with full_disk():
-        for number in range(10):
-            queue.append(record(number))
-    on_signal(lambda: queue.append(record(100)))
-    real = os.write
-
-    def interrupted(descriptor: int, data: bytes) -> int:
-        written = real(descriptor, data)
+    def interrupted(descriptor: int) -> None:
+        real(descriptor)
         signal.raise_signal(signal.SIGPROF)
-        return written
 
-    with replaced("write", interrupted, where=".seg", times=3):
-        queue.append(record(10))
-    queue.write_back()
-    assert sorted(deliver_all(queue).numbers) == [*range(11), 100, 100, 100]
+    with replaced("fdatasync", interrupted, times=1):
+        append(appender, 1)
+    assert read_journal(directory) == [0, 1, 2]
+    assert len(directory.segments()) == 1
+    appender.close()
+
+
+def test_a_signal_handler_that_ends_the_process_in_the_middle_of_a_sync_leaves_the_event_once(
+    directory: QueueDirectory, reports: Reports, on_signal: Handle
+) -> None:
+    appender = open_appender(directory, reports, power=True)
+    append(appender, 0)
+    on_signal(appender.close)
+    real = os.fdatasync
+
+    def interrupted(descriptor: int) -> None:
+        real(descriptor)
+        signal.raise_signal(signal.SIGPROF)
+
+    with replaced("fdatasync", interrupted, times=1):
+        append(appender, 1)
+    assert read_journal(directory) == [0, 1]
+    assert len(directory.segments()) == 1
+    assert reports == []

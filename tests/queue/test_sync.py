@@ -10,18 +10,22 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import DiskRefused
-from lotus_durable.queue.directory import QueueDirectory, failed_mark
-from lotus_durable.queue.journal import JournalQueue
+from lotus_durable.queue.appender import Appender
+from lotus_durable.queue.directory import QueueDirectory, released_name
 from lotus_durable.queue.sync import JournalSync
 
-from .conftest import OpenQueue
-from .events import Reports, deliver_all, record
 from .faults import refusing, replaced
+from .segments import Reports, append, expire_trust, open_appender, read_journal
 
 
 @pytest.fixture
-def sync(queue: JournalQueue, reports: Reports) -> JournalSync:
-    return queue.background_sync(reports)
+def sync(directory: QueueDirectory, reports: Reports) -> JournalSync:
+    return JournalSync(directory, reports)
+
+
+@pytest.fixture
+def appender(directory: QueueDirectory, reports: Reports) -> Appender:
+    return open_appender(directory, reports)
 
 
 class Synced:
@@ -40,51 +44,78 @@ class Synced:
 
 
 def test_it_syncs_what_was_appended_by_anybody_since_the_last_run(
-    directory: QueueDirectory, open_queue: OpenQueue, sync: JournalSync
+    directory: QueueDirectory, appender: Appender, sync: JournalSync, reports: Reports
 ) -> None:
-    first, second = open_queue(), open_queue()
-    first.append(record(0))
-    second.append(record(1))
+    second = open_appender(directory, reports)
+    append(appender, 0)
+    append(second, 1)
     assert Synced(sync).segments == directory.segments()
     assert Synced(sync).segments == []
-    first.append(record(2))
+    append(appender, 2)
     assert Synced(sync).segments == directory.segments()[:1]
 
 
-def test_it_syncs_the_names_of_new_segments(queue: JournalQueue, open_queue: OpenQueue, sync: JournalSync) -> None:
-    assert Synced(sync).directories == []
-    queue.append(record(0))
-    assert Synced(sync).directories == ["journal"]
-    queue.append(record(1))
-    assert Synced(sync).directories == []
-    open_queue().append(record(2))
-    assert Synced(sync).directories == ["journal"]
-
-
-def test_a_segment_that_cannot_be_synced_is_given_up_and_its_writer_moves_on(
-    directory: QueueDirectory, queue: JournalQueue, sync: JournalSync, reports: Reports
+def test_it_syncs_the_names_of_new_segments(
+    directory: QueueDirectory, appender: Appender, sync: JournalSync, reports: Reports
 ) -> None:
-    queue.append(record(0))
+    assert Synced(sync).directories == []
+    append(appender, 0)
+    assert Synced(sync).directories == ["journal"]
+    append(appender, 1)
+    assert Synced(sync).directories == []
+    append(open_appender(directory, reports), 2)
+    assert Synced(sync).directories == ["journal"]
+
+
+def test_what_a_released_segment_gets_last_is_synced_too(
+    directory: QueueDirectory, appender: Appender, sync: JournalSync
+) -> None:
+    append(appender, 0)
+    sync.run()
     [name] = directory.segments()
+    directory.let_go(name)
+    assert Synced(sync).segments == []
+    append(appender, 1)
+    assert Synced(sync).segments == [released_name(name)]
+
+
+def test_a_segment_that_cannot_be_synced_is_told_and_tried_no_more_and_its_writer_can_be_sent_on(
+    directory: QueueDirectory, appender: Appender, sync: JournalSync, reports: Reports
+) -> None:
+    append(appender, 0)
+    [name] = directory.segments()
+    assert sync.failed == frozenset()
     with refusing("fdatasync", errno.EIO) as syncs:
         sync.run()
-        queue.append(record(1))
+        append(appender, 1)
         sync.run()
     assert syncs.count == 1
     assert [type(error) for error in reports] == [DiskRefused]
     assert name in str(reports[0])
-    assert (directory.journal / failed_mark(name)).exists()
-    queue.write_back()
-    queue.append(record(2))
-    assert len(directory.segments()) == 2
+    assert sync.failed == {name}
+    directory.let_go(name)
+    expire_trust(appender)
+    append(appender, 2)
     assert Synced(sync).segments == directory.segments()[1:]
-    assert deliver_all(queue).numbers == [0, 1, 2]
+    assert sync.failed == {name}  # released, it is the same segment
+    assert read_journal(directory) == [0, 1, 2]
+
+
+def test_a_segment_that_could_not_be_synced_is_forgotten_when_it_is_gone(
+    directory: QueueDirectory, appender: Appender, sync: JournalSync
+) -> None:
+    append(appender, 0)
+    with refusing("fdatasync", errno.EIO):
+        sync.run()
+    (directory.journal / directory.segments()[0]).unlink()
+    sync.run()
+    assert sync.failed == frozenset()
 
 
 def test_names_that_cannot_be_synced_are_tried_again_and_reported_once(
-    queue: JournalQueue, sync: JournalSync, reports: Reports
+    appender: Appender, sync: JournalSync, reports: Reports
 ) -> None:
-    queue.append(record(0))
+    append(appender, 0)
     with refusing("fsync", errno.EIO, where="journal") as syncs:
         sync.run()
         sync.run()
@@ -94,21 +125,11 @@ def test_names_that_cannot_be_synced_are_tried_again_and_reported_once(
     assert Synced(sync).directories == []
 
 
-def test_a_mark_that_cannot_be_left_is_no_reason_to_fail(
-    directory: QueueDirectory, queue: JournalQueue, sync: JournalSync, reports: Reports
-) -> None:
-    queue.append(record(0))
-    with refusing("fdatasync", errno.EIO), refusing("open", errno.ENOSPC, where=".failed"):
-        sync.run()
-    assert len(reports) == 1
-    assert directory.failed_marks() == []
-
-
 @pytest.mark.parametrize("call", ["open", "listdir"])
 def test_no_descriptors_left_means_the_next_run_syncs(
-    queue: JournalQueue, sync: JournalSync, call: str, reports: Reports
+    appender: Appender, sync: JournalSync, call: str, reports: Reports
 ) -> None:
-    queue.append(record(0))
+    append(appender, 0)
     with refusing(call, errno.EMFILE, where="journal"):
         sync.run()
     assert len(Synced(sync).segments) == 1
@@ -116,14 +137,16 @@ def test_no_descriptors_left_means_the_next_run_syncs(
     assert len(reports) == (1 if call == "open" else 0)
 
 
-def test_segments_that_go_away_are_forgotten(queue: JournalQueue, sync: JournalSync, reports: Reports) -> None:
-    queue.append(record(0))
+def test_segments_that_go_away_are_forgotten(
+    directory: QueueDirectory, appender: Appender, sync: JournalSync, reports: Reports
+) -> None:
+    append(appender, 0)
     sync.run()
-    queue.close()
-    deliver_all(queue)
+    appender.close()
+    (directory.journal / directory.segments()[0]).unlink()
     sync.run()
     assert sync._synced == {}
     assert sync._named == set()
-    shutil.rmtree(queue.directory.root)
+    shutil.rmtree(directory.root)
     sync.run()
     assert reports == []

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
@@ -36,9 +36,9 @@ class RawAnswer:
 class RawClient:
     """One keep-alive connection to a server."""
 
-    def __init__(self, server: FakeLotus, timeout: float = 10.0) -> None:
+    def __init__(self, server: Any, timeout: float = 10.0) -> None:
         self.server = server
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
+        self.connection = http.client.HTTPConnection(urlsplit(server.host).netloc, timeout=timeout)
 
     def request(
         self,
@@ -86,7 +86,7 @@ def connect() -> Iterator[Callable[..., RawClient]]:
     """Connect to a server; every connection is closed after the test."""
     clients: list[RawClient] = []
 
-    def connect_to(server: FakeLotus, timeout: float = 10.0) -> RawClient:
+    def connect_to(server: Any, timeout: float = 10.0) -> RawClient:
         clients.append(RawClient(server, timeout))
         return clients[-1]
 

@@ -1,4 +1,4 @@
-"""Customers, plans, subscriptions and access as the server of 2022 answers."""
+"""Customers, plans and subscriptions as the server of 2022 answers, and the form of its errors."""
 
 from __future__ import annotations
 
@@ -244,63 +244,3 @@ def test_cancelling_what_is_unknown_or_ended_is_400(client: RawClient, server: F
     for uid, detail in (("other", "Subscription not found"), ("s-1", "Subscription already ended")):
         answer = client.post(CANCEL, {"subscription_uid": uid})
         assert (answer.status, answer.json()) == (400, {"status": "error", "detail": detail})
-
-
-# ------------------------------------------------------------------ access
-
-
-@pytest.mark.usefixtures("plan")
-def test_access_ends_when_usage_is_over_the_limit(client: RawClient, event: Event) -> None:
-    subscribe(client)
-    seen = []
-    for i in range(3):
-        client.track(event(f"id-{i}"))
-        seen.append(client.get(ACCESS, customer_id="c1", event_name="call").json())
-    assert [answer["access"] for answer in seen] == [True, True, False]
-    assert seen[0]["usages"] == [None]  # what the real server puts there
-
-
-@pytest.mark.usefixtures("plan")
-def test_a_limit_without_any_usage_is_a_500_page(client: RawClient) -> None:
-    subscribe(client)
-    answer = client.get(ACCESS, customer_id="c1", event_name="call")
-    assert answer.status == 500
-    assert answer.content_type.startswith("text/html")
-
-
-@pytest.mark.usefixtures("plan")
-def test_an_event_without_a_readable_time_is_no_usage(client: RawClient, event: Event) -> None:
-    subscribe(client)
-    assert client.track(event("a", time_created="yesterday")).status == 201
-    assert client.get(ACCESS, customer_id="c1", event_name="call").status == 500
-    assert client.track(event("b", time_created="2024-02-02 10:00:00")).status == 201
-    assert client.get(ACCESS, customer_id="c1", event_name="call").json()["access"] is True
-
-
-def test_without_a_limit_and_without_a_component_there_is_access(client: RawClient, server: FakeLotus) -> None:
-    plan = server.accounts.add_plan("Open", components=[Component("call")])
-    server.accounts.add_subscription("c1", plan)
-    assert client.get(ACCESS, customer_id="c1", event_name="call").json() == {"access": True, "usages": [None]}
-    assert client.get(ACCESS, customer_id="c1", event_name="other").json() == {"access": True, "usages": []}
-
-
-@pytest.mark.parametrize(
-    ("query", "errors"),
-    [
-        ({"event_name": "call"}, {"customer_id": REQUIRED}),
-        ({"customer_id": "c1"}, {"non_field_errors": ["Must provide either event_name or feature_name"]}),
-        (
-            {"customer_id": "c1", "event_name": "call", "feature_name": "export"},
-            {"non_field_errors": ["Cannot provide both event_name and feature_name"]},
-        ),
-        (
-            {"customer_id": "nobody", "event_name": "call"},
-            {"status": "error", "detail": "Customer not found"},
-        ),
-    ],
-)
-def test_an_access_question_that_does_not_fit_is_400(
-    client: RawClient, query: dict[str, str], errors: dict[str, Any]
-) -> None:
-    answer = client.get(ACCESS, **query)
-    assert (answer.status, answer.json()) == (400, errors)

@@ -15,10 +15,13 @@ import pytest
 
 from lotus_durable.testing import FakeLotusProcess, Faults, RefuseEvents, Status
 from lotus_durable.testing.__main__ import main
+from lotus_durable.testing.control import ControlledLotus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from lotus_durable.testing import FakeLotus
+    from tests.testing.conftest import RawClient
 
     Event = Callable[..., dict[str, Any]]
 
@@ -102,18 +105,20 @@ def test_waiting_in_vain_says_what_the_server_has(shared: FakeLotusProcess) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "body"),
+    ("name", "arguments"),
     [
-        ("faults", {"script": [{"kind": "Explosion"}]}),
-        ("customers", {"name": "without an id"}),
-        ("key", {}),
-        ("away", {"seconds": "some"}),
-        ("nothing", {}),
+        ("set_faults", {"faults": {"script": [{"kind": "Explosion"}]}}),
+        ("add_customer", {"name": "without an id"}),
+        ("rotate_key", {}),
+        ("go_away_for", {"seconds": "some"}),
+        ("stop", {}),
     ],
 )
-def test_an_order_it_does_not_understand_is_refused(shared: FakeLotusProcess, name: str, body: dict[str, Any]) -> None:
-    with pytest.raises(RuntimeError, match=f"refuses POST {name}"):
-        shared._call("POST", name, body)
+def test_an_order_it_does_not_understand_is_refused(
+    shared: FakeLotusProcess, name: str, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(RuntimeError, match=f"refuses {name}"):
+        shared._order(name, **arguments)
     assert shared.state()["generation"] == "L22"
 
 
@@ -160,18 +165,6 @@ def test_a_port_that_is_taken_fails_the_start(shared: FakeLotusProcess, capfd: p
     with pytest.raises(RuntimeError, match="did not start"):
         FakeLotusProcess(port=taken).start()
     assert f"port {taken}" in capfd.readouterr().err
-
-
-def test_the_log_has_a_line_for_each_request(tmp_path: Path, event: Event) -> None:
-    log = tmp_path / "requests.jsonl"
-    with FakeLotusProcess("L22", log=log, faults=Faults(script=[None, Status(502)])) as server:
-        track(server, event("a"))
-        track(server, event("b"))
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(entry["path"], entry["status"], entry["fault"]) for entry in entries] == [
-        ("/api/track/", 201, None),
-        ("/api/track/", 502, "Status"),
-    ]
 
 
 def test_text_key_errors_reach_the_process(event: Event) -> None:
@@ -222,3 +215,15 @@ def test_wrong_faults_are_a_wrong_argument(faults: str, capsys: pytest.CaptureFi
         main(["--faults", faults])
     assert caught.value.code == 2
     assert "--faults" in capsys.readouterr().err
+
+
+def test_control_endpoints_take_no_part_in_faults_and_are_not_recorded(connect: Callable[..., RawClient]) -> None:
+    with ControlledLotus(faults=Faults(script=[Status(503)], path="/")) as server:
+        assert connect(server).request("POST", "/_fake/counts").json()["requests"] == 0
+        assert server.faults.left_in_script == 1
+
+
+def test_no_control_endpoints_unless_asked_for(
+    start: Callable[..., FakeLotus], connect: Callable[..., RawClient]
+) -> None:
+    assert connect(start()).request("POST", "/_fake/counts").status == 404

@@ -222,7 +222,7 @@ def test_a_poisonous_event_breaks_every_batch_it_is_in(server: FakeLotus, client
     assert stored(server) == ["a", "c"]
 
 
-@pytest.mark.parametrize("poison", [Reset("after_storing"), Reset("before_reading"), Away(30)])
+@pytest.mark.parametrize("poison", [Reset("after_storing"), Reset("before_reading"), Away(30)], ids=str)
 def test_a_poison_can_be_a_broken_connection(server: FakeLotus, client: RawClient, event: Event, poison: Fault) -> None:
     server.faults = Faults(poison={"a": poison})
     with pytest.raises(RESET):

@@ -8,16 +8,21 @@ from typing import Any
 import pytest
 
 from lotus_durable.testing import (
+    NAMED,
     Away,
+    Close,
     DatabaseDown,
     Delay,
     Drip,
+    Early,
     Fault,
     Faults,
+    Interim,
     RateLimited,
     Redirect,
     RefuseEvents,
     Reset,
+    Slow,
     Status,
     Truncate,
 )
@@ -29,6 +34,10 @@ ONE_OF_EACH: list[Fault] = [
     RateLimited(3, as_date=True),
     Redirect("https://x.example/", 302),
     Reset("before_reading"),
+    Close("after_storing"),
+    Interim((100, 103), early=True),
+    Early(403, (102,)),
+    Slow(12.5),
     Delay(0.5),
     Drip(0.01),
     Truncate(2),
@@ -88,6 +97,12 @@ def test_everything_survives_the_way_through_json() -> None:
     assert again.as_json() == faults.as_json()
     assert [again.draw(TRACK) for _ in ONE_OF_EACH] == ONE_OF_EACH
     assert again.poison == {"a": Status(500)}
+
+
+def test_faults_with_names_are_told_by_name() -> None:
+    faults = Faults.from_json({"script": list(NAMED), "poison": {"a": "closed"}})
+    assert [faults.draw(TRACK) for _ in NAMED] == list(NAMED.values())
+    assert faults.poison == {"a": Close()}
 
 
 @pytest.mark.parametrize(

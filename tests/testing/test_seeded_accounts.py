@@ -13,13 +13,13 @@ from lotus_durable.testing.accounts import end_of_period
 @pytest.mark.parametrize(
     ("start", "duration", "end"),
     [
-        ("2024-01-31", "monthly", "2024-02-28T23:59:59"),
-        ("2024-12-15", "monthly", "2025-01-14T23:59:59"),
-        ("2023-11-30", "quarterly", "2024-02-28T23:59:59"),
-        ("2024-02-29", "yearly", "2025-02-27T23:59:59"),
+        ("2024-01-31", "monthly", "2024-02-28T23:59:59.999999"),
+        ("2024-12-15", "monthly", "2025-01-14T23:59:59.999999"),
+        ("2023-11-30", "quarterly", "2024-02-28T23:59:59.999999"),
+        ("2024-02-29", "yearly", "2025-02-27T23:59:59.999999"),
     ],
 )
-def test_a_period_ends_a_second_before_the_same_day(start: str, duration: str, end: str) -> None:
+def test_a_period_ends_with_the_day_before_the_same_day(start: str, duration: str, end: str) -> None:
     first = datetime.fromisoformat(start).replace(tzinfo=UTC)
     assert end_of_period(first, duration) == datetime.fromisoformat(end).replace(tzinfo=UTC)
 

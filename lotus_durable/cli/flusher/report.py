@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from collections.abc import Iterator
 
@@ -19,15 +18,18 @@ from .service_manager import ServiceManager
 logger = logging.getLogger("lotus_durable")
 
 _LOOK_INTERVAL = 0.2  # seconds
-_REPORT_INTERVAL = 10.0  # seconds between two lines about what was delivered
+_COUNT_INTERVAL = 1.0
+"""Seconds between two counts of the queue: each looks at every segment, of which there may be many."""
+_REPORT_INTERVAL = 10.0
+"""Seconds between two lines about what was delivered."""
 
 
 @contextlib.contextmanager
 def reported(service: Service, manager: ServiceManager) -> Iterator[None]:
-    """Look at the queue now and then, from a thread of its own, and tell what happened."""
+    """Look at the service now and then, from a thread of its own, and tell what happened."""
     ended = threading.Event()
     interval = min(_LOOK_INTERVAL, (manager.watchdog_timeout or _LOOK_INTERVAL) / 3)
-    report = _Report(service, manager)
+    report = Report(service, manager)
 
     def look() -> None:
         while not ended.wait(interval):
@@ -42,25 +44,33 @@ def reported(service: Service, manager: ServiceManager) -> Iterator[None]:
         thread.join()
 
 
-class _Report:
+class Report:
+    """Tells the service manager and the log."""
+
     def __init__(self, service: Service, manager: ServiceManager) -> None:
         self._service = service
         self._manager = manager
         self._delivered: int | None = None
+        self._next_count = monotonic()
         self._next_report = monotonic() + _REPORT_INTERVAL
 
     def look(self) -> None:
         """Tell what is new."""
-        self._service.reload_if_asked()
-        control = self._service.flusher.control
-        if control is None or not control.is_stuck():
+        if not self._service.tell_if_ending():
+            self._service.reload_if_asked()
+        if not self._service.is_stuck():
             self._manager.alive()
+        if monotonic() >= self._next_count:
+            self._next_count = monotonic() + _COUNT_INTERVAL
+            self._count()
+
+    def _count(self) -> None:
         try:
-            stats = collect(self._service.flusher.directory)
+            stats = collect(self._service.directory)
         except (LotusError, OSError) as error:
             logger.debug("cannot count the queue: %s", error)
             return
-        self._manager.status(f"{_in_short(stats)}; {count(stats.pending)} pending")
+        self._manager.status(f"{self._in_short(stats)}; {count(stats.pending)} pending")
         if self._delivered is None:
             self._delivered = stats.delivered
         if monotonic() >= self._next_report:
@@ -70,10 +80,10 @@ class _Report:
                 logger.info("delivered %s; %s pending", delivered, count(stats.pending))
                 self._delivered = stats.delivered
 
-
-def _in_short(stats: QueueStats) -> str:
-    flusher = stats.flusher
-    if flusher is None:
-        return "waiting for the lock"
-    doing = f"{flusher.state}: {flusher.reason}" if flusher.reason else flusher.state
-    return doing if flusher.pid == os.getpid() else f"standing by: process {flusher.pid} on {flusher.hostname} flushes"
+    def _in_short(self, stats: QueueStats) -> str:
+        flusher = stats.flusher
+        if flusher is None:
+            return "waiting for the lock"
+        if not self._service.flushes:
+            return f"standing by: process {flusher.pid} on {flusher.hostname} flushes"
+        return f"{flusher.state}: {flusher.reason}" if flusher.reason else flusher.state

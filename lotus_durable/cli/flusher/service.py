@@ -6,15 +6,17 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import fields
 
 from lotus_durable.config import Config
-from lotus_durable.errors import ConfigurationError
+from lotus_durable.errors import ConfigurationError, LotusError
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.organisation import may_replace
-from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import Beat, read_beat
+from lotus_durable.queue.identity import ensure_identity
 from lotus_durable.queue.requests import ask
 
 from .service_manager import ServiceManager
@@ -33,30 +35,54 @@ class Service:
         config: the first configuration.
         load: reads the configuration again.
         manager: told of what goes on.
+
+    Raises:
+        ConfigurationError: it cannot flush with this.
+        QueueDirectoryError: the directory is unsafe.
+        QueueDamaged: a later version made the queue, or which one it is cannot be read.
+        OSError: the directory cannot be used.
     """
 
     def __init__(self, config: Config, load: Callable[[], Config], manager: ServiceManager) -> None:
         self._config = _checked(config)
         self._load = load
         self._manager = manager
+        self._reading, self._telling = threading.Lock(), threading.Lock()
+        self._is_end_told = False
         self._why: str | None = None
         self._is_to_reload = False
-        self.flusher = Flusher(self._current, kind="external", ending=lambda: self._why)
-        self.flusher.directory.prepare()
+        self._flushes = False
+        self.directory = QueueDirectory(config.queue_dir)
+        self._prepare()
+        self._flusher = Flusher(self._current, kind="external", ending=lambda: self._why)
 
     def run(self) -> str:
-        """Flush until told to stop, and return why; waits while another one flushes."""
-        before = {number: signal.signal(number, self._take) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-        try:
-            self._manager.ready()
-            if not self._acquired():
-                return self._why or "told to stop"
-            logger.info("started as process %d for the queue in %s", os.getpid(), self._config.queue_dir)
-            return self.flusher.run()
-        finally:
-            self._manager.stopping()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        """Flush until told to stop, and return why; wait while another one flushes."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._take)
+        self._manager.ready()
+        why = self._why
+        while why is None:
+            why = self._flushed() if self._acquired() else self._why
+        self._tell_end(why)
+        return why
+
+    @property
+    def flushes(self) -> bool:
+        """Whether this process has the lock; else it stands by."""
+        return self._flushes
+
+    def tell_if_ending(self) -> bool:
+        """Return whether it is about to end; the log and the service manager are told once."""
+        why = self._ending()
+        if why is not None:
+            self._tell_end(why)
+        return why is not None
+
+    def is_stuck(self) -> bool:
+        """Whether the step at hand takes longer than it can."""
+        control = self._flusher.control
+        return self._flushes and control is not None and control.is_stuck()
 
     def reload_if_asked(self) -> None:
         """Read the configuration again if a signal asked for it; a wrong one changes nothing, and the log says why."""
@@ -65,55 +91,85 @@ class Service:
         self._is_to_reload = False
         self._manager.reloading()
         try:
-            changed = self._replace(self._load())
+            changed = self._reloaded()
         except Exception as error:  # noqa: BLE001  # whatever is wrong with it, what runs goes on
             logger.error("SIGHUP: the configuration stays as it was: %s", error)  # noqa: TRY400  # a person's mistake
         else:
             logger.info("SIGHUP: the configuration was read again; changed: %s", ", ".join(changed) or "nothing")
-            control = self.flusher.control
+            control = self._flusher.control
             if changed and control is not None:
                 control.renew("the configuration was read again")
         self._manager.ready()
 
-    def _current(self) -> Config:
-        """Return the configuration, with what its key file holds now."""
-        if self._config.api_key_file is not None:
-            with contextlib.suppress(Exception):
-                self._replace(self._load())
-        return self._config
-
-    def _replace(self, config: Config) -> list[str]:
-        """Go on with another configuration; return the names of what is different in it."""
-        before = self._config
-        changed = [each.name for each in fields(Config) if getattr(config, each.name) != getattr(before, each.name)]
-        fixed = [name for name in changed if name in _FIXED]
-        if fixed:
-            raise ConfigurationError(f"{fixed[0]}: to change it, start the flusher anew")
-        self._config = _checked(config)
+    def _reloaded(self) -> list[str]:
+        """Go on with the configuration as it is now; return the names of what is different in it."""
+        with self._reading:
+            before, now = self._config, self._load()
+            changed = [name for name in Config._fields if getattr(now, name) != getattr(before, name)]
+            fixed = [name for name in changed if name in _FIXED]
+            if fixed:
+                raise ConfigurationError(f"{fixed[0]}: to change it, start the flusher anew")
+            self._config = _checked(now)
         return changed
+
+    def _current(self) -> Config:
+        """Return the configuration, with the key that stands in its file now; all else waits for SIGHUP."""
+        with self._reading:
+            # A file that is just being written: the server has refused the key, and it is looked at again.
+            with contextlib.suppress(LotusError, OSError):
+                key = self._load().api_key
+                if key is not None:
+                    self._config = self._config._replace(api_key=key)
+            return self._config
+
+    def _ending(self) -> str | None:
+        control = self._flusher.control
+        return self._why or (control.ending() if self._flushes and control is not None else None)
+
+    def _tell_end(self, why: str) -> None:
+        with self._telling:
+            if not self._is_end_told:
+                self._is_end_told = True
+                logger.info("%s: stopping after the request in flight and what can be sent now", why)
+                self._manager.stopping()
+
+    def _prepare(self) -> None:
+        self.directory.prepare()
+        ensure_identity(self.directory)  # or no program's key could be compared with ours
+
+    def _flushed(self) -> str | None:
+        """Flush; return why it is to end, None where it is to stand by: its lock or its directory was removed, say."""
+        self._prepare()
+        logger.info("process %d flushes the queue in %s", os.getpid(), self.directory.root)
+        self._flushes = True
+        try:
+            why = self._flusher.run()
+            if self._ending() is not None:
+                return why
+        finally:
+            self._flushes = False
+        logger.warning("standing by: %s", why)
+        return None
 
     def _acquired(self) -> bool:
         """Take the lock; return False when told to stop before that."""
-        has_waited = False
-        while not self.flusher.lock.acquire():
+        known: tuple[int, int] | None = None
+        while not self._flusher.lock.acquire():
             if self._why is not None:
                 return False
-            if not has_waited:
-                has_waited = True
-                self._wait_for_another()
+            beat = read_beat(self.directory)
+            if beat is not None and not beat.is_over() and (beat.pid, beat.start_time) != known:
+                known = beat.pid, beat.start_time
+                self._meet(beat)
             time.sleep(_STANDBY_INTERVAL)
         return True
 
-    def _wait_for_another(self) -> None:
-        directory = self.flusher.directory
-        beat = read_beat(directory)
-        if beat is None:
-            logger.info("standing by: another process flushes")
-            return
-        if beat.kind == "auto" and may_replace(self._config, directory):
+    def _meet(self, beat: Beat) -> None:
+        """Say who flushes; one that was started by a program is asked to make way."""
+        if beat.kind == "auto" and may_replace(self._config, self.directory):
             logger.info("process %d on %s flushes; it is asked to make way", beat.pid, beat.hostname)
             with contextlib.suppress(OSError):
-                ask(directory, "make way")
+                ask(self.directory, "make way")
         else:
             logger.info("standing by: process %d on %s flushes", beat.pid, beat.hostname)
 

@@ -9,8 +9,9 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 import lotus_durable
-from lotus_durable.config import describe, environment_name
+from lotus_durable.config import describe
 from lotus_durable.errors import ConfigurationError
+from lotus_durable.options import environment_name
 
 
 def given() -> dict[str, Any]:

@@ -11,14 +11,10 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lotus_durable.testing.exchange import Answer, Request, go_json
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from lotus_durable.testing.exchange import Answer, Request
+    from lotus_durable.testing.generation import Blanks, Call, Generation
 
-    from lotus_durable.testing.state import KeyState, ServerState
-
-MAX_BODY = 20 * 1024 * 1024
 OLDEST = timedelta(days=30)
 NEWEST = timedelta(days=1)
 NO_ID = "no_idempotency_id"
@@ -27,38 +23,43 @@ TOO_FAR = (
 )
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
-_KEY_ERRORS = {"missing": "No API key found in request", "unknown": "Invalid API key"}
 
 
 class _InvalidJSON(Exception):
     """The body does not decode into the fields' types."""
 
 
-def track(request: Request, state: ServerState, refuse: Callable[[str], str | None]) -> Answer:
-    """Store what the rules accept and name what they refuse."""
-    try:
-        batch = [_decode_event(event) for event in _decode_batch(request)]
-    except _InvalidJSON:
-        return _verdict({NO_ID: "Invalid JSON"}, of=1)
-    with state.changed:
-        failed = dict(_judge(batch, state, refuse))
-        state.changed.notify_all()
-    return _verdict(failed, of=len(batch))
+class Track:
+    """The one view of the Go service."""
 
+    def __init__(self, server: Generation) -> None:
+        self._state = server.state
+        self._record = server.record
 
-def key_error(key_state: KeyState, *, as_text: bool) -> Answer | None:
-    """Return the answer to a key that is not valid; ``as_text``: as the servers between 2022 and 2024 say it."""
-    if key_state == "valid":
-        return None
-    message = _KEY_ERRORS.get(key_state)
-    if as_text:
-        return Answer(400, (message or _KEY_ERRORS["unknown"]).encode())
-    return go_json(400, {} if message is None else {"message": message})
+    def track(self, call: Call) -> Blanks | Answer:
+        """Take what the rules accept and name what they refuse."""
+        try:
+            batch = [_decode_event(event) for event in _decode_batch(call.request)]
+        except _InvalidJSON:
+            return self._record.answer("track none", failed={NO_ID: "Invalid JSON"})
+        now = self._state.now()
+        accepted: list[tuple[str, dict[str, Any]]] = []
+        failed: dict[str, str] = {}
+        for event, time_created in batch:
+            id_ = event.get("idempotency_id") or ""
+            reason = _why_refused(event, id_, time_created, now) or call.refuse(id_)
+            if reason is None:
+                accepted.append((id_, event))
+            else:
+                failed[id_ or NO_ID] = reason
+        self._state.accept(accepted, call.seen)
+        return self._verdict(dict(sorted(failed.items())), of=len(batch))
 
-
-def database_down() -> Answer:
-    """Answer as while the cache cannot be reached."""
-    return go_json(500, {"message": "Error fetching organization ID from cache"})
+    def _verdict(self, failed: dict[str, str], *, of: int) -> Blanks | Answer:
+        """Count as the server does: distinct failed ids against events, so "some" can mean none."""
+        if len(failed) == of:
+            return self._record.answer("track none", failed=failed)
+        return self._record.answer("track some", failed=failed) if failed else {}
 
 
 def _decode_batch(request: Request) -> list[Any]:
@@ -112,23 +113,7 @@ def _decode_time(value: object) -> datetime:
         raise _InvalidJSON from None
 
 
-def _judge(
-    batch: list[tuple[dict[str, Any], datetime]], state: ServerState, refuse: Callable[[str], str | None]
-) -> Iterable[tuple[str, str]]:
-    now = state.now()
-    oldest, newest = now - OLDEST, now + NEWEST
-    for event, time_created in batch:
-        id_ = event.get("idempotency_id") or ""
-        reason = _why_refused(event, id_, time_created, (oldest, newest)) or refuse(id_)
-        if reason is None:
-            state.ledger.store(id_, event)
-        else:
-            yield id_ or NO_ID, reason
-
-
-def _why_refused(
-    event: dict[str, Any], id_: str, time_created: datetime, window: tuple[datetime, datetime]
-) -> str | None:
+def _why_refused(event: dict[str, Any], id_: str, time_created: datetime, now: datetime) -> str | None:
     if not id_:
         return "No idempotency_id provided"
     if not event.get("customer_id"):
@@ -136,15 +121,6 @@ def _why_refused(
     if time_created == _ZERO_TIME:
         return "Invalid time_created"
     # Go compares to the second: it formats the time without its fraction first.
-    if not window[0] <= time_created.replace(microsecond=0) <= window[1]:
+    if not now - OLDEST <= time_created.replace(microsecond=0) <= now + NEWEST:
         return TOO_FAR
     return None
-
-
-def _verdict(failed: dict[str, str], *, of: int) -> Answer:
-    """Count as the server does: distinct failed ids against events, so "some" can mean none."""
-    if len(failed) == of:
-        return go_json(400, {"success": "none", "failed_events": dict(sorted(failed.items()))})
-    if failed:
-        return go_json(201, {"success": "some", "failed_events": dict(sorted(failed.items()))})
-    return go_json(201, {"success": "all", "failed_events": None})

@@ -1,0 +1,50 @@
+"""One worker of the demo, a process of its own: it tracks events, and writes down which ones were accepted.
+
+It uses the library as any program does. A line goes into its record when ``track_event`` has returned: by these lines,
+not by what the queue says about itself, the demo is judged. Ids count on, so that they name the worker and the event.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import lotus_durable as lotus
+
+_CUSTOMERS = 20
+
+
+def event_id(place: int, number: int) -> str:
+    """Return the idempotency id of a worker's event; all have the same length, so that a size counts lines."""
+    return f"worker-{place:02d}-event-{number:07d}"
+
+
+def main(place: int, first: int, count: int, rate: float, record: str) -> None:
+    """Track.
+
+    Args:
+        place: which worker this is.
+        first: the number of its first event.
+        count: how many events it tracks.
+        rate: events in a second.
+        record: the file for the ids of accepted events.
+    """
+    demo = os.getppid()
+    started = time.monotonic()
+    with open(record, "ab", buffering=0) as accepted:
+        for number in range(first, first + count):
+            if os.getppid() != demo:
+                return  # it was killed: nobody waits for the rest
+            accepted_id = lotus.track_event(
+                customer_id=f"customer-{number % _CUSTOMERS:02d}",
+                event_name="api_call",
+                properties={"region": "EU", "path": f"/files/{number}", "mb_used": number % 97 / 7},
+                idempotency_id=event_id(place, number),
+            )
+            accepted.write(f"{accepted_id}\n".encode())
+            time.sleep(max(0.0, started + (number - first + 1) / rate - time.monotonic()))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5])

@@ -1,0 +1,49 @@
+"""Runs the service, and says how it ended."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from functools import partial
+
+from lotus_durable.cli.command import ExitCode, configuration
+from lotus_durable.cli.logs import Log, logger
+from lotus_durable.cli.wording import count
+from lotus_durable.errors import LotusError
+from lotus_durable.flusher.program import import_everything
+from lotus_durable.flusher.stats import collect
+from lotus_durable.log import warn_if_unencrypted
+from lotus_durable.queue.directory import QueueDirectory
+
+from .report import reported
+from .service import Service
+from .service_manager import ServiceManager
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Flush until told to stop.
+
+    Raises:
+        LotusError: the configuration is wrong, the directory cannot be used, or the queue is damaged.
+        OSError: the disk refuses.
+    """
+    config = configuration(arguments)
+    with Log(logging.INFO, "%(asctime)s %(levelname)s %(message)s", debug=config.debug):
+        warn_if_unencrypted(config.host)
+        import_everything()
+        manager = ServiceManager(os.environ)
+        service = Service(config, partial(configuration, arguments), manager)
+        with reported(service, manager):
+            why = service.run()
+        pending = _pending(service.directory)
+        logger.info("stopped (%s); %s pending", why, count(pending))
+    return ExitCode.NOT_COMPLETE if pending else ExitCode.DONE
+
+
+def _pending(directory: QueueDirectory) -> int:
+    try:
+        return collect(directory).pending
+    except (LotusError, OSError) as error:
+        logger.warning("cannot count what is pending: %s", error)
+        return 0

@@ -1,0 +1,231 @@
+"""Each option once: its name, how it is read, and what it is for.
+
+The README's table and the command line's help are made from this.
+
+No dataclasses here and in what else a process imports that only tracks: they import ``inspect``, with parts of a
+compiler, and each of them is compiled at the import; together that was half of the time that the import took.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from lotus_durable.errors import ConfigurationError
+
+DEFAULT_HOST = "https://api.uselotus.io"
+ENVIRONMENT_PREFIX = "LOTUS_"
+_MIB = 1 << 20
+
+
+class Option(NamedTuple):
+    """One option."""
+
+    name: str
+    read: Callable[[Any], object]
+    """From what an argument or an environment variable holds to the option's type.
+
+    Raises:
+        Refused: the value is wrong; the message is the reason.
+    """
+    help: str
+    in_environment: bool = True
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return environment_name(self.name)
+
+
+class Refused(ValueError):
+    """A reader refuses a value; the message is the reason."""
+
+
+# Readers: from what an argument or an environment variable holds to the option's type.
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise Refused("a non-empty string is needed")
+    return value.strip()
+
+
+def _api_key(value: object) -> str:
+    key = _text(_content(value) if isinstance(value, KeyFile) else value)
+    if not key.isascii() or not key.isprintable():
+        raise Refused("it has characters that no HTTP header can carry")
+    return key
+
+
+def _host(value: object) -> str:
+    text = _text(value).rstrip("/")
+    try:
+        parts = urlsplit(text)
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError:  # its text may hold a password
+        raise Refused("not a URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+        raise Refused("a URL such as https://lotus.example.com is needed")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise Refused("user names, queries and fragments have no place in it")
+    return text
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise Refused("a path is needed")
+    return Path(os.path.abspath(os.path.expanduser(value)))
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if isinstance(value, str) and value.strip().lower() in known:
+        return known[value.strip().lower()]
+    raise Refused("true or false is needed")
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise Refused("a number is needed")
+    try:
+        number = float(value)
+    except ValueError:
+        raise Refused("a number is needed") from None
+    if not math.isfinite(number):
+        raise Refused("a finite number is needed")
+    return number
+
+
+def _seconds(least: float) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        number = _number(value)
+        if number < least:
+            raise Refused(f"at least {least:g} seconds are needed")
+        return number
+
+    return read
+
+
+def _count(least: int, most: int | None = None) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        number = _number(value)
+        if number != int(number) or number < least or (most is not None and number > most):
+            raise Refused(f"a whole number from {least}{f' to {most}' if most else ''} is needed")
+        return int(number)
+
+    return read
+
+
+def _one_of(*choices: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in choices:
+            raise Refused(f"one of {', '.join(choices)} is needed")
+        return str(value)
+
+    return read
+
+
+def _timeout(value: object) -> tuple[float, float]:
+    if isinstance(value, str):
+        value = tuple(value.split(",")) if "," in value else value
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:  # noqa: PLR2004  # connect and read
+        raise Refused("one number of seconds, or two (connect, read), are needed")
+    connect, read = (_seconds(0.001)(each) for each in pair)
+    return connect, read
+
+
+def _callable(value: object) -> Callable[..., object]:
+    if not callable(value):
+        raise Refused("a callable (error, events) is needed")
+    return value
+
+
+class KeyFile(NamedTuple):
+    """In the place of a key: the file that holds it. Read only if no other source names a key first."""
+
+    path: object
+
+
+def _content(file: KeyFile) -> str:
+    path = _path(file.path)
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise Refused(f"the key file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Refused(f"the key file {path} holds no text") from None
+
+
+OPTIONS = (
+    Option("api_key", _api_key, "the key of your organisation"),
+    Option(
+        "api_key_file",
+        _path,
+        "a file that holds the key, such as a mounted secret; wins over an api_key set in the same way",
+    ),
+    Option("host", _host, "the Lotus server"),
+    Option("queue_dir", _path, "the queue directory; default: a per-user state directory"),
+    Option("debug", _flag, "log every step to standard error"),
+    Option("on_error", _callable, "called with (error, events)", in_environment=False),
+    Option("send", _flag, "False: validate only, write and send nothing"),
+    Option("sync_mode", _flag, "True: track_event sends at once and waits for the verdict"),
+    Option(
+        "durability", _one_of("process", "power"), "process: safe from kills; power: each event also from a power cut"
+    ),
+    Option("sync_interval", _seconds(0.01), "process durability: what a power cut can take, at most"),
+    Option("flush_interval", _seconds(0.01), "how long an event waits for others to share a request with"),
+    Option("max_batch_events", _count(1), "events in one request"),
+    Option("max_event_bytes", _count(256, 8 * _MIB), "bytes of one event; larger ones are refused"),
+    Option("max_queue_bytes", _count(_MIB), "bytes of unsettled events; above, QueueFull"),
+    Option("upload_concurrency", _count(1, 64), "requests in flight; more than 1 only for the 2024 server"),
+    Option("timeout", _timeout, "to connect, and to wait for an answer"),
+    Option(
+        "backend", _one_of("journal", "sqlite"), "what the queue is made of: files of its own, or a SQLite database"
+    ),
+    Option(
+        "flusher",
+        _one_of("auto", "external"),
+        "who flushes: whoever tracks starts a flusher when there is none; or only the flusher command and drain()",
+    ),
+    Option("exit_timeout", _seconds(0), "how long a process that ends waits for what it tracked to be delivered"),
+    Option(
+        "api_version", _one_of("auto", "2022", "2024"), "which server the calls talk to; auto: it is asked, once a day"
+    ),
+    Option("call_timeout", _seconds(0.001), "how long a call that answers may take, with its retries"),
+    Option("access_cache_ttl", _seconds(0), "how long get_customer_access may repeat an answer"),
+    Option(
+        "access_fallback",
+        _one_of("none", "open", "closed"),
+        "what get_customer_access answers when Lotus cannot be asked: an error, access, or no access",
+    ),
+)
+
+
+def environment_name(name: str) -> str:
+    """Return the environment variable of an option."""
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def read_option(option: Option, source: str, value: object) -> object:
+    """Return what an option is set to.
+
+    Args:
+        option: the option.
+        source: where the value stands, for the message.
+        value: what stands there.
+
+    Raises:
+        ConfigurationError: the value is wrong; the message has the value, unless that may hold a secret.
+    """
+    try:
+        return option.read(value)
+    except Refused as refusal:
+        shown = "" if option.name in ("api_key", "host") else f" (it is {value!r})"  # a URL may hold a password
+        raise ConfigurationError(f"{source}: {refusal}{shown}") from None

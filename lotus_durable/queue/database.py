@@ -1,0 +1,201 @@
+"""The open database of the books: one connection, its transactions, its durability, and where its files are.
+
+Commits are not synced (WAL, ``synchronous=NORMAL``): a power cut may undo the last ones, each as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from lotus_durable.errors import QueueDamaged
+
+from .files import FILE_MODE, sync_data
+from .reserve import Reserve, is_full
+from .table import LOCK_TIMEOUT, EventTable, mapped
+
+_WHAT = "the books"
+_T = TypeVar("_T")
+
+
+class BooksDatabase:
+    """For one thread of the one flusher, which never forks.
+
+    Attributes:
+        connection: in autocommit mode.
+        is_new: it was made now.
+
+    Raises:
+        OSError: the disk refuses.
+        DatabaseDamaged: (an OSError) it is no database.
+        QueueDamaged: a newer version made it; nothing was changed.
+    """
+
+    connection: sqlite3.Connection
+    reserve: Reserve
+
+    def __init__(self, path: Path, version: int, schema: Sequence[str]) -> None:
+        self.path = path
+        self.is_new = False
+        self._table: EventTable | None = None
+        self._log = -1
+        # First opened and last closed, and never in between: POSIX gives up a process's locks on a file, SQLite's too,
+        # with any of its descriptors.
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            self._open(version, schema)
+        except sqlite3.Error as error:
+            self.abandon()
+            raise mapped(error, _WHAT) from error
+        except BaseException:
+            self.abandon()
+            raise
+
+    def commit(self, work: Callable[[], _T]) -> _T:
+        """Do ``work`` in a transaction; once more, after a checkpoint, when the disk or the log is full.
+
+        Raises:
+            OSError: the disk refuses; nothing of it counts.
+            DatabaseDamaged: (an OSError) so it does, and will.
+        """
+
+        def attempt() -> _T:
+            try:
+                return self._attempt(work)
+            except sqlite3.OperationalError as error:
+                if not is_full(error):
+                    raise
+                self.reserve.checkpoint()
+                return self._attempt(work)
+
+        return self.do(attempt)
+
+    def do(self, work: Callable[[], _T]) -> _T:
+        """Do ``work``; SQLite's errors come out as the disk's."""
+        try:
+            return work()
+        except sqlite3.Error as error:
+            raise mapped(error, _WHAT) from error
+
+    def sync(self) -> None:
+        """Make every commit so far survive a power cut.
+
+        Raises:
+            OSError: the disk refuses; then it is not known of any since the last time.
+        """
+        sync_data(self._log)
+
+    def is_in_place(self) -> bool:
+        """Whether database and log are those that the paths lead to.
+
+        Raises:
+            OSError: the disk cannot be asked.
+        """
+        return _is_at(self._descriptor, self.path) and _is_at(self._log, _log(self.path))
+
+    def copy_to(self, path: Path) -> None:
+        """Write all of it to a new database, synced; the open one can be read whatever became of its path.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+
+        def work() -> None:
+            with contextlib.closing(sqlite3.connect(path)) as target:
+                self.connection.backup(target)
+
+        self.do(work)
+        sync_file(path)
+
+    def close(self) -> None:
+        """Write the log back and let go of the files; raises nothing.
+
+        The log stays, stretched as it is: on a full disk there would be no room for it at the next opening. SQLite
+        deletes it when its last connection closes, unless that one only reads.
+        """
+        if self._table is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self.reserve.checkpoint()
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(self.path)) as reader:
+                reader.execute("SELECT count(*) FROM padding").fetchone()
+                self._table.close()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the files as they are; raises nothing."""
+        if self._table is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._table.close()
+        self._table = None
+        descriptors, self._log, self._descriptor = (self._log, self._descriptor), -1, -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _open(self, version: int, schema: Sequence[str]) -> None:
+        self._table = EventTable(self.path, "parked")
+        self.connection = connection = self._table.connection
+        for pragma in ("synchronous=NORMAL", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        [found] = connection.execute("PRAGMA user_version").fetchone()
+        if found > version:
+            raise QueueDamaged(f"{self.path} is of a newer version of this program; nothing was changed")
+        if not found:
+            self.is_new = True
+            EventTable(self.path, "dead").close()
+            statements = [*schema, f"PRAGMA user_version={version}"]
+            self._attempt(lambda: [connection.execute(statement) for statement in statements])
+        self._log = os.open(_log(self.path), os.O_RDONLY | os.O_CLOEXEC)
+        self.reserve = Reserve(connection, self._descriptor, _log(self.path))
+        with contextlib.suppress(OSError, sqlite3.OperationalError):
+            self.reserve.prepare()
+
+    def _attempt(self, work: Callable[[], _T]) -> _T:
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work()
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            raise
+        return result
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """Return a connection that changes nothing, not even when it closes."""
+    return sqlite3.connect(f"file:{quote(os.fspath(path))}?mode=ro", uri=True, timeout=LOCK_TIMEOUT)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file survive a power cut that SQLite does not have open: closing it here would give up SQLite's locks.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(descriptor)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)

@@ -1,0 +1,139 @@
+"""What is stored in the end, which on both servers is less than what they answered as accepted.
+
+Measured on the real ones. The server of 2022 keeps accepted events in one entry of a cache that each request reads
+when it begins and writes when it ends, without a lock: what another request wrote in between is lost, and an empty
+batch reads and writes it too. When 1,000 are in it, they are inserted in the background, all or none, and until that
+is done the server does not know their ids: a repeat is accepted and later fails the insert of everything around it.
+
+On the server of 2024 a consumer inserts what was accepted. One value that is too long for its column fails for
+ever, and nothing that was accepted after it is stored, whoever sent it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Event = dict[str, Any]
+
+FLUSH_AT = 1000
+"""So many cached events are inserted together."""
+INSERT_SECONDS = 1.0
+"""So long an insert takes."""
+
+
+class Database:
+    """Stores all that was accepted, each id once."""
+
+    def __init__(self) -> None:
+        self._stored: set[str] = set()
+
+    def begin(self) -> object:
+        """Return what a request finds when it begins, for :meth:`knows` and :meth:`accept`."""
+        return None
+
+    def knows(self, idempotency_id: str, seen: object) -> bool:  # noqa: ARG002  # see the server of 2022
+        """Whether a request finds this id to be known."""
+        return idempotency_id in self._stored
+
+    def accept(self, events: Mapping[str, Event], seen: object) -> None:  # noqa: ARG002
+        """Take what a request accepted, by id; called once by each request, also with nothing."""
+        self._stored.update(events)
+
+    def holds(self, idempotency_id: str) -> bool:
+        """Whether it is stored, or on its way there."""
+        return idempotency_id in self._stored
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Lose what is stored."""
+        self._stored.difference_update(ids)
+
+    def at_rest(self) -> set[str]:
+        """Return the ids of what is stored when all that is under way has come to its end."""
+        return set(self._stored)
+
+
+class DatabaseOf2022(Database):
+    """Behind an unlocked cache, inserted in lots."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cache: dict[str, bool] = {}  # replaced, never changed: whoever began with it goes on with it
+        self._inserts: deque[tuple[float, dict[str, bool]]] = deque()
+
+    def begin(self) -> dict[str, bool]:
+        return self._cache
+
+    def knows(self, idempotency_id: str, seen: object) -> bool:
+        self._insert(until=time.monotonic())
+        assert isinstance(seen, dict)
+        return idempotency_id in seen or idempotency_id in self._stored
+
+    def accept(self, events: Mapping[str, Event], seen: object) -> None:
+        assert isinstance(seen, dict)
+        self._cache = {**seen, **{id_: _fits(event) for id_, event in events.items()}}
+        if len(self._cache) >= FLUSH_AT:
+            self._inserts.append((time.monotonic() + INSERT_SECONDS, self._cache))
+            self._cache = {}
+
+    def holds(self, idempotency_id: str) -> bool:
+        return any(idempotency_id in held for held in (self._stored, self._cache, *(lot for _, lot in self._inserts)))
+
+    def forget(self, ids: Iterable[str]) -> None:
+        lost = set(ids)
+        super().forget(lost)
+        self._cache = {id_: fits for id_, fits in self._cache.items() if id_ not in lost}
+
+    def at_rest(self) -> set[str]:
+        """As after a while without requests, when the server inserts the rest by itself."""
+        self._inserts.append((time.monotonic(), self._cache))
+        self._cache = {}
+        self._insert(until=float("inf"))
+        return super().at_rest()
+
+    def _insert(self, until: float) -> None:
+        while self._inserts and self._inserts[0][0] <= until:
+            _, lot = self._inserts.popleft()
+            if all(lot.values()) and self._stored.isdisjoint(lot):
+                self._stored.update(lot)
+
+
+class DatabaseOf2024(Database):
+    """Behind a consumer that stops at a value that is too long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_stuck = False
+
+    def accept(self, events: Mapping[str, Event], seen: object) -> None:
+        for event in events.values():
+            self._is_stuck = self._is_stuck or len(event.get("event_name") or "") > 100  # noqa: PLR2004
+            self._is_stuck = self._is_stuck or len(event.get("customer_id") or "") > 50  # noqa: PLR2004
+        if not self._is_stuck:
+            super().accept(events, seen)
+
+
+def _fits(event: Event) -> bool:
+    """Whether PostgreSQL takes it: what does not fails the whole insert."""
+    text = json.dumps(event)
+    return (
+        _is_time(event["time_created"])
+        and len(str(event["event_name"])) <= 200  # noqa: PLR2004
+        and len(str(event["idempotency_id"])) <= 255  # noqa: PLR2004
+        and r"\u0000" not in text
+        and not any(constant in text for constant in ("NaN", "Infinity"))
+    )
+
+
+def _is_time(value: object) -> bool:
+    try:
+        datetime.fromisoformat(str(value))
+    except ValueError:
+        return False
+    return True

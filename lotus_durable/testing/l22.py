@@ -1,0 +1,230 @@
+"""The server of 2022-09: Django answers everything.
+
+There is no ping, no verify_idems_received, no credits and no add-ons: they are 404 pages like any other path.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING, Any
+
+from lotus_durable.testing.accounts import Subscription, end_of_period
+from lotus_durable.testing.exchange import Answer, Request
+from lotus_durable.testing.forms import NO_FIELD, Refused, named
+from lotus_durable.testing.generation import Generation
+from lotus_durable.testing.state import NotANumber
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from lotus_durable.testing.generation import Blanks, Call
+
+
+class L22(Generation):
+    """Answers of 2022."""
+
+    name = "L22"
+    max_body = 2_621_440
+
+    def groups(self) -> Iterable[object]:
+        self.readers["billing_plan"] = named("billing_plan_id", self.accounts.plans.get)
+        return [self]
+
+    def refused_at_the_door(self, request: Request, methods: Sequence[str]) -> Answer | None:
+        if not methods:
+            return self.lost(request)
+        if self.key_state(request) != "valid":
+            return self.record.answer("wrong key")
+        if request.method not in methods:
+            raise self.no_such_method(request)
+        if (request.content_length or 0) > self.max_body_bytes:
+            return self.record.answer("track too large")
+        return None
+
+    def word(self, refused: Refused) -> Answer:
+        """By field, or one detail."""
+        body: dict[str, Any] = {}
+        for code, detail, attr in refused.errors:
+            if code == "status":  # of the views that were no serializers yet
+                return self.record.answer("refused with a status", refused.status, detail=detail)
+            if refused.is_about_fields:
+                body.setdefault(attr or NO_FIELD, []).append(detail)
+            else:
+                body["detail"] = detail
+        return self.record.answer("refused", refused.status, body=body)
+
+    def database_down(self) -> Answer:
+        return self.record.answer("server error")
+
+    # ------------------------------------------------------------------ track
+
+    def track(self, call: Call) -> Answer:
+        """Store what the rules accept and name what they refuse.
+
+        Nothing is checked before it is used: a missing field, a wrong type or a strange body ends in a 500 page for
+        the whole batch, and since events are taken after the last one was looked at, a 500 takes none.
+        """
+        try:
+            loaded = _load(call.request)
+            if not loaded:
+                return self.record.answer("track empty object")
+            batch = loaded["batch"] if isinstance(loaded, dict) and "batch" in loaded else loaded
+            batch = [batch] if isinstance(batch, dict) else batch
+            failed = self._judge(batch, call)
+            return self._verdict(failed, of=len(batch))
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+            return self.record.answer("server error")  # what was not caught in the view
+
+    def _judge(self, batch: Any, call: Call) -> dict[Any, str]:  # noqa: ANN401  # nothing checks what it is
+        failed: dict[Any, str] = {}
+        accepted: dict[Any, dict[str, Any]] = {}
+        repeated: list[Any] = []
+        for event in batch:
+            known = self.state.knows_customer(event["customer_id"])
+            id_ = event["idempotency_id"]
+            if not known:
+                failed[id_] = "Customer does not exist"
+            elif self.state.database.knows(id_, call.seen):
+                failed[id_] = "Event idempotency already exists"
+                repeated.append((id_, event))
+            elif id_ in accepted:
+                failed[id_] = "Duplicate event idempotency in request"
+                repeated.append((id_, event))
+            elif (reason := call.refuse(id_)) is not None:
+                failed[id_] = reason
+            else:
+                accepted[id_] = {**event, "event_name": event["event_name"], "time_created": event["time_created"]}
+        self.state.accept(list(accepted.items()), call.seen)
+        for id_, event in repeated:
+            self.state.received.add(id_, event)
+        return failed
+
+    def _verdict(self, failed: dict[Any, str], *, of: int) -> Answer:
+        """Count as the server does: distinct failed ids against events, so "some" can mean none."""
+        if len(failed) == of:
+            return self.record.answer("track known id again", failed=failed)
+        return self.record.answer("track known id and new" if failed else "track all", failed=failed)
+
+    # ------------------------------------------------------------------ customers and plans
+
+    def list_customers(self, _call: Call) -> Blanks:
+        return {"found": _sorted(self.accounts.customers)}
+
+    def get_customer(self, call: Call) -> Blanks:
+        if call.ids[0] not in self.accounts.customers:
+            raise self.no("get_customer unknown")
+        return {"customer": self.accounts.customers[call.ids[0]]}
+
+    def create_customer(self, call: Call) -> Blanks:
+        """Create a customer; whatever else is sent, ``currency`` too, is ignored without a word."""
+        if call.sent.customer_id in self.accounts.customers:
+            raise self.no("create_customer same id")
+        return {"customer": self.accounts.add_customer(call.sent.customer_id, name=call.sent.name)}
+
+    def list_plans(self, _call: Call) -> Blanks:
+        return {"found": _sorted(self.accounts.plans)}
+
+    def get_plan(self, call: Call) -> Blanks:
+        if call.ids[0] not in self.accounts.plans:
+            raise self.no("get_plan unknown")
+        return {"plan": self.accounts.plans[call.ids[0]]}
+
+    # ------------------------------------------------------------------ subscriptions
+
+    def list_subscriptions(self, _call: Call) -> Blanks:
+        return {"found": _sorted(self.accounts.subscriptions)}
+
+    def create_subscription(self, call: Call) -> Blanks | Answer:
+        """Create a subscription, a second one too when the same is sent again: nothing looks for duplicates."""
+        sent = call.sent
+        if sent.subscription_uid in self.accounts.subscriptions:
+            return self.record.answer("server error")
+        start = _midnight(sent.start_date)
+        subscription = Subscription(
+            subscription_id=sent.subscription_uid or str(uuid.uuid4()),
+            customer=sent.customer_id,
+            plan=sent.billing_plan_id,
+            start=start,
+            end=_midnight(sent.end_date) if sent.end_date else end_of_period(start, sent.billing_plan_id.duration),
+            auto_renew=sent.auto_renew is not False,
+            is_new=sent.is_new is not False,
+            # Nothing is ended at once, however long ago it began: a job does that later.
+            status="active" if sent.start_date <= self.accounts.now().date() else "not_started",
+        )
+        return {"subscription": self.accounts.keep(subscription)}
+
+    def cancel_subscription(self, call: Call) -> Blanks | Answer:
+        """Cancel as often as it is asked: the second time is a success too, and makes a second invoice."""
+        sent = call.sent
+        subscription = self.accounts.subscriptions.get(sent.subscription_uid)
+        if subscription is None:
+            raise self.no("cancel unknown")
+        if subscription.status == "ended":
+            raise self.no("cancel ended")
+        if subscription.status == "not_started":
+            del self.accounts.subscriptions[subscription.subscription_id]
+            return self.record.answer("cancel not started")
+        subscription.auto_renew = False
+        if sent.revoke_access:
+            subscription.status = "canceled"
+        is_billed = sent.revoke_access and sent.bill_now is not False
+        return self.record.answer("cancel revoke") if is_billed else {}
+
+    # ------------------------------------------------------------------ access
+
+    def customer_access(self, call: Call) -> Blanks | Answer:
+        asked = call.sent
+        if not asked.event_name and not asked.feature_name:
+            raise self.no("access neither")
+        if asked.event_name and asked.feature_name:
+            raise self.no("access both")
+        customer = self.accounts.customers.get(asked.customer_id)
+        if customer is None:
+            raise self.no("access unknown customer")
+        of_customer = (one for one in self.accounts.subscriptions.values() if one.customer is customer)
+        active = [one for one in of_customer if one.status == "active"]
+        if asked.event_name:
+            return self._event_access(active, asked.event_name)
+        features = {feature.feature_name for one in active for feature in one.plan.features}
+        return self.record.answer("access by feature", access=asked.feature_name in features)
+
+    def _event_access(self, active: list[Subscription], event_name: str) -> Blanks | Answer:
+        """Look at each component of this event, the last of each metric's name counts.
+
+        A limit with no usage yet is looked up in an empty result and ends in a 500 page. ``usages`` is a list of
+        nulls, one for each metric: the server fills it with what ``dict.update`` returns. A customer who has no such
+        component has access.
+        """
+        access: dict[str, bool] = {}
+        for one in active:
+            for component in one.plan.components:
+                if component.event_name != event_name:
+                    continue
+                access[component.name] = True
+                if component.limit:
+                    try:
+                        usage = self.state.usage(component, one)
+                    except NotANumber:
+                        usage = None
+                    if usage is None:
+                        return self.record.answer("server error")
+                    access[component.name] = usage <= component.limit
+        return {"access": all(access.values()), "usages": [None] * len(access)}
+
+
+def _load(request: Request) -> Any:  # noqa: ANN401  # nothing checks what it is
+    """Return what the body holds; raises whatever Python does."""
+    if request.headers.get("content-type") != "application/json":
+        return request.body.decode()  # kept as text, which breaks further on
+    return json.loads(b"" if request.content_length is None else request.body)  # WSGI: without a length there is none
+
+
+def _sorted(by_id: Mapping[str, object]) -> list[object]:
+    """Return them in the order of their ids, which is the server's."""
+    return [by_id[id_] for id_ in sorted(by_id)]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(tzinfo=UTC))

@@ -1,1 +1,0 @@
-"""The Lotus server of 2022-09."""

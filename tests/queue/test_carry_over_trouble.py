@@ -1,0 +1,131 @@
+"""Carrying over where there is no room, or no right, to go on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+
+import pytest
+
+from lotus_durable.errors import QueueDirectoryError
+from lotus_durable.queue.appender import Appender
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.reader import SegmentReader
+
+from .faults import full_disk, refusing
+from .segments import (
+    KEY,
+    Reports,
+    append,
+    expire_trust,
+    numbers_of,
+    open_appender,
+    read_journal,
+    writer_of,
+)
+
+
+def test_what_has_no_place_on_a_full_disk_waits_until_there_is_one(
+    directory: QueueDirectory, appender: Appender, reports: Reports
+) -> None:
+    append(appender, 0, 1)
+    writer_of(appender).path.unlink()
+    expire_trust(appender)
+    with full_disk():
+        for _ in range(3):
+            with pytest.raises(OSError, match="No space"):
+                append(appender, 2)
+    assert reports == []
+    appender._stranded_until = 0.0
+    append(appender, 2)
+    assert read_journal(directory) == [0, 1, 2]
+    assert directory.unfinished() == []
+    assert len(reports) == 1
+
+
+def test_a_full_disk_is_not_asked_for_every_event_to_take_what_is_stranded(appender: Appender) -> None:
+    append(appender, 0)
+    writer_of(appender).path.unlink()
+    expire_trust(appender)
+    with refusing("open", errno.ENOSPC, where=".new") as opened:
+        for _ in range(100):
+            with pytest.raises(OSError, match="No space"):
+                append(appender, 1)
+    assert opened.count < 10
+
+
+def test_a_path_that_leads_to_somebody_elses_directory_gets_nothing(
+    directory: QueueDirectory, appender: Appender, reports: Reports
+) -> None:
+    append(appender, 0)
+    directory.root.rename(directory.root.with_name("moved"))
+    directory.root.mkdir(mode=0o777)
+    directory.root.chmod(0o777)
+    directory.journal.mkdir(mode=0o700)
+    expire_trust(appender)
+    with pytest.raises(QueueDirectoryError, match="written by others"):
+        append(appender, 1)
+    assert os.listdir(directory.journal) == []
+    shutil.rmtree(directory.root)
+    directory.root.with_name("moved").rename(directory.root)
+    append(appender, 1)
+    assert read_journal(directory) == [0, 1]
+    assert reports == []
+
+
+def test_what_is_carried_over_half_is_carried_over_as_a_whole_the_next_time(
+    directory: QueueDirectory, appender: Appender
+) -> None:
+    append(appender, *range(5))
+    writer_of(appender).path.unlink()
+    expire_trust(appender)
+    with refusing("rename", errno.EIO, where=".new", times=1), suppress(OSError):
+        append(appender, 5)
+    assert directory.segments() == []
+    appender._stranded_until = 0.0
+    append(appender, 5)
+    assert read_journal(directory) == list(range(6))
+
+
+def test_what_is_carried_over_stays_with_the_key_it_was_for(directory: QueueDirectory, reports: Reports) -> None:
+    key = KEY
+    appender = open_appender(directory, reports, key=lambda: key)
+    append(appender, 0)
+    writer_of(appender).path.unlink()
+    expire_trust(appender)
+    key = b"the next"
+    append(appender, 1)
+    keys = {}
+    for name in directory.segments():
+        reader = SegmentReader(directory.journal / name)
+        stretch = reader.read(10)
+        assert stretch is not None
+        assert reader.header is not None
+        keys[reader.header.key] = numbers_of(stretch.records)
+        reader.close()
+    assert keys == {KEY: [0], b"the next": [1]}
+    appender.close()
+
+
+def test_the_last_check_is_made_when_the_process_ends(
+    directory: QueueDirectory, appender: Appender, reports: Reports
+) -> None:
+    append(appender, 0)
+    writer_of(appender).path.unlink()
+    appender.close()
+    assert read_journal(directory) == [0]
+    assert len(reports) == 1
+
+
+def test_what_can_be_carried_nowhere_when_the_process_ends_is_told_to_be_lost(
+    appender: Appender, reports: Reports
+) -> None:
+    append(appender, 0, 1)
+    writer_of(appender).path.unlink()
+    with full_disk():
+        appender.close()
+    [report] = reports.texts()
+    assert "events lost, at the most: 2" in report
+    assert "No space" in report

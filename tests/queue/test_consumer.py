@@ -1,0 +1,497 @@
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.queue import retiring
+from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.directory import QueueDirectory, released_name
+from lotus_durable.queue.protocol import Settlement
+
+from .consuming import consuming, counts, deliver, deliver_all, read_pass, stored
+from .faults import refusing
+from .segments import KEY, Reports, append, number_of, open_appender, record, write_segment
+
+
+def test_events_come_in_the_order_of_each_segment_with_the_key_of_their_writer(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    appender = open_appender(directory, reports)
+    append(appender, *range(200))
+    with consuming(directory, reports) as consumer:
+        output = read_pass(consumer, limit=7)
+        assert output.numbers == list(range(200))
+        assert output.keys == {KEY}
+        assert read_pass(consumer).records == []
+
+
+def test_events_that_were_not_settled_come_again_in_a_new_consumer_and_settled_ones_do_not(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    append(open_appender(directory, reports), *range(10))
+    with consuming(directory, reports) as consumer:
+        first = consumer.read(4)
+        assert first is not None
+        consumer.settle(Settlement({first.source: first.positions[-1]}, delivered=4))
+        assert consumer.read(6) is not None
+    with consuming(directory, reports) as consumer:
+        assert read_pass(consumer).numbers == [4, 5, 6, 7, 8, 9]
+
+
+def test_the_first_consumer_finds_no_books_and_the_next_ones_do(directory: QueueDirectory, reports: Reports) -> None:
+    with consuming(directory, reports) as consumer:
+        assert consumer.is_new
+    with consuming(directory, reports) as consumer:
+        assert not consumer.is_new
+
+
+def test_every_event_is_counted_where_it_is(directory: QueueDirectory, reports: Reports) -> None:
+    appender = open_appender(directory, reports)
+    append(appender, *range(6))
+    with consuming(directory, reports) as consumer:
+        output = read_pass(consumer)
+        consumer.settle(output.settlement(parked=output.records[:2], dead=output.records[2:3]))
+        append(appender, 6, 7)
+        found = counts(directory, consumer)
+        assert (found.accepted, found.delivered, found.pending) == (8, 3, 2)
+        assert (found.parked, found.dead_lettered) == (2, 1)
+        parked = consumer.parked(0, 10)
+        assert [number_of(event.record) for event in parked] == [0, 1]
+        consumer.settle(Settlement(delivered=1, dead=[stored(parked[1].record)], resolved=parked))
+        found = counts(directory, consumer)
+        assert (found.accepted, found.delivered, found.parked, found.dead_lettered) == (8, 4, 0, 2)
+        assert consumer.settled().parked_bytes == 0
+
+
+def test_parked_events_are_given_a_page_at_a_time_and_in_order(directory: QueueDirectory, reports: Reports) -> None:
+    append(open_appender(directory, reports), *range(5))
+    with consuming(directory, reports) as consumer:
+        output = read_pass(consumer)
+        consumer.settle(output.settlement(parked=output.records))
+        first = consumer.parked(0, 3)
+        second = consumer.parked(first[-1].id, 3)
+        assert [number_of(event.record) for event in [*first, *second]] == [0, 1, 2, 3, 4]
+        assert consumer.last_parked() == second[-1].id
+
+
+def test_has_pending_says_whether_there_is_something_to_read(directory: QueueDirectory, reports: Reports) -> None:
+    appender = open_appender(directory, reports)
+    with consuming(directory, reports) as consumer:
+        assert not consumer.has_pending()
+        append(appender, 0)
+        assert consumer.has_pending()
+        deliver(consumer)
+        assert not consumer.has_pending()
+        append(appender, 1)
+        assert consumer.has_pending()
+
+
+def test_what_is_learned_is_known_to_the_next_flusher(directory: QueueDirectory, reports: Reports) -> None:
+    with consuming(directory, reports) as consumer:
+        assert consumer.learned("host") is None
+        consumer.learn("host", "https://one")
+        consumer.learn("host", "https://two")
+    with consuming(directory, reports) as consumer:
+        assert consumer.learned("host") == "https://two"
+
+
+def test_ids_that_were_delivered_are_known_to_the_next_flusher(directory: QueueDirectory, reports: Reports) -> None:
+    append(open_appender(directory, reports), *range(3))
+    with consuming(directory, reports) as consumer:
+        consumer.settle(read_pass(consumer).settlement(ids=["a", "b", "ü"]))
+        assert consumer.was_delivered(["a", "x", "ü"]) == {"a", "ü"}
+    with consuming(directory, reports) as consumer:
+        assert consumer.was_delivered(["a", "b", "x"]) == {"a", "b"}
+
+
+# Retiring
+
+
+def test_a_segment_is_deleted_when_it_is_settled_and_its_writer_is_gone(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    appender = open_appender(directory, reports)
+    append(appender, 0, 1)
+    with consuming(directory, reports) as consumer:
+        deliver_all(consumer)
+        assert directory.segments(), "its writer lives"
+        appender.close()
+        read_pass(consumer)
+        consumer.retire()
+        assert directory.segments() == []
+        assert counts(directory, consumer).delivered == 2
+        assert consumer.settled().cursor == {}
+
+
+def test_a_flusher_with_nothing_to_read_notices_that_a_writer_is_gone(
+    directory: QueueDirectory, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retiring, "_LOOK_INTERVAL", 0.0)
+    appender = open_appender(directory, reports)
+    append(appender, 0, 1)
+    with consuming(directory, reports) as consumer:
+        deliver_all(consumer)
+        assert not consumer.has_pending()
+        appender.close()
+        consumer.retire()
+        assert consumer.has_pending(), "the end is to be seen"
+        read_pass(consumer)
+        consumer.retire()
+        assert directory.segments() == []
+
+
+def test_a_segment_that_is_not_settled_stays(directory: QueueDirectory, reports: Reports) -> None:
+    write_segment(directory, [record(0)]).seal()
+    with consuming(directory, reports) as consumer:
+        read_pass(consumer)
+        consumer.retire()
+        assert len(directory.segments()) == 1
+
+
+def test_segments_that_never_held_an_event_are_deleted(directory: QueueDirectory, reports: Reports) -> None:
+    write_segment(directory, []).seal()
+    torn = write_segment(directory, [record(0)])
+    torn.seal()
+    os.truncate(torn.path, 60)  # in the middle of the first frame
+    (directory.journal / "1-2-c1000000.seg").write_bytes(b"")
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == []
+        assert directory.segments() == []
+        assert counts(directory, consumer).accepted == 0
+    assert reports == []
+
+
+def test_nothing_is_deleted_while_the_settlement_cannot_be_synced(directory: QueueDirectory, reports: Reports) -> None:
+    write_segment(directory, [record(0)]).seal()
+    with consuming(directory, reports) as consumer:
+        deliver(consumer)
+        with refusing("fdatasync", errno.EIO, where="books.db-wal"), refusing("fsync", errno.EIO, where="books.db"):
+            consumer.retire()
+            assert len(directory.segments()) == 1
+        consumer.retire()
+        assert directory.segments() == []
+        assert counts(directory, consumer).delivered == 1
+
+
+def test_books_whose_sync_has_failed_are_written_anew_before_anything_is_deleted(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    write_segment(directory, [record(0)]).seal()
+    with consuming(directory, reports) as consumer:
+        deliver(consumer)
+        before = directory.books.stat().st_ino
+        with refusing("fdatasync", errno.EIO, where="books.db-wal", times=1):
+            consumer.retire()
+        assert directory.segments() == []
+        assert directory.books.stat().st_ino != before
+        assert counts(directory, consumer).delivered == 1
+    assert any("could not be synced" in text for text in reports.texts())
+
+
+def test_what_cannot_be_deleted_is_deleted_later_and_never_sent_again(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    write_segment(directory, [record(0)]).seal()
+    with consuming(directory, reports) as consumer:
+        deliver(consumer)
+        with refusing("unlink", errno.EACCES, where=".seg"):
+            consumer.retire()
+        assert read_pass(consumer).records == []
+        consumer.retire()
+        assert directory.segments() == []
+        assert counts(directory, consumer).accepted == 1
+
+
+def test_a_segment_that_somebody_appended_to_after_its_end_was_seen_is_read_again(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    writer = write_segment(directory, [record(0), record(1)])
+    writer.seal()
+    whole = writer.path.read_bytes()
+    os.truncate(writer.path, len(whole) - 10)
+    with consuming(directory, reports) as consumer:
+        assert deliver(consumer) == [0]
+        writer.path.write_bytes(whole)  # restored from a backup, say
+        consumer.retire()
+        assert deliver_all(consumer) == [1]
+        assert directory.segments() == []
+
+
+def test_a_large_segment_that_is_settled_is_let_go_and_its_writer_goes_on_in_another(
+    directory: QueueDirectory, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retiring, "_LARGE", 1024)
+    monkeypatch.setattr(retiring, "_SMALL", 1024)
+    appender = open_appender(directory, reports)
+    append(appender, *range(50))
+    [name] = directory.segments()
+    with consuming(directory, reports) as consumer:
+        assert deliver(consumer) == list(range(50))
+        consumer.retire()
+        assert directory.segments() == [released_name(name)]
+        appender.check()
+        append(appender, 50)
+        assert deliver_all(consumer) == [50], "what was carried over is not sent twice"
+        assert name not in directory.segments()
+        assert released_name(name) not in directory.segments()
+        assert counts(directory, consumer).accepted == 51
+    assert reports == []
+
+
+def test_thousands_of_small_segments_are_delivered_and_retired(memory_path: Path, reports: Reports) -> None:
+    directory = QueueDirectory(memory_path / "queue")
+    directory.prepare()
+    writer = write_segment(directory, [record(0)])
+    writer.seal()
+    content = writer.path.read_bytes()
+    writer.path.unlink()
+    count = 5_000
+    listed = 0
+    for number in range(count):
+        segment_id = number.to_bytes(16, "big")
+        _copy_with_id(directory, content, segment_id, number)
+    real = os.listdir
+
+    def listing(path: os.PathLike[str] | str) -> list[str]:
+        nonlocal listed
+        listed += 1
+        return real(path)
+
+    with pytest.MonkeyPatch.context() as patch, consuming(directory, reports) as consumer:
+        patch.setattr(os, "listdir", listing)
+        delivered = 0
+        while True:
+            through, records = {}, 0
+            while records < 500 and (chunk := consumer.read(64)) is not None:
+                through[chunk.source] = chunk.positions[-1]
+                records += len(chunk.records)
+            if not records:
+                break
+            consumer.settle(Settlement(through, delivered=records))
+            consumer.retire()
+            delivered += records
+        consumer.retire()
+        assert delivered == count
+        assert directory.segments() == []
+        assert counts(directory, consumer).accepted == count
+        assert listed < 20, "the directory is not listed for each chunk"
+
+
+def _copy_with_id(directory: QueueDirectory, content: bytes, segment_id: bytes, number: int) -> None:
+    """Write a segment of one event without a writer: as fast as it goes."""
+    from lotus_durable.queue.format import HEADER_SIZE, Header
+
+    marker = content[12:16]
+    header = Header(marker, 1, number, segment_id, KEY).encode()
+    path = directory.journal / f"{number:020d}-1-{marker.hex()}.seg"
+    path.write_bytes(header + content[HEADER_SIZE:])
+
+
+# What is odd
+
+
+def test_odd_entries_in_the_journal_are_named_once_and_hide_nothing(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    (directory.journal / "0-directory.seg").mkdir()
+    os.mkfifo(directory.journal / "0-fifo.seg")
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(os.fspath(directory.journal / "0-socket.seg"))
+        (directory.journal / "0-loop.seg").symlink_to("0-loop.seg")
+        append(open_appender(directory, reports), 0, 1)
+        with consuming(directory, reports) as consumer:
+            assert deliver(consumer) == [0, 1]
+            assert deliver(consumer) == []
+            assert not consumer.has_pending()
+    texts = reports.texts()
+    assert len(texts) == 4
+    for name in ("directory", "fifo", "socket", "loop"):
+        assert sum(name in text for text in texts) == 1
+
+
+def test_a_segment_that_cannot_be_read_is_named_once_and_read_when_it_can_be(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    bad = write_segment(directory, [record(0)])
+    bad.seal()
+    write_segment(directory, [record(1)]).seal()
+    with consuming(directory, reports) as consumer:
+        with refusing("open", errno.EIO, where=bad.path.name):
+            assert deliver(consumer) == [1]
+            assert deliver(consumer) == []
+        assert len(reports) == 1
+        assert deliver(consumer) == [0]
+
+
+def test_a_segment_whose_pages_cannot_be_read_hides_no_other(directory: QueueDirectory, reports: Reports) -> None:
+    bad = write_segment(directory, [record(0)])
+    bad.seal()
+    write_segment(directory, [record(1)]).seal()
+    with consuming(directory, reports) as consumer:
+        with refusing("pread", errno.EIO, where=bad.path.name):
+            assert deliver(consumer) == [1]
+        assert deliver(consumer) == [0]
+
+
+def test_a_segment_of_a_later_format_is_left_alone_told_and_never_counted_as_done(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    from zlib import crc32
+
+    writer = write_segment(directory, [record(0)])
+    writer.seal()
+    content = bytearray(writer.path.read_bytes())
+    content[8:10] = (99).to_bytes(2, "little")
+    content[52:56] = crc32(content[:52]).to_bytes(4, "little")
+    writer.path.write_bytes(content)
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == []
+        assert writer.path.exists()
+        assert not consumer.has_pending()
+        found = counts(directory, consumer)
+        assert (found.later_formats, found.delivered) == (1, 0)
+    assert len(reports) == 1
+
+
+def test_damage_is_a_dead_letter_and_its_bytes_are_kept(directory: QueueDirectory, reports: Reports) -> None:
+    writer = write_segment(directory, [record(number) for number in range(3)])
+    writer.seal()
+    content = bytearray(writer.path.read_bytes())
+    middle = len(content) // 2
+    content[middle] ^= 0xFF
+    writer.path.write_bytes(content)
+    with consuming(directory, reports) as consumer:
+        output = read_pass(consumer)
+        assert output.numbers == [0, 2]
+        consumer.settle(output.settlement())
+        consumer.retire()
+        assert directory.segments() == []
+        found = counts(directory, consumer)
+        assert (found.accepted, found.delivered, found.dead_lettered) == (3, 2, 1)
+    [kept] = directory.quarantine.iterdir()
+    assert kept.read_bytes() in bytes(content)
+    assert len(reports) == 1
+
+
+def test_damage_that_cannot_be_kept_aside_waits_and_hides_nothing(directory: QueueDirectory, reports: Reports) -> None:
+    writer = write_segment(directory, [record(number) for number in range(3)])
+    writer.seal()
+    content = bytearray(writer.path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    writer.path.write_bytes(content)
+    write_segment(directory, [record(9)]).seal()
+    with consuming(directory, reports) as consumer:
+        with refusing("open", errno.ENOSPC, where="quarantine"):
+            assert deliver(consumer) == [0, 9]
+        output = read_pass(consumer)
+        assert output.numbers == [2]
+        assert len(output.damages) == 1
+
+
+def test_a_segment_deleted_in_the_middle_of_a_pass_hides_no_other(directory: QueueDirectory, reports: Reports) -> None:
+    paths = [write_segment(directory, [record(number)]).path for number in range(3)]
+    with consuming(directory, reports) as consumer:
+        first = consumer.read(1)
+        assert first is not None
+        paths[1].unlink()
+        assert read_pass(consumer).numbers == [2]
+
+
+def test_a_segment_renamed_by_hand_is_the_same_segment(directory: QueueDirectory, reports: Reports) -> None:
+    writer = write_segment(directory, [record(0), record(1)])
+    writer.seal()
+    with consuming(directory, reports) as consumer:
+        first = consumer.read(1)
+        assert first is not None
+        consumer.settle(Settlement({first.source: first.positions[-1]}, delivered=1))
+        read_pass(consumer)
+    writer.path.rename(writer.path.with_name("moved.seg"))
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [1]
+        assert directory.segments() == []
+        assert counts(directory, consumer).accepted == 2
+
+
+def test_a_segment_that_is_there_twice_is_delivered_once(directory: QueueDirectory, reports: Reports) -> None:
+    writer = write_segment(directory, [record(0), record(1)])
+    writer.seal()
+    writer.path.with_name("copy.seg").write_bytes(writer.path.read_bytes())
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [0, 1]
+        assert directory.segments() == []
+        assert counts(directory, consumer).accepted == 2
+
+
+def test_another_segment_under_a_known_name_is_read_from_its_beginning(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    first = write_segment(directory, [record(0)])
+    with consuming(directory, reports) as consumer:
+        assert deliver(consumer) == [0]
+        second = write_segment(directory, [record(1), record(2)])
+        second.seal()
+        second.path.rename(first.path)
+        assert deliver_all(consumer) == [1, 2]
+
+
+def test_a_segment_that_was_settled_and_deleted_is_not_sent_again_when_it_comes_back(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    writer = write_segment(directory, [record(0), record(1)])
+    writer.seal()
+    content = writer.path.read_bytes()
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [0, 1]
+    writer.path.write_bytes(content)  # from a backup, or by a power cut
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == []
+        assert directory.segments() == []
+        assert counts(directory, consumer).accepted == 2
+
+
+def test_segments_that_were_moved_away_are_not_counted_twice_when_they_come_back(
+    directory: QueueDirectory, reports: Reports, tmp_path: Path
+) -> None:
+    writer = write_segment(directory, [record(0), record(1)])
+    writer.seal()
+    with consuming(directory, reports) as consumer:
+        first = consumer.read(1)
+        assert first is not None
+        consumer.settle(Settlement({first.source: first.positions[-1]}, delivered=1))
+    away = tmp_path / "away.seg"
+    writer.path.rename(away)
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == []
+        assert counts(directory, consumer).accepted == 1
+        away.rename(writer.path)
+        assert deliver_all(consumer) == [1]
+        assert counts(directory, consumer).accepted == 2
+
+
+def test_old_leftovers_of_a_crash_are_removed_and_young_ones_are_not(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    old, young = directory.journal / "1-old.new", directory.journal / "2-young.new"
+    temporary = directory.root / "heartbeat.1-2.tmp"
+    for path in (old, young, temporary):
+        path.write_bytes(b"")
+    before = time.time() - 120
+    for path in (old, temporary):
+        os.utime(path, (before, before))
+    Consumer(directory, reports).close()
+    assert [path.exists() for path in (old, young, temporary)] == [False, True, False]
+
+
+def test_a_consumer_whose_directory_cannot_be_read_says_so(directory: QueueDirectory, reports: Reports) -> None:
+    with (
+        consuming(directory, reports) as consumer,
+        refusing("listdir", errno.EIO),
+        pytest.raises(OSError, match="Input/output"),
+    ):
+        consumer.read(1)
+    assert reports == [], "it is raised"

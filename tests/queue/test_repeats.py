@@ -1,0 +1,241 @@
+"""Whatever hands and flushers do to segments, in any order: each event is settled once, and the counts add up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from lotus_durable.queue import reserve
+from lotus_durable.queue.appender import Appender
+from lotus_durable.queue.carried import Ranges
+from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.protocol import Chunk, Settlement
+
+from .conftest import MEMORY_DISK
+from .consuming import consuming, counts, deliver, deliver_all, read_pass
+from .segments import Reports, append, numbers_of, open_appender, record
+
+
+class Hands(RuleBasedStateMachine):
+    """A writer, a flusher, and somebody who moves, renames and deletes the segments under both of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        folder = MEMORY_DISK if os.access(MEMORY_DISK, os.W_OK) else None
+        self.root = Path(tempfile.mkdtemp(prefix="lotus_durable-", dir=folder))
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(reserve, "_LOG", 64)
+        self.patch.setattr(reserve, "_FREE", 64)
+        self.directory = QueueDirectory(self.root / "queue")
+        self.directory.prepare()
+        self.away = self.root / "away"
+        self.away.mkdir()
+        self.reports = Reports()
+        self.appender: Appender = open_appender(self.directory, self.reports, segment_bytes=600)
+        self.consumer = Consumer(self.directory, self.reports)
+        self.now = 1000.0
+        self.accepted = 0
+        self.settled: Counter[int] = Counter()
+        self.read: list[Chunk] = []
+
+    def teardown(self) -> None:
+        try:
+            self._finish()
+        finally:
+            self.consumer.close()
+            self.appender.close()
+            self.patch.undo()
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    @initialize()
+    def begin(self) -> None:
+        self.append(2, later=True)
+
+    @rule(count=st.integers(1, 4), later=st.booleans())
+    def append(self, count: int, later: bool) -> None:
+        if later:
+            self.now += 1.0  # the last check is too old by now
+        for _ in range(count):
+            self.appender.append(record(self.accepted), self.now)
+            self.accepted += 1
+
+    @rule()
+    def end_writer(self) -> None:
+        self.appender.close()
+        self.appender = open_appender(self.directory, self.reports, segment_bytes=600)
+
+    @rule(data=st.data())
+    def move_away(self, data: Any) -> None:
+        if names := self._there():
+            name = data.draw(st.sampled_from(names))
+            (self.directory.journal / name).rename(self._free(self.away, name))
+
+    @rule(data=st.data())
+    def move_back(self, data: Any) -> None:
+        if names := sorted(os.listdir(self.away)):
+            self._move_back(data.draw(st.sampled_from(names)))
+
+    @rule(data=st.data(), number=st.integers(0, 9))
+    def rename(self, data: Any, number: int) -> None:
+        if names := self._there():
+            name = data.draw(st.sampled_from(names))
+            new = self._free(self.directory.journal, f"{number}-{name}")
+            (self.directory.journal / name).rename(new)
+
+    @rule()
+    def delete_what_is_being_written(self) -> None:
+        writer = self.appender._writer
+        if writer is not None and writer.path.exists() and writer.is_at(str(writer.path)):
+            writer.path.unlink()
+
+    @rule()
+    def delete_the_journal(self) -> None:
+        """All of it is moved away: a new one is made."""
+        for name in self._there():
+            (self.directory.journal / name).rename(self._free(self.away, name))
+        shutil.rmtree(self.directory.journal, ignore_errors=True)
+
+    @precondition(lambda self: self.directory.journal.is_dir())
+    @rule(data=st.data())
+    def let_go(self, data: Any) -> None:
+        if names := [name for name in self._there() if name.endswith(".seg") and name in self.directory.segments()]:
+            name = data.draw(st.sampled_from(names))
+            self.directory.let_go(name)
+
+    @rule(limit=st.integers(1, 5), chunks=st.integers(1, 3))
+    def read_some(self, limit: int, chunks: int) -> None:
+        for _ in range(chunks):
+            if (chunk := self.consumer.read(limit)) is not None:
+                assert chunk.damage is None
+                self.read.append(chunk)
+
+    @rule(count=st.integers(1, 4))
+    def settle(self, count: int) -> None:
+        chunks, self.read = self.read[:count], self.read[count:]
+        numbers = numbers_of(each for chunk in chunks for each in chunk.records)
+        through = {chunk.source: chunk.positions[-1] for chunk in chunks}
+        self.consumer.settle(Settlement(through, delivered=len(numbers)))
+        self.settled.update(numbers)
+
+    @rule()
+    def retire(self) -> None:
+        self.consumer.retire()
+
+    @rule()
+    def restart_flusher(self) -> None:
+        self.consumer.close()
+        self.consumer = Consumer(self.directory, self.reports)
+        self.read.clear()
+
+    def _finish(self) -> None:
+        """All comes back, and everything is delivered."""
+        self.directory.prepare()
+        for name in sorted(os.listdir(self.away)):
+            self._move_back(name)
+        self.appender.close()
+        for _ in range(4):
+            self.settle(len(self.read))
+            while (chunk := self.consumer.read(3)) is not None:
+                self.read.append(chunk)
+            self.consumer.retire()
+        assert self.settled == Counter(range(self.accepted))
+        assert self.directory.segments() == []
+        assert counts(self.directory, self.consumer).accepted == self.accepted
+        assert self.consumer.settled().delivered == self.accepted
+
+    def _there(self) -> list[str]:
+        try:
+            return sorted(os.listdir(self.directory.journal))
+        except FileNotFoundError:
+            return []
+
+    def _move_back(self, name: str) -> None:
+        if self.directory.journal.is_dir():
+            (self.away / name).rename(self._free(self.directory.journal, name))
+
+    @staticmethod
+    def _free(folder: Path, name: str) -> Path:
+        path = folder / name
+        while path.exists():
+            path = path.with_name(f"0{path.name}")
+        return path
+
+
+TestHands = Hands.TestCase
+TestHands.settings = settings(
+    max_examples=int(os.environ.get("LOTUS_TEST_EXAMPLES", "40")),
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_ranges_join_where_they_touch_or_overlap() -> None:
+    ranges = Ranges()
+    for start, end in ((10, 20), (30, 40), (20, 30), (5, 6), (35, 60)):
+        ranges.add(start, end)
+    assert list(ranges) == [(5, 6), (10, 60)]
+    assert [offset in ranges for offset in (4, 5, 6, 10, 59, 60)] == [False, True, False, True, True, False]
+
+
+def test_a_copy_of_an_event_that_is_settled_is_neither_sent_nor_counted(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    appender = open_appender(directory, reports)
+    append(appender, 0, 1, 2)
+    with consuming(directory, reports) as consumer:
+        assert deliver(consumer) == [0, 1, 2]
+        assert not consumer.has_carried
+        for name in directory.segments():
+            directory.let_go(name)
+        appender.check()
+        append(appender, 3)
+        assert deliver_all(consumer) == [3]
+        assert counts(directory, consumer).accepted == 4
+
+
+def test_a_copy_that_comes_first_is_sent_and_the_segment_it_came_from_is_not_when_it_is_moved_back(
+    directory: QueueDirectory, reports: Reports, tmp_path: Path
+) -> None:
+    appender = open_appender(directory, reports)
+    append(appender, 0, 1, 2)
+    [name] = directory.segments()
+    (directory.journal / name).rename(tmp_path / name)
+    appender.check()
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [0, 1, 2]
+        assert consumer.has_carried
+    with consuming(directory, reports) as consumer:
+        (tmp_path / name).rename(directory.journal / name)
+        assert deliver_all(consumer) == []
+        assert counts(directory, consumer).accepted == 3
+        assert directory.segments() == []
+
+
+def test_while_a_copy_is_being_sent_the_event_it_is_a_copy_of_is_held_back(
+    directory: QueueDirectory, reports: Reports, tmp_path: Path
+) -> None:
+    appender = open_appender(directory, reports)
+    append(appender, 0, 1)
+    [name] = directory.segments()
+    (directory.journal / name).rename(tmp_path / name)
+    appender.check()
+    with consuming(directory, reports) as consumer:
+        first = read_pass(consumer)
+        assert first.numbers == [0, 1]
+        (tmp_path / name).rename(directory.journal / name)
+        assert read_pass(consumer).records == []
+        assert consumer.has_pending(), "it waits"
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [0, 1], "nothing was settled, so nothing was passed over"
+        assert counts(directory, consumer).accepted == 2

@@ -1,0 +1,93 @@
+"""Plans as the server of 2024 answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lotus_durable.testing import Component, FakeLotus, Plan
+
+from .test_customers_l24 import assert_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.testing.conftest import RawClient
+
+PLANS = "/api/plans/"
+UNKNOWN_ID = "0" * 32
+
+
+@pytest.fixture
+def server(start: Callable[..., FakeLotus]) -> FakeLotus:
+    return start("L24")
+
+
+@pytest.fixture
+def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
+    return connect(server)
+
+
+@pytest.fixture
+def plan(server: FakeLotus) -> Plan:
+    accounts = server.accounts
+    accounts.add_plan("Year", duration="yearly", currency="EUR", tags=["old"])
+    accounts.add_plan("Extra", addon=True)
+    plan = accounts.add_plan("Month", tags=["new", "main"], features=["export"])
+    accounts.add_subscription("c1", plan, start=datetime(2024, 2, 1, tzinfo=UTC))
+    return plan
+
+
+def test_a_plan_can_be_read_with_or_without_hyphens(client: RawClient, plan: Plan) -> None:
+    got = client.get(f"{PLANS}{plan.plan_id}/").json()
+    assert (got["plan_name"], got["active_subscriptions"]) == ("Month", 1)
+    assert got["versions"][0]["plan_name"] == "Month"
+    assert "version_id" not in got["versions"][0]  # it is told nowhere but in a subscription
+    digits = plan.plan_id.removeprefix("plan_")
+    assert client.get(f"{PLANS}{digits[:8]}-{digits[8:]}/").json() == got
+    assert client.get(f"{PLANS}plan_{UNKNOWN_ID}/").status == 404
+    assert client.get(f"{PLANS}billing_plan_5/").status == 400
+
+
+def test_the_limits_of_a_plan_are_its_tiers(client: RawClient, server: FakeLotus) -> None:
+    components = [Component("call", limit=10, free_limit=4), Component("ping", limit=5, free_limit=5), Component("x")]
+    plan = server.accounts.add_plan("Tiers", components=components)
+    got = client.get(f"{PLANS}{plan.plan_id}/").json()["versions"][0]["components"]
+    tiers = [[(t["type"], t["range_start"], t["range_end"]) for t in component["tiers"]] for component in got]
+    assert tiers == [
+        [("free", 0, 4), ("per_unit", 4, 10)],
+        [("free", 0, 5)],
+        [("per_unit", 0, None)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", ["Month", "Year"]),
+        ("include_tags=old&include_tags=main", ["Month", "Year"]),
+        ("include_tags_all=new&include_tags_all=main", ["Month"]),
+        ("exclude_tags=new", ["Year"]),
+    ],
+)
+@pytest.mark.usefixtures("plan")
+def test_plans_are_filtered_the_newest_first_and_addons_left_out(
+    client: RawClient, query: str, names: list[str]
+) -> None:
+    assert [plan["plan_name"] for plan in client.get(f"{PLANS}?{query}").json()] == names
+
+
+def test_two_filters_of_plans_have_never_worked(client: RawClient) -> None:
+    answer = client.get(PLANS, duration="yearly")
+    assert (answer.status, answer.json()["title"]) == (500, "error")
+    detail = "Object with code=USD does not exist."
+    assert_problem(
+        client.get(PLANS, version_currency_code="USD"), 400, "does_not_exist", detail, "version_currency_code"
+    )
+
+
+def test_an_unknown_duration_is_refused(client: RawClient) -> None:
+    answer = client.get(PLANS, duration="weekly")
+    assert_problem(answer, 400, "invalid_choice", '"weekly" is not a valid choice.', "duration")

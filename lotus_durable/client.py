@@ -19,7 +19,7 @@ from lotus_durable.errors import DiskRefused, EventRefused, LotusError, QueueDir
 from lotus_durable.log import Reporter, counted, log_to_stderr, warn_if_unencrypted
 from lotus_durable.queue.heartbeat import read_beat, read_progress
 from lotus_durable.queue.requests import ask
-from lotus_durable.tracker import directory_error, tracker_for
+from lotus_durable.tracker import directory_error, is_misconfigured, tracker_for
 
 if TYPE_CHECKING:
     from lotus_durable.calls.caller import Caller
@@ -287,9 +287,9 @@ class Client(Calls):
         directory = self._tracker.directory
         try:
             directory.prepare()
-        except (QueueDirectoryError, PermissionError, FileExistsError, NotADirectoryError) as error:
-            raise directory_error(directory, error) from error
-        except OSError as error:
+        except (OSError, QueueDirectoryError) as error:
+            if is_misconfigured(error):
+                raise directory_error(directory, error) from error
             # The disk may come back; until then events wait in memory, and that is reported when it happens.
             logger.warning("queue_dir %s cannot be used now: %s", directory.root, error)
             return

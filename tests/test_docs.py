@@ -21,7 +21,7 @@ import pytest
 
 from lotus_durable import Client
 from lotus_durable.cli import entry
-from lotus_durable.config import Constants, environment_options, options
+from lotus_durable.config import Config, Constants, environment_options
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.flusher.spawn import _NOT_INHERITED
 from lotus_durable.flusher.surroundings import NETWORK_VARIABLES
@@ -278,7 +278,7 @@ def test_an_adapter_that_the_page_says_is_gone_is_gone(name: str) -> None:
 )
 def test_an_option_that_the_page_says_is_a_constant_is_one(name: str) -> None:
     assert name in removed_things()
-    assert name not in {option.name for option in options()}
+    assert not hasattr(Config, name)
     assert hasattr(Constants(), name)
 
 
@@ -315,7 +315,8 @@ def sentences() -> list[str]:
     for path in (ROOT / "lotus_durable").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(re.sub(r"%(?:\.\d+f|[sdr])|\{\w*[^}]*\}", "\0", node.value))
+                text = node.value.replace("{}", "segment \0")  # what a writer says of its own, see queue/carry_over.py
+                found.append(re.sub(r"%(?:\.\d+f|[sdr])|\{\w[^}]*\}", "\0", text))
             elif isinstance(node, ast.JoinedStr):
                 parts = [each.value if isinstance(each, ast.Constant) else "\0" for each in node.values]
                 found.append("".join(map(str, parts)))

@@ -20,6 +20,8 @@ from lotus_durable.errors import ConfigurationError
 DEFAULT_HOST = "https://api.uselotus.io"
 ENVIRONMENT_PREFIX = "LOTUS_"
 _MIB = 1 << 20
+_LEAST_QUEUE = 64 * _MIB
+"""All that lies in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
 
 
 class Option(NamedTuple):
@@ -183,7 +185,7 @@ OPTIONS = (
     Option("flush_interval", _seconds(0.01), "how long an event waits for others to share a request with"),
     Option("max_batch_events", _count(1), "events in one request"),
     Option("max_event_bytes", _count(256, 8 * _MIB), "bytes of one event; larger ones are refused"),
-    Option("max_queue_bytes", _count(_MIB), "bytes of all that lies in the queue directory; above, QueueFull"),
+    Option("max_queue_bytes", _count(_LEAST_QUEUE), "bytes of all that lies in the queue directory; above, QueueFull"),
     Option("upload_concurrency", _count(1, 64), "requests in flight; more than 1 only for the 2024 server"),
     Option("timeout", _timeout, "to connect, and to wait for an answer"),
     Option(

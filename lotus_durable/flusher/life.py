@@ -139,10 +139,10 @@ class Flusher:
             def ends() -> bool:
                 if self._kind == "caller":
                     sync.run()
-                if control.ending() is not None:
-                    return True
                 if is_done is not None:
-                    return is_done(control)
+                    return control.ending() is not None or is_done(control)
+                if control.ending() is not None:
+                    return not consumer.has_pending()  # what came during this pass is sent too, within exit_timeout
                 return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
 
             with syncing(sync, self.config.sync_interval, in_background=self._kind != "caller"):

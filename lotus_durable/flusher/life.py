@@ -7,11 +7,12 @@ lock, it goes on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
@@ -134,9 +135,10 @@ class Flusher:
             if not is_2024 and not self._has_waited:
                 self._wait_for_requests_of_others(control, before, consumer)
             transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
-            loop = Loop(consumer, control, transports, self.config)
+            loop = Loop(consumer, control, transports, self.config, is_2024=is_2024)
 
             def ends() -> bool:
+                self._let_go_of(sync.failed)
                 if self._kind == "caller":
                     sync.run()
                 if is_done is not None:
@@ -151,6 +153,12 @@ class Flusher:
             for transport in transports:
                 transport.close()
             consumer.close()
+
+    def _let_go_of(self, names: Iterable[str]) -> None:
+        """Have the writers of segments that cannot be synced go on in others; what they hold is read first."""
+        for name in names:
+            with contextlib.suppress(OSError):  # let go of before, or settled
+                self.directory.let_go(name)
 
     def _open_transports(self, session: Session, *, idle_at_most: float) -> list[HttpTransport]:
         assert self.config.api_key is not None

@@ -262,7 +262,8 @@ class Look:
         if beat.state != "blocked" and lasts < self._config.constants.told_after:
             return
         reason = beat.reason or "the server does not take them"
-        self._tell(DeliveryBlocked(f"nothing is delivered for {lasts:.0f} s, events are kept: {reason}"))
+        since = f" for {lasts:.0f} s" if lasts >= 1 else ""
+        self._tell(DeliveryBlocked(f"nothing is delivered{since}, events are kept: {reason}"))
 
     def _tell(self, error: LotusError) -> None:
         """Tell trouble that lasts: one process of the host does, once a minute."""

@@ -137,6 +137,8 @@ def _stand_alone(ending: Ending) -> None:
         if name > START:
             with contextlib.suppress(OSError):
                 os.close(name)
+    with contextlib.suppress(OSError):  # who started it may be nice to others; lower than that only root can go
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
     with contextlib.suppress(OSError, ValueError):
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -38,7 +38,9 @@ logger = logging.getLogger("lotus_durable")
 
 _mark = fork.mark
 _WARNING_INTERVAL = 60.0  # seconds
-_A_PERSONS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_A_PERSONS = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG,
+)  # fmt: skip
 """What a disk says that only a person can change."""
 
 Report = Callable[[LotusError, Sequence[dict[str, Any]]], None]
@@ -293,7 +295,7 @@ class Tracker:
         """
         if isinstance(error, OSError) and not is_of_the_disk(error):
             raise error
-        if not self._has_worked and _is_misconfigured(error):
+        if not self._has_worked and is_misconfigured(error):
             raise directory_error(self.directory, error) from error
         self._memory.keep(record)
         now = clock_gettime(MONOTONIC)
@@ -330,7 +332,7 @@ def make_sqlite_way(directory: QueueDirectory, segment: Appender) -> WayToDisk:
     return segment
 
 
-def _is_misconfigured(error: Exception) -> bool:
+def is_misconfigured(error: Exception) -> bool:
     """Whether waiting does not mend it."""
     return isinstance(error, QueueDirectoryError) or (isinstance(error, OSError) and error.errno in _A_PERSONS)
 

@@ -133,7 +133,8 @@ class Reserve:
                 self.checkpoint()
                 new = max(0, step - self.free())
                 if new:
-                    os.posix_fallocate(self._descriptor, self._count() * PAGE, (new + 1) * PAGE)
+                    if hasattr(os, "posix_fallocate"):  # not on macOS: there writing the padding has to take the blocks
+                        os.posix_fallocate(self._descriptor, self._count() * PAGE, (new + 1) * PAGE)
                     self._connection.execute(f"PRAGMA max_page_count={self._count() + new + 1}")
                 self._pad(step)
                 left -= step

@@ -95,7 +95,7 @@ class Flusher:
         self._has_waited = False
         try:
             while True:
-                self.config = self._configuration()
+                self.config = self._current_configuration()
                 control = self.control = self._make_control(last, renewed)
                 try:
                     with beating(control, self.directory, self._kind):
@@ -220,6 +220,14 @@ class Flusher:
             works=self._succeeded,
             before=renewed,
         )
+
+    def _current_configuration(self) -> Config:
+        """Return the options of now; those of before where they cannot be read again."""
+        try:
+            return self._configuration()
+        except LotusError as error:
+            logger.warning("the options stay as they were: %s", error)
+            return self.config
 
     def _has_new_key(self) -> bool:
         """Whether the key file, or whatever the options come from, names another key by now."""

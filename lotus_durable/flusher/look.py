@@ -134,11 +134,14 @@ class Look:
             self.start(make_way=True)
 
     def _look_at_silent(self, beat: Beat) -> None:
+        patience = self._config.constants.hung_after
+        if beat.kind == "caller" and beat.in_flight is not None:
+            patience += 2 * sum(self._config.timeout)  # it beats between its steps only, and this one is a request
         with self._starting.changing() as notes:
             if notes is None:
                 return
             seconds = hung.note_look(notes, beat)
-            if seconds < self._config.constants.hung_after:
+            if seconds < patience:
                 return
         why_not = hung.end(beat)
         if why_not is None:

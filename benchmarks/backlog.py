@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from benchmarks.surroundings import API_KEY
 from lotus_durable.event.record import EventEncoder
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory, segment_name
 from lotus_durable.queue.format import encode_frame, new_header
+from lotus_durable.queue.identity import ensure_identity, fingerprint
 
 _SEGMENT_BYTES = 16 << 20
 _EVENTS_PER_WRITE = 10_000
@@ -23,10 +25,11 @@ def fill(root: Path, events: int) -> QueueDirectory:
     before, after = _record_around_its_id()
     numbers = iter(range(events))
     salt = os.urandom(6).hex()
+    key = fingerprint(ensure_identity(directory), API_KEY)
     left = events
     while left:
         left -= _write_segment(
-            directory, (before + b"%08x-0000-4000-8000-%s" % (number, salt.encode()) + after for number in numbers)
+            directory, key, (before + b"%08x-0000-4000-8000-%s" % (number, salt.encode()) + after for number in numbers)
         )
     return directory
 
@@ -38,9 +41,9 @@ def _record_around_its_id() -> tuple[bytes, bytes]:
     return before, after
 
 
-def _write_segment(directory: QueueDirectory, records: Iterator[bytes]) -> int:
+def _write_segment(directory: QueueDirectory, key: bytes, records: Iterator[bytes]) -> int:
     """Fill one segment and return how many records went into it."""
-    header = new_header(time.time_ns())
+    header = new_header(time.time_ns(), key)
     path = directory.journal / segment_name(header.created_ns, header.pid, header.marker)
     sequence = 0
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:

@@ -26,6 +26,8 @@ class Bench:
     """Folders are made in it, and removed: the file system that is measured."""
     rivals: bool = True
     """Run other people's clients too."""
+    beside: Path | None = None
+    """The interpreter of an environment with another build of lotus_durable."""
     _pythons: dict[str, Path | str] = field(default_factory=dict)
     """For each environment its interpreter, or why there is none."""
 
@@ -68,9 +70,13 @@ class Bench:
             )
             for number in range(processes)
         ]
-        return load(specifications, python=self._python(subject), once_ready=once_ready)
+        return load(specifications, python=self.python(subject), once_ready=once_ready)
 
-    def _python(self, subject: Subject) -> Path:
+    def python(self, subject: Subject) -> Path:
+        """Return the interpreter that runs a subject that is available."""
+        if subject.environment == "beside":
+            assert self.beside is not None
+            return self.beside
         found = self._pythons.get(subject.environment, THIS_PYTHON)
         assert isinstance(found, Path)
         return found
@@ -83,6 +89,8 @@ class Bench:
             if found is None:
                 found = self._pythons[subject.environment] = _lotus_python()
             return found if isinstance(found, str) else None
+        if subject.environment == "beside" and self.beside is None:
+            return "no environment with another build is named (--beside)"
         if subject.needs is not None and not _is_installed(subject.needs):
             return f"{subject.needs} is not installed (pip install --group bench)"
         return None

@@ -13,6 +13,9 @@ from benchmarks.server import Server
 from benchmarks.surroundings import API_KEY, environment
 from benchmarks.watched import Watched
 
+LIBRARIES = "import msgpack, requests, filelock, persistqueue, sqlite3"
+"""What any flusher has to load."""
+
 _WITHOUT_ORJSON = "import sys; sys.modules['orjson'] = None; "
 _RUN = "from lotus_durable.cli import main; raise SystemExit(main())"
 _STOP_TIMEOUT = 30  # seconds

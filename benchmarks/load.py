@@ -63,13 +63,19 @@ def main() -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     before = os.times()
-    samples = _loaded(_handler(track, specification.handler_seconds), specification)
+    made = _loaded(_handler(track, specification.handler_seconds), specification)
     after = os.times()
+    samples = [times for times, _ in made]
     with open(specification.samples, "wb") as file:
         for times in samples:
             times.tofile(file)
     cpu = after.user + after.system - before.user - before.system
-    print(json.dumps({"cpu": cpu, "threads": [len(times) // 3 for times in samples]}), flush=True)
+    found = {
+        "cpu": cpu,
+        "threads": [len(times) // 3 for times in samples],
+        "refused": sum(refused for _, refused in made),
+    }
+    print(json.dumps(found), flush=True)
     sys.stdin.readline()  # until killed: some would wait for their queue to empty, for ever if a server fails
     os._exit(0)
 
@@ -85,19 +91,19 @@ def _handler(track: Track, seconds: float) -> Track:
         return track
     rows = [{"id": number, "name": f"row {number}", "price": number / 7} for number in range(20)]
 
-    def handle(number: int) -> None:
+    def handle(number: int) -> object:
         ends = time.perf_counter() + seconds
         while time.perf_counter() < ends:
             json.dumps(rows)
-        track(number)
+        return track(number)
 
     return handle
 
 
-def _loaded(track: Track, specification: Specification) -> list[array[int]]:
-    """Load from as many threads as asked for; return the calls of each."""
+def _loaded(track: Track, specification: Specification) -> list[tuple[array[int], int]]:
+    """Load from as many threads as asked for; return the calls of each, and how many events were refused."""
     barrier = threading.Barrier(specification.threads)
-    found: list[array[int]] = []
+    found: list[tuple[array[int], int]] = []
 
     def run(first: int) -> None:
         barrier.wait()
@@ -114,41 +120,50 @@ def _loaded(track: Track, specification: Specification) -> list[array[int]]:
     return found
 
 
-def _burst(track: Track, specification: Specification, first: int) -> array[int]:
+def _burst(track: Track, specification: Specification, first: int) -> tuple[array[int], int]:
+    """Call without a pause. What was refused is no call: to be quick to refuse is no merit."""
     clock = time.monotonic_ns
     times = array("q", bytes(24 * specification.calls))
     stops = clock() + int(specification.seconds * 1e9)
+    at = refused = 0
     for number in range(specification.calls):
         begun = clock()
-        track(first + number)
+        taken = track(first + number)
         ended = clock()
-        at = 3 * number
-        times[at] = times[at + 1] = begun
-        times[at + 2] = ended
+        if taken is False:
+            refused += 1
+        else:
+            times[at] = times[at + 1] = begun
+            times[at + 2] = ended
+            at += 3
         if ended > stops:
-            return times[: at + 3]
-    return times
+            break
+    return times[:at], refused
 
 
-def _paced(track: Track, specification: Specification, first: int) -> array[int]:
+def _paced(track: Track, specification: Specification, first: int) -> tuple[array[int], int]:
     clock = time.monotonic_ns
     times = array("q", bytes(24 * specification.calls))
     interval = 1e9 / specification.rate
     started = clock()
     stops = started + int(specification.seconds * 1e9)
+    at = refused = 0
     for number in range(specification.calls):
         due = started + int(number * interval)
         early = due - clock()
         if early > 0:
             time.sleep(early / 1e9)
         begun = clock()
-        track(first + number)
+        taken = track(first + number)
         ended = clock()
-        at = 3 * number
-        times[at], times[at + 1], times[at + 2] = due, begun, ended
+        if taken is False:
+            refused += 1
+        else:
+            times[at], times[at + 1], times[at + 2] = due, begun, ended
+            at += 3
         if ended > stops:
-            return times[: at + 3]
-    return times
+            break
+    return times[:at], refused
 
 
 if __name__ == "__main__":

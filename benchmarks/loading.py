@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.latency import Call
 from benchmarks.load import Specification
-from benchmarks.surroundings import environment
+from benchmarks.surroundings import ROOT, environment, only_benchmarks
 
 THIS_PYTHON = Path(sys.executable)
 
@@ -27,6 +27,8 @@ class Loaded:
     """The calls of each thread, in order."""
     cpu: float
     """Seconds, of all processes, while they were loading."""
+    refused: int = 0
+    """Events that were not accepted: no calls."""
 
     @property
     def calls(self) -> list[Call]:
@@ -73,7 +75,7 @@ def load(
         for specification, answer in zip(specifications, answers, strict=True)
         for thread in _calls(specification, answer["threads"])
     ]
-    return Loaded(threads, sum(answer["cpu"] for answer in answers))
+    return Loaded(threads, sum(answer["cpu"] for answer in answers), sum(answer["refused"] for answer in answers))
 
 
 def _kill(processes: Sequence[subprocess.Popen[str]]) -> None:
@@ -86,11 +88,13 @@ def _kill(processes: Sequence[subprocess.Popen[str]]) -> None:
 def _started(python: Path, specification: Specification) -> Iterator[subprocess.Popen[str]]:
     errors = Path(f"{specification.samples}.errors")
     command = [str(python), "-m", "benchmarks.load", specification.encode()]
+    found_in = ROOT if python == THIS_PYTHON else only_benchmarks()
     with (
         errors.open("w", encoding="utf-8") as stderr,
         subprocess.Popen(
             command,
-            env=environment(**specification.environment),
+            cwd=found_in,
+            env=environment(PYTHONPATH=str(found_in), **specification.environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -31,6 +31,7 @@ class Scale:
     """For the server that takes 50 ms."""
     busy_backlog: int
     """For draining while others keep tracking, and next to a request handler."""
+    starts: int
     takeovers: int
     imports: int
     cost_events: int
@@ -52,7 +53,8 @@ FULL = Scale(
     drain_repeats=3,
     slow_backlog=20_000,
     busy_backlog=400_000,
-    takeovers=8,
+    starts=15,
+    takeovers=40,
     imports=15,
     cost_events=100_000,
     instruction_calls=2_000,
@@ -73,7 +75,8 @@ QUICK = Scale(
     drain_repeats=2,
     slow_backlog=5_000,
     busy_backlog=100_000,
-    takeovers=2,
+    starts=5,
+    takeovers=8,
     imports=4,
     cost_events=20_000,
     instruction_calls=200,
@@ -94,6 +97,7 @@ TINY = Scale(
     drain_repeats=1,
     slow_backlog=500,
     busy_backlog=1_000,
+    starts=1,
     takeovers=1,
     imports=1,
     cost_events=500,

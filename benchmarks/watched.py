@@ -20,14 +20,14 @@ class Watched:
         """Return the most resident memory it has had so far, in MB."""
         return self._number("status", "VmHWM") / 1024
 
+    def share(self) -> float:
+        """Return its memory in MB, of pages that several processes use its share (PSS)."""
+        return self._number("smaps_rollup", "Pss") / 1024
+
     def cpu(self) -> float:
         """Return the seconds of processor time it has used."""
         fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def parent(self) -> int:
-        """Return the pid of its parent."""
-        return int(self._number("status", "PPid"))
 
     def written(self) -> int:
         """Return the bytes it has handed to the kernel, to files and connections."""

@@ -17,6 +17,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+import lotus_durable._posix  # noqa: F401  # where this does not run it says so before anything else fails
 from lotus_durable._version import __version__
 from lotus_durable.client import Client
 from lotus_durable.config import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError

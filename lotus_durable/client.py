@@ -69,7 +69,7 @@ class Client(Calls):
         warn_if_unencrypted(config.host)
         self._tracker = tracker_for(config, self._report)
         self._track = self._tracker.track
-        self._callers: dict[int, Caller] = {}
+        self._callers: list[Caller] = []
         if config.send and os.geteuid() != 0:
             # Root may be a server's master whose workers are others: what it made would be its own, not theirs.
             self._prepare_directory()
@@ -186,9 +186,8 @@ class Client(Calls):
         """Let go of the queue without waiting."""
         _started.discard(self)
         self._tracker.close()
-        for caller in self._callers.values():
-            caller.close()
-        self._callers.clear()
+        while self._callers:
+            self._callers.pop().close()
 
     # The calls that answer
 
@@ -196,15 +195,11 @@ class Client(Calls):
         """Return what makes the calls above in this process; without an API key it can only check them."""
         from lotus_durable.calls.caller import open_caller
 
-        pid = os.getpid()
-        caller = self._callers.get(pid)
-        if caller is None:
-            for inherited in self._callers.values():
-                inherited.abandon()
-            # Of two threads that come here at once, both get the same one.
-            caller = self._callers.setdefault(pid, open_caller(self.config))
+        if not self._callers:
+            self._callers.append(open_caller(self.config))
+            fork.register(self._callers[-1])
             _started.add(self)
-        return caller
+        return self._callers[0]  # of two threads that come here at once, both get the same one
 
     def __enter__(self) -> Self:
         return self

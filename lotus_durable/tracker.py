@@ -127,6 +127,8 @@ class Tracker:
             lanes.append(lane)
         if mark is not None:
             self._sync(record, mark)
+        # Anew: what was on disk before this moment is seen by a flusher that leaves. The call may have been held up.
+        now = clock_gettime(MONOTONIC)
         if now >= self._look_at or now < self._looked_at:
             self._has_worked = True
             self.look_now(now)

@@ -17,7 +17,7 @@ import yaml
 
 from lotus_durable.cli import entry
 from lotus_durable.cli.env_file import VARIABLE
-from lotus_durable.config import environment_options
+from lotus_durable.config import Config, environment_options
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXAMPLES = DOCS / "examples"
@@ -27,6 +27,8 @@ INSTALLED = "/opt/app/venv/bin/lotus-durable"
 KUBERNETES = sorted(EXAMPLES.glob("kubernetes-*.yaml"))
 LONGEST_REQUEST = 65
 """Seconds that a request may take with the default timeouts: to connect, to send, to get the answer."""
+EXIT_TIMEOUT = Config.resolve(environ={}).exit_timeout
+"""Seconds for which a flusher sends what is left when it is told to end."""
 
 
 def check_command(words: list[str]) -> Any:
@@ -69,7 +71,7 @@ def test_the_commands_of_the_page_exist() -> None:
         line for block in re.findall(r"```console\n(.*?)```", PAGE, flags=re.DOTALL) for line in block.splitlines()
     ]
     ours = [shlex.split(line)[1:] for line in lines if line.startswith("lotus-durable ")]
-    assert len(ours) >= 4
+    assert len(ours) >= 3
     for words in ours:
         check_command(words)
 
@@ -80,7 +82,7 @@ def test_the_unit_s_command_and_variables_exist() -> None:
     assert program == INSTALLED
     assert check_command(words).command.name == "flusher"
     check_variables({service["Environment"].partition("=")[0]})
-    assert int(service["TimeoutStopSec"]) > LONGEST_REQUEST
+    assert int(service["TimeoutStopSec"]) > LONGEST_REQUEST + EXIT_TIMEOUT
     assert service["Environment"].endswith(f"/{service['StateDirectory']}")
 
 
@@ -102,7 +104,7 @@ def test_supervisord_s_command_and_variables_exist() -> None:
     assert (name, program) == ("program:lotus-flusher", INSTALLED)
     assert check_command(words).command.name == "flusher"
     check_variables({parser[name]["environment"].partition("=")[0]})
-    assert int(parser[name]["stopwaitsecs"]) > LONGEST_REQUEST
+    assert int(parser[name]["stopwaitsecs"]) > LONGEST_REQUEST + EXIT_TIMEOUT
 
 
 def test_compose_s_services_share_a_queue_and_their_commands_exist() -> None:
@@ -115,7 +117,7 @@ def test_compose_s_services_share_a_queue_and_their_commands_exist() -> None:
     assert flusher["environment"]["LOTUS_API_KEY_FILE"] == f"/run/secrets/{flusher['secrets'][0]}"
     for service in (web, flusher):
         check_variables(set(service["environment"]))
-    assert int(flusher["stop_grace_period"].removesuffix("s")) > LONGEST_REQUEST
+    assert int(flusher["stop_grace_period"].removesuffix("s")) > LONGEST_REQUEST + EXIT_TIMEOUT
     assert len(commands(compose)) == 2
     for words in commands(compose):
         check_command(words)
@@ -142,8 +144,11 @@ def test_a_manifest_s_containers_share_a_queue_as_one_user_and_their_commands_ex
             assert variables["LOTUS_QUEUE_DIR"].startswith(f"{mounts['lotus']}/"), "not the volume itself: see fsGroup"
         if "LOTUS_API_KEY_FILE" in variables:
             assert variables["LOTUS_API_KEY_FILE"].startswith(f"{mounts['lotus-key']}/")
+        if container["name"] == "flusher":
+            assert variables["LOTUS_FLUSHER"] == "external", "or its probe is content with a queue that nobody flushes"
+            sends_for = float(variables.get("LOTUS_EXIT_TIMEOUT", EXIT_TIMEOUT))
     assert len(queues) == len(users) == 1
     ours = [check_command(words) for words in commands(manifest)]
     assert {each.command.name for each in ours} >= {"flusher", "health"}
-    told_to_drain = sum(getattr(each, "drain", None) or getattr(each, "timeout", None) or 0 for each in ours)
-    assert pod["terminationGracePeriodSeconds"] > LONGEST_REQUEST + told_to_drain
+    drains_for = sum(getattr(each, "timeout", None) or 0 for each in ours)
+    assert pod["terminationGracePeriodSeconds"] > LONGEST_REQUEST + sends_for + drains_for

@@ -12,15 +12,20 @@ SCENARIOS = {
     "enqueue": "one process tracks: bursts and a steady pace, beside what else there is",
     "workers": "1 to 16 processes, and threads, on one queue",
     "drain": "an external flusher and backlogs of up to five million",
-    "interference": "track_event and a request handler while the same process uploads",
-    "recover": "opening a queue with a backlog",
-    "takeover": "the leader is killed",
+    "interference": "track_event and a request handler beside a flusher at work",
+    "memory": "eight workers and their flusher",
+    "tail": "one process from its first event on",
+    "start": "the event that starts a flusher, and a look",
+    "takeover": "the flusher is killed",
     "imports": "time and memory of the import",
     "cost": "processor time and bytes of an event's whole way",
-    "parts": "where the time of a track_event and of a batch goes",
     "instructions": "instructions of one track_event, which repeat where times do not",
 }
 """Names, in the order in which they run, and what they are."""
+
+
+GROUPS = {"guest": ("memory", "tail", "start", "takeover", "imports")}
+"""What the library and its flusher are to a process that tracks; names for several scenarios."""
 
 
 def scenario(name: str) -> Callable[[Bench], Report]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,15 +12,11 @@ from statistics import median
 from benchmarks.backlog import fill
 from benchmarks.bench import Bench
 from benchmarks.flushing import flushing
-from benchmarks.latency import COLUMNS, Latencies, response_times
-from benchmarks.loading import Loaded
-from benchmarks.report import Cell, Goal, Report, Table
+from benchmarks.report import Goal, Report, Table
 from benchmarks.server import Server, serving
 from benchmarks.sink import Counts
-from benchmarks.subjects import DURABLE_EXTERNAL
 
 _SLOW = 0.05  # seconds
-_TRACKERS, _TRACKER_RATE, _TRACKER_SECONDS = 4, 500, 3.0
 _SHORT = 100_000
 """A backlog up to this size is drained several times: the machine is never quite still."""
 _START_TIMEOUT, _LEAST_RATE = 60.0, 5_000  # seconds; events/s
@@ -36,6 +32,8 @@ class _Drain:
     """The flusher's peak, MB."""
     cpu: float
     """The flusher's, µs an event, its start not counted."""
+    first: float
+    """Seconds from the flusher's start to its first request."""
 
 
 def run(bench: Bench) -> Report:
@@ -47,15 +45,25 @@ def run(bench: Bench) -> Report:
             for events in bench.scale.backlogs
             if events <= bench.scale.busy_backlog
         ]
-        busy, trackers = _drain_while_tracking(bench, server)
     with serving(_SLOW) as slow_server, _backlog(bench, bench.scale.slow_backlog) as queue:
         slow = _drain(queue, bench.scale.slow_backlog, slow_server, "orjson, server takes 50 ms")
-    drains = [*fast, *plain, slow, busy]
-    columns = ("drain", "backlog", "events/s", "flusher CPU µs/event", "peak memory MB", "above idle MB")
-    rows = [(each.what, each.events, int(each.rate), each.cpu, each.memory, each.memory - idle) for each in drains]
+    drains = [*fast, *plain, slow]
+    columns = (
+        "drain",
+        "backlog",
+        "events/s",
+        "flusher CPU µs/event",
+        "peak memory MB",
+        "above idle MB",
+        "first request s",
+    )
+    rows = [
+        (each.what, each.events, int(each.rate), each.cpu, each.memory, each.memory - idle, each.first)
+        for each in drains
+    ]
     return Report(
         "drain",
-        [Table("drain", "Drain by an external flusher", columns, rows), _tracker_table(trackers)],
+        [Table("drain", "Drain by an external flusher", columns, rows)],
         _goals(fast, plain, idle),
         {
             "rate": [
@@ -79,6 +87,14 @@ def _goals(fast: list[_Drain], plain: list[_Drain], idle: float) -> list[Goal]:
         Goal(
             "drain: flusher's memory above idle", max(each.memory for each in fast) - idle, "at most", 20, "MB", sizes
         ),
+        Goal(
+            f"drain: first request with {fast[-1].events:,} pending",
+            fast[-1].first,
+            "at most",
+            1,
+            "s",
+            "from its start",
+        ),
     ]
 
 
@@ -100,44 +116,13 @@ def _median_drain(bench: Bench, server: Server, events: int, *, orjson: bool = T
 
 def _drain(queue: Path, events: int, server: Server, what: str, *, orjson: bool = True) -> _Drain:
     server.mark()
+    started = time.monotonic()
     with flushing(queue, server, orjson=orjson) as flusher:
         begun, cpu = server.wait_for(1, _START_TIMEOUT), flusher.cpu()
         counts = server.wait_for(events, _START_TIMEOUT + events / _LEAST_RATE)
         cpu = (flusher.cpu() - cpu) / max(1, counts.events - begun.events)
-        return _Drain(what, events, _rate(counts), flusher.peak_memory(), cpu * 1e6)
-
-
-def _drain_while_tracking(bench: Bench, server: Server) -> tuple[_Drain, Latencies]:
-    """Drain a backlog while four workers track 2,000 events a second."""
-    events = bench.scale.busy_backlog
-    with bench.folder() as folder:
-        fill(folder / "queue", events)
-        loads: list[Loaded] = []
-        trackers = threading.Thread(target=lambda: loads.append(_track(bench, server, folder)))
-        trackers.start()
-        try:
-            drain = _drain(folder / "queue", events, server, f"orjson, {_TRACKERS} workers track")
-        finally:
-            trackers.join()
-    return drain, Latencies.of(response_times(loads[0].calls))
-
-
-def _track(bench: Bench, server: Server, folder: Path) -> Loaded:
-    seconds = min(_TRACKER_SECONDS, bench.scale.busy_backlog / 30_000)
-    return bench.load_once(
-        DURABLE_EXTERNAL,
-        server,
-        folder,
-        processes=_TRACKERS,
-        rate=_TRACKER_RATE,
-        calls=max(1, int(_TRACKER_RATE * seconds)),
-    )
-
-
-def _tracker_table(latencies: Latencies) -> Table:
-    row: list[Cell] = [f"track_event in {_TRACKERS} workers", *latencies.figures()]
-    title = "Workers that track while a flusher of its own drains"
-    return Table("drain_trackers", title, ("µs", *COLUMNS), [row])
+        assert begun.first is not None
+        return _Drain(what, events, _rate(counts), flusher.peak_memory(), cpu * 1e6, begun.first - started)
 
 
 def _rate(counts: Counts) -> float:

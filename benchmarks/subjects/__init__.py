@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Track = Callable[[int], object]
-"""Accept one event; the number makes it a little different from others."""
+"""Accept one event; the number makes it a little different from others. ``False``: it was refused, or dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Subject:
     survives: Literal["nothing", "kill", "power cut"]
     options: dict[str, Any] = field(default_factory=dict)
     needs: str | None = None
-    environment: Literal["own", "lotus-python"] = "own"
+    environment: Literal["own", "lotus-python", "beside"] = "own"
 
 
 FLOOR = Subject("floor", "floor: msgpack + os.write", "benchmarks.subjects.floor:opened", "kill")
@@ -54,6 +54,9 @@ DURABLE_EXTERNAL = Subject(
     "benchmarks.subjects.ours:opened",
     "kill",
     {"flusher": "external"},
+)
+DURABLE_BESIDE = Subject(
+    "durable_beside", "lotus_durable, the build beside", "benchmarks.subjects.ours:opened", "kill", environment="beside"
 )
 DURABLE_POWER = Subject(
     "durable_power",

@@ -22,12 +22,11 @@ def lotus_python(place: Place) -> Track:
     lotus: Any = import_module("lotus")
     lotus.api_key = "benchmark-key"
     lotus.host = place.server
-    return _track_event(lotus.track_event)
+    track_event: Callable[..., Any] = lotus.track_event
 
-
-def _track_event(track_event: Callable[..., object]) -> Track:
-    def track(number: int) -> None:
-        track_event(customer_id="customer-123", event_name="api_call", properties={"region": "US", "mb_used": number})
+    def track(number: int) -> object:
+        properties = {"region": "US", "mb_used": number}
+        return track_event(customer_id="customer-123", event_name="api_call", properties=properties)[0]
 
     return track
 
@@ -36,8 +35,8 @@ def segment(place: Place) -> Track:
     """segment-analytics-python."""
     client = import_module("segment.analytics.client").Client("benchmark-key", host=place.server)
 
-    def track(number: int) -> None:
-        client.track("customer-123", "api_call", {"region": "US", "mb_used": number})
+    def track(number: int) -> object:
+        return client.track("customer-123", "api_call", {"region": "US", "mb_used": number})[0]
 
     return track
 
@@ -46,8 +45,9 @@ def posthog(place: Place) -> Track:
     """Posthog's client."""
     client = import_module("posthog").Posthog("benchmark-key", host=place.server)
 
-    def track(number: int) -> None:
-        client.capture("api_call", distinct_id="customer-123", properties={"region": "US", "mb_used": number})
+    def track(number: int) -> object:
+        properties = {"region": "US", "mb_used": number}
+        return client.capture("api_call", distinct_id="customer-123", properties=properties) is not None
 
     return track
 

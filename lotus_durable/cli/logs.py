@@ -36,10 +36,8 @@ class Log(logging.Handler):
     """
 
     def __init__(self, level: int, line: str, *, debug: bool = False) -> None:
-        # Warnings always come here, also where they are not shown: report() must know of them.
-        super().__init__(logging.DEBUG if debug else min(level, logging.WARNING))
+        super().__init__(logging.DEBUG if debug else level)
         self.setFormatter(logging.Formatter(line) if debug else OneLine(line))
-        self._shown = logging.DEBUG if debug else level
         self._last = ""
         self._levels = (logger.level, logger.propagate)
 
@@ -58,13 +56,15 @@ class Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         self._last = record.getMessage()
-        if record.levelno >= self._shown:
-            with contextlib.suppress(OSError):  # nobody reads it any more; delivery goes on
-                sys.stderr.write(f"{self.format(record)}\n")
-                sys.stderr.flush()
+        with contextlib.suppress(OSError):  # nobody reads it any more; delivery goes on
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
 
     def report(self, error: LotusError, events: Sequence[dict[str, Any]]) -> None:
-        """Log an error that goes to ``on_error``, unless the library has just logged it in its own words."""
+        """Log an error that goes to ``on_error``, unless the library has just done so.
+
+        Always shown: who is told something takes it off the flusher's hands, and nobody else is told.
+        """
         del events  # their content is nobody's business in a log
         if str(error) not in self._last:
             logger.error("%s", error)

@@ -35,6 +35,10 @@ class Stopped(Exception):
     """The work ends here: the process stops, or flushes no more. What has no verdict yet stays in the queue."""
 
 
+class LockLost(Stopped):
+    """Somebody has removed or replaced the lock: another one may flush, and this one must not go on."""
+
+
 class Renewed(Stopped):
     """The work begins anew in this very flusher, with what was read again."""
 
@@ -53,6 +57,7 @@ class Control:
         new_key: called where the server refuses the API key; whether there is another one now.
         works: called when it has come so far that its start did not fail: it settled something, found nothing to do,
             or waits for the server.
+        before: of the same flusher, before it began anew: what that has heard and told stays heard and told.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Control:
         exit_timeout: float,
         new_key: Callable[[], bool],
         works: Callable[[], None] = lambda: None,
+        before: Control | None = None,
     ) -> None:
         self._directory = directory
         self._file = HeartbeatFile(directory)
@@ -95,6 +101,15 @@ class Control:
         self._renew: str | None = None
         self._stop_asked: str | None = None
         self.wake = threading.Event()
+        if before is not None:
+            self._read_to, self._drain, self._stop_asked = before._read_to, before._drain, before._stop_asked
+            self._told_trouble = before._told_trouble
+            self._next_news, self._held_news = before._next_news, before._held_news
+
+    @property
+    def last_beat(self) -> Beat:
+        """The beat that whoever begins anew goes on from."""
+        return self._beat._replace(in_flight=None)
 
     @property
     def program(self) -> Program:
@@ -157,7 +172,7 @@ class Control:
             raise Stopped(why)
         if not self._is_alone():
             logger.warning("the flusher's lock in %s was removed or replaced: another may flush", self._directory.root)
-            raise Stopped("the lock is gone")
+            raise LockLost("the lock is gone")
 
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:

@@ -126,7 +126,10 @@ def _flushed_here(
     config: Config, number: int, give_up: Callable[[], str | None], watch: Callable[[], None]
 ) -> str | None:
     """Flush in this process; return the answer, None where another one was faster to take the lock."""
-    from .life import Flusher  # with requests, filelock and SQLite: only where there is no other way
+    try:
+        from .life import Flusher  # with requests, filelock and SQLite: only where there is no other way
+    except ImportError as error:
+        return f"no flusher can be started, and this process cannot flush: {error}"
 
     given_up: str | None = None
 
@@ -143,7 +146,10 @@ def _flushed_here(
     flusher = Flusher(lambda: config._replace(exit_timeout=0.0), kind="caller", ending=ending)
     if not flusher.lock.acquire():
         return flusher.lock.refusal
-    flusher.run(lambda control: control.is_answered(number))
+    try:
+        flusher.run(lambda control: control.is_answered(number))
+    except ImportError as error:
+        return f"no flusher can be started, and this process cannot flush: {error}"
     beat = read_beat(flusher.directory)
     if beat is not None and beat.asked >= number:
         return beat.answer or ""

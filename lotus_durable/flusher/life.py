@@ -7,18 +7,16 @@ lock, it goes on.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import inf
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
 from lotus_durable.config import Config
-from lotus_durable.delivery.control import Control, Renewed, Stopped
+from lotus_durable.delivery.control import Control, LockLost, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import DeliveryResumed, LotusError
@@ -31,6 +29,7 @@ from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.stats import count
 from lotus_durable.queue.sync import JournalSync
 
+from .background import beating, syncing
 from .lock import FlusherLock
 from .organisation import Organisation
 from .starting import Starting, note_success
@@ -38,9 +37,6 @@ from .surroundings import pid_namespace, process_status, this_program
 
 logger = logging.getLogger("lotus_durable")
 
-_BEAT_INTERVAL = 0.5
-_STOPPED_FOR = 3.0
-"""Seconds between two beats after which this process was stopped, or the machine asleep."""
 _IDLE_AT_MOST = 1.0
 """Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
 _PAUSE = 1.0
@@ -74,6 +70,7 @@ class Flusher:
         self._ending = ending
         self._count = 0
         self._has_succeeded = False
+        self._has_waited = False
         self._last_failure = ""
         self._session: Session | None = None
         self.control: Control | None = None
@@ -92,23 +89,28 @@ class Flusher:
 
     def _hold(self, is_done: Callable[[Control], bool] | None) -> str | None:
         """Flush until it is time to leave, and let go of the lock; return why it must end, None where it may go on."""
-        before = read_beat(self.directory)
+        before = last = read_beat(self.directory)
+        renewed: Control | None = None
+        self._has_waited = False
         try:
             while True:
                 self.config = self._configuration()
-                control = self.control = self._make_control(before)
+                control = self.control = self._make_control(last, renewed)
                 try:
-                    with _beating(control, self.directory, self._kind):
+                    with beating(control, self.directory, self._kind):
                         try:
                             self._flush(control, before, is_done)
                         except (OSError, LotusError) as error:
                             self._failed(control, error)
                             raise Renewed(str(error)) from error
                     why = control.ending() or ("it was asked for no more" if is_done is not None else None)
-                except Renewed as renewed:
-                    logger.debug("beginning anew: %s", renewed)
-                    before = None
+                except Renewed as reason:
+                    logger.debug("beginning anew: %s", reason)
+                    last, renewed = control.last_beat, control
                     continue
+                except LockLost as lost:
+                    # What came on the word of a look that still saw the lock is this flusher's to see to.
+                    why = None if self._kind == "auto" else str(lost)
                 except Stopped as stopped:
                     why = str(stopped)
                 if self.lock.is_held():
@@ -125,12 +127,11 @@ class Flusher:
         sync = JournalSync(self.directory, control.tell)
         try:
             control.show(consumer.settled())
-            self._succeeded()
             self._tell_that_somebody_flushes(control)
             organisation = Organisation(self.config, session, control.program.key, consumer)
             self._wait_until_allowed(organisation, control)
             is_2024 = organisation.generation() == "2024"
-            if not is_2024:
+            if not is_2024 and not self._has_waited:
                 self._wait_for_requests_of_others(control, before, consumer)
             transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
             loop = Loop(consumer, control, transports, self.config)
@@ -138,13 +139,13 @@ class Flusher:
             def ends() -> bool:
                 if self._kind == "caller":
                     sync.run()
-                if control.ending() is not None:
-                    return True
                 if is_done is not None:
-                    return is_done(control)
+                    return control.ending() is not None or is_done(control)
+                if control.ending() is not None:
+                    return not consumer.has_pending()  # what came during this pass is sent too, within exit_timeout
                 return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
 
-            with _syncing(sync, self.config.sync_interval, in_background=self._kind != "caller"):
+            with syncing(sync, self.config.sync_interval, in_background=self._kind != "caller"):
                 loop.run(ends)
         finally:
             for transport in transports:
@@ -172,7 +173,7 @@ class Flusher:
             self._session = Session(host)
         return self._session
 
-    def _make_control(self, before: Beat | None) -> Control:
+    def _make_control(self, before: Beat | None, renewed: Control | None) -> Control:
         connect, read = self.config.timeout
         status = process_status("self")
         program = this_program(self.config, self.directory)
@@ -209,6 +210,7 @@ class Flusher:
             exit_timeout=self.config.exit_timeout,
             new_key=self._has_new_key,
             works=self._succeeded,
+            before=renewed,
         )
 
     def _has_new_key(self) -> bool:
@@ -249,6 +251,7 @@ class Flusher:
         if left > 0:
             control.enter("retrying", f"a flusher before this one may have a request in flight: {left:.0f} s to wait")
             control.wait(left)
+        self._has_waited = True
 
     def _succeeded(self) -> None:
         """Note, once, that the start did not fail; not as late as after a pass: an outage may last for days."""
@@ -289,7 +292,7 @@ class Flusher:
         """Wait until no look of before is trusted any more, and take the lock again where something came meanwhile."""
         ends = monotonic() + self.config.constants.leaving_wait
         while (left := ends - monotonic()) > 0:
-            if self._ending() is not None:
+            if self._ending() is not None or not os.path.isdir(self.directory.root):
                 return False
             time.sleep(min(left, 0.1))
         try:
@@ -298,69 +301,3 @@ class Flusher:
         except (OSError, LotusError):
             return False  # the directory is gone
         return self.lock.acquire()
-
-
-@contextlib.contextmanager
-def _beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> Iterator[None]:
-    """Beat twice a second from a thread of its own, because a request may take as long as its timeout.
-
-    It also ends the process: when a step takes longer than it can, and when the queue's directory is gone. A service
-    outlives its directory, and shows its manager that it did not end in order.
-    """
-    control.beat()
-    if kind == "caller":
-        yield
-        return
-    ended = threading.Event()
-    folder = os.open(directory.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def beat() -> None:
-        last = monotonic()
-        while not ended.wait(_BEAT_INTERVAL):
-            now = monotonic()
-            if now - last > _STOPPED_FOR:
-                control.forgive(now - last)
-            last = now
-            if kind == "auto" and os.fstat(folder).st_nlink == 0:
-                os._exit(0)
-            if control.is_stuck():
-                logger.error("a step takes longer than it can: this flusher ends, and another one goes on")
-                os._exit(0 if kind == "auto" else 1)
-            control.beat()
-
-    thread = threading.Thread(target=beat, name="lotus_durable beat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        os.close(folder)
-
-
-@contextlib.contextmanager
-def _syncing(sync: JournalSync, interval: float, *, in_background: bool) -> Iterator[None]:
-    """Sync what all have written, from a thread of its own: a disk may take long, and delivery goes on meanwhile."""
-    if not in_background:
-        yield
-        return
-    ended = threading.Event()
-
-    def run() -> None:
-        last_failure = ""
-        while not ended.wait(interval):
-            try:
-                sync.run()
-            except Exception as error:
-                # Too many open files, say. The next time may go better.
-                if str(error) != last_failure:
-                    last_failure = str(error)
-                    logger.exception("the background sync failed and is tried again")
-
-    thread = threading.Thread(target=run, name="lotus_durable sync", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

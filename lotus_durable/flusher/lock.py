@@ -33,11 +33,10 @@ class FlusherLock:
         # thread_local=False: one thread takes it, another may let it go.
         self._lock: BaseFileLock = FileLock(directory.flusher_lock, thread_local=False, mode=FILE_MODE)
         self._held = contextlib.ExitStack()
-        self._identities: dict[Path, tuple[int, int]] = {}
-        self._descriptors: tuple[int, ...] = ()
-        self._unlocks: list[Callable[[], None]] = []
-        self._owner = 0
+        self._own: list[int] = []
+        self._pid = os.getpid()
         fork.register(self)
+        self._identities: dict[Path, tuple[int, int]] = {}
         self.refusal: str | None = None
         """Why the lock cannot even be tried for, if so. That somebody else holds it is no refusal."""
 
@@ -63,25 +62,21 @@ class FlusherLock:
         return bool(self._identities) and all(_identity(path) == own for path, own in self._identities.items())
 
     def release(self) -> None:
-        """Let somebody else flush: also where a process forked meanwhile has copies of what is held."""
+        """Let somebody else flush."""
         self._identities = {}
-        self._owner = 0
-        with contextlib.suppress(OSError):
-            for unlock in self._unlocks:
-                unlock()
-        self._unlocks.clear()
         self._held.close()
 
     def abandon(self) -> None:
-        """Close, in a forked child, what is its parent's, without unlocking; filelock does so by itself."""
-        if self._owner not in (0, os.getpid()):
-            self._owner = 0
-            self._identities = {}
-            self._unlocks.clear()
-            self._held.pop_all()
-            for descriptor in self._descriptors:
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
+        """Close, in a forked child, what would keep the lock while the child lives; filelock sees to its own."""
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        self._identities = {}
+        own, self._own = self._own, []
+        for descriptor in own:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self._held.pop_all()  # it would unlock, for the parent too
 
     def _take(self, stack: contextlib.ExitStack) -> bool:
         """Take all of it or nothing.
@@ -91,7 +86,8 @@ class FlusherLock:
         """
         root = self._directory.root
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # filelock would make it, with another mode
-        stack.callback(os.close, folder)
+        self._own = [folder]
+        stack.callback(self._close, folder, _unflock)
         if not _flocked(folder):
             return False
         try:
@@ -100,17 +96,26 @@ class FlusherLock:
             return False
         stack.callback(self._lock.release)
         shown = os.open(self._directory.flusher_lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        stack.callback(os.close, shown)
+        self._own.append(shown)
+        stack.callback(self._close, shown, locks.let_go)
         if locks.HAS_OWN and not locks.try_hold(shown):
             return False
         self._identities = {
             root: _identity(folder) or (0, 0),
             self._directory.flusher_lock: _identity(shown) or (0, 0),
         }
-        self._descriptors = folder, shown
-        self._unlocks = [lambda: fcntl.flock(folder, fcntl.LOCK_UN), lambda: locks.let_go(shown)]
-        self._owner = os.getpid()
         return self.is_held()  # unless deleted or replaced in this very moment
+
+    def _close(self, descriptor: int, unlock: Callable[[int], None]) -> None:
+        """Unlock first: a child that was forked past all hooks keeps a copy of the descriptor, and with it the lock."""
+        self._own.remove(descriptor)
+        with contextlib.suppress(OSError):
+            unlock(descriptor)
+        os.close(descriptor)
+
+
+def _unflock(descriptor: int) -> None:
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _flocked(descriptor: int) -> bool:

@@ -56,10 +56,17 @@ class Look:
         self._said: set[str] = set()
 
     def look(self) -> None:
-        """Look once."""
+        """Look once.
+
+        Raises:
+            Exception: a signal handler of the application raised it in the middle (a time limit of a task, say).
+        """
         try:
             self._look()
-        except Exception as error:  # noqa: BLE001  # the caller's event is on disk, whatever happens here
+        except Exception as error:
+            # The caller's event is on disk, whatever happens here.
+            if not _is_ours(error):
+                raise
             self._say_once(f"looking after the flusher failed: {type(error).__name__}: {error}")
 
     def somebody_flushes(self) -> bool | None:
@@ -136,6 +143,7 @@ class Look:
         why_not = hung.end(beat)
         if why_not is None:
             logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seconds)
+            self._none_flushes(beat)  # there may be no next look: the new one waits until the lock is free
         else:
             self._tell(DeliveryBlocked(f"nothing is delivered, events are kept: {why_not}"))
 
@@ -293,6 +301,16 @@ class Look:
         if text not in self._said:
             self._said.add(text)
             logger.warning("%s", text, exc_info=logger.isEnabledFor(logging.DEBUG))
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether an error was raised by what is called here, and not by a handler of the application's."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    package = module.partition(".")[0]
+    return package == "lotus_durable" or package in sys.stdlib_module_names
 
 
 def _module_paths() -> list[str]:

@@ -24,10 +24,11 @@ from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.requests import ask
 
+from . import locks
 from .life import Flusher
 from .organisation import may_replace
 from .spawn import START
-from .starting import Starting, note_end
+from .starting import START_LOCK, Starting, note_end
 
 logger = logging.getLogger("lotus_durable")
 
@@ -80,6 +81,8 @@ def main(settings: Mapping[str, Any]) -> None:
         _knock(flusher)
     if _acquired(flusher, ending, make_way=settings["make_way"]):
         with contextlib.suppress(OSError):
+            # By name: a child that the starter forked in that moment keeps a copy of the descriptor.
+            locks.let_go(START, START_LOCK)
             os.close(START)
         logger.info("flusher %d of lotus-durable %s begins", os.getpid(), settings["version"])
         why = flusher.run()

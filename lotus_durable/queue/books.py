@@ -28,7 +28,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +38,7 @@ from .database import BooksDatabase, read_only
 from .lately import CHUNK_SIZE, Chunk, DeliveredLately, Piece, bytes_to_write, pieces
 from .protocol import StoredEvent, Table, decode_stored_event
 from .reader import Position
-from .reserve import PAGE, Reserve, pages_of
+from .reserve import PAGE, Reserve, pages_for
 from .table import mapped
 
 VERSION = 1
@@ -153,13 +153,13 @@ class Books:
         dead = [event.encode() for event in entry.dead]
         high: dict[Table, int] = {"parked": self.counters.parked_high, "dead": self.counters.dead_high}
         if parked or dead:
-            size = _size(parked) + _size(dead)
-            self._database.do(lambda: self._reserve.ensure(pages_of(size)))
+            needed = pages_for([*parked, *dead])
+            self._database.do(lambda: self._reserve.ensure(needed))
             rows: dict[Table, list[bytes]] = {"parked": parked, "dead": dead}
             # What does not fit into one transaction goes ahead, and counts with the rest of it.
             for table, waiting in rows.items():
-                while len(waiting) > 1 and pages_of(_size(parked) + _size(dead)) > self._reserve.most:
-                    piece = _cut_off(waiting, self._reserve.most * PAGE // 3)
+                while len(waiting) > 1 and pages_for([*parked, *dead]) > self._reserve.most:
+                    piece = _cut_off(waiting, self._reserve.most * PAGE // 2)
                     high[table] = self._database.commit(partial(self._insert, table, piece, 0))
         ids = self._ids_to_enter(entry.delivered_ids) if entry.delivered_ids else None
         self.counters = self._database.commit(lambda: self._enter(entry, parked, dead, high, ids))
@@ -221,8 +221,8 @@ class Books:
         Raises:
             OSError: the disk refuses.
         """
-        done = old.counters.delivered + old.counters.discarded
-        counters = Counters(accepted=done, delivered=old.counters.delivered, discarded=old.counters.discarded)
+        was = old.counters
+        counters = replace(was, accepted=was.delivered + was.discarded, parked=0, dead_lettered=0, parked_bytes=0)
         carried = [(segment, *each) for segment, ranges in old.carried.items() for each in ranges]
 
         def work() -> None:
@@ -233,13 +233,42 @@ class Books:
             retired = [(segment, *end) for segment, end in old.retired.items()]
             execute("INSERT INTO retired (segment, offset, sequence) VALUES (?, ?, ?)", retired)
             execute("INSERT INTO learned VALUES (?, ?)", old.learned.items())
+            # No row gets an id that another one had.
+            high = [("queue_parked", was.parked_high), ("queue_dead", was.dead_high)]
+            execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", high)
 
-        size = 200 * (len(old.cursors) + len(old.retired) + len(carried))
-        self._database.do(lambda: self._reserve.ensure(pages_of(size)))
+        needed = 4 + (len(old.cursors) + len(old.retired) + len(carried)) // 10
+        self._database.do(lambda: self._reserve.ensure(needed))
         self._database.commit(work)
         self.counters = counters
         for chunk in old.delivered.chunks:
             self.settle(Entry(delivered_ids=chunk.ids))
+
+    def take_over(self, table: Table, events: Sequence[StoredEvent]) -> None:
+        """Enter, into new books, rows of others, with their ids.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        now = time.time()
+        rows = [(event.id, event.encode(), now) for event in events]
+        old = self.counters
+        if table == "parked":
+            high = max(old.parked_high, events[-1].id)
+            size = old.parked_bytes + _bytes(events)
+            counters = replace(old, parked=old.parked + len(rows), parked_high=high, parked_bytes=size)
+        else:
+            high = max(old.dead_high, events[-1].id)
+            counters = replace(old, dead_lettered=old.dead_lettered + len(rows), dead_high=high)
+        counters = replace(counters, accepted=old.accepted + len(rows))
+
+        def work() -> None:
+            self._database.connection.executemany(f"INSERT INTO queue_{table} VALUES (?, ?, ?)", rows)
+            self._database.connection.execute(_SET_COUNTERS, astuple(counters))
+
+        self._database.do(lambda: self._reserve.ensure(pages_for(row[1] for row in rows)))
+        self._database.commit(work)
+        self.counters = counters
 
     def expect(self, size: int) -> None:
         """Prepare for a segment of this size, all of which may be refused: as far as the disk has room."""
@@ -307,7 +336,7 @@ class Books:
     def _another_chunk(self) -> Chunk | None:
         statement = "INSERT INTO delivered (ids) VALUES (zeroblob(?))"
         try:
-            self._database.do(lambda: self._reserve.ensure(pages_of(CHUNK_SIZE)))
+            self._database.do(lambda: self._reserve.ensure(CHUNK_SIZE // PAGE + 4))
             cursor = self._database.commit(lambda: self._database.connection.execute(statement, (CHUNK_SIZE,)))
         except OSError:
             # On a full disk the oldest go, however young they are.
@@ -336,12 +365,13 @@ class Books:
             rows = [(event.id,) for event in entry.resolved]
             gone = connection.executemany("DELETE FROM queue_parked WHERE _id = ?", rows).rowcount
         counters = Counters(
-            old.accepted + entry.accepted,
+            # A parked event that is no longer in its row was counted otherwise already, as lost in damaged books say.
+            old.accepted + entry.accepted + len(entry.resolved) - gone,
             old.delivered + entry.delivered,
             old.parked + len(entry.parked) - gone,
             old.dead_lettered + len(entry.dead),
             old.discarded,
-            old.parked_bytes + _bytes(entry.parked) - _bytes(entry.resolved),
+            max(0, old.parked_bytes + _bytes(entry.parked) - _bytes(entry.resolved)),
             self._insert("parked", parked, high["parked"]),
             self._insert("dead", dead, high["dead"]),
         )
@@ -415,10 +445,6 @@ def _cut_off(rows: list[bytes], most: int) -> list[bytes]:
     piece = rows[:count]
     del rows[:count]
     return piece
-
-
-def _size(rows: Sequence[bytes]) -> int:
-    return sum(map(len, rows))
 
 
 def _bytes(events: Sequence[StoredEvent]) -> int:

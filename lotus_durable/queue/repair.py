@@ -17,9 +17,10 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from lotus_durable.errors import DiskRefused, QueueDamaged
 
@@ -30,6 +31,7 @@ from .files import sync_directory
 from .protocol import Report, StoredEvent, Table, decode_stored_event
 from .table import DatabaseDamaged
 
+_T = TypeVar("_T")
 _PARTS = ("", "-wal", "-shm")
 _NEW = ".new"
 _UNFINISHED = ".new.tmp"
@@ -61,26 +63,22 @@ class RepairedBooks:
 
     @property
     def books(self) -> Books:
-        """The open books: to be read from memory, and written to by the methods here only."""
+        """The open books, to read what they have in memory."""
         if not self._books.is_open:  # they could not be opened when they had been written back
             self._books = _opened(self._path)
         return self._books
 
-    def settle(self, entry: Entry) -> None:
-        """See :meth:`.Books.settle`."""
-        try:
-            self.books.settle(entry)
-        except DatabaseDamaged as error:
-            self._books = self._replaced(self._books, error)
-            self._books.settle(entry)
+    def do(self, work: Callable[[Books], _T]) -> _T:
+        """Do something with the books that reads or writes their file; once more with new ones if they are damaged.
 
-    def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
-        """See :meth:`.Books.page`."""
+        Raises:
+            OSError: the disk refuses.
+        """
         try:
-            return self.books.page(table, after, limit)
+            return work(self.books)
         except DatabaseDamaged as error:
             self._books = self._replaced(self._books, error)
-            return self._books.page(table, after, limit)
+            return work(self._books)
 
     def make_safe(self) -> None:
         """Return when all that was settled survives a power cut, in the file that the path leads to.
@@ -180,18 +178,14 @@ def _take_over(new: Books, old: Books, path: Path) -> int:
         rows = _readable(path, table, high)
         while page := list(islice(rows, _FEW)):
             found += len(page)
-            _enter(new, table, page)
+            new.take_over(table, page)
         lost += max(0, count - found)
     now = time.time()
     letter = StoredEvent(b"", "it was a parked event or a dead letter, in books that are damaged", 0, now, now)
     for start in range(0, lost, _FEW):
-        _enter(new, "dead", [letter] * min(_FEW, lost - start))
+        letters = [letter] * min(_FEW, lost - start)
+        new.settle(Entry(accepted=len(letters), dead=letters))
     return lost
-
-
-def _enter(books: Books, table: Table, events: Sequence[StoredEvent]) -> None:
-    parked, dead = (events, ()) if table == "parked" else ((), events)
-    books.settle(Entry(accepted=len(events), parked=parked, dead=dead))
 
 
 def _readable(path: Path, table: Table, high: int) -> Iterator[StoredEvent]:

@@ -17,15 +17,21 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from collections.abc import Iterable
+from math import ceil
 from pathlib import Path
 
 PAGE = 4096
 _USABLE = PAGE - 4  # bytes of an overflow page
+_ROW = 50  # bytes that a row takes besides its own, and its page
 _FRAME = PAGE + 24  # a page in the log
 _LOG = 1024
 _FREE = 512
 _LEAST = 64
-_SHARE = 8  # of a small disk, the part that log and free pages each take at the most
+_SHARE = 20
+"""Of a small disk, the part that log and free pages each take. Events leave an eighth of it free (:mod:`.room`), and
+these two, with what there is besides, must find room in that."""
+_PLENTY = 8  # times as much as is taken for a large segment must be free
 _SEGMENT = 16 * 1024 * 1024
 
 
@@ -43,7 +49,7 @@ class Reserve:
         self._descriptor = descriptor
         self._log = log
         disk = os.fstatvfs(descriptor)
-        share = disk.f_blocks * disk.f_frsize // _SHARE // PAGE or _LOG  # some file systems do not tell
+        share = disk.f_blocks * disk.f_frsize // _SHARE // _FRAME or _LOG  # some file systems do not tell
         self._frames = max(_LEAST, min(_LOG, share))
         self._size = max(_LEAST, min(_FREE, share))
         self._known_free = 0
@@ -82,11 +88,11 @@ class Reserve:
         Raises:
             OSError, sqlite3.OperationalError: the disk is full; what there is must do.
         """
-        wanted = min(size, _SEGMENT) * 9 // 8 // PAGE + self.kept
+        wanted = min(size, _SEGMENT) * 3 // 2 // PAGE + self.kept  # a row is larger than its frame
         missing = wanted - self.free()
         if missing > 0:
             disk = os.fstatvfs(self._descriptor)
-            if missing * PAGE < disk.f_bavail * disk.f_frsize // _SHARE:
+            if missing * PAGE < disk.f_bavail * disk.f_frsize // _PLENTY:
                 self.grow(missing)
 
     def free(self) -> int:
@@ -127,7 +133,8 @@ class Reserve:
                 self.checkpoint()
                 new = max(0, step - self.free())
                 if new:
-                    os.posix_fallocate(self._descriptor, self._count() * PAGE, (new + 1) * PAGE)
+                    if hasattr(os, "posix_fallocate"):  # not on macOS: there writing the padding has to take the blocks
+                        os.posix_fallocate(self._descriptor, self._count() * PAGE, (new + 1) * PAGE)
                     self._connection.execute(f"PRAGMA max_page_count={self._count() + new + 1}")
                 self._pad(step)
                 left -= step
@@ -158,9 +165,16 @@ class Reserve:
             self._connection.execute("INSERT INTO padding VALUES (zeroblob(?))", ((pages - 1) * _USABLE,))
 
 
-def pages_of(size: int) -> int:
-    """Return how many pages rows of this many bytes together take at the most: one above half a page has its own."""
-    return 4 + 2 * size // PAGE
+def pages_for(rows: Iterable[bytes]) -> int:
+    """Return how many pages these rows take at the most: as many to a page as have room, and none is split for nothing.
+
+    What has no room in a page goes on in pages of its own.
+    """
+    pages = 4.0
+    for row in rows:
+        size = len(row) + _ROW
+        pages += 1 / (PAGE // size) if size <= PAGE else 1 + size / _USABLE
+    return ceil(pages)
 
 
 def is_full(error: BaseException) -> bool:

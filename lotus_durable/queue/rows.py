@@ -87,8 +87,9 @@ class RowReader:
         self._pass_ends = 0
         return None
 
-    def end_pass(self) -> None:
-        """Give no more rows in this pass."""
+    def read_on_from(self, position: Position) -> None:
+        """Give no more rows in this pass, and those from this position on in the next."""
+        self.position = position
         self._pass_ends = 0
 
     def has_pending(self) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -68,8 +70,11 @@ def count(directory: QueueDirectory, settled: Settled | None) -> Counts:
     firsts: list[bytes | None] = []
     for name in directory.segments():
         position = settled.cursor.get(original_name(name), BEGINNING)
+        path = directory.journal / name
         try:
-            seen = glance(directory.journal / name, max(BEGINNING, position))
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                continue
+            seen = glance(path, max(BEGINNING, position))
         except UnknownFormat:
             later += 1
         except OSError:

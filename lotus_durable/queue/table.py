@@ -40,9 +40,11 @@ class EventTable(SQLiteQueue):
     """
 
     def __init__(self, path: Path, name: str, timeout: float = LOCK_TIMEOUT) -> None:
-        super().__init__(
-            str(path.parent), name=name, multithreading=False, timeout=timeout, serializer=Bytes, db_file_name=path.name
-        )
+        try:
+            super().__init__(str(path.parent), name=name, timeout=timeout, serializer=Bytes, db_file_name=path.name)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -69,7 +71,11 @@ class EventTable(SQLiteQueue):
         connection = sqlite3.connect(
             f"{path}/{self.db_file_name}", timeout=timeout, check_same_thread=False, isolation_level=None
         )
-        connection.execute("PRAGMA journal_mode=WAL")
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _count(self) -> int:

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import command
 from benchmarks.bench import Bench
 from benchmarks.report import Goal, Report
-from benchmarks.scenarios import SCENARIOS, scenario
+from benchmarks.scenarios import GROUPS, SCENARIOS, scenario
 
 
 def _finding(monkeypatch: pytest.MonkeyPatch, *goals: Goal) -> list[str]:
@@ -24,9 +24,12 @@ def _finding(monkeypatch: pytest.MonkeyPatch, *goals: Goal) -> list[str]:
 
 
 @pytest.mark.parametrize(("value", "code"), [(1.0, 0), (3.0, 1), (None, 0)])
-def test_a_missed_goal_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, value: float | None, code: int) -> None:
+def test_with_check_a_missed_goal_is_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, value: float | None, code: int
+) -> None:
     _finding(monkeypatch, Goal("goal", value, "at most", 2.0, "times"))
-    assert command.main(["cost"]) == code
+    assert command.main(["cost", "--check"]) == code
+    assert command.main(["cost"]) == 0
 
 
 def test_without_names_all_run_and_named_ones_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +39,18 @@ def test_without_names_all_run_and_named_ones_in_their_order(monkeypatch: pytest
     asked.clear()
     command.main(["drain", "enqueue"])
     assert asked == ["enqueue", "drain"]
+
+
+def test_a_group_stands_for_its_scenarios_each_of_which_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _finding(monkeypatch)
+    command.main(["imports", "guest"])
+    assert sorted(asked) == sorted(GROUPS["guest"])
+
+
+def test_an_interpreter_of_another_build_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["memory", "--beside", str(tmp_path / "python")])
+    assert ended.value.code == 2
 
 
 def test_what_was_found_is_printed_and_kept(

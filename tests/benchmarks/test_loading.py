@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import venv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,17 @@ from benchmarks.bench import Bench
 from benchmarks.load import Specification
 from benchmarks.loading import load
 from benchmarks.server import Server
-from benchmarks.subjects import DURABLE, DURABLE_EXTERNAL, FLOOR, LOTUS_PYTHON, Subject
+from benchmarks.subjects import DURABLE, DURABLE_BESIDE, DURABLE_EXTERNAL, FLOOR, LOTUS_PYTHON, Subject
+
+_ANOTHER_BUILD = """
+class Client:
+    def __init__(self, **options):
+        pass
+
+    def track_event(self, *, customer_id, event_name, properties):
+        with open({file!r}, "a") as file:
+            print(event_name, file=file)
+"""
 
 
 @pytest.mark.parametrize("subject", [FLOOR, DURABLE_EXTERNAL])
@@ -31,6 +43,31 @@ def test_a_load_ends_when_its_time_is_up(bench: Bench, sink: Server) -> None:
     with bench.folder() as folder:
         loaded = bench.load_once(FLOOR, sink, folder, calls=1_000_000, rate=100.0, seconds=0.05)
     assert len(loaded.calls) < 1_000
+
+
+def test_an_event_that_is_refused_is_no_call(bench: Bench, sink: Server) -> None:
+    subject = Subject("picky", "every second event", "tests.benchmarks.picky:opened", "nothing")
+    for options in ({"calls": 10}, {"calls": 10, "rate": 1_000.0}):
+        with bench.folder() as folder:
+            loaded = bench.load_once(subject, sink, folder, cold=True, **options)
+        assert (len(loaded.calls), loaded.refused) == (5, 5)
+        assert all(call.due <= call.begun <= call.ended for call in loaded.calls)
+
+
+def test_another_build_is_measured_by_its_own_package(bench: Bench, sink: Server, tmp_path: Path) -> None:
+    """Its interpreter finds the benchmarks here, and its package where its environment has it."""
+    python = _environment_with_another_build(tmp_path)
+    with bench.folder() as folder:
+        loaded = replace(bench, beside=python).load_once(DURABLE_BESIDE, sink, folder, calls=3, cold=True)
+    assert len(loaded.calls) == 3
+    assert (tmp_path / "tracked").read_text(encoding="utf-8").splitlines() == ["api_call"] * 3
+
+
+def _environment_with_another_build(folder: Path) -> Path:
+    venv.create(folder / "environment", symlinks=True)
+    [packages] = (folder / "environment").glob("lib/python*/site-packages")
+    (packages / "lotus_durable.py").write_text(_ANOTHER_BUILD.format(file=str(folder / "tracked")), encoding="utf-8")
+    return folder / "environment" / "bin" / "python"
 
 
 def test_what_is_tracked_arrives_at_the_sink(bench: Bench, sink: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,11 +18,18 @@ from typing import Any
 import pytest
 
 from lotus_durable import Client
+from lotus_durable.cli.stop import stop_flusher
+from lotus_durable.clock import boot_id, since_boot
+from lotus_durable.flusher import locks
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import Beat, FlusherKind, FlusherState, HeartbeatFile, Program, read_beat
 from lotus_durable.testing import FakeLotus
 
 PROGRAM = [sys.executable, "-m", "lotus_durable"]
 KEY = "test-key"
 _PATIENCE = 30.0
+
+Track = Callable[[int], list[str]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,10 @@ class CommandLine:
     environment: dict[str, str]
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
+    @property
+    def directory(self) -> QueueDirectory:
+        return QueueDirectory(self.queue_dir)
+
     def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Result:
         process = self.start(*arguments, environment=environment)
         output, errors = process.communicate(timeout=_PATIENCE * 3)
@@ -71,14 +83,19 @@ class CommandLine:
 
 
 @pytest.fixture
-def queue_dir(tmp_path: Path) -> Path:
-    return tmp_path / "queue"
+def queue_dir(tmp_path: Path) -> Iterator[Path]:
+    """Where the queue is; no flusher that a program started outlives the test."""
+    path = tmp_path / "queue"
+    yield path
+    directory = QueueDirectory(path)
+    if directory.journal.is_dir():
+        assert stop_flusher(directory, _PATIENCE).stopped
 
 
 @pytest.fixture
 def command_line(queue_dir: Path, fake_lotus: FakeLotus) -> Iterator[CommandLine]:
     """Commands that find the queue and the server by their environment."""
-    unwanted = ("LOTUS_", "NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    unwanted = ("LOTUS_", "NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NOTIFY_SOCKET", "WATCHDOG_")
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(unwanted)}
     environment |= {"LOTUS_QUEUE_DIR": str(queue_dir), "LOTUS_API_KEY": KEY, "LOTUS_HOST": fake_lotus.host}
     line = CommandLine(queue_dir, environment)
@@ -87,8 +104,8 @@ def command_line(queue_dir: Path, fake_lotus: FakeLotus) -> Iterator[CommandLine
 
 
 @dataclass
-class Flusher:
-    """A flusher that runs, and the file it logs to."""
+class Service:
+    """A flusher in the foreground that runs, and the file it logs to."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -98,46 +115,50 @@ class Flusher:
         return self.process.pid
 
     def wait_to_log(self, text: str) -> None:
-        wait_until(lambda: text in self.log.read_text(), f"the flusher to log {text!r}")
+        wait_until(lambda: text in self.log.read_text(), f"the flusher to log {text!r}, not {self.log.read_text()!r}")
+
+    def wait_to_flush(self) -> None:
+        self.wait_to_log(f"process {self.pid} flushes the queue in ")
+
+    def hang_up(self) -> None:
+        self.process.send_signal(signal.SIGHUP)
 
     def end(self, number: int = signal.SIGTERM) -> str:
         """End it in order and return what it logged."""
         self.process.send_signal(number)
-        assert self.process.wait(30) == 0
+        assert self.process.wait(_PATIENCE) == 0
         return self.log.read_text()
 
 
-Start = Callable[..., Flusher]
+Start = Callable[..., Service]
 
 
 @pytest.fixture
 def start(command_line: CommandLine, tmp_path: Path) -> Iterator[Start]:
-    """Start a flusher with arguments and more environment; it is killed after the test if it still runs."""
-    flushers: list[Flusher] = []
+    """Start a service with arguments and more environment; it is killed after the test if it still runs."""
+    services: list[Service] = []
 
-    def start_one(*arguments: str, stdin: int = subprocess.DEVNULL, **more: str) -> Flusher:
-        log = tmp_path / f"flusher-{len(flushers)}.log"
+    def start_one(*arguments: str, **more: str) -> Service:
+        log = tmp_path / f"flusher-{len(services)}.log"
         with log.open("w") as stream:
             process = subprocess.Popen(
                 [*PROGRAM, "flusher", *arguments],
                 env={**command_line.environment, "LOTUS_FLUSH_INTERVAL": "0.05", **more},
-                stdin=stdin,
+                stdin=subprocess.DEVNULL,
                 stderr=stream,
             )
-        flushers.append(Flusher(process, log))
-        return flushers[-1]
+        services.append(Service(process, log))
+        return services[-1]
 
     yield start_one
-    for each in flushers:
+    for each in services:
         each.process.kill()
-        if each.process.stdin is not None:
-            each.process.stdin.close()
         each.process.wait()
 
 
 @pytest.fixture
-def track(queue_dir: Path) -> Iterator[Callable[[int], list[str]]]:
-    """Track events in this process, which never uploads; returns their ids."""
+def track(queue_dir: Path) -> Iterator[Track]:
+    """Track events in this process, which starts no flusher; returns their ids."""
     client = Client(queue_dir=queue_dir, flusher="external")
 
     def track_events(number: int) -> list[str]:
@@ -145,6 +166,57 @@ def track(queue_dir: Path) -> Iterator[Callable[[int], list[str]]]:
 
     yield track_events
     client.release()
+
+
+@pytest.fixture
+def program(command_line: CommandLine, fake_lotus: FakeLotus) -> Iterator[Client]:
+    """A program that tracks and starts its own flusher."""
+    client = Client(api_key=KEY, host=fake_lotus.host, queue_dir=command_line.queue_dir, flush_interval=0.05)
+    yield client
+    client.release()
+
+
+@pytest.fixture
+def flushing(queue_dir: Path) -> Iterator[Callable[..., None]]:
+    """Return a function that makes it look as if a process flushed that showed its last sign of life so long ago."""
+    directory = QueueDirectory(queue_dir)
+    with contextlib.ExitStack() as stack:
+
+        def show(
+            state: FlusherState = "idle",
+            *,
+            ago: float = 0.0,
+            lasts: float = 0.0,
+            reason: str | None = None,
+            kind: FlusherKind = "auto",
+        ) -> None:
+            lock = os.open(directory.flusher_lock, os.O_RDWR | os.O_CREAT, 0o600)
+            stack.callback(os.close, lock)
+            locks.try_hold(lock)
+            beat = Beat(
+                pid=4711,
+                pid_namespace=0,
+                start_time=0,
+                uid=os.geteuid(),
+                hostname="web1",
+                boot=boot_id(),
+                kind=kind,
+                program=Program("0.1.0", "/app", b"", b"", b"", 0.0),
+                beats=1,
+                at=since_boot() - ago,
+                state=state,
+                reason=reason,
+                since=time.time() - max(ago, lasts),
+            )
+            HeartbeatFile(directory).write(beat, None)
+
+        yield show
+
+
+def flusher_pid(directory: QueueDirectory) -> int | None:
+    """The process that flushes, None when nobody does."""
+    beat = read_beat(directory)
+    return beat.pid if beat is not None and locks.is_held(directory.flusher_lock) else None
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

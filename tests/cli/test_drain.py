@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 
 import pytest
 
-from lotus_durable.testing import FakeLotus
+from lotus_durable import Client
+from lotus_durable.testing import Delay, FakeLotus, RefuseEvents
 
-from .conftest import CommandLine, wait_until
-
-Track = Callable[[int], list[str]]
+from .conftest import CommandLine, Start, Track, flusher_pid
 
 KEYS = {"complete", "delivered", "parked", "dead_lettered", "remaining", "elapsed", "reason"}
 
@@ -31,13 +29,36 @@ def test_a_queue_that_is_empty_is_drained(command_line: CommandLine, track: Trac
     assert command_line.run("drain").output.startswith("0 delivered")
 
 
+def test_where_nobody_flushes_it_flushes_by_itself_and_leaves_no_process(
+    command_line: CommandLine, track: Track
+) -> None:
+    track(3)
+    assert command_line.run("drain").code == 0
+    assert flusher_pid(command_line.directory) is None
+    assert not command_line.directory.log.exists(), "a flusher was started"
+
+
+def test_a_flusher_that_runs_is_asked_and_goes_on_though_the_settings_here_are_others(
+    command_line: CommandLine, program: Client, fake_lotus: FakeLotus
+) -> None:
+    program.track_event(customer_id="c1", event_name="api_call")
+    fake_lotus.wait_for(1)
+    pid = flusher_pid(command_line.directory)
+    program.track_event(customer_id="c1", event_name="api_call")
+    result = command_line.run("drain", environment={"LOTUS_TIMEOUT": "7", "HTTP_PROXY": "http://127.0.0.1:9"})
+    assert result.code == 0
+    assert fake_lotus.event_count == 2
+    assert flusher_pid(command_line.directory) == pid
+
+
 def test_json_has_the_documented_keys(command_line: CommandLine, track: Track) -> None:
     track(3)
     result = command_line.run("drain", "--json")
     report = result.json()
     assert set(report) == KEYS
     assert (report["complete"], report["delivered"], report["remaining"], report["reason"]) == (True, 3, 0, None)
-    assert not {key for key in KEYS if key not in command_line.run("drain", "--help").output}
+    text = command_line.run("drain", "--help").output
+    assert not {key for key in KEYS if key not in text}
 
 
 @pytest.mark.fake_lotus("L22", customers=[])
@@ -55,10 +76,10 @@ def test_parked_events_do_not_make_it_incomplete_and_are_shown(
 def test_out_of_time_is_code_1_with_the_cause(command_line: CommandLine, track: Track, fake_lotus: FakeLotus) -> None:
     track(3)
     fake_lotus.pause()
-    result = command_line.run("drain", "--timeout", "3")
+    result = command_line.run("drain", "--timeout", "2")
     assert result.code == 1
     assert result.output.startswith("0 delivered, 3 pending in ")
-    assert "not complete, 3 events pending: not done within 3 seconds" in result.one_error()
+    assert "not complete, 3 events pending: not done within 2 seconds" in result.one_error()
     assert "connection refused" in result.one_error()
 
 
@@ -74,18 +95,27 @@ def test_a_refused_key_is_code_1_at_once_with_the_reason(
     assert "key" in result.one_error()
 
 
-def test_dead_letters_are_told(command_line: CommandLine, track: Track, fake_lotus: FakeLotus) -> None:
-    from lotus_durable.testing import RefuseEvents
-
+def test_dead_letters_are_counted(command_line: CommandLine, track: Track, fake_lotus: FakeLotus) -> None:
     track(2)
-    fake_lotus.fail_next(RefuseEvents("No customer_id provided"))
+    fake_lotus.fail_next(None, RefuseEvents("No customer_id provided"))
     result = command_line.run("drain")
     assert result.code == 0
     assert "2 dead-lettered" in result.output
+
+
+def test_what_the_flusher_has_to_tell_is_shown_by_whoever_takes_it_off_its_hands(
+    command_line: CommandLine, start: Start, track: Track, fake_lotus: FakeLotus
+) -> None:
+    track(1)
+    start()
+    fake_lotus.wait_for(1)
+    fake_lotus.fail_next(RefuseEvents("No customer_id provided"))
+    track(2)
+    result = command_line.run("drain")
     assert "No customer_id provided" in result.one_error()
 
 
-def test_without_a_key_and_without_an_uploader_it_is_a_matter_of_configuration(
+def test_without_a_key_and_without_a_flusher_it_is_a_matter_of_configuration(
     command_line: CommandLine, track: Track
 ) -> None:
     track(3)
@@ -94,11 +124,11 @@ def test_without_a_key_and_without_an_uploader_it_is_a_matter_of_configuration(
     assert "no API key is set" in result.one_error()
 
 
-def test_without_a_key_it_has_the_uploader_do_it(
-    command_line: CommandLine, track: Track, fake_lotus: FakeLotus
+def test_without_a_key_it_has_the_flusher_do_it(
+    command_line: CommandLine, start: Start, track: Track, fake_lotus: FakeLotus
 ) -> None:
     track(3)
-    command_line.start("flusher")
+    start()
     fake_lotus.wait_for(3)
     track(3)
     result = command_line.run("drain", environment={"LOTUS_API_KEY": ""})
@@ -114,14 +144,29 @@ def test_where_nothing_may_be_sent_it_refuses(command_line: CommandLine, track: 
     assert fake_lotus.event_count == 0
 
 
-def test_ctrl_c_ends_it_in_one_line(command_line: CommandLine, track: Track, fake_lotus: FakeLotus) -> None:
-    track(3)
-    fake_lotus.pause()
+def test_ctrl_c_ends_it_in_one_line_and_the_next_one_completes_it(
+    command_line: CommandLine, track: Track, fake_lotus: FakeLotus
+) -> None:
+    ids = track(3)
+    fake_lotus.fail_next(None, Delay(20.0))
     process = command_line.start("drain")
-    requests = command_line.queue_dir / "requests"
-    wait_until(lambda: any(requests.iterdir()), "the drain to begin")
+    fake_lotus.wait_for(3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert errors == "lotus-durable drain: interrupted\n"
-    assert not any(requests.iterdir())
+    assert command_line.run("drain").code == 0
+    assert set(fake_lotus.times_received) == set(ids)
+
+
+def test_what_is_tracked_while_it_runs_does_not_keep_it(
+    command_line: CommandLine, track: Track, fake_lotus: FakeLotus
+) -> None:
+    track(2)
+    fake_lotus.fail_next(None, Delay(1.0))
+    process = command_line.start("drain", "--json")
+    fake_lotus.wait_for(2)
+    track(1)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert '"complete": true' in output

@@ -2,177 +2,157 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
-import subprocess
-import time
-from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from lotus_durable import Client
-from lotus_durable.cli.flusher import narrator
-from lotus_durable.cli.flusher.service_manager import ServiceManager
-from lotus_durable.config import Config
-from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
-from lotus_durable.queue.protocol import Census
 from lotus_durable.testing import Delay, FakeLotus, RefuseEvents
 
-from .conftest import CommandLine, Start, wait_until
-
-if TYPE_CHECKING:
-    from lotus_durable.cli.flusher.service import Term
-
-Track = Callable[[int], list[str]]
-
-
-@pytest.fixture
-def leader_pid(command_line: CommandLine) -> Callable[[], int | None]:
-    def pid() -> int | None:
-        heartbeat = read_heartbeat(QueueDirectory(command_line.queue_dir))
-        return None if heartbeat is None else heartbeat.pid
-
-    return pid
+from .conftest import CommandLine, Start, Track, flusher_pid, wait_until
 
 
 def test_it_delivers_what_another_process_tracks(start: Start, track: Track, fake_lotus: FakeLotus) -> None:
-    uploader = start()
+    service = start()
     ids = track(600)
     fake_lotus.wait_for(600)
     ids += track(1)
     fake_lotus.wait_for(601)
     assert set(fake_lotus.times_received) == set(ids)
-    log = uploader.end()
-    assert "this process is the leader now" in log
-    assert "601 events delivered, 0 pending" in log
+    log = service.end()
+    assert "flushes the queue in " in log
+    assert "SIGTERM: stopping after the request in flight" in log
+    assert "stopped (SIGTERM); 0 pending" in log
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_the_request_in_flight_end_and_commits_it(
-    command_line: CommandLine,
-    start: Start,
-    track: Track,
-    fake_lotus: FakeLotus,
-    number: int,
+    command_line: CommandLine, start: Start, track: Track, fake_lotus: FakeLotus, number: int
 ) -> None:
     track(5)
-    fake_lotus.fail_next(Delay(1.0))
-    uploader = start()
+    fake_lotus.fail_next(None, Delay(1.0))
+    service = start(LOTUS_EXIT_TIMEOUT="0")
     fake_lotus.wait_for(5)  # stored, and the answer is on its way
     track(2)
-    log = uploader.end(number)
-    assert f"{signal.Signals(number).name}: stopping after the request in flight" in log
-    assert "5 events delivered, 2 pending" in log
+    log = service.end(number)
+    assert f"stopped ({signal.Signals(number).name}); 2 pending" in log
     assert command_line.run("status", "--json").json()["delivered"] == 5
     assert command_line.run("drain").code == 0
     assert fake_lotus.event_count == 7
     assert fake_lotus.duplicates == 0
 
 
+def test_what_can_be_sent_before_the_end_is_sent(start: Start, track: Track, fake_lotus: FakeLotus) -> None:
+    ids = track(5)
+    fake_lotus.fail_next(None, Delay(1.0))
+    service = start(LOTUS_EXIT_TIMEOUT="20")
+    fake_lotus.wait_for(5)
+    ids += track(2)
+    assert "stopped (SIGTERM); 0 pending" in service.end()
+    assert set(fake_lotus.times_received) == set(ids)
+
+
+def test_a_server_that_is_away_does_not_hold_up_the_end(start: Start, track: Track, fake_lotus: FakeLotus) -> None:
+    track(3)
+    fake_lotus.pause()
+    service = start(LOTUS_EXIT_TIMEOUT="600")
+    service.wait_to_log("connection refused")
+    assert "stopped (SIGTERM); 3 pending" in service.end()
+
+
 def test_a_second_signal_ends_it_at_once_and_loses_nothing(
     command_line: CommandLine, start: Start, track: Track, fake_lotus: FakeLotus
 ) -> None:
     ids = track(5)
-    fake_lotus.fail_next(Delay(20.0))
-    uploader = start()
+    fake_lotus.fail_next(None, Delay(20.0))
+    service = start()
     fake_lotus.wait_for(5)
-    uploader.process.terminate()
-    uploader.wait_to_log("stopping after the request")
-    uploader.process.terminate()
-    assert uploader.process.wait(10) == 128 + signal.SIGTERM
+    service.process.terminate()
+    service.wait_to_log("stopping after the request")
+    service.process.terminate()
+    assert service.process.wait(10) == 128 + signal.SIGTERM
     assert command_line.run("status", "--json").json()["pending"] == 5
     assert command_line.run("drain").code == 0
     assert set(fake_lotus.times_received) == set(ids)
 
 
-def test_a_second_flusher_is_refused_and_told_which_one_runs(
+def test_a_second_one_stands_by_and_takes_over_when_the_first_is_killed(
     command_line: CommandLine, start: Start, track: Track, fake_lotus: FakeLotus
 ) -> None:
     first = start()
-    first.wait_to_log("started as process")
-    for arguments in ([], ["--once"]):
-        second = command_line.run("flusher", *arguments)
-        assert second.code == 2
-        assert f"runs already: process {first.pid} on " in second.one_error()
-    ids = track(3)
-    fake_lotus.wait_for(3)
-    assert set(fake_lotus.times_received) == set(ids)
-    first.end()
-
-
-def test_that_a_flusher_runs_is_told_by_its_lock_and_not_by_the_pid_in_it(
-    command_line: CommandLine, start: Start, track: Track
-) -> None:
-    track(1)
-    lock = QueueDirectory(command_line.queue_dir).flusher_lock
-    lock.write_text("process 1 on this very machine, which runs\n")
-    uploader = start()
-    uploader.wait_to_log("started as process")
-    assert lock.read_text().startswith(f"process {uploader.pid} on ")
-    uploader.process.kill()
-    uploader.process.wait()
-    start().wait_to_log("started as process")
-
-
-def test_a_flusher_that_stands_by_takes_over_from_one_that_is_killed(
-    start: Start,
-    leader_pid: Callable[[], int | None],
-    track: Track,
-    fake_lotus: FakeLotus,
-) -> None:
-    leader = start()
     track(10)
     fake_lotus.wait_for(10)
-    standby = start("--standby")
-    standby.wait_to_log(f"waiting for another flusher of this queue to end: process {leader.pid} on ")
-    leader.process.kill()
-    leader.process.wait()
+    second = start()
+    second.wait_to_log(f"standing by: process {first.pid} on ")
+    first.process.kill()
+    first.process.wait()
     ids = track(10)
     fake_lotus.wait_for(20)
-    assert leader_pid() == standby.pid
+    assert flusher_pid(command_line.directory) == second.pid
     assert set(ids) < set(fake_lotus.times_received)
-    standby.end()
+    second.end()
 
 
-def test_a_flusher_that_waits_for_another_ends_at_a_signal_too(
-    start: Start,
-    leader_pid: Callable[[], int | None],
-    track: Track,
-    fake_lotus: FakeLotus,
+def test_one_that_stands_by_ends_at_a_signal_too(
+    command_line: CommandLine, start: Start, track: Track, fake_lotus: FakeLotus
 ) -> None:
-    leader = start()
+    first = start()
     track(1)
     fake_lotus.wait_for(1)
-    standby = start("--standby")
-    standby.wait_to_log("waiting for another flusher")
-    assert "started" not in standby.end()
-    assert leader_pid() == leader.pid
+    second = start()
+    second.wait_to_log("standing by: process")
+    assert "flushes the queue" not in second.end()
+    assert flusher_pid(command_line.directory) == first.pid
 
 
-def test_while_a_worker_uploads_it_stands_by_and_takes_over_when_that_ends(
-    command_line: CommandLine, start: Start, leader_pid: Callable[[], int | None], fake_lotus: FakeLotus
+def test_the_flusher_of_a_program_makes_way_for_it_and_no_other_one_is_started(
+    command_line: CommandLine, start: Start, program: Client, fake_lotus: FakeLotus
 ) -> None:
-    worker = Client(api_key="test-key", host=fake_lotus.host, queue_dir=command_line.queue_dir)
-    worker.track_event(customer_id="c1", event_name="api_call")
+    program.track_event(customer_id="c1", event_name="api_call")
     fake_lotus.wait_for(1)
-    uploader = start()
-    uploader.wait_to_log("standing by: process")
-    worker.release(30.0)
-    wait_until(lambda: leader_pid() == uploader.pid, "the flusher to lead")
-    assert "0 events delivered" in uploader.end()
+    auto = flusher_pid(command_line.directory)
+    service = start()
+    service.wait_to_log(f"process {auto} on ")
+    service.wait_to_log("it is asked to make way")
+    service.wait_to_flush()
+    for _ in range(3):
+        program.track_event(customer_id="c1", event_name="api_call")
+    fake_lotus.wait_for(4)
+    assert flusher_pid(command_line.directory) == service.pid
+    assert "stopped (SIGTERM); 0 pending" in service.end()
+    assert fake_lotus.duplicates == 0
 
 
-def test_it_ends_when_the_other_end_of_its_input_is_gone(start: Start, track: Track, fake_lotus: FakeLotus) -> None:
-    uploader = start("--until-eof", stdin=subprocess.PIPE)
-    track(3)
-    fake_lotus.wait_for(3)
-    assert uploader.process.stdin is not None
-    uploader.process.stdin.close()
-    assert uploader.process.wait(30) == 0
-    assert "end of standard input: stopping after the request in flight" in uploader.log.read_text()
+def test_it_waits_for_one_with_a_key_of_which_nobody_says_that_it_is_the_same_organisation_s(
+    command_line: CommandLine, start: Start, program: Client, fake_lotus: FakeLotus
+) -> None:
+    program.track_event(customer_id="c1", event_name="api_call")
+    fake_lotus.wait_for(1)
+    auto = flusher_pid(command_line.directory)
+    service = start(LOTUS_API_KEY="somebody-else's")
+    service.wait_to_log(f"standing by: process {auto} on ")
+    assert flusher_pid(command_line.directory) == auto
+    service.end()
+
+
+@pytest.mark.parametrize("what", ["its lock", "the directory"])
+def test_when_something_is_removed_under_it_it_stands_by_and_goes_on(
+    command_line: CommandLine, start: Start, fake_lotus: FakeLotus, what: str
+) -> None:
+    service = start()
+    service.wait_to_flush()
+    if what == "its lock":
+        command_line.directory.flusher_lock.unlink()
+    else:
+        shutil.rmtree(command_line.queue_dir)
+    service.wait_to_log("standing by: ")
+    client = Client(queue_dir=command_line.queue_dir, flusher="external")
+    client.track_event(customer_id="c1", event_name="api_call")
+    client.release()
+    fake_lotus.wait_for(1)
+    assert service.log.read_text().count("flushes the queue in ") == 2
+    service.end()
 
 
 def test_it_logs_why_nothing_can_be_sent_and_does_not_repeat_itself(
@@ -180,37 +160,28 @@ def test_it_logs_why_nothing_can_be_sent_and_does_not_repeat_itself(
 ) -> None:
     track(3)
     fake_lotus.rotate_key("another")
-    uploader = start()
+    service = start()
     wait_until(lambda: "blocked" in command_line.run("status").output, "the flusher to be blocked")
-    log = uploader.end()
+    log = service.end()
     [line] = [line for line in log.splitlines() if "blocked" in line]
     assert "the server refuses the API key" in line
-    assert "0 events delivered, 3 pending" in log
+    assert "stopped (SIGTERM); 3 pending" in log
 
 
 def test_it_logs_dead_letters_once(start: Start, track: Track, fake_lotus: FakeLotus) -> None:
-    fake_lotus.fail_next(RefuseEvents("No customer_id provided"))
+    fake_lotus.fail_next(None, RefuseEvents("No customer_id provided"))
     track(3)
-    uploader = start()
-    fake_lotus.wait_until(lambda: fake_lotus.request_count > 0)
-    assert uploader.end().count("No customer_id provided") == 1
-
-
-def test_damage_is_logged_though_only_on_error_hears_of_it(
-    command_line: CommandLine, start: Start, track: Track, fake_lotus: FakeLotus
-) -> None:
-    track(3)
-    (command_line.queue_dir / "state").write_text("00000000 {}\n")
-    uploader = start()
-    fake_lotus.wait_for(3)
-    assert "the state file is damaged" in uploader.end()
+    service = start()
+    service.wait_to_log("No customer_id provided")
+    assert service.end().count("No customer_id provided") == 1
 
 
 def test_it_starts_before_the_program_that_tracks(command_line: CommandLine, start: Start) -> None:
-    uploader = start()
-    wait_until((command_line.queue_dir / "leader.json").exists, "a leader")
+    service = start()
+    service.wait_to_flush()
     assert oct(command_line.queue_dir.stat().st_mode & 0o777) == oct(0o700)
-    uploader.end()
+    assert command_line.run("health", environment={"LOTUS_FLUSHER": "external"}).code == 0
+    service.end()
 
 
 @pytest.mark.parametrize(
@@ -229,41 +200,3 @@ def test_a_wrong_configuration_is_said_at_the_start(
     result = command_line.run("flusher", environment=environment)
     assert result.code == 2
     assert said in result.one_error()
-
-
-def test_deliveries_are_logged_now_and_then_and_only_this_process_s(
-    queue_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    counts = {"delivered": 0}
-
-    def census() -> Census:
-        return Census(100, counts["delivered"], 100 - counts["delivered"], 0, 0, 0, 0, None)
-
-    monkeypatch.setattr(narrator, "_REPORT_INTERVAL", 0.0)
-    candidate = SimpleNamespace(leads=False, looked_at=0.0)
-    queue = SimpleNamespace(census=census, directory=QueueDirectory(queue_dir))
-    term = SimpleNamespace(candidate=candidate, process=SimpleNamespace(queue=queue), config=Config.resolve({}, {}, {}))
-    teller = narrator.Narrator(lambda: cast("Term", term), ServiceManager({}))
-    QueueDirectory(queue_dir).prepare()
-    now = time.time()
-    write_heartbeat(QueueDirectory(queue_dir), Heartbeat(4711, "web1", "sending", None, now, now, None))
-    with caplog.at_level("INFO", logger="lotus_durable"):
-        for delivered, leads in ((10, False), (30, True), (30, True), (60, True)):
-            counts["delivered"], candidate.leads = delivered, leads
-            teller.look()
-        teller.end()
-    assert caplog.messages == [
-        "standing by: process 4711 on web1 uploads",
-        "delivered 20 events; 70 pending",
-        "delivered 30 events; 40 pending",
-        "stopped; 50 events delivered, 40 pending",
-    ]
-
-
-def test_it_refuses_a_queue_of_another_server(command_line: CommandLine, track: Track) -> None:
-    track(1)
-    QueueDirectory(command_line.queue_dir).destination.write_text('{"host": "https://lotus.example.com"}')
-    result = command_line.run("flusher")
-    assert result.code == 2
-    assert "its events are for https://lotus.example.com" in result.errors
-    assert command_line.run("status").code == 0, "a command that only looks is not refused"

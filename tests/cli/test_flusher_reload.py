@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lotus_durable import Client
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.requests import ask
 from lotus_durable.testing import Delay, FakeLotus
 
-from .conftest import KEY, CommandLine, Flusher, Start, wait_until
-
-Track = Callable[[int], list[str]]
+from .conftest import KEY, CommandLine, Start, Track, wait_until
 
 NEW_KEY = "another-key"
-
-
-def hang_up(uploader: Flusher) -> None:
-    uploader.process.send_signal(signal.SIGHUP)
 
 
 def as_key_file(path: Path, key: str) -> list[str]:
@@ -41,7 +37,7 @@ def test_a_rotated_key_is_read_at_sighup_and_what_was_blocked_is_delivered(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "configuration"
-    uploader = start(*source(file, KEY), LOTUS_API_KEY="the-one-of-long-ago")
+    service = start(*source(file, KEY), LOTUS_API_KEY="the-one-of-long-ago")
     ids = track(5)
     fake_lotus.wait_for(5)
     fake_lotus.rotate_key(NEW_KEY)
@@ -49,15 +45,63 @@ def test_a_rotated_key_is_read_at_sighup_and_what_was_blocked_is_delivered(
     wait_until(lambda: "blocked" in command_line.run("status").output, "the flusher to be blocked")
     assert fake_lotus.event_count == 5
     source(file, NEW_KEY)
-    hang_up(uploader)
+    service.hang_up()
     fake_lotus.wait_for(12)
-    uploader.wait_to_log("SIGHUP: the configuration was read again; changed: api_key")
-    log = uploader.end()
+    service.wait_to_log("SIGHUP: the configuration was read again; changed: api_key")
+    log = service.end()
     assert set(fake_lotus.times_received) == set(ids)
     assert fake_lotus.duplicates == 0
-    assert "12 events delivered, 0 pending" in log
+    assert "stopped (SIGTERM); 0 pending" in log
     assert KEY not in log
     assert NEW_KEY not in log
+
+
+@pytest.mark.parametrize("hangs_up", [True, False], ids=["at SIGHUP", "by itself"])
+def test_that_events_are_delivered_again_is_told_where_it_was_told_that_they_are_not(
+    start: Start, queue_dir: Path, fake_lotus: FakeLotus, tmp_path: Path, hangs_up: bool
+) -> None:
+    told: list[str] = []
+    client = Client(
+        queue_dir=queue_dir, flusher="external", on_error=lambda error, _: told.append(type(error).__name__)
+    )
+
+    def is_told(kind: str) -> bool:
+        client.track_event(customer_id="c1", event_name="api_call")
+        return kind in told
+
+    file = tmp_path / "configuration"
+    service = start(*as_key_file(file, KEY))
+    fake_lotus.rotate_key(NEW_KEY)
+    wait_until(lambda: is_told("DeliveryBlocked"), "on_error to be told that nothing is delivered")
+    as_key_file(file, NEW_KEY)
+    if hangs_up:
+        service.hang_up()
+    else:
+        ask(QueueDirectory(queue_dir), "drain")  # it probes once a minute, and when somebody asks
+    wait_until(lambda: is_told("DeliveryResumed"), "on_error to be told that it is over")
+    client.release()
+
+
+@pytest.mark.parametrize("source", [as_key_file, as_env_file])
+def test_a_refused_key_is_read_again_without_a_signal(
+    source: Callable[[Path, str], list[str]],
+    command_line: CommandLine,
+    start: Start,
+    track: Track,
+    fake_lotus: FakeLotus,
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "configuration"
+    service = start(*source(file, KEY))
+    track(5)
+    fake_lotus.wait_for(5)
+    fake_lotus.rotate_key(NEW_KEY)
+    source(file, NEW_KEY)
+    track(7)
+    fake_lotus.wait_for(12)
+    assert command_line.run("drain").code == 0
+    assert "SIGHUP" not in service.end()
+    assert fake_lotus.duplicates == 0
 
 
 @pytest.mark.parametrize(
@@ -77,30 +121,29 @@ def test_a_bad_file_keeps_the_old_configuration_and_the_log_says_why(
 ) -> None:
     file = tmp_path / "lotus.env"
     file.write_text(f"LOTUS_API_KEY={KEY}\n")
-    uploader = start("--env-file", str(file))
-    uploader.wait_to_log("is the leader now")
+    service = start("--env-file", str(file))
+    service.wait_to_flush()
     if content is None:
         file.unlink()
     else:
         file.write_text(content)
-    hang_up(uploader)
-    uploader.wait_to_log("SIGHUP: the configuration stays as it was: ")
+    service.hang_up()
+    service.wait_to_log("SIGHUP: the configuration stays as it was: ")
     track(3)
     fake_lotus.wait_for(3)
-    log = uploader.end()
+    log = service.end()
     assert why in log
     assert "secret-thing" not in log
-    assert log.count("is the leader now") == 1
 
 
 def test_a_file_that_says_the_same_disturbs_nothing(start: Start, track: Track, fake_lotus: FakeLotus) -> None:
-    uploader = start()
-    uploader.wait_to_log("is the leader now")
-    hang_up(uploader)
-    uploader.wait_to_log("changed: nothing")
+    service = start()
+    service.wait_to_flush()
+    service.hang_up()
+    service.wait_to_log("changed: nothing")
     track(3)
     fake_lotus.wait_for(3)
-    assert uploader.end().count("is the leader now") == 1
+    service.end()
 
 
 def test_the_request_in_flight_ends_before_a_new_configuration_counts(
@@ -109,21 +152,45 @@ def test_the_request_in_flight_ends_before_a_new_configuration_counts(
     file = tmp_path / "lotus.env"
     file.write_text("LOTUS_MAX_BATCH_EVENTS=5\n")
     track(5)
-    fake_lotus.fail_next(Delay(1.0))
-    uploader = start("--env-file", str(file))
+    fake_lotus.fail_next(None, Delay(1.0))
+    service = start("--env-file", str(file))
     fake_lotus.wait_for(5)  # stored, and the answer is on its way
     file.write_text("LOTUS_MAX_BATCH_EVENTS=2\n")
-    hang_up(uploader)
+    service.hang_up()
+    service.wait_to_log("changed: max_batch_events")
     track(4)
     fake_lotus.wait_for(9)
-    assert "9 events delivered, 0 pending" in uploader.end()
+    assert "stopped (SIGTERM); 0 pending" in service.end()
     assert fake_lotus.duplicates == 0
-    assert fake_lotus.request_count == 3
+    assert [len(request.json()["batch"]) for request in fake_lotus.requests if request.path == "/api/track/"] == [
+        5,
+        2,
+        2,
+    ]
 
 
-def test_a_signal_to_end_is_heeded_after_a_reload(start: Start) -> None:
-    uploader = start()
-    uploader.wait_to_log("is the leader now")
-    hang_up(uploader)
-    hang_up(uploader)
-    assert "SIGTERM: stopping" in uploader.end()
+def test_one_that_stands_by_reads_its_configuration_too(
+    start: Start, track: Track, fake_lotus: FakeLotus, tmp_path: Path
+) -> None:
+    first = start()
+    track(1)
+    fake_lotus.wait_for(1)
+    file = tmp_path / "configuration"
+    second = start(*as_env_file(file, KEY))
+    second.wait_to_log("standing by: process")
+    as_env_file(file, NEW_KEY)
+    second.hang_up()
+    second.wait_to_log("changed: api_key")
+    fake_lotus.rotate_key(NEW_KEY)
+    first.end()
+    track(2)
+    fake_lotus.wait_for(3)
+    second.end()
+
+
+def test_a_signal_to_end_is_taken_after_a_reload(start: Start) -> None:
+    service = start()
+    service.wait_to_flush()
+    service.hang_up()
+    service.hang_up()
+    assert "stopped (SIGTERM)" in service.end()

@@ -9,104 +9,134 @@ from collections.abc import Callable
 
 import pytest
 
-from lotus_durable.cli import entry
-from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import FlusherState, Heartbeat, read_heartbeat, write_heartbeat
+from lotus_durable import Client
+from lotus_durable.flusher.starting import Start as LastStart
+from lotus_durable.flusher.starting import Starting, note_failure
 from lotus_durable.testing import FakeLotus
 
-from .conftest import CommandLine, Start, wait_until
+from .conftest import CommandLine, Start, Track, wait_until
 
-Track = Callable[[int], list[str]]
+Flushing = Callable[..., None]
 Health = Callable[..., tuple[int, str]]
+EXTERNAL = {"LOTUS_FLUSHER": "external"}
 
 
 @pytest.fixture
-def health(command_line: CommandLine, capsys: pytest.CaptureFixture[str]) -> Health:
-    """Run the command in this process; return its exit code and its line."""
+def health(command_line: CommandLine) -> Health:
+    """Run the command; return its exit code and its line."""
 
-    def run(*arguments: str) -> tuple[int, str]:
-        code = entry.main(["health", "--queue-dir", str(command_line.queue_dir), *arguments])
-        return code, capsys.readouterr().out.strip()
+    def run(*arguments: str, **environment: str) -> tuple[int, str]:
+        result = command_line.run("health", *arguments, environment=environment)
+        assert result.errors == ""
+        return result.code, result.output.strip()
 
     return run
 
 
-def beat(command_line: CommandLine, state: FlusherState = "idle", *, ago: float = 0.0, reason: str = "") -> None:
-    """Be a leader that showed a sign of life so long ago."""
-    then = time.time() - ago
-    heartbeat = Heartbeat(4711, "web1", state, reason or None, then, then, None, time.monotonic() - ago)
-    write_heartbeat(QueueDirectory(command_line.queue_dir), heartbeat)
-
-
-def test_a_queue_that_is_delivered_is_healthy(
-    command_line: CommandLine, start: Start, track: Track, fake_lotus: FakeLotus
+def test_a_queue_that_a_service_flushes_is_healthy(
+    health: Health, start: Start, track: Track, fake_lotus: FakeLotus
 ) -> None:
     track(3)
     start()
     fake_lotus.wait_for(3)
-    wait_until(lambda: read_heartbeat(QueueDirectory(command_line.queue_dir)) is not None, "a heartbeat")
-    result = command_line.run("health")
-    assert result.code == 0
-    assert result.output.startswith("healthy: ")
+    for arguments in ([], ["--live"]):
+        code, line = health(*arguments, **EXTERNAL)
+        assert code == 0
+        assert line.startswith("healthy: ")
 
 
-def test_nobody_uploads(track: Track, health: Health) -> None:
+def test_an_empty_queue_that_nobody_flushes_is_healthy_because_programs_start_their_flusher(
+    command_line: CommandLine, health: Health, program: Client, fake_lotus: FakeLotus
+) -> None:
+    program.track_event(customer_id="c1", event_name="api_call")
+    fake_lotus.wait_for(1)
+    wait_until(lambda: program.stats().pending == 0, "the event to be settled")
+    assert command_line.run("stop").code == 0
+    assert health() == (0, "healthy: 0 events pending; nobody flushes this queue now")
+    assert health("--live")[0] == 0
+
+
+def test_with_a_service_somebody_must_flush_also_an_empty_queue(track: Track, health: Health) -> None:
     track(1)
-    assert health() == (1, "nobody uploads from this queue")
-    assert health("--live") == (1, "nobody uploads from this queue")
+    assert health(**EXTERNAL) == (1, "nobody flushes this queue")
+    assert health("--live", **EXTERNAL) == (1, "nobody flushes this queue")
 
 
-def test_a_leader_without_a_sign_of_life_is_named(command_line: CommandLine, track: Track, health: Health) -> None:
+def test_events_that_wait_for_a_flusher_in_vain_are_not_healthy_and_the_last_start_says_why(
+    command_line: CommandLine, track: Track, health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lotus_durable.event.record.time", lambda: time.time() - 60.0)
+    track(2)
+    code, line = health("--live")
+    assert (code, line) == (1, "nobody flushes this queue, and 2 events pending")
+    with Starting(command_line.directory).changing() as notes:
+        assert notes is not None
+        note_failure(notes, LastStart(began_at=1.0, log_size=0), "Traceback …\nImportError: no ssl")
+    assert health("--live")[1] == f"{line}; the last start of a flusher failed: ImportError: no ssl"
+
+
+def test_a_flusher_without_a_sign_of_life_is_named(track: Track, health: Health, flushing: Flushing) -> None:
     track(1)
-    beat(command_line, ago=60.0)
+    flushing(ago=60.0)
     for arguments in ([], ["--live"]):
         code, line = health(*arguments)
         assert code == 1
-        assert "process 4711 on web1" in line
-        assert "no sign of life" in line
+        assert "process 4711 on web1 has shown no sign of life" in line
 
 
-def test_a_blocked_delivery_is_not_healthy_but_alive(command_line: CommandLine, track: Track, health: Health) -> None:
+def test_a_blocked_delivery_is_not_healthy_but_alive(track: Track, health: Health, flushing: Flushing) -> None:
     track(1)
-    beat(command_line, "blocked", reason="the server refuses the API key")
+    flushing("blocked", reason="the server refuses the API key")
     assert health() == (1, "delivery is blocked: the server refuses the API key")
     assert health("--live")[0] == 0
 
 
-def test_the_oldest_pending_event_may_have_waited_for_so_long(
-    command_line: CommandLine, track: Track, health: Health
-) -> None:
-    track(2)
-    beat(command_line)
+def test_trouble_with_the_server_is_not_healthy_when_it_lasts(track: Track, health: Health, flushing: Flushing) -> None:
+    track(1)
+    flushing("retrying", lasts=5.0, reason="connection refused")
     assert health()[0] == 0
+    flushing("retrying", lasts=40.0, reason="connection refused")
+    code, line = health()
+    assert code == 1
+    assert line.startswith("nothing is delivered for ")
+    assert line.endswith(" seconds: connection refused")
+    assert health("--live")[0] == 0
+
+
+def test_the_oldest_pending_event_may_have_waited_for_so_long(track: Track, health: Health, flushing: Flushing) -> None:
+    track(2)
+    flushing()
+    assert health()[0] == 0
+    flushing()
     code, line = health("--max-age", "0")
     assert code == 1
     assert line.startswith("the oldest pending event was accepted ")
+    flushing()
     assert health("--max-age", "0", "--live")[0] == 0
 
 
-def test_so_many_may_be_pending(command_line: CommandLine, track: Track, health: Health) -> None:
+def test_so_many_may_be_pending(track: Track, health: Health, flushing: Flushing) -> None:
     track(2)
-    beat(command_line)
+    flushing()
     assert health("--max-pending", "2")[0] == 0
+    flushing()
     assert health("--max-pending", "1") == (1, "2 events pending")
 
 
 def test_json_has_the_documented_keys(command_line: CommandLine, track: Track) -> None:
     track(2)
-    result = command_line.run("health", "--json", "--max-pending", "1")
+    result = command_line.run("health", "--json", "--max-pending", "1", environment=EXTERNAL)
     assert result.code == 1
     found = result.json()
     assert set(found) == {"healthy", "problems", "pending", "oldest_age", "flusher"}
     assert (found["healthy"], found["pending"], found["flusher"]) == (False, 2, None)
-    assert found["problems"] == ["nobody uploads from this queue", "2 events pending"]
+    assert found["problems"] == ["nobody flushes this queue", "2 events pending"]
     text = command_line.run("health", "--help").output
     assert not {key for key in found if key not in text}
 
 
 def test_it_loads_nothing_that_is_slow_to_load(command_line: CommandLine, track: Track) -> None:
     track(1)
-    beat(command_line)
     code = (
         "import sys; from lotus_durable.cli import main; code = main(); "
         "print([name for name in ('requests', 'urllib3', 'persistqueue', 'sqlite3', 'rich', 'filelock') "

@@ -104,8 +104,8 @@ def test_an_exception_is_a_part_of_its_line(capsys: pytest.CaptureFixture[str]) 
         try:
             raise OSError(28, "No space left\non device")
         except OSError:
-            logger.exception("the uploader failed")
-    assert capsys.readouterr().err == "ERROR the uploader failed: OSError: [Errno 28] No space left on device\n"
+            logger.exception("flushing failed")
+    assert capsys.readouterr().err == "ERROR flushing failed: OSError: [Errno 28] No space left on device\n"
 
 
 def test_in_debug_mode_there_are_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +114,7 @@ def test_in_debug_mode_there_are_tracebacks(capsys: pytest.CaptureFixture[str]) 
         try:
             raise OSError
         except OSError:
-            logger.exception("the uploader failed")
+            logger.exception("flushing failed")
     errors = capsys.readouterr().err
     assert "a detail" in errors
     assert "Traceback" in errors
@@ -125,9 +125,9 @@ def test_a_reported_error_is_logged_unless_it_just_was(capsys: pytest.CaptureFix
         log.report(QueueDamaged("damage one"), [])
         logger.error("held: damage two")
         log.report(QueueDamaged("damage two"), [])
-        logger.warning("damage three, not worth showing")
+        logger.warning("damage three, which was not shown")
         log.report(QueueDamaged("damage three"), [])
-    assert capsys.readouterr().err.splitlines() == ["damage one", "held: damage two"]
+    assert capsys.readouterr().err.splitlines() == ["damage one", "held: damage two", "damage three"]
 
 
 def test_the_log_leaves_the_logger_as_it_was() -> None:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
-from lotus_durable.cli.flusher.narrator import makes_progress
+from lotus_durable.cli.flusher.report import Report
+from lotus_durable.cli.flusher.service import Service
 from lotus_durable.cli.flusher.service_manager import ServiceManager
+from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.testing import FakeLotus
 
-from .conftest import CommandLine, Start
-from .test_flusher_reload import hang_up
-
-if TYPE_CHECKING:
-    from lotus_durable.cli.flusher.service import Term
+from .conftest import CommandLine, Start, Track
 
 
 class Manager:
@@ -53,9 +51,9 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]
 
 
 def test_systemd_is_told_of_the_start_the_work_a_reload_and_the_end(
-    manager: Manager, start: Start, track: Callable[[int], list[str]], fake_lotus: FakeLotus
+    manager: Manager, start: Start, track: Track, fake_lotus: FakeLotus
 ) -> None:
-    uploader = start(NOTIFY_SOCKET=manager.variable)
+    service = start(NOTIFY_SOCKET=manager.variable)
     manager.wait_for("READY=1")
     track(3)
     fake_lotus.wait_for(3)
@@ -64,31 +62,55 @@ def test_systemd_is_told_of_the_start_the_work_a_reload_and_the_end(
     track(2)
     assert "the server refuses the API key" in manager.wait_for("STATUS=blocked: ")
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    hang_up(uploader)
+    service.hang_up()
     first, second = manager.wait_for("RELOADING=1").splitlines()
     assert first == "RELOADING=1"
     assert int(second.removeprefix("MONOTONIC_USEC=")) >= before
     manager.wait_for("READY=1")
-    uploader.process.terminate()
+    service.process.terminate()
     manager.wait_for("STOPPING=1")
-    assert uploader.process.wait(30) == 0
+    assert service.process.wait(30) == 0
     assert not [message for message in manager.messages if "WATCHDOG" in message]
 
 
 def test_the_watchdog_hears_of_a_flusher_that_makes_progress(manager: Manager, start: Start) -> None:
-    uploader = start(NOTIFY_SOCKET=manager.variable, WATCHDOG_USEC="300000")
+    service = start(NOTIFY_SOCKET=manager.variable, WATCHDOG_USEC="300000")
     for _ in range(3):
         manager.wait_for("WATCHDOG=1")
-    uploader.end()
+    service.end()
 
 
-def test_the_watchdog_hears_nothing_when_the_uploading_thread_hangs() -> None:
-    candidate = SimpleNamespace(looked_at=1000.0)
-    term = cast("Term", SimpleNamespace(candidate=candidate, config=SimpleNamespace(timeout=(5.0, 30.0))))
-    assert makes_progress(term, 1000.0 + 65.0)
-    assert not makes_progress(term, 1000.0 + 76.0)
-    candidate.looked_at = 1070.0
-    assert makes_progress(term, 1076.0)
+@pytest.mark.parametrize("is_stuck", [False, True])
+def test_the_watchdog_hears_nothing_of_a_flusher_whose_step_takes_longer_than_it_can(
+    tmp_path: Path, manager: Manager, is_stuck: bool
+) -> None:
+    service = SimpleNamespace(
+        tell_if_ending=lambda: False,
+        reload_if_asked=lambda: None,
+        is_stuck=lambda: is_stuck,
+        flushes=True,
+        directory=QueueDirectory(tmp_path),
+    )
+    told = ServiceManager({"NOTIFY_SOCKET": manager.variable, "WATCHDOG_USEC": "1000000"})
+    Report(cast("Service", service), told).look()
+    manager.wait_for("STATUS=")
+    assert ("WATCHDOG=1" in manager.messages) == (not is_stuck)
+
+
+def test_one_that_stands_by_is_ready_and_says_so(
+    manager: Manager, start: Start, track: Track, fake_lotus: FakeLotus
+) -> None:
+    first = start()
+    track(1)
+    fake_lotus.wait_for(1)
+    second = start(NOTIFY_SOCKET=manager.variable, WATCHDOG_USEC="300000")
+    manager.wait_for("READY=1")
+    manager.wait_for(f"STATUS=standing by: process {first.pid} on ")
+    manager.wait_for("WATCHDOG=1")
+    first.end()
+    manager.wait_for("STATUS=idle")
+    second.end()
+    manager.wait_for("STOPPING=1")
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from lotus_durable import Client
 from lotus_durable.cli.status import flusher_in_words
-from lotus_durable.flusher.lock import Leadership
-from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Heartbeat, write_heartbeat
-from lotus_durable.queue.stats import FlusherStats
+from lotus_durable.flusher.starting import Start, Starting, note_failure
+from lotus_durable.flusher.stats import FlusherStats
 from lotus_durable.testing import FakeLotus
 
-from .conftest import CommandLine, wait_until
-
-Track = Callable[[int], list[str]]
+from .conftest import CommandLine, Track, wait_until
+from .conftest import Start as StartService
 
 KEYS = {
     "queue_dir",
@@ -31,8 +29,21 @@ KEYS = {
     "pending_bytes",
     "oldest_age",
     "flusher",
+    "failed_start",
 }
-FLUSHER_KEYS = {"pid", "hostname", "state", "reason", "since", "beat_age", "alive", "hung", "last_delivery"}
+FLUSHER_KEYS = {
+    "pid",
+    "hostname",
+    "kind",
+    "version",
+    "state",
+    "reason",
+    "since",
+    "waits_until",
+    "beat_age",
+    "alive",
+    "last_delivery",
+}
 
 
 def test_it_counts_what_is_pending(command_line: CommandLine, track: Track) -> None:
@@ -44,7 +55,7 @@ def test_it_counts_what_is_pending(command_line: CommandLine, track: Track) -> N
     assert rows["accepted"] == ["1,234"]
     assert rows["pending"][0] == "1,234"
     assert "kB, the oldest accepted" in result.output
-    assert "nobody uploads" in result.output
+    assert "flusher: nobody flushes this queue now\n" in result.output
 
 
 def test_json_has_the_documented_keys(command_line: CommandLine, track: Track) -> None:
@@ -55,7 +66,7 @@ def test_json_has_the_documented_keys(command_line: CommandLine, track: Track) -
     assert (status["accepted"], status["pending"], status["delivered"]) == (3, 3, 0)
     assert status["pending_bytes"] > 0
     assert status["oldest_age"] >= 0
-    assert status["flusher"] is None
+    assert (status["flusher"], status["failed_start"]) == (None, None)
 
 
 def test_the_documented_keys_are_in_the_help(command_line: CommandLine) -> None:
@@ -78,44 +89,66 @@ def test_the_argument_wins_over_the_variable(command_line: CommandLine, track: T
     assert result.json()["accepted"] == 3
 
 
-def test_a_refused_key_is_shown_with_its_reason(command_line: CommandLine, track: Track, fake_lotus: FakeLotus) -> None:
-    track(3)
-    fake_lotus.rotate_key("another")
-    command_line.start("flusher")
-    wait_until(lambda: "blocked" in command_line.run("status").output, "the flusher to be blocked")
-    assert "key" in command_line.run("status").output
+def test_a_flusher_that_a_program_started_is_shown(
+    command_line: CommandLine, program: Client, fake_lotus: FakeLotus
+) -> None:
+    program.track_event(customer_id="c1", event_name="api_call")
+    fake_lotus.wait_for(1)
+    wait_until(lambda: command_line.run("status", "--json").json()["delivered"] == 1, "the event to be settled")
     flusher = command_line.run("status", "--json").json()["flusher"]
     assert set(flusher) == FLUSHER_KEYS
-    assert (flusher["state"], flusher["alive"]) == ("blocked", True)
+    assert (flusher["kind"], flusher["state"], flusher["alive"]) == ("auto", "idle", True)
+    assert f"flusher: process {flusher['pid']} on {flusher['hostname']}, idle for " in command_line.run("status").output
+
+
+def test_a_refused_key_is_shown_with_its_reason(
+    command_line: CommandLine, start: StartService, track: Track, fake_lotus: FakeLotus
+) -> None:
+    track(3)
+    fake_lotus.rotate_key("another")
+    start()
+    wait_until(lambda: "blocked" in command_line.run("status").output, "the flusher to be blocked")
+    assert "the server refuses the API key" in command_line.run("status").output
+    flusher = command_line.run("status", "--json").json()["flusher"]
+    assert (flusher["kind"], flusher["state"], flusher["alive"]) == ("external", "blocked", True)
     assert "key" in flusher["reason"]
 
 
-def test_a_flusher_that_has_ended_without_a_word_is_called_so(command_line: CommandLine, track: Track) -> None:
+def test_a_flusher_that_was_killed_is_no_flusher(
+    command_line: CommandLine, start: StartService, track: Track, fake_lotus: FakeLotus
+) -> None:
     track(1)
-    long_ago = time.time() - 7200
-    write_heartbeat(
-        QueueDirectory(command_line.queue_dir), Heartbeat(4711, "web1", "sending", None, long_ago, long_ago, None)
-    )
+    service = start()
+    fake_lotus.wait_for(1)
+    service.process.kill()
+    service.process.wait()
+    assert "nobody flushes this queue now" in command_line.run("status").output
+
+
+@pytest.mark.parametrize(
+    ("kind", "what_to_do"),
+    [("auto", "the next process that tracks ends it"), ("caller", "nobody ends it but you")],
+)
+def test_a_flusher_that_hangs_is_named_with_what_ends_it(
+    command_line: CommandLine, track: Track, flushing: Callable[..., None], kind: str, what_to_do: str
+) -> None:
+    track(1)
+    flushing("sending", ago=7200.0, kind=kind)
     said = command_line.run("status").output
-    assert "none; process 4711 on web1 has shown no sign of life for 2 hours and has ended" in said
-    flusher = command_line.run("status", "--json").json()["flusher"]
-    assert (flusher["alive"], flusher["hung"]) == (False, False)
+    assert "process 4711 on web1 has shown no sign of life for 2 hours and holds the flusher's lock" in said
+    assert what_to_do in said
+    assert command_line.run("status", "--json").json()["flusher"]["alive"] is False
 
 
-def test_a_flusher_that_hangs_is_named_with_what_to_do(command_line: CommandLine, track: Track) -> None:
+def test_what_the_last_start_had_to_say_is_shown_where_it_failed(command_line: CommandLine, track: Track) -> None:
     track(1)
-    directory = QueueDirectory(command_line.queue_dir)
-    long_ago = time.time() - 7200
-    leadership = Leadership(directory.leader_lock)
-    assert leadership.acquire()
-    try:
-        write_heartbeat(directory, Heartbeat(4711, "web1", "sending", None, long_ago, long_ago, None))
-        said = command_line.run("status").output
-        assert "process 4711 on web1 has shown no sign of life for 2 hours and holds the leader lock" in said
-        assert "kill -CONT 4711" in said
-        assert command_line.run("status", "--json").json()["flusher"]["hung"] is True
-    finally:
-        leadership.release()
+    words = "Traceback …\nImportError: libssl.so is gone"
+    with Starting(command_line.directory).changing() as notes:
+        assert notes is not None
+        note_failure(notes, Start(began_at=1.0, log_size=0), words)
+    said = command_line.run("status").output
+    assert "nobody flushes this queue now; the last start of one failed: ImportError: libssl.so is gone\n" in said
+    assert command_line.run("status", "--json").json()["failed_start"] == words
 
 
 @pytest.mark.parametrize(
@@ -128,17 +161,18 @@ def test_a_flusher_that_hangs_is_named_with_what_to_do(command_line: CommandLine
 )
 def test_a_flusher_in_words(reason: str | None, last_delivery: float | None, words: str) -> None:
     now = time.time()
-    delivered_at = None if last_delivery is None else now - last_delivery - 0.2
     flusher = FlusherStats(
         pid=1,
         hostname="h",
+        kind="auto",
+        version="0.1.0",
         state="idle",
         reason=reason,
         since=now - 200,
+        waits_until=None,
         beat_age=0.5,
         alive=True,
-        hung=False,
-        last_delivery=delivered_at,
+        last_delivery=None if last_delivery is None else now - last_delivery - 0.2,
     )
     assert flusher_in_words(flusher) == words
 

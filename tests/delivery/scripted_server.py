@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -161,10 +162,12 @@ class ScriptedServer:
 
 
 @contextmanager
-def talking(*replies: Reply, tls: Path | None = None) -> Iterator[tuple[ScriptedServer, HttpTransport]]:
+def talking(
+    *replies: Reply, tls: Path | None = None, idle_at_most: float = inf
+) -> Iterator[tuple[ScriptedServer, HttpTransport]]:
     """Give a server and a transport that knows it."""
     with ScriptedServer(*replies, tls=tls) as server:
-        transport = HttpTransport(server.host, KEY, read_timeout=5.0)
+        transport = HttpTransport(server.host, KEY, read_timeout=5.0, idle_at_most=idle_at_most)
         try:
             yield server, transport
         finally:

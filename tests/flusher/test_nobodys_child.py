@@ -338,6 +338,4 @@ def pid_of_process_1(unshare: int) -> int:
 
 
 def children_of(parent: int) -> set[int]:
-    return {
-        int(path.name) for path in Path("/proc").glob("[0-9]*") if parent_of(int(path.name)) == parent
-    }
+    return {int(path.name) for path in Path("/proc").glob("[0-9]*") if parent_of(int(path.name)) == parent}

@@ -157,14 +157,13 @@ def test_a_request_that_meets_a_closed_connection_may_have_been_read_and_is_not_
     assert [request.connection for request in server.requests] == [1, 1, 2]
 
 
-def test_a_connection_idle_for_longer_than_asked_is_not_used() -> None:
-    with talking(says(201)) as (server, transport):
+@pytest.mark.parametrize(("idle_at_most", "connections"), [(LIMIT, [1, 1, 1]), (0.0, [1, 2, 3])])
+def test_a_connection_idle_for_longer_than_asked_is_not_used(idle_at_most: float, connections: list[int]) -> None:
+    with talking(says(201), idle_at_most=idle_at_most) as (server, transport):
         transport.post_batch(BODY)
-        transport.post_batch(BODY, idle_at_most=LIMIT)
-        transport.probe(idle_at_most=LIMIT)
-        transport.post_batch(BODY, idle_at_most=0.0)
-        transport.probe(idle_at_most=0.0)
-    assert [request.connection for request in server.requests] == [1, 1, 1, 2, 3]
+        transport.post_batch(BODY)
+        transport.probe()
+    assert [request.connection for request in server.requests] == connections
 
 
 def test_a_connection_closed_long_ago_is_no_outage() -> None:

@@ -95,7 +95,7 @@ class Hands(RuleBasedStateMachine):
     @rule()
     def delete_what_is_being_written(self) -> None:
         writer = self.appender._writer
-        if writer is not None and writer.path.exists() and writer.is_at(writer.path):
+        if writer is not None and writer.path.exists() and writer.is_at(str(writer.path)):
             writer.path.unlink()
 
     @rule()

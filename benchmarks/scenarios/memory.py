@@ -1,0 +1,169 @@
+"""What a server pays in memory: eight workers that import, track and live, without preload, and who flushes for them.
+
+Pages that several processes use are counted by shares (PSS), so the figures of processes add up.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import IO
+
+from benchmarks.bench import Bench
+from benchmarks.flushing import LIBRARIES
+from benchmarks.loading import THIS_PYTHON
+from benchmarks.report import Cell, Goal, Report, Table
+from benchmarks.server import Server, serving
+from benchmarks.subjects import DURABLE, DURABLE_BESIDE, LOTUS_PYTHON, Subject
+from benchmarks.surroundings import API_KEY, environment, flushers_of, only_benchmarks
+from benchmarks.watched import Watched
+
+_WORKERS = 8
+_TIMEOUT = 60.0  # seconds
+_LOOK_INTERVAL = 0.5  # seconds
+_STILL = 0.1  # MB
+_TRACK = (
+    "import {module} as lotus; lotus.api_key = {key!r}; lotus.host = {host!r}; "
+    "lotus.track_event(customer_id='customer-123', event_name='api_call', properties={{'region': 'US'}})"
+)
+_LIVE = "; import os, sys; print('ready', flush=True); sys.stdin.readline(); os._exit(0)"
+_STANDARD = "import datetime, json, logging, threading, uuid"
+"""What any worker has loaded already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Crew:
+    """Workers of one kind, and who flushes for them."""
+
+    label: str
+    code: str
+    python: Path = THIS_PYTHON
+    subject: Subject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """MB."""
+
+    workers: float
+    flusher: float
+
+    @property
+    def together(self) -> float:
+        return self.workers + self.flusher
+
+
+def run(bench: Bench) -> Report:
+    subjects, notes = bench.available([DURABLE, DURABLE_BESIDE, LOTUS_PYTHON])
+    found: dict[str, list[_Taken]] = {}
+    above: list[tuple[float, float]] = []
+    with serving() as server:
+        crews = [_Crew("a bare interpreter", "pass"), _Crew("json, logging, threading …", _STANDARD)]
+        crews += [_tracking(bench, subject, server) for subject in subjects]
+        for _ in range(bench.scale.rounds):
+            for crew in crews:
+                found.setdefault(crew.label, []).append(_measured(bench, crew, server))
+            above.append(_flusher_beside_its_libraries(bench, crews[2], server))
+    medians = {label: sorted(each, key=lambda taken: taken.together)[len(each) // 2] for label, each in found.items()}
+    rows: list[Sequence[Cell]] = [
+        (label, taken.workers / _WORKERS, taken.workers, taken.flusher, taken.together)
+        for label, taken in medians.items()
+    ]
+    flusher, libraries = (median(each) for each in zip(*above, strict=True))
+    title = f"{_WORKERS} workers that import it, track and live, and their flusher, MB (PSS)"
+    return Report(
+        "memory",
+        [
+            Table("memory", title, ("MB", "one worker", "workers", "flusher", "together"), rows),
+            Table(
+                "memory_flusher",
+                "A flusher, and an interpreter that only imported its libraries, MB (PSS)",
+                ("flusher", "its libraries", "above"),
+                [(flusher, libraries, flusher - libraries)],
+            ),
+        ],
+        [_goal_together(medians), _goal_above(flusher, libraries)],
+        notes=notes,
+    )
+
+
+def _tracking(bench: Bench, subject: Subject, server: Server) -> _Crew:
+    module = "lotus" if subject is LOTUS_PYTHON else "lotus_durable"
+    code = _TRACK.format(module=module, key=API_KEY, host=server.url)
+    return _Crew(subject.label, code, bench.python(subject), subject)
+
+
+def _goal_together(found: dict[str, _Taken]) -> Goal:
+    name, limit, unit = "memory: 8 workers and their flusher, of the build beside's", 0.62, "times"
+    if DURABLE_BESIDE.label not in found:
+        return Goal(name, None, "at most", limit, unit, note="no build beside (--beside)")
+    ours, theirs = found[DURABLE.label].together, found[DURABLE_BESIDE.label].together
+    floor = f"{found['a bare interpreter'].together:.0f} MB"
+    return Goal(name, ours / theirs, "at most", limit, unit, f"{ours:.1f} / {theirs:.1f} MB", floor)
+
+
+def _goal_above(flusher: float, libraries: float) -> Goal:
+    floor = f"{libraries:.1f} MB"
+    return Goal("memory: a flusher above its libraries", flusher - libraries, "at most", 3, "MB", floor=floor)
+
+
+def _measured(bench: Bench, crew: _Crew, server: Server) -> _Taken:
+    server.mark()
+    with bench.folder() as folder, _working(crew, folder, _WORKERS) as workers:
+        if crew.subject is not None:
+            server.wait_for(_WORKERS, _TIMEOUT)
+        return _Taken(_settled_shares(workers), _settled_shares(flushers_of(folder)))
+
+
+def _flusher_beside_its_libraries(bench: Bench, crew: _Crew, server: Server) -> tuple[float, float]:
+    """Return the memory of a flusher that has sent one event, and that of its libraries alone, started as it is."""
+    server.mark()
+    with bench.folder() as folder, _working(crew, folder, 1):
+        server.wait_for(1, _TIMEOUT)
+        libraries = f"import sys; sys.path += {sys.path!r}; {LIBRARIES}"
+        with _working(_Crew("libraries", libraries), folder, 1, "-I", "-S", "-X", "utf8") as interpreters:
+            return _settled_shares(flushers_of(folder)), _settled_shares(interpreters)
+
+
+def _settled_shares(processes: Sequence[int]) -> float:
+    """Return what they take once that does not grow any more: some go on importing after their first event."""
+    shares = float("-inf")
+    ends = time.monotonic() + _TIMEOUT
+    while (now := sum(Watched(process).share() for process in processes)) - shares > _STILL:
+        if time.monotonic() > ends:
+            raise TimeoutError(f"the memory of {len(processes)} processes grows for {_TIMEOUT:g} s")
+        shares = now
+        time.sleep(_LOOK_INTERVAL)
+    return now
+
+
+@contextmanager
+def _working(crew: _Crew, folder: Path, count: int, *options: str) -> Iterator[list[int]]:
+    """Have processes that run the crew's code, and then do nothing."""
+    found_in = {"PYTHONPATH": str(only_benchmarks())} if crew.python != THIS_PYTHON else {}
+    variables = environment(LOTUS_QUEUE_DIR=str(folder / "queue"), **found_in)
+    command = [str(crew.python), *options, "-c", crew.code + _LIVE]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(command, cwd=folder, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
+            for _ in range(count)
+        ]
+        for process in processes:
+            stack.callback(process.kill)
+        for process in processes:
+            _wait_until_ready(process.stdout)
+        yield [process.pid for process in processes]
+
+
+def _wait_until_ready(output: IO[bytes] | None) -> None:
+    assert output is not None
+    if not output.readline():
+        raise RuntimeError("a worker failed; what it said is above")

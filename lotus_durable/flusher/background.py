@@ -1,0 +1,87 @@
+"""What goes on beside the work in a flusher: it beats, syncs what all have written, and ends when it is stuck."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+
+from lotus_durable.clock import monotonic
+from lotus_durable.delivery.control import Control
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import FlusherKind
+from lotus_durable.queue.sync import JournalSync
+
+logger = logging.getLogger("lotus_durable")
+
+_BEAT_INTERVAL = 0.5
+_STOPPED_FOR = 3.0
+"""Seconds between two beats after which this process was stopped, or the machine asleep."""
+
+
+@contextlib.contextmanager
+def beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> Iterator[None]:
+    """Beat twice a second from a thread of its own, because a request may take as long as its timeout.
+
+    It also ends the process: when a step takes longer than it can, and when the queue's directory is gone. A service
+    outlives its directory, and shows its manager that it did not end in order.
+    """
+    control.beat()
+    if kind == "caller":
+        yield
+        return
+    ended = threading.Event()
+    folder = os.open(directory.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def beat() -> None:
+        last = monotonic()
+        while not ended.wait(_BEAT_INTERVAL):
+            now = monotonic()
+            if now - last > _STOPPED_FOR:
+                control.forgive(now - last)
+            last = now
+            if kind == "auto" and os.fstat(folder).st_nlink == 0:
+                os._exit(0)
+            if control.is_stuck():
+                logger.error("a step takes longer than it can: this flusher ends, and another one goes on")
+                os._exit(0 if kind == "auto" else 1)
+            control.beat()
+
+    thread = threading.Thread(target=beat, name="lotus_durable beat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def syncing(sync: JournalSync, interval: float, *, in_background: bool) -> Iterator[None]:
+    """Sync what all have written, from a thread of its own: a disk may take long, and delivery goes on meanwhile."""
+    if not in_background:
+        yield
+        return
+    ended = threading.Event()
+
+    def run() -> None:
+        last_failure = ""
+        while not ended.wait(interval):
+            try:
+                sync.run()
+            except Exception as error:
+                # Too many open files, say. The next time may go better.
+                if str(error) != last_failure:
+                    last_failure = str(error)
+                    logger.exception("the background sync failed and is tried again")
+
+    thread = threading.Thread(target=run, name="lotus_durable sync", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

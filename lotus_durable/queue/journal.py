@@ -1,0 +1,171 @@
+"""The flusher's way through the journal: pass by pass over all segments, each read on from where it was."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from pathlib import Path
+
+from lotus_durable.errors import QueueDamaged
+
+from .directory import QueueDirectory, original_name
+from .format import UnknownFormat
+from .protocol import NO_KEY, Chunk, Report
+from .quarantine import keep_aside
+from .reader import START, SegmentReader
+from .repeats import Repeats, Segment
+from .writer import is_abandoned
+
+
+class JournalReader:
+    """Reads segments; one that cannot be read is reported once, and hides no other.
+
+    Attributes:
+        ended: segments whose end was seen since somebody took them from here.
+        largest: the size of the largest segment met.
+    """
+
+    def __init__(self, directory: QueueDirectory, repeats: Repeats, report: Report) -> None:
+        self._directory = directory
+        self._repeats = repeats
+        self._report = report
+        self.ended: list[Segment] = []
+        self.largest = 0
+        self._ids: dict[str, bytes] = {}
+        self._names: deque[str] = deque()
+        self._current: tuple[Segment, SegmentReader] | None = None
+        self._odd: set[str] = set()
+
+    def begin_pass(self) -> None:
+        """List the segments; what comes later is for the next pass.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        names = self._directory.segments()
+        # Those that were released first: they end soon, and their disk may be failing.
+        self._names.extend(sorted(names, key=lambda name: (original_name(name) == name, name)))
+
+    def read(self, limit: int) -> Chunk | None:
+        """Return the next chunk of this pass, or None at its end."""
+        while self._current is not None or self._open_next():
+            if (chunk := self._read_current(limit)) is not None:
+                return chunk
+        return None
+
+    def has_pending(self) -> bool:
+        """Whether there is something to read now, by the sizes of the files alone.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        for name in self._directory.segments():
+            if name not in self._odd:
+                segment = self._known(name)
+                try:
+                    if segment is None or os.stat(self._directory.journal / name).st_size != segment.seen:
+                        return True
+                except OSError:
+                    continue
+        return False
+
+    def forget(self, segment: Segment) -> None:
+        """Forget one that was deleted."""
+        self._repeats.segments.pop(segment.id, None)
+        self._ids.pop(original_name(segment.name), None)
+
+    def close(self) -> None:
+        """Let go of the open segment."""
+        if self._current is not None:
+            self._current[1].close()
+            self._current = None
+
+    def _open_next(self) -> bool:
+        """Open the next segment of this pass that has something to read, or whose end is to be seen."""
+        while self._names:
+            name = self._names.popleft()
+            try:
+                self._open(name)
+            except FileNotFoundError:
+                continue
+            except (OSError, UnknownFormat) as error:
+                self._name_odd(name, str(error))
+                continue
+            if self._current is not None:
+                self._odd.discard(name)
+                return True
+        return False
+
+    def _open(self, name: str) -> None:
+        path = self._directory.journal / name
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            self._name_odd(name, "it is no regular file")
+            return
+        segment = self._known(name)
+        if segment is not None and segment.seen == status.st_size:
+            segment.name = name
+            if segment.ended or not has_no_writer(path):
+                return  # nothing new, and nothing to see of its end
+        reader = SegmentReader(path, START if segment is None else segment.read)
+        segment_id = reader.header.id if reader.header is not None else original_name(name).encode()
+        if segment is None or (segment.id != segment_id and reader.header is not None):
+            segments = self._repeats.segments
+            segment = segments.setdefault(segment_id, Segment(segment_id, name, self._repeats.cursor(segment_id)))
+            self._ids[original_name(name)] = segment_id
+            if reader.position != segment.read:
+                reader.close()
+                reader = SegmentReader(path, segment.read)
+        segment.name = name
+        self.largest = max(self.largest, status.st_size)
+        self._current = segment, reader
+
+    def _read_current(self, limit: int) -> Chunk | None:
+        """Return the next chunk of the open segment, or None when this pass is done with it."""
+        assert self._current is not None
+        segment, reader = self._current
+        try:
+            # A writer that is faster than we are must not keep the other segments waiting. An empty file is read too:
+            # it should have a header.
+            stretch = reader.read(limit) if reader.position[0] < max(1, reader.size_at_opening) else None
+            if stretch is None:
+                if reader.finished():
+                    segment.ended = True
+                    self.ended.append(segment)
+                segment.seen = reader.size_at_opening
+                self.close()
+                return None
+            if stretch.damage is not None:
+                keep_aside(self._directory, stretch.damage, self._report)
+        except OSError as error:
+            self.close()  # and from here on in the next pass
+            self._name_odd(segment.name, str(error))
+            return None
+        key = reader.header.key if reader.header is not None else NO_KEY
+        chunk = self._repeats.chunk(segment, stretch, key)
+        if segment.read != reader.position:  # one is held back: from there on in the next pass
+            self.close()
+        return chunk
+
+    def _known(self, name: str) -> Segment | None:
+        segment = self._ids.get(original_name(name))
+        return None if segment is None else self._repeats.segments.get(segment)
+
+    def _name_odd(self, name: str, why: str) -> None:
+        if name not in self._odd:
+            self._odd.add(name)
+            self._report(QueueDamaged(f"journal/{name} is left alone: {why}"))
+
+
+def has_no_writer(path: Path) -> bool:
+    """Whether no process writes this segment any more.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return is_abandoned(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,125 @@
+"""What becomes of segments that are settled: deleted when nobody writes them, else let go of when they are large."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Iterable
+
+from .directory import QueueDirectory, original_name
+from .files import sync_directory
+from .journal import JournalReader, has_no_writer
+from .reader import Position
+from .repair import RepairedBooks
+from .repeats import Repeats, Segment
+
+_LARGE = 4 * 1024 * 1024
+_SMALL = 256 * 1024
+_ALL_LIVE = 64 * 1024 * 1024
+"""Bytes that are settled in the segment of a writer that lives, above which it is let go: the less, the more there are,
+so that they stay below the last number together. A writer that is let go carries 50 ms of its frames over."""
+_LOOK_INTERVAL = 1.0
+"""Seconds between two looks whether the writers of settled segments are gone."""
+_LEFTOVER_AGE = 60.0
+"""Seconds after which a file whose creation did not finish, and that nobody holds, is a crash's leftover."""
+
+
+class Retiring:
+    """Deletes, for one consumer, what is settled to its end."""
+
+    def __init__(
+        self, directory: QueueDirectory, journal: JournalReader, repeats: Repeats, books: RepairedBooks
+    ) -> None:
+        self._directory = directory
+        self._journal = journal
+        self._repeats = repeats
+        self._books = books
+        self._done: dict[bytes, Segment] = {}
+        self._looked_at = -math.inf
+
+    def settled(self, segment: Segment) -> None:
+        """Note that it is settled up to its end, if it is.
+
+        By the sequence: a torn tail behind the last event needs no settling, and a segment without events neither.
+        """
+        if segment.ended and self._repeats.cursor(segment.id)[1] == segment.read[1]:
+            self._done[segment.id] = segment
+
+    def has_done(self) -> bool:
+        """Whether there is something to delete."""
+        while self._journal.ended:
+            self.settled(self._journal.ended.pop())
+        return bool(self._done)
+
+    def delete(self) -> None:
+        """Delete what is done; the books must be safe from a power cut.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        gone: dict[bytes, Position] = {}
+        for segment in tuple(self._done.values()):
+            path = self._directory.journal / segment.name
+            try:
+                if os.stat(path).st_size != segment.seen:
+                    segment.ended = False  # somebody has brought more: it is read again
+                    del self._done[segment.id]
+                    continue
+                path.unlink()
+            except FileNotFoundError:
+                pass
+            gone[segment.id] = segment.read
+        # Or a power cut could bring one back when the books have long forgotten it.
+        sync_directory(self._directory.journal)
+        self._books.do(lambda books: books.forget(gone))
+        for segment_id in gone:
+            self._journal.forget(self._done.pop(segment_id))
+
+    def look_for_ends(self) -> None:
+        """Have the next pass read on in settled segments whose writer is gone: it is to see their end."""
+        if not 0 <= time.monotonic() - self._looked_at < _LOOK_INTERVAL:
+            self._looked_at = time.monotonic()
+            for segment in self._repeats.segments.values():
+                if not segment.ended and segment.seen >= 0:
+                    with contextlib.suppress(OSError):
+                        if has_no_writer(self._directory.journal / segment.name):
+                            segment.seen = -1
+
+    def let_go_of_large(self) -> None:
+        """Let go of segments that are settled and large, and whose writers live.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        live = [
+            segment
+            for segment in self._repeats.segments.values()
+            if not segment.ended and segment.read[0] >= _SMALL and segment.read == self._repeats.cursor(segment.id)
+        ]
+        limit = max(_SMALL, min(_LARGE, _ALL_LIVE // max(1, len(live))))
+        self.let_go(segment.name for segment in live if segment.read[0] >= limit)
+
+    def let_go(self, names: Iterable[str]) -> None:
+        """Have the writers of these segments go on in others; they are read first from then on.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        for name in names:
+            if original_name(name) == name:
+                with contextlib.suppress(FileNotFoundError):  # it has another name already, or is gone
+                    released = self._directory.let_go(name)
+                    for segment in self._repeats.segments.values():
+                        if segment.name == name:
+                            segment.name = released
+
+
+def remove_leftovers(directory: QueueDirectory) -> None:
+    """Delete files that a crash has left half made."""
+    for path in (*(directory.journal / name for name in directory.unfinished()), *directory.temporary_files()):
+        with contextlib.suppress(OSError):
+            # A writer whose file is taken away before it has its name notices, and creates another.
+            if time.time() - path.stat().st_mtime > _LEFTOVER_AGE and has_no_writer(path):
+                path.unlink()

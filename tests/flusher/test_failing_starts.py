@@ -1,0 +1,252 @@
+"""Starts that come to nothing: backed off for the whole directory, told with their last words, and drain() delivers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.flusher.starting import Starting
+
+from .deployment import Deployment
+from .scene import Scene, hear, say, wait_until
+
+TOLD = """
+    told = []
+    client = make(exit_timeout=0, on_error=lambda error, events: told.append(f"{type(error).__name__}: {error}"))
+    number = [0]
+    def again():
+        number[0] += 1
+        track(client, f"event{number[0]}")
+        time.sleep(0.1)
+        return told
+    """
+
+GONE = """
+    from lotus_durable.flusher import look
+    look.find_interpreter = lambda: sys.argv[1]
+    """
+
+
+def test_a_missing_module_is_told_in_the_words_of_the_start_and_drain_says_it_too(scene: Scene) -> None:
+    deployment = Deployment(scene.root / "deployment")
+    deployment.break_module("requests")
+    application = scene.start(
+        TOLD
+        + """
+    say(*(line.replace("\\n", " ") for line in wait_until(again)))
+    report = client.drain(10)
+    say(report.complete, report.reason)
+    """,
+        python=deployment.python,
+        more={"PYTHONPATH": deployment.paths},
+    )
+    line = hear(application)
+    assert line.startswith("DeliveryBlocked: nothing is delivered, events are kept: a flusher cannot be started")
+    assert "No module named 'requests'" in line
+    line = hear(application)
+    assert line.startswith("False")
+    assert "No module named 'requests'" in line
+    assert application.wait(20) == 0
+
+
+def gone(folder: Path) -> str:
+    return str(folder / "python3")
+
+
+def not_to_be_run(folder: Path) -> str:
+    path = folder / "python3"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o644)
+    return str(path)
+
+
+def of_another_machine(folder: Path) -> str:
+    path = folder / "python3"
+    path.write_bytes(b"\x7fELF" + bytes(100))
+    path.chmod(0o755)
+    return str(path)
+
+
+def ends_at_once(folder: Path) -> str:
+    path = folder / "python3"
+    path.write_text("#!/bin/sh\necho 'some last words' >&2\nexit 3\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize("interpreter", [gone, not_to_be_run, of_another_machine, ends_at_once])
+def test_an_interpreter_that_cannot_be_run_is_told_and_drain_delivers(scene: Scene, interpreter: object) -> None:
+    assert callable(interpreter)
+    path = interpreter(scene.root)
+    told, drained = scene.run(
+        GONE
+        + TOLD
+        + """
+    say(*wait_until(again))
+    report = client.drain(20)
+    say(report.complete, number[0], report.reason)
+    """,
+        path,
+    )
+    assert "a flusher cannot be started" in told
+    assert "some last words" in told if interpreter is ends_at_once else "python3" in told
+    complete, count, _ = drained.split()
+    assert complete == "True", drained
+    scene.arrived(*(f"event{number + 1}" for number in range(int(count))))
+
+
+def test_failing_starts_are_backed_off_for_all_processes_together(scene: Scene) -> None:
+    """Eight processes look for four seconds: a start after 0, 1, 3 s, not one for each process and look."""
+    path = ends_at_once(scene.root)
+    code = (
+        GONE
+        + """
+    client = make(exit_timeout=0)
+    say("ready")
+    while hear() == "track":
+        track(client, os.urandom(8).hex())
+        say("tracked")
+    """
+    )
+    workers = [scene.start(code, path) for _ in range(8)]
+    for worker in workers:
+        assert hear(worker) == "ready"
+
+    def four_failed() -> bool:
+        for worker in workers:
+            say(worker, "track")
+        for worker in workers:
+            assert hear(worker) == "tracked"
+        return Starting(scene.directory).read().failures >= 3
+
+    wait_until(four_failed, "the third start to fail")
+    assert scene.starts() in (3, 4)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root, to have no processes")
+def test_who_may_have_no_more_processes_keeps_its_events_and_says_so(scene: Scene) -> None:
+    # The limit is that of a user, and not for those who may exceed it: here of one who has no process but this.
+    application = scene.start(
+        GONE
+        + "import resource; resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))"
+        + TOLD
+        + """
+    say(*wait_until(again))
+    say(client.drain(20).complete)
+    """,
+        sys.executable,
+        prefix=["setpriv", "--ruid", "54321", "--bounding-set", "-sys_admin,-sys_resource"],
+    )
+    assert "a flusher cannot be started: no process can be started" in hear(application)
+    assert hear(application) == "True"
+    scene.arrived("event1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and namespaces")
+def test_without_a_shell_a_flusher_is_started_all_the_same_and_is_nobodys_child(scene: Scene) -> None:
+    application = scene.start(
+        """
+        client = make()
+        track(client, "first")
+        try:
+            os.waitpid(-1, 0)
+            say("a child")
+        except ChildProcessError:
+            say("no child")
+        hear()
+        """,
+        prefix=[
+            "unshare",
+            "--mount",
+            "/bin/bash",
+            "-c",
+            'mount --bind /dev/null "$(readlink -f /bin/sh)"; exec "$@"',
+            "-",
+        ],
+    )
+    assert hear(application) == "no child"
+    scene.arrived("first")
+    assert scene.flusher()
+
+
+def test_a_process_whose_working_directory_was_removed_starts_one(scene: Scene) -> None:
+    """``python -c`` looks for modules in the working directory, whose path cannot be told then."""
+    place = scene.root / "place"
+    place.mkdir()
+    application = scene.start("os.rmdir(os.getcwd()); track(make(), 'first'); os._exit(0)", cwd=place, prefix=["env"])
+    assert application.wait(20) == 0
+    scene.arrived("first")
+
+
+def test_paths_of_modules_that_are_no_text_disturb_nobody(scene: Scene) -> None:
+    scene.run("sys.path += [Path('/nowhere'), b'/bytes', 7]; track(make(), 'first'); os._exit(0)")
+    scene.arrived("first")
+
+
+def test_a_frozen_program_says_in_one_sentence_what_to_do_and_its_drain_delivers(scene: Scene) -> None:
+    told, complete = scene.run(
+        "    sys.frozen = True"
+        + TOLD
+        + """
+    say(*wait_until(again))
+    say(client.drain(20).complete, number[0])
+    """
+    )
+    assert "no Python interpreter is found" in told
+    assert "`lotus-durable flusher`" in told
+    assert "drain()" in told
+    assert complete.split()[0] == "True"
+    scene.arrived("event1")
+    assert scene.starts() == 0
+
+
+def test_a_flusher_that_is_killed_while_the_server_is_away_was_no_failed_start(scene: Scene) -> None:
+    """It has flushed, though no pass was ever done; the next one starts at once, and nothing wrong is told."""
+    scene.server.pause()
+    application = scene.start(
+        """
+        client = make(on_error=lambda error, events: say("told", error))
+        while (line := hear()):
+            track(client, line)
+            say("tracked")
+        """
+    )
+    say(application, "first")
+    assert hear(application) == "tracked"
+    wait_until(lambda: (beat := scene.beat()) is not None and beat.state == "retrying", "it to meet no server")
+    killed = scene.kill_flusher()
+
+    def replaced() -> bool:
+        say(application, "more")
+        assert hear(application) == "tracked"
+        return bool(scene.flushers())
+
+    wait_until(replaced, "another flusher")
+    assert scene.flusher(other_than=killed)
+    assert scene.starts() == 2
+    assert Starting(scene.directory).read().failures == 0
+
+
+def test_trouble_of_the_queue_itself_is_told_when_it_lasts(scene: Scene) -> None:
+    """Each try is a new beginning; the trouble is the old one."""
+    scene.queue_dir.mkdir(mode=0o700)
+    scene.directory.books.mkdir()  # no database can be made there
+    [told] = scene.run(
+        """
+    told = []
+    client = make(exit_timeout=0, constants={"told_after": 2.5},
+                  on_error=lambda error, events: told.append(f"{type(error).__name__}: {error}"))
+    def again():
+        track(client, os.urandom(4).hex())
+        time.sleep(0.1)
+        return told
+    say(*wait_until(again))
+    """
+    )
+    assert told.startswith("DeliveryBlocked")
+    os.rmdir(scene.directory.books)
+    scene.server.wait_until(lambda: scene.server.event_count > 0, what="delivery to go on")

@@ -1,0 +1,328 @@
+"""Deploys, keys and surroundings: the newer program flushes, and nobody blocks the queue for ever."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.flusher.stats import collect
+
+from .deployment import Deployment
+from .scene import ROOT, Scene, hear, say, wait_until
+
+KEY = "another-key"
+NOBODY = 65534
+TRACKS = """
+    client = make(api_key=sys.argv[1], constants=eval(sys.argv[2]))
+    while (line := hear()):
+        track(client, line)
+        say("tracked")
+    os._exit(0)
+    """
+QUICK = {"unreachable_before_making_way": 0.5, "trusted_look": 0.1}
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces and becomes another user")
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment with a later version of the package."""
+    deployment = Deployment(tmp_path_factory.mktemp("newer"))
+    (deployment.site / "lotus_durable" / "_version.py").write_text('__version__ = "99.0"\n')
+    yield deployment
+    shutil.rmtree(deployment.site)
+
+
+class Program:
+    """A process that tracks what it is told to."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        deployment: Deployment | None = None,
+        *,
+        key: str = "test-key",
+        prefix: tuple[str, ...] = (),
+        **more: str,
+    ) -> None:
+        if deployment is not None:
+            more["PYTHONPATH"] = deployment.paths
+        python = sys.executable if deployment is None else deployment.python
+        self.process = scene.start(TRACKS, key, QUICK, python=python, prefix=prefix, more=more)
+
+    def track(self, *names: str) -> None:
+        for name in names:
+            say(self.process, name)
+            assert hear(self.process) == "tracked"
+
+    def end(self) -> None:
+        say(self.process)
+        assert self.process.wait(20) == 0
+
+
+def version(scene: Scene) -> str:
+    scene.flusher()
+    beat = scene.beat()
+    assert beat is not None
+    return beat.program.version
+
+
+def track_until(program: Program, scene: Scene, wanted: str) -> None:
+    """Track until a flusher of this version is in force."""
+    count = 0
+
+    def there() -> bool:
+        nonlocal count
+        count += 1
+        program.track(f"{wanted}-{program.process.pid}-{count}")
+        return version(scene) == wanted
+
+    wait_until(there, f"version {wanted} to flush")
+
+
+def test_a_newer_version_flushes_after_its_first_event_and_the_older_one_is_gone(
+    scene: Scene, newer: Deployment
+) -> None:
+    old = Program(scene)
+    old.track("old")
+    before = scene.flusher()
+    new = Program(scene, newer)
+    track_until(new, scene, "99.0")
+    old.track("old again")
+    new.track("new")
+    scene.arrived("old", "old again", "new")
+    wait_until(lambda: scene.flushers() == {scene.flusher(before)}, "one flusher")
+    assert scene.server.senders_take_turns()
+    assert scene.server.most_at_once() == 1
+
+
+def test_older_programs_that_begin_later_change_nothing_while_the_newer_version_is_in_use(
+    scene: Scene, newer: Deployment
+) -> None:
+    web = Program(scene, newer)
+    web.track("web")
+    flusher = scene.flusher()
+    for number in range(5):  # a cron job, a horse
+        web.track(f"web {number}")
+        job = Program(scene)
+        job.track(f"job {number}")
+        job.end()
+        scene.arrived(f"job {number}", f"web {number}")
+    assert scene.flusher() == flusher
+    assert scene.starts() == 1
+
+
+def test_two_versions_share_a_queue_and_each_writes_and_flushes_in_turn(scene: Scene, newer: Deployment) -> None:
+    names: list[str] = []
+    for number in range(4):
+        program = Program(scene, newer if number % 2 else None)
+        names += [f"round {number} {each}" for each in range(5)]
+        program.track(*names[-5:])
+        scene.arrived(*names)
+        program.end()
+        wait_until(lambda: collect(scene.directory).pending == 0, "all to be settled")
+        scene.kill_flusher()
+    assert set(scene.server.times_received) == set(names)
+    assert set(scene.server.times_received.values()) == {1}
+
+
+def test_the_same_program_in_another_place_takes_over_once_and_not_back(scene: Scene, tmp_path: Path) -> None:
+    before, after = Program(scene, Deployment(tmp_path / "blue")), None
+    before.track("blue")
+    blue = scene.flusher()
+    after = Program(scene, Deployment(tmp_path / "green"))
+    after.track("green")
+    green = scene.flusher(other_than=blue)
+    for number in range(10):
+        before.track(f"blue {number}")
+        after.track(f"green {number}")
+    scene.arrived("blue 9", "green 9")
+    assert scene.flusher() == green
+
+
+def test_a_key_of_the_same_organisation_takes_over(scene: Scene) -> None:
+    scene.server.rotate_key(KEY, keep_old=True)
+    Program(scene).track("old key")
+    before = scene.flusher()
+    Program(scene, key=KEY).track("new key")
+    scene.flusher(other_than=before)
+    scene.arrived("old key", "new key")
+
+
+def test_a_flusher_whose_key_is_refused_makes_way_to_an_older_program_with_another_one(scene: Scene) -> None:
+    older, newer = Program(scene, key=KEY), Program(scene)
+    newer.track("valid key")
+    scene.arrived("valid key")  # from here on it is known whose queue it is
+    scene.server.rotate_key(KEY)
+    newer.track("refused key")
+    wait_until(lambda: (beat := scene.beat()) is not None and beat.key_refused, "the key to be refused")
+    count = 0
+
+    def arrived() -> bool:
+        nonlocal count
+        count += 1
+        older.track(f"good key {count}")
+        return not scene.not_yet("refused key", "good key 1")
+
+    wait_until(arrived, "the events to arrive")
+
+
+def test_another_organisations_key_never_flushes_and_the_events_are_kept(scene: Scene) -> None:
+    scene.server.rotate_key(KEY, keep_old=True)
+    ours = Program(scene)
+    ours.track("ours")
+    scene.arrived("ours")
+    flusher = scene.flusher()
+    scene.server.accounts.organization_id = "org_other"
+    theirs = Program(scene, key=KEY)
+    theirs.track("theirs")
+    scene.arrived("theirs")  # with our key: whose queue it is was said by whoever came first
+    assert scene.flusher() == flusher
+    ours.end()
+    scene.kill_flusher()
+    held: list[str] = []
+
+    def is_blocked() -> bool:
+        held.append(f"held {len(held)}")
+        theirs.track(held[-1])
+        beat = scene.beat()
+        return beat is not None and beat.state == "blocked" and "another organisation" in str(beat.reason)
+
+    wait_until(is_blocked, "it to be blocked")
+    assert scene.not_yet(*held)
+
+
+def test_a_flusher_that_lacks_a_proxy_makes_way_to_who_needs_none(scene: Scene) -> None:
+    Program(scene, http_proxy="http://127.0.0.1:9").track("through a proxy")
+    before = scene.flusher()
+    wait_until(lambda: (beat := scene.beat()) is not None and beat.unreachable_since is not None, "it to reach nobody")
+    other = Program(scene)
+    track_until_other(other, scene, before)
+    scene.arrived("through a proxy")
+
+
+@needs_root
+def test_a_flusher_in_an_empty_network_namespace_makes_way_to_who_has_a_network(scene: Scene) -> None:
+    Program(scene, prefix=("unshare", "--net")).track("without a network")
+    before = scene.flusher()
+    other = Program(scene)
+    track_until_other(other, scene, before)
+    scene.arrived("without a network")
+
+
+def track_until_other(program: Program, scene: Scene, before: int) -> None:
+    count = 0
+
+    def there() -> bool:
+        nonlocal count
+        count += 1
+        program.track(f"{program.process.pid}-{count}")
+        beat = scene.beat()
+        return beat is not None and beat.pid not in (0, before)
+
+    wait_until(there, "another flusher")
+
+
+@pytest.mark.parametrize("prefix", [("nice", "-n", "19"), ("prlimit", "--nofile=40"), ("prlimit", "--nofile=128:128")])
+def test_what_the_first_starter_was_limited_to_does_not_keep_events(scene: Scene, prefix: tuple[str, ...]) -> None:
+    if shutil.which(prefix[0]) is None:
+        pytest.skip(f"there is no {prefix[0]}")
+    Program(scene, prefix=prefix).track("limited")
+    scene.arrived("limited")
+
+
+@needs_root
+@pytest.mark.parametrize("preload", [False, True], ids=["each its own client", "a client of the master's"])
+def test_workers_of_a_root_master_that_are_another_user_own_the_queue(
+    scene: Scene, tmp_path: Path, preload: bool
+) -> None:
+    python = shutil.which("python3", path="/usr/local/bin:/usr/bin")
+    if python is None or _minor_version(python) != sys.version_info.minor:
+        pytest.skip("there is no Python of this version that other users may run")
+    deployment = Deployment(tmp_path / "app")
+    _let_others_in(deployment.site, scene.root)
+    scene.queue_dir.mkdir(mode=0o700)
+    shutil.chown(scene.queue_dir, NOBODY, NOBODY)
+    (scene.root / "starts").touch()
+    (scene.root / "starts").chmod(0o666)
+    process = scene.start(
+        f"""
+        client = make() if {preload} else None
+        before = sorted(os.listdir(QUEUE_DIR))
+        pids = []
+        for number in range(3):
+            pid = os.fork()
+            if pid == 0:
+                os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+                track(client or make(), f"worker {{number}}")
+                os._exit(0)
+            pids.append(pid)
+        assert before == []
+        assert [exit_code(pid) for pid in pids] == [0, 0, 0]
+        """,
+        python=python,
+        more={"PYTHONPATH": deployment.paths},
+    )
+    assert process.wait(20) == 0
+    scene.arrived("worker 0", "worker 1", "worker 2")
+    assert {path.stat().st_uid for path in scene.queue_dir.rglob("*")} == {NOBODY}
+
+
+def _minor_version(python: str) -> int:
+    said = subprocess.run([python, "-c", "import sys; print(sys.version_info.minor)"], capture_output=True, check=True)
+    return int(said.stdout)
+
+
+def _let_others_in(*folders: Path) -> None:
+    """Let other users read these folders, as they may read what is installed for all."""
+    for folder in folders:
+        for above in folder.parents:
+            if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
+                above.chmod(above.stat().st_mode | 0o011)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
+
+
+def test_a_module_of_the_applications_that_has_a_librarys_name_is_not_taken_for_it(
+    scene: Scene, tmp_path: Path
+) -> None:
+    (tmp_path / "requests.py").write_text("raise RuntimeError('the application has a module of this name')\n")
+    process = scene.start(
+        "track(make(), 'one'); os._exit(0)", more={"PYTHONPATH": f"{tmp_path}:{ROOT}"}, cwd=str(tmp_path)
+    )
+    assert process.wait(20) == 0
+    scene.arrived("one")
+
+
+def test_a_deployment_that_is_removed_under_its_flusher_delivers_on(scene: Scene, tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path / "removed")
+    program = Program(scene, deployment)
+    program.track("before")
+    scene.arrived("before")
+    flusher = scene.flusher()
+    shutil.rmtree(deployment.site)
+    program.track("after")
+    scene.server.pause()
+    scene.server.resume()  # a new connection
+    program.track("after that")
+    scene.arrived("after", "after that")
+    assert scene.flusher() == flusher
+
+
+def test_a_wheel_of_the_package_holds_what_the_start_of_a_flusher_runs(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    [wheel] = tmp_path.glob("*.whl")
+    listing = subprocess.run(
+        [sys.executable, "-m", "zipfile", "--list", str(wheel)], check=True, capture_output=True, text=True
+    ).stdout
+    assert "lotus_durable/flusher/boot.py" in listing

@@ -1,0 +1,434 @@
+"""Two flushers never send at once, and where one is gone or hangs another one goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lotus_durable.flusher import locks
+from lotus_durable.testing.faults import Delay
+
+from .scene import Scene, hear, say, wait_until
+from .seen import ended, state_of
+
+SERVES = """
+    client = make(constants=eval(sys.argv[1]), on_error=lambda error, events: os.write(2, f"told {error}\\n".encode()))
+    while (line := hear()):
+        track(client, line)
+        say("tracked")
+    os._exit(0)
+    """
+QUICK = {"hung_after": 1.0, "idle_before_end": 30.0}
+"""Constants with which one that hangs is replaced after four seconds: a beat is young for two."""
+
+
+class Worker:
+    """A process that tracks what it is told to."""
+
+    def __init__(self, scene: Scene, **constants: float) -> None:
+        self.process = scene.start(SERVES, constants)
+        self._scene = scene
+        self.count = 0
+
+    def track(self, name: str) -> None:
+        say(self.process, name)
+        assert hear(self.process) == "tracked"
+
+    def track_until(self, condition: Callable[[], object], what: str) -> list[str]:
+        """Track now and then until that is so; return what was tracked."""
+        names: list[str] = []
+
+        def again() -> bool:
+            names.append(f"event{os.urandom(4).hex()}")
+            self.track(names[-1])
+            time.sleep(0.05)  # an event now and then, not a wait for anything
+            return bool(condition())
+
+        wait_until(again, what)
+        return names
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: state_of(pid) == "T", "it to stop")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_killed_flusher_is_replaced_at_the_next_look(scene: Scene) -> None:
+    worker = Worker(scene)
+    worker.track("first")
+    scene.arrived("first")
+    for _ in range(3):
+        killed = scene.kill_flusher()
+        names = worker.track_until(lambda killed=killed: scene.flushers() - {killed}, "another one")  # type: ignore[misc]
+        scene.arrived(*names)
+    assert scene.server.senders_take_turns()
+    assert scene.starts() == 4
+
+
+def test_a_flusher_that_is_stopped_is_ended_and_replaced_and_sends_no_more_when_it_is_continued(scene: Scene) -> None:
+    worker = Worker(scene, **QUICK)
+    worker.track("first")
+    scene.arrived("first")
+    flusher = scene.flusher()
+    with stopped(flusher):
+        names = worker.track_until(lambda: ended(flusher), "it to be ended")
+    scene.arrived(*names)
+    assert scene.server.senders_take_turns()
+    assert scene.server.duplicates == 0
+
+
+def test_a_stopped_flusher_is_replaced_also_where_only_processes_of_fifty_milliseconds_track(scene: Scene) -> None:
+    code = f"client = make(constants={QUICK}); track(client, sys.argv[1]); time.sleep(0.05); os._exit(0)"
+    scene.run(code, "first")
+    scene.arrived("first")
+    flusher = scene.flusher()
+    names: list[str] = []
+
+    def one_more() -> bool:
+        names.append(f"event{len(names)}")
+        scene.run(code, names[-1])
+        return ended(flusher)
+
+    with stopped(flusher):
+        wait_until(one_more, "it to be ended")
+    names.append("last")
+    scene.run(code, "last")
+    scene.arrived(*names)
+    assert scene.server.senders_take_turns()
+
+
+@pytest.mark.slow
+def test_a_stopped_flusher_is_replaced_within_fifteen_seconds_with_the_constants_as_they_are(scene: Scene) -> None:
+    """The promise's own time, and as much again for a busy machine."""
+    code = "track(make(), sys.argv[1]); time.sleep(0.05); os._exit(0)"
+    scene.run(code, "first")
+    scene.arrived("first")
+    names: list[str] = []
+
+    def one_more() -> bool:
+        names.append(f"event{len(names)}")
+        scene.run(code, names[-1])
+        return names[0] in scene.server.times_received
+
+    with stopped(scene.flusher()):
+        wait_until(one_more, "events to arrive again", timeout=30.0)
+    scene.arrived(*names)
+    assert scene.server.senders_take_turns()
+
+
+def test_a_flusher_that_was_stopped_for_less_than_that_goes_on(scene: Scene) -> None:
+    worker = Worker(scene)
+    worker.track("first")
+    scene.arrived("first")
+    flusher = scene.flusher()
+    with stopped(flusher):
+        began = time.monotonic()
+        names = worker.track_until(lambda: time.monotonic() > began + 4.0, "four seconds")
+    scene.arrived(*names)
+    assert scene.flusher() == flusher
+    assert scene.starts() == 1
+
+
+def test_nobody_is_ended_after_a_suspend_of_all(scene: Scene) -> None:
+    workers = [Worker(scene, **QUICK) for _ in range(3)]
+    for worker in workers:
+        worker.track(f"first{worker.process.pid}")
+    scene.arrived(*(f"first{worker.process.pid}" for worker in workers))
+    flusher = scene.flusher()
+    everybody = [flusher, *(worker.process.pid for worker in workers)]
+    for _ in range(2):
+        with contextlib.ExitStack() as stack:
+            for pid in everybody:
+                stack.enter_context(stopped(pid))
+            began = time.monotonic()
+            wait_until(lambda began=began: time.monotonic() > began + 5.0, "a while")  # type: ignore[misc]
+        for worker in workers:
+            worker.track_until(lambda: (beat := scene.beat()) is not None and beat.age() < 1.0, "a beat")
+    assert scene.flusher() == flusher
+    assert scene.starts() == 1
+
+
+def test_a_dead_heartbeat_that_sixteen_workers_look_at_makes_one_start_and_tells_nothing(scene: Scene) -> None:
+    first = Worker(scene, **QUICK)
+    first.track("first")
+    scene.arrived("first")
+    workers = [scene.start(SERVES.replace("os.write(2,", "say(").replace(".encode())", ")"), QUICK) for _ in range(16)]
+    for number, worker in enumerate(workers):
+        say(worker, f"early{number}")
+        assert hear(worker) == "tracked"
+    scene.arrived(*(f"early{number}" for number in range(16)))
+    scene.kill_flusher()
+    before = scene.starts()
+    for turn in range(8):
+        for number, worker in enumerate(workers):
+            say(worker, f"event{number}-{turn}")
+        for worker in workers:
+            assert hear(worker) == "tracked", "nothing is told"
+    scene.arrived(*(f"event{number}-{turn}" for number in range(16) for turn in range(8)))
+    assert scene.starts() == before + 1
+    assert scene.server.senders_take_turns()
+
+
+def both_lock_files(scene: Scene) -> None:
+    scene.directory.flusher_lock.unlink()
+    scene.directory.starting.unlink()
+
+
+@pytest.mark.parametrize("moment", ["idle", "in a request"])
+def test_with_both_lock_files_deleted_no_two_flushers_send_at_once_and_all_arrives(scene: Scene, moment: str) -> None:
+    worker = Worker(scene)
+    worker.track("first")
+    scene.arrived("first")
+    if moment == "in a request":
+        scene.server.fail_next(Delay(3.0))
+    worker.track("second")
+    scene.arrived("second")
+    both_lock_files(scene)
+    flusher = scene.flusher()
+    names = worker.track_until(lambda: scene.flushers() - {flusher} and ended(flusher), "another one")
+    scene.arrived(*names)
+    assert scene.server.senders_take_turns()
+    assert scene.server.most_at_once() == 1
+    assert scene.server.duplicates == 0
+
+
+def test_an_event_that_comes_within_a_trusted_look_after_the_lock_was_deleted_arrives(scene: Scene) -> None:
+    """Nobody looks any more: the flusher itself has to see to it that somebody goes on."""
+    application = scene.start(
+        """
+        client = make(constants={"trusted_look": 5.0, "leaving_wait": 6.0})
+        track(client, "first")
+        say("tracked")
+        hear()
+        track(client, "second")
+        os._exit(0)
+        """
+    )
+    assert hear(application) == "tracked"
+    scene.arrived("first")
+    both_lock_files(scene)
+    wait_until(lambda: "lock" in scene.directory.log.read_text(), "it to notice")
+    say(application)
+    assert application.wait(20) == 0
+    scene.arrived("second", timeout=30)
+    assert scene.starts() == 1
+
+
+def test_copies_of_the_lock_of_a_start_in_children_hold_up_no_other_start(scene: Scene) -> None:
+    """Another thread of the application forks between the lock is taken and the shell is started."""
+    application = scene.start(
+        """
+        from lotus_durable.flusher import look
+        start = look.start_flusher
+        def fork_and_start(*arguments):
+            if os.fork() == 0:
+                time.sleep(60)
+                os._exit(0)
+            start(*arguments)
+        look.start_flusher = fork_and_start
+        client = make()
+        while (line := hear()):
+            track(client, line)
+            say("tracked")
+        """
+    )
+    say(application, "first")
+    assert hear(application) == "tracked"
+    scene.arrived("first")
+    killed = scene.kill_flusher()
+
+    def replaced() -> bool:
+        say(application, f"event{os.urandom(4).hex()}")
+        assert hear(application) == "tracked"
+        return bool(scene.flushers() - {killed})
+
+    wait_until(replaced, "another one", timeout=5.0)
+    for pid in children_of(application.pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_children_that_are_forked_in_the_middle_of_a_drain_here_do_not_keep_the_lock(scene: Scene) -> None:
+    """With an external flusher drain() takes the lock in the application, which may fork, past all hooks too."""
+    application = scene.start(
+        """
+        import ctypes, threading
+        client = make(flusher="external")
+        track(client, "first")
+        draining = threading.Thread(target=lambda: say("drained", client.drain(20).complete))
+        draining.start()
+        hear()
+        for fork in (os.fork, ctypes.PyDLL(None).fork):
+            if fork() == 0:
+                time.sleep(60)
+                os._exit(0)
+        say("forked")
+        draining.join()
+        hear()
+        """
+    )
+    scene.server.fail_next(None, Delay(3.0))
+    scene.arrived("first")
+    say(application)
+    assert hear(application) == "forked"
+    assert hear(application) == "drained True"
+    try:
+        assert locks.is_held(scene.directory.flusher_lock) is False
+        [complete] = scene.run("client = make(); track(client, 'second'); say(client.drain(5).complete)")
+        assert complete == "True"
+    finally:
+        for pid in children_of(application.pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_process_that_is_stopped_in_the_middle_of_its_own_drain_is_named_and_ended_by_nobody(scene: Scene) -> None:
+    scene.server.fail_next(None, Delay(1.0))
+    draining = scene.start(
+        """
+        client = make(flusher="external")
+        track(client, "first")
+        say("drained", client.drain(60).complete)
+        hear()
+        """
+    )
+    scene.arrived("first")
+    with stopped(draining.pid):
+        worker = scene.start(
+            f"""
+            told = []
+            client = make(constants={QUICK}, on_error=lambda error, events: told.append(str(error)))
+            def again():
+                track(client, os.urandom(4).hex())
+                time.sleep(0.05)
+                return told
+            say(*wait_until(again))
+            """
+        )
+        line = hear(worker)
+        assert f"process {draining.pid}" in line
+        assert "drain()" in line
+        assert state_of(draining.pid) == "T"
+    assert hear(draining) == "drained True"
+    assert scene.server.senders_take_turns()
+
+
+def test_events_around_the_moment_at_which_a_flusher_leaves_all_arrive(scene: Scene) -> None:
+    """The race of leaving and looking: processes that end at once track in steps of a few milliseconds around it."""
+    scene.run(
+        """
+        constants = {"idle_before_end": 0.05, "trusted_look": 0.05, "leaving_wait": 0.06}
+        options = dict(constants=constants, flush_interval=0.01)
+        number = 0
+        for turn in range(40):
+            client = make(**options)
+            # Two processes, of which one looks when it is made and tracks within what that has seen.
+            pids = []
+            for step in range(6):
+                pid = os.fork()
+                if pid == 0:
+                    track(client, f"look{turn}-{step}")
+                    time.sleep(0.012 * step + 0.001 * turn)
+                    track(client, f"trust{turn}-{step}")
+                    os._exit(0)
+                pids.append(pid)
+            for pid in pids:
+                assert exit_code(pid) == 0
+        os._exit(0)
+        """
+    )
+    scene.arrived(*(f"{kind}{turn}-{step}" for kind in ("look", "trust") for turn in range(40) for step in range(6)))
+    assert scene.server.duplicates == 0
+    assert scene.server.senders_take_turns()
+
+
+def test_an_event_that_was_held_up_between_its_clock_and_its_write_arrives(scene: Scene) -> None:
+    """A process is stopped in the middle of the call for longer than a flusher takes to leave."""
+    scene.run(
+        """
+        constants = {"idle_before_end": 0.1, "trusted_look": 0.3, "leaving_wait": 0.4}
+        client = make(constants=constants, flush_interval=0.02)
+        track(client, "first")
+        [lane] = client._tracker._lanes
+        append, flushes = lane.append, client._tracker.look.somebody_flushes
+        wait_until(lambda: client.stats().delivered == 1)
+        track(client, "second")
+
+        def held_up(record, now):
+            wait_until(lambda: not flushes())
+            time.sleep(1.0)
+            return append(record, now)
+
+        time.sleep(0.35)
+        track(client, "third")     # looks
+        lane.append = held_up
+        track(client, "held up")
+        os._exit(0)
+        """
+    )
+    scene.arrived("first", "second", "third", "held up")
+
+
+def test_blocked_with_nobody_tracking_it_goes_on_and_all_arrives_when_the_server_is_back(scene: Scene) -> None:
+    scene.server.pause()
+    scene.run("track(make(constants={'idle_before_end': 0.1}), 'first', 'second'); os._exit(0)")
+    flusher = scene.flusher()
+    beat = wait_until(lambda: (beat := scene.beat()) and beat.state == "retrying" and beat, "it to meet no server")
+    assert beat
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() > began + 3.0, "a while")
+    assert scene.flusher() == flusher
+    scene.server.resume()
+    scene.arrived("first", "second", timeout=60)
+
+
+def test_blocked_by_its_key_it_stays_and_all_arrives_when_the_key_is_valid(scene: Scene) -> None:
+    scene.server.rotate_key("another-key")
+    scene.run("track(make(constants={'idle_before_end': 0.1, 'probe_interval': 0.3}), 'first'); os._exit(0)")
+    wait_until(lambda: (beat := scene.beat()) and beat.state == "blocked", "it to be blocked")
+    scene.server.rotate_key("test-key")
+    scene.arrived("first", timeout=60)
+
+
+def test_on_the_2022_server_a_request_that_a_killed_flusher_had_in_flight_is_waited_out(
+    scenes: Callable[..., Scene],
+) -> None:
+    scene = scenes("L22")
+    worker = scene.start(
+        """
+        client = make(constants={"grace": 1.0}, timeout=(1.0, 4.0), exit_timeout=0)
+        while (line := hear()):
+            track(client, line)
+            say("tracked")
+        """
+    )
+    say(worker, "first")
+    assert hear(worker) == "tracked"
+    scene.arrived("first")
+    scene.server.fail_next(Delay(4.0))
+    say(worker, "second")
+    assert hear(worker) == "tracked"
+    scene.arrived("second")
+    scene.kill_flusher()
+
+    def again() -> bool:
+        say(worker, f"event{os.urandom(4).hex()}")
+        assert hear(worker) == "tracked"
+        return len(scene.server.sent) >= 3
+
+    wait_until(again, "the next one to send")
+    assert scene.server.most_at_once() == 1
+
+
+def children_of(parent: int) -> list[int]:
+    with open(f"/proc/{parent}/task/{parent}/children") as children:
+        return [int(child) for child in children.read().split()]

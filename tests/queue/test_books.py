@@ -1,0 +1,247 @@
+"""The books themselves: pages, ids delivered lately, segments retired lately, and what stays on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import pickletools
+import sqlite3
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.queue import books as books_module
+from lotus_durable.queue import lately
+from lotus_durable.queue.books import Books, Cursor, Entry, read_page
+from lotus_durable.queue.lately import DeliveredLately, bytes_to_write, pieces
+from lotus_durable.queue.table import DatabaseDamaged
+
+from .consuming import stored
+from .faults import refusing
+from .segments import EPOCH, record
+
+SEGMENT = b"a segment's id.."
+
+
+@pytest.fixture
+def path(memory_path: Path) -> Path:
+    return memory_path / "books.db"
+
+
+def opened(path: Path) -> Books:
+    books = Books(path)
+    books.open()
+    return books
+
+
+def test_events_come_back_with_all_that_was_said_about_them(path: Path) -> None:
+    books = opened(path)
+    event = stored(record(1), reason="ü" * 100, attempts=7)
+    books.settle(Entry(accepted=1, parked=[event]))
+    [found] = books.page("parked", 0, 10)
+    assert (found.record, found.reason, found.attempts) == (event.record, event.reason, 7)
+    assert (found.since, found.tried, found.id) == (EPOCH, EPOCH, 1)
+    books.close()
+
+
+def test_the_two_tables_know_nothing_of_each_other_and_ids_are_never_used_again(path: Path) -> None:
+    books = opened(path)
+    books.settle(Entry(parked=[stored(record(number)) for number in range(3)], dead=[stored(record(9))]))
+    books.settle(Entry(resolved=books.page("parked", 0, 10)))
+    books.settle(Entry(parked=[stored(record(4))]))
+    assert [event.id for event in books.page("parked", 0, 10)] == [4]
+    assert [event.id for event in books.page("dead", 0, 10)] == [1]
+    books.close()
+
+
+def test_any_process_can_read_a_page_while_the_books_are_open_and_when_they_are_not(path: Path) -> None:
+    assert read_page(path, "dead", 0, 10) == []
+    assert not path.exists()
+    books = opened(path)
+    books.settle(Entry(dead=[stored(record(number)) for number in range(5)]))
+    assert [event.id for event in read_page(path, "dead", 1, 3)] == [2, 3, 4]
+    books.close()
+    assert [event.id for event in read_page(path, "dead", 4, 3)] == [5]
+
+
+def test_rows_are_no_pickles(path: Path) -> None:
+    books = opened(path)
+    books.settle(Entry(parked=[stored(record(1))]))
+    books.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        [data] = connection.execute("SELECT data FROM queue_parked").fetchone()
+    with pytest.raises(ValueError, match=r"opcode|STOP|pickle|at position"):
+        list(pickletools.genops(data))
+
+
+def test_the_files_are_for_their_owner_only(path: Path) -> None:
+    books = opened(path)
+    books.settle(Entry(parked=[stored(record(1))]))
+    for suffix in ("", "-wal", "-shm"):
+        assert stat.S_IMODE(path.with_name(path.name + suffix).stat().st_mode) == 0o600
+    books.close()
+
+
+def test_the_stretched_log_stays_when_the_books_are_closed(path: Path) -> None:
+    books = opened(path)
+    books.settle(Entry(parked=[stored(record(1))]))
+    log = path.with_name("books.db-wal")
+    size = log.stat().st_size
+    books.close()
+    assert log.stat().st_size == size
+    assert read_page(path, "parked", 0, 10)
+    assert log.stat().st_size == size, "nor does who reads delete it"
+
+
+def test_the_log_grows_no_further_whatever_is_settled(path: Path) -> None:
+    books = opened(path)
+    log = path.with_name("books.db-wal")
+    size = log.stat().st_size
+    for number in range(3_000):
+        cursor = Cursor("name", number, number)
+        parked = [stored(record(number, padding=900))] if number % 5 == 0 else []
+        books.settle(Entry({SEGMENT: cursor}, 1, 1, parked=parked, delivered_ids=[f"{number:036d}"] * 50))
+    assert log.stat().st_size == size
+    books.close()
+
+
+def test_a_commit_that_is_refused_counts_for_nothing_and_can_be_repeated(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = opened(path)
+    entry = Entry({SEGMENT: Cursor("name", 10, 1)}, 1, 0, parked=[stored(record(1))], delivered_ids=["a"])
+
+    def refuse(*_arguments: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Books, "_insert", refuse)
+        with pytest.raises(OSError, match="disk I/O error"):
+            books.settle(entry)
+    assert books.counters.accepted == 0
+    assert books.cursors == {}
+    assert books.page("parked", 0, 10) == []
+    assert books.delivered.known(["a"]) == set()
+    books.settle(entry)
+    assert books.counters.accepted == 1
+    assert books.delivered.known(["a"]) == {"a"}
+    books.close()
+
+
+def test_a_database_locked_by_another_is_the_disks_refusal(path: Path) -> None:
+    books = opened(path)
+    books._database.connection.execute("PRAGMA busy_timeout=1")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OSError, match="locked") as refused:
+            books.settle(Entry(delivered=1, accepted=1))
+        assert refused.value.errno == errno.EAGAIN
+    books.settle(Entry(delivered=1, accepted=1))
+    assert books.counters.delivered == 1
+    books.close()
+
+
+def test_books_that_cannot_be_opened_leave_no_descriptor_open(path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with refusing("open", errno.EMFILE, where="books.db-wal"), pytest.raises(OSError, match="Too many"):
+        opened(path)
+    path.unlink()
+    path.write_bytes(b"no database" * 1000)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    with pytest.raises(DatabaseDamaged):
+        opened(path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_segments_retired_lately_are_known_and_the_oldest_are_forgotten(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books_module, "_RETIRED_KEPT", 3)
+    books = opened(path)
+    for number in range(6):
+        segment = bytes([number]) * 16
+        books.settle(Entry({segment: Cursor("name", 100, number)}, accepted=number, delivered=number))
+        books.forget({segment: (100, number)})
+    assert books.cursors == {}
+    assert [segment[0] for segment in books.retired] == [3, 4, 5]
+    books.close()
+    books = opened(path)
+    assert [segment[0] for segment in books.retired] == [3, 4, 5]
+    assert books.retired[bytes([5]) * 16] == (100, 5)
+    books.close()
+
+
+# Ids delivered lately
+
+
+def write(delivered: DeliveredLately, rows: dict[int, bytearray], ids: list[str]) -> None:
+    for piece in pieces(ids):
+        chunk = delivered.next_chunk(len(piece.data))
+        if chunk is None:
+            row = len(rows) + 1
+            rows[row] = bytearray(lately.CHUNK_SIZE)
+            delivered.add_chunk(row)
+            chunk = delivered.chunks[-1]
+        start, data = bytes_to_write(chunk, piece)
+        rows[chunk.row][start : start + len(data)] = data
+        assert len(rows[chunk.row]) == lately.CHUNK_SIZE
+        delivered.add(piece, chunk)
+
+
+def test_ids_are_known_at_least_that_many_and_at_most_that_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lately, "AT_LEAST", 2_000)
+    monkeypatch.setattr(lately, "AT_MOST", 10_000)
+    now = 1_000_000.0
+    monkeypatch.setattr(time, "time", lambda: now)
+    delivered, rows = DeliveredLately(), dict[int, bytearray]()
+    for number in range(300):
+        write(delivered, rows, [f"{number:032d}-{each:03d}" for each in range(100)])
+        now += 1.0
+        if number == 150:
+            assert delivered.known([f"{number - 55:032d}-000"]), "younger than a minute"
+    assert delivered.known([f"{299 - 19:032d}-000"])
+    assert not delivered.known([f"{299 - 130:032d}-000"]), "older, and there are enough others"
+    assert len(rows) <= 10
+    again = DeliveredLately()
+    again.load((row, bytes(data)) for row, data in rows.items())
+    for each in range(300):
+        name = f"{each:032d}-050"
+        assert again.known([name]) == delivered.known([name])
+    write(again, rows, ["x"])
+    assert again.known(["x"])
+
+
+def test_ids_of_any_length_come_back(path: Path) -> None:
+    books = opened(path)
+    long = [f"{number:0255d}" for number in range(500)]
+    books.settle(Entry(delivered_ids=long))
+    books.settle(Entry(delivered_ids=["", "ü", "a b"]))
+    books.close()
+    books = opened(path)
+    assert books.delivered.known([*long, "ü", "a b", "z"]) == {*long, "ü", "a b"}
+    books.close()
+
+
+def test_many_small_settlements_share_a_row(path: Path) -> None:
+    books = opened(path)
+    for number in range(1_000):
+        books.settle(Entry(delivered_ids=[f"{number:036d}"]))
+    assert len(books.delivered.chunks) == 1
+    books.close()
+
+
+def test_a_damaged_row_of_ids_is_no_ids(path: Path) -> None:
+    books = opened(path)
+    books.settle(Entry(delivered_ids=["a"]))
+    books.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO delivered (ids) VALUES (x'00')")
+        connection.execute("INSERT INTO delivered (ids) VALUES ('text')")
+    books = opened(path)
+    assert books.delivered.known(["a"]) == {"a"}
+    books.settle(Entry(delivered_ids=["b"] * 3_000))
+    assert books.delivered.known(["a", "b"]) == {"a", "b"}
+    books.close()

@@ -1,0 +1,245 @@
+"""A real disk that others have filled to its last byte: settling goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.queue.books import read_page
+from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.protocol import Settlement
+
+from .consuming import consuming, counts, deliver_all, read_pass, stored
+from .faults import small_disk
+from .segments import Reports, append, open_appender, record, write_segment
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "8m") as path:
+        yield path
+
+
+@pytest.fixture
+def small(disk: Path) -> QueueDirectory:
+    directory = QueueDirectory(disk / "queue")
+    directory.prepare()
+    return directory
+
+
+def fill(disk: Path) -> None:
+    """Take all that is left."""
+    with open(disk / f"others-{len(os.listdir(disk))}", "wb", buffering=0) as file:
+        for size in (65536, 4096, 512, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass
+    assert os.statvfs(disk).f_bavail == 0
+
+
+def free(disk: Path) -> None:
+    for path in disk.glob("others-*"):
+        path.unlink()
+
+
+def settle_each(consumer: Consumer, *, ids: int = 0) -> int:
+    """Deliver everything, one settlement for each event; return how many there were."""
+    settlements = 0
+    while (chunk := consumer.read(500)) is not None:
+        for position in chunk.positions:
+            names = [f"{settlements:030d}-{number}" for number in range(ids)]
+            consumer.settle(Settlement({chunk.source: position}, delivered=1, delivered_ids=names))
+            settlements += 1
+    return settlements
+
+
+def settle_until_full(consumer: Consumer, settlements: Iterable[Settlement]) -> int:
+    """Settle one after the other until the disk refuses; return how many it took."""
+    taken = 0
+    for settlement in settlements:
+        try:
+            consumer.settle(settlement)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            break
+        taken += 1
+    return taken
+
+
+def test_ten_thousand_settlements_on_a_disk_that_others_filled(
+    small: QueueDirectory, disk: Path, reports: Reports
+) -> None:
+    write_segment(small, [record(number) for number in range(12_000)]).seal()
+    with consuming(small, reports) as consumer:
+        fill(disk)
+        assert settle_each(consumer) == 12_000
+        consumer.retire()
+        assert small.segments() == []
+        assert counts(small, consumer).delivered == 12_000
+
+
+def test_settlements_with_their_ids_on_a_disk_that_others_filled(
+    small: QueueDirectory, disk: Path, reports: Reports
+) -> None:
+    write_segment(small, [record(number) for number in range(2_000)]).seal()
+    with consuming(small, reports) as consumer:
+        fill(disk)
+        assert settle_each(consumer, ids=100) == 2_000
+        assert consumer.was_delivered([f"{1999:030d}-7"]) == {f"{1999:030d}-7"}
+    free(disk)
+    with consuming(small, reports) as consumer:
+        assert consumer.was_delivered([f"{1999:030d}-7"]) == {f"{1999:030d}-7"}
+
+
+def test_parking_stops_before_it_takes_the_space_of_the_cursor(
+    small: QueueDirectory, disk: Path, reports: Reports
+) -> None:
+    write_segment(small, [record(number, padding=2_000) for number in range(500)]).seal()
+    write_segment(small, [record(number) for number in range(11_000)]).seal()
+    with consuming(small, reports) as consumer:
+        fill(disk)
+        chunk = consumer.read(1000)
+        assert chunk is not None
+        parked = settle_until_full(
+            consumer,
+            (
+                Settlement({chunk.source: position}, parked=[stored(each)])
+                for each, position in zip(chunk.records, chunk.positions, strict=True)
+            ),
+        )
+        assert 50 < parked < 500
+        while chunk is not None and len(chunk.records[0]) > 1_000:
+            chunk = consumer.read(1000)
+        settlements = 0
+        while chunk is not None:
+            for position in chunk.positions:
+                consumer.settle(Settlement({chunk.source: position}, delivered=1))
+                settlements += 1
+            chunk = consumer.read(1000)
+        assert settlements == 11_000
+        assert counts(small, consumer).parked == parked
+        free(disk)
+        event = consumer.parked(0, 1)
+        consumer.settle(Settlement(delivered=1, resolved=event))
+        assert counts(small, consumer).parked == parked - 1
+    with consuming(small, reports) as consumer:
+        output = read_pass(consumer)
+        consumer.settle(output.settlement(parked=output.records))
+        consumer.retire()
+        assert small.segments() == []
+        assert counts(small, consumer).accepted == 11_500
+
+
+def test_a_segment_of_refused_events_can_be_settled_on_a_full_disk_whole(
+    small: QueueDirectory, disk: Path, reports: Reports
+) -> None:
+    """The reserve has room for it: what it is made for grows with the segments that are met."""
+    write_segment(small, [record(number, padding=300) for number in range(1_000)]).seal()
+    with consuming(small, reports) as consumer:
+        first = consumer.read(500)
+        assert first is not None
+        fill(disk)
+        while first is not None:
+            parked = [stored(each) for each in first.records]
+            consumer.settle(Settlement({first.source: first.positions[-1]}, parked=parked))
+            first = consumer.read(500)
+        consumer.retire()
+        assert small.segments() == []
+        assert counts(small, consumer).parked == 1_000
+
+
+def test_a_settlement_too_large_for_one_transaction_is_settled_in_several_and_counts_as_one(
+    small: QueueDirectory, reports: Reports
+) -> None:
+    write_segment(small, [record(number, padding=2_000) for number in range(300)]).seal()
+    with consuming(small, reports) as consumer:
+        output = read_pass(consumer, limit=1000)
+        consumer.settle(output.settlement(parked=output.records[:200], dead=output.records[200:]))
+        found = counts(small, consumer)
+        assert (found.parked, found.dead_lettered, found.pending) == (200, 100, 0)
+        assert [event.record for event in consumer.parked(0, 1000)] == output.records[:200]
+        assert len(read_page(small.books, "dead", 0, 1000)) == 100
+
+
+def test_a_flusher_can_begin_on_a_full_disk_when_one_has_been_there_before(
+    small: QueueDirectory, disk: Path, reports: Reports
+) -> None:
+    appender = open_appender(small, reports)
+    append(appender, *range(100))
+    with consuming(small, reports) as consumer:
+        consumer.read(1)
+    fill(disk)
+    with consuming(small, reports) as consumer:
+        assert settle_each(consumer) == 100
+    with consuming(small, reports) as consumer:
+        assert counts(small, consumer).delivered == 100
+
+
+def test_a_first_flusher_on_a_full_disk_is_refused_and_begins_when_there_is_room(
+    small: QueueDirectory, disk: Path, reports: Reports
+) -> None:
+    append(open_appender(small, reports), 0)
+    fill(disk)
+    with pytest.raises(OSError, match=r"full|space|disk I/O|open"):
+        Consumer(small, reports)
+    free(disk)
+    with consuming(small, reports) as consumer:
+        assert deliver_all(consumer) == [0]
+
+
+def test_a_reader_with_an_open_cursor_stops_nothing_for_good(
+    small: QueueDirectory, disk: Path, reports: Reports
+) -> None:
+    from lotus_durable.queue.database import read_only
+
+    write_segment(small, [record(number) for number in range(4_000)]).seal()
+    with consuming(small, reports) as consumer:
+        first = consumer.read(4_000)
+        assert first is not None
+        fill(disk)
+        reader = read_only(small.books)
+        cursor = reader.execute("SELECT * FROM settled UNION ALL SELECT * FROM settled")
+        cursor.fetchone()
+        settled = settle_until_full(
+            consumer, (Settlement({first.source: position}, delivered=1) for position in first.positions)
+        )
+        assert settled < 4_000
+        cursor.close()
+        reader.close()
+        for position in first.positions[settled:]:
+            consumer.settle(Settlement({first.source: position}, delivered=1))
+        assert consumer.settled().delivered == len(first.records)
+
+
+def test_delivering_empties_a_disk_that_the_queue_itself_has_filled(
+    small: QueueDirectory, disk: Path, reports: Reports
+) -> None:
+    appender = open_appender(small, reports, segment_bytes=256 * 1024)
+    accepted = 0
+    with contextlib.suppress(OSError):
+        while True:
+            append(appender, accepted, padding=500)
+            accepted += 1
+    appender.close()
+    with consuming(small, reports) as consumer:
+        fill(disk)
+        while output := read_pass_of_one_segment(consumer):
+            records, through = output
+            refused = [stored(each) for each in records[::2]]
+            consumer.settle(Settlement(through, delivered=len(records) - len(refused), parked=refused))
+            consumer.retire()
+        consumer.retire()
+        assert small.segments() == []
+        assert counts(small, consumer).accepted == accepted
+
+
+def read_pass_of_one_segment(consumer: Consumer) -> tuple[list[bytes], dict[str, tuple[int, int]]] | None:
+    chunk = consumer.read(200)
+    return None if chunk is None else (list(chunk.records), {chunk.source: chunk.positions[-1]})

@@ -1,0 +1,352 @@
+"""Whatever happens to the file of the books: it is told, nothing is lost that can be kept, and the counts add up."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.errors import QueueDamaged
+from lotus_durable.queue import repair, reserve
+from lotus_durable.queue.books import read_page
+from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.protocol import Settlement
+
+from .consuming import consuming, counts, deliver, deliver_all, read_pass, stored
+from .faults import dies_at, refusing
+from .segments import Reports, number_of, record, write_segment
+
+PARTS = ("", "-wal", "-shm")
+
+
+def part(directory: QueueDirectory, suffix: str) -> Path:
+    return directory.books.with_name(directory.books.name + suffix)
+
+
+def kept_beside(directory: QueueDirectory, what: str) -> list[Path]:
+    return sorted(
+        path for path in directory.root.glob(f"books.db.{what}-*") if not path.name.endswith(("-wal", "-shm"))
+    )
+
+
+def remove_books(directory: QueueDirectory) -> None:
+    for suffix in PARTS:
+        part(directory, suffix).unlink()
+
+
+def replace_books(directory: QueueDirectory) -> None:
+    """Put other books in their place, as who restores a backup does."""
+    remove_books(directory)
+    other = directory.root / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE others (data)")
+    connection.close()
+    other.rename(directory.books)
+
+
+def remove_log(directory: QueueDirectory) -> None:
+    part(directory, "-wal").unlink()
+
+
+@pytest.mark.parametrize("trouble", [remove_books, replace_books, remove_log])
+def test_books_that_are_not_where_they_were_are_written_back_before_anything_is_deleted(
+    directory: QueueDirectory, reports: Reports, trouble: Callable[[QueueDirectory], None]
+) -> None:
+    write_segment(directory, [record(number) for number in range(5)]).seal()
+    write_segment(directory, [record(number) for number in range(5, 7)])
+    with consuming(directory, reports) as consumer:
+        output = read_pass(consumer)
+        consumer.settle(output.settlement(parked=output.records[:2], ids=["a"]))
+        trouble(directory)
+        consumer.retire()
+        assert len(directory.segments()) == 1, "the writer of the other one lives"
+        found = counts(directory, consumer)
+        assert (found.delivered, found.parked) == (5, 2)
+        assert [number_of(event.record) for event in read_page(directory.books, "parked", 0, 9)] == [0, 1]
+        consumer.settle(Settlement(delivered=2, resolved=consumer.parked(0, 9)))
+    with consuming(directory, reports) as consumer:
+        found = counts(directory, consumer)
+        assert (found.accepted, found.delivered, found.parked) == (7, 7, 0)
+        assert consumer.was_delivered(["a"]) == {"a"}
+        assert not consumer.is_new
+    assert sum("written back" in text for text in reports.texts()) == 1
+    assert len(kept_beside(directory, "replaced")) == (trouble is not remove_books)
+
+
+def test_nothing_is_deleted_while_books_cannot_be_written_back(directory: QueueDirectory, reports: Reports) -> None:
+    write_segment(directory, [record(0)]).seal()
+    with consuming(directory, reports) as consumer:
+        deliver_without_retiring(consumer)
+        remove_books(directory)
+        with refusing("open", errno.ENOSPC, where="books.db.new"):
+            consumer.retire()
+        assert len(directory.segments()) == 1
+        consumer.retire()
+        assert directory.segments() == []
+    with consuming(directory, reports) as consumer:
+        assert counts(directory, consumer).delivered == 1
+
+
+def test_a_flusher_goes_on_when_books_that_were_written_back_cannot_be_opened_at_once(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    write_segment(directory, [record(0), record(1)]).seal()
+    with consuming(directory, reports) as consumer:
+        deliver_without_retiring(consumer)
+        remove_books(directory)
+        with refusing("open", errno.EMFILE, where="/books.db", times=3) as refusal:
+            consumer.retire()
+            while refusal._left:
+                consumer.retire()
+        consumer.retire()
+        assert directory.segments() == []
+        assert counts(directory, consumer).delivered == 2
+
+
+def deliver_without_retiring(consumer: Consumer) -> None:
+    assert deliver(consumer)
+    assert deliver(consumer) == []
+
+
+def test_a_kill_at_any_step_of_writing_back_leaves_the_books_or_nothing_deleted(
+    memory_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reserve, "_LOG", 64)
+    monkeypatch.setattr(reserve, "_FREE", 64)
+    step = 0
+    died = True
+    while died:
+        directory = QueueDirectory(memory_path / f"queue-{step}")
+        directory.prepare()
+        write_segment(directory, [record(number) for number in range(3)]).seal()
+
+        def lose_books(directory: QueueDirectory = directory) -> None:
+            consumer = Consumer(directory, reports)
+            deliver_without_retiring(consumer)
+            remove_books(directory)
+            consumer.retire()
+
+        died = dies_at(step, lose_books)
+        with consuming(directory, reports) as consumer:
+            deliver_all(consumer)
+            found = counts(directory, consumer)
+            assert (found.accepted, found.delivered) == (3, 3)
+        assert not list(directory.root.glob("books.db.new*"))
+        shutil.rmtree(directory.root)
+        step += 1
+
+
+# Damage
+
+
+def scribble(path: Path, offset: int, size: int = 4096) -> None:
+    """Overwrite a part of a file; in another process, because this one may have it open, and SQLite's locks on it."""
+    code = f"import os; d = os.open({str(path)!r}, os.O_WRONLY); os.pwrite(d, b'\\xa5' * {size}, {offset})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def with_parked_and_dead(directory: QueueDirectory, reports: Reports, parked: int = 40) -> None:
+    """Settle: 10 delivered, some parked, 5 dead letters; one segment lies there half settled."""
+    write_segment(directory, [record(number, padding=500) for number in range(15 + parked)]).seal()
+    with consuming(directory, reports) as consumer:
+        output = read_pass(consumer)
+        consumer.settle(output.settlement(parked=output.records[:parked], dead=output.records[parked : parked + 5]))
+        consumer.retire()
+        write_segment(directory, [record(number) for number in range(100, 104)]).seal()
+        chunk = consumer.read(2)
+        assert chunk is not None
+        consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered=2, delivered_ids=["a"]))
+        consumer.learn("host", "https://one")
+
+
+def test_books_that_are_no_database_any_more_are_kept_beside_and_new_ones_begun(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    with_parked_and_dead(directory, reports)
+    for suffix in PARTS[1:]:
+        part(directory, suffix).unlink()
+    directory.books.write_bytes(b"no database" * 1000)
+    with consuming(directory, reports) as consumer:
+        assert consumer.is_new
+        assert deliver_all(consumer) == [100, 101, 102, 103], "what lies in segments is delivered"
+        found = counts(directory, consumer)
+        assert (found.accepted, found.delivered, found.parked) == (4, 4, 0)
+    [kept] = kept_beside(directory, "damaged")
+    assert kept.read_bytes().startswith(b"no database")
+    assert sum(str(kept) in text for text in reports.texts()) == 1
+
+
+def test_what_can_be_read_of_damaged_books_is_taken_over_and_the_rest_is_dead_letters(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    with_parked_and_dead(directory, reports)
+    damage_a_page_of_parked_events(directory)
+    with consuming(directory, reports) as consumer:
+        parked = consumer.parked(0, 100)  # meets the damage
+        found = counts(directory, consumer)
+        assert (found.accepted, found.delivered, found.pending) == (59, 12, 2)
+        assert 0 < found.parked < 40
+        assert len(consumer.parked(0, 100)) == found.parked
+        assert found.dead_lettered == 5 + 40 - found.parked
+        assert {number_of(event.record) for event in parked} < set(range(40))
+        assert consumer.was_delivered(["a"]) == {"a"}
+        assert consumer.learned("host") == "https://one"
+        assert deliver_all(consumer) == [102, 103], "the cursor is known"
+    with consuming(directory, reports) as consumer:
+        found = counts(directory, consumer)
+        assert (found.accepted, found.delivered, found.pending) == (59, 14, 0)
+        assert len(read_page(directory.books, "dead", 0, 100)) == found.dead_lettered
+    [kept] = kept_beside(directory, "damaged")
+    assert sum(str(kept) in text for text in reports.texts()) == 1
+
+
+def damage_a_page_of_parked_events(directory: QueueDirectory) -> None:
+    """Scribble over a leaf of the table, in the middle of it."""
+    connection = sqlite3.connect(directory.books)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    content = directory.books.read_bytes()
+    pages = [start for start in range(0, len(content), 4096) if b"id-20" in content[start : start + 4096]]
+    scribble(directory.books, pages[0])
+
+
+def test_damage_that_a_settlement_meets_costs_it_nothing(directory: QueueDirectory, reports: Reports) -> None:
+    with_parked_and_dead(directory, reports)
+    with consuming(directory, reports) as consumer:
+        rows = consumer.parked(0, 100)
+    damage_a_page_of_parked_events(directory)
+    with consuming(directory, reports) as consumer:
+        consumer.settle(Settlement(delivered=40, resolved=rows))
+        found = counts(directory, consumer)
+        assert (found.delivered, found.parked) == (52, 0)
+        assert found.dead_lettered > 5, "what could not be read was told to be a dead letter"
+        assert consumer.parked(0, 100) == []
+    assert len(kept_beside(directory, "damaged")) == 1
+
+
+def test_books_cut_short_are_begun_anew_with_what_can_be_read(directory: QueueDirectory, reports: Reports) -> None:
+    with_parked_and_dead(directory, reports)
+    connection = sqlite3.connect(directory.books)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    os.truncate(directory.books, 5 * 4096)
+    with consuming(directory, reports) as consumer:
+        deliver_all(consumer)
+        consumer.parked(0, 100)
+        counts(directory, consumer)
+        assert directory.segments() == []
+    assert len(kept_beside(directory, "damaged")) == 1
+
+
+def test_books_damaged_in_any_page_never_keep_events_from_being_delivered(
+    directory: QueueDirectory, reports: Reports, tmp_path: Path
+) -> None:
+    with_parked_and_dead(directory, reports, parked=10)
+    connection = sqlite3.connect(directory.books)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    connection.close()
+    for page in range(min(pages, pages - free + 4)):
+        copy = QueueDirectory(tmp_path / f"copy-{page}")
+        shutil.copytree(directory.root, copy.root)
+        scribble(copy.books, page * 4096)
+        with consuming(copy, reports) as consumer:
+            for _ in range(2):
+                deliver_all(consumer)
+                consumer.parked(0, 100)
+                counts(copy, consumer)
+            assert copy.segments() == []
+            write_segment(copy, [record(200, padding=3_000)]).seal()
+            output = read_pass(consumer)
+            consumer.settle(output.settlement(parked=output.records))
+            assert output.numbers[-1] == 200
+            counts(copy, consumer)
+        with consuming(copy, reports) as consumer:
+            found = counts(copy, consumer)
+            assert found.pending == 0
+            assert found.accepted >= 5
+        shutil.rmtree(copy.root)
+
+
+def test_a_kill_at_any_step_of_beginning_anew_loses_no_row_that_could_be_read(
+    memory_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reserve, "_LOG", 64)
+    monkeypatch.setattr(reserve, "_FREE", 64)
+    monkeypatch.setattr(repair, "_FEW", 10)
+    model = QueueDirectory(memory_path / "model")
+    model.prepare()
+    with_parked_and_dead(model, reports)
+    damage_a_page_of_parked_events(model)
+    step = 0
+    died = True
+    expected = -1
+    while died:
+        directory = QueueDirectory(memory_path / f"queue-{step}")
+        shutil.copytree(model.root, directory.root)
+        died = dies_at(step, partial(meet_damage, directory))
+        with consuming(directory, reports) as consumer:
+            consumer.parked(0, 100)
+            found = counts(directory, consumer)
+            assert found.accepted == 59
+            expected = found.parked if expected < 0 else expected
+            assert found.parked == expected > 0
+            deliver_all(consumer)
+            assert counts(directory, consumer).delivered == 14
+        shutil.rmtree(directory.root)
+        step += 3
+
+
+def meet_damage(directory: QueueDirectory) -> None:
+    Consumer(directory, Reports()).parked(0, 100)
+
+
+def test_books_of_a_later_version_are_not_touched(directory: QueueDirectory, reports: Reports) -> None:
+    Consumer(directory, reports).close()
+    connection = sqlite3.connect(directory.books)
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+    before = directory.books.read_bytes()
+    with pytest.raises(QueueDamaged, match="newer version"):
+        Consumer(directory, reports)
+    assert directory.books.read_bytes() == before
+
+
+def test_a_damaged_row_is_an_event_without_record_and_hides_no_other(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    write_segment(directory, [record(number) for number in range(3)]).seal()
+    with consuming(directory, reports) as consumer:
+        output = read_pass(consumer)
+        consumer.settle(output.settlement(parked=output.records))
+    connection = sqlite3.connect(directory.books)
+    with connection:
+        connection.execute("UPDATE queue_parked SET data = x'00' WHERE _id = 2")
+    connection.close()
+    with consuming(directory, reports) as consumer:
+        rows = consumer.parked(0, 10)
+        assert [bool(row.record) for row in rows] == [True, False, True]
+        assert "damaged" in rows[1].reason
+        consumer.settle(Settlement(delivered=2, dead=[stored(b"", rows[1].reason)], resolved=rows))
+        assert counts(directory, consumer).parked == 0
+
+
+def test_errors_of_sqlite_come_out_as_the_disks(directory: QueueDirectory, reports: Reports) -> None:
+    directory.books.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        Consumer(directory, reports)
+    directory.books.rmdir()
+    assert read_page(directory.books, "dead", 0, 10) == []
+    directory.books.write_bytes(b"no database" * 1000)
+    with pytest.raises(OSError, match="not a database"):
+        read_page(directory.books, "dead", 0, 10)

@@ -1,0 +1,345 @@
+"""The pages: examples and commands run as written, and what they name is there.
+
+Only one thing of an example is replaced: the queue directory, ``/var/lib/app/lotus`` in all of them.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from lotus_durable import Client
+from lotus_durable.cli import entry
+from lotus_durable.config import Config, Constants, environment_options
+from lotus_durable.errors import ConfigurationError
+from lotus_durable.flusher.spawn import _NOT_INHERITED
+from lotus_durable.flusher.surroundings import NETWORK_VARIABLES
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.testing import FakeLotus
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_EXAMPLES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+QUEUE = "/var/lib/app/lotus"
+KEY = "YOUR API KEY"
+KEPT = {"LOTUS_TEST", "LOTUS_ENV_FILE", "LOTUS_NAME", "LOTUS_"}
+"""Names that begin like variables of ours and are no options: the environment file, and placeholders."""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def of_all(language: str) -> list[tuple[Path, str]]:
+    return [(page, block) for page in WITH_EXAMPLES for block in blocks(page, language)]
+
+
+def named(found: tuple[Path, str]) -> str:
+    return f"{found[0].stem}: {found[1].strip().splitlines()[-1][:50]}"
+
+
+EXAMPLES = of_all("python")
+COMMANDS = [
+    (page, line.strip())
+    for page, block in of_all("console")
+    for line in block.splitlines()
+    if line.strip().startswith("lotus-durable ")
+]
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Path:
+    return tmp_path / "queue"
+
+
+@pytest.fixture
+def environment(fake_lotus_factory: Callable[..., FakeLotus], queue: Path) -> dict[str, str]:
+    """That of a program whose server is a FakeLotus; it ends its flusher when the directory is removed."""
+    server = fake_lotus_factory("L24", api_key=KEY)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOTUS_")}
+    return {**inherited, "LOTUS_HOST": server.host, "LOTUS_QUEUE_DIR": str(queue), "LOTUS_API_KEY": KEY}
+
+
+@pytest.fixture(autouse=True)
+def _no_flusher_is_left(tmp_path: Path) -> Iterator[None]:
+    yield
+    if (tmp_path / "queue" / "journal").is_dir():
+        ended = subprocess.run(
+            [sys.executable, "-m", "lotus_durable", "stop", "--queue-dir", tmp_path / "queue"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+
+
+def run(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def track_one(environment: dict[str, str]) -> None:
+    code = "import lotus_durable as lotus; lotus.track_event(customer_id='customer123', event_name='api_call')"
+    assert run(environment, "-c", code).returncode == 0
+
+
+@pytest.mark.parametrize("found", EXAMPLES, ids=map(named, EXAMPLES))
+def test_every_example_runs_as_written(found: tuple[Path, str], environment: dict[str, str], queue: Path) -> None:
+    page, example = found
+    if page.stem == "moving-from-lotus-python":
+        environment = {**environment, "LOTUS_API_KEY": ""}  # it sets its own
+    result = run(environment, "-c", example.replace(QUEUE, str(queue)))
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "on disk" not in result.stdout
+
+
+@pytest.mark.parametrize("found", COMMANDS, ids=map(named, COMMANDS))
+def test_every_command_runs_as_written(found: tuple[Path, str], environment: dict[str, str], queue: Path) -> None:
+    words = shlex.split(found[1].replace(QUEUE, str(queue)))[1:]
+    track_one(environment)
+    if words[0] == "flusher":
+        check_that_it_serves(environment, words)
+        return
+    result = run(environment, "-m", "lotus_durable", *words)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stderr == ""
+
+
+def check_that_it_serves(environment: dict[str, str], words: list[str]) -> None:
+    service = subprocess.Popen(
+        [sys.executable, "-m", "lotus_durable", *words], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert service.stderr is not None
+        assert any("flushes" in line or "started as process" in line for line in service.stderr)
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(60) == 0
+    finally:
+        service.kill()
+        service.communicate()
+
+
+def test_what_status_shows_is_what_the_readme_shows(environment: dict[str, str]) -> None:
+    track_one(environment)
+    assert run(environment, "-m", "lotus_durable", "drain", "--timeout", "60").returncode == 0
+    shown = run(environment, "-m", "lotus_durable", "status").stdout
+    [sample] = [block for block in blocks(ROOT / "README.md", "text") if block.startswith("queue in ")]
+    rows = re.compile(r"^([a-z-]+):?  ?", flags=re.MULTILINE)
+    assert rows.findall(sample) == rows.findall(shown)
+
+
+def test_a_directory_can_be_copied_and_put_back_as_the_page_says(environment: dict[str, str], queue: Path) -> None:
+    [block] = [each for _, each in of_all("console") if "cp -a" in each]
+    track_one(environment)
+    script = block.replace(QUEUE, str(queue)).replace("lotus-durable", f"{sys.executable} -m lotus_durable")
+    script += f"rm -r {queue} && mv {queue}-backup {queue}\n"
+    done = subprocess.run(["sh", "-e", "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    track_one(environment)
+    report = run(environment, "-m", "lotus_durable", "drain", "--timeout", "60")
+    assert report.returncode == 0, report.stderr
+
+
+# What the pages name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_of_the_repository_that_a_page_names_is_there(page: Path) -> None:
+    names = re.findall(r"`((?:tests|findings|benchmarks|docs|lotus_durable)/[\w./-]+)`", page.read_text())
+    missing = [name for name in names if not (ROOT / name).exists()]
+    assert not missing
+
+
+def test_every_module_that_contributing_and_architecture_name_is_there() -> None:
+    for page in (ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"):
+        for name in re.findall(r"\b((?:[a-z]+/)*[a-z_]+\.py|[a-z]+/)(?=[`,) ])", page.read_text()):
+            found = [*(ROOT / "lotus_durable").rglob(Path(name).name), *ROOT.glob(name)]
+            assert found, f"{page.name}: {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_variable_that_a_page_names_is_an_option_s(page: Path) -> None:
+    text = page.read_text()
+    if page.stem in ("deploying", "CHANGELOG"):
+        text = text.replace("`LOTUS_API_KEY = …`", "")
+    assert set(re.findall(r"\bLOTUS_[A-Z_]*", text)) <= environment_options() | KEPT
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_that_a_page_names_exists(page: Path) -> None:
+    removed = set(removed_things())
+    for command in re.findall(r"`lotus-durable ([a-z][^`…]*)`", page.read_text()):
+        words = shlex.split(command.split(" [")[0])
+        if any(command.startswith(each) for each in removed) or f"lotus-durable {command}" in removed:
+            continue
+        try:
+            entry._parser().parse_args(words)
+        except SystemExit:
+            pytest.fail(f"there is no such command: lotus-durable {command}")
+
+
+def test_the_files_of_the_queue_directory_are_on_the_page(queue: Path) -> None:
+    directory = QueueDirectory(queue)
+    table = OPERATIONS.partition("## The queue directory")[2].partition("##")[0]
+    paths = (
+        directory.identity, directory.books, directory.queue_db, directory.flusher_lock, directory.starting,
+        directory.requests, directory.heartbeat, directory.log,
+    )  # fmt: skip
+    for path in paths:
+        assert f"`{path.name}`" in table
+    for path in (directory.journal, directory.quarantine):
+        assert f"`{path.name}/" in table
+
+
+def test_the_environment_of_a_flusher_is_on_the_page() -> None:
+    life = OPERATIONS.partition("## The flusher's life")[2].partition("## Running")[0]
+    for name in (*_NOT_INHERITED, *(name for name in NETWORK_VARIABLES if name.isupper())):
+        assert f"`{name}`" in life
+
+
+# What was removed
+
+
+def removed_things() -> list[str]:
+    """Return what is in quotes in the first column of the table of what no longer needs doing."""
+    table = OPERATIONS.partition("## What no longer needs doing")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.*?) \| ", table, flags=re.MULTILINE)
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
+HOOKS = (
+    "lotus_durable.contrib.gunicorn", "post_fork", "worker_exit", "on_exit", "lotus_durable.contrib.celery",
+    "worker_process_shutdown", "@postfork", "enable-threads", "lazy-apps", "uwsgi.atexit", "drain()",
+    "ProcessPoolExecutor", "lifespan", "join()", "os.register_at_fork",
+)  # fmt: skip
+"""What users had written for earlier builds."""
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_each_hook_that_did_something_has_a_line_that_says_what_to_do_now(hook: str) -> None:
+    table = OPERATIONS.partition("## What no longer needs doing")[2].partition("\n## ")[0]
+    [answer, *_] = [row.split(" | ")[1] for row in table.splitlines() if row.startswith("| ") and hook in row]
+    assert answer.startswith("remove it")
+
+
+@pytest.mark.parametrize("name", ["gunicorn", "celery"])
+def test_an_adapter_that_the_page_says_is_gone_is_gone(name: str) -> None:
+    assert f"lotus_durable.contrib.{name}" in removed_things()
+    assert find_spec(f"lotus_durable.contrib.{name}") is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "max_batch_bytes",
+        "segment_bytes",
+        "parked_max_age",
+        "parked_retry_interval",
+        "probe_interval",
+        "max_event_attempts",
+    ],
+)
+def test_an_option_that_the_page_says_is_a_constant_is_one(name: str) -> None:
+    assert name in removed_things()
+    assert not hasattr(Config, name)
+    assert hasattr(Constants(), name)
+
+
+@pytest.mark.parametrize("value", ["thread", "process"])
+def test_a_choice_that_the_page_says_is_gone_is_refused(value: str, tmp_path: Path) -> None:
+    assert f'flusher="{value}"' in removed_things()
+    with pytest.raises(ConfigurationError, match="one of auto, external is needed"):
+        Client(queue_dir=tmp_path, flusher=value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "words", ["flusher --once", "flusher --until-eof", "flusher --drain 30", "flusher --standby", "migrate"]
+)
+def test_a_command_that_the_page_says_is_gone_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert any(each.endswith(words.removeprefix("flusher ")) for each in removed_things())
+    with pytest.raises(SystemExit):
+        entry._parser().parse_args(words.split())
+    assert "--help" in capsys.readouterr().err
+
+
+# Log lines
+
+
+def explained_lines() -> list[str]:
+    section = OPERATIONS.partition("## Log lines")[2].partition("\n## ")[0]
+    firsts = re.findall(r"^\| (`.*?) \| ", section, flags=re.MULTILINE)
+    return [line for first in firsts for line in re.findall(r"`([^`]+)`", first) if " " in line]
+
+
+@cache
+def sentences() -> list[str]:
+    """Return all texts of the package, with a mark where a value goes."""
+    found: list[str] = []
+    for path in (ROOT / "lotus_durable").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = node.value.replace("{}", "segment \0")  # what a writer says of its own, see queue/carry_over.py
+                found.append(re.sub(r"%(?:\.\d+f|[sdr])|\{\w[^}]*\}", "\0", text))
+            elif isinstance(node, ast.JoinedStr):
+                parts = [each.value if isinstance(each, ast.Constant) else "\0" for each in node.values]
+                found.append("".join(map(str, parts)))
+    return found
+
+
+def test_the_log_lines_that_the_page_explains_are_those_of_the_code() -> None:
+    assert len(explained_lines()) > 50
+    text = "\n".join(sentences())
+    for line in explained_lines():
+        pieces = [piece.strip(" …:;()") for piece in line.split("…")]
+        for piece in pieces:
+            assert len(piece) < 4 or piece in text, f"{line!r}: {piece!r} is in no message"
+
+
+def test_the_warnings_of_a_process_that_tracks_are_explained() -> None:
+    """Those that are made in one place each; what the server says, and the disk, has no end."""
+    for module in ("flusher/look.py", "flusher/hung.py", "tracker.py", "client.py"):
+        for node in ast.walk(ast.parse((ROOT / "lotus_durable" / module).read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            if node.func.attr in ("warning", "error") and isinstance(node.args[0], ast.Constant):
+                message = str(node.args[0].value)
+                pieces = [piece.strip(" …:;()") for piece in re.split(r"%(?:\.\d+f|[sdr])", message)]
+                longest = max(pieces, key=len)
+                assert not longest or longest in OPERATIONS, message

@@ -189,7 +189,7 @@ def test_interrupted_anywhere_every_acknowledged_event_is_kept(rig: Rig) -> None
     ids: list[str] = []
     interruptions = 0
     with on_signal(interrupt):
-        for _ in range(100):
+        for _ in range(40):
             try:
                 strike_after(0.0007)
                 # Bounded, for an exception that strikes in a destructor goes nowhere.
@@ -239,7 +239,7 @@ def test_a_signal_handler_may_track_in_the_middle_of_a_call(rig: Rig) -> None:
     ids: list[str] = []
     with on_signal(handle):
         strike_after(0.0005)
-        while len(by_handler) < 60:
+        while len(by_handler) < 30:
             ids.extend(track(client, 50))
     assert client.drain(30).complete
     everything = ids + by_handler

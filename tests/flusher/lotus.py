@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lotus_durable.testing import FakeLotus
-from lotus_durable.testing.connection import Exchange
-from lotus_durable.testing.exchange import Reply, Request
+from lotus_durable.testing.exchange import Exchange, Reply, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,8 +63,8 @@ def test_its_environment_is_the_starters_without_settings_python_and_the_service
     }
     expected = {name: value for name, value in expected.items() if not name.startswith(("LOTUS_", "PYTHON"))}
     for each in (environment, expected):
-        for shells in ("PWD", "OLDPWD", "_", "SHLVL"):
-            each.pop(shells, None)
+        for changes in ("PWD", "OLDPWD", "_", "SHLVL", "PYTEST_CURRENT_TEST"):
+            each.pop(changes, None)
     assert environment == expected
 
 

@@ -233,13 +233,14 @@ class Client(Calls):
         Raises:
             EventRefused: the server refused it for good.
         """
-        connect, read = self.config.timeout
-        self._wait(monotonic() + connect + read)
+        report = self.drain(sum(self.config.timeout))
         for refusal in read_progress(self._tracker.directory).get("refusals", ()):
             if refusal["idempotency_id"] == event_id:
                 if refusal["is_final"]:
                     raise EventRefused(refusal["reason"])
                 logger.warning("the event is parked and tried again: %s", refusal["reason"])
+        if not report.complete:
+            logger.warning("the event is kept and has no verdict yet: %s", report.reason)
 
     def _wait(self, ends_at: float) -> None:
         """Wait until what this process tracked is settled, unless the server takes nothing now."""
@@ -251,7 +252,7 @@ class Client(Calls):
             if not written and not tracker.in_memory():
                 return
             tracker.look_now()
-            if self.config.flusher == "external" and not tracker.look.somebody_flushes():
+            if tracker.look.why_none_is_started() is not None and not tracker.look.somebody_flushes():
                 return
             ask(tracker.directory, "drain")
             if not self._is_settled_by(ends_at, written):

@@ -134,11 +134,14 @@ class Look:
             self.start(make_way=True)
 
     def _look_at_silent(self, beat: Beat) -> None:
+        patience = self._config.constants.hung_after
+        if beat.kind == "caller" and beat.in_flight is not None:
+            patience += 2 * sum(self._config.timeout)  # it beats between its steps only, and this one is a request
         with self._starting.changing() as notes:
             if notes is None:
                 return
             seconds = hung.note_look(notes, beat)
-            if seconds < self._config.constants.hung_after:
+            if seconds < patience:
                 return
         why_not = hung.end(beat)
         if why_not is None:
@@ -262,7 +265,8 @@ class Look:
         if beat.state != "blocked" and lasts < self._config.constants.told_after:
             return
         reason = beat.reason or "the server does not take them"
-        self._tell(DeliveryBlocked(f"nothing is delivered for {lasts:.0f} s, events are kept: {reason}"))
+        since = f" for {lasts:.0f} s" if lasts >= 1 else ""
+        self._tell(DeliveryBlocked(f"nothing is delivered{since}, events are kept: {reason}"))
 
     def _tell(self, error: LotusError) -> None:
         """Tell trouble that lasts: one process of the host does, once a minute."""

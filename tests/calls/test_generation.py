@@ -111,9 +111,7 @@ def test_a_server_that_is_named_is_not_asked(
     assert paths(server) == ["GET /api/plans/"]
 
 
-def test_a_directory_that_others_can_write_to_is_not_believed(
-    l24: FakeLotus, connect: Connect, tmp_path: Path
-) -> None:
+def test_a_directory_that_others_can_write_to_is_not_believed(l24: FakeLotus, connect: Connect, tmp_path: Path) -> None:
     client = connect(l24)
     remember(tmp_path / "queue", l24.host, "2022")
     (tmp_path / "queue").chmod(0o777)

@@ -158,7 +158,7 @@ def test_in_sync_mode_an_outage_is_not_waited_for(rig: Rig, caplog: pytest.LogCa
 
 @pytest.mark.parametrize("generation", ["L22", "L24"])
 def test_in_sync_mode_a_bad_or_missing_key_is_no_loss(rigs: Callable[..., Rig], generation: str) -> None:
-    """The first key of a queue was mistyped: a process with the right one takes over, and nobody has to end anything."""
+    """The first key of a queue was mistyped: a process with the right one takes over by itself."""
     rig = rigs(generation)
     ids = track(rig.client(sync_mode=True, api_key="wrong", flusher="auto"), 1)
     ids += track(rig.client(sync_mode=True, api_key=None, flusher="auto"), 1)

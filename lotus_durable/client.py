@@ -233,14 +233,20 @@ class Client(Calls):
         Raises:
             EventRefused: the server refused it for good.
         """
-        report = self.drain(sum(self.config.timeout))
+        longest = sum(self.config.timeout)
+        look = self._tracker.look
+        reason = None
+        if look.why_none_is_started() is None or look.somebody_flushes():
+            self._wait(monotonic() + longest)
+        else:
+            reason = self.drain(longest).reason  # it is this process that flushes
         for refusal in read_progress(self._tracker.directory).get("refusals", ()):
             if refusal["idempotency_id"] == event_id:
                 if refusal["is_final"]:
                     raise EventRefused(refusal["reason"])
                 logger.warning("the event is parked and tried again: %s", refusal["reason"])
-        if not report.complete:
-            logger.warning("the event is kept and has no verdict yet: %s", report.reason)
+        if reason is not None:
+            logger.warning("the event is kept and has no verdict yet: %s", reason)
 
     def _wait(self, ends_at: float) -> None:
         """Wait until what this process tracked is settled, unless the server takes nothing now."""

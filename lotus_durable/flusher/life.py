@@ -213,6 +213,7 @@ class Flusher:
             self.config.constants,
             ending=self._ending,
             is_alone=self.lock.is_held,
+            read_to=self.lock.requests_before,
             # Sending has the read timeout too, and an answer ends within twice that after the last read.
             request_limit=2 * (2 * connect + 4 * read) + 30.0,
             exit_timeout=self.config.exit_timeout,

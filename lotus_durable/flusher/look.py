@@ -135,7 +135,7 @@ class Look:
 
     def _look_at_silent(self, beat: Beat) -> None:
         patience = self._config.constants.hung_after
-        if beat.kind == "caller" and beat.in_flight is not None:
+        if beat.kind == "caller" and beat.in_flight is not None and not hung.is_stopped(beat):
             patience += 2 * sum(self._config.timeout)  # it beats between its steps only, and this one is a request
         with self._starting.changing() as notes:
             if notes is None:

@@ -28,7 +28,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -63,8 +63,7 @@ _INSERT: dict[Table, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(NamedTuple):
     """What is counted: ``accepted = delivered + parked + dead_lettered + discarded``, without what is pending."""
 
     accepted: int = 0
@@ -123,7 +122,7 @@ class Books:
         self.delivered = DeliveredLately()
         self.is_new = False
         self.is_open = False
-        self._expected = 0  # bytes
+        self._prepared_for = 0  # bytes
 
     def open(self) -> None:
         """Open them, or make them.
@@ -222,12 +221,12 @@ class Books:
             OSError: the disk refuses.
         """
         was = old.counters
-        counters = replace(was, accepted=was.delivered + was.discarded, parked=0, dead_lettered=0, parked_bytes=0)
+        counters = was._replace(accepted=was.delivered + was.discarded, parked=0, dead_lettered=0, parked_bytes=0)
         carried = [(segment, *each) for segment, ranges in old.carried.items() for each in ranges]
 
         def work() -> None:
             execute = self._database.connection.executemany
-            execute(_SET_COUNTERS, [astuple(counters)])
+            execute(_SET_COUNTERS, [counters])
             execute(_SET_CURSOR, [(segment, *cursor) for segment, cursor in old.cursors.items()])
             execute("INSERT INTO carried VALUES (?, ?, ?)", carried)
             retired = [(segment, *end) for segment, end in old.retired.items()]
@@ -256,26 +255,28 @@ class Books:
         if table == "parked":
             high = max(old.parked_high, events[-1].id)
             size = old.parked_bytes + _bytes(events)
-            counters = replace(old, parked=old.parked + len(rows), parked_high=high, parked_bytes=size)
+            counters = old._replace(parked=old.parked + len(rows), parked_high=high, parked_bytes=size)
         else:
             high = max(old.dead_high, events[-1].id)
-            counters = replace(old, dead_lettered=old.dead_lettered + len(rows), dead_high=high)
-        counters = replace(counters, accepted=old.accepted + len(rows))
+            counters = old._replace(dead_lettered=old.dead_lettered + len(rows), dead_high=high)
+        counters = counters._replace(accepted=old.accepted + len(rows))
 
         def work() -> None:
             self._database.connection.executemany(f"INSERT INTO queue_{table} VALUES (?, ?, ?)", rows)
-            self._database.connection.execute(_SET_COUNTERS, astuple(counters))
+            self._database.connection.execute(_SET_COUNTERS, counters)
 
         self._database.do(lambda: self._reserve.ensure(pages_for(row[1] for row in rows)))
         self._database.commit(work)
         self.counters = counters
 
-    def expect(self, size: int) -> None:
-        """Prepare for a segment of this size, all of which may be refused: as far as the disk has room."""
-        if size > self._expected:
-            self._expected = size
-            with contextlib.suppress(OSError):
-                self._database.do(lambda: self._reserve.expect(size))
+    def prepare_for(self, size: int) -> None:
+        """Come a step nearer to room for a segment of this size, all of which may be refused."""
+        if size > self._prepared_for:
+            try:
+                if self._database.do(lambda: self._reserve.is_ready_for(size)):
+                    self._prepared_for = size
+            except OSError:
+                self._prepared_for = size  # there is no room for more
 
     def sync(self) -> None:
         """Make every settlement so far survive a power cut; see :meth:`.BooksDatabase.sync`."""
@@ -375,7 +376,7 @@ class Books:
             self._insert("parked", parked, high["parked"]),
             self._insert("dead", dead, high["dead"]),
         )
-        connection.execute(_SET_COUNTERS, astuple(counters))
+        connection.execute(_SET_COUNTERS, counters)
         for segment, cursor in entry.cursors.items():
             connection.execute(_SET_CURSOR, (segment, *cursor))
         for segment, start, stop in entry.carried:

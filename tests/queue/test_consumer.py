@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.queue import retiring
-from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory, released_name
 from lotus_durable.queue.protocol import Settlement
 
@@ -483,7 +482,8 @@ def test_old_leftovers_of_a_crash_are_removed_and_young_ones_are_not(
     before = time.time() - 120
     for path in (old, temporary):
         os.utime(path, (before, before))
-    Consumer(directory, reports).close()
+    with consuming(directory, reports) as consumer:
+        assert deliver(consumer) == []
     assert [path.exists() for path in (old, young, temporary)] == [False, True, False]
 
 

@@ -248,8 +248,12 @@ def test_books_cut_short_are_begun_anew_with_what_can_be_read(directory: QueueDi
 
 
 def test_books_damaged_in_any_page_never_keep_events_from_being_delivered(
-    directory: QueueDirectory, reports: Reports, tmp_path: Path
+    memory_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reserve, "_LOG", 64)
+    monkeypatch.setattr(reserve, "_FREE", 64)
+    directory = QueueDirectory(memory_path / "model")
+    directory.prepare()
     with_parked_and_dead(directory, reports, parked=10)
     connection = sqlite3.connect(directory.books)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -257,7 +261,7 @@ def test_books_damaged_in_any_page_never_keep_events_from_being_delivered(
     free = connection.execute("PRAGMA freelist_count").fetchone()[0]
     connection.close()
     for page in range(min(pages, pages - free + 4)):
-        copy = QueueDirectory(tmp_path / f"copy-{page}")
+        copy = QueueDirectory(memory_path / f"copy-{page}")
         shutil.copytree(directory.root, copy.root)
         scribble(copy.books, page * 4096)
         with consuming(copy, reports) as consumer:

@@ -7,7 +7,7 @@ import errno
 import logging
 from collections.abc import Iterable
 
-from .books import Books, Cursor, Entry
+from .books import Books
 from .directory import QueueDirectory, original_name
 from .journal import JournalReader
 from .protocol import Chunk, Report, Settlement, StoredEvent
@@ -16,6 +16,7 @@ from .repair import RepairedBooks
 from .repeats import Repeats, Segment
 from .retiring import Retiring, remove_leftovers
 from .rows import RowReader
+from .schema import Cursor, Entry
 from .stats import QUEUE_DB, Settled
 
 logger = logging.getLogger("lotus_durable")

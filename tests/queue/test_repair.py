@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import QueueDamaged
-from lotus_durable.queue import repair, reserve
+from lotus_durable.queue import reserve, taking_over
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
@@ -287,7 +287,7 @@ def test_a_kill_at_any_step_of_beginning_anew_loses_no_row_that_could_be_read(
 ) -> None:
     monkeypatch.setattr(reserve, "_LOG", 64)
     monkeypatch.setattr(reserve, "_FREE", 64)
-    monkeypatch.setattr(repair, "_FEW", 10)
+    monkeypatch.setattr(taking_over, "_FEW", 10)
     model = QueueDirectory(memory_path / "model")
     model.prepare()
     with_parked_and_dead(model, reports)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +58,8 @@ class _Watched:
     def before_body(self) -> Reply | None:
         return self._exchange.before_body()
 
-    def after_body(self, request: Request) -> Reply:
-        reply = self._exchange.after_body(request)
+    def after_body(self, request: Request, wait: Callable[[float], bool]) -> Reply:
+        reply = self._exchange.after_body(request, wait)
         if request.body not in (b"", b'{"batch":[]}'):
             ends = time.monotonic() + reply.delay
             self._sent.append(Sent(threading.get_ident(), self._began, ends))

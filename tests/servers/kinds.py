@@ -31,6 +31,8 @@ class Kind:
     stop: signal.Signals = signal.SIGTERM
     has_workers: bool = True
     """Whether a process that is killed is replaced."""
+    is_stopped_at_once: bool = False
+    """Whether the signal goes to all its processes, as from a terminal or a manager."""
     is_quick: bool = False
     """Whether it is part of the default suite."""
 
@@ -77,6 +79,7 @@ def uwsgi(*options: str, is_quick: bool = False, has_workers: bool = True) -> Ki
         "pyuwsgi",
         is_quick=is_quick,
         has_workers=has_workers,
+        is_stopped_at_once=not has_workers,
     )  # fmt: skip
 
 

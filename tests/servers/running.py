@@ -103,9 +103,17 @@ class Running:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send the signal that stops it, and wait until every process is gone; return the exit status."""
-        self.send(number)
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, all_at_once: bool = False) -> int:
+        """Send the signal that stops it, and wait until every process is gone; return the exit status.
+
+        Args:
+            number: of the signal.
+            all_at_once: it goes to all of the group, as from a terminal.
+        """
+        if all_at_once:
+            os.killpg(self.pid, number)
+        else:
+            self.send(number)
         return self.wait_until_ended()
 
     def wait_until_ended(self, timeout: float = 30.0) -> int:
@@ -162,11 +170,11 @@ class Load:
         enough = len(self.answers) + more
         wait_until(lambda: len(self.answers) >= enough, f"{more} more requests are answered", timeout)
 
-    def wait_for_another(self, than: int) -> int:
-        """Wait until another process has answered, and return which."""
-        begin = len(self.answers)
+    def wait_for_others(self, than: set[int], count: int) -> set[int]:
+        """Wait until so many other processes have answered, and return which."""
         return wait_until(
-            lambda: next((pid for pid in self.answers[begin:] if pid != than), 0), f"one that is not {than} answers"
+            lambda: found if len(found := set(self.answers) - than) >= count else None,
+            f"{count} that are not among {than} answer",
         )
 
     def _run(self) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .kinds import EVERY_KIND, Kind
-from .running import Running
+from .kinds import EVERY_KIND, WORKERS, Kind
 from .site import Site
 
 TAIL = 10
@@ -20,13 +19,15 @@ def test_all_events_arrive_whatever_ends_a_process_those_before_the_stop_and_wha
 ) -> None:
     server = kind.start(site)
     with server.load() as load:
-        load.wait_for_answers(20)
         if kind.has_workers:
-            kill_a_worker(server, load.answers[-1])
-            load.wait_for_another(load.answers[-1])
-        load.wait_for_answers(20)
+            workers = load.wait_for_others(set(), WORKERS)
+            assert server.pid not in workers
+            killed = workers.pop()
+            server.kill(killed)
+            load.wait_for_others({killed}, WORKERS)
+        load.wait_for_answers(40)
     server.track(TAIL)
-    server.stop(kind.stop)
+    server.stop(kind.stop, all_at_once=kind.is_stopped_at_once)
     site.check(at_least=TAIL + 40)
 
     site.lotus.pause()
@@ -38,8 +39,3 @@ def test_all_events_arrive_whatever_ends_a_process_those_before_the_stop_and_wha
     assert not site.accepted() <= site.lotus.times_received.keys()
     kind.launch(site)
     site.check(at_least=2 * TAIL + 40)
-
-
-def kill_a_worker(server: Running, pid: int) -> None:
-    assert pid != server.pid, "the master answered: this kind has no workers"
-    server.kill(pid)

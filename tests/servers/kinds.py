@@ -29,8 +29,8 @@ class Kind:
     needs: str
     """A module without which it cannot be run."""
     stop: signal.Signals = signal.SIGTERM
-    has_workers: bool = True
-    """Whether a process that is killed is replaced."""
+    workers: int = WORKERS
+    """Processes that serve and that are replaced when they are killed."""
     is_stopped_at_once: bool = False
     """Whether the signal goes to all its processes, as from a terminal or a manager."""
     is_quick: bool = False
@@ -69,7 +69,7 @@ def gunicorn(worker_class: str, *options: str, needs: str = "gunicorn", is_quick
     )  # fmt: skip
 
 
-def uwsgi(*options: str, is_quick: bool = False, has_workers: bool = True) -> Kind:
+def uwsgi(*options: str, is_quick: bool = False, workers: int = WORKERS) -> Kind:
     return Kind(
         " ".join(["uwsgi", *options]),
         lambda port: [
@@ -78,8 +78,8 @@ def uwsgi(*options: str, is_quick: bool = False, has_workers: bool = True) -> Ki
         ],
         "pyuwsgi",
         is_quick=is_quick,
-        has_workers=has_workers,
-        is_stopped_at_once=not has_workers,
+        workers=workers,
+        is_stopped_at_once=not workers,
     )  # fmt: skip
 
 
@@ -105,9 +105,9 @@ UWSGI = [
     uwsgi("--master", "--lazy-apps", "--enable-threads"),
     uwsgi("--master", "--py-call-osafterfork"),
     uwsgi("--master", "--py-call-uwsgi-fork-hooks"),
-    uwsgi("--master", "--cheaper=1", "--cheaper-initial=1"),
-    uwsgi(has_workers=False),
-    uwsgi("--enable-threads", has_workers=False),
+    uwsgi("--master", "--cheaper=1", "--cheaper-initial=1", workers=1),
+    uwsgi(workers=0),
+    uwsgi("--enable-threads", workers=0),
 ]
 ASGI_SERVERS = [
     Kind(
@@ -120,7 +120,7 @@ ASGI_SERVERS = [
         "hypercorn",
         _module("hypercorn", "--bind=127.0.0.1:{port}", f"--workers={WORKERS}", f"{ASGI}:application"),
         "hypercorn",
-        has_workers=False,  # it ends when a worker does
+        workers=0,  # it ends when a worker does
     ),
     Kind(
         "granian asgi",
@@ -144,21 +144,21 @@ WSGI_SERVERS = [
         "waitress",
         _module("waitress", "--listen=127.0.0.1:{port}", f"{WSGI}:application"),
         "waitress",
-        has_workers=False,
+        workers=0,
         stop=signal.SIGINT,
     ),
     Kind(
         "cheroot",
         _module("cheroot", "--bind=127.0.0.1:{port}", f"{WSGI}:application"),
         "cheroot",
-        has_workers=False,
+        workers=0,
         stop=signal.SIGINT,
     ),
     Kind(
         "Django runserver",
         lambda port: [sys.executable, "-m", "tests.servers.apps.manage", "runserver", f"127.0.0.1:{port}"],
         "django",
-        has_workers=False,
+        workers=0,
         stop=signal.SIGINT,
     ),
 ]  # fmt: skip

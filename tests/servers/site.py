@@ -18,6 +18,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.testing import FakeLotus
 from tests.flusher.seen import ended, flushers_under
 
+from .apps.jobs import FOLDER
 from .apps.ledger import read_ledger
 from .apps.tracking import LEDGER
 from .running import Running
@@ -45,6 +46,8 @@ class Site:
         self.ledger = root / "ledger"
         self.scratch = root / "scratch"
         self.log = root / "server.log"
+        self.variables: dict[str, str] = {FOLDER: str(self.scratch)}
+        """Of the environment, beside the library's settings."""
         self._running: list[Running] = []
         for folder in (root, self.ledger, self.scratch):
             folder.mkdir(exist_ok=True)
@@ -70,6 +73,7 @@ class Site:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PATH": f"{Path(sys.executable).parent}:{inherited.get('PATH', os.defpath)}",
+            **self.variables,
         }
 
     def run(
@@ -123,6 +127,10 @@ class Site:
     def accepted(self) -> set[str]:
         """Return the ids of the events that calls have returned."""
         return set(read_ledger(self.ledger).returned)
+
+    def wait_until_accepted(self, count: int) -> None:
+        """Wait until so many events were accepted."""
+        wait_until(lambda: len(self.accepted()) >= count, f"{count} events are accepted")
 
     def wait_until_all_arrived(self) -> None:
         """Wait until the server has every event that was accepted."""

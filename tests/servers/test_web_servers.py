@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .kinds import EVERY_KIND, WORKERS, Kind
+from .kinds import EVERY_KIND, Kind
 from .site import Site
 
 TAIL = 10
@@ -19,12 +19,12 @@ def test_all_events_arrive_whatever_ends_a_process_those_before_the_stop_and_wha
 ) -> None:
     server = kind.start(site)
     with server.load() as load:
-        if kind.has_workers:
-            workers = load.wait_for_others(set(), WORKERS)
+        if kind.workers:
+            workers = load.wait_for_others(set(), kind.workers)
             assert server.pid not in workers
             killed = workers.pop()
             server.kill(killed)
-            load.wait_for_others({killed}, WORKERS)
+            load.wait_for_others({killed}, kind.workers)
         load.wait_for_answers(40)
     server.track(TAIL)
     server.stop(kind.stop, all_at_once=kind.is_stopped_at_once)

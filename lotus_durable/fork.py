@@ -12,6 +12,8 @@ import os
 import weakref
 from typing import Protocol
 
+from lotus_durable import descriptors
+
 _WIPE_ON_FORK = 18
 _NO_ADVICE = -1
 
@@ -72,7 +74,9 @@ def begin_process() -> None:
         owner = reference()
         if owner is not None:
             owner.abandon()
+    descriptors.make_room()
     mark[0] = 1
 
 
+descriptors.make_room()
 os.register_at_fork(after_in_child=begin_process)

@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from lotus_durable._version import __version__
 from lotus_durable.client import Client
-from lotus_durable.config import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
 from lotus_durable.errors import (
     APIError,
     AuthenticationError,
@@ -48,9 +46,11 @@ from lotus_durable.settings import SettingsModule
 from lotus_durable.settings import client as _client
 from lotus_durable.settings import current as _current
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from typing import Any
 
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         verify_idems_received,
         void_credit,
     )
+    from lotus_durable.option_types import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
 
 __all__ = [
     "APIError",

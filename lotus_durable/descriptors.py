@@ -1,8 +1,8 @@
 """The numbers of our descriptors, and the room for them in the kernel's table.
 
-Nobody gets a number from :data:`FIRST` on by opening a file while lower ones are free, so nobody who closes a descriptor
-twice closes ours. From 1024 on ``select()`` takes none, and a program that opens many files needs those before
-:data:`LAST`.
+Nobody gets a number from :data:`FIRST` on by opening a file while lower ones are free, so nobody who closes a
+descriptor twice closes ours. From 1024 on ``select()`` takes none, and a program that opens many files needs those
+after :data:`LAST`.
 """
 
 from __future__ import annotations

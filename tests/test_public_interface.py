@@ -12,7 +12,8 @@ import pytest
 import lotus_durable as lotus
 from lotus_durable import errors
 from lotus_durable.client import Client
-from lotus_durable.config import Config, Options
+from lotus_durable.config import Config
+from lotus_durable.option_types import Options
 
 TRACKING = {
     "Client": "(**options: 'Unpack[Options]') -> 'None'",

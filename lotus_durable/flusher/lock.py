@@ -13,7 +13,6 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -36,7 +35,7 @@ class FlusherLock:
         self._own: list[int] = []
         self._pid = os.getpid()
         fork.register(self)
-        self._identities: dict[Path, tuple[int, int]] = {}
+        self._identities: dict[str, tuple[int, int]] = {}
         self.refusal: str | None = None
         """Why the lock cannot even be tried for, if so. That somebody else holds it is no refusal."""
 
@@ -130,7 +129,7 @@ def _flocked(descriptor: int) -> bool:
     return True
 
 
-def _identity(path: Path | int) -> tuple[int, int] | None:
+def _identity(path: str | int) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-from pathlib import Path
 
 from lotus_durable import descriptors
 
@@ -18,7 +17,7 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _LAST_STANDARD_DESCRIPTOR = 2
 
 
-def create_segment(directory: QueueDirectory, header: Header, content: bytes, *, sync: bool) -> tuple[Path, int]:
+def create_segment(directory: QueueDirectory, header: Header, content: bytes, *, sync: bool) -> tuple[str, int]:
     """Create, lock, write, and only then give the file the name that readers look for; return path and descriptor.
 
     A reader therefore never sees a segment without a header, and never one that looks abandoned by its writer.
@@ -33,7 +32,7 @@ def create_segment(directory: QueueDirectory, header: Header, content: bytes, *,
         OSError: the disk refuses; nothing of it is there, but perhaps an unfinished file that is never read.
     """
     name = segment_name(header.created_ns, header.pid, header.marker)
-    path, unfinished = directory.journal / name, directory.journal / unfinished_name(name)
+    path, unfinished = f"{directory.journal}/{name}", f"{directory.journal}/{unfinished_name(name)}"
     descriptor = _moved_up(os.open(unfinished, _CREATE, FILE_MODE))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,7 +46,7 @@ def create_segment(directory: QueueDirectory, header: Header, content: bytes, *,
         os.close(descriptor)
         for file in (unfinished, path):
             with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
+                os.unlink(file)
         raise
     return path, descriptor
 

@@ -19,7 +19,6 @@ import os
 import sqlite3
 from collections.abc import Iterable
 from math import ceil
-from pathlib import Path
 
 PAGE = 4096
 _USABLE = PAGE - 4  # bytes of an overflow page
@@ -44,7 +43,7 @@ class Reserve:
         log: the path of the write-ahead log.
     """
 
-    def __init__(self, connection: sqlite3.Connection, descriptor: int, log: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, descriptor: int, log: str) -> None:
         self._connection = connection
         self._descriptor = descriptor
         self._log = log

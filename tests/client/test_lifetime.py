@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -239,7 +240,7 @@ def test_an_interrupted_drain_leaves_nothing_behind(rig: Rig) -> None:
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGPROF)).start()
         with pytest.raises(Interrupt):
             client.drain()
-    assert list(rig.directory.requests.iterdir()) == []
+    assert list(Path(rig.directory.requests).iterdir()) == []
     rig.server.resume()
     assert client.drain(20).complete
     assert rig.check(ids).delivered == 3

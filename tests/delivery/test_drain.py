@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -194,11 +195,11 @@ def test_what_keeps_a_drain_from_looking_at_the_queue_is_an_error_of_ours(rig: R
 @FLUSHERS
 def test_where_nothing_can_be_asked_a_drain_waits_for_the_next_pass(rig: Rig, flusher: str) -> None:
     rig.directory.prepare()
-    rig.directory.requests.mkdir()
+    Path(rig.directory.requests).mkdir()
     client = rig.client(flusher=flusher)
     ids = track(client, 3)
     assert client.drain(20).complete
-    rig.directory.requests.rmdir()
+    Path(rig.directory.requests).rmdir()
     assert rig.check(ids).delivered == 3
 
 
@@ -207,7 +208,7 @@ def test_damaged_books_are_told_and_delivery_starts_over(rig: Rig) -> None:
     track(client, 1)
     assert client.drain(20).complete
     rig.stop()
-    rig.directory.books.write_bytes(b"this is no database" * 100)
+    Path(rig.directory.books).write_bytes(b"this is no database" * 100)
     ids = track(client, 1)
     assert client.drain(20).complete
     assert set(ids) <= set(rig.server.times_received)

@@ -71,8 +71,8 @@ class Scene:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.server.stop()
-        if kind is not None and self.directory.log.exists():
-            sys.stderr.write(f"--- the flusher's log:\n{self.directory.log.read_text(errors='replace')[-4000:]}")
+        if kind is not None and Path(self.directory.log).exists():
+            sys.stderr.write(f"--- the flusher's log:\n{Path(self.directory.log).read_text(errors='replace')[-4000:]}")
 
     # Applications
 

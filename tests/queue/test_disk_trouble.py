@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lotus_durable.queue.buffer import CAPACITY, MemoryBuffer
 
 from lotus_durable.errors import DiskRefused, QueueFull
-from lotus_durable.queue.buffer import CAPACITY, MemoryBuffer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.journal import JournalQueue
 
@@ -218,12 +218,12 @@ def test_an_unsafe_directory_is_trouble_and_not_a_surprise_for_the_caller(
     tmp_path: Path, open_queue: OpenQueue, reports: Reports
 ) -> None:
     directory = QueueDirectory(tmp_path / "unsafe")
-    directory.root.mkdir()
-    directory.root.chmod(0o777)
+    Path(directory.root).mkdir()
+    Path(directory.root).chmod(0o777)
     queue = open_queue(at=directory)
     queue.append(record(0))
     assert "can be written by others" in str(reports[0])
-    directory.root.chmod(0o700)
+    Path(directory.root).chmod(0o700)
     queue.append(record(1))
     assert deliver_all(queue).numbers == [0, 1]
 

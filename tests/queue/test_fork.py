@@ -79,7 +79,7 @@ def test_a_child_that_abandons_leaves_the_parents_segment_alive_and_intact(
         own.close()
 
     assert exit_status(in_child(child)) == 0
-    assert is_alive(directory.journal / name)
+    assert is_alive(Path(directory.journal) / name)
     queue.append(record(2))
     assert sorted(deliver_all(queue).numbers) == [0, 1, 2]
     assert directory.segments() == [name]
@@ -168,7 +168,7 @@ def test_a_child_that_keeps_the_descriptor_of_a_killed_parent_delays_only_the_de
     os.kill(pid, signal.SIGKILL)
     assert exit_status(pid) == -signal.SIGKILL
     [name] = directory.segments()
-    assert is_alive(directory.journal / name)
+    assert is_alive(Path(directory.journal) / name)
     consumer = queue.consumer()
     output = read_pass(consumer)
     assert output.numbers == [0]

@@ -74,12 +74,12 @@ def test_a_full_segment_is_sealed_and_the_next_one_opened(directory: QueueDirect
     for number in range(100):
         queue.append(record(number))
     names = directory.segments()
-    sizes = [os.stat(directory.journal / name).st_size for name in names]
+    sizes = [os.stat(Path(directory.journal) / name).st_size for name in names]
     assert len(names) > 5
     assert max(sizes) <= 1000
     # No segment is left half empty either.
     assert min(sizes[:-1]) > 1000 - 2 * len(record(99))
-    numbers = [number for name in names for number in numbers_of(read_segment(directory.journal / name)[0])]
+    numbers = [number for name in names for number in numbers_of(read_segment(Path(directory.journal) / name)[0])]
     assert numbers == list(range(100))
 
 
@@ -202,7 +202,7 @@ def test_a_writer_goes_on_in_a_new_segment_when_the_leader_asks_for_it(
     assert len(directory.segments()) == 2
     assert deliver_all(queue).numbers == [0, 1]
     # The mark goes with the segment.
-    assert [path.suffix for path in directory.journal.iterdir()] == [".seg"]
+    assert [path.suffix for path in Path(directory.journal).iterdir()] == [".seg"]
 
 
 def test_a_deleted_directory_is_made_anew_and_the_loss_is_reported(
@@ -247,7 +247,7 @@ def test_a_segment_deleted_in_the_middle_of_a_pass_hides_no_other(
     consumer = queues[0].consumer()
     chunk = consumer.read(10)
     assert chunk is not None
-    (directory.journal / directory.segments()[1]).unlink()
+    (Path(directory.journal) / directory.segments()[1]).unlink()
     assert read_pass(consumer).numbers == [2]
     assert reports == []
     consumer.close()

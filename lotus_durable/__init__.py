@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import sys
 
+import lotus_durable._posix  # noqa: F401  # where this does not run it says so before anything else fails
 from lotus_durable._version import __version__
 from lotus_durable.client import Client
 from lotus_durable.errors import (
@@ -50,7 +51,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from typing import Any
 
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
@@ -173,7 +173,7 @@ def track_event(
     *,
     customer_id: str,
     event_name: str,
-    properties: Mapping[str, Any] | None = None,
+    properties: Mapping[str, object] | None = None,
     time_created: datetime | str | None = None,
     idempotency_id: str | None = None,
 ) -> str:

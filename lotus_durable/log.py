@@ -113,7 +113,11 @@ def warn_if_unencrypted(host: str) -> None:
 
 
 def _is_loopback(name: str) -> bool:
-    return name in ("localhost", "::1") or name.startswith("127.") or name.endswith(".localhost")
+    return (
+        name in ("localhost", "::1")
+        or (name.startswith("127.") and name.replace(".", "").isdigit())
+        or name.endswith(".localhost")
+    )
 
 
 class Reporter:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DEFAULT_HOST = "https://api.uselotus.io"
 ENVIRONMENT_PREFIX = "LOTUS_"
 _MIB = 1 << 20
+_LEAST_QUEUE = 64 * _MIB
+"""All that lies in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
 
 
 class Option(NamedTuple):
@@ -171,23 +173,23 @@ OPTIONS = (
         "a file that holds the key, such as a mounted secret; wins over an api_key set in the same way",
     ),
     Option("host", _host, "the Lotus server"),
-    Option("queue_dir", _path, "the queue directory; default: a per-user state directory"),
+    Option("queue_dir", _path, "the queue directory, one for each application; default: a per-user state directory"),
     Option("debug", _flag, "log every step to standard error"),
     Option("on_error", _callable, "called with (error, events)", in_environment=False),
     Option("send", _flag, "False: validate only, write and send nothing"),
-    Option("sync_mode", _flag, "True: track_event sends at once and waits for the verdict"),
+    Option("sync_mode", _flag, "True: track_event waits for its event's verdict"),
     Option(
         "durability", _one_of("process", "power"), "process: safe from kills; power: each event also from a power cut"
     ),
-    Option("sync_interval", _seconds(0.01), "process durability: what a power cut can take, at most"),
+    Option("sync_interval", _seconds(0.01), "between two syncs of the flusher: what a power cut can take, at most"),
     Option("flush_interval", _seconds(0.01), "how long an event waits for others to share a request with"),
     Option("max_batch_events", _count(1), "events in one request"),
     Option("max_event_bytes", _count(256, 8 * _MIB), "bytes of one event; larger ones are refused"),
-    Option("max_queue_bytes", _count(_MIB), "bytes of unsettled events; above, QueueFull"),
+    Option("max_queue_bytes", _count(_LEAST_QUEUE), "bytes of all that lies in the queue directory; above, QueueFull"),
     Option("upload_concurrency", _count(1, 64), "requests in flight; more than 1 only for the 2024 server"),
     Option("timeout", _timeout, "to connect, and to wait for an answer"),
     Option(
-        "backend", _one_of("journal", "sqlite"), "what the queue is made of: files of its own, or a SQLite database"
+        "backend", _one_of("journal", "sqlite"), "how this process appends: to its own file, or to a SQLite database"
     ),
     Option(
         "flusher",

@@ -51,7 +51,9 @@ Report: TypeAlias = "Callable[[LotusError, Sequence[dict[str, Any]]], None]"
 
 _mark = fork.mark
 _WARNING_INTERVAL = 60.0  # seconds
-_A_PERSONS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_A_PERSONS = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG,
+)  # fmt: skip
 """What a disk says that only a person can change."""
 
 
@@ -81,6 +83,7 @@ class Tracker:
         self.look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
         self._trusted_look = config.constants.trusted_look
         self._has_worked = False
+        self._way = _way_to_disk(config)
         self._begin()
         fork.register(self)
 
@@ -230,18 +233,14 @@ class Tracker:
         return EventEncoder(self._config.max_event_bytes, longest)
 
     def _make_way(self) -> WayToDisk:
-        constants = self._config.constants
-        segment = Appender(
+        return self._way(
             self.directory,
             self._room,
             key=self._fingerprint,
             power=self._config.durability == "power",
             report=lambda error: self._report(error, []),
-            segment_bytes=constants.segment_bytes,
+            segment_bytes=self._config.constants.segment_bytes,
         )
-        if self._config.backend == "sqlite":
-            return make_sqlite_way(self.directory, segment)
-        return segment
 
     def _fingerprint(self) -> bytes:
         return fingerprint(ensure_identity(self.directory), self._config.api_key)
@@ -293,7 +292,7 @@ class Tracker:
         """
         if isinstance(error, OSError) and not is_of_the_disk(error):
             raise error
-        if not self._has_worked and _is_misconfigured(error):
+        if not self._has_worked and is_misconfigured(error):
             raise directory_error(self.directory, error) from error
         self._memory.keep(record)
         now = clock_gettime(MONOTONIC)
@@ -324,13 +323,16 @@ class Tracker:
             self._lanes.append(lane)
 
 
-def make_sqlite_way(directory: QueueDirectory, segment: Appender) -> WayToDisk:
-    """Return a lane's way into SQLite; what that cannot take at once goes into the segment."""
-    del directory
-    return segment
+def _way_to_disk(config: Config) -> Callable[..., WayToDisk]:
+    """Return what makes a lane's way to disk; SQLite is imported when a client is made, for those who chose it."""
+    if config.backend == "journal":
+        return Appender
+    from lotus_durable.queue.sqlite import SqliteAppender
+
+    return SqliteAppender
 
 
-def _is_misconfigured(error: Exception) -> bool:
+def is_misconfigured(error: Exception) -> bool:
     """Whether waiting does not mend it."""
     return isinstance(error, QueueDirectoryError) or (isinstance(error, OSError) and error.errno in _A_PERSONS)
 

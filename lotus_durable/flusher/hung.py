@@ -30,6 +30,12 @@ def is_young(beat: Beat) -> bool:
     return beat.age() < _YOUNG
 
 
+def is_stopped(beat: Beat) -> bool:
+    """Whether the process that wrote this beat is stopped (by a signal, or a debugger), as far as can be told here."""
+    status = process_status(beat.pid)
+    return status is not None and status.start_time == beat.start_time and status.state in "Tt"
+
+
 def note_look(notes: Notes, beat: Beat) -> float:
     """Note that this beat was seen (again), and return for how many seconds it has been seen."""
     now = since_boot()

@@ -7,11 +7,12 @@ lock, it goes on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
@@ -94,7 +95,7 @@ class Flusher:
         self._has_waited = False
         try:
             while True:
-                self.config = self._configuration()
+                self.config = self._current_configuration()
                 control = self.control = self._make_control(last, renewed)
                 try:
                     with beating(control, self.directory, self._kind):
@@ -134,15 +135,16 @@ class Flusher:
             if not is_2024 and not self._has_waited:
                 self._wait_for_requests_of_others(control, before, consumer)
             transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
-            loop = Loop(consumer, control, transports, self.config)
+            loop = Loop(consumer, control, transports, self.config, is_2024=is_2024)
 
             def ends() -> bool:
+                self._let_go_of(sync.failed)
                 if self._kind == "caller":
                     sync.run()
-                if control.ending() is not None:
-                    return True
                 if is_done is not None:
-                    return is_done(control)
+                    return control.ending() is not None or is_done(control)
+                if control.ending() is not None:
+                    return not consumer.has_pending()  # what came during this pass is sent too, within exit_timeout
                 return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
 
             with syncing(sync, self.config.sync_interval, in_background=self._kind != "caller"):
@@ -151,6 +153,12 @@ class Flusher:
             for transport in transports:
                 transport.close()
             consumer.close()
+
+    def _let_go_of(self, names: Iterable[str]) -> None:
+        """Have the writers of segments that cannot be synced go on in others; what they hold is read first."""
+        for name in names:
+            with contextlib.suppress(OSError):  # let go of before, or settled
+                self.directory.let_go(name)
 
     def _open_transports(self, session: Session, *, idle_at_most: float) -> list[HttpTransport]:
         assert self.config.api_key is not None
@@ -205,6 +213,7 @@ class Flusher:
             self.config.constants,
             ending=self._ending,
             is_alone=self.lock.is_held,
+            read_to=self.lock.requests_before,
             # Sending has the read timeout too, and an answer ends within twice that after the last read.
             request_limit=2 * (2 * connect + 4 * read) + 30.0,
             exit_timeout=self.config.exit_timeout,
@@ -212,6 +221,14 @@ class Flusher:
             works=self._succeeded,
             before=renewed,
         )
+
+    def _current_configuration(self) -> Config:
+        """Return the options of now; those of before where they cannot be read again."""
+        try:
+            return self._configuration()
+        except LotusError as error:
+            logger.warning("the options stay as they were: %s", error)
+            return self.config
 
     def _has_new_key(self) -> bool:
         """Whether the key file, or whatever the options come from, names another key by now."""

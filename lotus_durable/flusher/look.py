@@ -59,10 +59,17 @@ class Look:
         self._said: set[str] = set()
 
     def look(self) -> None:
-        """Look once."""
+        """Look once.
+
+        Raises:
+            Exception: a signal handler of the application raised it in the middle (a time limit of a task, say).
+        """
         try:
             self._look()
-        except Exception as error:  # noqa: BLE001  # the caller's event is on disk, whatever happens here
+        except Exception as error:
+            # The caller's event is on disk, whatever happens here.
+            if not _is_ours(error):
+                raise
             self._say_once(f"looking after the flusher failed: {type(error).__name__}: {error}")
 
     def somebody_flushes(self) -> bool | None:
@@ -130,11 +137,14 @@ class Look:
             self.start(make_way=True)
 
     def _look_at_silent(self, beat: Beat) -> None:
+        patience = self._config.constants.hung_after
+        if beat.kind == "caller" and beat.in_flight is not None and not hung.is_stopped(beat):
+            patience += 2 * sum(self._config.timeout)  # it beats between its steps only, and this one is a request
         with self._starting.changing() as notes:
             if notes is None:
                 return
             seconds = hung.note_look(notes, beat)
-            if seconds < self._config.constants.hung_after:
+            if seconds < patience:
                 return
         why_not = hung.end(beat)
         if why_not is None:
@@ -258,7 +268,8 @@ class Look:
         if beat.state != "blocked" and lasts < self._config.constants.told_after:
             return
         reason = beat.reason or "the server does not take them"
-        self._tell(DeliveryBlocked(f"nothing is delivered for {lasts:.0f} s, events are kept: {reason}"))
+        since = f" for {lasts:.0f} s" if lasts >= 1 else ""
+        self._tell(DeliveryBlocked(f"nothing is delivered{since}, events are kept: {reason}"))
 
     def _tell(self, error: LotusError) -> None:
         """Tell trouble that lasts: one process of the host does, once a minute."""
@@ -297,6 +308,16 @@ class Look:
         if text not in self._said:
             self._said.add(text)
             logger.warning("%s", text, exc_info=logger.isEnabledFor(DEBUG))
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether an error was raised by what is called here, and not by a handler of the application's."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    package = module.partition(".")[0]
+    return package == "lotus_durable" or package in sys.stdlib_module_names
 
 
 def _module_paths() -> list[str]:

@@ -56,7 +56,7 @@ class BooksDatabase:
             raise
 
     def commit(self, work: Callable[[], _T]) -> _T:
-        """Do ``work`` in a transaction; once more, after a checkpoint, when the disk or the log is full.
+        """Do ``work`` in a transaction; once more, with what can be done about that, if there is no room for it.
 
         Raises:
             OSError: the disk refuses; nothing of it counts.
@@ -69,7 +69,7 @@ class BooksDatabase:
             except sqlite3.OperationalError as error:
                 if not is_full(error):
                     raise
-                self.reserve.checkpoint()
+                self.reserve.relieve()
                 return self._attempt(work)
 
         return self.do(attempt)

@@ -36,15 +36,17 @@ class JournalReader:
         self._current: tuple[Segment, SegmentReader] | None = None
         self._odd: set[str] = set()
 
-    def begin_pass(self) -> None:
-        """List the segments; what comes later is for the next pass.
+    def begin_pass(self) -> list[str]:
+        """List the segments, and return their names; what comes later is for the next pass.
 
         Raises:
             OSError: the disk refuses.
         """
         names = self._directory.segments()
         # Those that were released first: they end soon, and their disk may be failing.
-        self._names.extend(sorted(names, key=lambda name: (original_name(name) == name, name)))
+        self._names.extend(name for name in names if original_name(name) != name)
+        self._names.extend(name for name in names if original_name(name) == name)
+        return names
 
     def read(self, limit: int) -> Chunk | None:
         """Return the next chunk of this pass, or None at its end."""

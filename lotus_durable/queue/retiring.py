@@ -22,12 +22,19 @@ _ALL_LIVE = 64 * 1024 * 1024
 so that they stay below the last number together. A writer that is let go carries 50 ms of its frames over."""
 _LOOK_INTERVAL = 1.0
 """Seconds between two looks whether the writers of settled segments are gone."""
+_FORGET_INTERVAL = 1.0
+"""Seconds for which segments that were deleted stay in the books, but not so that there are many."""
+_MANY = 5_000
 _LEFTOVER_AGE = 60.0
 """Seconds after which a file whose creation did not finish, and that nobody holds, is a crash's leftover."""
 
 
 class Retiring:
-    """Deletes, for one consumer, what is settled to its end."""
+    """Deletes, for one consumer, what is settled to its end.
+
+    Attributes:
+        deleted: where segments ended that were deleted and are still in the books.
+    """
 
     def __init__(
         self, directory: QueueDirectory, journal: JournalReader, repeats: Repeats, books: RepairedBooks
@@ -37,7 +44,8 @@ class Retiring:
         self._repeats = repeats
         self._books = books
         self._done: dict[bytes, Segment] = {}
-        self._looked_at = -math.inf
+        self.deleted: dict[bytes, Position] = {}
+        self._looked_at = self._forgot_at = -math.inf
 
     def settled(self, segment: Segment) -> None:
         """Note that it is settled up to its end, if it is.
@@ -59,23 +67,31 @@ class Retiring:
         Raises:
             OSError: the disk refuses.
         """
-        gone: dict[bytes, Position] = {}
         for segment in tuple(self._done.values()):
             path = f"{self._directory.journal}/{segment.name}"
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 if os.stat(path).st_size != segment.seen:
                     segment.ended = False  # somebody has brought more: it is read again
                     del self._done[segment.id]
                     continue
                 os.unlink(path)
-            except FileNotFoundError:
-                pass
-            gone[segment.id] = segment.read
-        # Or a power cut could bring one back when the books have long forgotten it.
-        sync_directory(self._directory.journal)
-        self._books.do(lambda books: books.forget(gone))
-        for segment_id in gone:
-            self._journal.forget(self._done.pop(segment_id))
+            self.deleted[segment.id] = segment.read
+            self._journal.forget(self._done.pop(segment.id))
+
+    def forget_deleted(self, *, now: bool = False) -> None:
+        """Take what was deleted out of the books; not often, because it costs a sync of the directory.
+
+        Without that a power cut could bring a segment back when the books have long forgotten it.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        due = now or len(self.deleted) >= _MANY or not 0 <= time.monotonic() - self._forgot_at < _FORGET_INTERVAL
+        if self.deleted and due:
+            sync_directory(self._directory.journal)
+            self._books.do(lambda books: books.forget(self.deleted))
+            self.deleted.clear()
+            self._forgot_at = time.monotonic()
 
     def look_for_ends(self) -> None:
         """Have the next pass read on in settled segments whose writer is gone: it is to see their end."""

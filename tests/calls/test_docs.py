@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import lotus_durable as lotus
-from lotus_durable.calls import functions as answering
+from lotus_durable import functions as answering
 from lotus_durable.testing import Component, FakeLotus
 
 DOCS = Path(__file__).parents[2] / "docs"

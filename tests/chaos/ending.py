@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lotus_durable.cli.demo.evidence import dead_ids, parked_ids, pending_ids
+
 from lotus_durable.event.record import decode_record
 from lotus_durable.queue.books import decode_stored_event
 from lotus_durable.queue.directory import QueueDirectory

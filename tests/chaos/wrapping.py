@@ -16,9 +16,10 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from lotus_durable.queue.buffer import MemoryBuffer
+
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.queue.books import Store
-from lotus_durable.queue.buffer import MemoryBuffer
 
 from .points import Arms, die
 
@@ -89,8 +90,9 @@ def end_with_starter() -> None:
 
 def wrap_queue(arms: Arms) -> None:
     """The queue's append, and the memory buffer's add."""
-    from lotus_durable.queue.journal import JournalQueue
     from lotus_durable.queue.sqlite.queue import SqliteQueue
+
+    from lotus_durable.queue.journal import JournalQueue
 
     def wrap_append(kind: Any) -> None:
         append = kind.append

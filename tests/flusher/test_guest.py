@@ -52,7 +52,8 @@ def test_no_thread_of_ours_runs_and_no_signal_is_changed(scene: Scene) -> None:
         """
         import signal, threading
         def signals():
-            return {number: signal.getsignal(number) for number in signal.valid_signals()}, signal.pthread_sigmask(0, ())
+            handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+            return handlers, signal.pthread_sigmask(0, ())
         before = signals()
         client = make()
         track(client, "first")
@@ -269,3 +270,37 @@ def test_libraries_that_answer_for_servers_in_tests_do_not_reach_the_flusher(sce
         """
     )
     scene.arrived("first")
+
+
+def test_a_time_limit_that_strikes_in_the_middle_of_a_look_is_the_applications(scene: Scene) -> None:
+    assert scene.run(
+        """
+        import signal
+        from lotus_durable.flusher import locks
+
+        class TimeLimit(Exception):
+            pass
+
+        def strike(*_):
+            raise TimeLimit
+
+        signal.signal(signal.SIGUSR1, strike)
+        client = make(constants={"trusted_look": 0.0})
+        track(client, "before")
+        is_held = locks.is_held
+
+        def struck(*arguments):
+            signal.raise_signal(signal.SIGUSR1)
+            return is_held(*arguments)
+
+        locks.is_held = struck
+        try:
+            track(client, "struck")
+        except TimeLimit:
+            say("the application's")
+        locks.is_held = is_held
+        track(client, "after")
+        os._exit(0)
+        """
+    ) == ["the application's"]
+    scene.arrived("before", "struck", "after")

@@ -14,8 +14,9 @@ import pytest
 
 from lotus_durable.queue import books as books_module
 from lotus_durable.queue import lately
-from lotus_durable.queue.books import Books, Cursor, Entry, read_page
+from lotus_durable.queue.books import Books, read_page
 from lotus_durable.queue.lately import DeliveredLately, bytes_to_write, pieces
+from lotus_durable.queue.schema import Cursor, Entry
 from lotus_durable.queue.table import DatabaseDamaged
 
 from .consuming import stored
@@ -132,7 +133,7 @@ def test_a_commit_that_is_refused_counts_for_nothing_and_can_be_repeated(
 
 def test_a_database_locked_by_another_is_the_disks_refusal(path: Path) -> None:
     books = opened(path)
-    books._database.connection.execute("PRAGMA busy_timeout=1")
+    books.database.connection.execute("PRAGMA busy_timeout=1")
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(OSError, match="locked") as refused:

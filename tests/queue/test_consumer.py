@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import time
 from pathlib import Path
@@ -9,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.queue import retiring
-from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory, released_name
 from lotus_durable.queue.protocol import Settlement
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass, stored
-from .faults import refusing
+from .faults import exit_status, in_child, refusing
 from .segments import KEY, Reports, append, number_of, open_appender, record, write_segment
+from .waiting import wait_until
 
 
 def test_events_come_in_the_order_of_each_segment_with_the_key_of_their_writer(
@@ -292,6 +293,54 @@ def _copy_with_id(directory: QueueDirectory, content: bytes, segment_id: bytes, 
     path.write_bytes(header + content[HEADER_SIZE:])
 
 
+def test_a_child_that_keeps_the_descriptor_delays_nothing_once_the_parent_has_sealed(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    appender = open_appender(directory, reports)
+    append(appender, 0)
+    child = in_child(signal.pause)
+    appender.close()
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [0]
+        assert directory.segments() == []
+    os.kill(child, signal.SIGKILL)
+    exit_status(child)
+
+
+def test_a_child_that_keeps_the_descriptor_of_a_killed_parent_delays_only_the_deletion(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    """A fork that ran no hooks, and then the parent is killed: the lock lives on in the child."""
+    reading, writing = os.pipe()
+
+    def parent() -> None:
+        append(open_appender(directory, reports), 0)
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+        os.write(writing, b"%d" % pid)
+        signal.pause()
+
+    pid = in_child(parent)
+    child = int(os.read(reading, 20))
+    os.kill(pid, signal.SIGKILL)
+    exit_status(pid)
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [0]
+        assert len(directory.segments()) == 1
+        os.kill(child, signal.SIGKILL)
+
+        def is_gone() -> bool:
+            read_pass(consumer)
+            consumer.retire()
+            return directory.segments() == []
+
+        wait_until(is_gone)
+        assert counts(directory, consumer).accepted == 1
+    os.close(reading)
+    os.close(writing)
+
+
 # What is odd
 
 
@@ -483,7 +532,8 @@ def test_old_leftovers_of_a_crash_are_removed_and_young_ones_are_not(
     before = time.time() - 120
     for path in (old, temporary):
         os.utime(path, (before, before))
-    Consumer(directory, reports).close()
+    with consuming(directory, reports) as consumer:
+        assert deliver(consumer) == []
     assert [path.exists() for path in (old, young, temporary)] == [False, True, False]
 
 

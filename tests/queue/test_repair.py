@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import QueueDamaged
-from lotus_durable.queue import repair, reserve
+from lotus_durable.queue import reserve, taking_over
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
@@ -248,8 +248,12 @@ def test_books_cut_short_are_begun_anew_with_what_can_be_read(directory: QueueDi
 
 
 def test_books_damaged_in_any_page_never_keep_events_from_being_delivered(
-    directory: QueueDirectory, reports: Reports, tmp_path: Path
+    memory_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reserve, "_LOG", 64)
+    monkeypatch.setattr(reserve, "_FREE", 64)
+    directory = QueueDirectory(memory_path / "model")
+    directory.prepare()
     with_parked_and_dead(directory, reports, parked=10)
     connection = sqlite3.connect(directory.books)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -257,7 +261,7 @@ def test_books_damaged_in_any_page_never_keep_events_from_being_delivered(
     free = connection.execute("PRAGMA freelist_count").fetchone()[0]
     connection.close()
     for page in range(min(pages, pages - free + 4)):
-        copy = QueueDirectory(tmp_path / f"copy-{page}")
+        copy = QueueDirectory(memory_path / f"copy-{page}")
         shutil.copytree(directory.root, copy.root)
         scribble(copy.books, page * 4096)
         with consuming(copy, reports) as consumer:
@@ -283,7 +287,7 @@ def test_a_kill_at_any_step_of_beginning_anew_loses_no_row_that_could_be_read(
 ) -> None:
     monkeypatch.setattr(reserve, "_LOG", 64)
     monkeypatch.setattr(reserve, "_FREE", 64)
-    monkeypatch.setattr(repair, "_FEW", 10)
+    monkeypatch.setattr(taking_over, "_FEW", 10)
     model = QueueDirectory(memory_path / "model")
     model.prepare()
     with_parked_and_dead(model, reports)

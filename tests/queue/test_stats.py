@@ -101,6 +101,7 @@ def test_the_cursor_of_a_segment_that_was_moved_back_is_in_the_heartbeat_again(
         deliver(consumer)
     away = Path(writer.path).rename(Path(directory.root) / "away")
     with consuming(directory, reports) as consumer:
+        read_pass(consumer)
         assert consumer.settled().cursor == {}
         away.rename(writer.path)
         read_pass(consumer)

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack
 
 from lotus_durable import fork
 from lotus_durable.calls.lazy import bind_calls
 from lotus_durable.clock import monotonic
-from lotus_durable.config import Config, Options
+from lotus_durable.config import Config
 from lotus_durable.errors import DiskRefused, EventRefused, LotusError, QueueDirectoryError
-from lotus_durable.log import Reporter, counted, log_to_stderr, warn_if_unencrypted
+from lotus_durable.log import Reporter, counted, log_to_stderr, logger, warn_if_unencrypted
 from lotus_durable.queue.heartbeat import read_beat, read_progress
 from lotus_durable.queue.requests import ask
 from lotus_durable.tracker import directory_error, is_misconfigured, tracker_for
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn, Self, Unpack
+
     from lotus_durable.calls.caller import Caller
     from lotus_durable.calls.methods import Calls
     from lotus_durable.flusher.drain import DrainReport
     from lotus_durable.flusher.stats import QueueStats
+    from lotus_durable.option_types import Options
 else:
     Calls = object  # their modules are imported by the first of them: a process that only tracks needs none
-
-logger = logging.getLogger("lotus_durable")
 
 _LOOK_INTERVAL = 0.01
 """Seconds between two looks of one who waits at the heartbeat."""
@@ -86,7 +86,7 @@ class Client(Calls):
         *,
         customer_id: str,
         event_name: str,
-        properties: Mapping[str, Any] | None = None,
+        properties: Mapping[str, object] | None = None,
         time_created: datetime | str | None = None,
         idempotency_id: str | None = None,
     ) -> str:
@@ -301,7 +301,7 @@ class Client(Calls):
             logger.warning("queue_dir %s cannot be used now: %s", directory.root, error)
             return
         with contextlib.suppress(OSError):
-            if directory.segments() or directory.queue_db.exists():
+            if directory.segments() or os.path.exists(directory.queue_db):
                 self._tracker.look_now()  # what was left by processes before this one
 
 

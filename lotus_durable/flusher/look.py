@@ -7,18 +7,16 @@ is seen by this look (:mod:`.life` has the other half). It takes no lock that an
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
 
 from lotus_durable import errors
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Config
 from lotus_durable.errors import DeliveryBlocked, LotusError
-from lotus_durable.log import logger
+from lotus_durable.log import DEBUG, INFO, WARNING, logger
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, Program, read_beat
 
@@ -29,10 +27,15 @@ from .spawn import Order, encode_settings, start_flusher
 from .starting import Notes, Start, Starting, last_words, note_failure
 from .surroundings import this_program, version_order
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+
+Report: TypeAlias = "Callable[[LotusError, Sequence[dict[str, Any]]], None]"
+
 _NEWEST_INTERVAL = 20.0
 """Seconds between two notes that this version is still in use."""
-
-Report = Callable[[LotusError, Sequence[dict[str, Any]]], None]
 
 
 class Look:
@@ -305,14 +308,14 @@ class Look:
                 notes.told_at = float("-inf")
         for each in news:
             kind = getattr(errors, each.kind, DeliveryBlocked)
-            level = logging.INFO if each.kind == "DeliveryResumed" else logging.WARNING
+            level = INFO if each.kind == "DeliveryResumed" else WARNING
             logger.log(level, "%s", each.text)
             self._report(kind(each.text), [dict(event) for event in each.events])
 
     def _say_once(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
-            logger.warning("%s", text, exc_info=logger.isEnabledFor(logging.DEBUG))
+            logger.warning("%s", text, exc_info=logger.isEnabledFor(DEBUG))
 
 
 def _is_ours(error: Exception) -> bool:

@@ -21,7 +21,6 @@ import os
 import sqlite3
 from collections.abc import Iterable
 from math import ceil
-from pathlib import Path
 
 PAGE = 4096
 _USABLE = PAGE - 4  # bytes of an overflow page
@@ -52,7 +51,7 @@ class Reserve:
         most: the pages of one transaction, at the most.
     """
 
-    def __init__(self, connection: sqlite3.Connection, descriptor: int, log: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, descriptor: int, log: str) -> None:
         self._connection = connection
         self._descriptor = descriptor
         self._log = log

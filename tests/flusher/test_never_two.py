@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -200,8 +201,8 @@ def test_a_dead_heartbeat_that_sixteen_workers_look_at_makes_one_start_and_tells
 
 
 def both_lock_files(scene: Scene) -> None:
-    scene.directory.flusher_lock.unlink()
-    scene.directory.starting.unlink()
+    Path(scene.directory.flusher_lock).unlink()
+    Path(scene.directory.starting).unlink()
 
 
 @pytest.mark.parametrize("moment", ["idle", "in a request"])
@@ -237,7 +238,7 @@ def test_an_event_that_comes_within_a_trusted_look_after_the_lock_was_deleted_ar
     assert hear(application) == "tracked"
     scene.arrived("first")
     both_lock_files(scene)
-    wait_until(lambda: "lock" in scene.directory.log.read_text(), "it to notice")
+    wait_until(lambda: "lock" in Path(scene.directory.log).read_text(), "it to notice")
     say(application)
     assert application.wait(20) == 0
     scene.arrived("second", timeout=30)

@@ -30,11 +30,13 @@ from lotus_durable.queue.identity import ensure_identity, fingerprint
 from lotus_durable.queue.memory import MemoryBuffer
 from lotus_durable.queue.refusal import directory_error, is_misconfigured, is_of_the_disk, reason
 from lotus_durable.queue.room import Room
-from lotus_durable.queue.way import WayToDisk, way_to_disk
+from lotus_durable.queue.way import way_to_disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
+
+    from lotus_durable.queue.way import WayToDisk
 
 Report: TypeAlias = "Callable[[LotusError, Sequence[dict[str, Any]]], None]"
 

@@ -13,11 +13,9 @@ the mark of :mod:`lotus_durable.fork`, before it uses any of it.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from time import clock_gettime
-from typing import Any, Protocol
 
 from lotus_durable import fork
 from lotus_durable.clock import MONOTONIC
@@ -25,7 +23,7 @@ from lotus_durable.config import Config
 from lotus_durable.errors import DiskRefused, LotusError, QueueDirectoryError, QueueFull
 from lotus_durable.event.record import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
-from lotus_durable.log import counted
+from lotus_durable.log import counted, logger
 from lotus_durable.queue.appender import Appender, Mark
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_progress
@@ -34,7 +32,22 @@ from lotus_durable.queue.memory import MemoryBuffer
 from lotus_durable.queue.room import Room
 from lotus_durable.queue.writer import is_of_the_disk
 
-logger = logging.getLogger("lotus_durable")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol, TypeAlias
+
+    class WayToDisk(Protocol):
+        """Where a lane's records go: a segment of its own, or SQLite."""
+
+        def append(self, record: bytes, now: float, /) -> Mark | None: ...
+        def append_again(self, record: bytes, now: float, mark: Mark, /) -> Mark: ...
+        def check(self) -> None: ...
+        def written(self) -> dict[str, int]: ...
+        def close(self) -> None: ...
+        def abandon(self) -> None: ...
+
+
+Report: TypeAlias = "Callable[[LotusError, Sequence[dict[str, Any]]], None]"
 
 _mark = fork.mark
 _WARNING_INTERVAL = 60.0  # seconds
@@ -42,19 +55,6 @@ _A_PERSONS = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG,
 )  # fmt: skip
 """What a disk says that only a person can change."""
-
-Report = Callable[[LotusError, Sequence[dict[str, Any]]], None]
-
-
-class WayToDisk(Protocol):
-    """Where a lane's records go: a segment of its own, or SQLite."""
-
-    def append(self, record: bytes, now: float, /) -> Mark | None: ...
-    def append_again(self, record: bytes, now: float, mark: Mark, /) -> Mark: ...
-    def check(self) -> None: ...
-    def written(self) -> dict[str, int]: ...
-    def close(self) -> None: ...
-    def abandon(self) -> None: ...
 
 
 class Lane:

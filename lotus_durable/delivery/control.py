@@ -51,6 +51,7 @@ class Control:
         first: the first beat, with all that does not change.
         constants: intervals.
         ending: returns why it is time to end, if so: after what can be sent within ``exit_timeout``.
+        read_to: the number of the last request before the lock was taken.
         is_alone: whether the lock is still where the path leads: asked before each request.
         request_limit: seconds that one request can take.
         exit_timeout: seconds.
@@ -68,6 +69,7 @@ class Control:
         *,
         ending: Callable[[], str | None],
         is_alone: Callable[[], bool],
+        read_to: int,
         request_limit: float,
         exit_timeout: float,
         new_key: Callable[[], bool],
@@ -95,7 +97,7 @@ class Control:
         self._beat_at = float("-inf")
         self._step_ends = float("inf")
         # What was asked of whoever flushed before is not for us, but for drains: they wait for whoever comes.
-        self._read_to = newest(directory)
+        self._read_to = read_to
         self._drain = self._read_to
         self._leave: str | None = None
         self._renew: str | None = None

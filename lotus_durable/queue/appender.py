@@ -150,7 +150,7 @@ class Appender:
         """
         written = self._sealed.ends()
         if self._writer is not None and self._writer.end > HEADER_SIZE:
-            written[self._writer.path.name] = self._writer.last_end
+            written[self._writer.name] = self._writer.last_end
         return written
 
     def close(self) -> None:
@@ -215,7 +215,7 @@ class Appender:
 
     def _make_sure_of_the_directory(self) -> None:
         """Have one for a segment. It may have become unsafe meanwhile, and what it holds is for its owner only."""
-        if self._directory.journal.is_dir():
+        if os.path.isdir(self._directory.journal):
             self._directory.check()
         else:
             self._directory.prepare()
@@ -249,7 +249,7 @@ class Appender:
             return writer
         self._checked_at = math.inf
         if now < self._stranded_until and self._stranded_error is not None:
-            raise OSError(self._stranded_error.errno, self._stranded_error.strerror, os.fspath(self._directory.root))
+            raise OSError(self._stranded_error.errno, self._stranded_error.strerror, self._directory.root)
         try:
             self._move_on(writer)
         except OSError as error:
@@ -291,7 +291,7 @@ class Appender:
 
     def _note_sealed(self, writer: SegmentWriter) -> None:
         if writer.last_end > HEADER_SIZE:
-            self._sealed.add(writer.path.name, writer.last_end)
+            self._sealed.add(writer.name, writer.last_end)
 
     def _tell(self, what: str, message: str) -> None:
         now = time.monotonic()

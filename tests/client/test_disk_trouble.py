@@ -204,7 +204,7 @@ def test_in_power_durability_a_failed_sync_is_not_acknowledged_on_its_segment_bu
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_small_disk_fills_up_and_is_emptied_by_delivering(rig: Rig, tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
-        disk = stack.enter_context(small_disk(tmp_path / "small", 16 * 1024 * 1024))
+        disk = stack.enter_context(small_disk(tmp_path / "small", "16M"))
         rig.queue_dir = disk / "queue"
         rig.directory = type(rig.directory)(rig.queue_dir)
         client = rig.client()

@@ -50,30 +50,33 @@ class Kind:
     def as_parameter(self) -> object:
         """Return this as a parameter of a test, marked."""
         marks = [] if self.is_quick else [pytest.mark.servers]
-        missing = importlib.util.find_spec(self.needs) is None
-        return pytest.param(
-            self, id=self.name, marks=[*marks, pytest.mark.skipif(missing, reason=f"{self.needs} is not installed")]
-        )
+        skip = pytest.mark.skipif(not self.is_installed(), reason=f"{self.needs} is not installed")
+        return pytest.param(self, id=self.name, marks=[*marks, skip])
+
+    def is_installed(self) -> bool:
+        return importlib.util.find_spec(self.needs) is not None
 
 
-def gunicorn(worker_class: str, *options: str, needs: str = "gunicorn", is_quick: bool = False) -> Kind:
-    target = f"{ASGI if 'Uvicorn' in worker_class else WSGI}:application"
+def gunicorn(
+    worker_class: str, *options: str, needs: str = "gunicorn", application: str = "", is_quick: bool = False
+) -> Kind:
+    target = application or (ASGI if "Uvicorn" in worker_class else WSGI)
     return Kind(
         " ".join(["gunicorn", worker_class.rpartition(".")[2], *options]),
         lambda port: [
             sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}", f"--workers={WORKERS}",
-            f"--worker-class={worker_class}", "--worker-tmp-dir=/dev/shm", "--no-control-socket", *options, target,
+            f"--worker-class={worker_class}", "--worker-tmp-dir=/dev/shm", "--no-control-socket", *options, f"{target}:application",
         ],
         needs,
         is_quick=is_quick,
     )  # fmt: skip
 
 
-def uwsgi(*options: str, is_quick: bool = False, workers: int = WORKERS) -> Kind:
+def uwsgi(*options: str, application: str = WSGI, is_quick: bool = False, workers: int = WORKERS) -> Kind:
     return Kind(
         " ".join(["uwsgi", *options]),
         lambda port: [
-            "uwsgi", f"--http-socket=127.0.0.1:{port}", f"--module={WSGI}:application", f"--processes={WORKERS}",
+            "uwsgi", f"--http-socket=127.0.0.1:{port}", f"--module={application}:application", f"--processes={WORKERS}",
             "--need-app", "--die-on-term", f"--virtualenv={sys.prefix}", *options,
         ],
         "pyuwsgi",

@@ -128,6 +128,10 @@ class Site:
         """Return the ids of the events that calls have returned."""
         return set(read_ledger(self.ledger).returned)
 
+    def trackers(self) -> set[int]:
+        """Return the processes that have tracked."""
+        return {int(path.name.split("-")[1]) for path in self.ledger.glob("returned-*")}
+
     def wait_until_accepted(self, count: int) -> None:
         """Wait until so many events were accepted."""
         wait_until(lambda: len(self.accepted()) >= count, f"{count} events are accepted")

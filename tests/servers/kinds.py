@@ -86,8 +86,7 @@ def uwsgi(*options: str, application: str = WSGI, is_quick: bool = False, worker
     )  # fmt: skip
 
 
-def _module(name: str, *options: str, needs: str = "") -> Callable[[int], list[str]]:
-    del needs
+def module(name: str, *options: str) -> Callable[[int], list[str]]:
     return lambda port: [sys.executable, "-m", name, *(each.format(port=port) for each in options)]
 
 
@@ -115,19 +114,19 @@ UWSGI = [
 ASGI_SERVERS = [
     Kind(
         "uvicorn --workers",
-        _module("uvicorn", "--host=127.0.0.1", "--port={port}", f"--workers={WORKERS}", f"{ASGI}:application"),
+        module("uvicorn", "--host=127.0.0.1", "--port={port}", f"--workers={WORKERS}", f"{ASGI}:application"),
         "uvicorn",
         is_quick=True,
     ),
     Kind(
         "hypercorn",
-        _module("hypercorn", "--bind=127.0.0.1:{port}", f"--workers={WORKERS}", f"{ASGI}:application"),
+        module("hypercorn", "--bind=127.0.0.1:{port}", f"--workers={WORKERS}", f"{ASGI}:application"),
         "hypercorn",
         workers=0,  # it ends when a worker does
     ),
     Kind(
         "granian asgi",
-        _module(
+        module(
             "granian", "--interface=asgi", "--host=127.0.0.1", "--port={port}", f"--workers={WORKERS}",
             "--respawn-failed-workers", f"{ASGI}:application",
         ),
@@ -137,7 +136,7 @@ ASGI_SERVERS = [
 WSGI_SERVERS = [
     Kind(
         "granian wsgi",
-        _module(
+        module(
             "granian", "--interface=wsgi", "--host=127.0.0.1", "--port={port}", f"--workers={WORKERS}",
             "--respawn-failed-workers", f"{WSGI}:application",
         ),
@@ -145,14 +144,14 @@ WSGI_SERVERS = [
     ),
     Kind(
         "waitress",
-        _module("waitress", "--listen=127.0.0.1:{port}", f"{WSGI}:application"),
+        module("waitress", "--listen=127.0.0.1:{port}", f"{WSGI}:application"),
         "waitress",
         workers=0,
         stop=signal.SIGINT,
     ),
     Kind(
         "cheroot",
-        _module("cheroot", "--bind=127.0.0.1:{port}", f"{WSGI}:application"),
+        module("cheroot", "--bind=127.0.0.1:{port}", f"{WSGI}:application"),
         "cheroot",
         workers=0,
         stop=signal.SIGINT,

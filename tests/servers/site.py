@@ -122,6 +122,12 @@ class Site:
                 os.kill(pid, signal.SIGKILL)
             wait_until(lambda pid=pid: ended(pid), f"flusher {pid} ended")  # type: ignore[misc]
 
+    def give_queue_to(self, user: int) -> None:
+        """End the flusher, and change the owner of the queue and all that is in it."""
+        self.kill_flusher()
+        for path in [self.queue_dir, *self.queue_dir.rglob("*")]:
+            os.chown(path, user, user)
+
     # The oracle
 
     def accepted(self) -> set[str]:

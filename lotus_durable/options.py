@@ -1,25 +1,28 @@
 """Each option once: its name, how it is read, and what it is for.
 
 The README's table and the command line's help are made from this.
-
-No dataclasses here and in what else a process imports that only tracks: they import ``inspect``, with parts of a
-compiler, and each of them is compiled at the import; together that was half of the time that the import took.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import pwd  # noqa: F401  # expanduser imports it where there is no HOME, and nothing may be imported late
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from lotus_durable.errors import ConfigurationError
+from lotus_durable.url import host_name
+from lotus_durable.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 DEFAULT_HOST = "https://api.uselotus.io"
 ENVIRONMENT_PREFIX = "LOTUS_"
 _MIB = 1 << 20
+_LEAST_QUEUE = 64 * _MIB
+"""All that lies in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
 
 
 class Option(NamedTuple):
@@ -63,22 +66,20 @@ def _api_key(value: object) -> str:
 
 def _host(value: object) -> str:
     text = _text(value).rstrip("/")
-    try:
-        parts = urlsplit(text)
-        port_is_valid = parts.port is None or parts.port > 0
-    except ValueError:  # its text may hold a password
-        raise Refused("not a URL") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+    scheme, _, rest = text.partition("://")
+    if scheme.lower() not in ("http", "https") or not rest:
         raise Refused("a URL such as https://lotus.example.com is needed")
-    if parts.username is not None or parts.query or parts.fragment:
+    if "@" in rest.partition("/")[0] or "?" in rest or "#" in rest:
         raise Refused("user names, queries and fragments have no place in it")
+    if not host_name(text) or not text.isprintable() or " " in text:
+        raise Refused("not a URL")
     return text
 
 
-def _path(value: object) -> Path:
+def _path(value: object) -> str:
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise Refused("a path is needed")
-    return Path(os.path.abspath(os.path.expanduser(value)))
+    return os.path.abspath(os.path.expanduser(os.fsdecode(value)))
 
 
 def _flag(value: object) -> bool:
@@ -156,7 +157,8 @@ class KeyFile(NamedTuple):
 def _content(file: KeyFile) -> str:
     path = _path(file.path)
     try:
-        return path.read_text()
+        with open(path, "rb") as opened:
+            return opened.read().decode()
     except OSError as error:
         raise Refused(f"the key file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -171,23 +173,23 @@ OPTIONS = (
         "a file that holds the key, such as a mounted secret; wins over an api_key set in the same way",
     ),
     Option("host", _host, "the Lotus server"),
-    Option("queue_dir", _path, "the queue directory; default: a per-user state directory"),
+    Option("queue_dir", _path, "the queue directory, one for each application; default: a per-user state directory"),
     Option("debug", _flag, "log every step to standard error"),
     Option("on_error", _callable, "called with (error, events)", in_environment=False),
     Option("send", _flag, "False: validate only, write and send nothing"),
-    Option("sync_mode", _flag, "True: track_event sends at once and waits for the verdict"),
+    Option("sync_mode", _flag, "True: track_event waits for its event's verdict"),
     Option(
         "durability", _one_of("process", "power"), "process: safe from kills; power: each event also from a power cut"
     ),
-    Option("sync_interval", _seconds(0.01), "process durability: what a power cut can take, at most"),
+    Option("sync_interval", _seconds(0.01), "between two syncs of the flusher: what a power cut can take, at most"),
     Option("flush_interval", _seconds(0.01), "how long an event waits for others to share a request with"),
     Option("max_batch_events", _count(1), "events in one request"),
     Option("max_event_bytes", _count(256, 8 * _MIB), "bytes of one event; larger ones are refused"),
-    Option("max_queue_bytes", _count(_MIB), "bytes of unsettled events; above, QueueFull"),
+    Option("max_queue_bytes", _count(_LEAST_QUEUE), "bytes of all that lies in the queue directory; above, QueueFull"),
     Option("upload_concurrency", _count(1, 64), "requests in flight; more than 1 only for the 2024 server"),
     Option("timeout", _timeout, "to connect, and to wait for an answer"),
     Option(
-        "backend", _one_of("journal", "sqlite"), "what the queue is made of: files of its own, or a SQLite database"
+        "backend", _one_of("journal", "sqlite"), "how this process appends: to its own file, or to a SQLite database"
     ),
     Option(
         "flusher",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from types import ModuleType
 
 from lotus_durable.client import Client
 from lotus_durable.config import Config
+from lotus_durable.errors import LotusError
 
 _client: Client | None = None
 
@@ -57,7 +59,22 @@ def _make() -> Client:
 
 
 def look_at_import() -> None:
-    """Have what processes before this one have left delivered, where the environment alone says how."""
-    config = Config.resolve()
-    if config.send and os.geteuid() != 0:
-        Client.from_config(config)
+    """Have what processes before this one have left delivered, where the environment alone says how.
+
+    Not in a command of ours: `status` must change nothing, and `stop` start nothing. What is wrong with the environment
+    is said by the first call, as of any other setting: an import that fails would take a program down that may set it.
+    """
+    if _is_command():
+        return
+    with contextlib.suppress(LotusError):
+        config = Config.resolve()
+        if config.send and os.geteuid() != 0:
+            Client.from_config(config)
+
+
+def _is_command() -> bool:
+    arguments: list[str] = getattr(sys, "argv", [])
+    name = os.path.basename(arguments[0]) if arguments else ""
+    if name == "-m":  # while Python looks for the module
+        name = sys.orig_argv[-len(arguments)]
+    return name in ("lotus-durable", "lotus_durable")

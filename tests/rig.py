@@ -16,6 +16,7 @@ from lotus_durable.config import Config, Constants
 from lotus_durable.errors import LotusError
 from lotus_durable.flusher import locks
 from lotus_durable.flusher.life import Flusher
+from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import QueueStats, collect
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.books import read_page
@@ -191,6 +192,7 @@ class Rig:
         """Let go of all clients, and end the flusher."""
         while self._clients:
             self._clients.pop().release()
+        wait_until(lambda: not Starting(self.directory).is_starting(), "a flusher that is on its way")
         if self.is_flushed():
             with contextlib.suppress(OSError):
                 ask(self.directory, "stop")

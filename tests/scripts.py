@@ -18,14 +18,18 @@ if {no_hooks}:
     os.register_at_fork = lambda **hooks: None
 
 from lotus_durable.client import Client
-from lotus_durable.delivery import candidate, desk, drain as draining
-candidate._POLL_INTERVAL = 0.05
-desk._LOOK_INTERVAL = 0.01
+from lotus_durable.config import Config, Constants
 queue_dir, host = Path(sys.argv[1]), sys.argv[2]
+QUICK = Constants(
+    first_pause=0.01, longest_pause=0.05, grace=0.05, probe_interval=0.05, idle_before_end=5.0, trusted_look=0.1,
+    leaving_wait=0.15,
+)
 
 def make(**options):
-    settings = dict(api_key="test-key", host=host, queue_dir=queue_dir, flush_interval=0.02)
-    return Client(**{**settings, **options})
+    constants = {name: options.pop(name) for name in Constants._fields if name in options}
+    settings = dict(api_key="test-key", host=host, queue_dir=queue_dir, flush_interval=0.02, flusher="external")
+    config = Config.resolve({**settings, **options})
+    return Client.from_config(config._replace(constants=QUICK._replace(**constants)))
 
 def track(client, count=1, **fields):
     return [client.track_event(**{"customer_id": "c", "event_name": "x", **fields}) for _ in range(count)]
@@ -40,22 +44,8 @@ def wait_until(condition, timeout=20):
         time.sleep(0.005)
     return result
 
-def leads(client):
-    process = client._here()
-    return process.candidate is not None and process.candidate.leads
-
-def be_quiet():
-    # No other thread may want the interpreter lock at the moment of a fork that Python is not told of: in the child
-    # that lock would count a waiter who is not there, and CPython itself would hang now and then.
-    candidate._POLL_INTERVAL = desk._LOOK_INTERVAL = 60
-    return make(flush_interval=60)
-
 def fork_in_c():
-    time.sleep(0.1)  # until every thread waits for something else
-    pid = ctypes.PyDLL(None).fork()
-    if pid == 0:
-        candidate._POLL_INTERVAL, desk._LOOK_INTERVAL = 0.05, 0.01
-    return pid
+    return ctypes.PyDLL(None).fork()
 
 def ended(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -84,7 +84,7 @@ class Caller:
         self._server = server
         self._connections = connections
         self._pause = pause
-        # Made anew in each process, so no thread of another one holds it; a signal handler can come here again.
+        # Reentrant: a signal handler can come here again.
         self._finding_out = threading.RLock()
 
     def __repr__(self) -> str:
@@ -95,8 +95,9 @@ class Caller:
         self._connections.close()
 
     def abandon(self) -> None:
-        """Drop what a forked child inherited."""
+        """Drop what a forked child inherited; what was found out about the server stays true."""
         self._connections.abandon()
+        self._finding_out = threading.RLock()  # a thread that is not here may hold the parent's
 
     def object_of(self, call: str, plan: Plan) -> dict[str, Any]:
         """Make a call that is answered by an object; with ``send=False`` only check it, and return an empty one.

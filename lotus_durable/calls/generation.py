@@ -68,7 +68,8 @@ class KnownServer:
             found = self._read()
             if found is None:
                 return None
-            finding = self._finding = _Finding(found, now)
+            # The books do not say when that was: it is not fresh, and asked again where an answer contradicts it.
+            finding = self._finding = _Finding(found, now - _FRESH_FOR)
         return finding.generation
 
     def is_fresh(self) -> bool:

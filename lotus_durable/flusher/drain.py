@@ -75,6 +75,7 @@ def drain(
     read_identity(directory)  # of a later version, or unreadable: no flusher would come, however long it is waited for
     before = _counts(directory)
     number = _asked(directory)
+
     def give_up() -> str | None:
         return _why_out_of_time(directory, timeout or 0.0) if monotonic() >= ends_at else None
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-from pathlib import Path
 
 from lotus_durable.clock import since_boot
 from lotus_durable.queue.heartbeat import Beat
 
 from .starting import Notes, Seen
-from .surroundings import COMMAND, pid_namespace, process_status
+from .surroundings import COMMAND, content_of, pid_namespace, process_status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal  # signal itself makes enums of all numbers
 
 _YOUNG = 2.0
 """Seconds; a beat this young is that of a healthy flusher, whoever is slow."""
@@ -24,6 +28,12 @@ _LONGEST_GAP = 3.0
 def is_young(beat: Beat) -> bool:
     """Whether nothing need be noted about this beat."""
     return beat.age() < _YOUNG
+
+
+def is_stopped(beat: Beat) -> bool:
+    """Whether the process that wrote this beat is stopped (by a signal, or a debugger), as far as can be told here."""
+    status = process_status(beat.pid)
+    return status is not None and status.start_time == beat.start_time and status.state in "Tt"
 
 
 def note_look(notes: Notes, beat: Beat) -> float:
@@ -64,7 +74,7 @@ def end(beat: Beat) -> str | None:  # noqa: PLR0911  # each reason is a return
             return _copied(beat)
         if beat.uid != os.geteuid():
             return f"{who}; it belongs to user {beat.uid}: {by_hand}"
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        _signal.pidfd_send_signal(descriptor, _signal.SIGKILL)
     except PermissionError:
         return f"{who}; this process may not end it: {by_hand}"
     except ProcessLookupError:
@@ -91,7 +101,7 @@ def reap() -> None:
     try:
         if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return  # nobody has ended: 1 µs
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split()
+        children = content_of(f"/proc/self/task/{os.getpid()}/children").split()
     except OSError:
         return  # there are no children, or no such list
     for child in children:

@@ -66,7 +66,7 @@ class Channel(HTTPConnection):
         self._outgoing: list[bytes] = []
         self._plain: socket.socket | None = None
         """As it was opened; TLS takes its descriptor away from it."""
-        self._identity = (-1, -1)
+        self._identity: tuple[int, os.stat_result] | None = None
         self.response_class: Any = self._response
 
     def open(self, limits: Limits) -> None:
@@ -118,10 +118,11 @@ class Channel(HTTPConnection):
                 descriptor = one.detach()  # not close(): nothing of TLS, nothing deferred to a reader that is gone
                 if descriptor >= 0:
                     os.close(descriptor)
-        descriptor, inode = self._identity  # in the middle of a TLS handshake no object at hand has it
-        with suppress(OSError):
-            if descriptor >= 0 and os.fstat(descriptor).st_ino == inode:
-                os.close(descriptor)
+        if self._identity is not None:  # in the middle of a TLS handshake no object at hand has the descriptor
+            descriptor, opened = self._identity
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(descriptor), opened):
+                    os.close(descriptor)
         self.sock = self._plain = None  # as urllib3 does
 
     def send(self, data: Any) -> None:  # noqa: ANN401  # bytes, of http.client and urllib3
@@ -186,7 +187,7 @@ class Channel(HTTPConnection):
 
     def _noted(self, opened: socket.socket) -> socket.socket:
         self._plain = opened
-        self._identity = (opened.fileno(), os.fstat(opened.fileno()).st_ino)
+        self._identity = (opened.fileno(), os.fstat(opened.fileno()))
         return opened
 
 

@@ -99,9 +99,9 @@ class Session:
         options.pop("socket_options", None)  # of urllib3, which has Nagle's algorithm delay what goes to a proxy
         path, shown, proxy = (url.path or "").rstrip("/"), _shown(settings.proxy), pool.proxy
         if proxy is None:
-            channel = _kind(pool)(pool.host, pool.port, **options)
+            channel = _kind(pool)(host=pool.host, port=pool.port, **options)
             return Route(channel, path, proxy=shown, is_tunnel=True)
-        channel = _kind(pool)((proxy.host or "").strip("[]"), proxy.port, **options)
+        channel = _kind(pool)(host=(proxy.host or "").strip("[]"), port=proxy.port, **options)
         if url.scheme == "http":
             return Route(channel, url.url.rstrip("/"), pool.proxy_headers, shown)
         channel.set_tunnel(pool.host, pool.port or 443, pool.proxy_headers, proxy.scheme or "http")

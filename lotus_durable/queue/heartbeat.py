@@ -16,17 +16,21 @@ import contextlib
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
 import msgpack
 
 from lotus_durable.clock import boot_id, since_boot
+from lotus_durable.values import NamedTuple
 
 from .directory import FILE_MODE, QueueDirectory
 
-FlusherState = Literal["starting", "idle", "sending", "retrying", "blocked", "leaving", "ended"]
-FlusherKind = Literal["auto", "external", "caller"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal, TypeAlias
+
+FlusherState: TypeAlias = 'Literal["starting", "idle", "sending", "retrying", "blocked", "leaving", "ended"]'
+FlusherKind: TypeAlias = 'Literal["auto", "external", "caller"]'
 
 _HEAD = struct.Struct("<II")
 _BEAT_SIZE = 4096

@@ -1,26 +1,38 @@
 """What other processes ask of the flusher: one file to which each request appends a record of 16 bytes.
 
 A request's number is where its record ends. The flusher says in its heartbeat up to where everything was carried out,
-so nothing has to be removed or answered one by one, and a request outlives the one who asked and the flusher too.
+so nothing has to be removed or answered one by one, and a request outlives the one who asked and the flusher too. When
+the file was removed, by a flusher because it was long or by somebody's hand, the numbers go on where they were: the new
+file begins with a hole.
 
     kind 1 byte (d drain, w make way, s stop) | 15 bytes: who asks (see :class:`~.heartbeat.Program`), or zeros
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+
+from lotus_durable.values import NamedTuple
 
 from .directory import FILE_MODE, QueueDirectory
+from .heartbeat import read_beat
 
-RequestKind = Literal["drain", "make way", "stop"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
+RequestKind: TypeAlias = 'Literal["drain", "make way", "stop"]'
 
 _CODES: dict[RequestKind, bytes] = {"drain": b"d", "make way": b"w", "stop": b"s"}
 _KINDS: dict[bytes, RequestKind] = {code: kind for kind, code in _CODES.items()}
 _SIZE = 16
 _ENOUGH = 1 << 20
 """Bytes after which a flusher that begins starts a new file."""
+_BLOCK = 512
+_UNANSWERED = 1 << 16
+"""Bytes: more than what was asked for and not carried out yet when the file was removed."""
 
 
 class Request(NamedTuple):
@@ -38,6 +50,17 @@ def ask(directory: QueueDirectory, kind: RequestKind, who: bytes = b"") -> int:
         OSError: the disk refuses, or there is no queue.
     """
     record = _CODES[kind] + who[: _SIZE - 1].ljust(_SIZE - 1, b"\0")
+    number = _append(directory, record)
+    beat = read_beat(directory)
+    if beat is not None and number <= beat.asked:
+        with contextlib.suppress(OSError):  # somebody removed it again
+            if newest(directory) <= beat.asked:
+                os.truncate(directory.requests, beat.asked + _UNANSWERED)
+        number = _append(directory, record)
+    return number
+
+
+def _append(directory: QueueDirectory, record: bytes) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(directory.requests, flags, FILE_MODE)
     try:
@@ -63,8 +86,10 @@ def since(directory: QueueDirectory, number: int) -> Iterator[Request]:
         descriptor = os.open(directory.requests, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return
+    data = b""
     try:
-        data = os.pread(descriptor, _ENOUGH, number)
+        while piece := os.pread(descriptor, _ENOUGH, number + len(data)):
+            data += piece
     except OSError:
         return
     finally:
@@ -76,12 +101,10 @@ def since(directory: QueueDirectory, number: int) -> Iterator[Request]:
 
 
 def begin_anew(directory: QueueDirectory) -> None:
-    """Start a new file where the old one is long; for the flusher that begins. Who still waits asks again."""
-    if newest(directory) > _ENOUGH:
-        try:
+    """Start a new file where the old one is long; for the flusher that begins, and carries out all that is in it."""
+    with contextlib.suppress(OSError):
+        if os.stat(directory.requests).st_blocks * _BLOCK > _ENOUGH:
             os.unlink(directory.requests)
-        except OSError:
-            return
 
 
 def remind(directory: QueueDirectory) -> None:

@@ -70,7 +70,7 @@ def count(directory: QueueDirectory, settled: Settled | None) -> Counts:
     firsts: list[bytes | None] = []
     for name in directory.segments():
         position = settled.cursor.get(original_name(name), BEGINNING)
-        path = directory.journal / name
+        path = f"{directory.journal}/{name}"
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
                 continue

@@ -88,7 +88,7 @@ def queue_dir(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "queue"
     yield path
     directory = QueueDirectory(path)
-    if directory.journal.is_dir():
+    if Path(directory.journal).is_dir():
         assert stop_flusher(directory, _PATIENCE).stopped
 
 
@@ -123,10 +123,10 @@ class Service:
     def hang_up(self) -> None:
         self.process.send_signal(signal.SIGHUP)
 
-    def end(self, number: int = signal.SIGTERM, *, code: int = 0) -> str:
+    def end(self, number: int = signal.SIGTERM) -> str:
         """End it in order and return what it logged."""
         self.process.send_signal(number)
-        assert self.process.wait(_PATIENCE) == code
+        assert self.process.wait(_PATIENCE) == 0
         return self.log.read_text()
 
 
@@ -202,7 +202,7 @@ def flushing(queue_dir: Path) -> Iterator[Callable[..., None]]:
                 boot=boot_id(),
                 kind=kind,
                 program=Program("0.1.0", "/app", b"", b"", b"", 0.0),
-                count=1,
+                beats=1,
                 at=since_boot() - ago,
                 state=state,
                 reason=reason,

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.cli.demo import run as demo_run
 from lotus_durable.cli.demo.command import COMMAND
-from lotus_durable.cli.demo.stage import Performance
-from lotus_durable.cli.entry import main
+from lotus_durable.cli.demo.judge import judge
+from lotus_durable.cli.demo.play import Played
+from lotus_durable.cli.demo.report import as_json, say_result
 
 from .conftest import CommandLine, wait_until
-from .test_demo_judge import evidence
-from .test_demo_parts import _performance
 
 
 @pytest.fixture
@@ -26,56 +24,56 @@ def temporary(tmp_path: Path) -> Path:
     return folder
 
 
-def test_nothing_is_lost_and_the_figures_add_up(command_line: CommandLine, temporary: Path) -> None:
-    (temporary / "hidden").mkdir()
-    (temporary / "hidden" / "rich.py").write_text("raise ImportError('not installed')\n")
+def test_nothing_is_lost_and_nothing_is_left_behind(command_line: CommandLine, temporary: Path) -> None:
     hostile = {
         "LOTUS_SEND": "no",
         "LOTUS_HOST": "https://production.invalid",
         "LOTUS_TIMEOUT": "soon",
         "http_proxy": "http://127.0.0.1:9",
-        "PYTHONPATH": str(temporary / "hidden"),
         "TMPDIR": str(temporary),
     }
-    arguments = ("--events", "2000", "--kills", "4", "--seed", "5", "--json")
-    result = command_line.run("demo", *arguments, environment=hostile)
+    result = command_line.run("demo", "--events", "2000", "--kills", "4", "--json", environment=hostile)
     figures = result.json()
     assert (result.code, figures["ok"], figures["problems"]) == (0, True, [])
-    assert figures["accepted"] == 2000
-    assert figures["accepted"] == figures["delivered"] + figures["parked"] + figures["dead_lettered"]
-    assert figures["parked"] > 0
-    assert figures["dead_lettered"] > 0
-    assert figures["duplicates"] > 0
-    assert (figures["lost"], figures["lost_ids"], figures["pending"]) == (0, [], 0)
-    assert figures["kills"] == {"workers": 2, "leaders": 2}
-    assert len(figures["takeover_seconds"]["all"]) == 2
-    assert figures["takeover_seconds"]["slowest"] == max(figures["takeover_seconds"]["all"])
-    assert 0 < figures["enqueue_microseconds"]["p50"] <= figures["enqueue_microseconds"]["p99"]
-    # While it backs off the uploader asks for nothing, so that on a slow machine it may miss one or the other.
-    assert len({"Status", "Reset", "RateLimited", "Delay", "Drip", "Truncate"} & set(figures["server_failures"])) >= 4
-    assert figures["books"]["accepted"] == 2000 + figures["unrecorded"]
+    assert figures["tracked"] == 2000
+    assert figures["at_server"] == 2000 + figures["in_doubt"]
+    assert (figures["lost"], figures["lost_ids"], figures["never_tracked_ids"]) == (0, [], [])
+    assert figures["kills"] == {"workers": 2, "flushers": 2}
+    after = figures["new_flusher_after"]
+    assert after["slowest"] == max(after["all"])
     assert not {key for key in figures if key not in COMMAND.description}
-    assert [path.name for path in temporary.iterdir()] == ["hidden"]
-
-
-def test_interrupted_it_leaves_nothing_behind(command_line: CommandLine, temporary: Path) -> None:
-    demo = command_line.start("demo", environment={"TMPDIR": str(temporary)})
-    wait_until(lambda: bool(list(temporary.glob("*/accepted-*"))), "the workers to track")
-    assert _processes_about(temporary)
-    demo.send_signal(signal.SIGINT)
-    _, errors = demo.communicate(timeout=30)
-    assert demo.returncode == 130
-    assert errors.splitlines()[-1] == "lotus-durable demo: interrupted"
+    assert figures["directory"] is None
     assert list(temporary.iterdir()) == []
     assert _processes_about(temporary) == []
 
 
-def test_killed_it_leaves_no_processes_behind(command_line: CommandLine, temporary: Path) -> None:
+def test_the_files_are_kept_where_they_are_asked_for(command_line: CommandLine, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    result = command_line.run("demo", "--events", "400", "--kills", "1", "--queue-dir", str(folder))
+    assert result.code == 0
+    rows = {line.partition("  ")[0]: line.split() for line in result.output.splitlines()}
+    assert rows["tracked"][1] == rows["at the server"][3] == "400"
+    assert "by SIGKILL: 1 flusher, 0 workers" in result.output
+    assert "Nothing was lost" in result.output
+    assert str(folder) in result.output
+    status = command_line.run("status", "--json", "--queue-dir", str(folder / "queue")).json()
+    assert (status["delivered"], status["pending"], status["flusher"]) == (400, 0, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_or_killed_it_leaves_nothing_behind(
+    command_line: CommandLine, temporary: Path, number: signal.Signals
+) -> None:
     demo = command_line.start("demo", environment={"TMPDIR": str(temporary)})
-    wait_until(lambda: bool(list(temporary.glob("*/accepted-*"))), "the workers to track")
-    demo.kill()
-    demo.wait()
-    wait_until(lambda: _processes_about(temporary) == [], "the workers to notice")
+    wait_until(lambda: bool(list(temporary.glob("*/queue/heartbeat"))), "a flusher")
+    assert len(_processes_about(temporary)) >= 3  # workers, the flusher
+    demo.send_signal(number)
+    _, errors = demo.communicate(timeout=30)
+    if number == signal.SIGINT:
+        assert demo.returncode == 130
+        assert errors.splitlines()[-1] == "lotus-durable demo: interrupted"
+    wait_until(lambda: list(temporary.iterdir()) == [], "the folder to be removed")
+    wait_until(lambda: _processes_about(temporary) == [], "all processes to end")
 
 
 def test_a_directory_that_holds_something_is_refused(command_line: CommandLine, temporary: Path) -> None:
@@ -92,60 +90,51 @@ def test_a_directory_that_cannot_be_made_is_wrong_usage(command_line: CommandLin
     assert "/proc/queue" in result.one_error()
 
 
-@pytest.mark.parametrize(
-    ("performance", "code"),
-    [
-        (_performance(), 0),
-        (_performance(evidence=evidence(received={"a": 2})), 1),
-        (_performance(evidence=evidence(pending=["b"], received={"a": 2}, not_drained="too slow")), 1),
-    ],
-    ids=["all is there", "one is lost", "one is still pending"],
-)
-@pytest.mark.parametrize("as_json", [[], ["--json"]])
-def test_the_exit_code_is_the_judgement_and_what_is_wrong_is_kept(
-    performance: Performance,
-    code: int,
-    as_json: list[str],
-    temporary: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: _made(temporary / prefix))
-    monkeypatch.setattr(demo_run, "_play", lambda *_arguments: performance)
-    assert main(["demo", *as_json]) == code
-    assert len(list(temporary.iterdir())) == code
-    assert (str(temporary) in capsys.readouterr().out) == bool(code)
+def test_what_is_tracked_and_not_at_the_server_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    judgement = judge(["a", "b", "c"], [], {"a": 1, "c": 1}, [])
+    assert not judgement.is_good
+    assert judgement.lost == ["b"]
+    say_result(judgement, Played(), 1.0, None)
+    assert "NOT as promised: lost: b" in capsys.readouterr().out
+    assert as_json(judgement, Played(), 1.0, None)["ok"] is False
 
 
-def test_what_takes_too_long_is_given_up(
-    temporary: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def play_for_ever(*_arguments: object) -> Performance:
-        signal.pause()
-        raise AssertionError("the time limit did not strike")
-
-    monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: _made(temporary / prefix))
-    monkeypatch.setattr(demo_run, "_LIMIT", 0.05)
-    monkeypatch.setattr(demo_run, "_play", play_for_ever)
-    before = signal.getsignal(signal.SIGALRM)
-    assert main(["demo"]) == 1
-    assert "did not come to an end" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGALRM) == before
+def test_what_is_at_the_server_and_tracked_by_nobody_is_not_as_promised(capsys: pytest.CaptureFixture[str]) -> None:
+    judgement = judge(["a"], ["b"], {"a": 1, "b": 1, "c": 1}, [])
+    assert not judgement.is_good
+    assert judgement.never_tracked == ["c"]
+    assert judgement.in_doubt == ["b"], "the worker was killed at it"
+    say_result(judgement, Played(), 1.0, None)
+    assert "NOT as promised: never tracked: c" in capsys.readouterr().out
 
 
-def _made(folder: Path) -> str:
-    folder.mkdir()
-    return str(folder)
+def test_an_event_that_a_worker_was_killed_at_need_not_be_at_the_server() -> None:
+    judgement = judge(["a"], ["b"], {"a": 1}, [])
+    assert judgement.is_good
+    assert judgement.in_doubt == []
+
+
+def test_duplicates_are_named_and_are_as_promised(capsys: pytest.CaptureFixture[str]) -> None:
+    judgement = judge(["a", "b", "c"], [], {"a": 3, "b": 1, "c": 2}, [])
+    assert judgement.is_good
+    assert judgement.duplicates == ["a", "c"]
+    say_result(judgement, Played(), 1.0, None)
+    assert "sent again, counted once: a … c" in capsys.readouterr().out
+
+
+def test_one_id_that_was_accepted_twice_and_whatever_went_wrong_is_not_as_promised() -> None:
+    assert judge(["a", "a"], [], {"a": 1}, []).problems == ["1 ids were accepted twice"]
+    assert not judge(["a"], [], {"a": 1}, ["the drain failed"]).is_good
 
 
 def _processes_about(folder: Path) -> list[int]:
-    """Return the pids of the workers whose arguments name the folder."""
+    """Return the pids of workers, flushers and whatever else names the folder in its arguments or environment."""
     pids = []
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()):
         try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            about = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             continue
-        if os.fsencode(folder) in command and b"demo.worker" in command:
+        if os.fsencode(folder) in about:
             pids.append(pid)
     return pids

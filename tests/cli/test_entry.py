@@ -6,31 +6,36 @@ import argparse
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from lotus_durable import settings
 from lotus_durable._version import __version__
-from lotus_durable.cli import entry
+from lotus_durable.cli import entry, status
 from lotus_durable.cli.command import Command, ExitCode
 from lotus_durable.cli.environment import environment_help
-from lotus_durable.config import describe, environment_name
+from lotus_durable.config import describe
 from lotus_durable.errors import DiskRefused, QueueDamaged
+from lotus_durable.options import environment_name
 
-from .conftest import PROGRAM, CommandLine
+from .conftest import PROGRAM, CommandLine, Track
 
 NAMES = [command.name for command in entry._COMMANDS]
+EVERY = ["status", "drain", "flusher", "health", "stop"]
+OF_A_QUEUE = ["status", "drain", "health", "stop"]
+"""Those that look at a queue that is there already."""
 
 
 @pytest.mark.parametrize("command", entry._COMMANDS, ids=NAMES)
-def test_help_lists_the_variables_a_command_heeds_and_its_exit_codes(
+def test_help_lists_the_variables_a_command_uses_and_its_exit_codes(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="0"):
         entry.main([command.name, "--help"])
     text = capsys.readouterr().out
-    for option in command.heeds:
+    for option in command.options:
         assert environment_name(option) in text
     assert "--queue-dir" in text
     assert ("--json" in text) == command.reports
@@ -39,14 +44,15 @@ def test_help_lists_the_variables_a_command_heeds_and_its_exit_codes(
 
 
 @pytest.mark.parametrize("command", entry._COMMANDS, ids=NAMES)
-def test_every_option_a_command_heeds_exists(command: Command) -> None:
-    assert set(command.heeds) <= {name for name, _, _ in describe()}
+def test_every_option_a_command_uses_exists(command: Command) -> None:
+    assert set(command.options) <= {name for name, _, _ in describe()}
 
 
 def test_the_help_of_a_variable_is_the_description_of_its_option() -> None:
-    assert environment_help(["exit_timeout"]).splitlines() == [
+    [about] = [about for name, _, about in describe() if name == "flush_interval"]
+    assert environment_help(["flush_interval"]).splitlines() == [
         "environment variables:",
-        "  LOTUS_EXIT_TIMEOUT  how long a script that ends may go on sending (default: 2)",
+        f"  LOTUS_FLUSH_INTERVAL  {about} (default: 0.5)",
     ]
     assert "none" in environment_help([])
 
@@ -65,8 +71,11 @@ def test_the_console_script_is_the_same_program(command_line: CommandLine) -> No
         ["drain", "--timeout", "-1"],
         ["drain", "--timeout", "nan"],
         ["health", "--max-pending", "few"],
-        ["demo", "--workers", "0"],
+        ["stop", "--timeout", "inf"],
+        ["demo", "--events", "0"],
         ["demo", "--events", "many"],
+        ["demo", "--kills", "-1"],
+        ["flusher", "--json"],
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,14 +86,14 @@ def test_wrong_usage_is_one_line_and_code_2(arguments: list[str], capsys: pytest
     assert "--help" in line
 
 
-@pytest.mark.parametrize("name", ["status", "drain", "flusher", "health"])
+@pytest.mark.parametrize("name", EVERY)
 def test_a_wrong_variable_is_one_line_and_code_2(command_line: CommandLine, name: str) -> None:
     result = command_line.run(name, environment={"LOTUS_TIMEOUT": "soon"})
     assert result.code == 2
     assert result.one_error().startswith(f"lotus-durable {name}: LOTUS_TIMEOUT: ")
 
 
-@pytest.mark.parametrize("name", ["status", "drain", "flusher", "health"])
+@pytest.mark.parametrize("name", EVERY)
 def test_an_unsafe_directory_is_one_line_and_code_2(command_line: CommandLine, name: str) -> None:
     command_line.queue_dir.mkdir()
     command_line.queue_dir.chmod(0o777)
@@ -93,7 +102,7 @@ def test_an_unsafe_directory_is_one_line_and_code_2(command_line: CommandLine, n
     assert "can be written by others" in result.one_error()
 
 
-@pytest.mark.parametrize("name", ["status", "drain", "flusher", "health"])
+@pytest.mark.parametrize("name", EVERY)
 def test_an_unusable_directory_is_one_line_and_code_2(command_line: CommandLine, name: str) -> None:
     command_line.queue_dir.write_text("a file")
     result = command_line.run(name)
@@ -101,7 +110,7 @@ def test_an_unusable_directory_is_one_line_and_code_2(command_line: CommandLine,
     assert str(command_line.queue_dir) in result.one_error()
 
 
-@pytest.mark.parametrize("name", ["status", "drain", "health"])
+@pytest.mark.parametrize("name", OF_A_QUEUE)
 def test_a_directory_without_a_queue_is_said_and_not_made_one(command_line: CommandLine, name: str) -> None:
     missing = command_line.run(name)
     assert missing.code == 2
@@ -114,23 +123,57 @@ def test_a_directory_without_a_queue_is_said_and_not_made_one(command_line: Comm
     assert list(command_line.queue_dir.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["status", "drain", "health"])
-def test_a_damaged_state_is_one_line_and_code_3(
-    command_line: CommandLine, track: Callable[[int], list[str]], name: str
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("lotus-durable queue\nformat 2\nid of-another-kind\n", "use a newer version of lotus-durable"),
+        ("nonsense", "cannot be read"),
+    ],
+    ids=["later version", "damaged"],
+)
+def test_a_queue_that_this_version_must_leave_alone_is_one_line_and_code_3(
+    command_line: CommandLine, track: Track, name: str, content: str, said: str
 ) -> None:
     track(3)
-    state = command_line.queue_dir / "state"
-    state.write_text("00000000 {}\n")
+    identity = Path(command_line.directory.identity)
+    identity.write_text(content)
     result = command_line.run(name)
     assert result.code == 3
-    assert "damaged" in result.one_error()
-    assert state.read_text() == "00000000 {}\n"
+    assert said in result.one_error()
+    assert identity.read_text() == content
+    assert not Path(command_line.directory.books).exists()
 
 
-def test_the_key_is_printed_by_no_command(command_line: CommandLine, track: Callable[[int], list[str]]) -> None:
+@pytest.mark.parametrize("name", OF_A_QUEUE)
+def test_with_json_an_error_is_an_object_too(command_line: CommandLine, name: str) -> None:
+    result = command_line.run(name, "--json")
+    assert result.code == 2
+    assert result.one_error() == f"lotus-durable {name}: {result.json()['error']}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "is_command"),
+    [
+        (["/venv/bin/lotus-durable", "status"], None, True),
+        (["-m", "status", "--json"], "lotus_durable", True),
+        (["/app/manage.py", "lotus-durable"], None, False),
+        (["-m", "lotus_durable"], "app", False),
+        ([], None, False),
+    ],
+)
+def test_a_command_is_told_from_a_program_that_tracks_and_looks_when_it_imports(
+    arguments: list[str], module: str | None, is_command: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", arguments)
+    monkeypatch.setattr("sys.orig_argv", ["python", *(["-m", module] if module else []), *arguments[1:]])
+    assert settings._is_command() == is_command
+
+
+def test_the_key_is_printed_by_no_command(command_line: CommandLine, track: Track) -> None:
     track(3)
     secret = {"LOTUS_API_KEY": "very-secret-key-of-mine", "LOTUS_DEBUG": "1"}
-    for arguments in (["status"], ["status", "--json"], ["drain"], ["drain", "--json", "--timeout", "1"]):
+    for arguments in (["status"], ["status", "--json"], ["drain"], ["drain", "--json", "--timeout", "1"], ["stop"]):
         result = command_line.run(*arguments, environment=secret)
         assert "very-secret" not in result.output + result.errors
     unusable = command_line.run("flusher", environment={"LOTUS_API_KEY": "very-secret-kéy"})
@@ -142,13 +185,13 @@ def _failing(error: BaseException) -> Command:
     def run(_options: argparse.Namespace) -> ExitCode:
         raise error
 
-    return replace(entry._COMMANDS[1], run=run)
+    return replace(status.COMMAND, run=run)
 
 
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (QueueDamaged("the state\nis damaged"), 3, "the state is damaged"),
+        (QueueDamaged("the queue\nis damaged"), 3, "the queue is damaged"),
         (DiskRefused("no room"), 2, "no room"),
         (PermissionError(13, "Permission denied", "/q"), 2, "Permission denied: '/q'"),
         (KeyboardInterrupt(), 130, "interrupted"),
@@ -183,7 +226,7 @@ def test_in_debug_mode_a_defect_shows_where_it_is(
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", [["--help"], ["status"], ["status", "--json"]])
 def test_a_closed_pipe_ends_it_quietly(
-    command_line: CommandLine, track: Callable[[int], list[str]], arguments: list[str], unbuffered: str
+    command_line: CommandLine, track: Track, arguments: list[str], unbuffered: str
 ) -> None:
     track(1)
     reading, writing = os.pipe()

@@ -82,7 +82,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         environment(str(file))
 
 
-@pytest.mark.parametrize("name", ["status", "drain", "flusher", "health"])
+@pytest.mark.parametrize("name", ["status", "drain", "flusher", "health", "stop"])
 def test_every_command_takes_it_by_argument_or_variable(command_line: CommandLine, tmp_path: Path, name: str) -> None:
     file = tmp_path / "lotus.env"
     file.write_text("LOTUS_TIMEOUT=soon\n")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lotus_durable import Client
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.requests import ask
 from lotus_durable.testing import Delay, FakeLotus
 
 from .conftest import KEY, CommandLine, Start, Track, wait_until
@@ -51,6 +54,32 @@ def test_a_rotated_key_is_read_at_sighup_and_what_was_blocked_is_delivered(
     assert "stopped (SIGTERM); 0 pending" in log
     assert KEY not in log
     assert NEW_KEY not in log
+
+
+@pytest.mark.parametrize("hangs_up", [True, False], ids=["at SIGHUP", "by itself"])
+def test_that_events_are_delivered_again_is_told_where_it_was_told_that_they_are_not(
+    start: Start, queue_dir: Path, fake_lotus: FakeLotus, tmp_path: Path, hangs_up: bool
+) -> None:
+    told: list[str] = []
+    client = Client(
+        queue_dir=queue_dir, flusher="external", on_error=lambda error, _: told.append(type(error).__name__)
+    )
+
+    def is_told(kind: str) -> bool:
+        client.track_event(customer_id="c1", event_name="api_call")
+        return kind in told
+
+    file = tmp_path / "configuration"
+    service = start(*as_key_file(file, KEY))
+    fake_lotus.rotate_key(NEW_KEY)
+    wait_until(lambda: is_told("DeliveryBlocked"), "on_error to be told that nothing is delivered")
+    as_key_file(file, NEW_KEY)
+    if hangs_up:
+        service.hang_up()
+    else:
+        ask(QueueDirectory(queue_dir), "drain")  # it probes once a minute, and when somebody asks
+    wait_until(lambda: is_told("DeliveryResumed"), "on_error to be told that it is over")
+    client.release()
 
 
 @pytest.mark.parametrize("source", [as_key_file, as_env_file])
@@ -133,7 +162,11 @@ def test_the_request_in_flight_ends_before_a_new_configuration_counts(
     fake_lotus.wait_for(9)
     assert "stopped (SIGTERM); 0 pending" in service.end()
     assert fake_lotus.duplicates == 0
-    assert [len(request.ids) for request in fake_lotus.requests if request.path == "/api/track/"] == [5, 2, 2]
+    assert [len(request.json()["batch"]) for request in fake_lotus.requests if request.path == "/api/track/"] == [
+        5,
+        2,
+        2,
+    ]
 
 
 def test_one_that_stands_by_reads_its_configuration_too(
@@ -144,7 +177,7 @@ def test_one_that_stands_by_reads_its_configuration_too(
     fake_lotus.wait_for(1)
     file = tmp_path / "configuration"
     second = start(*as_env_file(file, KEY))
-    second.wait_to_log("standing by: process")
+    second.wait_to_log("this one stands by")
     as_env_file(file, NEW_KEY)
     second.hang_up()
     second.wait_to_log("changed: api_key")

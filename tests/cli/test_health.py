@@ -103,9 +103,7 @@ def test_trouble_with_the_server_is_not_healthy_when_it_lasts(track: Track, heal
     assert health("--live")[0] == 0
 
 
-def test_the_oldest_pending_event_may_have_waited_for_so_long(
-    track: Track, health: Health, flushing: Flushing
-) -> None:
+def test_the_oldest_pending_event_may_have_waited_for_so_long(track: Track, health: Health, flushing: Flushing) -> None:
     track(2)
     flushing()
     assert health()[0] == 0

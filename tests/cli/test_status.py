@@ -15,7 +15,8 @@ from lotus_durable.flusher.starting import Start, Starting, note_failure
 from lotus_durable.flusher.stats import FlusherStats
 from lotus_durable.testing import FakeLotus
 
-from .conftest import CommandLine, Start as StartService, Track, wait_until
+from .conftest import CommandLine, Track, wait_until
+from .conftest import Start as StartService
 
 KEYS = {
     "queue_dir",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from lotus_durable import Client
@@ -32,9 +31,7 @@ def test_one_that_is_just_starting_ends_too(command_line: CommandLine, program: 
     assert not _runs(result.json()["pid"])
 
 
-def test_a_service_ends_in_order(
-    command_line: CommandLine, start: Start, track: Track, fake_lotus: FakeLotus
-) -> None:
+def test_a_service_ends_in_order(command_line: CommandLine, start: Start, track: Track, fake_lotus: FakeLotus) -> None:
     track(3)
     service = start()
     fake_lotus.wait_for(3)

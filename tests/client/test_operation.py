@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,11 @@ from lotus_durable.errors import (
     QueueDirectoryError,
     QueueFull,
 )
-from tests.rig import Rig, record, track, wait_until
+from tests.queue.faults import refusing
+from tests.rig import Rig, record, track
+from tests.scripts import lines
+
+_NOBODY = 65534
 
 
 def test_debug_logs_steps_to_standard_error(
@@ -35,7 +40,6 @@ def test_debug_logs_steps_to_standard_error(
     finally:
         logger.setLevel(level)
     written = capfd.readouterr().err
-    assert "uploads" in written
     assert "sent 1 events" in written
     assert "test-key" not in written
 
@@ -79,29 +83,67 @@ def test_a_wrong_option_is_refused_when_the_client_is_made(tmp_path: Path) -> No
         Client(backend="paper", queue_dir=tmp_path)  # type: ignore[arg-type]
 
 
-def test_an_unsafe_queue_directory_is_refused_when_the_client_is_made(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_unsafe_queue_directory_is_refused_when_the_client_is_made(rig: Rig) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, _NOBODY, _NOBODY)
+        said = lines(
+            f"""
+            from lotus_durable.errors import QueueDirectoryError
+            os.setgroups([])
+            os.setgid({_NOBODY})
+            os.setuid({_NOBODY})
+
+            def refusal(path):
+                try:
+                    make(queue_dir=path)
+                except QueueDirectoryError as error:
+                    return error
+
+            (queue_dir / "open").mkdir(mode=0o777)
+            (queue_dir / "open").chmod(0o777)
+            (queue_dir / "file").touch()
+            say(refusal(queue_dir / "open"))
+            say(refusal(queue_dir / "file"))
+            say(refusal(queue_dir / "file" / "queue"))
+            (queue_dir / "locked").mkdir(mode=0o000)
+            say(refusal(queue_dir / "locked" / "queue"))
+            say(refusal(queue_dir / "new"))
+            """,
+            folder,
+            rig.server.host,
+        )
+    assert "can be written by others" in said[0]
+    assert "is not a directory" in said[1]
+    assert "is not a directory" in said[2]
+    assert "Permission denied" in said[3]
+    assert all("queue_dir" in line for line in said[:4])
+    assert said[4] == "None"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="for root")
+def test_for_root_making_a_client_makes_nothing_on_disk_and_refuses_nothing(tmp_path: Path) -> None:
+    """Root may be a server's master whose workers, other users, own the directory."""
+    Client(queue_dir=tmp_path / "new", api_key="k")
+    assert not (tmp_path / "new").exists()
     os.chmod(tmp_path, 0o777)
+    client = Client(queue_dir=tmp_path, api_key="k", flusher="external")
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(QueueDirectoryError, match="can be written by others"):
-        Client(queue_dir=tmp_path)
-    file = tmp_path / "file"
-    file.touch()
-    with pytest.raises(QueueDirectoryError):
-        Client(queue_dir=file)
-    with pytest.raises(QueueDirectoryError):
-        Client(queue_dir=file / "queue")
+        track(client, 1)
 
 
 def test_a_full_queue_refuses_and_takes_again_when_it_is_drained(rig: Rig) -> None:
-    client = rig.client(max_queue_bytes=1 << 20, segment_bytes=1 << 16, flusher="external")
+    client = rig.client(max_queue_bytes=64 << 20)
     ids: list[str] = []
 
     def fill() -> None:
-        for _ in range(100):
+        for _ in range(3000):
             ids.extend(track(client, 1, properties={"x": "y" * 30_000}))
 
     with pytest.raises(QueueFull, match="max_queue_bytes"):
         fill()
-    assert len(ids) > 10
+    assert len(ids) > 1000
     assert client.drain(20).complete
     ids += track(client, 1)
     assert client.drain(20).complete
@@ -109,24 +151,14 @@ def test_a_full_queue_refuses_and_takes_again_when_it_is_drained(rig: Rig) -> No
 
 
 def test_a_disk_that_refuses_is_told_and_the_events_are_written_when_it_takes_them(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = rig.client()
     ids = track(client, 1)
-    real = os.write
-
-    def refuse(descriptor: int, data: bytes) -> int:
-        if b"on a full disk" in data:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(descriptor, data)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", refuse)
-        ids += track(client, 5, properties={"where": "on a full disk"})
-        # One of them may just be in the hands of the thread that tries to write it.
-        wait_until(lambda: client.stats().buffered == 5)
-        report = wait_until(lambda: (each := client.drain(20)).remaining == 5 and each)
-        assert report
+    with refusing("pwrite", errno.ENOSPC, where=".seg"):
+        ids += track(client, 5)
+        assert client.stats().in_memory == 5
+        report = client.drain(20)
         assert not report.complete
         assert (report.remaining, report.reason) == (
             5,
@@ -135,15 +167,14 @@ def test_a_disk_that_refuses_is_told_and_the_events_are_written_when_it_takes_th
     [(error, events)] = [each for each in rig.errors if isinstance(each[0], DiskRefused)]
     assert ("ENOSPC" in str(error), events) == (True, [])
     assert caplog.text.count("takes no writes") == 1
-    rig.server.wait_for(6)  # nobody has to track for it
-    assert client.drain(20).complete
+    assert client.drain(20).complete, "nobody has to track for it"
     assert rig.check(ids).delivered == 6
 
 
 def test_damage_is_logged_also_where_nobody_listens(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     ids = rig.put(*[record(f"id-{number}") for number in range(3)])
     [name] = rig.directory.segments()
-    path = rig.directory.journal / name
+    path = Path(rig.directory.journal) / name
     data = bytearray(path.read_bytes())
     data[data.index(b"id-1")] ^= 0xFF
     path.write_bytes(data)
@@ -151,3 +182,12 @@ def test_damage_is_logged_also_where_nobody_listens(rig: Rig, caplog: pytest.Log
     assert client.drain(20).complete
     assert f"segment {name}" in caplog.text
     assert set(rig.server.times_received) == {ids[0], ids[2]}
+
+
+def test_events_that_wait_in_memory_are_written_before_the_process_lets_go_of_the_queue(rig: Rig) -> None:
+    client = rig.client()
+    with refusing("pwrite", errno.ENOSPC, where=".seg"):
+        ids = track(client, 5)
+    client.shutdown()
+    assert client.stats().in_memory == 0
+    assert rig.check(ids).pending == 5

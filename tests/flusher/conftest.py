@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from lotus_durable.flusher.surroundings import NETWORK_VARIABLES
+
 from .scene import Scene
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith("LOTUS_") or name.lower().endswith("_proxy"):
+        if name.startswith("LOTUS_") or name in NETWORK_VARIABLES:
             monkeypatch.delenv(name)
 
 

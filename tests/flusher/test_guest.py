@@ -52,7 +52,8 @@ def test_no_thread_of_ours_runs_and_no_signal_is_changed(scene: Scene) -> None:
         """
         import signal, threading
         def signals():
-            return {number: signal.getsignal(number) for number in signal.valid_signals()}, signal.pthread_sigmask(0, ())
+            handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+            return handlers, signal.pthread_sigmask(0, ())
         before = signals()
         client = make()
         track(client, "first")

@@ -13,7 +13,7 @@ import pytest
 
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.http.answer import Answer, NoAnswer
-from tests.delivery.scripted_server import BODY, KEY, LIMIT, Reply, ScriptedServer, hangs_up, says, stays_silent
+from tests.delivery.scripted_server import BODY, KEY, LIMIT, Reply, ScriptedServer, hangs_up, says, sends, stays_silent
 
 
 def tunnels_to(server: ScriptedServer) -> Reply:
@@ -116,3 +116,40 @@ def test_a_proxy_with_tls_takes_requests_for_http(certificate: Path, monkeypatch
         transport.close()
     assert [request.line for request in proxy.requests] == ["POST http://lotus.example/api/track/ HTTP/1.1"] * 2
     assert proxy.connections == 1
+
+
+def speaks_socks5_before(server: ScriptedServer, near: socket.socket) -> None:
+    """Do as a SOCKS proxy does: no password, one connection."""
+    parts = urlsplit(server.host)
+    with near, suppress(OSError):
+        near.recv(near.recv(2)[1])
+        near.sendall(b"\x05\x00")
+        near.recv(1_000)
+        with socket.create_connection((parts.hostname, parts.port)) as far:
+            near.sendall(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
+            back = threading.Thread(target=pump, args=(far, near))
+            back.start()
+            pump(near, far)
+            back.join(LIMIT)
+
+
+@pytest.mark.parametrize("is_safe", [False, True], ids=["http", "https"])
+def test_a_socks_proxy_is_used_and_an_interim_answer_read_past_there_too(
+    is_safe: bool, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("socks", reason="requests[socks] is not installed")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    created = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
+    with (
+        ScriptedServer(sends(created, keep=True), tls=certificate if is_safe else None) as server,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{listener.getsockname()[1]}")
+        proxy = threading.Thread(target=lambda: speaks_socks5_before(server, listener.accept()[0]))
+        proxy.start()
+        transport = HttpTransport(server.host, KEY, read_timeout=LIMIT)
+        answers = [transport.post_batch(BODY) for _ in range(2)]
+        transport.close()
+        proxy.join(LIMIT)
+    assert answers == [Answer(201, "", b"{}")] * 2
+    assert server.connections == 1

@@ -172,10 +172,8 @@ class Load:
 
     def wait_for_others(self, than: set[int], count: int) -> set[int]:
         """Wait until so many other processes have answered, and return which."""
-        return wait_until(
-            lambda: found if len(found := set(self.answers) - than) >= count else None,
-            f"{count} that are not among {than} answer",
-        )
+        wait_until(lambda: len(set(self.answers) - than) >= count, f"{count} that are not among {than} answer")
+        return set(self.answers) - than
 
     def _run(self) -> None:
         for number in range(_MOST_REQUESTS):

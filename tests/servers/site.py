@@ -93,9 +93,7 @@ class Site:
             prefix: a command that runs the command; if not given, one that makes it an ordinary user's.
         """
         prefix = ordinary_user() if prefix is None else prefix
-        running = Running(
-            [*prefix, *command], {**self.environment(), **(environment or {})}, self.log, port=port
-        )
+        running = Running([*prefix, *command], {**self.environment(), **(environment or {})}, self.log, port=port)
         self._running.append(running)
         return running
 
@@ -105,7 +103,7 @@ class Site:
             running.crash()
         self.kill_flusher()
         if show:
-            for log in (self.log, self.directory.log):
+            for log in (self.log, Path(self.directory.log)):
                 if log.exists():
                     sys.stdout.write(f"--- {log.name}:\n{log.read_text(errors='replace')[-_LOG_SHOWN:]}\n")
 
@@ -195,4 +193,3 @@ def can_unshare(*options: str) -> bool:
     if shutil.which("unshare") is None:
         return False
     return subprocess.run(["unshare", *options, "true"], check=False, capture_output=True).returncode == 0
-

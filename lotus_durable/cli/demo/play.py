@@ -223,7 +223,8 @@ class Play:
         return _Place(number, self._events // WORKERS + (number < self._events % WORKERS), record)
 
     def _start(self, place: _Place) -> None:
-        arguments = (place.number, place.first, place.quota - place.accepted(), self._rate, place.record)
+        left = place.quota - place.accepted()
+        arguments = (os.getpid(), place.number, place.first, left, self._rate, place.record)
         with (self._folder / "log").open("ab") as log:
             place.process = subprocess.Popen(  # noqa: S603  # our own module
                 [sys.executable, "-m", "lotus_durable.cli.demo.worker", *map(str, arguments)],

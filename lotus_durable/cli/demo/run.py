@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,8 +31,9 @@ _KEY = "demo-key"
 _LINE_INTERVAL = 5.0  # seconds between two lines where nobody watches
 _DRAIN = 30.0  # seconds
 _STOP = 10.0  # seconds
-_CLEANER = 'cat >/dev/null; [ -z "$2" ] || until rm -rf -- "$1" 2>/dev/null; do sleep 0.1; done'
-"""Waits for the end of its input, which is the demo's end, also by SIGKILL. Without the folder its flusher ends."""
+_CLEANER = 'cat >/dev/null; for again in 1 2 3 4 5; do rm -rf -- "$1"; sleep 0.3; done'
+"""Removes the folder when its input ends because the demo was killed; without the folder its flusher ends too. Again,
+because a worker that was just tracking has made the folder anew."""
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -97,14 +99,17 @@ def _folder(arguments: argparse.Namespace) -> Iterator[tuple[Path, bool]]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise QueueDirectoryError(f"{folder} is not empty; the demo needs a directory of its own")
+    if keep:
+        yield folder, keep
+        return
     cleaner = subprocess.Popen(  # noqa: S603  # nothing of it comes from elsewhere
-        ["/bin/sh", "-c", _CLEANER, "lotus-durable-demo", str(folder), "" if keep else "remove"],
+        ["/bin/sh", "-c", _CLEANER, "lotus-durable-demo", str(folder)],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the demo
     )
-    assert cleaner.stdin is not None
     try:
         yield folder, keep
     finally:
-        cleaner.stdin.close()
-        cleaner.wait()
+        shutil.rmtree(folder)
+        cleaner.kill()
+        cleaner.communicate()

@@ -20,22 +20,22 @@ def event_id(place: int, number: int) -> str:
     return f"worker-{place:02d}-event-{number:07d}"
 
 
-def main(place: int, first: int, count: int, rate: float, record: str) -> None:
+def main(demo: int, place: int, first: int, count: int, rate: float, record: str) -> None:
     """Track.
 
     Args:
+        demo: the process that started this one.
         place: which worker this is.
         first: the number of its first event.
         count: how many events it tracks.
         rate: events in a second.
         record: the file for the ids of accepted events.
     """
-    demo = os.getppid()
     started = time.monotonic()
     with open(record, "ab", buffering=0) as accepted:
         for number in range(first, first + count):
             if os.getppid() != demo:
-                return  # it was killed: nobody waits for the rest
+                os._exit(0)  # it was killed: nobody waits for the rest, and the queue's folder is being removed
             accepted_id = lotus.track_event(
                 customer_id=f"customer-{number % _CUSTOMERS:02d}",
                 event_name="api_call",
@@ -47,4 +47,5 @@ def main(place: int, first: int, count: int, rate: float, record: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5])
+    _demo, _place, _first, _count = (int(each) for each in sys.argv[1:5])
+    main(_demo, _place, _first, _count, float(sys.argv[5]), sys.argv[6])

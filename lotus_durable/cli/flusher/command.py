@@ -49,8 +49,8 @@ COMMAND = Command(
         "debug",
     ),
     exit_codes={
-        ExitCode.DONE: "stopped in order, and nothing is pending",
-        ExitCode.NOT_COMPLETE: "stopped in order, and events are pending: they are kept on disk; or it ended by itself",
+        ExitCode.DONE: "stopped in order; what is pending is kept on disk, and counted in the last line of the log",
+        ExitCode.NOT_COMPLETE: "ended by itself, because a step took longer than it can",
         ExitCode.WRONG_USAGE: "wrong usage or configuration; the directory is unsafe or cannot be used",
         ExitCode.DAMAGED: "the queue is damaged, or of a later version",
     },

@@ -36,9 +36,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         service = Service(config, partial(configuration, arguments), manager)
         with reported(service, manager):
             why = service.run()
-        pending = _pending(service.directory)
-        logger.info("stopped (%s); %s pending", why, count(pending))
-    return ExitCode.NOT_COMPLETE if pending else ExitCode.DONE
+        logger.info("stopped (%s); %s pending", why, count(_pending(service.directory)))
+    return ExitCode.DONE
 
 
 def _pending(directory: QueueDirectory) -> int:

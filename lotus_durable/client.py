@@ -16,8 +16,9 @@ from lotus_durable.config import Config
 from lotus_durable.errors import DiskRefused, EventRefused, LotusError, QueueDirectoryError
 from lotus_durable.log import Reporter, counted, log_to_stderr, logger, warn_if_unencrypted
 from lotus_durable.queue.heartbeat import read_beat, read_progress
+from lotus_durable.queue.refusal import directory_error, is_misconfigured
 from lotus_durable.queue.requests import ask
-from lotus_durable.tracker import directory_error, is_misconfigured, tracker_for
+from lotus_durable.tracker import tracker_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ class Client(Calls):
             directory.prepare()
         except (OSError, QueueDirectoryError) as error:
             if is_misconfigured(error):
-                raise directory_error(directory, error) from error
+                raise directory_error(directory.root, error) from error
             # The disk may come back; until then events wait in memory, and that is reported when it happens.
             logger.warning("queue_dir %s cannot be used now: %s", directory.root, error)
             return

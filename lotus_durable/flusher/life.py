@@ -7,12 +7,11 @@ lock, it goes on.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import inf
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
@@ -30,7 +29,7 @@ from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.stats import count
 from lotus_durable.queue.sync import JournalSync
 
-from .background import beating, syncing
+from .background import beating, sync_all, syncing
 from .lock import FlusherLock
 from .organisation import Organisation
 from .starting import Starting, note_success
@@ -138,27 +137,21 @@ class Flusher:
             loop = Loop(consumer, control, transports, self.config, is_2024=is_2024)
 
             def ends() -> bool:
-                self._let_go_of(sync.failed)
+                consumer.let_go(sync.failed)
                 if self._kind == "caller":
-                    sync.run()
+                    sync_all(sync, self.directory)
                 if is_done is not None:
                     return control.ending() is not None or is_done(control)
                 if control.ending() is not None:
                     return not consumer.has_pending()  # what came during this pass is sent too, within exit_timeout
                 return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
 
-            with syncing(sync, self.config.sync_interval, in_background=self._kind != "caller"):
+            with syncing(sync, self.directory, self.config.sync_interval, in_background=self._kind != "caller"):
                 loop.run(ends)
         finally:
             for transport in transports:
                 transport.close()
             consumer.close()
-
-    def _let_go_of(self, names: Iterable[str]) -> None:
-        """Have the writers of segments that cannot be synced go on in others; what they hold is read first."""
-        for name in names:
-            with contextlib.suppress(OSError):  # let go of before, or settled
-                self.directory.let_go(name)
 
     def _open_transports(self, session: Session, *, idle_at_most: float) -> list[HttpTransport]:
         assert self.config.api_key is not None

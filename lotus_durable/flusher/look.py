@@ -140,7 +140,7 @@ class Look:
         patience = self._config.constants.hung_after
         if beat.kind == "caller" and beat.in_flight is not None and not hung.is_stopped(beat):
             patience += 2 * sum(self._config.timeout)  # it beats between its steps only, and this one is a request
-        with self._starting.changing() as notes:
+        with self._starting.changing(insist=True) as notes:
             if notes is None:
                 return
             seconds = hung.note_look(notes, beat)
@@ -149,11 +149,17 @@ class Look:
         why_not = hung.end(beat)
         if why_not is None:
             logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seconds)
-            self._none_flushes(beat)  # there may be no next look: the new one waits until the lock is free
+            self._none_flushes(beat, is_ended=True)  # now: there may be no next look
         else:
             self._tell(DeliveryBlocked(f"nothing is delivered, events are kept: {why_not}"))
 
-    def _none_flushes(self, beat: Beat | None) -> None:
+    def _none_flushes(self, beat: Beat | None, *, is_ended: bool = False) -> None:
+        """Start one, or tell why not.
+
+        Args:
+            beat: of the last one.
+            is_ended: its process was ended just now, and may hold the lock for a moment still; the new one waits.
+        """
         start = self._starting.last_start()
         notes = self._starting.read()
         has_flushed = beat is not None and start is not None and since_boot() - beat.age() > start.began_at
@@ -161,7 +167,7 @@ class Look:
             notes = self._note_failed(start)
         why = self.why_none_is_started()
         if why is None and notes.next_start <= since_boot():
-            self.start()
+            self.start(is_ended=is_ended)
             return
         if why is None:
             why = f"a flusher cannot be started: {notes.words or 'it ended at once and said nothing'}"
@@ -187,11 +193,12 @@ class Look:
 
     # Starting
 
-    def start(self, *, make_way: bool = False) -> bool:
+    def start(self, *, make_way: bool = False, is_ended: bool = False) -> bool:
         """Start a flusher unless one is on its way; return whether this process did.
 
         Args:
             make_way: somebody flushes, and is to make way for it.
+            is_ended: whoever still holds the lock was ended.
         """
         if self._interpreter is None:
             return False
@@ -206,7 +213,8 @@ class Look:
         lock = self._starting.begin()
         if lock is None:
             return False
-        if not make_way and self.somebody_flushes():
+        if not (make_way or is_ended) and self.somebody_flushes():
+            locks.let_go(lock)  # also for a child that another thread forked in this moment
             os.close(lock)  # it was started by another, and came to flush since we looked
             return False
         try:

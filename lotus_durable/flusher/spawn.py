@@ -6,6 +6,9 @@ process 1. Where there is no shell, an interpreter does the same (11 ms).
 
 The settings, the API key too, go through a pipe that is filled before the start and is in no argument and no
 environment; what does not fit goes through a file that has no name any more.
+
+``posix`` is what ``os`` has these functions from: gevent and eventlet replace those of ``os`` by ones that let others
+run meanwhile, and gevent's waits for ever for a child that ends before its loop listens, as a shell does.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import posix
 
 from lotus_durable._version import __version__
 from lotus_durable.config import Config
@@ -97,11 +101,11 @@ def start_flusher(order: Order, start_lock: int) -> None:
         }
         try:
             # From the first instruction on it is out of reach of what ends the application's group or terminal.
-            pid = os.posix_spawn(program, arguments, _environment(), setsid=True, **options)
+            pid = posix.posix_spawn(program, arguments, _environment(), setsid=True, **options)
         except NotImplementedError:
-            pid = os.posix_spawn(program, arguments, _environment(), setpgroup=0, **options)
+            pid = posix.posix_spawn(program, arguments, _environment(), setpgroup=0, **options)
         with contextlib.suppress(ChildProcessError):  # it waits for any child, or for none (SIGCHLD ignored)
-            os.waitpid(pid, 0)
+            posix.waitpid(pid, 0)
 
 
 def _command(order: Order) -> tuple[str, list[str]]:

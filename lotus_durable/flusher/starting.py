@@ -110,8 +110,13 @@ class Starting:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def changing(self) -> Iterator[Notes | None]:
-        """Give the notes to be changed, and write them back; None where somebody else is at it, or the disk refuses."""
+    def changing(self, *, insist: bool = False) -> Iterator[Notes | None]:
+        """Give the notes to be changed, and write them back; None where somebody else is at it, or the disk refuses.
+
+        Args:
+            insist: also where somebody else is at it: one that is stopped in this very moment, the flusher itself even,
+                would keep all others from noting that. At worst one of two changes is lost, to be made at another look.
+        """
         try:
             descriptor = self._open(os.O_RDWR | os.O_CREAT)
         except OSError:
@@ -122,7 +127,7 @@ class Starting:
                 is_ours = locks.try_hold(descriptor, _NOTES_LOCK)
             except OSError:
                 is_ours = False
-            if not is_ours:
+            if not (is_ours or insist):
                 yield None
                 return
             notes = _read(descriptor)
@@ -133,6 +138,8 @@ class Starting:
                 with contextlib.suppress(OSError):  # full: what is noted only spares others some work
                     os.pwrite(descriptor, after, 0)
         finally:
+            with contextlib.suppress(OSError):
+                locks.let_go(descriptor, _NOTES_LOCK)  # a child that was forked in this moment has a copy
             os.close(descriptor)
 
     def is_starting(self) -> bool:

@@ -13,9 +13,10 @@ from lotus_durable.errors import LotusError, QueueDamaged
 from .carry_over import find_stranded, is_sound, write_carried
 from .directory import QueueDirectory
 from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE, ORIGIN_SIZE, Origin
+from .refusal import is_of_the_disk
 from .room import Room
 from .sealed import SealedSegments
-from .writer import SegmentWriter, is_of_the_disk
+from .writer import SegmentWriter
 
 SEGMENT_BYTES = 16 * 1024 * 1024
 """Few files for a backlog of millions, and small enough that the space of settled events comes back soon."""
@@ -93,7 +94,7 @@ class Appender:
             QueueFull: the queue is over ``max_queue_bytes``.
             QueueDirectoryError: the directory is unsafe, so nothing is written to it.
             QueueDamaged: what ``key`` raises.
-            OSError: the disk refuses, and the event was not written; or, if :func:`~.writer.is_of_the_disk` says no, a
+            OSError: the disk refuses, and the event was not written; or, if :func:`~.refusal.is_of_the_disk` says no, a
                 signal handler raised it, and nobody knows whether the event was written.
         """
         writer = self._writer

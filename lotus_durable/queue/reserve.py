@@ -159,9 +159,8 @@ class Reserve:
         self._known_free = 0
         count = self._count()
         new = max(0, _STEP + 2 - self._on_list())
-        if new:
-            if hasattr(os, "posix_fallocate"):  # not on macOS: there writing the row has to take the blocks
-                os.posix_fallocate(self._descriptor, count * PAGE, new * PAGE)
+        if new and hasattr(os, "posix_fallocate"):  # not on macOS: there writing the row has to take the blocks
+            os.posix_fallocate(self._descriptor, count * PAGE, new * PAGE)
         self._connection.execute(f"PRAGMA max_page_count={count + new}")
         try:
             self._connection.execute("INSERT INTO padding VALUES (zeroblob(?))", (_PADDING,))

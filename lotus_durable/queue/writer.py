@@ -13,6 +13,7 @@ from .creation import create_segment
 from .directory import QueueDirectory
 from .files import sync_data
 from .format import HEADER_SIZE, Origin, encode_carried, encode_frame, new_header
+from .refusal import is_of_the_disk
 
 Kept = bytes | tuple[bytes, Origin]
 """A record that was appended; of a carried one also where it was before."""
@@ -235,14 +236,6 @@ class SegmentWriter:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)
         self._descriptor = -1
-
-
-def is_of_the_disk(error: BaseException) -> bool:
-    """Whether an error of a write is the disk's, and not raised by a signal handler that ran meanwhile.
-
-    A handler's (a TimeoutError that ends a worker's request, say) has no number of the operating system.
-    """
-    return isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError)
 
 
 def is_abandoned(descriptor: int) -> bool:

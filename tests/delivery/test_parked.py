@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 

@@ -179,6 +179,11 @@ class Scene:
             lambda: wanted <= self.server.times_received.keys(), timeout, what=f"{len(wanted)} events, {ids[:3]} ..."
         )
 
+    def settled(self, *ids: str) -> None:
+        """Wait until the server has these events, and the flusher knows."""
+        self.arrived(*ids)
+        wait_until(lambda: (beat := self.beat()) is not None and beat.state == "idle", "it to be idle")
+
     def not_yet(self, *ids: str) -> bool:
         """Whether the server has none of these events."""
         return not set(ids) & self.server.times_received.keys()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.flusher import locks
+from lotus_durable.flusher.starting import Starting
 from lotus_durable.testing.faults import Delay
 
 from .scene import Scene, hear, say, wait_until
@@ -80,7 +81,7 @@ def test_a_killed_flusher_is_replaced_at_the_next_look(scene: Scene) -> None:
 def test_a_flusher_that_is_stopped_is_ended_and_replaced_and_sends_no_more_when_it_is_continued(scene: Scene) -> None:
     worker = Worker(scene, **QUICK)
     worker.track("first")
-    scene.arrived("first")
+    scene.settled("first")
     flusher = scene.flusher()
     with stopped(flusher):
         names = worker.track_until(lambda: ended(flusher), "it to be ended")
@@ -89,10 +90,22 @@ def test_a_flusher_that_is_stopped_is_ended_and_replaced_and_sends_no_more_when_
     assert scene.server.duplicates == 0
 
 
+def test_a_stopped_flusher_is_ended_also_where_somebody_who_notes_something_is_stopped_too(scene: Scene) -> None:
+    """The flusher itself, for one: it notes that its start went well."""
+    worker = Worker(scene, **QUICK)
+    worker.track("first")
+    scene.settled("first")
+    flusher = scene.flusher()
+    with Starting(scene.directory).changing() as notes, stopped(flusher):
+        assert notes is not None
+        names = worker.track_until(lambda: ended(flusher), "it to be ended")
+    scene.arrived(*names)
+
+
 def test_a_stopped_flusher_is_replaced_also_where_only_processes_of_fifty_milliseconds_track(scene: Scene) -> None:
     code = f"client = make(constants={QUICK}); track(client, sys.argv[1]); time.sleep(0.05); os._exit(0)"
     scene.run(code, "first")
-    scene.arrived("first")
+    scene.settled("first")
     flusher = scene.flusher()
     names: list[str] = []
 
@@ -171,12 +184,18 @@ def test_a_dead_heartbeat_that_sixteen_workers_look_at_makes_one_start_and_tells
     scene.arrived(*(f"early{number}" for number in range(16)))
     scene.kill_flusher()
     before = scene.starts()
-    for turn in range(8):
+    turns = [0]
+
+    def all_track() -> bool:
+        turns[0] += 1
         for number, worker in enumerate(workers):
-            say(worker, f"event{number}-{turn}")
+            say(worker, f"event{number}-{turns[0]}")
         for worker in workers:
             assert hear(worker) == "tracked", "nothing is told"
-    scene.arrived(*(f"event{number}-{turn}" for number in range(16) for turn in range(8)))
+        return "event0-1" in scene.server.times_received
+
+    wait_until(all_track, "the events to arrive")
+    scene.arrived(*(f"event{number}-{turn + 1}" for number in range(16) for turn in range(turns[0])))
     assert scene.starts() == before + 1
     assert scene.server.senders_take_turns()
 

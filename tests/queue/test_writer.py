@@ -16,7 +16,8 @@ import pytest
 
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import HEADER_SIZE, decode_header, encode_frame
-from lotus_durable.queue.writer import SegmentWriter, is_abandoned, is_of_the_disk
+from lotus_durable.queue.refusal import is_of_the_disk
+from lotus_durable.queue.writer import SegmentWriter, is_abandoned
 
 from .faults import refusing, replaced, writing_short
 from .segments import KEY, numbers_of, read_segment, record

@@ -120,6 +120,7 @@ class Flusher:
             self.lock.release()
 
     def _flush(self, control: Control, before: Beat | None, is_done: Callable[[Control], bool] | None) -> None:
+        control.check()  # a directory that was removed meanwhile is not made again
         begin_anew(self.directory)
         consumer = Consumer(self.directory, control.tell)
         session = self._session_for(self.config.host)

@@ -152,6 +152,8 @@ def _open_descriptors() -> list[int]:
 
 
 def _log_to(directory: QueueDirectory, level: int) -> None:
+    if _is_removed(sys.stderr.fileno()):
+        return
     handler = RotatingFileHandler(directory.log, maxBytes=_LOG_SIZE, backupCount=1, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     logging.raiseExceptions = False  # a full disk
@@ -189,7 +191,7 @@ def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
     patience = _PATIENCE + (2 * connect + 4 * read if make_way else 0.0)
     gives_up_at = monotonic() + patience
     starting, renew_at = Starting(flusher.directory), monotonic() + 1.0
-    while not flusher.lock.acquire():
+    while not (is_removed := _is_removed(START)) and not flusher.lock.acquire():
         if monotonic() > gives_up_at or ending() is not None:
             if flusher.lock.refusal is not None:
                 sys.stderr.write(f"{flusher.lock.refusal}\n")
@@ -199,4 +201,9 @@ def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
             last = starting.last_start()
             starting.note(START, 0 if last is None else last.log_size)
         time.sleep(_LOCK_INTERVAL)
-    return True
+    return not is_removed
+
+
+def _is_removed(descriptor: int) -> bool:
+    """Whether a file is gone: the directory is being removed then, and nothing is to be made in it."""
+    return os.fstat(descriptor).st_nlink == 0

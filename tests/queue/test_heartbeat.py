@@ -12,7 +12,9 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, News, Program, read_beat
 
 PROGRAM = Program("1.2", "/somewhere", b"settings", b"key", b"surroundings", 5.0)
-BEAT = Beat(1, 2, 3, 4, "host", "boot", "auto", PROGRAM, 7, 8.0, "blocked", "why", news=[News(1, "QueueFull", "text", [])])
+BEAT = Beat(
+    1, 2, 3, 4, "host", "boot", "auto", PROGRAM, 7, 8.0, "blocked", "why", news=[News(1, "QueueFull", "text", [])]
+)
 
 
 def write(directory: QueueDirectory, plain: object) -> None:

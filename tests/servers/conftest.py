@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -15,10 +16,13 @@ _FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture
-def site(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Site]:
-    """A Lotus server and a queue of its own, and nothing that runs yet; logs are shown when the test failed."""
-    with FakeLotus("L24") as lotus:
-        site = Site(tmp_path / "site", lotus)
+def site(request: pytest.FixtureRequest) -> Generator[Site]:
+    """A Lotus server and a queue of its own, and nothing that runs yet; logs are shown when the test failed.
+
+    Not in pytest's own folder: its path is too long for the sockets of some servers, and closed to other users.
+    """
+    with tempfile.TemporaryDirectory(prefix="lotus-") as folder, FakeLotus("L24") as lotus:
+        site = Site(Path(folder), lotus)
         yield site
         site.end(show=request.node.stash.get(_FAILED, False))
 

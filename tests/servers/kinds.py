@@ -50,30 +50,33 @@ class Kind:
     def as_parameter(self) -> object:
         """Return this as a parameter of a test, marked."""
         marks = [] if self.is_quick else [pytest.mark.servers]
-        missing = importlib.util.find_spec(self.needs) is None
-        return pytest.param(
-            self, id=self.name, marks=[*marks, pytest.mark.skipif(missing, reason=f"{self.needs} is not installed")]
-        )
+        skip = pytest.mark.skipif(not self.is_installed(), reason=f"{self.needs} is not installed")
+        return pytest.param(self, id=self.name, marks=[*marks, skip])
+
+    def is_installed(self) -> bool:
+        return importlib.util.find_spec(self.needs) is not None
 
 
-def gunicorn(worker_class: str, *options: str, needs: str = "gunicorn", is_quick: bool = False) -> Kind:
-    target = f"{ASGI if 'Uvicorn' in worker_class else WSGI}:application"
+def gunicorn(
+    worker_class: str, *options: str, needs: str = "gunicorn", application: str = "", is_quick: bool = False
+) -> Kind:
+    target = application or (ASGI if "Uvicorn" in worker_class else WSGI)
     return Kind(
         " ".join(["gunicorn", worker_class.rpartition(".")[2], *options]),
         lambda port: [
             sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}", f"--workers={WORKERS}",
-            f"--worker-class={worker_class}", "--worker-tmp-dir=/dev/shm", "--no-control-socket", *options, target,
+            f"--worker-class={worker_class}", "--worker-tmp-dir=/dev/shm", "--no-control-socket", *options, f"{target}:application",
         ],
         needs,
         is_quick=is_quick,
     )  # fmt: skip
 
 
-def uwsgi(*options: str, is_quick: bool = False, workers: int = WORKERS) -> Kind:
+def uwsgi(*options: str, application: str = WSGI, is_quick: bool = False, workers: int = WORKERS) -> Kind:
     return Kind(
         " ".join(["uwsgi", *options]),
         lambda port: [
-            "uwsgi", f"--http-socket=127.0.0.1:{port}", f"--module={WSGI}:application", f"--processes={WORKERS}",
+            "uwsgi", f"--http-socket=127.0.0.1:{port}", f"--module={application}:application", f"--processes={WORKERS}",
             "--need-app", "--die-on-term", f"--virtualenv={sys.prefix}", *options,
         ],
         "pyuwsgi",
@@ -83,8 +86,7 @@ def uwsgi(*options: str, is_quick: bool = False, workers: int = WORKERS) -> Kind
     )  # fmt: skip
 
 
-def _module(name: str, *options: str, needs: str = "") -> Callable[[int], list[str]]:
-    del needs
+def module(name: str, *options: str) -> Callable[[int], list[str]]:
     return lambda port: [sys.executable, "-m", name, *(each.format(port=port) for each in options)]
 
 
@@ -112,19 +114,19 @@ UWSGI = [
 ASGI_SERVERS = [
     Kind(
         "uvicorn --workers",
-        _module("uvicorn", "--host=127.0.0.1", "--port={port}", f"--workers={WORKERS}", f"{ASGI}:application"),
+        module("uvicorn", "--host=127.0.0.1", "--port={port}", f"--workers={WORKERS}", f"{ASGI}:application"),
         "uvicorn",
         is_quick=True,
     ),
     Kind(
         "hypercorn",
-        _module("hypercorn", "--bind=127.0.0.1:{port}", f"--workers={WORKERS}", f"{ASGI}:application"),
+        module("hypercorn", "--bind=127.0.0.1:{port}", f"--workers={WORKERS}", f"{ASGI}:application"),
         "hypercorn",
         workers=0,  # it ends when a worker does
     ),
     Kind(
         "granian asgi",
-        _module(
+        module(
             "granian", "--interface=asgi", "--host=127.0.0.1", "--port={port}", f"--workers={WORKERS}",
             "--respawn-failed-workers", f"{ASGI}:application",
         ),
@@ -134,7 +136,7 @@ ASGI_SERVERS = [
 WSGI_SERVERS = [
     Kind(
         "granian wsgi",
-        _module(
+        module(
             "granian", "--interface=wsgi", "--host=127.0.0.1", "--port={port}", f"--workers={WORKERS}",
             "--respawn-failed-workers", f"{WSGI}:application",
         ),
@@ -142,14 +144,14 @@ WSGI_SERVERS = [
     ),
     Kind(
         "waitress",
-        _module("waitress", "--listen=127.0.0.1:{port}", f"{WSGI}:application"),
+        module("waitress", "--listen=127.0.0.1:{port}", f"{WSGI}:application"),
         "waitress",
         workers=0,
         stop=signal.SIGINT,
     ),
     Kind(
         "cheroot",
-        _module("cheroot", "--bind=127.0.0.1:{port}", f"{WSGI}:application"),
+        module("cheroot", "--bind=127.0.0.1:{port}", f"{WSGI}:application"),
         "cheroot",
         workers=0,
         stop=signal.SIGINT,

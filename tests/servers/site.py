@@ -120,11 +120,21 @@ class Site:
                 os.kill(pid, signal.SIGKILL)
             wait_until(lambda pid=pid: ended(pid), f"flusher {pid} ended")  # type: ignore[misc]
 
+    def give_queue_to(self, user: int) -> None:
+        """End the flusher, and change the owner of the queue and all that is in it."""
+        self.kill_flusher()
+        for path in [self.queue_dir, *self.queue_dir.rglob("*")]:
+            os.chown(path, user, user)
+
     # The oracle
 
     def accepted(self) -> set[str]:
         """Return the ids of the events that calls have returned."""
         return set(read_ledger(self.ledger).returned)
+
+    def trackers(self) -> set[int]:
+        """Return the processes that have tracked."""
+        return {int(path.name.split("-")[1]) for path in self.ledger.glob("returned-*")}
 
     def wait_until_accepted(self, count: int) -> None:
         """Wait until so many events were accepted."""

@@ -11,11 +11,21 @@ from pathlib import Path
 from uuid import uuid4
 
 import lotus_durable as lotus
+from lotus_durable import Client, settings
+from lotus_durable.config import Config
 
 from .ledger import Ledger
 
 LEDGER = "TEST_LEDGER"
 """The environment variable that names the ledger's folder."""
+
+IDLE = "TEST_IDLE"
+"""The one that holds the seconds after which a flusher without work ends, if that is not the library's own figure."""
+
+if IDLE in os.environ:
+    _config = Config.resolve()
+    _constants = _config.constants._replace(idle_before_end=float(os.environ[IDLE]))
+    settings._client = Client.from_config(_config._replace(constants=_constants))
 
 _ledger = Ledger(Path(os.environ.get(LEDGER, os.devnull)))
 _numbers = itertools.count()

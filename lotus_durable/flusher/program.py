@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from logging.handlers import RotatingFileHandler
 from typing import Any
 
 from lotus_durable.clock import monotonic
@@ -41,6 +40,19 @@ sent to all processes of an application is not for this one."""
 _LOCK_INTERVAL = 0.02
 _PATIENCE = 3.0
 """Seconds in which a flusher that is leaving lets go of the lock."""
+
+
+class _LogFile(logging.FileHandler):
+    """A file of one size at the most, and the one before it; ``logging.handlers`` takes 200 KB."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self.stream is not None and self.stream.tell() > _LOG_SIZE:
+                self.close()  # opened again by the next line
+                os.replace(self.baseFilename, f"{self.baseFilename}.1")
+        except OSError:
+            pass  # it goes on in the same file
+        super().emit(record)
 
 
 class Ending:
@@ -154,7 +166,7 @@ def _open_descriptors() -> list[int]:
 def _log_to(directory: QueueDirectory, level: int) -> None:
     if _is_removed(sys.stderr.fileno()):
         return
-    handler = RotatingFileHandler(directory.log, maxBytes=_LOG_SIZE, backupCount=1, encoding="utf-8")
+    handler = _LogFile(directory.log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     logging.raiseExceptions = False  # a full disk
     logger.setLevel(min(level, logging.INFO))

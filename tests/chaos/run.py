@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -79,6 +80,10 @@ def run(plan: Plan, root: Path, *, say: Callable[[str], None] = lambda _line: No
         judgement = judge(collect(stage, folder, [queue_dir, *stage.asides], not_drained))
         problems += folder.ends.read_text().splitlines() if folder.ends.exists() else []
         state: dict[str, Any] = server.state()
+        if judgement.problems:
+            # What can be asked no more when this is over.
+            shutil.copytree(place.root, root / "files")
+            (root / "lost").write_text("\n".join(f"{each} {server.ids().get(each, 0)}" for each in judgement.lost))
     return Outcome(
         plan=plan,
         tally=stage.tally,
@@ -93,6 +98,7 @@ def run(plan: Plan, root: Path, *, say: Callable[[str], None] = lambda _line: No
 def play(stage: Stage, *, ends_at: float, say: Callable[[str], None]) -> None:
     """Strike until what was asked for is reached, or the time is up."""
     plan, tally = stage.plan, stage.tally
+    stage.get_well()
     if not stage.wait(stage.server.look, STALL):
         tally.problems.append(f"nothing was delivered {STALL:g} s after the start")
     kinds = {**STRIKES, **WORLD}

@@ -112,7 +112,7 @@ def stop_flusher_for_good(stage: Stage) -> bool:
     if not pid or not strike(pid, signal.SIGSTOP):
         return False
     try:
-        if not stage.wait(lambda: not is_alive(pid), _HUNG):
+        if not stage.wait(lambda: not is_alive(pid) or stage.crew.flusher() not in (0, pid), _HUNG):
             stage.tally.problems.append(f"a stopped flusher was not ended within {_HUNG:g} s: {stage.where()}")
     finally:
         strike(pid, signal.SIGCONT)
@@ -242,7 +242,8 @@ def remove_books(stage: Stage) -> bool:
         return False
     books = stage.queue.books
     try:
-        stage.wait(lambda: state_of(pid) == "T", _SOON)
+        if not stage.wait(lambda: state_of(pid) == "T", _SOON) or not stage.crew.has_open(pid, books):
+            return False  # nobody could write them back
         ids = [_id(each.record) for table in ("parked", "dead") for each in read_page(books, table, 0, 1 << 30)]
         for suffix in ("", "-wal", "-shm"):
             books.with_name(books.name + suffix).unlink(missing_ok=True)

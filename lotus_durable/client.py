@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack
 
 from lotus_durable import fork
 from lotus_durable.calls.lazy import bind_calls
 from lotus_durable.clock import monotonic
-from lotus_durable.config import Config, Options
+from lotus_durable.config import Config
 from lotus_durable.errors import DiskRefused, EventRefused, LotusError, QueueDirectoryError
-from lotus_durable.log import Reporter, counted, log_to_stderr, warn_if_unencrypted
+from lotus_durable.log import Reporter, counted, log_to_stderr, logger, warn_if_unencrypted
 from lotus_durable.queue.heartbeat import read_beat, read_progress
+from lotus_durable.queue.refusal import directory_error, is_misconfigured
 from lotus_durable.queue.requests import ask
-from lotus_durable.tracker import directory_error, is_misconfigured, tracker_for
+from lotus_durable.tracker import tracker_for
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn, Self, Unpack
+
     from lotus_durable.calls.caller import Caller
     from lotus_durable.calls.methods import Calls
     from lotus_durable.flusher.drain import DrainReport
     from lotus_durable.flusher.stats import QueueStats
+    from lotus_durable.option_types import Options
 else:
     Calls = object  # their modules are imported by the first of them: a process that only tracks needs none
-
-logger = logging.getLogger("lotus_durable")
 
 _LOOK_INTERVAL = 0.01
 """Seconds between two looks of one who waits at the heartbeat."""
@@ -86,7 +87,7 @@ class Client(Calls):
         *,
         customer_id: str,
         event_name: str,
-        properties: Mapping[str, Any] | None = None,
+        properties: Mapping[str, object] | None = None,
         time_created: datetime | str | None = None,
         idempotency_id: str | None = None,
     ) -> str:
@@ -233,13 +234,20 @@ class Client(Calls):
         Raises:
             EventRefused: the server refused it for good.
         """
-        connect, read = self.config.timeout
-        self._wait(monotonic() + connect + read)
+        longest = sum(self.config.timeout)
+        look = self._tracker.look
+        reason = None
+        if look.why_none_is_started() is None or look.somebody_flushes():
+            self._wait(monotonic() + longest)
+        else:
+            reason = self.drain(longest).reason  # it is this process that flushes
         for refusal in read_progress(self._tracker.directory).get("refusals", ()):
             if refusal["idempotency_id"] == event_id:
                 if refusal["is_final"]:
                     raise EventRefused(refusal["reason"])
                 logger.warning("the event is parked and tried again: %s", refusal["reason"])
+        if reason is not None:
+            logger.warning("the event is kept and has no verdict yet: %s", reason)
 
     def _wait(self, ends_at: float) -> None:
         """Wait until what this process tracked is settled, unless the server takes nothing now."""
@@ -251,7 +259,7 @@ class Client(Calls):
             if not written and not tracker.in_memory():
                 return
             tracker.look_now()
-            if self.config.flusher == "external" and not tracker.look.somebody_flushes():
+            if tracker.look.why_none_is_started() is not None and not tracker.look.somebody_flushes():
                 return
             ask(tracker.directory, "drain")
             if not self._is_settled_by(ends_at, written):
@@ -289,12 +297,12 @@ class Client(Calls):
             directory.prepare()
         except (OSError, QueueDirectoryError) as error:
             if is_misconfigured(error):
-                raise directory_error(directory, error) from error
+                raise directory_error(directory.root, error) from error
             # The disk may come back; until then events wait in memory, and that is reported when it happens.
             logger.warning("queue_dir %s cannot be used now: %s", directory.root, error)
             return
         with contextlib.suppress(OSError):
-            if directory.segments() or directory.queue_db.exists():
+            if directory.segments() or os.path.exists(directory.queue_db):
                 self._tracker.look_now()  # what was left by processes before this one
 
 

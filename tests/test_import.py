@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
+import pytest
 
-HEAVY = ("requests", "urllib3", "persistqueue", "sqlite3", "rich", "filelock", "http.server", "orjson", "asyncio")
+from tests.rig import Rig, rig, rigs  # noqa: F401  # fixtures
+
+HEAVY = (
+    "requests", "urllib3", "persistqueue", "sqlite3", "rich", "filelock", "http.server", "orjson", "asyncio",
+    "subprocess", "multiprocessing", "http.client", "ssl",
+)  # fmt: skip
 
 
 def probe(code: str) -> dict[str, list[str]]:
@@ -38,16 +42,23 @@ def test_the_client_and_the_testing_package_load_nothing_heavy_either() -> None:
     assert found == {"heavy": [], "threads": ["MainThread"], "files": []}
 
 
-def test_a_program_that_has_assigned_a_setting_imports_nothing_in_its_first_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flusher", ["auto", "external"])
+def test_a_program_that_has_assigned_a_setting_imports_nothing_in_its_first_request(
+    rig: Rig,  # noqa: F811
+    flusher: str,
+) -> None:
+    """Not even where that request starts the flusher: an import may be cut by a fork."""
     script = """
-import sys
+import sys, threading
 import lotus_durable as lotus
-lotus.flusher = "external"
-lotus.queue_dir = sys.argv[1]
+lotus.api_key, lotus.host, lotus.queue_dir, lotus.flusher = sys.argv[1:]
 before = set(sys.modules)
-lotus.track_event(customer_id="customer123", event_name="api_call")
-print(sorted(name for name in set(sys.modules) - before if name.startswith(("lotus_durable", "filelock", "msgpack"))))
+for number in range(3):
+    lotus.track_event(customer_id="customer123", event_name="api_call")
+print(sorted(set(sys.modules) - before), threading.active_count())
+lotus.shutdown(0)
 """
-    command = [sys.executable, "-c", script, str(tmp_path / "queue")]
+    command = [sys.executable, "-c", script, "test-key", rig.server.host, str(rig.queue_dir), flusher]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert result.stdout == "[]\n"
+    assert result.stdout == "[] 1\n"
+    assert Path(rig.directory.log).exists() is (flusher == "auto")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import pkgutil
+import subprocess
+import sys
 from typing import get_type_hints
 
 import pytest
@@ -12,7 +14,8 @@ import pytest
 import lotus_durable as lotus
 from lotus_durable import errors
 from lotus_durable.client import Client
-from lotus_durable.config import Config, Options
+from lotus_durable.config import Config
+from lotus_durable.option_types import Options
 
 TRACKING = {
     "Client": "(**options: 'Unpack[Options]') -> 'None'",
@@ -22,22 +25,26 @@ TRACKING = {
     "shutdown": "(timeout: 'float | None' = None) -> 'None'",
     "stats": "() -> 'QueueStats'",
     "track_event": (
-        "(*, customer_id: 'str', event_name: 'str', properties: 'Mapping[str, Any] | None' = None, "
+        "(*, customer_id: 'str', event_name: 'str', properties: 'Mapping[str, object] | None' = None, "
         "time_created: 'datetime | str | None' = None, idempotency_id: 'str | None' = None) -> 'str'"
     ),
 }
 FIELDS = {
     "DrainReport": ["complete", "delivered", "parked", "dead_lettered", "remaining", "elapsed", "reason"],
     "QueueStats": [
-        "accepted", "delivered", "pending", "parked", "dead_lettered", "discarded", "buffered", "pending_bytes",
+        "accepted", "delivered", "pending", "parked", "dead_lettered", "discarded", "in_memory", "pending_bytes",
         "oldest_age", "flusher",
     ],
-    "FlusherStats": ["pid", "hostname", "state", "reason", "since", "beat_age", "alive", "last_delivery", "hung"],
+    "FlusherStats": [
+        "pid", "hostname", "kind", "version", "state", "reason", "since", "waits_until", "beat_age", "alive",
+        "last_delivery",
+    ],
 }  # fmt: skip
 ERRORS = {
     "ConfigurationError": "LotusError, ValueError",
     "DeliveryBlocked": "DeliveryError",
     "DeliveryError": "LotusError",
+    "DeliveryResumed": "DeliveryError",
     "DiskRefused": "LotusError",
     "EventRefused": "DeliveryError",
     "InvalidEvent": "LotusError, ValueError",
@@ -48,9 +55,9 @@ ERRORS = {
 }
 SETTINGS = {
     "api_key", "host", "queue_dir", "debug", "on_error", "send", "sync_mode", "durability", "sync_interval",
-    "flush_interval", "max_batch_events", "max_batch_bytes", "max_event_bytes", "max_queue_bytes", "segment_bytes",
-    "upload_concurrency", "timeout", "backend", "flusher", "exit_timeout", "parked_max_age", "parked_retry_interval",
-    "probe_interval", "max_event_attempts", "api_key_file",
+    "flush_interval", "max_batch_events", "max_event_bytes", "max_queue_bytes", "upload_concurrency", "timeout",
+    "backend", "flusher", "exit_timeout", "api_key_file", "api_version", "call_timeout", "access_cache_ttl",
+    "access_fallback",
 }  # fmt: skip
 
 
@@ -82,18 +89,32 @@ def test_every_error_of_ours_is_a_lotus_error() -> None:
 
 
 def test_settings_options_and_configuration_have_the_same_names() -> None:
-    configured = {field.name for field in dataclasses.fields(Config)}
-    assert configured >= SETTINGS
+    configured = set(Config._fields) - {"constants"}
+    assert configured == SETTINGS
     assert set(Options.__annotations__) == configured
     assert set(lotus.__annotations__) == configured
     assert all(getattr(lotus, name) is None for name in configured)
 
 
-def test_no_module_of_the_package_has_the_name_of_a_setting_or_a_function() -> None:
-    """Importing it would put the module in the place of the setting."""
+def test_no_module_of_the_package_takes_the_place_of_a_setting_or_a_function() -> None:
+    """Importing it would put the module there; ``flusher`` is imported before its setting is made."""
     modules = {each.name for each in pkgutil.iter_modules(lotus.__path__)}
     assert len(modules) > 10
-    assert not modules & (set(lotus.__annotations__) | set(lotus.__all__))
+    assert modules & (set(lotus.__annotations__) | set(lotus.__all__)) == {"flusher"}
+    script = """
+import pkgutil, importlib
+import lotus_durable as lotus
+names = [each.name for each in pkgutil.walk_packages(lotus.__path__, "lotus_durable.") if ".flusher" in each.name]
+for name in names:
+    if not name.endswith(".boot"):
+        importlib.import_module(name)
+assert len(names) > 10
+assert lotus.flusher is None, lotus.flusher
+lotus.flusher = "external"
+from lotus_durable.flusher import life
+assert lotus.flusher == "external"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_every_public_name_is_there_and_documented() -> None:

@@ -58,7 +58,8 @@ class Customer(TypedDict, total=False):
     address: dict[str, Any] | None
     billing_address: dict[str, Any] | None
     shipping_address: dict[str, Any] | None
-    tax_rate: str | None
+    tax_rate: float | str | None
+    """A number in the answer to ``create_customer``, text in later ones."""
     timezone: str
 
 

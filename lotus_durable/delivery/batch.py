@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,6 +29,8 @@ class Batch:
     """For each source, how far this batch goes."""
     dead: list[StoredEvent] = field(default_factory=list)
     """Events that cannot be sent at all: damaged or unreadable."""
+    repeats: int = 0
+    """Events that are delivered without being sent: the server has taken their ids lately."""
     resolved: list[StoredEvent] = field(default_factory=list)
     """The parked rows that this batch settles: ``rows``, and those that cannot be sent."""
     full: bool = False
@@ -71,12 +73,24 @@ class Source(Protocol):
     def read(self, limit: int) -> Chunk | None:
         """Return the next records, at most ``limit``; None at the end of this pass over the queue."""
 
+    def was_delivered(self, ids: Iterable[str]) -> set[str]:
+        """Return those of these idempotency ids that were delivered lately."""
+
 
 class Batcher:
-    """Makes batches of what a consumer reads."""
+    """Makes batches of what a consumer reads.
 
-    def __init__(self, consumer: Source, *, max_events: int, max_bytes: int) -> None:
+    Args:
+        consumer: what is read.
+        max_events: in one batch.
+        max_bytes: of one batch.
+        sends_repeats: whether an id that was delivered lately is sent again, for the server to know it. The one of 2022
+            loses a whole flush by an id that comes again before it has stored the first.
+    """
+
+    def __init__(self, consumer: Source, *, max_events: int, max_bytes: int, sends_repeats: bool = True) -> None:
         self._consumer = consumer
+        self._sends_repeats = sends_repeats
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._chunk: Chunk | None = None
@@ -104,6 +118,9 @@ class Batcher:
                 except ValueError as error:
                     batch.dead.append(_dead(record, str(error)))
                 else:
+                    if not self._sends_repeats and self._consumer.was_delivered((idempotency_id,)):
+                        batch.repeats += 1
+                        continue
                     size += len(event) + 1
                     if idempotency_id in seen or (seen and (size > self._max_bytes or len(seen) == self._max_events)):
                         return self._cut(batch, chunk, index)

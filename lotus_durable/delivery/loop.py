@@ -41,17 +41,31 @@ class Loop:
         control: between its steps.
         transports: connections to the server, as many as requests may be in flight.
         config: options.
+        is_2024: the server is of 2024: it knows the ids that it has, and takes several requests at once.
     """
 
-    def __init__(self, consumer: Consumer, control: Control, transports: Sequence[Transport], config: Config) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        control: Control,
+        transports: Sequence[Transport],
+        config: Config,
+        *,
+        is_2024: bool,
+    ) -> None:
+        self._is_2024 = is_2024
         self._consumer = consumer
         self._control = control
         self._config = config
         self._senders = [Sender(transport, control, config.constants) for transport in transports]
         self._batcher = Batcher(
-            consumer, max_events=config.max_batch_events, max_bytes=config.constants.max_batch_bytes
+            consumer,
+            max_events=config.max_batch_events,
+            max_bytes=config.constants.max_batch_bytes,
+            sends_repeats=is_2024,
         )
         self._next_parked_retry = 0.0
+        self._has_waited = False
         self._busy_at = monotonic()
 
     def run(self, is_done: Callable[[], bool]) -> None:
@@ -90,6 +104,7 @@ class Loop:
         while more:
             self._control.check()
             batches = self._next_batches()
+            self._wait_for_requests_of_who_wrote_elsewhere()
             more = bool(batches) and batches[-1].full
             results = self._send(batches)
             for batch, result in zip(batches, results, strict=True):
@@ -98,6 +113,14 @@ class Loop:
                     raise result
                 self._settle(self._settlement(batch, result))
             self._retry_due_parked()
+
+    def _wait_for_requests_of_who_wrote_elsewhere(self) -> None:
+        """Where books are new, and frames were carried here from another place: a flusher there may be sending them."""
+        if self._consumer.is_new and self._consumer.has_carried and not self._has_waited and not self._is_2024:
+            self._has_waited = True
+            _, read = self._config.timeout
+            self._control.enter("retrying", "what was carried here may be in flight from where it was")
+            self._control.wait(read + self._config.constants.grace)
 
     def _next_batches(self) -> list[Batch]:
         """Return as many batches as may be in flight at once, fewer at the end of a pass."""
@@ -175,7 +198,14 @@ class Loop:
             self._control.tell(
                 DeliveryBlocked(f"parked for a reason we do not know, {counted(count, 'event')}: {reason}")
             )
-        return Settlement(batch.through, len(delivered), parked, dead, batch.resolved, delivered)
+        return Settlement(
+            batch.through,
+            len(delivered) + batch.repeats,
+            parked,
+            dead,
+            batch.resolved,
+            () if self._is_2024 else delivered,
+        )
 
     def _is_for_good(self, verdict: Verdict | Failing, event: StoredEvent, time_created: str) -> bool:
         constants = self._config.constants

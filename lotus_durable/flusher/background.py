@@ -12,6 +12,7 @@ from lotus_durable.clock import monotonic
 from lotus_durable.delivery.control import Control
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import FlusherKind
+from lotus_durable.queue.rows import sync_rows
 from lotus_durable.queue.sync import JournalSync
 
 logger = logging.getLogger("lotus_durable")
@@ -60,7 +61,7 @@ def beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> I
 
 
 @contextlib.contextmanager
-def syncing(sync: JournalSync, interval: float, *, in_background: bool) -> Iterator[None]:
+def syncing(sync: JournalSync, directory: QueueDirectory, interval: float, *, in_background: bool) -> Iterator[None]:
     """Sync what all have written, from a thread of its own: a disk may take long, and delivery goes on meanwhile."""
     if not in_background:
         yield
@@ -71,7 +72,7 @@ def syncing(sync: JournalSync, interval: float, *, in_background: bool) -> Itera
         last_failure = ""
         while not ended.wait(interval):
             try:
-                sync.run()
+                sync_all(sync, directory)
             except Exception as error:
                 # Too many open files, say. The next time may go better.
                 if str(error) != last_failure:
@@ -85,3 +86,13 @@ def syncing(sync: JournalSync, interval: float, *, in_background: bool) -> Itera
     finally:
         ended.set()
         thread.join()
+
+
+def sync_all(sync: JournalSync, directory: QueueDirectory) -> None:
+    """Make what all have appended survive a power cut, whichever way they append.
+
+    Raises:
+        OSError: the disk refuses to sync what went into SQLite.
+    """
+    sync.run()
+    sync_rows(directory)

@@ -29,7 +29,7 @@ from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.stats import count
 from lotus_durable.queue.sync import JournalSync
 
-from .background import beating, syncing
+from .background import beating, sync_all, syncing
 from .lock import FlusherLock
 from .organisation import Organisation
 from .starting import Starting, note_success
@@ -94,7 +94,7 @@ class Flusher:
         self._has_waited = False
         try:
             while True:
-                self.config = self._configuration()
+                self.config = self._current_configuration()
                 control = self.control = self._make_control(last, renewed)
                 try:
                     with beating(control, self.directory, self._kind):
@@ -134,18 +134,19 @@ class Flusher:
             if not is_2024 and not self._has_waited:
                 self._wait_for_requests_of_others(control, before, consumer)
             transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
-            loop = Loop(consumer, control, transports, self.config)
+            loop = Loop(consumer, control, transports, self.config, is_2024=is_2024)
 
             def ends() -> bool:
+                consumer.let_go(sync.failed)
                 if self._kind == "caller":
-                    sync.run()
+                    sync_all(sync, self.directory)
                 if is_done is not None:
                     return control.ending() is not None or is_done(control)
                 if control.ending() is not None:
                     return not consumer.has_pending()  # what came during this pass is sent too, within exit_timeout
                 return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
 
-            with syncing(sync, self.config.sync_interval, in_background=self._kind != "caller"):
+            with syncing(sync, self.directory, self.config.sync_interval, in_background=self._kind != "caller"):
                 loop.run(ends)
         finally:
             for transport in transports:
@@ -205,6 +206,7 @@ class Flusher:
             self.config.constants,
             ending=self._ending,
             is_alone=self.lock.is_held,
+            read_to=self.lock.requests_before,
             # Sending has the read timeout too, and an answer ends within twice that after the last read.
             request_limit=2 * (2 * connect + 4 * read) + 30.0,
             exit_timeout=self.config.exit_timeout,
@@ -212,6 +214,14 @@ class Flusher:
             works=self._succeeded,
             before=renewed,
         )
+
+    def _current_configuration(self) -> Config:
+        """Return the options of now; those of before where they cannot be read again."""
+        try:
+            return self._configuration()
+        except LotusError as error:
+            logger.warning("the options stay as they were: %s", error)
+            return self.config
 
     def _has_new_key(self) -> bool:
         """Whether the key file, or whatever the options come from, names another key by now."""

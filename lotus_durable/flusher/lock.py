@@ -13,12 +13,12 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from lotus_durable import fork
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
+from lotus_durable.queue.requests import newest
 
 from . import locks
 
@@ -36,17 +36,21 @@ class FlusherLock:
         self._own: list[int] = []
         self._pid = os.getpid()
         fork.register(self)
-        self._identities: dict[Path, tuple[int, int]] = {}
+        self._identities: dict[str, tuple[int, int]] = {}
+        self.requests_before = 0
+        """The number of the last request before this process took the lock: what came later is for it to hear."""
         self.refusal: str | None = None
         """Why the lock cannot even be tried for, if so. That somebody else holds it is no refusal."""
 
     def acquire(self) -> bool:
         """Try once, without waiting; return whether this process holds it now."""
+        requests_before = newest(self._directory)
         try:
             with contextlib.ExitStack() as stack:
                 if not self._take(stack):
                     return False
                 self._held = stack.pop_all()
+                self.requests_before = requests_before
         except OSError as error:
             # PermissionError, EROFS, EMFILE, ELOOP come out of filelock as they are: not held, try again.
             refusal = f"the flusher's lock cannot be taken: {error}"
@@ -130,7 +134,7 @@ def _flocked(descriptor: int) -> bool:
     return True
 
 
-def _identity(path: Path | int) -> tuple[int, int] | None:
+def _identity(path: str | int) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:

@@ -8,7 +8,6 @@ with an organisation, nothing is sent. The server of 2022 cannot say: there anot
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from lotus_durable.calls.generation import PATH_OF_2022, PING, Generation, is_2022, is_2024
 from lotus_durable.config import Config
@@ -20,6 +19,7 @@ from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import fingerprint, read_identity
+from lotus_durable.values import NamedTuple
 
 logger = logging.getLogger("lotus_durable")
 
@@ -29,8 +29,7 @@ _HOST = "host"
 _LAST_KEY = "key"
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(NamedTuple):
     """Whether this key may flush this queue."""
 
     may_send: bool
@@ -44,7 +43,9 @@ def may_replace(config: Config, directory: QueueDirectory) -> bool:
     """Tell whether a flusher with this configuration may ask the one that flushes to make way.
 
     With the same key it may. With another one only where the server says that both are one organisation's: what was
-    tracked with one organisation's key is never sent with another's.
+    tracked with one organisation's key is never sent with another's. Where nobody can say whose the events are (no key
+    was good yet, or it is the server of 2022), a key that the server refuses makes way to one that it takes, by the
+    same rule as for the next flusher of the queue.
     """
     beat, identity = read_beat(directory), read_identity(directory)
     if beat is None or identity is None or config.api_key is None:
@@ -54,9 +55,12 @@ def may_replace(config: Config, directory: QueueDirectory) -> bool:
         return True
     ours = read_learned(directory.books, ORGANISATION)
     theirs = read_learned(directory.books, key_name(key))
-    if theirs is None and ours is not None:
-        theirs = _organisation_in(_ask(config, Session(config.host), PING))
-    return ours is not None and theirs == ours
+    session = Session(config.host)
+    if theirs is None and (ours is not None or beat.key_refused):
+        theirs = _organisation_in(_ask(config, session, PING))
+    if ours is not None:
+        return theirs == ours
+    return beat.key_refused and (theirs is not None or _takes_key_of_2022(_ask(config, session, PATH_OF_2022)))
 
 
 class Organisation:
@@ -154,6 +158,11 @@ def _ask(config: Config, session: Session, path: str) -> Answer | NoAnswer:
         return connection.exchange("GET", path)
     finally:
         connection.close()
+
+
+def _takes_key_of_2022(answer: Answer | NoAnswer) -> bool:
+    # It misses the arguments; a key that it does not know it answers 403.
+    return isinstance(answer, Answer) and answer.status == 400 and is_2022(answer)  # noqa: PLR2004
 
 
 def _organisation_in(answer: Answer | NoAnswer) -> str | None:

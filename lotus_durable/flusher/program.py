@@ -15,13 +15,13 @@ import sys
 import time
 from collections.abc import Mapping
 from logging.handlers import RotatingFileHandler
-from pathlib import Path
 from typing import Any
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config, Constants
 from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.requests import ask
 
 from . import locks
@@ -73,7 +73,7 @@ def main(settings: Mapping[str, Any]) -> None:
     """
     ending = Ending()
     _stand_alone(ending)
-    directory = QueueDirectory(Path(settings["queue_dir"]))
+    directory = QueueDirectory(settings["queue_dir"])
     _log_to(directory, settings["log_level"])
     flusher = Flusher(lambda: configuration_of(settings), kind="auto", began=settings["began"], ending=ending)
     import_everything()
@@ -137,6 +137,8 @@ def _stand_alone(ending: Ending) -> None:
         if name > START:
             with contextlib.suppress(OSError):
                 os.close(name)
+    with contextlib.suppress(OSError):  # who started it may be nice to others; lower than that only root can go
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
     with contextlib.suppress(OSError, ValueError):
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -160,6 +162,9 @@ def _log_to(directory: QueueDirectory, level: int) -> None:
 
 def _knock(flusher: Flusher) -> None:
     """Ask the one that flushes to make way, where our key is known to be the same organisation's."""
+    beat = read_beat(flusher.directory)
+    if beat is not None and beat.kind != "auto":
+        return  # a service has taken over meanwhile: whoever runs it decides
     if not may_replace(flusher.config, flusher.directory):
         logger.warning("not asking the flusher to make way: the server does not say that both keys are one's")
         _give_up(flusher)

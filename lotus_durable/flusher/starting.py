@@ -13,15 +13,19 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgpack
 
 from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
+from lotus_durable.values import NamedTuple
 
 from . import locks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 START_LOCK = 0
 _NOTES_LOCK = 1 << 20
@@ -45,6 +49,8 @@ class Seen(NamedTuple):
     """When it was seen last."""
     elapsed: float = 0.0
     """Seconds for which it was seen; of a gap between two looks only some, for then all of us may have been stopped."""
+    killed_at: float | None = None
+    """When its process was sent SIGKILL."""
 
 
 class Notes:
@@ -106,8 +112,13 @@ class Starting:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def changing(self) -> Iterator[Notes | None]:
-        """Give the notes to be changed, and write them back; None where somebody else is at it, or the disk refuses."""
+    def changing(self, *, insist: bool = False) -> Iterator[Notes | None]:
+        """Give the notes to be changed, and write them back; None where somebody else is at it, or the disk refuses.
+
+        Args:
+            insist: also where somebody else is at it: one that is stopped in this very moment, the flusher itself even,
+                would keep all others from noting that. At worst one of two changes is lost, to be made at another look.
+        """
         try:
             descriptor = self._open(os.O_RDWR | os.O_CREAT)
         except OSError:
@@ -118,7 +129,7 @@ class Starting:
                 is_ours = locks.try_hold(descriptor, _NOTES_LOCK)
             except OSError:
                 is_ours = False
-            if not is_ours:
+            if not (is_ours or insist):
                 yield None
                 return
             notes = _read(descriptor)
@@ -129,6 +140,8 @@ class Starting:
                 with contextlib.suppress(OSError):  # full: what is noted only spares others some work
                     os.pwrite(descriptor, after, 0)
         finally:
+            with contextlib.suppress(OSError):
+                locks.let_go(descriptor, _NOTES_LOCK)  # a child that was forked in this moment has a copy
             os.close(descriptor)
 
     def is_starting(self) -> bool:

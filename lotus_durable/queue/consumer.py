@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 from collections.abc import Iterable
 
-from .books import Books, Cursor, Entry
+from .books import Books
 from .directory import QueueDirectory, original_name
 from .journal import JournalReader
 from .protocol import Chunk, Report, Settlement, StoredEvent
@@ -14,6 +16,7 @@ from .repair import RepairedBooks
 from .repeats import Repeats, Segment
 from .retiring import Retiring, remove_leftovers
 from .rows import RowReader
+from .schema import Cursor, Entry
 from .stats import QUEUE_DB, Settled
 
 logger = logging.getLogger("lotus_durable")
@@ -37,7 +40,6 @@ class Consumer:
         self._directory = directory
         self._report = report
         directory.prepare()
-        remove_leftovers(directory)
         self._repaired = RepairedBooks(directory, report)
         self.is_new = self._repaired.is_new
         self._repeats = Repeats(lambda: self._repaired.books)
@@ -45,7 +47,7 @@ class Consumer:
         self._rows = RowReader(directory, self._repeats.cursor, report)
         self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired)
         self._in_pass = False
-        self._gone = self._find_gone()
+        self._gone: set[bytes] | None = None
 
     @property
     def has_carried(self) -> bool:
@@ -62,13 +64,14 @@ class Consumer:
             OSError: the disk refuses.
         """
         if not self._in_pass:
-            self._journal.begin_pass()
+            names = self._journal.begin_pass()
+            if self._gone is None:
+                self._gone = self._find_gone(names)
+                remove_leftovers(self._directory)
             self._rows.begin_pass()
             self._in_pass = True
         chunk = self._journal.read(limit) or self._read_rows(limit)
         self._in_pass = chunk is not None
-        if self._journal.largest:
-            self._books.expect(self._journal.largest)
         return chunk
 
     def has_pending(self) -> bool:
@@ -107,7 +110,13 @@ class Consumer:
             carried,
             settlement.delivered_ids,
         )
-        self._repaired.do(lambda books: books.settle(entry))
+        try:
+            self._repaired.do(lambda books: books.settle(entry))
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not self._retiring.deleted:
+                raise
+            self._retiring.forget_deleted(now=True)  # their cursors take room
+            self._repaired.do(lambda books: books.settle(entry))
         for segment in segments:
             self._repeats.settled(segment)
             self._retiring.settled(segment)
@@ -127,10 +136,11 @@ class Consumer:
     def settled(self) -> Settled:
         """Return what is settled so far, for the heartbeat."""
         counters = self._books.counters
+        absent = (self._gone or set()) - self._repeats.segments.keys() | self._retiring.deleted.keys()
         there = {
             cursor.name: (cursor.offset, cursor.sequence)
             for segment, cursor in self._books.cursors.items()
-            if segment not in self._gone or segment in self._repeats.segments
+            if segment not in absent
         }
         return Settled(
             counters.accepted,
@@ -157,8 +167,10 @@ class Consumer:
                 self._repaired.make_safe()
             if has_done:
                 self._retiring.delete()
+            self._retiring.forget_deleted()
             if has_rows:
                 self._rows.delete()
+            self._books.prepare_for(self._journal.largest)
         except OSError as error:
             logger.warning("cannot delete what is settled in %s, trying again later: %s", self._directory.root, error)
 
@@ -188,6 +200,8 @@ class Consumer:
 
     def close(self) -> None:
         """Let go of files; what is not settled stays. Raises nothing."""
+        with contextlib.suppress(OSError):
+            self._retiring.forget_deleted(now=True)
         self._journal.close()
         self._rows.close()
         self._repaired.close()
@@ -210,10 +224,9 @@ class Consumer:
             self._rows.read_on_from(segment.read)
         return chunk
 
-    def _find_gone(self) -> set[bytes]:
+    def _find_gone(self, names: Iterable[str]) -> set[bytes]:
         """Return the segments that the books know and that are not there."""
-        there = {original_name(name) for name in self._directory.segments()}
-        there.add(QUEUE_DB)
+        there = {QUEUE_DB, *map(original_name, names)}
         gone = {segment: cursor for segment, cursor in self._books.cursors.items() if cursor.name not in there}
         if len(gone) > _GONE_KEPT:
             oldest = sorted(gone, key=lambda segment: gone[segment].name)[: len(gone) - _GONE_KEPT]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from pathlib import Path
 
 from lotus_durable.errors import QueueDamaged
 
@@ -37,15 +36,17 @@ class JournalReader:
         self._current: tuple[Segment, SegmentReader] | None = None
         self._odd: set[str] = set()
 
-    def begin_pass(self) -> None:
-        """List the segments; what comes later is for the next pass.
+    def begin_pass(self) -> list[str]:
+        """List the segments, and return their names; what comes later is for the next pass.
 
         Raises:
             OSError: the disk refuses.
         """
         names = self._directory.segments()
         # Those that were released first: they end soon, and their disk may be failing.
-        self._names.extend(sorted(names, key=lambda name: (original_name(name) == name, name)))
+        self._names.extend(name for name in names if original_name(name) != name)
+        self._names.extend(name for name in names if original_name(name) == name)
+        return names
 
     def read(self, limit: int) -> Chunk | None:
         """Return the next chunk of this pass, or None at its end."""
@@ -64,7 +65,7 @@ class JournalReader:
             if name not in self._odd:
                 segment = self._known(name)
                 try:
-                    if segment is None or os.stat(self._directory.journal / name).st_size != segment.seen:
+                    if segment is None or os.stat(f"{self._directory.journal}/{name}").st_size != segment.seen:
                         return True
                 except OSError:
                     continue
@@ -98,7 +99,7 @@ class JournalReader:
         return False
 
     def _open(self, name: str) -> None:
-        path = self._directory.journal / name
+        path = f"{self._directory.journal}/{name}"
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             self._name_odd(name, "it is no regular file")
@@ -158,7 +159,7 @@ class JournalReader:
             self._report(QueueDamaged(f"journal/{name} is left alone: {why}"))
 
 
-def has_no_writer(path: Path) -> bool:
+def has_no_writer(path: str) -> bool:
     """Whether no process writes this segment any more.
 
     Raises:

@@ -15,29 +15,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable
 from typing import TypeVar
 
 from lotus_durable.errors import DiskRefused, QueueDamaged
 
-from .books import Books, Entry
-from .database import read_only, sync_file
+from .books import Books
+from .database import sync_file
 from .directory import QueueDirectory
 from .files import sync_directory
-from .protocol import Report, StoredEvent, Table, decode_stored_event
+from .protocol import Report
 from .table import DatabaseDamaged
+from .taking_over import take_over
 
 _T = TypeVar("_T")
 _PARTS = ("", "-wal", "-shm")
 _NEW = ".new"
 _UNFINISHED = ".new.tmp"
-_FEW = 100  # rows taken over in one transaction
-_MOST_UNREADABLE = 1000
-"""Rows that are tried one by one behind a page that cannot be read."""
 
 
 class RepairedBooks:
@@ -86,10 +81,10 @@ class RepairedBooks:
         Raises:
             OSError: the disk refuses; nothing may be deleted.
         """
-        if not self.books.is_in_place():
+        if not self.books.database.is_in_place():
             self._write_back("they were removed or replaced while in use")
         try:
-            self._books.sync()
+            self._books.database.sync()
         except OSError as error:
             # The kernel may have dropped what it could not write, and would not say so again.
             self._report(DiskRefused(f"the books could not be synced ({error}); they are written anew"))
@@ -102,7 +97,7 @@ class RepairedBooks:
     def _write_back(self, why: str) -> None:
         unfinished = _named(self._path, _UNFINISHED)
         _remove(unfinished)
-        self._books.copy_to(unfinished)
+        self._books.database.copy_to(unfinished)
         kept = _put_in_place(unfinished, self._path, "replaced", self._books)
         where = f"; what lay there is kept as {kept}" if kept else ""
         self._report(QueueDamaged(f"the books {self._path} were written back: {why}{where}"))
@@ -116,7 +111,7 @@ class RepairedBooks:
         new = Books(unfinished)
         new.open()
         try:
-            lost = _take_over(new, old, self._path)
+            lost = take_over(new, old, self._path)
         finally:
             new.abandon()  # SQLite writes the log back and deletes it
         kept = _put_in_place(unfinished, self._path, "damaged", None)
@@ -129,29 +124,29 @@ class RepairedBooks:
         return _opened(self._path)
 
 
-def _opened(path: Path) -> Books:
+def _opened(path: str) -> Books:
     books = Books(path)
     books.open()
     return books
 
 
-def _finish_renaming(path: Path) -> None:
+def _finish_renaming(path: str) -> None:
     """Put new books in place that a kill left beside it; throw away what it left unfinished."""
     _remove(_named(path, _UNFINISHED))
     new = _named(path, _NEW)
-    if new.exists():
-        if path.exists():
+    if os.path.exists(new):
+        if os.path.exists(path):
             _remove(new)
         else:
             os.rename(new, path)
 
 
-def _put_in_place(unfinished: Path, path: Path, what: str, opened: Books | None) -> Path | None:
+def _put_in_place(unfinished: str, path: str, what: str, opened: Books | None) -> str | None:
     """Rename finished books into place; return where what lay there is kept, if something did."""
     new = _named(path, _NEW)
     sync_file(unfinished)
     os.rename(unfinished, new)
-    sync_directory(path.parent)
+    sync_directory(os.path.dirname(path))
     kept = _named(path, f".{what}-{time.time_ns()}")
     # The database last: until it is gone, who opens the books next sets the new ones aside and begins with the old.
     for part in reversed(_PARTS):
@@ -160,65 +155,15 @@ def _put_in_place(unfinished: Path, path: Path, what: str, opened: Books | None)
     if opened is not None:
         opened.abandon()  # it would delete the log of the new ones, later
     os.rename(new, path)
-    sync_directory(path.parent)
-    return kept if kept.exists() else None
+    sync_directory(os.path.dirname(path))
+    return kept if os.path.exists(kept) else None
 
 
-def _take_over(new: Books, old: Books, path: Path) -> int:
-    """Enter into new books what is known of the old; return how many rows are lost."""
-    counters = old.counters
-    new.begin_with(old)
-    lost = 0
-    tables: tuple[tuple[Table, int, int], ...] = (
-        ("parked", counters.parked, counters.parked_high),
-        ("dead", counters.dead_lettered, counters.dead_high),
-    )
-    for table, count, high in tables:
-        found = 0
-        rows = _readable(path, table, high)
-        while page := list(islice(rows, _FEW)):
-            found += len(page)
-            new.take_over(table, page)
-        lost += max(0, count - found)
-    now = time.time()
-    letter = StoredEvent(b"", "it was a parked event or a dead letter, in books that are damaged", 0, now, now)
-    for start in range(0, lost, _FEW):
-        letters = [letter] * min(_FEW, lost - start)
-        new.settle(Entry(accepted=len(letters), dead=letters))
-    return lost
+def _named(path: str, suffix: str) -> str:
+    return path + suffix
 
 
-def _readable(path: Path, table: Table, high: int) -> Iterator[StoredEvent]:
-    """Give the rows of a damaged database that can be read, up to row ``high`` if that is known, by id."""
-    condition = f"<= {high}" if high else "> 0"
-    row = 0
-    missed = 0
-    try:
-        with contextlib.closing(read_only(path)) as connection:
-            while missed <= _MOST_UNREADABLE:
-                operator = "=" if missed else ">"
-                where = f"_id {operator} ? AND _id {condition}"
-                statement = f"SELECT _id, data FROM queue_{table} WHERE {where} LIMIT 1"  # noqa: S608  # ours
-                try:
-                    found = connection.execute(statement, (row + missed,)).fetchone()
-                except sqlite3.DatabaseError:
-                    found = None
-                    missed += 1
-                else:
-                    if found is None and not missed:
-                        return
-                    missed += 1 if found is None else -missed
-                if found is not None:
-                    row = found[0]
-                    yield decode_stored_event(*found)
-    except sqlite3.Error:
-        return
-
-
-def _named(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
-def _remove(path: Path) -> None:
+def _remove(path: str) -> None:
     for part in _PARTS:
-        _named(path, part).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_named(path, part))

@@ -4,22 +4,23 @@ Three things are made ready while there is room (measured: without any one of th
 
 - the write-ahead log is stretched to a size that it never outgrows: it is written back (a checkpoint) after three
   fifths of it, and no transaction takes more than a quarter. It stays when the books are closed;
-- the database holds free pages, for the refused events of one segment and for the cursors;
-- the database never grows by itself (``max_page_count``), but only in :meth:`Reserve.grow`, which has the disk give the
-  blocks first. A page that was committed into the log and for which the file has no room would stop every checkpoint,
-  and so in the end every commit.
+- rows of ``padding`` hold pages for refused events: for those of one segment, and some thousand delivered ids. They are
+  deleted when the pages are needed. The last free pages are the cursors', and never a refused event's;
+- the database never grows by itself (``max_page_count``), but only by such a row, for which the disk gives the blocks
+  first. A page that was committed into the log and for which the file has no room would stop every checkpoint, and so
+  in the end every commit.
 
 Copy-on-write file systems cannot reserve: there all of this is in vain.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
 from collections.abc import Iterable
 from math import ceil
-from pathlib import Path
 
 PAGE = 4096
 _USABLE = PAGE - 4  # bytes of an overflow page
@@ -29,8 +30,11 @@ _LOG = 1024
 _FREE = 512
 _LEAST = 64
 _SHARE = 20
-"""Of a small disk, the part that log and free pages each take. Events leave an eighth of it free (:mod:`.room`), and
-these two, with what there is besides, must find room in that."""
+"""Of a small disk, the part that log and padding each take. Events leave an eighth of it free (:mod:`.room`), and these
+two, with what there is besides, must find room in that."""
+_STEP = 32
+_PADDING = 489 + _STEP * _USABLE
+"""Bytes of a row of padding: so many full pages, and what SQLite keeps of it in the page that leads there."""
 _PLENTY = 8  # times as much as is taken for a large segment must be free
 _SEGMENT = 16 * 1024 * 1024
 
@@ -42,9 +46,12 @@ class Reserve:
         connection: in autocommit mode.
         descriptor: of the database, for reading and writing; opened before SQLite opened it and closed after.
         log: the path of the write-ahead log.
+
+    Attributes:
+        most: the pages of one transaction, at the most.
     """
 
-    def __init__(self, connection: sqlite3.Connection, descriptor: int, log: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, descriptor: int, log: str) -> None:
         self._connection = connection
         self._descriptor = descriptor
         self._log = log
@@ -52,13 +59,11 @@ class Reserve:
         share = disk.f_blocks * disk.f_frsize // _SHARE // _FRAME or _LOG  # some file systems do not tell
         self._frames = max(_LEAST, min(_LOG, share))
         self._size = max(_LEAST, min(_FREE, share))
+        self._kept = max(24, self._size // 16)
         self._known_free = 0
         self.most = self._frames // 4
-        """Pages of one transaction, at the most."""
-        self.kept = max(16, self._size // 16)
-        """The last free pages: they are the cursors', never a refused event's."""
         connection.execute(f"PRAGMA wal_autocheckpoint={self._frames * 3 // 5}")
-        self.freeze()
+        self._freeze()
 
     def prepare(self) -> None:
         """Make ready what is missing.
@@ -66,38 +71,34 @@ class Reserve:
         Raises:
             OSError, sqlite3.OperationalError: the disk is full; what there is must do.
         """
-        free = self.free()
-        if free < self._size // 2:
-            self.grow(self._size - free)
+        while self._free() < self._size:
+            self._add()
         if os.stat(self._log).st_size < self._frames * _FRAME:
-            # In the same pages twice: each transaction is in the log by itself.
             self.checkpoint()
-            connection = self._connection
-            connection.execute("PRAGMA wal_autocheckpoint=0")
+            self._connection.execute("PRAGMA wal_autocheckpoint=0")
             try:
-                for _ in range(-(-self._frames // self._size)):
-                    self._pad(self.free())
-                    connection.execute("DELETE FROM padding")
+                while os.stat(self._log).st_size < self._frames * _FRAME:
+                    self._connection.execute("UPDATE padding SET data = randomblob(length(data))")
             finally:
-                connection.execute(f"PRAGMA wal_autocheckpoint={self._frames * 3 // 5}")
+                self._connection.execute(f"PRAGMA wal_autocheckpoint={self._frames * 3 // 5}")
                 self.checkpoint()
 
-    def expect(self, size: int) -> None:
-        """Have free pages for the refused events of a segment of ``size`` bytes, where the disk has plenty of room.
+    def is_ready_for(self, size: int) -> bool:
+        """Come a step of some milliseconds nearer to room for the refused events of a segment of ``size`` bytes.
+
+        Return whether there is nothing more to do: there is room, or the disk has no plenty of it.
 
         Raises:
             OSError, sqlite3.OperationalError: the disk is full; what there is must do.
         """
-        wanted = min(size, _SEGMENT) * 3 // 2 // PAGE + self.kept  # a row is larger than its frame
-        missing = wanted - self.free()
-        if missing > 0:
-            disk = os.fstatvfs(self._descriptor)
-            if missing * PAGE < disk.f_bavail * disk.f_frsize // _PLENTY:
-                self.grow(missing)
-
-    def free(self) -> int:
-        """Return how many pages are free."""
-        return int(self._connection.execute("PRAGMA freelist_count").fetchone()[0])
+        wanted = self._size + min(size, _SEGMENT) * 3 // 2 // PAGE  # a row is larger than its frame
+        disk = os.fstatvfs(self._descriptor)
+        missing = wanted - self._free()
+        if missing <= 0 or missing * PAGE > disk.f_bavail * disk.f_frsize // _PLENTY:
+            return True
+        for _ in range(4):
+            self._add()
+        return False
 
     def ensure(self, pages: int) -> None:
         """Have this many free pages beside those that are kept.
@@ -107,47 +108,27 @@ class Reserve:
             sqlite3.OperationalError: so it is.
         """
         self._known_free -= pages
-        if self._known_free >= self.kept:
-            return
-        free = self.free()
-        if free < pages + self.kept:
-            try:
-                self.grow(max(pages + self.kept - free, self._size // 2))
-            except (OSError, sqlite3.OperationalError):
-                if (missing := pages + self.kept - self.free()) > 0:
-                    self.grow(missing)
-            free = self.free()
-        self._known_free = free - pages
+        if self._known_free < self._kept:
+            needed = pages + self._kept
+            self._release(needed)
+            if self._on_list() < needed:
+                while self._free() < needed:
+                    self._add()
+                self._release(needed)
+            self._known_free = self._on_list() - pages
 
-    def grow(self, pages: int) -> None:
-        """Add free pages, for which the file has its blocks.
+    def relieve(self) -> None:
+        """Do what can be done about a transaction that had no room, in the log or in the database.
 
         Raises:
-            OSError: the disk is full.
-            sqlite3.OperationalError: so it is.
+            sqlite3.OperationalError: the disk refuses.
         """
-        left = pages + self.free()  # what is free is taken first, and is free again in the end
-        try:
-            while left > 0:
-                step = min(left, self._size // 2)
-                self.checkpoint()
-                new = max(0, step - self.free())
-                if new:
-                    if hasattr(os, "posix_fallocate"):  # not on macOS: there writing the padding has to take the blocks
-                        os.posix_fallocate(self._descriptor, self._count() * PAGE, (new + 1) * PAGE)
-                    self._connection.execute(f"PRAGMA max_page_count={self._count() + new + 1}")
-                self._pad(step)
-                left -= step
-        finally:
-            try:
-                self._connection.execute("DELETE FROM padding")
-            finally:
-                self.freeze()
-                self.checkpoint()
-
-    def freeze(self) -> None:
-        """Let the database grow no further."""
-        self._connection.execute(f"PRAGMA max_page_count={self._count()}")
+        self.checkpoint()
+        self._known_free = 0
+        self._release(self.most)
+        if self._on_list() < self.most:
+            with contextlib.suppress(OSError, sqlite3.OperationalError):
+                self.ensure(self.most)
 
     def checkpoint(self) -> None:
         """Write the log back, so that it begins anew; readers that are in the middle of it keep it from that.
@@ -157,12 +138,38 @@ class Reserve:
         """
         self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
+    def _release(self, pages: int) -> None:
+        """Have this many free pages, if all padding together has them."""
+        delete = "DELETE FROM padding WHERE rowid = (SELECT max(rowid) FROM padding)"
+        while self._on_list() < pages and self._connection.execute(delete).rowcount:
+            pass
+
+    def _free(self) -> int:
+        rows = int(self._connection.execute("SELECT count(*) FROM padding").fetchone()[0])
+        return rows * _STEP + self._on_list()
+
+    def _on_list(self) -> int:
+        return int(self._connection.execute("PRAGMA freelist_count").fetchone()[0])
+
     def _count(self) -> int:
         return int(self._connection.execute("PRAGMA page_count").fetchone()[0])
 
-    def _pad(self, pages: int) -> None:
-        if pages > 1:
-            self._connection.execute("INSERT INTO padding VALUES (zeroblob(?))", ((pages - 1) * _USABLE,))
+    def _add(self) -> None:
+        """Add a row of padding; what is on the list of free pages is taken first."""
+        self._known_free = 0
+        count = self._count()
+        new = max(0, _STEP + 2 - self._on_list())
+        if new and hasattr(os, "posix_fallocate"):  # not on macOS: there writing the row has to take the blocks
+            os.posix_fallocate(self._descriptor, count * PAGE, new * PAGE)
+        self._connection.execute(f"PRAGMA max_page_count={count + new}")
+        try:
+            self._connection.execute("INSERT INTO padding VALUES (zeroblob(?))", (_PADDING,))
+        finally:
+            self._freeze()
+
+    def _freeze(self) -> None:
+        """Let the database grow no further."""
+        self._connection.execute(f"PRAGMA max_page_count={self._count()}")
 
 
 def pages_for(rows: Iterable[bytes]) -> int:

@@ -22,12 +22,19 @@ _ALL_LIVE = 64 * 1024 * 1024
 so that they stay below the last number together. A writer that is let go carries 50 ms of its frames over."""
 _LOOK_INTERVAL = 1.0
 """Seconds between two looks whether the writers of settled segments are gone."""
+_FORGET_INTERVAL = 1.0
+"""Seconds for which segments that were deleted stay in the books, but not so that there are many."""
+_MANY = 5_000
 _LEFTOVER_AGE = 60.0
 """Seconds after which a file whose creation did not finish, and that nobody holds, is a crash's leftover."""
 
 
 class Retiring:
-    """Deletes, for one consumer, what is settled to its end."""
+    """Deletes, for one consumer, what is settled to its end.
+
+    Attributes:
+        deleted: where segments ended that were deleted and are still in the books.
+    """
 
     def __init__(
         self, directory: QueueDirectory, journal: JournalReader, repeats: Repeats, books: RepairedBooks
@@ -37,7 +44,8 @@ class Retiring:
         self._repeats = repeats
         self._books = books
         self._done: dict[bytes, Segment] = {}
-        self._looked_at = -math.inf
+        self.deleted: dict[bytes, Position] = {}
+        self._looked_at = self._forgot_at = -math.inf
 
     def settled(self, segment: Segment) -> None:
         """Note that it is settled up to its end, if it is.
@@ -59,23 +67,31 @@ class Retiring:
         Raises:
             OSError: the disk refuses.
         """
-        gone: dict[bytes, Position] = {}
         for segment in tuple(self._done.values()):
-            path = self._directory.journal / segment.name
-            try:
+            path = f"{self._directory.journal}/{segment.name}"
+            with contextlib.suppress(FileNotFoundError):
                 if os.stat(path).st_size != segment.seen:
                     segment.ended = False  # somebody has brought more: it is read again
                     del self._done[segment.id]
                     continue
-                path.unlink()
-            except FileNotFoundError:
-                pass
-            gone[segment.id] = segment.read
-        # Or a power cut could bring one back when the books have long forgotten it.
-        sync_directory(self._directory.journal)
-        self._books.do(lambda books: books.forget(gone))
-        for segment_id in gone:
-            self._journal.forget(self._done.pop(segment_id))
+                os.unlink(path)
+            self.deleted[segment.id] = segment.read
+            self._journal.forget(self._done.pop(segment.id))
+
+    def forget_deleted(self, *, now: bool = False) -> None:
+        """Take what was deleted out of the books; not often, because it costs a sync of the directory.
+
+        Without that a power cut could bring a segment back when the books have long forgotten it.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        due = now or len(self.deleted) >= _MANY or not 0 <= time.monotonic() - self._forgot_at < _FORGET_INTERVAL
+        if self.deleted and due:
+            sync_directory(self._directory.journal)
+            self._books.do(lambda books: books.forget(self.deleted))
+            self.deleted.clear()
+            self._forgot_at = time.monotonic()
 
     def look_for_ends(self) -> None:
         """Have the next pass read on in settled segments whose writer is gone: it is to see their end."""
@@ -84,7 +100,7 @@ class Retiring:
             for segment in self._repeats.segments.values():
                 if not segment.ended and segment.seen >= 0:
                     with contextlib.suppress(OSError):
-                        if has_no_writer(self._directory.journal / segment.name):
+                        if has_no_writer(f"{self._directory.journal}/{segment.name}"):
                             segment.seen = -1
 
     def let_go_of_large(self) -> None:
@@ -118,8 +134,8 @@ class Retiring:
 
 def remove_leftovers(directory: QueueDirectory) -> None:
     """Delete files that a crash has left half made."""
-    for path in (*(directory.journal / name for name in directory.unfinished()), *directory.temporary_files()):
+    for path in (*(f"{directory.journal}/{name}" for name in directory.unfinished()), *directory.temporary_files()):
         with contextlib.suppress(OSError):
             # A writer whose file is taken away before it has its name notices, and creates another.
-            if time.time() - path.stat().st_mtime > _LEFTOVER_AGE and has_no_writer(path):
-                path.unlink()
+            if time.time() - os.stat(path).st_mtime > _LEFTOVER_AGE and has_no_writer(path):
+                os.unlink(path)

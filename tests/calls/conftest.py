@@ -38,7 +38,8 @@ def connect(tmp_path: Path) -> Iterator[Connect]:
     clients: list[Client] = []
 
     def connect_to(server: Any, **options: Any) -> Client:
-        merged = {"api_key": KEY, "host": server.host, "queue_dir": tmp_path / "queue", **options}
+        merged = {"api_key": KEY, "host": server.host, "queue_dir": tmp_path / "queue", "flusher": "external"}
+        merged |= options
         clients.append(Client(**merged))
         return clients[-1]
 

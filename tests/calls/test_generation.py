@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import stat
 import threading
-import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lotus_durable.calls.generation import KnownServer
 from lotus_durable.errors import (
     AuthenticationError,
     ConnectionFailed,
@@ -23,6 +20,7 @@ from lotus_durable.errors import (
     ServerError,
     UnexpectedAnswer,
 )
+from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.testing import Component, FakeLotus, Status
 from tests.delivery.scripted_server import ScriptedServer, says
@@ -30,17 +28,19 @@ from tests.delivery.scripted_server import ScriptedServer, says
 from .conftest import Connect
 
 HTML = "Content-Type: text/html"
-DAY = 86_400.0
 
 
 def paths(server: FakeLotus) -> list[str]:
     return [f"{request.method} {request.path}" for request in server.requests]
 
 
-def remember(directory: Path, host: str, generation: str, *, ago: float = 600.0) -> None:
-    QueueDirectory(directory).prepare()
-    content = {host: {"generation": generation, "found_at": time.time() - ago}}
-    (directory / "servers.json").write_text(json.dumps(content))
+def remember(directory: Path, host: str, generation: str) -> None:
+    """Have the books say which server it is, as a flusher leaves them."""
+    queue = QueueDirectory(directory)
+    queue.prepare()
+    with closing(Consumer(queue, lambda _: None)) as consumer:
+        consumer.learn("host", host)
+        consumer.learn("generation", generation)
 
 
 def test_the_server_of_2024_is_told_by_its_ping(l24: FakeLotus, connect: Connect) -> None:
@@ -70,8 +70,19 @@ def test_it_is_asked_once_and_remembered(l22: FakeLotus, connect: Connect) -> No
     client = connect(l22)
     for _ in range(3):
         client.list_customers()
-    connect(l22).list_plans()
+    client.list_plans()
     assert paths(l22).count("GET /api/ping/") == 1
+
+
+@pytest.mark.parametrize("fixture", ["l22", "l24"])
+def test_what_a_flusher_has_found_out_is_not_asked_again(
+    fixture: str, request: pytest.FixtureRequest, connect: Connect
+) -> None:
+    server = request.getfixturevalue(fixture)
+    connect(server).drain(20)
+    before = len(server.requests)
+    connect(server).list_plans()
+    assert paths(server)[before:] == ["GET /api/plans/"]
 
 
 def test_many_threads_at_once_ask_once(l24: FakeLotus, connect: Connect) -> None:
@@ -100,28 +111,17 @@ def test_a_server_that_is_named_is_not_asked(
     assert paths(server) == ["GET /api/plans/"]
 
 
-def test_the_file_is_nobody_elses_business(l24: FakeLotus, connect: Connect, tmp_path: Path) -> None:
-    connect(l24).list_customers()
-    file = tmp_path / "queue" / "servers.json"
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert json.loads(file.read_text())[l24.host]["generation"] == "2024"
-
-
-def test_a_directory_that_others_can_write_to_is_neither_believed_nor_used(
-    l24: FakeLotus, connect: Connect, tmp_path: Path
-) -> None:
+def test_a_directory_that_others_can_write_to_is_not_believed(l24: FakeLotus, connect: Connect, tmp_path: Path) -> None:
     client = connect(l24)
     remember(tmp_path / "queue", l24.host, "2022")
-    before = (tmp_path / "queue" / "servers.json").read_text()
     (tmp_path / "queue").chmod(0o777)
     client.list_customers()
     assert paths(l24)[0] == "GET /api/ping/"
-    assert (tmp_path / "queue" / "servers.json").read_text() == before
 
 
 def test_no_directory_is_made_for_it(l24: FakeLotus, connect: Connect, tmp_path: Path) -> None:
     client = connect(l24)
-    shutil.rmtree(tmp_path / "queue")
+    shutil.rmtree(tmp_path / "queue", ignore_errors=True)
     client.list_customers()
     client.list_customers()
     assert not (tmp_path / "queue").exists()
@@ -197,7 +197,6 @@ def test_a_server_that_was_replaced_by_the_newer_one_is_recognised(
         call(connect(l24))
     assert list(l24.accounts.customers) == ["c1", "c2"]
     assert len(l24.accounts.subscriptions) == 1
-    assert KnownServer(l24.host, QueueDirectory(tmp_path / "queue")).generation() == "2024"
 
 
 def test_a_server_that_was_replaced_by_the_older_one_is_recognised(

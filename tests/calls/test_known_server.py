@@ -4,81 +4,75 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from lotus_durable.calls.generation import KnownServer, contradicts, is_2022, is_2024
 from lotus_durable.http.answer import Answer, NoAnswer
+from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 
 DAY = 86_400.0
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"null",
-        b"\xff",
-        b'{"HOST": "2024"}',
-        b'{"HOST": {"generation": "2023", "found_at": 1e9}}',
-        b'{"HOST": {"generation": "2024"}}',
-        b'{"HOST": {"generation": "2024", "found_at": "long ago"}}',
-        b'{"HOST": {"generation": "2024", "found_at": NaN}}',
-        b"[" * 100_000,
-    ],
-)
-def test_a_file_that_says_nothing_usable_is_written_anew(content: bytes, tmp_path: Path) -> None:
+@pytest.fixture
+def directory(tmp_path: Path) -> QueueDirectory:
     directory = QueueDirectory(tmp_path / "queue")
     directory.prepare()
-    directory.servers.write_bytes(content)
+    return directory
+
+
+def learned(directory: QueueDirectory, host: str, generation: str) -> None:
+    with closing(Consumer(directory, lambda _: None)) as consumer:
+        consumer.learn("host", host)
+        consumer.learn("generation", generation)
+
+
+@pytest.mark.parametrize(
+    ("host", "generation", "expected"),
+    [
+        ("HOST", "2022", "2022"),
+        ("HOST", "2024", "2024"),
+        ("HOST", "", None),
+        ("HOST", "2023", None),
+        ("ANOTHER HOST", "2022", None),
+    ],
+)
+def test_what_the_books_say_of_a_server_is_known(
+    directory: QueueDirectory, host: str, generation: str, expected: str | None
+) -> None:
+    learned(directory, host, generation)
+    assert KnownServer("HOST", directory).generation() == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no database" * 100])
+def test_books_that_say_nothing_usable_are_as_none(directory: QueueDirectory, content: bytes) -> None:
+    Path(directory.books).write_bytes(content)
     known = KnownServer("HOST", directory)
     assert known.generation() is None
     known.learn("2022")
-    assert KnownServer("HOST", directory).generation() == "2022"
-
-
-def test_hosts_are_remembered_beside_each_other_but_not_without_end(tmp_path: Path) -> None:
-    directory = QueueDirectory(tmp_path / "queue")
-    directory.prepare()
-    for number in range(50):
-        KnownServer(f"https://{number}.example", directory).learn("2022")
-    KnownServer("https://49.example", directory).learn("2024")
-    assert KnownServer("https://49.example", directory).generation() == "2024"
-    assert KnownServer("https://48.example", directory).generation() == "2022"
-    assert KnownServer("https://0.example", directory).generation() is None
-    assert len(json.loads(directory.servers.read_text())) <= 21
+    assert known.generation() == "2022"
+    assert Path(directory.books).read_bytes() == content, "the books are the flusher's"
 
 
 @pytest.mark.parametrize(("age", "expected"), [(0, "2024"), (DAY - 1, "2024"), (DAY + 1, None), (-1, None)])
-def test_a_finding_holds_for_a_day_in_memory_and_on_disk(age: float, expected: str | None, tmp_path: Path) -> None:
-    directory = QueueDirectory(tmp_path / "queue")
-    directory.prepare()
+def test_a_finding_holds_for_a_day(directory: QueueDirectory, age: float, expected: str | None) -> None:
     now = [time.time()]
     known = KnownServer("HOST", directory, now=lambda: now[0])
     known.learn("2024")
     assert known.is_fresh()
     now[0] += age
     assert known.generation() == expected
-    assert KnownServer("HOST", directory, now=lambda: now[0]).generation() == expected
 
 
-def test_a_disk_that_refuses_only_costs_the_next_process_two_requests(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuses(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("lotus_durable.calls.generation.write_atomically", refuses)
-    directory = QueueDirectory(tmp_path / "queue")
-    directory.prepare()
+def test_what_an_answer_taught_wins_over_the_books(directory: QueueDirectory) -> None:
+    learned(directory, "HOST", "2022")
     known = KnownServer("HOST", directory)
+    assert known.generation() == "2022"
     known.learn("2024")
     assert known.generation() == "2024"
-    assert KnownServer("HOST", directory).generation() is None
 
 
 # -- what tells --

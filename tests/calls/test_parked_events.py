@@ -2,65 +2,63 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lotus_durable.errors import LotusError
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.requests import answer, asked, remind
+from lotus_durable.queue.requests import newest, remind
 from lotus_durable.testing import FakeLotus
+from tests.rig import Rig, rigs, track  # noqa: F401  # a fixture
 
 from .conftest import Connect
 
 
-def test_events_of_a_new_customer_are_not_left_until_the_next_retry(
-    l22: FakeLotus, connect: Connect, tmp_path: Path
-) -> None:
-    client = connect(l22, parked_retry_interval=3600, flush_interval=0.01)
-    client.track_event(customer_id="c1", event_name="call")
-    client.track_event(customer_id="c2", event_name="call")
+def test_events_of_a_new_customer_are_not_left_until_the_next_retry(rigs: Callable[..., Rig]) -> None:  # noqa: F811
+    rig = rigs("L22", customers=[])
+    client = rig.client(flusher="auto", parked_retry_interval=3600.0)
+    ids = track(client, 1, customer_id="c1") + track(client, 1, customer_id="c2")
     assert client.drain(20).parked == 2
     client.create_customer(customer_id="c1", name="One")
-    l22.wait_for(1, timeout=20)
-    assert [event["customer_id"] for event in l22.events] == ["c1"]
+    rig.server.wait_for(1)
+    assert list(rig.server.times_received) == ids[:1]
     assert client.drain(20).complete
-    assert client.stats().parked == 1
-    assert os.listdir(tmp_path / "queue" / "requests") == []
+    assert rig.check(ids).parked == 1
 
 
 def test_nobody_is_asked_where_there_is_no_queue(l22: FakeLotus, connect: Connect, tmp_path: Path) -> None:
     client = connect(l22)
-    shutil.rmtree(tmp_path / "queue")
+    shutil.rmtree(tmp_path / "queue", ignore_errors=True)
     assert client.create_customer(customer_id="c1", name="One")["customer_id"] == "c1"
     assert not (tmp_path / "queue").exists()
 
 
 def test_a_queue_that_others_can_write_to_is_not_touched(l22: FakeLotus, connect: Connect, tmp_path: Path) -> None:
+    directory = QueueDirectory(tmp_path / "queue")
     client = connect(l22)
+    directory.prepare()
     (tmp_path / "queue").chmod(0o777)
     client.create_customer(customer_id="c1", name="One")
-    assert asked(QueueDirectory(tmp_path / "queue")) == set()
+    assert newest(directory) == 0
 
 
 def test_a_call_that_failed_asks_for_nothing(l22: FakeLotus, connect: Connect, tmp_path: Path) -> None:
-    client = connect(l22)
-    client.create_customer(customer_id="c1", name="One")
-    with pytest.raises(Exception, match="already exists"):
-        client.create_customer(customer_id="c1", name="One")
-    assert len(asked(QueueDirectory(tmp_path / "queue"))) == 1
-
-
-def test_without_a_leader_requests_do_not_pile_up_for_ever(tmp_path: Path) -> None:
     directory = QueueDirectory(tmp_path / "queue")
+    client = connect(l22)
     directory.prepare()
-    for _ in range(150):
+    client.create_customer(customer_id="c1", name="One")
+    number = newest(directory)
+    assert number > 0
+    with pytest.raises(LotusError, match="already exists"):
+        client.create_customer(customer_id="c1", name="One")
+    assert newest(directory) == number
+
+
+def test_a_directory_that_is_no_queue_is_not_made_one(tmp_path: Path) -> None:
+    directory = QueueDirectory(tmp_path / "queue")
+    with pytest.raises(OSError, match="No such file"):
         remind(directory)
-    names = asked(directory)
-    assert len(names) == 100
-    for name in names:
-        answer(directory, name, None)
-    assert os.listdir(directory.requests) == []
-    answer(directory, next(iter(names)), "blocked")  # somebody else answered it
-    assert os.listdir(directory.requests) == []
+    assert not Path(directory.root).exists()

@@ -302,9 +302,9 @@ def test_a_write_is_sent_like_this(
 
 
 def test_every_call_is_in_these_tables() -> None:
-    import lotus_durable.calls.functions
+    from lotus_durable import functions
 
-    calls = {name for name, value in vars(lotus_durable.calls.functions).items() if getattr(value, "__wrapped__", None)}
+    calls = {name for name, value in vars(functions).items() if getattr(value, "__wrapped__", None)}
     assert calls == {name for name, *_ in READS} | {name for name, *_ in WRITES}
 
 

@@ -99,7 +99,7 @@ class Crew:
             return 0
         return beat.pid if self.has_open(beat.pid, self._directory.flusher_lock) else 0
 
-    def has_open(self, pid: int, path: Path) -> bool:
+    def has_open(self, pid: int, path: str | Path) -> bool:
         """Whether a process has a file open that is still where it was."""
         with contextlib.suppress(OSError):
             for name in os.listdir(f"/proc/{pid}/fd"):

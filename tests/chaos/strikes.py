@@ -178,7 +178,7 @@ def kill_flusher_in_haste(stage: Stage) -> None:
 def delete_locks(stage: Stage) -> bool:
     names = stage.chance.choice((["flusher.lock"], ["starting"], ["flusher.lock", "starting", "heartbeat", "requests"]))
     for name in names:
-        (stage.queue.root / name).unlink(missing_ok=True)
+        Path(stage.queue.root, name).unlink(missing_ok=True)
     return True
 
 
@@ -212,7 +212,7 @@ def rename_segment(stage: Stage) -> bool:
     with _segment_in_use(stage) as (path, _):
         if path is None:
             return False
-        elsewhere = stage.queue.root / path.name
+        elsewhere = Path(stage.queue.root, path.name)
         path.rename(elsewhere)
     stage.pass_(stage.chance.uniform(0.05, 0.6))
     elsewhere.rename(path)
@@ -222,7 +222,8 @@ def rename_segment(stage: Stage) -> bool:
 def move_directory(stage: Stage) -> bool:
     """Away, and back; what was made in its place is put aside, and drained at the end."""
     stage.counts_are_exact = False
-    root, away = stage.queue.root, stage.queue.root.with_name("away")
+    root = Path(stage.queue.root)
+    away = root.with_name("away")
     root.rename(away)
     stage.pass_(stage.chance.uniform(0.05, 1.5))
     while True:
@@ -240,11 +241,11 @@ def remove_books(stage: Stage) -> bool:
     pid = stage.flusher()
     if not pid or not strike(pid, signal.SIGSTOP):
         return False
-    books = stage.queue.books
+    books = Path(stage.queue.books)
     try:
         if not stage.wait(lambda: state_of(pid) == "T", _SOON) or not stage.crew.has_open(pid, books):
             return False  # nobody could write them back
-        ids = [_id(each.record) for table in ("parked", "dead") for each in read_page(books, table, 0, 1 << 30)]
+        ids = [_id(each.record) for table in ("parked", "dead") for each in read_page(str(books), table, 0, 1 << 30)]
         for suffix in ("", "-wal", "-shm"):
             books.with_name(books.name + suffix).unlink(missing_ok=True)
     except OSError:
@@ -359,7 +360,7 @@ def _segments_of(stage: Stage, pid: int) -> list[Path]:
     for name in stage.queue.segments():
         match = _PID_IN_NAME.search(name)
         if match is not None and int(match[1]) == pid and name != released_name(name):
-            found.append(stage.queue.journal / name)
+            found.append(Path(stage.queue.journal, name))
     return found
 
 

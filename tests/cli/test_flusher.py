@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -84,7 +85,7 @@ def test_a_second_one_stands_by_and_takes_over_when_the_first_is_killed(
     track(10)
     fake_lotus.wait_for(10)
     second = start()
-    second.wait_to_log(f"standing by: process {first.pid} on ")
+    second.wait_to_log(f"process {first.pid} on ")
     first.process.kill()
     first.process.wait()
     ids = track(10)
@@ -101,7 +102,7 @@ def test_one_that_stands_by_ends_at_a_signal_too(
     track(1)
     fake_lotus.wait_for(1)
     second = start()
-    second.wait_to_log("standing by: process")
+    second.wait_to_log("this one stands by")
     assert "flushes the queue" not in second.end()
     assert flusher_pid(command_line.directory) == first.pid
 
@@ -131,7 +132,8 @@ def test_it_waits_for_one_with_a_key_of_which_nobody_says_that_it_is_the_same_or
     fake_lotus.wait_for(1)
     auto = flusher_pid(command_line.directory)
     service = start(LOTUS_API_KEY="somebody-else's")
-    service.wait_to_log(f"standing by: process {auto} on ")
+    service.wait_to_log(f"process {auto} on ")
+    service.wait_to_log("this one stands by")
     assert flusher_pid(command_line.directory) == auto
     service.end()
 
@@ -143,7 +145,7 @@ def test_when_something_is_removed_under_it_it_stands_by_and_goes_on(
     service = start()
     service.wait_to_flush()
     if what == "its lock":
-        command_line.directory.flusher_lock.unlink()
+        Path(command_line.directory.flusher_lock).unlink()
     else:
         shutil.rmtree(command_line.queue_dir)
     service.wait_to_log("standing by: ")

@@ -177,7 +177,7 @@ def test_one_that_stands_by_reads_its_configuration_too(
     fake_lotus.wait_for(1)
     file = tmp_path / "configuration"
     second = start(*as_env_file(file, KEY))
-    second.wait_to_log("standing by: process")
+    second.wait_to_log("this one stands by")
     as_env_file(file, NEW_KEY)
     second.hang_up()
     second.wait_to_log("changed: api_key")

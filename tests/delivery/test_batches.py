@@ -21,12 +21,16 @@ from tests.rig import TRACK, Rig, record, track
 class FakeConsumer:
     """Gives prepared chunks, then the end of a pass."""
 
-    def __init__(self, *chunks: Chunk) -> None:
+    def __init__(self, *chunks: Chunk, delivered: Iterable[str] = ()) -> None:
         self._chunks: list[Chunk | None] = [*chunks]
+        self._delivered = set(delivered)
 
     def read(self, limit: int) -> Chunk | None:
         assert limit > 0
         return self._chunks.pop(0) if self._chunks else None
+
+    def was_delivered(self, ids: Iterable[str]) -> set[str]:
+        return set(ids) & self._delivered
 
 
 def chunk(source: str, *records: bytes, start: int = 0) -> Chunk:
@@ -81,6 +85,22 @@ def test_the_same_id_is_never_twice_in_one_batch() -> None:
     found = batches(chunk("s", *(record(each) for each in "abcabb")), chunk("t", record("b"), record("d")))
     assert ids(found) == [["a", "b", "c"], ["a", "b"], ["b"], ["b", "d"]]
     assert found[2].through == {"s": (600, 6)}
+
+
+@pytest.mark.parametrize("max_events", [1, 2, 500])
+def test_what_was_delivered_lately_is_settled_and_not_sent_where_that_is_to_be_so(max_events: int) -> None:
+    chunks = chunk("s", *(record(each) for each in "abacad")), chunk("t", record("a"))
+    batcher = Batcher(
+        FakeConsumer(*chunks, delivered="a"), max_events=max_events, max_bytes=475_000, sends_repeats=False
+    )
+    found = []
+    while (batch := batcher.next()) is not None:
+        found.append(batch)
+    assert [each for batch in found for each in batch.ids] == ["b", "c", "d"]
+    assert sum(batch.repeats for batch in found) == 4
+    assert max(len(batch) for batch in found) <= max_events
+    last = {source: position for batch in found for source, position in batch.through.items()}
+    assert last == {"s": (600, 6), "t": (100, 1)}
 
 
 def test_what_is_no_record_is_dead_and_settled_with_its_neighbours() -> None:

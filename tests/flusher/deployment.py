@@ -10,7 +10,7 @@ from pathlib import Path
 from .scene import ROOT
 
 PACKAGES = (
-    "lotus_durable", "msgpack", "filelock", "persistqueue", "platformdirs",
+    "lotus_durable", "msgpack", "filelock", "persistqueue",
     "requests", "urllib3", "certifi", "charset_normalizer", "idna",
 )  # fmt: skip
 

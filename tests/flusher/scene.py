@@ -71,8 +71,8 @@ class Scene:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.server.stop()
-        if self.directory.log.exists():  # shown where the test fails
-            sys.stderr.write(f"--- the flusher's log:\n{self.directory.log.read_text(errors='replace')[-4000:]}")
+        if Path(self.directory.log).exists():  # shown where the test fails
+            sys.stderr.write(f"--- the flusher's log:\n{Path(self.directory.log).read_text(errors='replace')[-4000:]}")
 
     # Applications
 
@@ -178,6 +178,11 @@ class Scene:
         self.server.wait_until(
             lambda: wanted <= self.server.times_received.keys(), timeout, what=f"{len(wanted)} events, {ids[:3]} ..."
         )
+
+    def settled(self, *ids: str) -> None:
+        """Wait until the server has these events, and the flusher knows."""
+        self.arrived(*ids)
+        wait_until(lambda: (beat := self.beat()) is not None and beat.state == "idle", "it to be idle")
 
     def not_yet(self, *ids: str) -> bool:
         """Whether the server has none of these events."""

@@ -52,7 +52,8 @@ def test_no_thread_of_ours_runs_and_no_signal_is_changed(scene: Scene) -> None:
         """
         import signal, threading
         def signals():
-            return {number: signal.getsignal(number) for number in signal.valid_signals()}, signal.pthread_sigmask(0, ())
+            handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+            return handlers, signal.pthread_sigmask(0, ())
         before = signals()
         client = make()
         track(client, "first")
@@ -303,3 +304,32 @@ def test_a_time_limit_that_strikes_in_the_middle_of_a_look_is_the_applications(s
         """
     ) == ["the application's"]
     scene.arrived("before", "struck", "after")
+
+
+def test_a_shell_that_ends_before_a_loop_of_greenlets_listens_holds_up_no_event(scene: Scene) -> None:
+    """gevent's own ``os.waitpid`` then waits for ever: gunicorn's gevent workers were seen to."""
+    pytest.importorskip("gevent")
+    script = scene.root / "script.py"
+    script.write_text(
+        """
+from gevent import monkey
+monkey.patch_all()
+from tests.flusher.app import *
+import gevent.os, posix, threading
+
+def spawn_and_let_it_end(*arguments, **options):
+    pid = posix.posix_spawn(*arguments, **options)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+gevent.os._raw_posix_spawn = spawn_and_let_it_end
+client = make()
+tracking = threading.Thread(target=track, args=(client, "first"))
+tracking.start()
+tracking.join(10)
+say(tracking.is_alive())
+os._exit(0)
+"""
+    )
+    assert scene.finish([sys.executable, str(script)]) == ["False"]
+    scene.arrived("first")

@@ -149,13 +149,14 @@ def test_a_temporary_directory_can_be_removed_right_after_a_test_and_the_flusher
         if moment == "delivered":
             scene.arrived(f"event{folder}")
         elif number % 3:
-            wait_until(lambda: scene_flushers(folder), "its start")
+            wait_until(lambda folder=folder: scene_flushers(folder), "its start")  # type: ignore[misc]
         shutil.rmtree(folder)
-        wait_until(lambda: not scene_flushers(folder), "the flusher to be gone", timeout=5.0)
+        gone = lambda folder=folder: not scene_flushers(folder)  # noqa: E731
+        wait_until(gone, "the flusher to be gone", timeout=5.0)
         assert not os.path.exists(folder)
     say(application)
     assert application.wait(20) == 0
-    assert not [path for path in scene.root.glob("tmp*")]
+    assert not list(scene.root.glob("tmp*"))
 
 
 @pytest.mark.parametrize("ending", ["pass", "client.shutdown()", "client.drain(5)"])

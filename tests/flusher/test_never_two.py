@@ -7,10 +7,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from lotus_durable.flusher import locks
+from lotus_durable.flusher.starting import Starting
 from lotus_durable.testing.faults import Delay
 
 from .scene import Scene, hear, say, wait_until
@@ -79,7 +81,7 @@ def test_a_killed_flusher_is_replaced_at_the_next_look(scene: Scene) -> None:
 def test_a_flusher_that_is_stopped_is_ended_and_replaced_and_sends_no_more_when_it_is_continued(scene: Scene) -> None:
     worker = Worker(scene, **QUICK)
     worker.track("first")
-    scene.arrived("first")
+    scene.settled("first")
     flusher = scene.flusher()
     with stopped(flusher):
         names = worker.track_until(lambda: ended(flusher), "it to be ended")
@@ -88,10 +90,22 @@ def test_a_flusher_that_is_stopped_is_ended_and_replaced_and_sends_no_more_when_
     assert scene.server.duplicates == 0
 
 
+def test_a_stopped_flusher_is_ended_also_where_somebody_who_notes_something_is_stopped_too(scene: Scene) -> None:
+    """The flusher itself, for one: it notes that its start went well."""
+    worker = Worker(scene, **QUICK)
+    worker.track("first")
+    scene.settled("first")
+    flusher = scene.flusher()
+    with Starting(scene.directory).changing() as notes, stopped(flusher):
+        assert notes is not None
+        names = worker.track_until(lambda: ended(flusher), "it to be ended")
+    scene.arrived(*names)
+
+
 def test_a_stopped_flusher_is_replaced_also_where_only_processes_of_fifty_milliseconds_track(scene: Scene) -> None:
     code = f"client = make(constants={QUICK}); track(client, sys.argv[1]); time.sleep(0.05); os._exit(0)"
     scene.run(code, "first")
-    scene.arrived("first")
+    scene.settled("first")
     flusher = scene.flusher()
     names: list[str] = []
 
@@ -124,6 +138,58 @@ def test_a_stopped_flusher_is_replaced_within_fifteen_seconds_with_the_constants
     with stopped(scene.flusher()):
         wait_until(one_more, "events to arrive again", timeout=30.0)
     scene.arrived(*names)
+    assert scene.server.senders_take_turns()
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Freeze a process by a cgroup of version 1; it gets SIGKILL only when it is thawed."""
+    group = Path(f"/sys/fs/cgroup/freezer/lotus-durable-test-{pid}")
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("needs root and a freezer of cgroup v1")
+    tasks = group / "cgroup.procs"
+    if not tasks.exists():
+        group.rmdir()
+        pytest.skip("needs a freezer of cgroup v1")
+    try:
+        tasks.write_text(str(pid))
+        (group / "freezer.state").write_text("FROZEN")
+        yield
+    finally:
+        (group / "freezer.state").write_text("THAWED")
+        wait_until(lambda: ended(pid), "it to end")
+        wait_until(lambda: not tasks.read_text(), "an empty cgroup")
+        group.rmdir()
+
+
+def test_a_flusher_in_a_frozen_cgroup_is_named_and_replaced_when_it_is_thawed(scene: Scene) -> None:
+    worker = scene.start(
+        f"""
+        told = []
+        constants = {{**{QUICK}, "told_interval": 0.5}}
+        client = make(constants=constants, on_error=lambda error, events: told.append(str(error)))
+        def named():
+            track(client, os.urandom(4).hex())
+            time.sleep(0.05)
+            return [each for each in told if "thawed" in each]
+        track(client, "first")
+        hear()
+        say(*wait_until(named))
+        hear()
+        track(client, "last")
+        say(client.drain(20).complete)
+        """
+    )
+    scene.settled("first")
+    flusher = scene.flusher()
+    with frozen(flusher):
+        say(worker)
+        assert f"process {flusher} on" in hear(worker)
+    say(worker)
+    assert hear(worker) == "True"
+    scene.arrived("last")
     assert scene.server.senders_take_turns()
 
 
@@ -170,19 +236,25 @@ def test_a_dead_heartbeat_that_sixteen_workers_look_at_makes_one_start_and_tells
     scene.arrived(*(f"early{number}" for number in range(16)))
     scene.kill_flusher()
     before = scene.starts()
-    for turn in range(8):
+    turns = [0]
+
+    def all_track() -> bool:
+        turns[0] += 1
         for number, worker in enumerate(workers):
-            say(worker, f"event{number}-{turn}")
+            say(worker, f"event{number}-{turns[0]}")
         for worker in workers:
             assert hear(worker) == "tracked", "nothing is told"
-    scene.arrived(*(f"event{number}-{turn}" for number in range(16) for turn in range(8)))
+        return "event0-1" in scene.server.times_received
+
+    wait_until(all_track, "the events to arrive")
+    scene.arrived(*(f"event{number}-{turn + 1}" for number in range(16) for turn in range(turns[0])))
     assert scene.starts() == before + 1
     assert scene.server.senders_take_turns()
 
 
 def both_lock_files(scene: Scene) -> None:
-    scene.directory.flusher_lock.unlink()
-    scene.directory.starting.unlink()
+    Path(scene.directory.flusher_lock).unlink()
+    Path(scene.directory.starting).unlink()
 
 
 @pytest.mark.parametrize("moment", ["idle", "in a request"])
@@ -218,7 +290,7 @@ def test_an_event_that_comes_within_a_trusted_look_after_the_lock_was_deleted_ar
     assert hear(application) == "tracked"
     scene.arrived("first")
     both_lock_files(scene)
-    wait_until(lambda: "lock" in scene.directory.log.read_text(), "it to notice")
+    wait_until(lambda: "lock" in Path(scene.directory.log).read_text(), "it to notice")
     say(application)
     assert application.wait(20) == 0
     scene.arrived("second", timeout=30)

@@ -63,8 +63,8 @@ def test_its_environment_is_the_starters_without_settings_python_and_the_service
     }
     expected = {name: value for name, value in expected.items() if not name.startswith(("LOTUS_", "PYTHON"))}
     for each in (environment, expected):
-        for shells in ("PWD", "OLDPWD", "_", "SHLVL"):
-            each.pop(shells, None)
+        for changes in ("PWD", "OLDPWD", "_", "SHLVL", "PYTEST_CURRENT_TEST"):
+            each.pop(changes, None)
     assert environment == expected
 
 
@@ -83,7 +83,9 @@ def test_its_descriptors_are_its_log_its_queue_and_its_connection(scene: Scene, 
 
 
 def test_its_signals_are_those_of_a_list(flusher: int) -> None:
-    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{flusher}/status").read_text().splitlines() if ":\t" in line)
+    status = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{flusher}/status").read_text().splitlines() if ":\t" in line
+    )
 
     def signals(name: str) -> set[signal.Signals]:
         bits = int(status[name], 16)
@@ -209,4 +211,3 @@ def test_a_flusher_whose_packages_are_removed_goes_on_over_https_with_new_connec
         scene.server.resume()
         scene.arrived("while the server is away", timeout=60)
         assert scene.flusher() == flusher
-

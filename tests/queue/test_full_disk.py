@@ -85,6 +85,23 @@ def test_ten_thousand_settlements_on_a_disk_that_others_filled(
         assert counts(small, consumer).delivered == 12_000
 
 
+def test_many_small_segments_are_settled_and_retired_on_a_full_disk(
+    small: QueueDirectory, disk: Path, reports: Reports
+) -> None:
+    for number in range(1_000):
+        write_segment(small, [record(number)]).seal()
+    with consuming(small, reports) as consumer:
+        chunk = consumer.read(10)
+        fill(disk)
+        while chunk is not None:
+            consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered=1))
+            consumer.retire()
+            chunk = consumer.read(10)
+        consumer.retire()
+        assert small.segments() == []
+        assert counts(small, consumer).delivered == 1_000
+
+
 def test_settlements_with_their_ids_on_a_disk_that_others_filled(
     small: QueueDirectory, disk: Path, reports: Reports
 ) -> None:
@@ -144,7 +161,8 @@ def test_a_segment_of_refused_events_can_be_settled_on_a_full_disk_whole(
     write_segment(small, [record(number, padding=300) for number in range(1_000)]).seal()
     with consuming(small, reports) as consumer:
         first = consumer.read(500)
-        assert first is not None
+        for _ in range(10):
+            consumer.retire()
         fill(disk)
         while first is not None:
             parked = [stored(each) for each in first.records]

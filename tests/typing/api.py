@@ -60,7 +60,7 @@ def clients(queue_dir: Path) -> None:
         assert_type(client.track_event(customer_id="c", event_name="e"), str)
         assert_type(client.drain(), DrainReport)
         assert_type(client.stats(), QueueStats)
-    lotus.Client(flush_interval=0.1, upload_concurrency=4, flusher="thread", backend="journal")
+    lotus.Client(flush_interval=0.1, upload_concurrency=4, flusher="auto", backend="journal")
     lotus.Client(backend="sqlite")
     lotus.Client(colour="red")  # type: ignore[call-arg]
     lotus.Client(flusher="nobody")  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, LotusError
 from lotus_durable.flusher.life import Flusher
@@ -26,6 +27,8 @@ logger = logging.getLogger("lotus_durable")
 _FIXED = ("queue_dir", "debug")
 """Options that a running flusher cannot change: what it holds, and where it logs, was made of them."""
 _STANDBY_INTERVAL = 0.1  # seconds between two tries for the lock
+_MEETING_INTERVAL = 60.0
+"""Seconds after which the same flusher is asked once more: the server may say by now that both keys are one's."""
 
 
 class Service:
@@ -154,24 +157,33 @@ class Service:
     def _acquired(self) -> bool:
         """Take the lock; return False when told to stop before that."""
         known: tuple[int, int] | None = None
+        next_meeting = 0.0
         while not self._flusher.lock.acquire():
             if self._why is not None:
                 return False
             beat = read_beat(self.directory)
-            if beat is not None and not beat.is_over() and (beat.pid, beat.start_time) != known:
-                known = beat.pid, beat.start_time
-                self._meet(beat)
+            if beat is not None and not beat.is_over():
+                is_new = (beat.pid, beat.start_time) != known
+                if is_new or monotonic() >= next_meeting:
+                    known, next_meeting = (beat.pid, beat.start_time), monotonic() + _MEETING_INTERVAL
+                    self._meet(beat, is_new=is_new)
             time.sleep(_STANDBY_INTERVAL)
         return True
 
-    def _meet(self, beat: Beat) -> None:
+    def _meet(self, beat: Beat, *, is_new: bool) -> None:
         """Say who flushes; one that was started by a program is asked to make way."""
-        if beat.kind == "auto" and may_replace(self._config, self.directory):
-            logger.info("process %d on %s flushes; it is asked to make way", beat.pid, beat.hostname)
+        may_ask = False
+        if beat.kind == "auto":
+            try:
+                may_ask = may_replace(self._config, self.directory)
+            except (LotusError, OSError) as error:
+                logger.warning("whose key process %d flushes with cannot be told: %s", beat.pid, error)
+        if may_ask:
             with contextlib.suppress(OSError):
                 ask(self.directory, "make way")
-        else:
-            logger.info("standing by: process %d on %s flushes", beat.pid, beat.hostname)
+        if is_new:
+            how = "it is asked to make way" if may_ask else "this one stands by"
+            logger.info("process %d on %s flushes; %s", beat.pid, beat.hostname, how)
 
     def _take(self, number: int, _: object) -> None:
         if number == signal.SIGHUP:

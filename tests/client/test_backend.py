@@ -1,0 +1,53 @@
+"""``backend="sqlite"``: a way to append, beside the journal, which the flusher always drains too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.rig import Rig, track
+from tests.scripts import lines
+
+
+def test_events_go_into_sqlite_and_from_there_to_the_server(rig: Rig) -> None:
+    client = rig.client(backend="sqlite")
+    ids = track(client, 50)
+    assert Path(rig.directory.queue_db).exists()
+    assert rig.directory.segments() == []
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 50
+    assert "sqlite3" in sys.modules
+
+
+def test_both_ways_to_append_are_drained_whatever_the_option_is_now(rig: Rig) -> None:
+    ids = track(rig.client(backend="sqlite"), 10) + track(rig.client(), 10) + track(rig.client(backend="sqlite"), 10)
+    assert rig.client().drain(20).complete
+    assert rig.check(ids).delivered == 30
+
+
+def test_a_started_flusher_delivers_what_went_into_sqlite(rig: Rig) -> None:
+    ids = track(rig.client(backend="sqlite", flusher="auto"), 10)
+    rig.server.wait_for(10)
+    rig.server.wait_until(lambda: rig.stats().pending == 0)
+    assert rig.check(ids).delivered == 10
+
+
+def test_a_child_that_was_forked_while_sqlite_was_open_keeps_its_events_in_a_segment(rig: Rig) -> None:
+    said = lines(
+        """
+        client = make(backend="sqlite")
+        ids = track(client, 3)
+        pid = os.fork()
+        if pid == 0:
+            say("ids", *track(client, 3))
+            os._exit(0)
+        assert ended(pid) == 0
+        say("ids", *ids, *track(client, 3))
+        """,
+        rig.queue_dir,
+        rig.server.host,
+    )
+    ids = [each for line in said for each in line.split()[1:]]
+    assert len(set(ids)) == 9
+    assert rig.client().drain(20).complete
+    assert rig.check(ids).delivered == 9

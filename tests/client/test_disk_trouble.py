@@ -1,0 +1,241 @@
+"""A disk that is full, read-only, broken or out of descriptors: nothing is lost, nobody waits, it is said once."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.errors import DiskRefused, QueueDirectoryError, QueueFull
+from lotus_durable.queue.memory import CAPACITY, MemoryBuffer
+from tests.queue.faults import full_disk, refusing, replaced, small_disk, writing_short
+from tests.rig import Rig, track
+
+Trouble = Callable[[], AbstractContextManager[object]]
+
+TROUBLES: dict[str, Trouble] = {
+    "no space": full_disk,
+    "quota": lambda: refusing("pwrite", errno.EDQUOT, where=".seg"),
+    "input/output error": lambda: refusing("pwrite", errno.EIO, where=".seg"),
+    "read-only": lambda: _several(
+        refusing("pwrite", errno.EROFS, where=".seg"), refusing("ftruncate", errno.EROFS, where=".seg")
+    ),
+    "short writes": lambda: writing_short(20),
+    "short writes that cannot be undone": lambda: _several(
+        writing_short(20), refusing("ftruncate", errno.EIO, where=".seg")
+    ),
+}
+
+
+def _several(*contexts: AbstractContextManager[object]) -> ExitStack:
+    stack = ExitStack()
+    for context in contexts:
+        stack.enter_context(context)
+    return stack
+
+
+@pytest.fixture(params=list(TROUBLES.values()), ids=list(TROUBLES))
+def trouble(request: pytest.FixtureRequest) -> Trouble:
+    chosen: Trouble = request.param
+    return chosen
+
+
+def test_events_wait_in_memory_and_are_written_in_order_when_the_disk_takes_them(rig: Rig, trouble: Trouble) -> None:
+    client = rig.client(trusted_look=3600.0)
+    ids = track(client, 3)
+    with trouble():
+        ids += track(client, 297)
+        assert client.stats().in_memory == 297
+    assert [type(error) for error, _ in rig.errors] == [DiskRefused]
+    ids += track(client, 10)
+    assert client.stats().in_memory == 0
+    assert client.drain(20).complete
+    assert list(rig.server.times_received) == ids
+    rig.check(ids)
+
+
+def test_an_event_writes_back_a_few_that_wait_and_not_all(rig: Rig) -> None:
+    client = rig.client(trusted_look=3600.0)
+    ids = track(client, 1)
+    with full_disk():
+        ids += track(client, 1000)
+    with replaced("pwrite", os.pwrite, where=".seg") as writes:
+        ids += track(client, 1)
+    assert 1 < writes.count < 100
+    assert client.drain(20).complete, "a drain writes back all"
+    rig.check(ids)
+
+
+def test_the_first_event_ever_can_be_refused_by_a_full_disk(rig: Rig) -> None:
+    client = rig.client()
+    with refusing("mkdir", errno.ENOSPC):
+        ids = track(client, 1)
+    assert "ENOSPC" in rig.messages()[0]
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 1
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_directory_that_never_worked_is_a_mistake_in_the_configuration(rig: Rig, code: int) -> None:
+    client = rig.client()
+    with refusing("mkdir", code), pytest.raises(QueueDirectoryError, match=str(rig.queue_dir)):
+        track(client, 1)
+    assert client.stats().in_memory == 0
+    ids = track(client, 1)
+    with refusing("pwrite", code, where=".seg"):
+        ids += track(client, 1)  # it has worked: this is trouble of the disk's
+        assert client.stats().in_memory == 1
+    assert client.drain(20).complete
+    rig.check(ids)
+
+
+def test_trouble_is_told_once_a_minute_with_the_number_that_waits(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("lotus_durable.tracker.clock_gettime", lambda _: now)
+    client = rig.client()
+    ids = track(client, 1)
+    with full_disk(where=".seg"):
+        ids += track(client, 5)
+        now += 59.0
+        ids += track(client, 1)
+        assert len(rig.errors) == 1
+        now += 1.0
+        ids += track(client, 1)
+    assert len(rig.errors) == 2
+    assert "ENOSPC" in rig.messages()[1]
+    assert "7 accepted events" in rig.messages()[1]
+    assert str(rig.queue_dir) in rig.messages()[1]
+    assert client.drain(20).complete
+    rig.check(ids)
+
+
+def test_a_full_memory_buffer_refuses_events_aloud(rig: Rig) -> None:
+    assert CAPACITY == 10_000
+    client = rig.client(trusted_look=3600.0)
+    ids = track(client, 1)
+    with full_disk():
+        ids += track(client, CAPACITY)
+        with pytest.raises(QueueFull, match="memory buffer is full"):
+            track(client, 1)
+    assert client.drain(60).complete
+    rig.check(ids)
+
+
+def test_a_signal_handlers_timeout_inside_an_append_is_the_callers(rig: Rig) -> None:
+    def strike(*_: object) -> None:
+        raise TimeoutError("the request takes too long")
+
+    client = rig.client(trusted_look=3600.0)
+    ids = track(client, 1)
+    before = signal.signal(signal.SIGUSR1, strike)
+    real = os.pwrite
+
+    def struck(*arguments: object) -> int:
+        signal.raise_signal(signal.SIGUSR1)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    try:
+        with replaced("pwrite", struck, where=".seg"), pytest.raises(TimeoutError, match="takes too long"):
+            track(client, 1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert rig.errors == []
+    assert client.stats().in_memory == 0
+    ids += track(client, 1)
+    assert client.drain(20).complete
+    rig.check(ids)
+
+
+def test_no_descriptors_left_is_trouble_like_any_other(rig: Rig) -> None:
+    client = rig.client()
+    with refusing("open", errno.EMFILE, where="journal"):
+        ids = track(client, 3)
+        assert client.stats().in_memory == 3
+    assert "EMFILE" in rig.messages()[0]
+    assert client.drain(20).complete
+    rig.check(ids)
+
+
+def test_what_waits_is_written_at_the_end_and_what_cannot_be_is_told_with_its_number(rig: Rig) -> None:
+    client = rig.client(trusted_look=3600.0)
+    ids = track(client, 1)
+    with full_disk():
+        ids += track(client, 2)
+    client.release()
+    with full_disk():
+        track(client, 3)
+        client.release()
+    assert "3 accepted events lost" in rig.messages()[-1]
+    assert rig.client().drain(20).complete
+    rig.check(ids)
+
+
+def test_a_directory_that_became_unsafe_gets_no_further_segment(rig: Rig) -> None:
+    client = rig.client(segment_bytes=1)
+    ids = track(client, 1)
+    rig.queue_dir.chmod(0o777)
+    ids += track(client, 1)
+    assert client.stats().in_memory == 1
+    assert "written by others" in rig.messages()[0]
+    rig.queue_dir.chmod(0o700)
+    assert client.drain(20).complete
+    rig.check(ids)
+
+
+def test_in_power_durability_a_failed_sync_is_not_acknowledged_on_its_segment_but_on_the_next(rig: Rig) -> None:
+    client = rig.client(durability="power")
+    ids = track(client, 1)
+    with refusing("fdatasync", errno.EIO, where=".seg", times=1) as syncs:
+        ids += track(client, 1)
+    assert syncs.count == 1
+    assert client.stats().in_memory == 0
+    ids += track(client, 1)
+    assert client.drain(20).complete
+    assert set(rig.server.times_received.values()) == {1}
+    assert rig.check(ids).delivered == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_small_disk_fills_up_and_is_emptied_by_delivering(rig: Rig, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        disk = stack.enter_context(small_disk(tmp_path / "small", "16M"))
+        rig.queue_dir = disk / "queue"
+        rig.directory = type(rig.directory)(rig.queue_dir)
+        client = rig.client()
+        ids: list[str] = []
+        with contextlib.suppress(QueueFull):
+            while len(ids) < 40_000:
+                ids += track(client, 1, properties={"text": "x" * 400})
+        assert client.stats().in_memory > 0
+        while client.stats().in_memory or client.stats().pending:
+            assert client.drain(60).delivered > 0
+        assert set(ids) == set(rig.server.times_received)
+        rig.stop()
+
+
+def test_the_buffer_keeps_its_order_when_a_record_cannot_be_written() -> None:
+    buffer = MemoryBuffer(capacity=3)
+    written: list[bytes] = []
+    for letter in (b"a", b"b", b"c"):
+        buffer.keep(letter)
+
+    def write(record: bytes) -> None:
+        if record == b"b" and not refused:
+            refused.append(record)
+            assert len(buffer) == 2, "what is in somebody's hands counts"
+            raise OSError(errno.ENOSPC, "no space")
+        written.append(record)
+
+    refused: list[bytes] = []
+    with pytest.raises(OSError, match="no space"):
+        buffer.write_back(write)
+    assert len(buffer) == 2
+    buffer.write_back(write)
+    assert written == [b"a", b"b", b"c"]
+    assert len(buffer) == 0

@@ -149,6 +149,9 @@ def collect(stage: Stage, folder: Folder, queue_dirs: Sequence[Path], not_draine
         counts=counts,
         struck=stage.struck,
         told_destroyed=sum(int(text.split(";")[0]) for text in told.split("events destroyed, at the most: ")[1:]),
+        told_of_books=any(
+            "new ones were begun" in log.read_text() for each in queue_dirs for log in each.glob("*.log*")
+        ),
         served=stage.server.look(),
         one_at_a_time=stage.plan.generation == "L22",
         kills=stage.tally.flusher_kills,

@@ -34,7 +34,7 @@ from lotus_durable.testing import (
 )
 
 from .crew import is_alive, state_of, strike
-from .oracle import CUT
+from .oracle import BOOKS, CUT
 from .plan import READ_TIMEOUT, Plan
 from .points import IN_FLUSHERS, POINTS
 from .stage import Stage
@@ -258,7 +258,7 @@ def remove_books(stage: Stage) -> bool:
         stage.flusher_killed(time.monotonic(), in_haste=True)
     elif stage.wait(lambda: books.exists() or not is_alive(pid), _PATIENCE) and is_alive(pid):
         return True  # all of it must be there again
-    _mark_struck(stage, ids, "books removed, flusher killed")
+    _mark_struck(stage, ids, BOOKS)
     return True
 
 

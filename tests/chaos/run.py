@@ -68,7 +68,7 @@ def run(plan: Plan, root: Path, *, say: Callable[[str], None] = lambda _line: No
         queue_dir = place.root / "queue"
         crew = stack.enter_context(Crew(plan, folder, server.host, queue_dir, arms))
         stage = Stage(plan, folder=folder, server=server, disk=place, queue_dir=queue_dir, crew=crew, arms=arms)
-        play(stage, ends_at=began + plan.seconds, say=say)
+        play(stage, folder, ends_at=began + plan.seconds, say=say)
         problems = crew.stop()
         say("all writers are stopped; draining")
         not_drained = drain(queue_dir, server.host)
@@ -83,7 +83,8 @@ def run(plan: Plan, root: Path, *, say: Callable[[str], None] = lambda _line: No
         if judgement.problems:
             # What can be asked no more when this is over.
             shutil.copytree(place.root, root / "files")
-            (root / "lost").write_text("\n".join(f"{each} {server.ids().get(each, 0)}" for each in judgement.lost))
+            received = server.ids()
+            (root / "lost").write_text("\n".join(f"{each} {received.get(each, 0)}" for each in judgement.lost))
     return Outcome(
         plan=plan,
         tally=stage.tally,
@@ -95,7 +96,7 @@ def run(plan: Plan, root: Path, *, say: Callable[[str], None] = lambda _line: No
     )
 
 
-def play(stage: Stage, *, ends_at: float, say: Callable[[str], None]) -> None:
+def play(stage: Stage, folder: Folder, *, ends_at: float, say: Callable[[str], None]) -> None:
     """Strike until what was asked for is reached, or the time is up."""
     plan, tally = stage.plan, stage.tally
     stage.get_well()
@@ -109,7 +110,10 @@ def play(stage: Stage, *, ends_at: float, say: Callable[[str], None]) -> None:
             tally.problems.append(f"it ended after {tally.kills} kills and {tally.events} events")
             return
         for name in strikes:
-            (tally.struck if kinds[name].do(stage) else tally.missed)[name] += 1
+            began = time.monotonic()
+            is_struck = kinds[name].do(stage)
+            (tally.struck if is_struck else tally.missed)[name] += 1
+            folder.note(folder.root / "history", f"{began:.3f} {name}{'' if is_struck else ' (found nobody)'}")
             stage.pass_(stage.chance.uniform(0, _LONGEST_PAUSE))
         stage.get_well()
         say(f"{tally.kills} kills, {tally.events} events, {len(tally.problems)} problems")

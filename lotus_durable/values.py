@@ -41,14 +41,15 @@ else:
             return tuple.__new__(cls, values)
 
         @classmethod
-        def _completed(cls, values: tuple[object, ...], named: dict[str, object]) -> list[object]:
-            known = {**cls._field_defaults, **dict(zip(cls._fields, values, strict=False)), **named}
-            if len(values) + len(named) > len(known) or not named.keys() <= set(cls._fields[len(values) :]):
-                raise TypeError(f"{cls.__name__}() has the fields {', '.join(cls._fields)}")
-            missing = [field for field in cls._fields if field not in known]
-            if missing:
-                raise TypeError(f"{cls.__name__}() misses {', '.join(missing)}")
-            return [known[field] for field in cls._fields]
+        def _completed(cls, values: tuple[object, ...], named: dict[str, object]) -> tuple[object, ...]:
+            rest = cls._fields[len(values) :]
+            if len(values) > len(cls._fields) or not named.keys() <= set(rest):
+                raise TypeError(f"{cls.__name__} has the fields {', '.join(cls._fields)}, each once")
+            known = {**cls._field_defaults, **named}
+            try:
+                return values + tuple([known[field] for field in rest])
+            except KeyError as missing:
+                raise TypeError(f"{cls.__name__} needs {missing}") from None
 
         @classmethod
         def _make(cls, values: Iterable[object]) -> Self:
@@ -66,6 +67,15 @@ else:
         def __repr__(self) -> str:
             shown = (f"{field}={value!r}" for field, value in self._asdict().items())
             return f"{type(self).__name__}({', '.join(shown)})"
+
+        def __eq__(self, other: object) -> bool:
+            """Compare with another value of its class; no value is equal to one of another class, as tuples are."""
+            return type(self) is type(other) and tuple.__eq__(self, other)
+
+        def __ne__(self, other: object) -> bool:
+            return not self == other
+
+        __hash__ = tuple.__hash__
 
         def __getnewargs__(self) -> tuple[object, ...]:
             return tuple(self)

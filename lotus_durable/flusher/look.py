@@ -138,8 +138,17 @@ class Look:
             seconds = hung.note_look(notes, beat)
             if seconds < patience:
                 return
+            killed_for = hung.killed_for(notes)
+        if killed_for is not None:
+            why_not = hung.undead(beat, killed_for)
+            if why_not is not None:
+                self._teller.tell_blocked(why_not)
+            return
         why_not = hung.end(beat)
         if why_not is None:
+            with self._starting.changing(insist=True) as notes:
+                if notes is not None:
+                    hung.note_killed(notes, beat)
             logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seconds)
             self._none_flushes(beat, is_ended=True)  # now: there may be no next look
         else:

@@ -49,6 +49,8 @@ class Seen(NamedTuple):
     """When it was seen last."""
     elapsed: float = 0.0
     """Seconds for which it was seen; of a gap between two looks only some, for then all of us may have been stopped."""
+    killed_at: float | None = None
+    """When its process was sent SIGKILL."""
 
 
 class Notes:

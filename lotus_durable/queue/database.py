@@ -18,6 +18,8 @@ from .files import FILE_MODE, sync_data
 from .reserve import Reserve, is_full
 from .table import LOCK_TIMEOUT, EventTable, mapped
 
+_CACHE = 256
+"""KiB of pages in memory. The reserve is written through it, and would fill the 2 MB that SQLite keeps by default."""
 _WHAT = "the books"
 _T = TypeVar("_T")
 
@@ -140,7 +142,7 @@ class BooksDatabase:
     def _open(self, version: int, schema: Sequence[str]) -> None:
         self._table = EventTable(self.path, "parked")
         self.connection = connection = self._table.connection
-        for pragma in ("synchronous=NORMAL", "temp_store=MEMORY"):
+        for pragma in ("synchronous=NORMAL", "temp_store=MEMORY", f"cache_size=-{_CACHE}"):
             connection.execute(f"PRAGMA {pragma}")
         [found] = connection.execute("PRAGMA user_version").fetchone()
         if found > version:

@@ -45,7 +45,7 @@ def evidence() -> Evidence:
 
 
 def counts(**numbers: int) -> list[Counts]:
-    return [replace(COUNTS, **cast("Any", numbers))]
+    return [COUNTS._replace(**cast("Any", numbers))]
 
 
 def problem(changed: Evidence) -> str:

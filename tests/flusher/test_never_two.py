@@ -141,6 +141,58 @@ def test_a_stopped_flusher_is_replaced_within_fifteen_seconds_with_the_constants
     assert scene.server.senders_take_turns()
 
 
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Freeze a process by a cgroup of version 1; it gets SIGKILL only when it is thawed."""
+    group = Path(f"/sys/fs/cgroup/freezer/lotus-durable-test-{pid}")
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("needs root and a freezer of cgroup v1")
+    tasks = group / "cgroup.procs"
+    if not tasks.exists():
+        group.rmdir()
+        pytest.skip("needs a freezer of cgroup v1")
+    try:
+        tasks.write_text(str(pid))
+        (group / "freezer.state").write_text("FROZEN")
+        yield
+    finally:
+        (group / "freezer.state").write_text("THAWED")
+        wait_until(lambda: ended(pid), "it to end")
+        wait_until(lambda: not tasks.read_text(), "an empty cgroup")
+        group.rmdir()
+
+
+def test_a_flusher_in_a_frozen_cgroup_is_named_and_replaced_when_it_is_thawed(scene: Scene) -> None:
+    worker = scene.start(
+        f"""
+        told = []
+        constants = {{**{QUICK}, "told_interval": 0.5}}
+        client = make(constants=constants, on_error=lambda error, events: told.append(str(error)))
+        def named():
+            track(client, os.urandom(4).hex())
+            time.sleep(0.05)
+            return [each for each in told if "thawed" in each]
+        track(client, "first")
+        hear()
+        say(*wait_until(named))
+        hear()
+        track(client, "last")
+        say(client.drain(20).complete)
+        """
+    )
+    scene.settled("first")
+    flusher = scene.flusher()
+    with frozen(flusher):
+        say(worker)
+        assert f"process {flusher} on" in hear(worker)
+    say(worker)
+    assert hear(worker) == "True"
+    scene.arrived("last")
+    assert scene.server.senders_take_turns()
+
+
 def test_a_flusher_that_was_stopped_for_less_than_that_goes_on(scene: Scene) -> None:
     worker = Worker(scene)
     worker.track("first")

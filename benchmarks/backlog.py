@@ -44,7 +44,7 @@ def _record_around_its_id() -> tuple[bytes, bytes]:
 def _write_segment(directory: QueueDirectory, key: bytes, records: Iterator[bytes]) -> int:
     """Fill one segment and return how many records went into it."""
     header = new_header(time.time_ns(), key)
-    path = directory.journal / segment_name(header.created_ns, header.pid, header.marker)
+    path = f"{directory.journal}/{segment_name(header.created_ns, header.pid, header.marker)}"
     sequence = 0
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:
         file.write(header.encode())

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 import lotus_durable._posix  # noqa: F401  # where this does not run it says so before anything else fails
 from lotus_durable._version import __version__
 from lotus_durable.client import Client
-from lotus_durable.config import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
 from lotus_durable.errors import (
     APIError,
     AuthenticationError,
@@ -49,6 +47,7 @@ from lotus_durable.settings import SettingsModule
 from lotus_durable.settings import client as _client
 from lotus_durable.settings import current as _current
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -81,6 +80,7 @@ if TYPE_CHECKING:
         verify_idems_received,
         void_credit,
     )
+    from lotus_durable.option_types import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
 
 __all__ = [
     "APIError",
@@ -173,7 +173,7 @@ def track_event(
     *,
     customer_id: str,
     event_name: str,
-    properties: Mapping[str, Any] | None = None,
+    properties: Mapping[str, object] | None = None,
     time_created: datetime | str | None = None,
     idempotency_id: str | None = None,
 ) -> str:

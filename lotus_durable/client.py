@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import time
-import weakref
+from _weakref import ref  # weakref itself imports more
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack
 
 from lotus_durable import fork
 from lotus_durable.calls.lazy import bind_calls
 from lotus_durable.clock import monotonic
-from lotus_durable.config import Config, Options
+from lotus_durable.config import Config
 from lotus_durable.errors import DiskRefused, EventRefused, LotusError, QueueDirectoryError
-from lotus_durable.log import Reporter, counted, log_to_stderr, warn_if_unencrypted
+from lotus_durable.log import Reporter, counted, log_to_stderr, logger, warn_if_unencrypted
 from lotus_durable.queue.heartbeat import read_beat, read_progress
+from lotus_durable.queue.refusal import directory_error, is_misconfigured
 from lotus_durable.queue.requests import ask
-from lotus_durable.tracker import Tracker, directory_error, is_misconfigured, open_trackers, tracker_for
+from lotus_durable.tracker import Tracker, open_trackers, tracker_for
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn, Self, Unpack
+
     from lotus_durable.calls.caller import Caller
     from lotus_durable.calls.methods import Calls
     from lotus_durable.flusher.drain import DrainReport
     from lotus_durable.flusher.stats import QueueStats
+    from lotus_durable.option_types import Options
 else:
     Calls = object  # their modules are imported by the first of them: a process that only tracks needs none
-
-logger = logging.getLogger("lotus_durable")
 
 _LOOK_INTERVAL = 0.01
 """Seconds between two looks of one who waits at the heartbeat."""
 
-_calling: weakref.WeakSet[Client] = weakref.WeakSet()
+_calling: list[ref[Client]] = []
 """Clients with connections of their own to the server, to be closed at exit."""
 
 
@@ -87,7 +88,7 @@ class Client(Calls):
         *,
         customer_id: str,
         event_name: str,
-        properties: Mapping[str, Any] | None = None,
+        properties: Mapping[str, object] | None = None,
         time_created: datetime | str | None = None,
         idempotency_id: str | None = None,
     ) -> str:
@@ -198,7 +199,7 @@ class Client(Calls):
         if not self._callers:
             self._callers.append(open_caller(self.config))
             fork.register(self._callers[-1])
-            _calling.add(self)
+            _calling.append(ref(self, _calling.remove))
         return self._callers[0]  # of two threads that come here at once, both get the same one
 
     def __enter__(self) -> Self:
@@ -253,12 +254,12 @@ class Client(Calls):
             directory.prepare()
         except (OSError, QueueDirectoryError) as error:
             if is_misconfigured(error):
-                raise directory_error(directory, error) from error
+                raise directory_error(directory.root, error) from error
             # The disk may come back; until then events wait in memory, and that is reported when it happens.
             logger.warning("queue_dir %s cannot be used now: %s", directory.root, error)
             return
         with contextlib.suppress(OSError):
-            if directory.segments() or directory.queue_db.exists():
+            if directory.segments() or os.path.exists(directory.queue_db):
                 self._tracker.look_now()  # what was left by processes before this one
 
 
@@ -322,8 +323,10 @@ def _at_exit() -> None:
     for tracker in trackers:
         _wait(tracker, min(monotonic() + tracker.config.exit_timeout, ends_at))
         tracker.close()
-    for client in list(_calling):
-        client.release()
+    for reference in tuple(_calling):
+        client = reference()
+        if client is not None:
+            client.release()
 
 
 bind_calls(Client)

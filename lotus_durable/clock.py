@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from functools import cache
-from pathlib import Path
 
 MONOTONIC = time.CLOCK_MONOTONIC
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", MONOTONIC)
@@ -29,6 +28,7 @@ def since_boot() -> float:
 def boot_id() -> str:
     """Return what names this start of the machine; empty where it has no name, as on macOS."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_bytes().decode().strip()  # as text it would import a codec
+        with open("/proc/sys/kernel/random/boot_id", "rb") as opened:  # as text it would import a codec
+            return opened.read().decode().strip()
     except OSError:
         return ""

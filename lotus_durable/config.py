@@ -5,51 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict
 
-from lotus_durable.errors import ConfigurationError, LotusError, QueueDirectoryError
+from lotus_durable.errors import ConfigurationError, QueueDirectoryError
 from lotus_durable.options import DEFAULT_HOST, OPTIONS, KeyFile, environment_name, read_option
+from lotus_durable.values import NamedTuple
 
-OnError = Callable[[LotusError, list[dict[str, Any]]], object]
-"""Called with the error and the events it is about (their wire fields; empty when it is about none)."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-Durability = Literal["process", "power"]
-Backend = Literal["journal", "sqlite"]
-Flusher = Literal["auto", "external"]
-ApiVersion = Literal["auto", "2022", "2024"]
-AccessFallback = Literal["none", "open", "closed"]
+    from lotus_durable.option_types import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
 
 _MIB = 1 << 20
 _DAY = 86_400.0
-
-
-class Options(TypedDict, total=False):
-    """The keyword arguments of :class:`~lotus_durable.Client`; see :class:`Config` for what they mean."""
-
-    api_key: str | None
-    api_key_file: str | os.PathLike[str] | None
-    host: str
-    queue_dir: str | os.PathLike[str] | None
-    debug: bool
-    on_error: OnError | None
-    send: bool
-    sync_mode: bool
-    durability: Durability
-    sync_interval: float
-    flush_interval: float
-    max_batch_events: int
-    max_event_bytes: int
-    max_queue_bytes: int
-    upload_concurrency: int
-    timeout: float | tuple[float, float]
-    backend: Backend
-    flusher: Flusher
-    exit_timeout: float
-    api_version: ApiVersion
-    call_timeout: float
-    access_cache_ttl: float
-    access_fallback: AccessFallback
 
 
 class Constants(NamedTuple):
@@ -94,9 +62,9 @@ class Constants(NamedTuple):
 class Config(NamedTuple):
     """Everything that can be set; :mod:`lotus_durable.options` says what each is for. Seconds and bytes throughout."""
 
-    queue_dir: Path
+    queue_dir: str
     api_key: str | None = None
-    api_key_file: Path | None = None
+    api_key_file: str | None = None
     host: str = DEFAULT_HOST
     debug: bool = False
     on_error: OnError | None = None
@@ -185,7 +153,7 @@ def _with_key_file(source: Mapping[str, Any], name: Callable[[str], str] = lambd
     return {**source, name("api_key"): KeyFile(file)} if file else source
 
 
-def _default_queue_dir() -> Path:
+def _default_queue_dir() -> str:
     """Return ``$STATE_DIRECTORY/lotus`` under systemd (its first entry), else this user's state directory.
 
     Raises:
@@ -193,7 +161,7 @@ def _default_queue_dir() -> Path:
     """
     state_directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     if state_directory:
-        return Path(state_directory) / "lotus"
+        return os.path.join(state_directory, "lotus")
     home = os.path.expanduser("~")
     if sys.platform == "darwin":
         state = os.path.join(home, "Library", "Application Support")
@@ -204,4 +172,4 @@ def _default_queue_dir() -> Path:
             "queue_dir: none is set, and this user has no home directory for one; set it (lotus_durable.queue_dir or "
             "LOTUS_QUEUE_DIR)"
         )
-    return Path(state) / "lotus_durable"
+    return os.path.join(state, "lotus_durable")

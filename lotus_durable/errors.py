@@ -30,10 +30,10 @@ No exception of requests, sqlite3, msgpack or filelock leaves the package, and n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 
 class LotusError(Exception):

@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import mmap
 import os
-import weakref
-from typing import Protocol
+from _weakref import ref  # weakref itself imports more
+
+from lotus_durable import descriptors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Inherits(Protocol):
+        """Something of one process that must not be used in another."""
+
+        def abandon(self) -> None:
+            """Drop, in a forked child, what is its parent's; idempotent in the process that owns it."""
+
+    class _Mark(Protocol):
+        def __getitem__(self, index: int, /) -> int: ...
+        def __setitem__(self, index: int, value: int, /) -> None: ...
+
 
 _WIPE_ON_FORK = 18
 _NO_ADVICE = -1
-
-
-class Inherits(Protocol):
-    """Something of one process that must not be used in another."""
-
-    def abandon(self) -> None:
-        """Drop, in a forked child, what is its parent's; idempotent in the process that owns it."""
-
-
-class _Mark(Protocol):
-    def __getitem__(self, index: int, /) -> int: ...
-    def __setitem__(self, index: int, value: int, /) -> None: ...
 
 
 class _ProcessId:
@@ -58,12 +62,12 @@ mark: _Mark = _make_mark()
 """``mark[0]`` is 1 in the process that began to use what it guards, and 0 in each of its children."""
 mark[0] = 1
 
-_owners: list[weakref.ref[Inherits]] = []
+_owners: list[ref[Inherits]] = []
 
 
 def register(owner: Inherits) -> None:
     """Have ``owner.abandon()`` called in each forked child, for as long as there is an owner."""
-    _owners.append(weakref.ref(owner, _owners.remove))
+    _owners.append(ref(owner, _owners.remove))
 
 
 def begin_process() -> None:
@@ -72,7 +76,9 @@ def begin_process() -> None:
         owner = reference()
         if owner is not None:
             owner.abandon()
+    descriptors.make_room()
     mark[0] = 1
 
 
+descriptors.make_room()
 os.register_at_fork(after_in_child=begin_process)

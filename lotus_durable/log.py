@@ -2,26 +2,103 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
-from urllib.parse import urlsplit
 
 from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.url import host_name
 
-logger = logging.getLogger("lotus_durable")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import logging
+    from typing import Any
 
+DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
+"""The levels of ``logging``."""
+
+_NAME = "lotus_durable"
 _MOST_WAITING = 100
+
+
+class _Logger:
+    """``logging.getLogger("lotus_durable")`` where the program has imported that, with its levels and handlers.
+
+    Where it has not, what :class:`_Unconfigured` does: a process that tracks does not import ``logging`` for us; see
+    :mod:`.values`.
+    """
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # one of logging.Logger's
+        # There is no getLogger yet while another thread is in the middle of the import.
+        get = getattr(sys.modules.get("logging"), "getLogger", None)
+        return getattr(_unconfigured if get is None else get(_NAME), name)
+
+
+class _Unconfigured:
+    """Does what ``logging`` does that nobody has configured: warnings and errors go to standard error, as text."""
+
+    def getEffectiveLevel(self) -> int:  # noqa: N802  # logging's name
+        return WARNING
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # logging's name
+        return level >= WARNING
+
+    def log(self, level: int, message: str, *values: object, exc_info: bool = False) -> None:
+        if level < WARNING:
+            return
+        lines = [message % values if values else message]
+        if exc_info:
+            lines += _traceback(sys.exception())
+        try:
+            sys.stderr.write("\n".join([*lines, ""]))
+        except (OSError, ValueError, AttributeError):
+            return  # it is closed, say, and there is nobody to be told
+
+    def debug(self, message: str, *values: object) -> None:
+        self.log(DEBUG, message, *values)
+
+    def info(self, message: str, *values: object) -> None:
+        self.log(INFO, message, *values)
+
+    def warning(self, message: str, *values: object, exc_info: bool = False) -> None:
+        self.log(WARNING, message, *values, exc_info=exc_info)
+
+    def error(self, message: str, *values: object) -> None:
+        self.log(ERROR, message, *values)
+
+    def exception(self, message: str, *values: object) -> None:
+        self.log(ERROR, message, *values, exc_info=True)
+
+
+_unconfigured = _Unconfigured()
+
+if TYPE_CHECKING:
+    logger: logging.Logger
+else:
+    logger = _Logger()
+
+
+def _traceback(error: BaseException | None) -> list[str]:
+    """Return where an error was raised, and what it is: ``traceback`` is not imported for it."""
+    lines = ["Traceback (most recent call last):"]
+    step = error.__traceback__ if error is not None else None
+    while step is not None:
+        code = step.tb_frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {step.tb_lineno}, in {code.co_name}')
+        step = step.tb_next
+    return [*lines, f"{type(error).__name__}: {error}"]
 
 
 def log_to_stderr() -> None:
     """Log every step; to standard error, unless the program has said where logs go."""
-    logger.setLevel(logging.DEBUG)
-    if not logger.handlers and not logging.getLogger().handlers:
+    import logging
+
+    theirs = logging.getLogger(_NAME)
+    theirs.setLevel(logging.DEBUG)
+    if not theirs.handlers and not logging.getLogger().handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(process)d %(levelname)s %(message)s"))
-        logger.addHandler(handler)
+        theirs.addHandler(handler)
 
 
 def counted(number: int, noun: str) -> str:
@@ -31,8 +108,7 @@ def counted(number: int, noun: str) -> str:
 
 def warn_if_unencrypted(host: str) -> None:
     """Say so when the API key and the events would travel in the clear, to anything but this machine."""
-    parts = urlsplit(host)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if host.lower().startswith("http:") and not _is_loopback(host_name(host)):
         logger.warning("host %s is not encrypted: the API key and the events travel in the clear", host)
 
 

@@ -1,21 +1,22 @@
 """Each option once: its name, how it is read, and what it is for.
 
 The README's table and the command line's help are made from this.
-
-No dataclasses here and in what else a process imports that only tracks: they import ``inspect``, with parts of a
-compiler, and each of them is compiled at the import; together that was half of the time that the import took.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import pwd  # noqa: F401  # expanduser imports it where there is no HOME, and nothing may be imported late
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from lotus_durable.errors import ConfigurationError
+from lotus_durable.url import host_name
+from lotus_durable.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 DEFAULT_HOST = "https://api.uselotus.io"
 ENVIRONMENT_PREFIX = "LOTUS_"
@@ -65,22 +66,20 @@ def _api_key(value: object) -> str:
 
 def _host(value: object) -> str:
     text = _text(value).rstrip("/")
-    try:
-        parts = urlsplit(text)
-        port_is_valid = parts.port is None or parts.port > 0
-    except ValueError:  # its text may hold a password
-        raise Refused("not a URL") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+    scheme, _, rest = text.partition("://")
+    if scheme.lower() not in ("http", "https") or not rest:
         raise Refused("a URL such as https://lotus.example.com is needed")
-    if parts.username is not None or parts.query or parts.fragment:
+    if "@" in rest.partition("/")[0] or "?" in rest or "#" in rest:
         raise Refused("user names, queries and fragments have no place in it")
+    if not host_name(text) or not text.isprintable() or " " in text:
+        raise Refused("not a URL")
     return text
 
 
-def _path(value: object) -> Path:
+def _path(value: object) -> str:
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise Refused("a path is needed")
-    return Path(os.path.abspath(os.path.expanduser(value)))
+    return os.path.abspath(os.path.expanduser(os.fsdecode(value)))
 
 
 def _flag(value: object) -> bool:
@@ -158,7 +157,8 @@ class KeyFile(NamedTuple):
 def _content(file: KeyFile) -> str:
     path = _path(file.path)
     try:
-        return path.read_text()
+        with open(path, "rb") as opened:
+            return opened.read().decode()
     except OSError as error:
         raise Refused(f"the key file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

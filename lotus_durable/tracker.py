@@ -12,12 +12,9 @@ the mark of :mod:`lotus_durable.fork`, before it uses any of it.
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from time import clock_gettime
-from typing import Any, Protocol
 
 from lotus_durable import fork
 from lotus_durable.clock import MONOTONIC
@@ -25,36 +22,26 @@ from lotus_durable.config import Config
 from lotus_durable.errors import DiskRefused, LotusError, QueueDirectoryError, QueueFull
 from lotus_durable.event.record import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
-from lotus_durable.log import counted
+from lotus_durable.log import counted, logger
 from lotus_durable.queue.appender import Appender, Mark
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_progress
 from lotus_durable.queue.identity import ensure_identity, fingerprint
 from lotus_durable.queue.memory import MemoryBuffer
+from lotus_durable.queue.refusal import directory_error, is_misconfigured, is_of_the_disk, reason
 from lotus_durable.queue.room import Room
-from lotus_durable.queue.writer import is_of_the_disk
+from lotus_durable.queue.way import way_to_disk
 
-logger = logging.getLogger("lotus_durable")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    from lotus_durable.queue.way import WayToDisk
+
+Report: TypeAlias = "Callable[[LotusError, Sequence[dict[str, Any]]], None]"
 
 _mark = fork.mark
 _WARNING_INTERVAL = 60.0  # seconds
-_A_PERSONS = (
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG,
-)  # fmt: skip
-"""What a disk says that only a person can change."""
-
-Report = Callable[[LotusError, Sequence[dict[str, Any]]], None]
-
-
-class WayToDisk(Protocol):
-    """Where a lane's records go: a segment of its own, or SQLite."""
-
-    def append(self, record: bytes, now: float, /) -> Mark | None: ...
-    def append_again(self, record: bytes, now: float, mark: Mark, /) -> Mark: ...
-    def check(self) -> None: ...
-    def written(self) -> dict[str, int]: ...
-    def close(self) -> None: ...
-    def abandon(self) -> None: ...
 
 
 class Lane:
@@ -83,7 +70,7 @@ class Tracker:
         self.look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
         self._trusted_look = config.constants.trusted_look
         self._has_worked = False
-        self._way = _way_to_disk(config)
+        self._way = way_to_disk(config.backend)
         self._begin()
         fork.register(self)
 
@@ -304,18 +291,14 @@ class Tracker:
         if isinstance(error, OSError) and not is_of_the_disk(error):
             raise error
         if not self._has_worked and is_misconfigured(error):
-            raise directory_error(self.directory, error) from error
+            raise directory_error(self.directory.root, error) from error
         self._memory.keep(record)
         now = clock_gettime(MONOTONIC)
         if now < self._next_warning:
             return
         self._next_warning = now + _WARNING_INTERVAL
-        reason = str(error)
-        if isinstance(error, OSError):
-            name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-            reason = f"{name}: {error.strerror or error}"
         refusal = DiskRefused(
-            f"{self.directory.root} takes no writes ({reason}); "
+            f"{self.directory.root} takes no writes ({reason(error)}); "
             f"in memory, and lost if this process ends: {counted(len(self._memory), 'accepted event')}"
         )
         logger.warning("%s", refusal)
@@ -332,31 +315,6 @@ class Tracker:
             logger.debug("the disk takes no writes yet: %s", error)
         finally:
             self._lanes.append(lane)
-
-
-def _way_to_disk(config: Config) -> Callable[..., WayToDisk]:
-    """Return what makes a lane's way to disk; SQLite is imported when a client is made, for those who chose it."""
-    if config.backend == "journal":
-        return Appender
-    from lotus_durable.queue.sqlite import SqliteAppender
-
-    return SqliteAppender
-
-
-def is_misconfigured(error: Exception) -> bool:
-    """Whether waiting does not mend it."""
-    return isinstance(error, QueueDirectoryError) or (isinstance(error, OSError) and error.errno in _A_PERSONS)
-
-
-def directory_error(directory: QueueDirectory, error: Exception) -> QueueDirectoryError:
-    """Return what to raise where a queue directory cannot be used."""
-    if isinstance(error, QueueDirectoryError):
-        return error
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return QueueDirectoryError(
-        f"queue_dir {directory.root} cannot be used by user {os.geteuid()}: {reason}; make it this user's, or set "
-        "another one (lotus_durable.queue_dir or LOTUS_QUEUE_DIR)"
-    )
 
 
 _trackers: dict[Config, Tracker] = {}

@@ -7,8 +7,9 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from lotus_durable.config import Config, Options, describe
+from lotus_durable.config import Config, describe
 from lotus_durable.errors import ConfigurationError
+from lotus_durable.option_types import Options
 
 
 def test_an_argument_wins_over_a_setting_over_the_environment_over_the_default() -> None:
@@ -27,7 +28,7 @@ def test_an_empty_environment_variable_counts_as_not_set() -> None:
 
 def test_the_default_queue_directory_belongs_to_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert Config.resolve().queue_dir == tmp_path / "lotus_durable"
+    assert Config.resolve().queue_dir == f"{tmp_path}/lotus_durable"
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_the_default_queue_directory_belongs_to_the_user(monkeypatch: pytest.Mon
         ("debug", "1", True),
         ("max_batch_events", "10", 10),
         ("host", "https://lotus.example.com/prefix/", "https://lotus.example.com/prefix"),
-        ("queue_dir", "/tmp/../tmp/q", Path("/tmp/q")),
+        ("queue_dir", "/tmp/../tmp/q", "/tmp/q"),
     ],
 )
 def test_an_environment_variable_is_read_as_its_option_needs(name: str, text: str, value: object) -> None:
@@ -115,7 +116,7 @@ def test_the_key_can_be_in_a_file(tmp_path: Path) -> None:
         Config.resolve({}, {"api_key_file": str(file), "api_key": "x"}, {}),
         Config.resolve(environ={"LOTUS_API_KEY_FILE": str(file), "LOTUS_API_KEY": "x"}),
     ):
-        assert (resolved.api_key, resolved.api_key_file) == ("the-key", file)
+        assert (resolved.api_key, resolved.api_key_file) == ("the-key", str(file))
 
 
 def test_a_key_file_is_not_even_read_when_a_key_is_named_closer_to_the_call(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,4 +61,4 @@ lotus.shutdown(0)
     command = [sys.executable, "-c", script, "test-key", rig.server.host, str(rig.queue_dir), flusher]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout == "[] 1\n"
-    assert rig.directory.log.exists() is (flusher == "auto")
+    assert Path(rig.directory.log).exists() is (flusher == "auto")

@@ -28,9 +28,9 @@ def test_the_files_of_the_queue_directory_are_on_the_page(tmp_path: Path) -> Non
         directory.requests, directory.heartbeat, directory.log,
     )  # fmt: skip
     for path in paths:
-        assert f"`{path.name}`" in table
+        assert f"`{Path(path).name}`" in table
     for path in (directory.journal, directory.quarantine):
-        assert f"`{path.name}/" in table
+        assert f"`{Path(path).name}/" in table
 
 
 def test_the_environment_of_a_flusher_is_on_the_page() -> None:

@@ -14,7 +14,8 @@ import pytest
 import lotus_durable as lotus
 from lotus_durable import errors
 from lotus_durable.client import Client
-from lotus_durable.config import Config, Options
+from lotus_durable.config import Config
+from lotus_durable.option_types import Options
 
 TRACKING = {
     "Client": "(**options: 'Unpack[Options]') -> 'None'",
@@ -24,7 +25,7 @@ TRACKING = {
     "shutdown": "(timeout: 'float | None' = None) -> 'None'",
     "stats": "() -> 'QueueStats'",
     "track_event": (
-        "(*, customer_id: 'str', event_name: 'str', properties: 'Mapping[str, Any] | None' = None, "
+        "(*, customer_id: 'str', event_name: 'str', properties: 'Mapping[str, object] | None' = None, "
         "time_created: 'datetime | str | None' = None, idempotency_id: 'str | None' = None) -> 'str'"
     ),
 }

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.http.answer import Answer, NoAnswer, json_value
 from lotus_durable.queue.books import read_learned
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.values import NamedTuple
 
 from .problem import is_of_2022, is_of_2024, is_page
 
@@ -34,8 +34,7 @@ _FRESH_FOR = 60.0
 """Seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
+class _Finding(NamedTuple):
     generation: Generation
     found_at: float
     """Unix seconds."""

@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from lotus_durable.errors import (
@@ -34,6 +34,7 @@ from lotus_durable.errors import (
     UnexpectedAnswer,
 )
 from lotus_durable.http.answer import NOT_JSON, Answer, NoAnswer, excerpt, json_value, media_type, printable
+from lotus_durable.values import NamedTuple
 
 DUPLICATE: Final = "duplicate_resource"
 ENDED: Final = "invalid_state"
@@ -44,13 +45,12 @@ _NOT_FOUND_WORDS = ("not found", "does not exist")
 _MOST_FIELD_ERRORS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(NamedTuple):
     """What a server says is wrong, in either generation's form."""
 
     detail: str = ""
     code: str | None = None
-    field_errors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    field_errors: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 def problem(call: str, answer: Answer | NoAnswer, *, changes: bool) -> APIError | None:

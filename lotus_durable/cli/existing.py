@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from lotus_durable.config import Config
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.queue.directory import QueueDirectory
@@ -24,7 +26,7 @@ def existing_queue(config: Config) -> QueueDirectory:
             f"queue directory {directory.root} does not exist; name the one your program uses with --queue-dir "
             "or LOTUS_QUEUE_DIR"
         ) from None
-    if not directory.journal.is_dir():
+    if not os.path.isdir(directory.journal):
         raise QueueDirectoryError(
             f"directory {directory.root} holds no queue; name the one your program uses with --queue-dir "
             "or LOTUS_QUEUE_DIR"

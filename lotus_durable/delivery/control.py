@@ -13,10 +13,12 @@ from lotus_durable.clock import monotonic, since_boot
 from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, FlusherState, HeartbeatFile, News, Program, Refusal, shortened
+from lotus_durable.queue.heartbeat import Beat, FlusherState, HeartbeatFile, Program, Refusal, shortened
 from lotus_durable.queue.progress import as_plain
 from lotus_durable.queue.requests import Request, newest, since
 from lotus_durable.queue.stats import Settled
+
+from .news import HeldNews
 
 logger = logging.getLogger("lotus_durable")
 
@@ -25,10 +27,7 @@ _LOOK_INTERVAL = 0.1
 _BEAT_INTERVAL = 0.5
 _LOCAL_STEP = 60.0
 """Seconds that a step without a request can take: a disk may be slow, and a backlog large."""
-_MOST_NEWS = 6
 _MOST_REFUSALS = 32
-_MOST_EVENTS = 3
-"""Of one piece of news, so that it fits into a beat."""
 
 
 class Stopped(Exception):
@@ -92,8 +91,7 @@ class Control:
         self._refusals: list[Refusal] = []
         self._progress_is_news = False
         self._told_trouble = False
-        self._next_news: dict[str, float] = {}
-        self._held_news: dict[str, tuple[int, News]] = {}
+        self._news = HeldNews(constants.told_interval)
         self._beat_at = float("-inf")
         self._step_ends = float("inf")
         # What was asked of whoever flushed before is not for us, but for drains: they wait for whoever comes.
@@ -105,8 +103,7 @@ class Control:
         self.wake = threading.Event()
         if before is not None:
             self._read_to, self._drain, self._stop_asked = before._read_to, before._drain, before._stop_asked
-            self._told_trouble = before._told_trouble
-            self._next_news, self._held_news = before._next_news, before._held_news
+            self._told_trouble, self._news = before._told_trouble, before._news
 
     @property
     def last_beat(self) -> Beat:
@@ -332,27 +329,13 @@ class Control:
     def tell(self, error: LotusError, events: Sequence[Mapping[str, str]] = ()) -> None:
         """Log what happened once, and have it told in a process that tracks: of one kind once a minute, counted."""
         logger.warning("%s", error)
-        kind = type(error).__name__
         with self._lock:
-            count, _ = self._held_news.get(kind, (0, None))
-            self._held_news[kind] = (
-                count + 1,
-                News(0, kind, shortened(str(error)), [dict(event) for event in events[:_MOST_EVENTS]]),
-            )
+            self._news.add(error, events)
             self._publish_news()
 
     def _publish_news(self) -> None:
         """Put what is due into the beat."""
-        now = monotonic()
-        for kind, (count, news) in list(self._held_news.items()):
-            if now < self._next_news.get(kind, float("-inf")):
-                continue
-            del self._held_news[kind]
-            self._next_news[kind] = now + self._constants.told_interval
-            last = self._beat.news[-1].serial if self._beat.news else 0
-            text = news.text if count == 1 else f"{news.text} (the last of {count} of this kind)"
-            published = news._replace(serial=max(last + 1, int(since_boot() * 1e6)), text=text)
-            self._beat = self._beat._replace(news=[*self._beat.news, published][-_MOST_NEWS:])
+        self._beat = self._beat._replace(news=self._news.with_what_is_due(self._beat.news))
 
     def _change(self, state: FlusherState, reason: str | None) -> None:
         since = time.time() if state != self._beat.state else self._beat.since

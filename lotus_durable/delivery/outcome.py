@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from lotus_durable.values import NamedTuple
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+
+class Delivered(NamedTuple):
     """The server has this event."""
 
     already_known: bool = False
     """It had it before this request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(NamedTuple):
     """Refused for now: try again slowly, out of the way of other events."""
 
     reason: str
@@ -23,8 +22,7 @@ class Parked:
     """The reason is none we know: warn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dead:
+class Dead(NamedTuple):
     """Refused for good."""
 
     reason: str
@@ -35,8 +33,7 @@ class Dead:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """Not accepted, and not this event's fault: send it again, after a backoff."""
 
     reason: str
@@ -45,23 +42,20 @@ class Retry:
 Verdict: TypeAlias = Delivered | Parked | Dead | Retry
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """Each event has its verdict."""
 
     verdicts: tuple[Verdict, ...]
     """In the order of the ids that were sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """Nothing was accepted, or we cannot tell what: send the halves, one after the other. Never for a single event."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RetryBatch:
+class RetryBatch(NamedTuple):
     """The outcome is unknown: send the same ids again, after a backoff."""
 
     reason: str
@@ -75,8 +69,7 @@ class RetryBatch:
     """An answer we do not know: retry at the slow pace, and warn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
+class Blocked(NamedTuple):
     """Nothing can be sent: hold everything, probe at the slow pace, and tell."""
 
     reason: str

@@ -14,6 +14,7 @@ from lotus_durable.errors import DeliveryBlocked, LotusError
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.heartbeat import FlusherState
+from lotus_durable.values import NamedTuple
 
 from .batch import Batch
 from .transport import Transport
@@ -28,8 +29,7 @@ _SUSPECT_AFTER = 2
 """Failures of one batch in a row (500, no answer in time) after which a probe tells whether the batch is the cause."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failing:
+class Failing(NamedTuple):
     """The server fails on this one event while it serves others: park it, and count its attempts."""
 
     reason: str

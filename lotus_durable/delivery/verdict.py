@@ -23,10 +23,10 @@ and it says so for one event at a time, on the server's word for that event; wha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lotus_durable.http.answer import NOT_JSON, Answer, NoAnswer, excerpt, json_value, media_type, printable
+from lotus_durable.values import NamedTuple
 
 from .outcome import Blocked, Dead, Delivered, Outcome, Parked, Retry, RetryBatch, Settled, Split, Verdict
 
@@ -51,15 +51,13 @@ _MIDDLE_OF_WINDOW = -14.5 * 86_400
 """Seconds from now. The server of 2024 takes events from 30 days ago to 1 day ahead."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
+class _Batch(NamedTuple):
     ids: Sequence[str]
     times: Sequence[str]
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Report:
+class _Report(NamedTuple):
     """The JSON in which both servers report on a batch."""
 
     success: str

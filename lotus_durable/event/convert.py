@@ -9,11 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from math import isfinite
-from typing import Any
 
 from lotus_durable.event.timestamps import utc_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from decimal import Decimal
+    from typing import Any
 
 
 class Refused(Exception):
@@ -38,10 +41,16 @@ def converted(value: object) -> object:
         if issubclass(kind, known):
             return conversion(value)
     for module, name, conversion in _BY_NAME:
-        foreign = getattr(sys.modules.get(module), name, None)
-        if isinstance(foreign, type) and issubclass(kind, foreign):
+        foreign = imported_class(module, name)
+        if foreign is not None and issubclass(kind, foreign):
             return conversion(value)
     return unfolded(value)
+
+
+def imported_class(module: str, name: str) -> type | None:
+    """Return a class of a module that the program has imported; None where it has not (yet all of it)."""
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) else None
 
 
 def unfolded(value: object) -> object:
@@ -66,15 +75,16 @@ def _is_model(kind: type) -> bool:
 
 
 def _number(value: Decimal) -> float:
-    if not Decimal.is_finite(value):
+    exact: type[Decimal] = sys.modules["decimal"].Decimal
+    if not exact.is_finite(value):
         raise Refused("is not a finite number, which JSON cannot express")
-    nearest = Decimal.__float__(value)
+    nearest = exact.__float__(value)
     if not isfinite(nearest):
         raise Refused("is too large for a float of 64 bits; str() of it is sent as text")
-    if not nearest and Decimal.__bool__(value):
+    if not nearest and exact.__bool__(value):
         raise Refused("is too close to zero for a float of 64 bits; str() of it is sent as text")
     # Compared with the digits that will be sent, which are repr's; comparing Decimals is exact in every context.
-    if Decimal.__eq__(Decimal(repr(nearest)), value) is not True:
+    if exact.__eq__(exact(repr(nearest)), value) is not True:
         raise Refused(
             "has digits that a float of 64 bits cannot hold; "
             "str() of it sends them all, as text, and float() of it the nearest number"
@@ -89,12 +99,12 @@ def _numpy_scalar(value: Any) -> object:  # noqa: ANN401  # numpy is not to be i
 
 
 _BY_CLASS: tuple[tuple[type, Callable[[Any], object]], ...] = (
-    (Decimal, _number),
     (datetime, utc_text),  # before date, which it is derived from
     (date, date.isoformat),
     (timedelta, lambda value: value.total_seconds()),
 )
 _BY_NAME: tuple[tuple[str, str, Callable[[Any], object]], ...] = (
+    ("decimal", "Decimal", _number),
     ("uuid", "UUID", str),
     ("numpy", "generic", _numpy_scalar),
     ("django.utils.functional", "Promise", str),

@@ -44,19 +44,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
-from decimal import Decimal
-from enum import Enum
 from itertools import islice
 from math import isfinite
-from typing import Any, TypeAlias, cast
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event.convert import Refused, converted, unfolded
+from lotus_durable.event.convert import Refused, converted, imported_class, unfolded
 from lotus_durable.event.rounding import warning_was_given
 from lotus_durable.event.text import path_step, plain_text, shown, text_fault, type_name
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from enum import Enum
+    from typing import Any, TypeAlias
+
 JsonValue: TypeAlias = "str | int | float | list[JsonValue] | dict[str, JsonValue] | None"
 """What JSON can say, in the plain types of Python (a ``bool`` is an ``int``)."""
+
+_Cleaning: TypeAlias = "Callable[[_Cleaner, Any], JsonValue]"
 
 MAX_DEPTH = 64
 """How deep containers may be nested: far more than events need, far less than any JSON parser on the way refuses."""
@@ -105,10 +109,10 @@ def clean_properties(
     """
     cleaner = _Cleaner(max_bytes)
     try:
-        given = properties if issubclass(type(properties), Mapping) else unfolded(properties)
+        given: Any = properties if issubclass(type(properties), Mapping) else unfolded(properties)
         if not issubclass(type(given), Mapping):
             raise Refused(f"must be a mapping such as a dict, not {type_name(properties)}")
-        cleaned = cleaner.mapping(cast("Mapping[object, object]", given))
+        cleaned = cleaner.mapping(given)
     except Exception as error:  # noqa: BLE001  # none is lost: it is the cause of the refusal
         refused = _placed(error, "properties")
         if isinstance(refused, InvalidEvent):
@@ -164,7 +168,7 @@ class _Cleaner:
 
     def enumerated(self, value: Enum) -> JsonValue:
         inner = value.value
-        if issubclass(type(inner), Enum):
+        if _is_enumerated(inner):
             raise Refused("is an Enum whose value is an Enum")
         return _cleaning_of(inner)(self, inner)
 
@@ -237,8 +241,6 @@ def _itself(_: _Cleaner, value: bool | None) -> bool | None:  # noqa: FBT001  # 
     return value
 
 
-_Cleaning = Callable[[_Cleaner, Any], JsonValue]
-
 _EXACT: dict[type, _Cleaning] = {
     str: _Cleaner.text,
     int: _Cleaner.integer,
@@ -247,12 +249,11 @@ _EXACT: dict[type, _Cleaning] = {
     type(None): _itself,
     dict: _Cleaner.mapping,
     list: _Cleaner.sequence,
-    **dict.fromkeys((Decimal, datetime, date, timedelta), _Cleaner.converted),
+    **dict.fromkeys((datetime, date, timedelta), _Cleaner.converted),
 }
 
-# For everything else, and the first that fits counts: an IntEnum is an Enum.
+# For everything else but an Enum, and the first that fits counts.
 _BY_CLASS: tuple[tuple[type | tuple[type, ...], _Cleaning], ...] = (
-    (Enum, _Cleaner.enumerated),
     (str, lambda cleaner, value: cleaner.text(str.__str__(value))),
     (int, _Cleaner.integer),
     (float, _finite),
@@ -266,7 +267,14 @@ def _cleaning_of(value: object) -> _Cleaning:
     exact = _EXACT.get(type(value))
     if exact is not None:
         return exact
+    if _is_enumerated(value):  # before all of these: an IntEnum is an int
+        return _Cleaner.enumerated
     for classes, cleaning in _BY_CLASS:
         if issubclass(type(value), classes):  # not isinstance(): a mock that pretends to be a dict would become {}
             return cleaning
     return _Cleaner.converted
+
+
+def _is_enumerated(value: object) -> bool:
+    enum = imported_class("enum", "Enum")
+    return enum is not None and issubclass(type(value), enum)

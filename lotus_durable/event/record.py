@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
 from time import time
-from typing import NamedTuple, TypeAlias, cast
 
 from msgpack import Packer, unpackb
 from msgpack.exceptions import UnpackException
@@ -32,6 +31,11 @@ from lotus_durable.event.properties import MAX_DEPTH, JsonValue, clean_propertie
 from lotus_durable.event.rounding import warn_of_rounding
 from lotus_durable.event.text import plain_text, text_fault, type_name
 from lotus_durable.event.timestamps import Clock, clean_time
+from lotus_durable.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 MAX_CUSTOMER_ID = 50
 """Characters of a customer id the server of 2024 stores; the one of 2022 makes no customer whose id has over 40."""
@@ -45,7 +49,7 @@ MAX_EVENT_NAME_2022 = 200
 MAX_IDEMPOTENCY_ID = 255
 """Characters of an idempotency id both servers store."""
 
-Fields: TypeAlias = tuple[str, str, str, str, dict[str, JsonValue], float]
+Fields: TypeAlias = "tuple[str, str, str, str, dict[str, JsonValue], float]"
 """The six fields of a record, in its order."""
 
 _SHAPE = {
@@ -227,7 +231,7 @@ def first_words(error: Exception) -> str:
 
 def _clean_customer_id(value: object) -> str:
     if issubclass(type(value), int) and type(value) is not bool:
-        number = int.__int__(cast("int", value))
+        number = int.__int__(value)  # type: ignore[arg-type]
         if abs(number) >= 10**MAX_CUSTOMER_ID:  # not written to be counted: Python writes no int of 5,000 digits
             raise _too_long("customer_id", f"more than {MAX_CUSTOMER_ID}", MAX_CUSTOMER_ID)
         value = str(number)

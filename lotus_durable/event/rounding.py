@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from lotus_durable.event.text import path_step
 from lotus_durable.log import logger
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lotus_durable.event.properties import JsonValue
 

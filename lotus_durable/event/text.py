@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import builtins
-from typing import cast
 
 _LONGEST_KEY_SHOWN = 60
 
 
 def plain_text(value: object) -> str | None:
     """Give the characters of a ``str`` or of any subclass as a ``str``, whatever the subclass overrides; else None."""
-    return str.__str__(cast("str", value)) if issubclass(type(value), str) else None
+    return str.__str__(value) if issubclass(type(value), str) else None
 
 
 def text_fault(text: str) -> str | None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-from pathlib import Path
 
 from lotus_durable.clock import since_boot
 from lotus_durable.queue.heartbeat import Beat
 
 from .starting import Notes, Seen
-from .surroundings import COMMAND, pid_namespace, process_status
+from .surroundings import COMMAND, content_of, pid_namespace, process_status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal  # signal itself makes enums of all numbers
 
 _YOUNG = 2.0
 """Seconds; a beat this young is that of a healthy flusher, whoever is slow."""
 _ONE_LOOK = 0.4
 """Seconds that lie between two looks that count: many processes may look in the same moment."""
+_DIES_WITHIN = 2.0
+"""Seconds in which SIGKILL takes effect, unless the process is frozen or in an uninterruptible sleep."""
 _LONGEST_GAP = 3.0
 """Seconds that a gap between two looks counts at the most: all of us may have been stopped, or the machine asleep."""
 
@@ -45,12 +51,35 @@ def note_look(notes: Notes, beat: Beat) -> float:
     return seen.elapsed
 
 
+def note_killed(notes: Notes, beat: Beat) -> None:
+    """Note that the process that wrote this beat was sent SIGKILL."""
+    seen = notes.seen
+    if seen is not None and seen.pid == beat.pid:
+        notes.seen = seen._replace(killed_at=since_boot())
+
+
+def killed_for(notes: Notes) -> float | None:
+    """Return for how many seconds the process that wrote the beat has outlived SIGKILL; None where it was not sent."""
+    killed_at = None if notes.seen is None else notes.seen.killed_at
+    return None if killed_at is None else since_boot() - killed_at
+
+
+def undead(beat: Beat, seconds: float) -> str | None:
+    """Return who it is that outlives SIGKILL, and why; None while it may still be dying."""
+    if seconds < _DIES_WITHIN:
+        return None
+    return (
+        f"{_who(beat)}; it was killed and does not die: it ends when its cgroup is thawed (cgroup v1 freezer), or "
+        "when the device answers that it waits for"
+    )
+
+
 def end(beat: Beat) -> str | None:  # noqa: PLR0911  # each reason is a return
     """End the process that wrote this beat last; return None when that was done, else who it is and why not.
 
     A number may be another process's by now: the process is held by a pidfd first, and compared then.
     """
-    who = f"process {beat.pid} on {beat.hostname} holds the flusher's lock and shows no sign of life"
+    who = _who(beat)
     by_hand = f"end it by `kill -KILL {beat.pid}`"
     if beat.kind == "caller":
         return f"{who}; it is a program in the middle of its own drain(): let it go on or end it"
@@ -70,7 +99,7 @@ def end(beat: Beat) -> str | None:  # noqa: PLR0911  # each reason is a return
             return _copied(beat)
         if beat.uid != os.geteuid():
             return f"{who}; it belongs to user {beat.uid}: {by_hand}"
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        _signal.pidfd_send_signal(descriptor, _signal.SIGKILL)
     except PermissionError:
         return f"{who}; this process may not end it: {by_hand}"
     except ProcessLookupError:
@@ -78,6 +107,10 @@ def end(beat: Beat) -> str | None:  # noqa: PLR0911  # each reason is a return
     finally:
         os.close(descriptor)
     return None
+
+
+def _who(beat: Beat) -> str:
+    return f"process {beat.pid} on {beat.hostname} holds the flusher's lock and shows no sign of life"
 
 
 def _copied(beat: Beat) -> str:
@@ -97,7 +130,7 @@ def reap() -> None:
     try:
         if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return  # nobody has ended: 1 µs
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split()
+        children = content_of(f"/proc/self/task/{os.getpid()}/children").split()
     except OSError:
         return  # there are no children, or no such list
     for child in children:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-
-_NAME = re.compile(r"python[0-9.]*t?")
 
 
 @functools.cache
@@ -26,7 +22,7 @@ def find_interpreter() -> str | None:
 def _candidates() -> Iterator[str]:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     executable = sys.executable or ""
-    if _NAME.fullmatch(Path(executable).name) and executable.startswith(f"{sys.prefix}{os.sep}"):
+    if _is_python(executable) and executable.startswith(f"{sys.prefix}{os.sep}"):
         yield executable
     # A virtual environment's own, for the sake of what its .pth files do.
     for prefix in (sys.prefix, sys.exec_prefix):
@@ -34,9 +30,15 @@ def _candidates() -> Iterator[str]:
             yield os.path.join(prefix, "bin", name)
     base: str | None = getattr(sys, "_base_executable", None)
     for path in (executable, base or ""):
-        if _NAME.fullmatch(Path(path).name):
+        if _is_python(path):
             yield path
     yield os.path.join(sys.base_exec_prefix, "bin", version)
+
+
+def _is_python(path: str) -> bool:
+    """Whether a file is named as an interpreter is: python, python3, python3.13t."""
+    name = os.path.basename(path)
+    return name.startswith("python") and not name.removeprefix("python").removesuffix("t").strip("0123456789.")
 
 
 def _is_program(path: str) -> bool:

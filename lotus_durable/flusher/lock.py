@@ -13,7 +13,6 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -37,7 +36,7 @@ class FlusherLock:
         self._own: list[int] = []
         self._pid = os.getpid()
         fork.register(self)
-        self._identities: dict[Path, tuple[int, int]] = {}
+        self._identities: dict[str, tuple[int, int]] = {}
         self.requests_before = 0
         """The number of the last request before this process took the lock: what came later is for it to hear."""
         self.refusal: str | None = None
@@ -135,7 +134,7 @@ def _flocked(descriptor: int) -> bool:
     return True
 
 
-def _identity(path: Path | int) -> tuple[int, int] | None:
+def _identity(path: str | int) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import os
 import struct
-from pathlib import Path
 
 # struct flock of Linux with 64-bit offsets: type, whence, start, length, pid.
 _FLOCK = struct.Struct("hhqqi4x")
@@ -25,7 +24,7 @@ _BUSY = (errno.EAGAIN, errno.EACCES)
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-def is_held(path: Path, start: int = 0) -> bool | None:
+def is_held(path: str, start: int = 0) -> bool | None:
     """Tell whether somebody holds the lock on byte ``start`` of a file; None where that cannot be found out."""
     try:
         descriptor = os.open(path, _READ)

@@ -7,17 +7,12 @@ is seen by this look (:mod:`.life` has the other half). It takes no lock that an
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
 
-from lotus_durable import errors
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Config
-from lotus_durable.errors import DeliveryBlocked, LotusError
 from lotus_durable.log import logger
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, Program, read_beat
@@ -28,11 +23,14 @@ from .making_way import asks_to_make_way
 from .spawn import Order, encode_settings, start_flusher
 from .starting import Notes, Start, Starting, last_words, note_failure
 from .surroundings import this_program, version_order
+from .telling import Teller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .telling import Report
 
 _NEWEST_INTERVAL = 20.0
 """Seconds between two notes that this version is still in use."""
-
-Report = Callable[[LotusError, Sequence[dict[str, Any]]], None]
 
 
 class Look:
@@ -47,13 +45,10 @@ class Look:
     def __init__(self, directory: QueueDirectory, config: Config, report: Report) -> None:
         self._directory = directory
         self._config = config
-        self._report = report
         self._starting = Starting(directory)
+        self._teller = Teller(self._starting, config.constants, report)
         self._asked = False
-        self._next_telling = 0.0
-        self._news_known = 0
         self._noted_newest_at = float("-inf")
-        self._said: set[str] = set()
 
     def look(self) -> None:
         """Look once.
@@ -67,7 +62,7 @@ class Look:
             # The caller's event is on disk, whatever happens here.
             if not _is_ours(error):
                 raise
-            self._say_once(f"looking after the flusher failed: {type(error).__name__}: {error}")
+            self._teller.say_once(f"looking after the flusher failed: {type(error).__name__}: {error}")
 
     def somebody_flushes(self) -> bool | None:
         """Whether somebody holds the flusher's lock; None when that cannot be told."""
@@ -117,7 +112,7 @@ class Look:
                 self._look_at(beat)
             return
         if beat is not None:
-            self._tell_news(beat)
+            self._teller.tell_news(beat)
         if is_held is None or self._starting.is_starting():
             return
         self._none_flushes(beat)
@@ -126,9 +121,9 @@ class Look:
         if not beat.is_over() and not hung.is_young(beat):
             self._look_at_silent(beat)
             return
-        self._tell_news(beat)
+        self._teller.tell_news(beat)
         if beat.trouble_since is not None:
-            self._tell_trouble(beat)
+            self._teller.tell_trouble(beat)
         self._note_version()
         if beat.kind == "auto" and self._asks(beat):
             self.start(make_way=True)
@@ -143,12 +138,21 @@ class Look:
             seconds = hung.note_look(notes, beat)
             if seconds < patience:
                 return
+            killed_for = hung.killed_for(notes)
+        if killed_for is not None:
+            why_not = hung.undead(beat, killed_for)
+            if why_not is not None:
+                self._teller.tell_blocked(why_not)
+            return
         why_not = hung.end(beat)
         if why_not is None:
+            with self._starting.changing(insist=True) as notes:
+                if notes is not None:
+                    hung.note_killed(notes, beat)
             logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seconds)
             self._none_flushes(beat, is_ended=True)  # now: there may be no next look
         else:
-            self._tell(DeliveryBlocked(f"nothing is delivered, events are kept: {why_not}"))
+            self._teller.tell_blocked(why_not)
 
     def _none_flushes(self, beat: Beat | None, *, is_ended: bool = False) -> None:
         """Start one, or tell why not.
@@ -170,7 +174,7 @@ class Look:
             why = f"a flusher cannot be started: {notes.words or 'it ended at once and said nothing'}"
         elif self._config.flusher == "external" and not self._is_unserved(notes):
             return
-        self._tell(DeliveryBlocked(f"nothing is delivered, events are kept: {why}"))
+        self._teller.tell_blocked(why)
 
     def _note_failed(self, start: Start) -> Notes:
         words = last_words(self._directory, start.log_size)
@@ -232,7 +236,7 @@ class Look:
         with self._starting.changing() as notes:
             if notes is not None and start is not None:
                 note_failure(notes, start, reason)
-        self._tell(DeliveryBlocked(f"nothing is delivered, events are kept: a flusher cannot be started: {reason}"))
+        self._teller.tell_blocked(f"a flusher cannot be started: {reason}")
 
     def _asks(self, beat: Beat) -> bool:
         """Whether a flusher of this process's should take over from the one that flushes."""
@@ -263,56 +267,6 @@ class Look:
             notes.nobody_since = None
             if version_order(self.program.version) >= version_order(notes.newest_version):
                 notes.newest_version, notes.newest_at = self.program.version, now
-
-    # Telling
-
-    def _tell_trouble(self, beat: Beat) -> None:
-        """Tell that a queue is not delivered: at once what a person must mend, the rest when it lasts."""
-        assert beat.trouble_since is not None
-        lasts = since_boot() - beat.trouble_since
-        if beat.state != "blocked" and lasts < self._config.constants.told_after:
-            return
-        reason = beat.reason or "the server does not take them"
-        since = f" for {lasts:.0f} s" if lasts >= 1 else ""
-        self._tell(DeliveryBlocked(f"nothing is delivered{since}, events are kept: {reason}"))
-
-    def _tell(self, error: LotusError) -> None:
-        """Tell trouble that lasts: one process of the host does, once a minute."""
-        if since_boot() < self._next_telling:
-            return
-        now = since_boot()
-        interval = self._config.constants.told_interval
-        with self._starting.changing() as notes:
-            if notes is None:
-                return
-            self._next_telling = max(now + interval / 10, notes.told_at + interval)
-            if now - notes.told_at < interval:
-                return
-            notes.told_at = now
-        logger.warning("%s", error)
-        self._report(error, [])
-
-    def _tell_news(self, beat: Beat) -> None:
-        """Tell what happened once, if nobody did."""
-        if not beat.news or beat.news[-1].serial <= self._news_known:
-            return
-        with self._starting.changing() as notes:
-            if notes is None:
-                return
-            news = [each for each in beat.news if each.serial > notes.told_news]
-            self._news_known = notes.told_news = max(notes.told_news, beat.news[-1].serial)
-            if any(each.kind == "DeliveryResumed" for each in news):
-                notes.told_at = float("-inf")
-        for each in news:
-            kind = getattr(errors, each.kind, DeliveryBlocked)
-            level = logging.INFO if each.kind == "DeliveryResumed" else logging.WARNING
-            logger.log(level, "%s", each.text)
-            self._report(kind(each.text), [dict(event) for event in each.events])
-
-    def _say_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            logger.warning("%s", text, exc_info=logger.isEnabledFor(logging.DEBUG))
 
 
 def _is_ours(error: Exception) -> bool:

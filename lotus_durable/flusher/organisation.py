@@ -8,7 +8,6 @@ with an organisation, nothing is sent. The server of 2022 cannot say: there anot
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from lotus_durable.calls.generation import PATH_OF_2022, PING, Generation, is_2022, is_2024
 from lotus_durable.config import Config
@@ -20,6 +19,7 @@ from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import fingerprint, read_identity
+from lotus_durable.values import NamedTuple
 
 logger = logging.getLogger("lotus_durable")
 
@@ -29,8 +29,7 @@ _HOST = "host"
 _LAST_KEY = "key"
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(NamedTuple):
     """Whether this key may flush this queue."""
 
     may_send: bool

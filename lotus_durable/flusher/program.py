@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Mapping
 from logging.handlers import RotatingFileHandler
-from pathlib import Path
 from typing import Any
 
 from lotus_durable.clock import monotonic
@@ -74,7 +73,7 @@ def main(settings: Mapping[str, Any]) -> None:
     """
     ending = Ending()
     _stand_alone(ending)
-    directory = QueueDirectory(Path(settings["queue_dir"]))
+    directory = QueueDirectory(settings["queue_dir"])
     _log_to(directory, settings["log_level"])
     flusher = Flusher(lambda: configuration_of(settings), kind="auto", began=settings["began"], ending=ending)
     import_everything()

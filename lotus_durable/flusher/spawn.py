@@ -6,6 +6,9 @@ process 1. Where there is no shell, an interpreter does the same (11 ms).
 
 The settings, the API key too, go through a pipe that is filled before the start and is in no argument and no
 environment; what does not fit goes through a file that has no name any more.
+
+``posix`` is what ``os`` has these functions from: gevent and eventlet replace those of ``os`` by ones that let others
+run meanwhile, and gevent's waits for ever for a child that ends before its loop listens, as a shell does.
 """
 
 from __future__ import annotations
@@ -13,15 +16,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
-from typing import Any, NamedTuple
+import posix
 
 from lotus_durable._version import __version__
 from lotus_durable.config import Config
 from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
+from lotus_durable.values import NamedTuple
 
 from .surroundings import COMMAND, PACKAGE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import Any
+else:
+    import _signal  # signal itself makes enums of all numbers
 
 SETTINGS, START = 3, 4
 """The descriptors of a flusher that begins: its settings, and the lock of its start."""
@@ -50,11 +60,10 @@ def encode_settings(config: Config, paths: list[str], *, began: float, log_level
     told: dict[str, Any] = {
         option.name: getattr(config, option.name) for option in OPTIONS if option.name not in _NOT_TOLD
     }
-    key_file = config.api_key_file
     told_all = {
         "version": __version__,
-        "queue_dir": str(config.queue_dir),
-        "api_key_file": None if key_file is None else str(key_file),
+        "queue_dir": config.queue_dir,
+        "api_key_file": config.api_key_file,
         "options": told,
         "constants": config.constants._asdict(),
         "paths": paths,
@@ -88,23 +97,23 @@ def start_flusher(order: Order, start_lock: int) -> None:
             "file_actions": actions,
             # A handler of the application's cannot be inherited, what it ignores or blocks can.
             "setsigmask": (),
-            "setsigdef": signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            "setsigdef": _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP},
         }
         try:
             # From the first instruction on it is out of reach of what ends the application's group or terminal.
-            pid = os.posix_spawn(program, arguments, _environment(), setsid=True, **options)
+            pid = posix.posix_spawn(program, arguments, _environment(), setsid=True, **options)
         except NotImplementedError:
-            pid = os.posix_spawn(program, arguments, _environment(), setpgroup=0, **options)
+            pid = posix.posix_spawn(program, arguments, _environment(), setpgroup=0, **options)
         with contextlib.suppress(ChildProcessError):  # it waits for any child, or for none (SIGCHLD ignored)
-            os.waitpid(pid, 0)
+            posix.waitpid(pid, 0)
 
 
 def _command(order: Order) -> tuple[str, list[str]]:
     boot = os.path.join(PACKAGE, "flusher", "boot.py")
     python = [order.interpreter, "-I", "-S", "-X", "utf8", boot]
     if os.access(_SHELL, os.X_OK):
-        return _SHELL, [_SHELL, "-c", _IN_BACKGROUND, "lotus-durable", *python, str(order.directory.root)]
-    return order.interpreter, [*python, "--fork", str(order.directory.root)]
+        return _SHELL, [_SHELL, "-c", _IN_BACKGROUND, "lotus-durable", *python, order.directory.root]
+    return order.interpreter, [*python, "--fork", order.directory.root]
 
 
 def _environment() -> dict[str, str]:
@@ -128,7 +137,7 @@ def _readable(settings: bytes, directory: QueueDirectory, stack: contextlib.Exit
             pass
     finally:
         os.close(writing)
-    path = directory.root / f"settings-{os.getpid()}-{os.urandom(8).hex()}.tmp"
+    path = f"{directory.root}/settings-{os.getpid()}-{os.urandom(8).hex()}.tmp"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     stack.callback(os.close, descriptor)
     os.unlink(path)

@@ -13,15 +13,19 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgpack
 
 from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
+from lotus_durable.values import NamedTuple
 
 from . import locks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 START_LOCK = 0
 _NOTES_LOCK = 1 << 20
@@ -45,6 +49,8 @@ class Seen(NamedTuple):
     """When it was seen last."""
     elapsed: float = 0.0
     """Seconds for which it was seen; of a gap between two looks only some, for then all of us may have been stopped."""
+    killed_at: float | None = None
+    """When its process was sent SIGKILL."""
 
 
 class Notes:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-from pathlib import Path
-from typing import NamedTuple
 from zlib import crc32
 
 from lotus_durable._version import __version__
@@ -13,6 +10,7 @@ from lotus_durable.config import Config
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Program
 from lotus_durable.queue.identity import fingerprint, read_identity
+from lotus_durable.values import NamedTuple
 
 COMMAND = "lotus-flusher"
 """The name of a flusher's process, from its first instruction to when it is reaped."""
@@ -46,13 +44,23 @@ class ProcessStatus(NamedTuple):
 def process_status(pid: int | str) -> ProcessStatus | None:
     """Return the status of a process; None when there is none (or this system does not tell)."""
     try:
-        data = Path(f"/proc/{pid}/stat").read_bytes()
+        data = content_of(f"/proc/{pid}/stat")
     except OSError:
         return None
     end = data.rindex(b")")
     name = data[data.index(b"(") + 1 : end].decode(errors="replace")
     fields = data[end + 2 :].split()
     return ProcessStatus(fields[_STATE].decode(), int(fields[_PARENT]), int(fields[_START_TIME]), name)
+
+
+def content_of(file: str) -> bytes:
+    """Return what a small file holds, one of the kernel's for example.
+
+    Raises:
+        OSError: there is no such file, or it is not to be read.
+    """
+    with open(file, "rb", buffering=0) as opened:
+        return opened.readall()
 
 
 def pid_namespace() -> int:
@@ -85,7 +93,7 @@ def program_began() -> float:
 
 def _addresses(pid: int | str) -> bytes | None:
     try:
-        return Path(f"/proc/{pid}/auxv").read_bytes()
+        return content_of(f"/proc/{pid}/auxv")
     except OSError:
         return None
 
@@ -119,7 +127,8 @@ def network_environment() -> dict[str, str]:
 
 def version_order(version: str) -> tuple[int, ...]:
     """Return what versions are compared by: their numbers."""
-    return tuple(int(number) for number in re.findall(r"\d+", version))
+    digits = "".join(each if each in "0123456789" else " " for each in version)
+    return tuple(map(int, digits.split()))
 
 
 def _network_namespace() -> int:
@@ -131,7 +140,7 @@ def _network_namespace() -> int:
 
 def _cgroup() -> str:
     try:
-        return Path("/proc/self/cgroup").read_bytes().decode(errors="replace")
+        return content_of("/proc/self/cgroup").decode(errors="replace")
     except OSError:
         return ""
 

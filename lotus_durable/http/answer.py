@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
+from lotus_durable.values import NamedTuple
+
 NOT_JSON: Final = object()
 """What ``json_value`` returns for a body that is not JSON; None is a JSON value."""
 
@@ -15,8 +17,7 @@ _READ_FOR_EXCERPT = 2_000  # bytes
 _LONGEST_TEXT = 200  # characters
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A complete HTTP answer, its body cut off at the transport's limit."""
 
     status: int

@@ -16,7 +16,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -24,13 +24,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import wait_for_read
 from urllib3.util.connection import allowed_gai_family
 
+from lotus_durable.values import NamedTuple
+
 from .reading import Received, Response, seconds_until
 
 logger = logging.getLogger("lotus_durable")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What one request may take: seconds, ``ends_at`` of ``time.monotonic()``, and bytes of its answer's body."""
 
     connect: float
@@ -71,7 +72,7 @@ class Channel(HTTPConnection):
 
     def open(self, limits: Limits) -> None:
         """Connect, through a proxy if one is set as a tunnel, with TLS where that is wanted."""
-        self._limits, self.timeout = replace(limits, whole=limits.connect), limits.connect
+        self._limits, self.timeout = limits._replace(whole=limits.connect), limits.connect
         self.connect()
         self._is_open = True
 

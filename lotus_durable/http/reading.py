@@ -11,11 +11,12 @@ import io
 import re
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 from email.message import Message
 from socket import socket
 from time import monotonic
 from typing import Any, Final
+
+from lotus_durable.values import NamedTuple
 
 _CHUNK: Final = 64 * 1024
 _BESIDE_THE_BODY: Final = 1024 * 1024
@@ -23,8 +24,7 @@ _BESIDE_THE_BODY: Final = 1024 * 1024
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A final answer; its body may be cut off at the largest size."""
 
     status: int

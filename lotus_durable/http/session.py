@@ -15,8 +15,8 @@ import os
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ from urllib3.util import parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from lotus_durable.errors import ConfigurationError
+from lotus_durable.values import NamedTuple
 
 from .channel import Addresses, Channel, DirectChannel, DirectTLSChannel
 from .failure import Unusable
@@ -36,21 +37,19 @@ from .failure import Unusable
 _BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
+class _Settings(NamedTuple):
     proxy: str | None
     certificates: str
     """PEM; empty where no TLS is spoken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """A connection that is still to be opened, and what a request on it must look like."""
 
     channel: Channel
     prefix: str
     """What comes before ``/api/`` in the request line: a path, or a whole URL for a proxy."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     """What the proxy is told with each request."""
     proxy: str | None = None
     """Its URL, without user name and password."""

@@ -13,9 +13,10 @@ from lotus_durable.errors import LotusError, QueueDamaged
 from .carry_over import find_stranded, is_sound, write_carried
 from .directory import QueueDirectory
 from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE, ORIGIN_SIZE, Origin
+from .refusal import is_of_the_disk
 from .room import Room
 from .sealed import SealedSegments
-from .writer import SegmentWriter, is_of_the_disk
+from .writer import SegmentWriter
 
 SEGMENT_BYTES = 16 * 1024 * 1024
 """Few files for a backlog of millions, and small enough that the space of settled events comes back soon."""
@@ -93,7 +94,7 @@ class Appender:
             QueueFull: the queue is over ``max_queue_bytes``.
             QueueDirectoryError: the directory is unsafe, so nothing is written to it.
             QueueDamaged: what ``key`` raises.
-            OSError: the disk refuses, and the event was not written; or, if :func:`~.writer.is_of_the_disk` says no, a
+            OSError: the disk refuses, and the event was not written; or, if :func:`~.refusal.is_of_the_disk` says no, a
                 signal handler raised it, and nobody knows whether the event was written.
         """
         writer = self._writer
@@ -150,7 +151,7 @@ class Appender:
         """
         written = self._sealed.ends()
         if self._writer is not None and self._writer.end > HEADER_SIZE:
-            written[self._writer.path.name] = self._writer.last_end
+            written[self._writer.name] = self._writer.last_end
         return written
 
     def close(self) -> None:
@@ -215,7 +216,7 @@ class Appender:
 
     def _make_sure_of_the_directory(self) -> None:
         """Have one for a segment. It may have become unsafe meanwhile, and what it holds is for its owner only."""
-        if self._directory.journal.is_dir():
+        if os.path.isdir(self._directory.journal):
             self._directory.check()
         else:
             self._directory.prepare()
@@ -249,7 +250,7 @@ class Appender:
             return writer
         self._checked_at = math.inf
         if now < self._stranded_until and self._stranded_error is not None:
-            raise OSError(self._stranded_error.errno, self._stranded_error.strerror, os.fspath(self._directory.root))
+            raise OSError(self._stranded_error.errno, self._stranded_error.strerror, self._directory.root)
         try:
             self._move_on(writer)
         except OSError as error:
@@ -291,7 +292,7 @@ class Appender:
 
     def _note_sealed(self, writer: SegmentWriter) -> None:
         if writer.last_end > HEADER_SIZE:
-            self._sealed.add(writer.path.name, writer.last_end)
+            self._sealed.add(writer.name, writer.last_end)
 
     def _tell(self, what: str, message: str) -> None:
         now = time.monotonic()

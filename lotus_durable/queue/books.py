@@ -25,11 +25,11 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from .carried import Ranges
 from .database import BooksDatabase, read_only
@@ -53,7 +53,7 @@ class Books:
 
     database: BooksDatabase
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
         self.counters = Counters()
         self.cursors: dict[bytes, Cursor] = {}
@@ -265,7 +265,7 @@ class Books:
         return int(connection.execute(f"SELECT max(_id) FROM queue_{table}").fetchone()[0])
 
 
-def read_page(path: Path, table: Table, after: int, limit: int) -> list[StoredEvent]:
+def read_page(path: str, table: Table, after: int, limit: int) -> list[StoredEvent]:
     """Return up to ``limit`` rows with an id above ``after``, by id, from any process; none where there are no books.
 
     The connection is closed on return: an open cursor would keep the flusher from writing its log back.
@@ -274,7 +274,7 @@ def read_page(path: Path, table: Table, after: int, limit: int) -> list[StoredEv
         OSError: the disk refuses.
         DatabaseDamaged: (an OSError) it cannot be read.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         return []
     try:
         with contextlib.closing(read_only(path)) as connection:
@@ -284,13 +284,13 @@ def read_page(path: Path, table: Table, after: int, limit: int) -> list[StoredEv
     return [decode_stored_event(row, data) for row, data in rows]
 
 
-def read_learned(path: Path, name: str) -> str | None:
+def read_learned(path: str, name: str) -> str | None:
     """Return what the flusher learned under this name, from any process; None where it did not, or there are no books.
 
     Raises:
         OSError: the disk refuses.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     try:
         with contextlib.closing(read_only(path)) as connection:

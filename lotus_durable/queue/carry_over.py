@@ -7,7 +7,8 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from lotus_durable.values import NamedTuple
 
 from .creation import create_segment
 from .directory import QueueDirectory, released_name
@@ -26,8 +27,7 @@ from .reader import count_frames
 from .writer import Kept, SegmentWriter
 
 
-@dataclass(frozen=True, slots=True)
-class Stranded:
+class Stranded(NamedTuple):
     """What became of a segment that is no longer as its writer left it."""
 
     frames: list[tuple[int, Kept]]
@@ -44,7 +44,7 @@ def is_sound(writer: SegmentWriter) -> bool:
     What follows the end of one that takes no further frame is no concern of the writer's.
     """
     status = writer.own_status()
-    if status is None or status.st_size < writer.last_end or not writer.is_at(writer.place):
+    if status is None or status.st_size < writer.last_end or not writer.is_at(writer.path):
         return False
     return status.st_size == writer.last_end or writer.is_broken
 
@@ -60,7 +60,7 @@ def find_stranded(writer: SegmentWriter, *, sync: bool) -> Stranded:
         OSError: the disk refuses.
     """
     status = writer.own_status()
-    for path in (writer.place, released_name(writer.place)):
+    for path in (writer.path, released_name(writer.path)):
         if writer.is_at(path):
             # Released meanwhile, or deleted when nothing shows any more that somebody writes it.
             with contextlib.suppress(FileNotFoundError):
@@ -158,4 +158,4 @@ def write_carried(
     with contextlib.suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
-    return path.name, len(content)
+    return os.path.basename(path), len(content)

@@ -6,20 +6,18 @@ import contextlib
 import errno
 import fcntl
 import os
-from pathlib import Path
+
+from lotus_durable import descriptors
 
 from .directory import QueueDirectory, segment_name, unfinished_name
 from .files import FILE_MODE, sync_data, sync_directory
 from .format import Header
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-_FIRST_DESCRIPTOR, _LAST_DESCRIPTOR = 512, 1000
-"""Nobody gets a number from here by opening a file while lower ones are free, so nobody who closes a descriptor twice
-closes ours. From 1024 on ``select()`` takes none, and a program that opens many files needs those before."""
 _LAST_STANDARD_DESCRIPTOR = 2
 
 
-def create_segment(directory: QueueDirectory, header: Header, content: bytes, *, sync: bool) -> tuple[Path, int]:
+def create_segment(directory: QueueDirectory, header: Header, content: bytes, *, sync: bool) -> tuple[str, int]:
     """Create, lock, write, and only then give the file the name that readers look for; return path and descriptor.
 
     A reader therefore never sees a segment without a header, and never one that looks abandoned by its writer.
@@ -34,7 +32,7 @@ def create_segment(directory: QueueDirectory, header: Header, content: bytes, *,
         OSError: the disk refuses; nothing of it is there, but perhaps an unfinished file that is never read.
     """
     name = segment_name(header.created_ns, header.pid, header.marker)
-    path, unfinished = directory.journal / name, directory.journal / unfinished_name(name)
+    path, unfinished = f"{directory.journal}/{name}", f"{directory.journal}/{unfinished_name(name)}"
     descriptor = _moved_up(os.open(unfinished, _CREATE, FILE_MODE))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,7 +46,7 @@ def create_segment(directory: QueueDirectory, header: Header, content: bytes, *,
         os.close(descriptor)
         for file in (unfinished, path):
             with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
+                os.unlink(file)
         raise
     return path, descriptor
 
@@ -64,21 +62,13 @@ def _write_whole(descriptor: int, content: bytes) -> None:
 
 def _moved_up(descriptor: int) -> int:
     """Return the descriptor under a number of ours; under the one it has where there is none."""
-    moved = _duplicate(descriptor, _FIRST_DESCRIPTOR)
-    if moved is not None and moved > _LAST_DESCRIPTOR:
+    moved = descriptors.duplicate(descriptor, descriptors.FIRST)
+    if moved is not None and moved > descriptors.LAST:
         os.close(moved)
         moved = None
     if moved is None and descriptor <= _LAST_STANDARD_DESCRIPTOR:
-        moved = _duplicate(descriptor, _LAST_STANDARD_DESCRIPTOR + 1)
+        moved = descriptors.duplicate(descriptor, _LAST_STANDARD_DESCRIPTOR + 1)
     if moved is None:
         return descriptor
     os.close(descriptor)
     return moved
-
-
-def _duplicate(descriptor: int, least: int) -> int | None:
-    """Return a second descriptor, ``least`` or more; None where the limit of open files is lower, or reached."""
-    try:
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
-    except OSError:
-        return None

@@ -9,7 +9,6 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -19,6 +18,8 @@ from .files import FILE_MODE, sync_data
 from .reserve import Reserve, is_full
 from .table import LOCK_TIMEOUT, EventTable, mapped
 
+_CACHE = 256
+"""KiB of pages in memory. The reserve is written through it, and would fill the 2 MB that SQLite keeps by default."""
 _WHAT = "the books"
 _T = TypeVar("_T")
 
@@ -39,7 +40,7 @@ class BooksDatabase:
     connection: sqlite3.Connection
     reserve: Reserve
 
-    def __init__(self, path: Path, version: int, schema: Sequence[str]) -> None:
+    def __init__(self, path: str, version: int, schema: Sequence[str]) -> None:
         self.path = path
         self.is_new = False
         self._table: EventTable | None = None
@@ -98,7 +99,7 @@ class BooksDatabase:
         """
         return _is_at(self._descriptor, self.path) and _is_at(self._log, _log(self.path))
 
-    def copy_to(self, path: Path) -> None:
+    def copy_to(self, path: str) -> None:
         """Write all of it to a new database, synced; the open one can be read whatever became of its path.
 
         Raises:
@@ -141,7 +142,7 @@ class BooksDatabase:
     def _open(self, version: int, schema: Sequence[str]) -> None:
         self._table = EventTable(self.path, "parked")
         self.connection = connection = self._table.connection
-        for pragma in ("synchronous=NORMAL", "temp_store=MEMORY"):
+        for pragma in ("synchronous=NORMAL", "temp_store=MEMORY", f"cache_size=-{_CACHE}"):
             connection.execute(f"PRAGMA {pragma}")
         [found] = connection.execute("PRAGMA user_version").fetchone()
         if found > version:
@@ -170,12 +171,12 @@ class BooksDatabase:
         return result
 
 
-def read_only(path: Path) -> sqlite3.Connection:
+def read_only(path: str) -> sqlite3.Connection:
     """Return a connection that changes nothing, not even when it closes."""
-    return sqlite3.connect(f"file:{quote(os.fspath(path))}?mode=ro", uri=True, timeout=LOCK_TIMEOUT)
+    return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=LOCK_TIMEOUT)
 
 
-def sync_file(path: Path) -> None:
+def sync_file(path: str) -> None:
     """Make a file survive a power cut that SQLite does not have open: closing it here would give up SQLite's locks.
 
     Raises:
@@ -188,11 +189,11 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _log(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
+def _log(path: str) -> str:
+    return f"{path}-wal"
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def _is_at(descriptor: int, path: str) -> bool:
     try:
         there = os.stat(path)
     except FileNotFoundError:

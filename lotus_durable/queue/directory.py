@@ -22,11 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
 from lotus_durable.errors import QueueDirectoryError
 
@@ -51,54 +47,31 @@ DIRECTORY_MODE = 0o700
 _SEGMENT = ".seg"
 _RELEASED = ".released.seg"
 _UNFINISHED = ".new"
-_MARKER_IN_NAME = re.compile(r"-(c1[0-9a-f]{6})(\.released)?\.seg$")
+_DIGITS_OF_MARKER = 8
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True)
 class QueueDirectory:
-    """Paths inside one queue directory; creates nothing until :meth:`prepare`."""
+    """Paths inside one queue directory, each made once; creates nothing until :meth:`prepare`.
 
-    root: Path
+    They are ``str``: they are used often, and a process that tracks does not import pathlib (see ``values.py``).
+    """
 
-    @cached_property
-    def identity(self) -> Path:
-        return self.root / "identity"
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.fspath(root)
+        self.identity = f"{self.root}/identity"
+        self.journal = f"{self.root}/journal"
+        self.books = f"{self.root}/books.db"
+        self.queue_db = f"{self.root}/queue.db"
+        self.quarantine = f"{self.root}/quarantine"
+        self.flusher_lock = f"{self.root}/flusher.lock"
+        self.starting = f"{self.root}/starting"
+        self.requests = f"{self.root}/requests"
+        self.heartbeat = f"{self.root}/heartbeat"
+        self.log = f"{self.root}/flusher.log"
 
-    @cached_property
-    def journal(self) -> Path:
-        return self.root / "journal"
-
-    @cached_property
-    def books(self) -> Path:
-        return self.root / "books.db"
-
-    @cached_property
-    def queue_db(self) -> Path:
-        return self.root / "queue.db"
-
-    @cached_property
-    def quarantine(self) -> Path:
-        return self.root / "quarantine"
-
-    @cached_property
-    def flusher_lock(self) -> Path:
-        return self.root / "flusher.lock"
-
-    @cached_property
-    def starting(self) -> Path:
-        return self.root / "starting"
-
-    @cached_property
-    def requests(self) -> Path:
-        return self.root / "requests"
-
-    @cached_property
-    def heartbeat(self) -> Path:
-        return self.root / "heartbeat"
-
-    @cached_property
-    def log(self) -> Path:
-        return self.root / "flusher.log"
+    def __repr__(self) -> str:
+        return f"QueueDirectory({self.root!r})"
 
     def prepare(self) -> None:
         """Create what is missing and refuse what is unsafe.
@@ -111,9 +84,9 @@ class QueueDirectory:
         try:
             _make_directories(self.root)
             self.check()
-            missing = [folder for folder in self._folders() if not folder.is_dir()]
+            missing = [folder for folder in self._folders() if not os.path.isdir(folder)]
             for folder in missing:
-                folder.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+                _make_directory(folder)
             if missing:
                 sync_directory(self.root)
         except (FileExistsError, NotADirectoryError) as error:
@@ -131,7 +104,7 @@ class QueueDirectory:
             with contextlib.suppress(FileNotFoundError):
                 _check(folder)
 
-    def _folders(self) -> tuple[Path, ...]:
+    def _folders(self) -> tuple[str, ...]:
         return self.journal, self.quarantine
 
     def segments(self) -> list[str]:
@@ -140,20 +113,20 @@ class QueueDirectory:
         A segment that is released during a listing can be missing from it. It is released once only, so it is in the
         next listing at the latest, and in both together none is missing.
         """
-        names = {*self._names(_SEGMENT), *self._names(_SEGMENT)}
+        names = {*_names(self.journal, _SEGMENT), *_names(self.journal, _SEGMENT)}
         return sorted(name for name in names if released_name(name) == name or released_name(name) not in names)
 
     def has_segment(self, name: str) -> bool:
         """Whether a segment lies here, by the name its writer gave it."""
-        return any(os.path.exists(self.journal / each) for each in (name, released_name(name)))
+        return any(os.path.exists(f"{self.journal}/{each}") for each in (name, released_name(name)))
 
     def unfinished(self) -> list[str]:
         """Return the names of segments whose creation did not finish (yet)."""
-        return sorted(self._names(_UNFINISHED))
+        return sorted(_names(self.journal, _UNFINISHED))
 
-    def temporary_files(self) -> list[Path]:
+    def temporary_files(self) -> list[str]:
         """Return the files that :func:`write_atomically` did not come to rename (yet)."""
-        return sorted(self.root.glob(f"*{TEMPORARY}"))
+        return sorted(f"{self.root}/{name}" for name in _names(self.root, TEMPORARY))
 
     def let_go(self, name: str) -> str:
         """Have the writer of a segment go on in another one, and return the name the segment has from now on.
@@ -166,27 +139,43 @@ class QueueDirectory:
         """
         released = released_name(name)
         if released != name:
-            os.rename(self.journal / name, self.journal / released)
+            os.rename(f"{self.journal}/{name}", f"{self.journal}/{released}")
         return released
 
-    def _names(self, suffix: str) -> list[str]:
-        try:
-            return [name for name in os.listdir(self.journal) if name.endswith(suffix)]
-        except FileNotFoundError:
-            return []
+
+def _names(folder: str, suffix: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if name.endswith(suffix)]
+    except FileNotFoundError:
+        return []
 
 
-def _make_directories(path: Path) -> None:
-    """Create what is missing of ``path``, each with our mode: ``mkdir`` leaves that of parents to the umask."""
-    if not path.is_dir():
-        _make_directories(path.parent)
-        path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+def _make_directories(path: str) -> None:
+    """Create what is missing of ``path``, each with our mode: ``makedirs`` leaves that of parents to the umask."""
+    if not os.path.isdir(path):
+        parent = os.path.dirname(path) or "."
+        _make_directories(parent)
+        _make_directory(path)
         # Else a power cut could take all of a new queue. A parent that we may not read is its owner's to sync.
         with contextlib.suppress(PermissionError):
-            sync_directory(path.parent)
+            sync_directory(parent)
 
 
-def _check(path: Path) -> None:
+def _make_directory(path: str) -> None:
+    """Create a folder unless somebody else does at the same time.
+
+    Raises:
+        FileExistsError: it is no folder that is there.
+        OSError: the disk refuses.
+    """
+    try:
+        os.mkdir(path, DIRECTORY_MODE)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+
+
+def _check(path: str) -> None:
     status = os.stat(path)
     if not stat.S_ISDIR(status.st_mode):
         raise QueueDirectoryError(f"queue_dir: {path} is not a directory")
@@ -219,8 +208,9 @@ def original_name(name: str) -> str:
 
 def marker_in_name(name: str) -> bytes | None:
     """Return the marker that :func:`segment_name` put there; None when the name is not of its making."""
-    marker = _MARKER_IN_NAME.search(name)
-    return bytes.fromhex(marker[1]) if marker else None
+    _, _, marker = original_name(name).removesuffix(_SEGMENT).rpartition("-")
+    is_marker = name.endswith(_SEGMENT) and len(marker) == _DIGITS_OF_MARKER and marker.startswith("c1")
+    return bytes.fromhex(marker) if is_marker and set(marker) <= _HEXADECIMAL else None
 
 
 def unfinished_name(segment: str) -> str:

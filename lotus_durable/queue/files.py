@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import time
-from pathlib import Path
 
 FILE_MODE = 0o600
 TEMPORARY = ".tmp"
@@ -20,7 +19,7 @@ _PATIENCE = 1.0
 a process that is stopped in them must not hold up the others."""
 
 
-def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomically(path: str, data: bytes, *, durable: bool = True) -> None:
     """Replace ``path`` by ``data``: readers see the old or the new; if ``durable``, so they do after a power cut.
 
     Raises:
@@ -33,10 +32,10 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
         _remove(temporary)
         raise
     if durable:
-        sync_directory(path.parent)
+        sync_directory(os.path.dirname(path))
 
 
-def create_atomically(path: Path, data: bytes, *, durable: bool = True) -> bool:
+def create_atomically(path: str, data: bytes, *, durable: bool = True) -> bool:
     """Create ``path`` with ``data`` unless it exists; return whether it was created.
 
     Readers see nothing or all of it, and of processes that try at once one succeeds.
@@ -58,13 +57,13 @@ def create_atomically(path: Path, data: bytes, *, durable: bool = True) -> bool:
     finally:
         _remove(temporary)
     if durable:
-        sync_directory(path.parent)
+        sync_directory(os.path.dirname(path))
     return True
 
 
-def _rename_if_absent(temporary: Path, path: Path) -> bool:
+def _rename_if_absent(temporary: str, path: str) -> bool:
     """Give a file its name unless that is taken; those who do this at once take turns by a lock on the directory."""
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _lock_for_a_moment(descriptor)
         if os.path.lexists(path):
@@ -90,9 +89,9 @@ def _lock_for_a_moment(descriptor: int) -> None:
             return
 
 
-def _write_temporary(path: Path, data: bytes, *, durable: bool) -> Path:
+def _write_temporary(path: str, data: bytes, *, durable: bool) -> str:
     # Random too: processes in different containers may have the same pid.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}")
+    temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}"
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         try:
@@ -107,12 +106,12 @@ def _write_temporary(path: Path, data: bytes, *, durable: bool) -> Path:
     return temporary
 
 
-def _remove(path: Path) -> None:
+def _remove(path: str) -> None:
     with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
+        os.unlink(path)
 
 
-def create_file(path: Path) -> None:
+def create_file(path: str) -> None:
     """Make sure that there is a file, empty and of our mode if it is new.
 
     An existing one is never opened and closed here: of a database that this process has open, that would drop the
@@ -121,7 +120,7 @@ def create_file(path: Path) -> None:
     Raises:
         OSError: the disk refuses.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         create_atomically(path, b"", durable=False)
 
 
@@ -154,7 +153,7 @@ def sync_data(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: str) -> None:
     """Make the names in ``path`` survive a power cut.
 
     Raises:

@@ -38,10 +38,10 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum
 from itertools import islice
 from zlib import crc32
+
+from lotus_durable.values import NamedTuple
 
 MAGIC = b"LOTUSQ\r\n"
 VERSION = 1
@@ -70,8 +70,7 @@ class UnknownFormat(ValueError):
     """A header that is whole but of another program or a newer version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What a segment says about itself."""
 
     marker: bytes
@@ -126,7 +125,7 @@ def encode_carried(marker: bytes, sequence: int, record: bytes, origin: Origin) 
     return _pack_frame_start(marker, crc32(body, crc32(rest))) + rest + body
 
 
-class Stop(Enum):
+class Stop:
     """Why no further frame can be read from a buffer."""
 
     END = "end"
@@ -171,7 +170,7 @@ def _is_length(length: int) -> bool:
     return length <= MAX_RECORD_SIZE
 
 
-def classify(data: bytes, marker: bytes, offset: int = 0) -> Stop:
+def classify(data: bytes, marker: bytes, offset: int = 0) -> str:
     """Say why :func:`frames` stopped at ``offset``."""
     remaining = len(data) - offset
     if remaining == 0:
@@ -220,7 +219,7 @@ def is_event_at_end(data: bytes, marker: bytes) -> bool:
     """
     if len(data) < FRAME_HEADER_SIZE or not data.rstrip(b"\0") or any(frames(data, marker)):
         return False
-    if classify(data, marker) is not Stop.INCOMPLETE:
+    if classify(data, marker) != Stop.INCOMPLETE:
         return True
     _, checksum, length, sequence = _FRAME.unpack_from(data)
     body = data[FRAME_HEADER_SIZE:]

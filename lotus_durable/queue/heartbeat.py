@@ -5,9 +5,10 @@ One file, overwritten in place, so that a full disk does not stop it and a look 
     crc32 u32 | length u32 | beat (msgpack)          in the first 4 KiB
     crc32 u32 | length u32 | progress (msgpack)      from there on
 
-The beat is all that a look needs. The progress is what counts and waits need: the settled part of the queue, and the
-last refusals. A reader that meets a half written part reads again. Moments are seconds since boot, comparable between
-the processes of one boot; those that are shown to people are seconds since the epoch, and say so.
+The beat is all that a look needs; its fields are written in their order, without names, so that reading it costs
+little. The progress is what counts and waits need: the settled part of the queue, and the last refusals. A reader that
+meets a half written part reads again. Moments are seconds since boot, comparable between the processes of one boot;
+those that are shown to people are seconds since the epoch, and say so.
 """
 
 from __future__ import annotations
@@ -17,17 +18,23 @@ import errno
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
 import msgpack
 
 from lotus_durable.clock import boot_id, since_boot
+from lotus_durable.values import NamedTuple
 
 from .directory import FILE_MODE, QueueDirectory
 
-FlusherState = Literal["starting", "idle", "sending", "retrying", "blocked", "leaving", "ended"]
-FlusherKind = Literal["auto", "external", "caller"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal, TypeAlias, TypeVar
+
+    _Value = TypeVar("_Value", bound=NamedTuple)
+
+FlusherState: TypeAlias = 'Literal["starting", "idle", "sending", "retrying", "blocked", "leaving", "ended"]'
+FlusherKind: TypeAlias = 'Literal["auto", "external", "caller"]'
 
 _HEAD = struct.Struct("<II")
 _BEAT_SIZE = 4096
@@ -189,7 +196,7 @@ def read_beat(directory: QueueDirectory) -> Beat | None:
     plain = _read(directory, 0, _BEAT_SIZE)
     try:
         return None if plain is None else _beat_of(plain)
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, LookupError, ValueError):
         return None
 
 
@@ -234,19 +241,29 @@ def _read(directory: QueueDirectory, offset: int, most: int) -> Any:  # noqa: AN
     return None
 
 
-def _beat_as_plain(beat: Beat) -> dict[str, Any]:
-    plain = beat._asdict()
-    plain["program"] = beat.program._asdict()
-    plain["news"] = [each._asdict() for each in beat.news]
-    plain["reason"] = beat.reason and shortened(beat.reason)
-    plain["answer"] = beat.answer and shortened(beat.answer)
-    return plain
+def _beat_as_plain(beat: Beat) -> list[Any]:
+    beat = beat._replace(reason=beat.reason and shortened(beat.reason), answer=beat.answer and shortened(beat.answer))
+    return list(beat)  # msgpack writes the tuples in it as lists, too
 
 
-def _beat_of(plain: dict[str, Any]) -> Beat:
-    plain["program"] = Program(**plain["program"])
-    plain["news"] = [News(**each) for each in plain["news"]]
-    try:
-        return Beat(**plain)
-    except TypeError:  # of another version, which says more, or less
-        return Beat(**{name: plain[name] for name in Beat._fields if name in plain})
+def _beat_of(plain: list[Any]) -> Beat:
+    plain[_PROGRAM] = _made(Program, plain[_PROGRAM])
+    if plain[_NEWS:]:
+        plain[_NEWS] = [_made(News, each) for each in plain[_NEWS]]
+    return _made(Beat, plain)
+
+
+_PROGRAM, _NEWS = Beat._fields.index("program"), Beat._fields.index("news")
+
+
+def _made(kind: type[_Value], values: list[Any]) -> _Value:
+    """Return a value of which another version may say more, or less: fields are only ever added, at the end.
+
+    Raises:
+        KeyError: it says too little.
+    """
+    fields = kind._fields
+    if len(values) != len(fields):
+        missing = fields[len(values) :]
+        values = [*values[: len(fields)], *(kind._field_defaults[name] for name in missing)]
+    return kind._make(values)

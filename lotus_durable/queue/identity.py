@@ -13,9 +13,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from lotus_durable.errors import QueueDamaged
+from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
 from .files import create_atomically
@@ -39,8 +39,7 @@ class LaterFormat(QueueDamaged):
     """A later version of this package has written the queue; nothing was changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What a queue is."""
 
     format: int

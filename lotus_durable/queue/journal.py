@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from pathlib import Path
 
 from lotus_durable.errors import QueueDamaged
 
@@ -66,7 +65,7 @@ class JournalReader:
             if name not in self._odd:
                 segment = self._known(name)
                 try:
-                    if segment is None or os.stat(self._directory.journal / name).st_size != segment.seen:
+                    if segment is None or os.stat(f"{self._directory.journal}/{name}").st_size != segment.seen:
                         return True
                 except OSError:
                     continue
@@ -100,7 +99,7 @@ class JournalReader:
         return False
 
     def _open(self, name: str) -> None:
-        path = self._directory.journal / name
+        path = f"{self._directory.journal}/{name}"
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             self._name_odd(name, "it is no regular file")
@@ -160,7 +159,7 @@ class JournalReader:
             self._report(QueueDamaged(f"journal/{name} is left alone: {why}"))
 
 
-def has_no_writer(path: Path) -> bool:
+def has_no_writer(path: str) -> bool:
     """Whether no process writes this segment any more.
 
     Raises:

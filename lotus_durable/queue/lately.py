@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from lotus_durable.values import NamedTuple
+
 AT_LEAST = 20_000
 """Ids that are known however old they are."""
 AT_MOST = 200_000
@@ -46,8 +48,7 @@ class Chunk:
     ids: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Ids that are written at once."""
 
     ids: Sequence[str]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 import msgpack
 
 from lotus_durable.errors import LotusError
+from lotus_durable.values import NamedTuple
 
 from .reader import Damage, Position
 
@@ -21,8 +22,7 @@ NO_KEY = bytes(8)
 """The fingerprint of no key at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(NamedTuple):
     """An event the server would not take, for now (parked) or for good (a dead letter)."""
 
     record: bytes
@@ -56,8 +56,7 @@ def decode_stored_event(row: int, data: object) -> StoredEvent:
         return StoredEvent(b"", f"row {row} of the books is damaged: {error}", 0, 0.0, 0.0, row)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Consecutive records of one source, or a damaged stretch of it."""
 
     source: str
@@ -70,11 +69,10 @@ class Chunk:
     """The fingerprint of the API key that the writer of all of it had."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What became of events; committed as one."""
 
-    through: Mapping[str, Position] = field(default_factory=dict)
+    through: Mapping[str, Position] = MappingProxyType({})
     """For each source, the position up to which every event is settled by this and earlier settlements."""
     delivered: int = 0
     parked: Sequence[StoredEvent] = ()

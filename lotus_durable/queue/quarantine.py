@@ -21,10 +21,10 @@ def keep_aside(directory: QueueDirectory, damage: Damage, report: Report) -> Non
     if not damage.data:
         report(QueueDamaged(f"{damage}; nothing is left of them"))
         return
-    path = directory.quarantine / f"{damage.segment}-{damage.offset}.bin"
+    path = f"{directory.quarantine}/{damage.segment}-{damage.offset}.bin"
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE), "wb") as file:
         file.write(damage.data)
         file.flush()
         os.fsync(file.fileno())
-    sync_directory(path.parent)
+    sync_directory(directory.quarantine)
     report(QueueDamaged(f"{damage}; the bytes are kept in {path}"))

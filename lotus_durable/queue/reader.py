@@ -6,9 +6,10 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
+from types import MappingProxyType
+
+from lotus_durable.values import NamedTuple
 
 from .directory import marker_in_name
 from .format import (
@@ -41,8 +42,7 @@ BEGINNING: Position = (HEADER_SIZE, 0)
 """Before the first frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(NamedTuple):
     """A stretch of a segment that holds no whole frame."""
 
     segment: str
@@ -57,15 +57,14 @@ class Damage:
         return f"damage in segment {self.segment} at byte {self.offset} ({size} bytes, {self.events} events)"
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """Consecutive records of one segment, or a damaged stretch of it."""
 
     records: list[bytes]
     positions: list[Position]
     """The position after each record; one position, after the damage, for a damaged stretch."""
     damage: Damage | None = None
-    carried: Mapping[int, Origin] = field(default_factory=dict)
+    carried: Mapping[int, Origin] = MappingProxyType({})
     """For each carried record, by its index, where it was before: the id of the segment, and the offset in it."""
 
 
@@ -80,8 +79,8 @@ class SegmentReader:
         UnknownFormat: a newer version wrote it.
     """
 
-    def __init__(self, path: Path, position: Position = START) -> None:
-        self.name = path.name
+    def __init__(self, path: str, position: Position = START) -> None:
+        self.name = os.path.basename(path)
         self.position = position
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._buffer = b""
@@ -160,7 +159,7 @@ class SegmentReader:
     def _fill(self) -> bool:
         """Read afresh from the position on; return whether anything is there."""
         self._buffer, self._index = os.pread(self._descriptor, _BUFFER_SIZE, self.position[0]), 0
-        if len(self._buffer) == _BUFFER_SIZE and classify(self._buffer, self._marker) is Stop.INCOMPLETE:
+        if len(self._buffer) == _BUFFER_SIZE and classify(self._buffer, self._marker) == Stop.INCOMPLETE:
             # One frame larger than the buffer.
             self._buffer = os.pread(self._descriptor, frame_size(self._buffer), self.position[0])
         return bool(self._buffer)
@@ -193,7 +192,7 @@ class SegmentReader:
         """Whether the end of an abandoned segment, in which no frame is whole, is to be kept and not passed over."""
         if not data.rstrip(b"\0"):
             return False
-        return classify(data, self._marker) is not Stop.INCOMPLETE or is_event_at_end(data, self._marker)
+        return classify(data, self._marker) != Stop.INCOMPLETE or is_event_at_end(data, self._marker)
 
     def _skip(self) -> Stretch | None:
         """Step over damage to the next whole frame, or to the end of an abandoned segment."""
@@ -225,8 +224,7 @@ def _marker(header: Header | None, name: str) -> bytes:
     return header.marker if header is not None else marker_in_name(name) or _NO_MARKER
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(NamedTuple):
     """What the ends of a segment tell without reading it."""
 
     frames: int
@@ -239,7 +237,7 @@ class Glance:
     """What the segment says about itself; None when that is damaged."""
 
 
-def glance(path: Path, position: Position) -> Glance:
+def glance(path: str, position: Position) -> Glance:
     """Look at the last frame of a segment and at the one at ``position``; the cost does not depend on its size.
 
     Raises:
@@ -250,7 +248,7 @@ def glance(path: Path, position: Position) -> Glance:
     try:
         size = os.fstat(descriptor).st_size
         header = _read_header(descriptor)
-        marker = _marker(header, path.name)
+        marker = _marker(header, os.path.basename(path))
         count = max(position[1], count_frames(descriptor, marker, size))
         return Glance(count, size, _record_at(descriptor, marker, position[0], size), header)
     finally:
@@ -280,7 +278,7 @@ def _record_at(descriptor: int, marker: bytes, offset: int, size: int) -> bytes 
         data = os.pread(descriptor, window, offset)
         for _, _, record, _ in frames(data, marker):
             return record
-        if classify(data, marker) is not Stop.INCOMPLETE or offset + len(data) >= size:
+        if classify(data, marker) != Stop.INCOMPLETE or offset + len(data) >= size:
             return None
         window *= 8
     return None

@@ -17,7 +17,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 from lotus_durable.errors import DiskRefused, QueueDamaged
@@ -125,29 +124,29 @@ class RepairedBooks:
         return _opened(self._path)
 
 
-def _opened(path: Path) -> Books:
+def _opened(path: str) -> Books:
     books = Books(path)
     books.open()
     return books
 
 
-def _finish_renaming(path: Path) -> None:
+def _finish_renaming(path: str) -> None:
     """Put new books in place that a kill left beside it; throw away what it left unfinished."""
     _remove(_named(path, _UNFINISHED))
     new = _named(path, _NEW)
-    if new.exists():
-        if path.exists():
+    if os.path.exists(new):
+        if os.path.exists(path):
             _remove(new)
         else:
             os.rename(new, path)
 
 
-def _put_in_place(unfinished: Path, path: Path, what: str, opened: Books | None) -> Path | None:
+def _put_in_place(unfinished: str, path: str, what: str, opened: Books | None) -> str | None:
     """Rename finished books into place; return where what lay there is kept, if something did."""
     new = _named(path, _NEW)
     sync_file(unfinished)
     os.rename(unfinished, new)
-    sync_directory(path.parent)
+    sync_directory(os.path.dirname(path))
     kept = _named(path, f".{what}-{time.time_ns()}")
     # The database last: until it is gone, who opens the books next sets the new ones aside and begins with the old.
     for part in reversed(_PARTS):
@@ -156,14 +155,15 @@ def _put_in_place(unfinished: Path, path: Path, what: str, opened: Books | None)
     if opened is not None:
         opened.abandon()  # it would delete the log of the new ones, later
     os.rename(new, path)
-    sync_directory(path.parent)
-    return kept if kept.exists() else None
+    sync_directory(os.path.dirname(path))
+    return kept if os.path.exists(kept) else None
 
 
-def _named(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
+def _named(path: str, suffix: str) -> str:
+    return path + suffix
 
 
-def _remove(path: Path) -> None:
+def _remove(path: str) -> None:
     for part in _PARTS:
-        _named(path, part).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_named(path, part))

@@ -13,12 +13,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+
+from lotus_durable.values import NamedTuple
 
 from .directory import FILE_MODE, QueueDirectory
 from .heartbeat import read_beat
 
-RequestKind = Literal["drain", "make way", "stop"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
+RequestKind: TypeAlias = 'Literal["drain", "make way", "stop"]'
 
 _CODES: dict[RequestKind, bytes] = {"drain": b"d", "make way": b"w", "stop": b"s"}
 _KINDS: dict[bytes, RequestKind] = {code: kind for kind, code in _CODES.items()}

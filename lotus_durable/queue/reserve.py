@@ -21,7 +21,6 @@ import os
 import sqlite3
 from collections.abc import Iterable
 from math import ceil
-from pathlib import Path
 
 PAGE = 4096
 _USABLE = PAGE - 4  # bytes of an overflow page
@@ -52,7 +51,7 @@ class Reserve:
         most: the pages of one transaction, at the most.
     """
 
-    def __init__(self, connection: sqlite3.Connection, descriptor: int, log: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, descriptor: int, log: str) -> None:
         self._connection = connection
         self._descriptor = descriptor
         self._log = log
@@ -160,9 +159,8 @@ class Reserve:
         self._known_free = 0
         count = self._count()
         new = max(0, _STEP + 2 - self._on_list())
-        if new:
-            if hasattr(os, "posix_fallocate"):  # not on macOS: there writing the row has to take the blocks
-                os.posix_fallocate(self._descriptor, count * PAGE, new * PAGE)
+        if new and hasattr(os, "posix_fallocate"):  # not on macOS: there writing the row has to take the blocks
+            os.posix_fallocate(self._descriptor, count * PAGE, new * PAGE)
         self._connection.execute(f"PRAGMA max_page_count={count + new}")
         try:
             self._connection.execute("INSERT INTO padding VALUES (zeroblob(?))", (_PADDING,))

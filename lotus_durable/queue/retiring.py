@@ -68,13 +68,13 @@ class Retiring:
             OSError: the disk refuses.
         """
         for segment in tuple(self._done.values()):
-            path = self._directory.journal / segment.name
+            path = f"{self._directory.journal}/{segment.name}"
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(path).st_size != segment.seen:
                     segment.ended = False  # somebody has brought more: it is read again
                     del self._done[segment.id]
                     continue
-                path.unlink()
+                os.unlink(path)
             self.deleted[segment.id] = segment.read
             self._journal.forget(self._done.pop(segment.id))
 
@@ -100,7 +100,7 @@ class Retiring:
             for segment in self._repeats.segments.values():
                 if not segment.ended and segment.seen >= 0:
                     with contextlib.suppress(OSError):
-                        if has_no_writer(self._directory.journal / segment.name):
+                        if has_no_writer(f"{self._directory.journal}/{segment.name}"):
                             segment.seen = -1
 
     def let_go_of_large(self) -> None:
@@ -134,8 +134,8 @@ class Retiring:
 
 def remove_leftovers(directory: QueueDirectory) -> None:
     """Delete files that a crash has left half made."""
-    for path in (*(directory.journal / name for name in directory.unfinished()), *directory.temporary_files()):
+    for path in (*(f"{directory.journal}/{name}" for name in directory.unfinished()), *directory.temporary_files()):
         with contextlib.suppress(OSError):
             # A writer whose file is taken away before it has its name notices, and creates another.
-            if time.time() - path.stat().st_mtime > _LEFTOVER_AGE and has_no_writer(path):
-                path.unlink()
+            if time.time() - os.stat(path).st_mtime > _LEFTOVER_AGE and has_no_writer(path):
+                os.unlink(path)

@@ -8,7 +8,6 @@ import os
 import stat
 import sys
 import time
-from pathlib import Path
 
 from lotus_durable.errors import QueueFull
 
@@ -70,7 +69,7 @@ class Room:
             raise self._refusal()
         on_disk = _room_on_disk(self._directory.root)
         if on_disk < size:
-            raise OSError(errno.ENOSPC, "no space but what settling events needs", os.fspath(self._directory.root))
+            raise OSError(errno.ENOSPC, "no space but what settling events needs", self._directory.root)
         started = time.monotonic()
         used, segments = self._look(size)
         left = self.max_queue_bytes - used
@@ -105,7 +104,7 @@ class Room:
         return others + used, max(1, segments)
 
 
-def _bytes_in(folder: Path) -> tuple[int, int]:
+def _bytes_in(folder: str) -> tuple[int, int]:
     """Return the bytes and the number of the files in a folder."""
     total = count = 0
     with os.scandir(folder) as entries:
@@ -116,7 +115,7 @@ def _bytes_in(folder: Path) -> tuple[int, int]:
     return total, count
 
 
-def _estimate(folder: Path) -> tuple[int, int, bool]:
+def _estimate(folder: str) -> tuple[int, int, bool]:
     """Return bytes and number of the files in a folder, and whether that is exact; else it is rather too much.
 
     So that 50,000 segments, left by as many short-lived processes while nobody flushes, slow nobody's first event.
@@ -146,7 +145,7 @@ def _size(entry: os.DirEntry[str]) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def _room_on_disk(path: Path) -> int:
+def _room_on_disk(path: str) -> int:
     """Return how many bytes events may still take of the disk.
 
     Raises:

@@ -227,7 +227,7 @@ def sync_rows(directory: QueueDirectory) -> None:
         OSError: the disk refuses.
     """
     with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(directory.queue_db.with_name(f"{QUEUE_DB}-wal"), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"{directory.queue_db}-wal", os.O_RDONLY | os.O_CLOEXEC)
         try:
             sync_data(descriptor)
         finally:

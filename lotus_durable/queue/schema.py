@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from types import MappingProxyType
+
+from lotus_durable.values import NamedTuple
 
 from .protocol import StoredEvent, Table
 
@@ -53,11 +54,10 @@ class Cursor(NamedTuple):
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What one settlement enters."""
 
-    cursors: Mapping[bytes, Cursor] = field(default_factory=dict)
+    cursors: Mapping[bytes, Cursor] = MappingProxyType({})
     accepted: int = 0
     delivered: int = 0
     parked: Sequence[StoredEvent] = ()

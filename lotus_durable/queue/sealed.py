@@ -33,5 +33,5 @@ class SealedSegments:
 
     def _forget_deleted(self) -> None:
         for name in tuple(self._ends):
-            if not any(os.path.exists(self._journal / each) for each in (name, released_name(name))):
+            if not any(os.path.exists(f"{self._journal}/{each}") for each in (name, released_name(name))):
                 del self._ends[name]

@@ -19,7 +19,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from lotus_durable.errors import LotusError, QueueDamaged
 
@@ -181,7 +180,7 @@ class SqliteAppender:
         """Open the database, or leave it for the next try."""
         self._retry_at = now + _RETRY_INTERVAL
         path = self._directory.queue_db
-        if not path.exists():
+        if not os.path.exists(path):
             self._directory.prepare()
             create_file(path)
         self._own_key = self._key()
@@ -219,7 +218,7 @@ class SqliteAppender:
         rows = self._stranded()
         header = Header(b"", os.getpid(), 0, self._own_id, self._own_key)
         for start in range(0, len(rows), _CARRIED_AT_ONCE):
-            if not self._directory.journal.is_dir():
+            if not os.path.isdir(self._directory.journal):
                 self._directory.prepare()
             write_carried(self._directory, header, list(rows[start : start + _CARRIED_AT_ONCE]), sync=self._power)
         self._let_go()
@@ -257,6 +256,6 @@ class SqliteAppender:
                 os.close(descriptor)
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _identity(path: str) -> tuple[int, int]:
     status = os.stat(path)
     return status.st_dev, status.st_ino

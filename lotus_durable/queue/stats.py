@@ -6,9 +6,11 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import msgpack
+
+from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory, original_name
 from .format import UnknownFormat
@@ -18,8 +20,7 @@ QUEUE_DB = "queue.db"
 """The name in :attr:`Settled.cursor` of what was appended through SQLite; its position is (row, number of rows)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What the books say; the flusher's heartbeat carries it."""
 
     accepted: int = 0
@@ -31,12 +32,11 @@ class Settled:
     parked_bytes: int = 0
     rows: int = 0
     """Events in ``queue.db`` that are pending."""
-    cursor: Mapping[str, Position] = field(default_factory=dict)
+    cursor: Mapping[str, Position] = MappingProxyType({})
     """For each segment that still lies there, by the name its writer gave it, up to where it is settled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """What is in a queue.
 
     At any quiescent moment and across restarts ``accepted = delivered + pending + parked + dead_lettered + discarded``.
@@ -70,7 +70,7 @@ def count(directory: QueueDirectory, settled: Settled | None) -> Counts:
     firsts: list[bytes | None] = []
     for name in directory.segments():
         position = settled.cursor.get(original_name(name), BEGINNING)
-        path = directory.journal / name
+        path = f"{directory.journal}/{name}"
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
                 continue

@@ -58,7 +58,7 @@ class JournalSync:
     def _sync(self, name: str) -> None:
         original = original_name(name)
         try:
-            descriptor = os.open(self._directory.journal / name, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(f"{self._directory.journal}/{name}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return  # retired meanwhile, or not readable now: the next run will tell
         try:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 
 from persistqueue import SQLiteQueue
 
@@ -39,9 +39,10 @@ class EventTable(SQLiteQueue):
     Without what does not hold when several processes share it, and costs the more the longer the backlog.
     """
 
-    def __init__(self, path: Path, name: str, timeout: float = LOCK_TIMEOUT) -> None:
+    def __init__(self, path: str, name: str, timeout: float = LOCK_TIMEOUT) -> None:
+        folder, file = os.path.split(path)
         try:
-            super().__init__(str(path.parent), name=name, timeout=timeout, serializer=Bytes, db_file_name=path.name)
+            super().__init__(folder, name=name, timeout=timeout, serializer=Bytes, db_file_name=file)
         except BaseException:
             self.close()
             raise

@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 
 from .books import Books
 from .database import read_only
@@ -20,7 +19,7 @@ _MOST_UNREADABLE = 1000
 """Rows that are tried one by one behind a page that cannot be read."""
 
 
-def take_over(new: Books, old: Books, path: Path) -> int:
+def take_over(new: Books, old: Books, path: str) -> int:
     """Enter into new books what is known of damaged ones; return how many rows are lost.
 
     Raises:
@@ -48,7 +47,7 @@ def take_over(new: Books, old: Books, path: Path) -> int:
     return lost
 
 
-def _readable(path: Path, table: Table, high: int) -> Iterator[StoredEvent]:
+def _readable(path: str, table: Table, high: int) -> Iterator[StoredEvent]:
     """Give the rows of a damaged database that can be read, up to row ``high`` if that is known, by id."""
     condition = f"<= {high}" if high else "> 0"
     row = 0

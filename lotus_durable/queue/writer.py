@@ -6,13 +6,14 @@ import contextlib
 import errno
 import fcntl
 import os
-import threading
 import time
+from _thread import RLock  # the one of threading, which imports more
 
 from .creation import create_segment
 from .directory import QueueDirectory
 from .files import sync_data
 from .format import HEADER_SIZE, Origin, encode_carried, encode_frame, new_header
+from .refusal import is_of_the_disk
 
 Kept = bytes | tuple[bytes, Origin]
 """A record that was appended; of a carried one also where it was before."""
@@ -51,8 +52,8 @@ class SegmentWriter:
         "is_broken",
         "kept",
         "kept_from",
+        "name",
         "path",
-        "place",
         "sequence",
         "stop_at",
         "trusted_sequence",
@@ -67,16 +68,16 @@ class SegmentWriter:
         self.is_broken = False
         self._marker = self.header.marker
         # Reentrant: a signal handler that tracks may interrupt its own thread inside the sync.
-        self._sync_lock = threading.RLock()
+        self._sync_lock = RLock()
         self._synced = HEADER_SIZE
         self._sync_failed = False
         self.path, self._descriptor = create_segment(directory, self.header, self.header.encode(), sync=sync)
-        self.place = os.fspath(self.path)  # looked at often, and a Path is slower
+        self.name = os.path.basename(self.path)
         status = os.fstat(self._descriptor)
         self._identity = status.st_dev, status.st_ino
 
     def __repr__(self) -> str:
-        return f"<SegmentWriter {self.path.name} frames={self.sequence} end={self.end}>"
+        return f"<SegmentWriter {self.name} frames={self.sequence} end={self.end}>"
 
     def append(self, record: bytes) -> None:
         """Append one frame with one write.
@@ -112,7 +113,7 @@ class SegmentWriter:
         while written < len(frame):
             more = os.pwrite(self._descriptor, frame[written:], self.end + written)
             if more == 0:
-                raise OSError(errno.ENOSPC, "short write", str(self.path))
+                raise OSError(errno.ENOSPC, "short write", self.path)
             written += more
 
     def _undo(self, size: int) -> None:
@@ -190,7 +191,7 @@ class SegmentWriter:
                     sync_data(self._descriptor)
                     # A signal handler may have synced and sealed the segment meanwhile: that is as good.
                     if self._synced < end and self.own_status() is None:
-                        raise OSError(errno.EBADF, "somebody closed the descriptor of this segment", str(self.path))
+                        raise OSError(errno.EBADF, "somebody closed the descriptor of this segment", self.path)
                 except OSError:
                     self._cut_back_to_synced()
                     raise
@@ -198,7 +199,7 @@ class SegmentWriter:
             if self._synced < end:
                 # Once more: a frame that another thread was writing came to lie behind the cut.
                 self._cut_back_to_synced()
-                raise OSError(errno.EIO, "an earlier sync of this segment failed", str(self.path))
+                raise OSError(errno.EIO, "an earlier sync of this segment failed", self.path)
 
     def _cut_back_to_synced(self) -> None:
         self._sync_failed = True
@@ -235,14 +236,6 @@ class SegmentWriter:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)
         self._descriptor = -1
-
-
-def is_of_the_disk(error: BaseException) -> bool:
-    """Whether an error of a write is the disk's, and not raised by a signal handler that ran meanwhile.
-
-    A handler's (a TimeoutError that ends a worker's request, say) has no number of the operating system.
-    """
-    return isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError)
 
 
 def is_abandoned(descriptor: int) -> bool:

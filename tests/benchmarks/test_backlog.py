@@ -15,7 +15,7 @@ from lotus_durable.queue.reader import SegmentReader
 
 def _ids(directory: QueueDirectory) -> Iterator[str]:
     for name in directory.segments():
-        reader = SegmentReader(directory.journal / name)
+        reader = SegmentReader(f"{directory.journal}/{name}")
         while (stretch := reader.read(1_000)) is not None:
             yield from (decode_record(record).idempotency_id for record in stretch.records)
         reader.close()

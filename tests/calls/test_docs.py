@@ -24,6 +24,7 @@ def _documented_server(
 ) -> Iterator[None]:
     """The server that the examples speak of."""
     monkeypatch.setenv("LOTUS_QUEUE_DIR", str(tmp_path / "another queue"))  # for clients of their own
+    monkeypatch.setenv("LOTUS_FLUSHER", "external")  # no process outlives the test
     server = fake_lotus_factory("L24", api_key="YOUR API KEY")
     server.accounts.add_plan(
         "Pro", plan_id=f"plan_{DIGITS}", components=[Component("api_call", limit=5)], tags=["public"]

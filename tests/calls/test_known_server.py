@@ -49,12 +49,12 @@ def test_what_the_books_say_of_a_server_is_known(
 
 @pytest.mark.parametrize("content", [b"", b"this is no database" * 100])
 def test_books_that_say_nothing_usable_are_as_none(directory: QueueDirectory, content: bytes) -> None:
-    directory.books.write_bytes(content)
+    Path(directory.books).write_bytes(content)
     known = KnownServer("HOST", directory)
     assert known.generation() is None
     known.learn("2022")
     assert known.generation() == "2022"
-    assert directory.books.read_bytes() == content, "the books are the flusher's"
+    assert Path(directory.books).read_bytes() == content, "the books are the flusher's"
 
 
 @pytest.mark.parametrize(("age", "expected"), [(0, "2024"), (DAY - 1, "2024"), (DAY + 1, None), (-1, None)])

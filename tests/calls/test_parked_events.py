@@ -61,4 +61,4 @@ def test_a_directory_that_is_no_queue_is_not_made_one(tmp_path: Path) -> None:
     directory = QueueDirectory(tmp_path / "queue")
     with pytest.raises(OSError, match="No such file"):
         remind(directory)
-    assert not directory.root.exists()
+    assert not Path(directory.root).exists()

@@ -1,31 +1,30 @@
-"""The oracle: what the workers wrote down, against where the events are now. Pure; not the queue's own bookkeeping."""
+"""The oracle: what the writers wrote down, against where the events are now. Pure; not the queue's own bookkeeping."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lotus_durable.queue.stats import Counts
 from tests.servers.apps.ledger import Entries
 
+from .server import Served
+
+CUT = "segment cut off"
+"""The strike that destroys what its writer has to count and tell."""
 _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
-    """The six numbers that the queue says about itself."""
+class Kill:
+    """A flusher was killed."""
 
-    accepted: int
-    delivered: int
-    pending: int
-    parked: int
-    dead_lettered: int
-    discarded: int
-
-    @property
-    def gap(self) -> int:
-        """How many events are missing from the books, or (below 0) are there twice; 0 by the promise."""
-        found = self.delivered + self.pending + self.parked + self.dead_lettered + self.discarded
-        return self.accepted - found
+    at: float
+    """Monotonic."""
+    is_plain: bool
+    """Server and disk were well, and nobody struck at a flusher again before the next one had delivered."""
+    was_starting: bool = False
+    """It did not flush yet: the next start may be put off, for a second or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +32,26 @@ class Evidence:
     """What was found at the end, when no process lived any more and the queue was drained."""
 
     entries: Entries
-    at_server: Mapping[str, int]
-    """How often each id was received."""
+    database: Collection[str]
+    """Ids that the server holds in the end: what it answered is not asked."""
+    received: Mapping[str, int]
+    """How often it accepted each id."""
     parked: Collection[str]
     dead: Collection[str]
     pending: Collection[str]
-    """Ids that are still in the queue."""
-    books: Books
-    not_drained: str | None
-    """Why the drain was not complete; None when it was."""
+    counts: Sequence[Counts]
+    """The six numbers of each queue directory there has been."""
+    struck: Mapping[str, str]
+    """By id: which strike may have destroyed it, and with it the only place where it was."""
+    told_destroyed: int
+    """How many destroyed events the writers were told of, at the most."""
+    served: Sequence[Served] = ()
+    one_at_a_time: bool = False
+    """Whether the server loses events to a second request."""
+    kills: Sequence[Kill] = ()
+    not_drained: Sequence[str] = ()
+    counts_are_exact: bool = True
+    """Nothing was destroyed, moved away or counted anew: each accepted event is in one place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,51 +60,103 @@ class Judgement:
 
     attempted: int
     acknowledged: int
-    """Calls that returned, with the event on disk."""
     found: int
+    in_database: int
     lost: tuple[str, ...]
     """Acknowledged, and found nowhere."""
-    never_tracked: int
-    """Found, and no call can have made them."""
-    lost_from_memory: int
+    destroyed: Mapping[str, int] = field(default_factory=dict)
+    """Acknowledged, found nowhere, and a strike had destroyed what held them; by strike."""
+    never_tracked: int = 0
+    lost_from_memory: int = 0
     """Events that a process held in memory, because the disk took nothing, when it was killed: the documented limit."""
-    sent_again: int
-    """How many events the server dropped as duplicates."""
-    problems: tuple[str, ...]
+    sent_again: int = 0
+    most_at_once: int = 0
+    takeovers: Sequence[float] = ()
+    """Seconds from a plain kill to the next delivery; sorted."""
+    takeovers_of_starting: Sequence[float] = ()
+    """The same, of flushers that did not flush yet."""
+    problems: tuple[str, ...] = ()
     """Everything that is not as promised, a sentence each."""
 
 
 def judge(evidence: Evidence) -> Judgement:
     """Compare."""
     entries = evidence.entries
-    settled = {*evidence.at_server, *evidence.parked, *evidence.dead}
+    settled = {*evidence.database, *evidence.parked, *evidence.dead}
     found = settled | set(evidence.pending)
-    lost = tuple(sorted(entries.missing_in(found)))
+    missing = entries.missing_in(found)
+    lost = tuple(sorted(missing - evidence.struck.keys()))
+    destroyed: dict[str, int] = {}
+    for each in missing & evidence.struck.keys():
+        destroyed[evidence.struck[each]] = destroyed.get(evidence.struck[each], 0) + 1
     never_tracked = entries.never_tracked_in(found)
+    takeovers, without = takeover_times([kill for kill in evidence.kills if not kill.was_starting], evidence.served)
+    starting, without_starting = takeover_times([kill for kill in evidence.kills if kill.was_starting], evidence.served)
+    without += without_starting
+    at_once = most_at_once(evidence.served)
     return Judgement(
         attempted=len(entries.intended) + entries.left_to_library,
-        acknowledged=len(entries.returned),
+        acknowledged=len(set(entries.returned)),
         found=len(found),
+        in_database=len(evidence.database),
         lost=lost,
+        destroyed=destroyed,
         never_tracked=never_tracked,
         lost_from_memory=len(entries.kept - found - set(entries.returned)),
-        sent_again=sum(evidence.at_server.values()) - len(evidence.at_server),
+        sent_again=sum(evidence.received.values()) - len(evidence.received),
+        most_at_once=at_once,
+        takeovers=takeovers,
+        takeovers_of_starting=starting,
         problems=(
-            *_lost(lost),
-            *_never_tracked(never_tracked),
+            *([f"{len(lost)} acknowledged events are LOST: {_some(lost)}"] if lost else ()),
+            *([f"{never_tracked} events were found that nobody tracked"] if never_tracked else ()),
+            *(
+                [f"{at_once} requests at once, where one loses the other's events"]
+                * (evidence.one_at_a_time and at_once > 1)
+            ),
+            *([f"after {without} kills of a flusher nothing was delivered any more"] if without else ()),
+            *_destroyed_in_silence(destroyed, evidence.told_destroyed),
             *_collided(entries),
+            *_twice(evidence),
             *_not_settled(evidence, settled),
-            *_books(evidence.books, len(found)),
+            *_miscounted(evidence, len(found)),
         ),
     )
 
 
-def _lost(lost: Sequence[str]) -> list[str]:
-    return [f"{len(lost)} acknowledged events are LOST: {_some(lost)}"] if lost else []
+def most_at_once(served: Sequence[Served]) -> int:
+    """Return how many requests the server worked on at once, at the most."""
+    changes = sorted(change for each in served for change in ((each.began, 1), (each.ended, -1)))
+    now = most = 0
+    for _, change in changes:
+        now += change
+        most = max(most, now)
+    return most
 
 
-def _never_tracked(count: int) -> list[str]:
-    return [f"{count} events were found that nobody tracked"] if count else []
+def takeover_times(kills: Sequence[Kill], served: Sequence[Served]) -> tuple[list[float], int]:
+    """Return how long it was from each plain kill to the next delivery, sorted; and how many had none.
+
+    What comes over a connection that was there before may be what the killed one had sent.
+    """
+    times, without = [], 0
+    order = sorted(served, key=lambda each: each.began)
+    for kill in kills:
+        if not kill.is_plain:
+            continue
+        known = {each.connection for each in order if each.began < kill.at}
+        after = (each for each in order if each.began > kill.at and each.connection not in known and each.is_delivery)
+        first = next(after, None)
+        if first is None:
+            without += 1
+        else:
+            times.append(first.ended - kill.at)
+    return sorted(times), without
+
+
+def _destroyed_in_silence(destroyed: Mapping[str, int], told: int) -> list[str]:
+    cut = destroyed.get(CUT, 0)
+    return [f"{cut} events were destroyed, and the writers were told of {told} at the most"] if cut > told else []
 
 
 def _collided(entries: Entries) -> list[str]:
@@ -102,26 +164,39 @@ def _collided(entries: Entries) -> list[str]:
     return [f"{len(collided)} ids were returned by more than one call: {_some(collided)}"] if collided else []
 
 
+def _twice(evidence: Evidence) -> list[str]:
+    twice = sorted(set(evidence.parked) & set(evidence.dead))
+    return [f"{len(twice)} events are parked and dead letters: {_some(twice)}"] if twice else []
+
+
 def _not_settled(evidence: Evidence, settled: Collection[str]) -> list[str]:
-    problems = []
+    problems = [f"the queue could not be drained: {each}" for each in evidence.not_drained]
     left = sorted(set(evidence.pending) - set(settled))
-    if evidence.not_drained is not None:
-        problems.append(f"the queue could not be drained: {evidence.not_drained}")
-    if left or evidence.books.pending:
-        problems.append(f"{evidence.books.pending} events are still pending after the drain: {_some(left)}")
+    if left or any(counts.pending for counts in evidence.counts):
+        problems.append(f"{len(left)} events are still pending after the drain: {_some(left)}; {evidence.counts}")
     return problems
 
 
-def _books(books: Books, found: int) -> list[str]:
-    problems = []
-    if books.gap:
-        problems.append(f"conservation does not hold: {books.gap} events are missing from the books: {books}")
-    # Every frame was one event with an id of its own, so this is exact, whoever was killed when.
-    if books.accepted != found:
-        problems.append(f"the queue says that it accepted {books.accepted} events, and {found} are found")
-    if books.discarded:
-        problems.append(f"{books.discarded} events were discarded, and nobody asked for that")
+def _miscounted(evidence: Evidence, found: int) -> list[str]:
+    problems = [f"conservation does not hold: {counts}" for counts in evidence.counts if gap(counts)]
+    problems += [f"{counts.discarded} events were discarded unasked" for counts in evidence.counts if counts.discarded]
+    accepted = sum(counts.accepted for counts in evidence.counts)
+    if evidence.counts_are_exact:
+        # Every frame was one event with an id of its own, so this is exact, whoever was killed when.
+        if accepted != found:
+            problems.append(f"the queue says that it accepted {accepted} events, and {found} are found")
+        stores = (("parked", evidence.parked), ("dead_lettered", evidence.dead))
+        for name, ids in stores:
+            said = sum(getattr(counts, name) for counts in evidence.counts)
+            if said != len(ids):
+                problems.append(f"the queue says that {said} events are {name}, and {len(ids)} are found")
     return problems
+
+
+def gap(counts: Counts) -> int:
+    """Return how many events are missing from the books, or (below 0) are there twice; 0 by the promise."""
+    found = counts.delivered + counts.pending + counts.parked + counts.dead_lettered + counts.discarded
+    return counts.accepted - found
 
 
 def _some(ids: Sequence[str]) -> str:

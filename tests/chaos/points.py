@@ -1,141 +1,93 @@
-"""The named points at which a process is killed, and how the harness asks for it.
+"""The named points at which a process is killed.
 
-The harness arms one point at a time: it puts a file ``arms/NAME`` there, and a chance into a byte that all processes
-map. A process that comes to the point draws; if it is to be, it claims the file (a rename, so one process alone gets
-it) and sends SIGKILL to itself. The product knows nothing of this: :mod:`.wrapping` goes around its calls.
+The harness asks for one by a file of its name. The process that comes to the point first claims it (a rename, which one
+process alone can do) and sends SIGKILL to itself. The product knows nothing of this: its functions are wrapped, in the
+processes under test alone.
 """
 
 from __future__ import annotations
 
-import mmap
+import functools
 import os
-import random
 import signal
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-JOURNAL = ("journal",)
-ANY_BACKEND = ("journal", "sqlite")
+ARMS = "CHAOS_ARMS"
+"""The environment variable with the folder of these files; a flusher inherits it from its starter."""
 
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One named point."""
-
-    about: str
-    leads: bool = True
-    """Whether the process that comes here is the leader; else it is one that tracks."""
-    backends: tuple[str, ...] = JOURNAL
-
-
-POINTS: Mapping[str, Point] = {
-    "torn-write": Point("in the middle of the write of a frame", leads=False),
-    "written-not-returned": Point("after the write, before track_event returns", leads=False, backends=ANY_BACKEND),
-    "rotating": Point("a segment is sealed, the next one has no name yet", leads=False),
-    "read-not-sent": Point("a batch is read, not sent", backends=ANY_BACKEND),
-    "sent-no-answer": Point("a batch is sent, no answer read", backends=ANY_BACKEND),
-    "answered-nothing-stored": Point("the answer is read, nothing of it is stored", backends=ANY_BACKEND),
-    "stored-cursor-not-moved": Point("parked or dead events are stored, the cursor not moved", backends=ANY_BACKEND),
-    "slot-half-written": Point("in the middle of the write of a slot of state.recent"),
-    "cursor-written-not-renamed": Point("the new state file is written, not renamed"),
-    "renamed-directory-not-synced": Point("the new state file is renamed, the directory not synced"),
-    "deleting-segment": Point("right before or after a settled segment is deleted"),
-    "quarantining": Point("damaged bytes are being kept aside"),
+IN_WRITERS: Mapping[str, str] = {
+    "torn write": "in the middle of the write of a frame",
+    "written, not returned": "after the write, before track_event returns",
+    "sealed": "a full segment is sealed, there is no next one yet",
+    "carried over, not sealed": "what was in a deleted segment is written anew, and that one is still held",
+    "about to start": "the lock of a start is held, nothing is started",
+    "started": "a flusher is started, the starter has not returned",
 }
-
-_NAMES = tuple(POINTS)
-_DISK_FULL = len(_NAMES)
-"""The byte after those of the points: whether writes to the queue directory are to be refused."""
-_CERTAIN = 255
-
-
-def points_of(backend: str) -> list[str]:
-    """Return the names of the points that a backend has."""
-    return [name for name, point in POINTS.items() if backend in point.backends]
+IN_FLUSHERS: Mapping[str, str] = {
+    "first instruction": "a flusher is a process, and nothing else yet",
+    "before the lock": "all is imported, the lock is not taken",
+    "lock taken": "the lock is taken, the books are not open",
+    "before a request": "a batch is read, not sent",
+    "sent": "a batch is sent, no answer read",
+    "answered": "the answer is read, nothing of it is settled",
+    "before settling": "the transaction is made up, not begun",
+    "settled": "it is committed, and nothing has come of it",
+    "before deleting": "the books are synced, a settled segment is not deleted",
+    "deleted": "a segment is deleted, the books still name it",
+    "lock released": "a flusher that leaves has let go of the lock, and lives",
+}
+POINTS: Mapping[str, str] = {**IN_WRITERS, **IN_FLUSHERS}
 
 
 class Arms:
-    """The folder and the map through which the harness and its processes speak. One in each process."""
+    """The harness's side."""
 
-    def __init__(self, folder: Path, *, seed: str = "") -> None:
-        self._folder = folder
-        self._random = random.Random(seed)
-        descriptor = os.open(folder / "map", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(descriptor, len(_NAMES) + 1)
-            self._bytes = mmap.mmap(descriptor, len(_NAMES) + 1)
-        finally:
-            os.close(descriptor)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "hits").mkdir(parents=True)
 
-    @classmethod
-    def prepared(cls, folder: Path) -> Arms:
-        """Make the folder; for the harness, once."""
-        for each in (folder, folder / "arms", folder / "hits"):
-            each.mkdir()
-        return cls(folder)
-
-    def close(self) -> None:
-        """Let go of the map."""
-        self._bytes.close()
-
-    # For the harness
-
-    def arm(self, name: str, chance: float) -> None:
-        """Have the next process killed that comes to this point, with ``chance`` (0 to 1) for each time."""
-        (self._folder / "arms" / name).touch()
-        self._bytes[_NAMES.index(name)] = max(1, round(chance * _CERTAIN))
+    def arm(self, name: str) -> None:
+        """Have the next process killed that comes to this point."""
+        (self.folder / name).touch()
 
     def disarm(self, name: str) -> None:
-        """Ask for nothing any more."""
-        self._bytes[_NAMES.index(name)] = 0
-        (self._folder / "arms" / name).unlink(missing_ok=True)
-
-    def is_armed(self, name: str) -> bool:
-        """Whether nobody has been killed there yet."""
-        return (self._folder / "arms" / name).exists()
+        """Ask for it no more; a process may have claimed it meanwhile."""
+        (self.folder / name).unlink(missing_ok=True)
 
     def hits(self) -> list[tuple[str, int]]:
-        """Return the point and the pid of each process that was killed at one, in no order."""
-        found = []
-        for entry in os.listdir(self._folder / "hits"):
-            name, _, pid = entry.rpartition("-")
-            found.append((name, int(pid)))
-        return found
+        """Return point and pid of each process that was killed at one, in no order."""
+        return [
+            (name, int(pid)) for name, _, pid in (each.rpartition("-") for each in os.listdir(self.folder / "hits"))
+        ]
 
-    def set_disk_full(self, full: bool) -> None:
-        """Have writes to the queue directory refused, where the disk itself cannot be filled."""
-        self._bytes[_DISK_FULL] = full
 
-    # For the processes
+_spared: set[int] = set()
 
-    def reseed(self, seed: str) -> None:
-        """Draw by another seed from now on."""
-        self._random.seed(seed)
 
-    def is_disk_full(self) -> bool:
-        """Whether writes are to be refused."""
-        return bool(self._bytes[_DISK_FULL])
+def spare_this_process() -> None:
+    """Have this process pass all points; not its children."""
+    _spared.add(os.getpid())
 
-    def reach(self, name: str) -> None:
-        """Die here, if it is asked for and the draw is so."""
-        if self.claims(name):
-            die()
 
-    def claims(self, name: str) -> bool:
-        """Whether this process is the one that is to die at this point, now."""
-        index = _NAMES.index(name)
-        chance = self._bytes[index]
-        if not chance or self._random.random() * _CERTAIN > chance:
-            return False
-        try:
-            _rename(self._folder / "arms" / name, self._folder / "hits" / f"{name}-{os.getpid()}")
-        except FileNotFoundError:
-            return False  # another one was quicker
-        self._bytes[index] = 0
-        return True
+def claims(name: str) -> bool:
+    """Whether this process is the one that is to die at this point, now."""
+    if os.getpid() in _spared:
+        return False
+    folder = os.environ[ARMS]
+    try:
+        os.rename(f"{folder}/{name}", f"{folder}/hits/{name}-{os.getpid()}")
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def reach(name: str) -> None:
+    """Die here, if that is asked for."""
+    if claims(name):
+        die()
 
 
 def die() -> NoReturn:
@@ -145,4 +97,93 @@ def die() -> NoReturn:
         time.sleep(1)
 
 
-_rename = os.rename  # the real one: os.rename itself is one of the calls that are wrapped
+def wrap_writers() -> None:
+    """Go around what tracks."""
+    from lotus_durable.flusher import look, spawn
+    from lotus_durable.queue import appender
+    from lotus_durable.queue.writer import SegmentWriter
+
+    write = SegmentWriter._write
+
+    def write_or_die(writer: SegmentWriter, frame: bytes, kept: Any) -> None:
+        if claims("torn write"):
+            os.pwrite(writer._descriptor, frame[: len(frame) * 2 // 3], writer.end)
+            die()
+        write(writer, frame, kept)
+
+    _replace(SegmentWriter, "_write", write_or_die)
+    _around(SegmentWriter, "append", after="written, not returned")
+    _around(appender.Appender, "_seal", after="sealed")
+    _around(appender, "write_carried", after="carried over, not sealed")
+    _around(look, "start_flusher", before="about to start", after="started")
+    command = spawn._command
+
+    def command_with_points(order: spawn.Order) -> tuple[str, list[str]]:
+        program, arguments = command(order)
+        ours = os.fspath(Path(__file__).with_name("boot.py"))
+        return program, [ours if each.endswith("/flusher/boot.py") else each for each in arguments]
+
+    _replace(spawn, "_command", command_with_points)
+
+
+def wrap_flusher() -> None:
+    """Go around what flushes."""
+    from http.client import HTTPConnection
+
+    from lotus_durable.delivery.transport import _EMPTY_BATCH, HttpTransport
+    from lotus_durable.flusher.lock import FlusherLock
+    from lotus_durable.queue.books import Books
+    from lotus_durable.queue.consumer import Consumer
+    from lotus_durable.queue.retiring import Retiring
+
+    _around(FlusherLock, "acquire", before="before the lock")
+    _around(FlusherLock, "release", after="lock released")
+    _around(Consumer, "__init__", before="lock taken")
+    _around(Books, "settle", before="before settling", after="settled")
+    _around(Retiring, "delete", before="before deleting")
+    post_batch, getresponse, forget = HttpTransport.post_batch, HTTPConnection.getresponse, Books.forget
+    sends_events = False
+
+    def post_batch_or_die(transport: HttpTransport, body: bytes) -> Any:
+        nonlocal sends_events
+        if body == _EMPTY_BATCH:
+            return post_batch(transport, body)
+        reach("before a request")
+        sends_events = True
+        answer = post_batch(transport, body)
+        sends_events = False
+        reach("answered")
+        return answer
+
+    def getresponse_or_die(connection: HTTPConnection) -> Any:
+        if sends_events:
+            reach("sent")
+        return getresponse(connection)
+
+    def forget_or_die(books: Books, segments: Mapping[bytes, Any]) -> None:
+        if segments:
+            reach("deleted")
+        forget(books, segments)
+
+    _replace(HttpTransport, "post_batch", post_batch_or_die)
+    _replace(HTTPConnection, "getresponse", getresponse_or_die)
+    _replace(Books, "forget", forget_or_die)
+
+
+def _around(owner: Any, name: str, *, before: str | None = None, after: str | None = None) -> None:
+    call: Callable[..., Any] = getattr(owner, name)
+
+    @functools.wraps(call)
+    def call_or_die(*arguments: Any, **options: Any) -> Any:
+        if before is not None:
+            reach(before)
+        result = call(*arguments, **options)
+        if after is not None:
+            reach(after)
+        return result
+
+    _replace(owner, name, call_or_die)
+
+
+def _replace(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+    setattr(owner, name, wrapper)

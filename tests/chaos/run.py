@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import subprocess
+import sys
 import time
-import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lotus_durable.config import Config
-from lotus_durable.errors import LotusError
-from lotus_durable.event.record import RecordError
+from lotus_durable.queue.books import read_page
+from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.testing import FakeLotusProcess
-from lotus_durable.tracker import open_queue
+from lotus_durable.queue.progress import read_settled
+from lotus_durable.queue.protocol import Table
+from lotus_durable.queue.stats import count
+from tests.servers.apps.ledger import read_ledger
 
-from . import ending
 from .crew import Crew
 from .disk import disk
-from .history import History
-from .oracle import Judgement, judge
-from .plan import API_KEY, BATCH, Plan, Round
+from .oracle import Evidence, Judgement, judge
+from .plan import API_KEY, CUSTOMERS, READ_TIMEOUT, REPOSITORY, Plan
 from .points import Arms
-from .stage import Stage
-from .tally import Tally
-from .trouble import READ_TIMEOUT
-from .worker import CUSTOMERS
+from .server import ServerProcess
+from .stage import STALL, Stage, Tally
+from .strikes import STRIKES, WORLD, _id, rounds
+from .writers import Folder
+
+_LONGEST_PAUSE = 0.15
+_DRAIN_TIMEOUT = 60.0
+_END_PATIENCE = 10.0
+"""Seconds in which a flusher with nothing to do must have ended."""
+_INSERTING = 2.0
+"""Seconds between two drains of two directories: the server of 2022 loses events to a repeat that comes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,96 +45,120 @@ class Outcome:
 
     plan: Plan
     tally: Tally
-    judgement: Judgement | None
-    """None: it did not come to that."""
-    started: dict[str, int]
-    """How many processes of each kind."""
-    faults: dict[str, int]
-    """How often the server failed, by kind."""
+    judgement: Judgement
     requests: int
-    disk: str
+    faults: dict[str, int]
     seconds: float
     problems: tuple[str, ...]
 
-    @property
-    def is_good(self) -> bool:
-        """Whether everything is as promised."""
-        return not self.problems
 
-
-def run(
-    plan: Plan,
-    rounds: Iterable[Round],
-    folder: Path,
-    history: History,
-    *,
-    say: Callable[[str], None] = lambda _line: None,
-    may_mount: bool = True,
-) -> Outcome:
-    """Play ``rounds`` in ``folder``, which must be empty; no process is left behind, whatever happens."""
+def run(plan: Plan, root: Path, *, say: Callable[[str], None] = lambda _line: None) -> Outcome:
+    """Strike in ``root``, which must be empty; no process is left behind, whatever happens."""
     began = time.monotonic()
-    history.plan(plan)
-    (folder / "ledger").mkdir()
-    arms = Arms.prepared(folder / "arms")
-    token = f"chaos-{uuid.uuid4().hex}"
+    folder = Folder(root)
+    folder.make()
+    arms = Arms(root / "arms")
     with contextlib.ExitStack() as stack:
-        stack.callback(arms.close)
         customers = CUSTOMERS if plan.generation == "L22" else None
-        server = stack.enter_context(FakeLotusProcess(plan.generation, api_key=API_KEY, customers=customers))
-        place = stack.enter_context(disk(folder, arms, may_mount=may_mount))
-        options = _options(plan, server.host, place.queue_dir)
-        # The sqlite backend counts from this process too; it has no candidate, and nothing is tracked here.
-        queue = open_queue(Config.resolve({**options, "api_key": API_KEY}, environ={}), lambda _error: None)
-        stack.callback(queue.close)
-        QueueDirectory(place.queue_dir).prepare()
-        crew = stack.enter_context(Crew(plan, folder, options, arms, place.environment, token))
-        crew.start()
-        stage = Stage(plan, server=server, disk=place, queue=queue, crew=crew, arms=arms, history=history, say=say)
-        stage.play(rounds)
-        crew.stop()
-        problems = ending.leftovers(token)
-        say("all workers are stopped; draining")
-        not_drained = ending.drain(place.queue_dir, crew.environment)
-        judgement = None
-        try:
-            judgement = judge(ending.evidence(plan, queue, server, folder / "ledger", not_drained))
-        except (RecordError, OSError, LotusError) as error:
-            problems.append(f"it cannot be found out where the events are ({error}); the drain: {not_drained}")
-        problems += [*stage.tally.problems, *crew.problems, *ending.not_reached(plan, stage.tally)]
-        if stage.failed_takeovers():
-            problems.append(f"after {stage.failed_takeovers()} kills of a leader nobody took over within 10 s")
-        state: dict[str, Any] = server.state()
-        outcome = Outcome(
-            plan=plan,
-            tally=stage.tally,
-            judgement=judgement,
-            started={str(role): count for role, count in crew.started.items()},
-            faults=state["faults"],
-            requests=state["requests"],
-            disk=place.kind,
-            seconds=time.monotonic() - began,
-            problems=(*(judgement.problems if judgement else ()), *problems),
+        server = stack.enter_context(
+            ServerProcess(root / "requests", plan.generation, api_key=API_KEY, customers=customers)
         )
-    for problem in outcome.problems:
-        history.note("problem", problem=problem)
-    return outcome
+        place = stack.enter_context(disk(root / "disk"))
+        queue_dir = place.root / "queue"
+        crew = stack.enter_context(Crew(plan, folder, server.host, queue_dir, arms))
+        stage = Stage(plan, folder=folder, server=server, disk=place, queue_dir=queue_dir, crew=crew, arms=arms)
+        play(stage, ends_at=began + plan.seconds, say=say)
+        problems = crew.stop()
+        say("all writers are stopped; draining")
+        not_drained = drain(queue_dir, server.host)
+        problems += crew.leftovers(_END_PATIENCE)
+        for aside in stage.asides:
+            if (aside / "journal").exists():
+                time.sleep(_INSERTING)
+                not_drained += drain(aside, server.host)
+        judgement = judge(collect(stage, folder, [queue_dir, *stage.asides], not_drained))
+        problems += folder.ends.read_text().splitlines() if folder.ends.exists() else []
+        state: dict[str, Any] = server.state()
+    return Outcome(
+        plan=plan,
+        tally=stage.tally,
+        judgement=judgement,
+        requests=state["requests"],
+        faults=state["faults"],
+        seconds=time.monotonic() - began,
+        problems=(*judgement.problems, *stage.tally.problems, *problems),
+    )
 
 
-def _options(plan: Plan, host: str, queue_dir: Path) -> dict[str, Any]:
-    """Return the options of the clients: everything small and quick, so that much happens in little time."""
-    return {
-        "api_key": API_KEY,
-        "host": host,
-        "queue_dir": os.fspath(queue_dir),
-        "backend": plan.backend,
-        "flusher": plan.flusher,
-        "durability": plan.durability,
-        "segment_bytes": 64 * 1024,
-        "flush_interval": 0.05,
-        "max_batch_events": BATCH,
-        "parked_retry_interval": 1.0,
-        "probe_interval": 0.3,
-        "sync_interval": 0.2,
-        "exit_timeout": 1.0,
-        "timeout": [READ_TIMEOUT, READ_TIMEOUT],
-    }
+def play(stage: Stage, *, ends_at: float, say: Callable[[str], None]) -> None:
+    """Strike until what was asked for is reached, or the time is up."""
+    plan, tally = stage.plan, stage.tally
+    if not stage.wait(stage.server.look, STALL):
+        tally.problems.append(f"nothing was delivered {STALL:g} s after the start")
+    kinds = {**STRIKES, **WORLD}
+    for strikes in rounds(plan, stage.chance):
+        if tally.kills >= plan.kills and tally.events >= plan.events:
+            return
+        if time.monotonic() > ends_at or stage.crew.has_failed():
+            tally.problems.append(f"it ended after {tally.kills} kills and {tally.events} events")
+            return
+        for name in strikes:
+            (tally.struck if kinds[name].do(stage) else tally.missed)[name] += 1
+            stage.pass_(stage.chance.uniform(0, _LONGEST_PAUSE))
+        stage.get_well()
+        say(f"{tally.kills} kills, {tally.events} events, {len(tally.problems)} problems")
+
+
+def drain(queue_dir: Path, host: str) -> list[str]:
+    """Run ``lotus-durable drain``, as a deploy hook does; return why it was not complete."""
+    options = {"API_KEY": API_KEY, "HOST": host, "QUEUE_DIR": os.fspath(queue_dir), "TIMEOUT": f"{READ_TIMEOUT:g}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "lotus_durable", "drain", "--json", "--timeout", f"{_DRAIN_TIMEOUT:g}"],
+        cwd=REPOSITORY,
+        env={**os.environ, "NO_PROXY": "*", **{f"LOTUS_{name}": value for name, value in options.items()}},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        report = json.loads(done.stdout)
+        return [] if report["complete"] else [str(report["reason"])]
+    except (ValueError, KeyError):
+        return [done.stderr.strip() or f"the drain ended with {done.returncode}"]
+
+
+def collect(stage: Stage, folder: Folder, queue_dirs: Sequence[Path], not_drained: Sequence[str]) -> Evidence:
+    """Find out where each event is."""
+    directories = [QueueDirectory(each) for each in queue_dirs if (each / "journal").exists()]
+    counts = [count(each, read_settled(each)) for each in directories]
+    told = folder.told.read_text() if folder.told.exists() else ""
+    return Evidence(
+        entries=read_ledger(folder.ledger),
+        database=stage.server.database(),
+        received=stage.server.ids(),
+        parked=[id_ for each in directories for id_ in _ids(each, "parked")],
+        dead=[id_ for each in directories for id_ in _ids(each, "dead")],
+        pending=[id_ for each in directories for id_ in _pending_ids(each)],
+        counts=counts,
+        struck=stage.struck,
+        told_destroyed=sum(int(text.split(";")[0]) for text in told.split("events destroyed, at the most: ")[1:]),
+        served=stage.server.look(),
+        one_at_a_time=stage.plan.generation == "L22",
+        kills=stage.tally.flusher_kills,
+        not_drained=not_drained,
+        counts_are_exact=stage.counts_are_exact,
+    )
+
+
+def _ids(directory: QueueDirectory, table: Table) -> list[str]:
+    return [_id(each.record) for each in read_page(directory.books, table, 0, 1 << 30)]
+
+
+def _pending_ids(directory: QueueDirectory) -> list[str]:
+    """Read the journal as the next flusher would; nobody flushes any more."""
+    with contextlib.closing(Consumer(directory, lambda _: None)) as consumer:
+        found: list[str] = []
+        while (chunk := consumer.read(1000)) is not None:
+            found += [_id(record) for record in chunk.records]
+        return found

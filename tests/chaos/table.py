@@ -1,94 +1,87 @@
-"""The table of a run, for a terminal and for the document."""
+"""The tables of a run, for a terminal and for the document."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from statistics import median
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from benchmarks.report import Cell, Table, as_text
+from benchmarks.machine import describe
+from benchmarks.publish import fill_in
+from benchmarks.report import Cell, Table, as_markdown, as_text
 
-from .plan import BATCH
-from .points import POINTS, points_of
 from .run import Outcome
-
-TAKEOVER_GOAL = 1.0
-"""Seconds, with 8 workers."""
+from .strikes import STRIKES, WORLD
 
 
 def as_lines(outcome: Outcome) -> list[str]:
     """Return what is printed at the end."""
-    return [line for table in tables(outcome) for line in ("", as_text(table))]
+    return [line for table in _tables(outcome) for line in ("", as_text(table))]
 
 
-def tables(outcome: Outcome) -> list[Table]:
-    """Return the tables: what was done, and what came of it."""
+def publish(outcome: Outcome, document: Path, arguments: Sequence[str]) -> None:
+    """Fill in the tables that the document has marks for (see ``benchmarks.publish``)."""
+    made = {table.name: as_markdown(table) for table in [_machine(document, arguments), *_tables(outcome)]}
+    document.write_text(fill_in(document.read_text(encoding="utf-8"), made), encoding="utf-8")
+
+
+def _tables(outcome: Outcome) -> list[Table]:
+    struck, missed = outcome.tally.struck, outcome.tally.missed
+    strikes: list[list[Cell]] = [
+        [name, struck[name], missed[name], each.about]
+        for name, each in {**STRIKES, **WORLD}.items()
+        if name not in outcome.plan.without
+    ]
     return [
         Table("chaos_results", "What came of it", ("", "figure", "promised"), list(_results(outcome))),
-        Table(
-            "chaos_signals", "Signals", ("victim", "SIGKILL", "SIGSTOP, SIGCONT", "SIGTERM"), list(_signals(outcome))
-        ),
-        Table(
-            "chaos_points",
-            "SIGKILL at named points",
-            ("point", "kills", "missed", "what it is"),
-            list(_points(outcome)),
-        ),
-        Table("chaos_faults", "Faults", ("fault", "times"), list(_faults(outcome))),
+        Table("chaos_strikes", "Strikes", ("strike", "times", "found nobody", "what it is"), strikes),
+        Table("chaos_faults", "What the server did", ("fault", "times"), sorted(outcome.faults.items())),
     ]
 
 
 def _results(outcome: Outcome) -> Iterator[list[Cell]]:
     tally, judged, plan = outcome.tally, outcome.judgement, outcome.plan
-    yield ["seed", str(plan.seed), ""]
-    yield [
-        "backend, flusher, durability, server",
-        f"{plan.backend}, {plan.flusher}, {plan.durability}, {plan.generation}",
-        "",
-    ]
-    yield ["workers, external flushers", f"{plan.workers}, {plan.flushers}", ""]
-    yield ["rounds, minutes", f"{tally.rounds}, {outcome.seconds / 60:.1f}", ""]
-    yield ["processes started", sum(outcome.started.values()), ""]
+    yield ["seed, server, workers", f"{plan.seed}, {plan.generation}, {plan.workers}", ""]
+    yield ["minutes", f"{outcome.seconds / 60:.1f}", ""]
     yield ["requests", outcome.requests, ""]
     yield ["SIGKILLs", tally.kills, ""]
-    if judged is not None:
-        yield ["events attempted", judged.attempted, ""]
-        yield ["events acknowledged", judged.acknowledged, ""]
-        yield ["events found", judged.found, ""]
-        yield ["**lost**", len(judged.lost), "0"]
-        yield ["**never tracked**", judged.never_tracked, "0"]
-        yield ["lost with a process's memory while the disk was full", judged.lost_from_memory, "documented"]
-        yield ["received again by the server, for all causes", judged.sent_again, ""]
-    yield ["looks at the books (conservation)", tally.books_seen, "each adds up"]
-    yield ["kills of a leader, server and disk well", tally.plain_uploader_kills, ""]
-    yield [
-        "events sent again for each of them, worst round",
-        f"{tally.worst_sent_again:.1f}",
-        f"at most a batch, {BATCH}",
-    ]
-    yield _times("takeover after SIGKILL of the leader", tally.takeovers, f"at most {TAKEOVER_GOAL:g} s")
-    yield _times("all settled after a round", tally.recoveries, "seconds")
-    yield ["strikes that found nobody", sum(tally.missed.values()), ""]
+    yield ["of these, of flushers", len(tally.flusher_kills), ""]
+    yield ["events attempted", judged.attempted, ""]
+    yield ["events acknowledged", judged.acknowledged, ""]
+    yield ["events found", judged.found, ""]
+    yield ["in the server's database", judged.in_database, ""]
+    yield ["**lost**", len(judged.lost), "0"]
+    yield ["**never tracked**", judged.never_tracked, "0"]
+    for name, events in sorted(judged.destroyed.items()):
+        yield [f"destroyed by hand: {name}", events, "counted, told"]
+    yield ["lost with a process's memory while the disk was full", judged.lost_from_memory, "documented"]
+    yield ["received again by the server, for all causes", judged.sent_again, "in the database once"]
+    yield ["most requests at once", judged.most_at_once, "1 on L22"]
+    yield _times("from a kill of who flushes to the next delivery", judged.takeovers)
+    yield _times("from a kill of one that starts", judged.takeovers_of_starting)
+    yield _times("all settled, when all was well", sorted(tally.recoveries))
     yield ["problems", len(outcome.problems), "0"]
 
 
-def _times(name: str, seconds: list[float], promised: str) -> list[Cell]:
+def _times(name: str, seconds: Sequence[float]) -> list[Cell]:
     if not seconds:
-        return [name, "-", promised]
-    return [f"{name}, p50 / max", f"{median(seconds):.2f} / {max(seconds):.2f} s ({len(seconds)})", promised]
+        return [name, "-", ""]
+    p50, p99 = (seconds[math.ceil(len(seconds) * part) - 1] for part in (0.5, 0.99))
+    return [f"{name}, p50 / p99 / max", f"{p50:.2f} / {p99:.2f} / {seconds[-1]:.2f} s ({len(seconds)})", ""]
 
 
-def _signals(outcome: Outcome) -> Iterator[list[Cell]]:
-    for victim in ("worker", "leader", "flusher"):
-        counts = [outcome.tally.signals[victim, name] for name in ("SIGKILL", "SIGSTOP", "SIGTERM")]
-        yield [victim, *counts]
-
-
-def _points(outcome: Outcome) -> Iterator[list[Cell]]:
-    for name in points_of(outcome.plan.backend):
-        yield [name, outcome.tally.points[name], outcome.tally.missed[name], POINTS[name].about]
-
-
-def _faults(outcome: Outcome) -> Iterator[list[Cell]]:
-    for kind, times in sorted(outcome.faults.items()):
-        yield [f"server: {kind}", times]
-    yield [f"disk full ({outcome.disk})", outcome.tally.full_disks]
+def _machine(document: Path, arguments: Sequence[str]) -> Table:
+    machine = describe(document.parent)
+    versions = machine["versions"]
+    assert isinstance(versions, dict)
+    rows = [
+        ("when", str(machine["when"])),
+        ("command", f"`{shlex.join(['python', '-m', 'tests.chaos', *arguments])}`"),
+        ("machine", f"{machine['processor']}, {machine['cores']} cores, {machine['memory_mb']} MB"),
+        ("system", str(machine["system"])),
+        ("Python, SQLite", f"{machine['python']}, {machine['sqlite']}"),
+        ("commit", str(machine["commit"])),
+        ("packages", ", ".join(f"{name} {version}" for name, version in versions.items())),
+    ]
+    return Table("chaos_machine", "Machine", ("", "measured on"), rows)

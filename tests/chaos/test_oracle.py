@@ -1,30 +1,51 @@
-"""The oracle finds what it is there to find."""
+"""The oracle finds what it is there to find: each test plants one thing in a good world."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from lotus_durable.queue.stats import Counts
+from tests.rig import record
 from tests.servers.apps.ledger import Entries, Ledger, read_ledger
 
-from .oracle import Books, Evidence, judge
+from . import stage as stages
+from .disk import Disk
+from .oracle import CUT, Evidence, Kill, judge, most_at_once
+from .plan import Plan
+from .points import Arms
+from .server import Served
+from .stage import Stage
+from .strikes import STRIKES, WORLD, rounds
+from .writers import Folder
 
-GOOD_BOOKS = Books(accepted=4, delivered=2, pending=0, parked=1, dead_lettered=1, discarded=0)
+COUNTS = Counts(4, 2, 0, 1, 1, 0, 0, None)
 
 
 def evidence() -> Evidence:
     """Four events that were acknowledged, one at each place, and a call that was killed before it wrote anything."""
     return Evidence(
         entries=Entries({"a", "b", "c", "killed"}, 1, ["a", "b", "c", "by-library"]),
-        at_server={"a": 2, "b": 1},
+        database=["a", "b"],
+        received={"a": 2, "b": 1},
         parked=["c"],
         dead=["by-library"],
         pending=[],
-        books=GOOD_BOOKS,
-        not_drained=None,
+        counts=[COUNTS],
+        struck={},
+        told_destroyed=0,
+        served=[Served(1.0, 1.1, "one", is_delivery=True), Served(3.0, 3.1, "two", is_delivery=True)],
+        one_at_a_time=True,
+        kills=[Kill(2.0, is_plain=True)],
     )
+
+
+def counts(**numbers: int) -> list[Counts]:
+    return [COUNTS._replace(**cast("Any", numbers))]
 
 
 def problem(changed: Evidence) -> str:
@@ -37,66 +58,79 @@ def test_a_world_in_which_all_is_well_has_no_problems() -> None:
     judgement = judge(evidence())
     assert judgement.problems == ()
     assert (judgement.attempted, judgement.acknowledged, judgement.found) == (5, 4, 4)
-    assert judgement.sent_again == 1
+    assert (judgement.sent_again, judgement.most_at_once) == (1, 1)
+    assert list(judgement.takeovers) == pytest.approx([1.1])
 
 
-def test_a_lost_event_is_found() -> None:
-    books = replace(GOOD_BOOKS, accepted=3, delivered=1)
-    judgement = judge(replace(evidence(), at_server={"a": 1}, books=books))
+def test_an_event_that_the_server_accepted_and_its_database_does_not_hold_is_lost() -> None:
+    judgement = judge(replace(evidence(), database=["a"], counts=counts(accepted=3, delivered=1)))
     assert judgement.lost == ("b",)
     assert judgement.problems == ("1 acknowledged events are LOST: b",)
 
 
 def test_an_event_that_nobody_tracked_is_found() -> None:
-    books = replace(GOOD_BOOKS, accepted=5, delivered=3)
-    changed = replace(evidence(), at_server={"a": 1, "b": 1, "from nowhere": 1}, books=books)
-    assert judge(changed).never_tracked == 1
+    changed = replace(evidence(), database=["a", "b", "from nowhere"], counts=counts(accepted=5, delivered=3))
     assert problem(changed) == "1 events were found that nobody tracked"
 
 
 def test_an_id_of_the_librarys_that_a_killed_call_could_not_write_down_is_not_held_against_it() -> None:
     entries = Entries({"a", "b", "c", "killed"}, 2, ["a", "b", "c", "by-library"])
-    books = replace(GOOD_BOOKS, accepted=5, delivered=3)
-    known = replace(evidence(), entries=entries, at_server={"a": 1, "b": 1, "unknown": 1}, books=books)
+    known = replace(evidence(), entries=entries, database=["a", "b", "?"], counts=counts(accepted=5, delivered=3))
     assert judge(known).problems == ()
 
 
 def test_an_attempted_event_may_be_there_or_not() -> None:
-    books = replace(GOOD_BOOKS, accepted=5, delivered=3)
-    assert judge(replace(evidence(), at_server={"a": 1, "b": 1, "killed": 1}, books=books)).problems == ()
+    changed = replace(evidence(), database=["a", "b", "killed"], counts=counts(accepted=5, delivered=3))
+    assert judge(changed).problems == ()
+
+
+def test_what_a_strike_destroyed_is_counted_apart_and_must_be_told() -> None:
+    changed = replace(evidence(), database=["a"], struck={"b": CUT}, counts_are_exact=False)
+    assert judge(changed).destroyed == {CUT: 1}
+    assert problem(changed) == "1 events were destroyed, and the writers were told of 0 at the most"
+    assert judge(replace(changed, told_destroyed=1)).problems == ()
+
+
+def test_two_requests_at_once_are_found_where_the_server_loses_events_to_them() -> None:
+    served = [*evidence().served, Served(3.05, 3.2, "three", is_delivery=True)]
+    assert most_at_once(served) == 2
+    assert problem(replace(evidence(), served=served)).startswith("2 requests at once")
+    assert judge(replace(evidence(), served=served, one_at_a_time=False)).problems == ()
+
+
+def test_a_kill_after_which_nobody_delivers_is_found() -> None:
+    old = replace(evidence().served[1], connection="one")  # what the killed one had sent
+    changed = replace(evidence(), served=[evidence().served[0], old])
+    assert problem(changed) == "after 1 kills of a flusher nothing was delivered any more"
 
 
 @pytest.mark.parametrize("number", ["accepted", "delivered", "parked", "dead_lettered"])
 @pytest.mark.parametrize("change", [-1, 1])
-def test_books_that_do_not_add_up_are_found(number: str, change: int) -> None:
-    books = replace(GOOD_BOOKS, **{number: getattr(GOOD_BOOKS, number) + change})
-    assert any("conservation" in found for found in judge(replace(evidence(), books=books)).problems)
+def test_numbers_that_do_not_add_up_are_found(number: str, change: int) -> None:
+    changed = replace(evidence(), counts=counts(**{number: getattr(COUNTS, number) + change}))
+    assert any("conservation" in found for found in judge(changed).problems)
 
 
-def test_books_that_add_up_to_something_else_than_what_is_found_are_no_good() -> None:
-    books = replace(GOOD_BOOKS, accepted=5, delivered=3)
-    assert problem(replace(evidence(), books=books)) == "the queue says that it accepted 5 events, and 4 are found"
+def test_numbers_that_add_up_to_something_else_than_what_is_found_are_no_good() -> None:
+    changed = replace(evidence(), counts=counts(accepted=5, delivered=3))
+    assert problem(changed) == "the queue says that it accepted 5 events, and 4 are found"
 
 
-def test_events_that_were_discarded_unasked_are_found() -> None:
-    books = replace(GOOD_BOOKS, delivered=1, discarded=1)
-    assert problem(replace(evidence(), books=books)) == "1 events were discarded, and nobody asked for that"
-
-
-def test_an_id_that_two_calls_returned_is_found() -> None:
+def test_an_id_that_two_calls_returned_and_one_that_is_stored_twice_are_found() -> None:
     entries = replace(evidence().entries, returned=["a", "b", "c", "by-library", "b"])
     assert problem(replace(evidence(), entries=entries)) == "1 ids were returned by more than one call: b"
+    both = replace(evidence(), dead=["c"], database=["a", "b", "by-library"])
+    assert problem(both) == "1 events are parked and dead letters: c"
 
 
 def test_events_that_are_still_pending_are_not_lost_but_a_problem() -> None:
-    books = replace(GOOD_BOOKS, delivered=1, pending=1)
-    judgement = judge(replace(evidence(), at_server={"a": 1}, pending=["b"], books=books))
-    assert judgement.lost == ()
-    assert judgement.problems == ("1 events are still pending after the drain: b",)
+    changed = replace(evidence(), database=["a"], pending=["b"], counts=counts(delivered=1, pending=1))
+    assert judge(changed).lost == ()
+    assert problem(changed).startswith("1 events are still pending after the drain: b")
 
 
 def test_a_drain_that_does_not_come_to_an_end_is_a_problem() -> None:
-    assert problem(replace(evidence(), not_drained="too slow")) == "the queue could not be drained: too slow"
+    assert problem(replace(evidence(), not_drained=["slow"])) == "the queue could not be drained: slow"
 
 
 def test_what_was_in_memory_alone_is_counted_apart(tmp_path: Path) -> None:
@@ -111,3 +145,35 @@ def test_what_was_in_memory_alone_is_counted_apart(tmp_path: Path) -> None:
     judgement = judge(replace(evidence(), entries=read_ledger(tmp_path)))
     assert judgement.problems == ()
     assert judgement.lost_from_memory == 1
+
+
+def test_a_queue_that_does_not_get_empty_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.rig import Rig
+
+    monkeypatch.setattr(stages, "STALL", 0.05)
+    Rig(cast("Any", SimpleNamespace(host="")), tmp_path / "queue").write(record("stuck"))
+    folder = Folder(tmp_path / "run")
+    folder.make()
+    nobody = SimpleNamespace(look=lambda **_: None, has_failed=lambda: False, flushers=list)
+    stage = Stage(
+        Plan(seed=1),
+        folder=folder,
+        server=cast("Any", SimpleNamespace(set_faults=lambda _: None)),
+        disk=Disk(tmp_path, can_be_filled=False),
+        queue_dir=tmp_path / "queue",
+        crew=cast("Any", nobody),
+        arms=Arms(tmp_path / "arms"),
+    )
+    stage.get_well()
+    [found] = stage.tally.problems
+    assert "after all was well events were still pending: Counts(accepted=1, delivered=0, pending=1" in found
+
+
+def test_the_strikes_are_those_of_the_seed_and_none_is_left_out_for_long() -> None:
+    def dealt(seed: int) -> list[str]:
+        plan, chance = Plan(seed=seed), Stage.chance_of(seed)
+        found = rounds(plan, chance)
+        return [name for _ in range(40) for name in next(found)]
+
+    assert dealt(7) == dealt(7) != dealt(8)
+    assert set(dealt(7)) == {*STRIKES, *WORLD}

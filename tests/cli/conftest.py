@@ -88,7 +88,7 @@ def queue_dir(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "queue"
     yield path
     directory = QueueDirectory(path)
-    if directory.journal.is_dir():
+    if Path(directory.journal).is_dir():
         assert stop_flusher(directory, _PATIENCE).stopped
 
 

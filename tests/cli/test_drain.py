@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_where_nobody_flushes_it_flushes_by_itself_and_leaves_no_process(
     track(3)
     assert command_line.run("drain").code == 0
     assert flusher_pid(command_line.directory) is None
-    assert not command_line.directory.log.exists(), "a flusher was started"
+    assert not Path(command_line.directory.log).exists(), "a flusher was started"
 
 
 def test_a_flusher_that_runs_is_asked_and_goes_on_though_the_settings_here_are_others(

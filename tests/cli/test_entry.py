@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -135,13 +136,13 @@ def test_a_queue_that_this_version_must_leave_alone_is_one_line_and_code_3(
     command_line: CommandLine, track: Track, name: str, content: str, said: str
 ) -> None:
     track(3)
-    identity = command_line.directory.identity
+    identity = Path(command_line.directory.identity)
     identity.write_text(content)
     result = command_line.run(name)
     assert result.code == 3
     assert said in result.one_error()
     assert identity.read_text() == content
-    assert not command_line.directory.books.exists()
+    assert not Path(command_line.directory.books).exists()
 
 
 @pytest.mark.parametrize("name", OF_A_QUEUE)

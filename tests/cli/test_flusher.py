@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -144,7 +145,7 @@ def test_when_something_is_removed_under_it_it_stands_by_and_goes_on(
     service = start()
     service.wait_to_flush()
     if what == "its lock":
-        command_line.directory.flusher_lock.unlink()
+        Path(command_line.directory.flusher_lock).unlink()
     else:
         shutil.rmtree(command_line.queue_dir)
     service.wait_to_log("standing by: ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from tests.rig import Rig, track
 from tests.scripts import lines
@@ -11,7 +12,7 @@ from tests.scripts import lines
 def test_events_go_into_sqlite_and_from_there_to_the_server(rig: Rig) -> None:
     client = rig.client(backend="sqlite")
     ids = track(client, 50)
-    assert rig.directory.queue_db.exists()
+    assert Path(rig.directory.queue_db).exists()
     assert rig.directory.segments() == []
     assert client.drain(20).complete
     assert rig.check(ids).delivered == 50

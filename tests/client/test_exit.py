@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.rig import Rig, track, wait_until
 from tests.scripts import lines, run
 
@@ -56,4 +58,4 @@ def test_a_script_does_not_wait_where_nobody_flushes_and_none_is_to_be_started(r
 def test_a_script_that_tracked_nothing_waits_for_nothing_and_starts_nobody(rig: Rig) -> None:
     rig.server.pause()
     lines('make(flusher="auto", exit_timeout=3600)', rig.queue_dir, rig.server.host, timeout=25)
-    assert not rig.directory.log.exists()
+    assert not Path(rig.directory.log).exists()

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -136,7 +137,7 @@ def test_threads_that_begin_at_once_start_one_flusher(rig: Rig) -> None:
             ids += [each for future in [pool.submit(begin) for _ in range(8)] for each in future.result()]
         rig.server.wait_for(len(ids))
         rig.stop()
-        assert rig.directory.log.read_text().count(" begins") == number + 1
+        assert Path(rig.directory.log).read_text().count(" begins") == number + 1
     assert rig.check(ids).delivered == 24
 
 

@@ -174,7 +174,7 @@ def test_a_disk_that_refuses_is_told_and_the_events_are_written_when_it_takes_th
 def test_damage_is_logged_also_where_nobody_listens(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     ids = rig.put(*[record(f"id-{number}") for number in range(3)])
     [name] = rig.directory.segments()
-    path = rig.directory.journal / name
+    path = Path(rig.directory.journal) / name
     data = bytearray(path.read_bytes())
     data[data.index(b"id-1")] ^= 0xFF
     path.write_bytes(data)

@@ -148,11 +148,19 @@ def test_in_sync_mode_what_has_no_verdict_in_time_stays_in_the_queue_and_is_deli
     assert list(rig.server.times_received) == ids
 
 
-def test_in_sync_mode_an_outage_is_waited_for_as_long_as_an_answer_may_take(
+def test_in_sync_mode_an_outage_that_is_known_is_not_waited_for(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.server.pause()
+    client = rig.client(sync_mode=True, flusher="auto", timeout=3600.0)
+    ids = track(client, 2)
+    assert "2 events left on disk" in caplog.text
+    assert rig.check(ids).pending == 2
+
+
+def test_in_sync_mode_a_process_that_flushes_itself_waits_as_long_as_an_answer_may_take(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     rig.server.pause()
-    client = rig.client(sync_mode=True, flusher="auto", timeout=0.3)
+    client = rig.client(sync_mode=True, timeout=0.3)
     ids = track(client, 2)
     assert caplog.text.count("the event is kept and has no verdict yet: not done within 0.6 seconds") == 2
     assert rig.check(ids).pending == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -198,7 +199,7 @@ def test_a_drain_is_carried_out_also_when_somebody_removed_what_was_asked_for_be
     for _ in range(3):
         assert client.drain(20).complete
         assert client.drain(20).complete
-        rig.directory.requests.unlink()
+        Path(rig.directory.requests).unlink()
         ids += track(client, 3)
         assert client.drain(20).complete
         assert set(ids) <= set(rig.server.times_received)
@@ -208,7 +209,7 @@ def test_a_drain_is_carried_out_also_when_somebody_removed_what_was_asked_for_be
 def test_a_drain_is_carried_out_also_when_the_file_of_requests_became_long_and_was_begun_anew(rig: Rig) -> None:
     client = rig.client()
     client.drain(20)
-    with rig.directory.requests.open("ab") as file:
+    with Path(rig.directory.requests).open("ab") as file:
         file.write(b"d".ljust(16, b"\0") * 70_000)
     client.drain(20)
     ids: list[str] = []
@@ -216,18 +217,18 @@ def test_a_drain_is_carried_out_also_when_the_file_of_requests_became_long_and_w
         ids += track(client, 3)
         assert client.drain(20).complete
         assert set(ids) <= set(rig.server.times_received)
-    assert rig.directory.requests.stat().st_blocks < 1000
+    assert Path(rig.directory.requests).stat().st_blocks < 1000
     assert rig.check(ids).delivered == 9
 
 
 @FLUSHERS
 def test_where_nothing_can_be_asked_a_drain_waits_for_the_next_pass(rig: Rig, flusher: str) -> None:
     rig.directory.prepare()
-    rig.directory.requests.mkdir()
+    Path(rig.directory.requests).mkdir()
     client = rig.client(flusher=flusher)
     ids = track(client, 3)
     assert client.drain(20).complete
-    rig.directory.requests.rmdir()
+    Path(rig.directory.requests).rmdir()
     assert rig.check(ids).delivered == 3
 
 
@@ -236,7 +237,7 @@ def test_damaged_books_are_told_and_delivery_starts_over(rig: Rig) -> None:
     track(client, 1)
     assert client.drain(20).complete
     rig.stop()
-    rig.directory.books.write_bytes(b"this is no database" * 100)
+    Path(rig.directory.books).write_bytes(b"this is no database" * 100)
     ids = track(client, 1)
     assert client.drain(20).complete
     assert set(ids) <= set(rig.server.times_received)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -162,7 +163,7 @@ def test_damaged_books_do_not_stop_new_events(l22: Rig, damage: bytes) -> None:
     client = l22.client(timeout=(5.0, 0.5))  # what the one before may have in flight is waited out
     track(client, 3, customer_id="new")
     assert client.drain(20).parked == 3
-    l22.directory.books.write_bytes(damage)
+    Path(l22.directory.books).write_bytes(damage)
     track(client, 10, customer_id="known")
     assert client.drain(20).complete
     assert l22.server.event_count == 10

@@ -71,8 +71,8 @@ class Scene:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.server.stop()
-        if self.directory.log.exists():  # shown where the test fails
-            sys.stderr.write(f"--- the flusher's log:\n{self.directory.log.read_text(errors='replace')[-4000:]}")
+        if Path(self.directory.log).exists():  # shown where the test fails
+            sys.stderr.write(f"--- the flusher's log:\n{Path(self.directory.log).read_text(errors='replace')[-4000:]}")
 
     # Applications
 

@@ -234,7 +234,7 @@ def test_a_flusher_that_is_killed_while_the_server_is_away_was_no_failed_start(s
 def test_trouble_of_the_queue_itself_is_told_when_it_lasts(scene: Scene) -> None:
     """Each try is a new beginning; the trouble is the old one."""
     scene.queue_dir.mkdir(mode=0o700)
-    scene.directory.books.mkdir()  # no database can be made there
+    Path(scene.directory.books).mkdir()  # no database can be made there
     [told] = scene.run(
         """
     told = []

@@ -304,3 +304,32 @@ def test_a_time_limit_that_strikes_in_the_middle_of_a_look_is_the_applications(s
         """
     ) == ["the application's"]
     scene.arrived("before", "struck", "after")
+
+
+def test_a_shell_that_ends_before_a_loop_of_greenlets_listens_holds_up_no_event(scene: Scene) -> None:
+    """gevent's own ``os.waitpid`` then waits for ever: gunicorn's gevent workers were seen to."""
+    pytest.importorskip("gevent")
+    script = scene.root / "script.py"
+    script.write_text(
+        """
+from gevent import monkey
+monkey.patch_all()
+from tests.flusher.app import *
+import gevent.os, posix, threading
+
+def spawn_and_let_it_end(*arguments, **options):
+    pid = posix.posix_spawn(*arguments, **options)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+gevent.os._raw_posix_spawn = spawn_and_let_it_end
+client = make()
+tracking = threading.Thread(target=track, args=(client, "first"))
+tracking.start()
+tracking.join(10)
+say(tracking.is_alive())
+os._exit(0)
+"""
+    )
+    assert scene.finish([sys.executable, str(script)]) == ["False"]
+    scene.arrived("first")

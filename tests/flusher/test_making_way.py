@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from lotus_durable.flusher.stats import collect
+from tests.delivery.scripted_server import CERTIFICATE
 
 from .deployment import Deployment
 from .scene import ROOT, Scene, hear, say, wait_until
@@ -300,19 +306,69 @@ def test_a_module_of_the_applications_that_has_a_librarys_name_is_not_taken_for_
     scene.arrived("one")
 
 
-def test_a_deployment_that_is_removed_under_its_flusher_delivers_on(scene: Scene, tmp_path: Path) -> None:
+def test_a_deployment_that_is_removed_under_its_flusher_delivers_on_over_new_tls_connections(
+    scene: Scene, tmp_path: Path
+) -> None:
     deployment = Deployment(tmp_path / "removed")
-    program = Program(scene, deployment)
-    program.track("before")
-    scene.arrived("before")
-    flusher = scene.flusher()
-    shutil.rmtree(deployment.site)
-    program.track("after")
-    scene.server.pause()
-    scene.server.resume()  # a new connection
-    program.track("after that")
-    scene.arrived("after", "after that")
-    assert scene.flusher() == flusher
+    bundle = deployment.site / "bundle.pem"
+    bundle.write_text(CERTIFICATE)
+    with in_tls(scene.server.host, tmp_path) as (host, connections):
+        program = Program(scene, deployment, TEST_HOST=host, REQUESTS_CA_BUNDLE=str(bundle))
+        program.track("before")
+        scene.arrived("before")
+        flusher = scene.flusher()
+        shutil.rmtree(deployment.site)
+        while connections:
+            with contextlib.suppress(OSError):  # closed already
+                connections.pop().shutdown(socket.SHUT_RDWR)
+        program.track("after")
+        program.track("after that")
+        scene.arrived("after", "after that")
+        assert connections, "over a new connection"
+        assert scene.flusher() == flusher
+
+
+@contextlib.contextmanager
+def in_tls(host: str, folder: Path) -> Iterator[tuple[str, list[socket.socket]]]:
+    """Put TLS in front of a server; give its URL, and the connections that there are."""
+    certificate = folder / "loopback.pem"
+    certificate.write_text(CERTIFICATE)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    address = urlsplit(host)
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections: list[socket.socket] = []
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    def serve(outside: socket.socket) -> None:
+        with contextlib.suppress(OSError), context.wrap_socket(outside, server_side=True) as client:
+            connections.append(client)
+            with socket.create_connection((address.hostname or "", address.port or 0)) as server:
+                back = threading.Thread(target=pump, args=(server, client), daemon=True)
+                back.start()
+                pump(client, server)
+                back.join()
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                outside, _ = listener.accept()
+                threading.Thread(target=serve, args=(outside,), daemon=True).start()
+
+    acceptor = threading.Thread(target=accept, daemon=True)
+    acceptor.start()
+    try:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}", connections
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        acceptor.join()
 
 
 def test_a_wheel_of_the_package_holds_what_the_start_of_a_flusher_runs(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +141,58 @@ def test_a_stopped_flusher_is_replaced_within_fifteen_seconds_with_the_constants
     assert scene.server.senders_take_turns()
 
 
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Freeze a process by a cgroup of version 1; it gets SIGKILL only when it is thawed."""
+    group = Path(f"/sys/fs/cgroup/freezer/lotus-durable-test-{pid}")
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("needs root and a freezer of cgroup v1")
+    tasks = group / "cgroup.procs"
+    if not tasks.exists():
+        group.rmdir()
+        pytest.skip("needs a freezer of cgroup v1")
+    try:
+        tasks.write_text(str(pid))
+        (group / "freezer.state").write_text("FROZEN")
+        yield
+    finally:
+        (group / "freezer.state").write_text("THAWED")
+        wait_until(lambda: ended(pid), "it to end")
+        wait_until(lambda: not tasks.read_text(), "an empty cgroup")
+        group.rmdir()
+
+
+def test_a_flusher_in_a_frozen_cgroup_is_named_and_replaced_when_it_is_thawed(scene: Scene) -> None:
+    worker = scene.start(
+        f"""
+        told = []
+        constants = {{**{QUICK}, "told_interval": 0.5}}
+        client = make(constants=constants, on_error=lambda error, events: told.append(str(error)))
+        def named():
+            track(client, os.urandom(4).hex())
+            time.sleep(0.05)
+            return [each for each in told if "thawed" in each]
+        track(client, "first")
+        hear()
+        say(*wait_until(named))
+        hear()
+        track(client, "last")
+        say(client.drain(20).complete)
+        """
+    )
+    scene.settled("first")
+    flusher = scene.flusher()
+    with frozen(flusher):
+        say(worker)
+        assert f"process {flusher} on" in hear(worker)
+    say(worker)
+    assert hear(worker) == "True"
+    scene.arrived("last")
+    assert scene.server.senders_take_turns()
+
+
 def test_a_flusher_that_was_stopped_for_less_than_that_goes_on(scene: Scene) -> None:
     worker = Worker(scene)
     worker.track("first")
@@ -160,14 +213,13 @@ def test_nobody_is_ended_after_a_suspend_of_all(scene: Scene) -> None:
     scene.arrived(*(f"first{worker.process.pid}" for worker in workers))
     flusher = scene.flusher()
     everybody = [flusher, *(worker.process.pid for worker in workers)]
-    for _ in range(2):
-        with contextlib.ExitStack() as stack:
-            for pid in everybody:
-                stack.enter_context(stopped(pid))
-            began = time.monotonic()
-            wait_until(lambda began=began: time.monotonic() > began + 5.0, "a while")  # type: ignore[misc]
-        for worker in workers:
-            worker.track_until(lambda: (beat := scene.beat()) is not None and beat.age() < 1.0, "a beat")
+    with contextlib.ExitStack() as stack:
+        for pid in everybody:
+            stack.enter_context(stopped(pid))
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() > began + 5.0, "a while")
+    for worker in workers:
+        worker.track_until(lambda: (beat := scene.beat()) is not None and beat.age() < 1.0, "a beat")
     assert scene.flusher() == flusher
     assert scene.starts() == 1
 
@@ -200,8 +252,8 @@ def test_a_dead_heartbeat_that_sixteen_workers_look_at_makes_one_start_and_tells
 
 
 def both_lock_files(scene: Scene) -> None:
-    scene.directory.flusher_lock.unlink()
-    scene.directory.starting.unlink()
+    Path(scene.directory.flusher_lock).unlink()
+    Path(scene.directory.starting).unlink()
 
 
 @pytest.mark.parametrize("moment", ["idle", "in a request"])
@@ -237,7 +289,7 @@ def test_an_event_that_comes_within_a_trusted_look_after_the_lock_was_deleted_ar
     assert hear(application) == "tracked"
     scene.arrived("first")
     both_lock_files(scene)
-    wait_until(lambda: "lock" in scene.directory.log.read_text(), "it to notice")
+    wait_until(lambda: "lock" in Path(scene.directory.log).read_text(), "it to notice")
     say(application)
     assert application.wait(20) == 0
     scene.arrived("second", timeout=30)

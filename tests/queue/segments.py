@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import msgpack
 
@@ -82,9 +82,9 @@ def write_segment(directory: QueueDirectory, records: Iterable[bytes]) -> Segmen
     return writer
 
 
-def read_segment(path: Path) -> tuple[list[bytes], list[Damage]]:
+def read_segment(path: str | os.PathLike[str]) -> tuple[list[bytes], list[Damage]]:
     """Read what can be read of one segment now."""
-    reader = SegmentReader(path)
+    reader = SegmentReader(os.fspath(path))
     records: list[bytes] = []
     damages: list[Damage] = []
     while (stretch := reader.read(64)) is not None:
@@ -103,7 +103,7 @@ def read_journal(directory: QueueDirectory) -> list[int]:
     numbers: list[int] = []
     seen: set[Origin] = set()
     for name in directory.segments():
-        reader = SegmentReader(directory.journal / name)
+        reader = SegmentReader(f"{directory.journal}/{name}")
         assert reader.header is not None
         while True:
             before = reader.position
@@ -133,7 +133,7 @@ def carried_in(directory: QueueDirectory) -> dict[int, Origin]:
     """Return where each carried event was before."""
     found: dict[int, Origin] = {}
     for name in directory.segments():
-        reader = SegmentReader(directory.journal / name)
+        reader = SegmentReader(f"{directory.journal}/{name}")
         while (stretch := reader.read(100)) is not None:
             found.update({numbers_of(stretch.records)[index]: origin for index, origin in stretch.carried.items()})
         reader.close()

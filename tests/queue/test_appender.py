@@ -44,18 +44,18 @@ def test_the_first_event_makes_the_directory_and_then_asks_for_the_key(tmp_path:
     directory = QueueDirectory(tmp_path / "parent" / "queue")
 
     def key() -> bytes:
-        assert directory.journal.is_dir()
+        assert Path(directory.journal).is_dir()
         return b"the key!"
 
     appender = open_appender(directory, reports, key=key)
     append(appender, 0)
     appender.close()
     [name] = directory.segments()
-    reader = SegmentReader(directory.journal / name)
+    reader = SegmentReader(f"{directory.journal}/{name}")
     assert reader.header is not None
     assert reader.header.key == b"the key!"
     reader.close()
-    assert stat.S_IMODE(directory.root.stat().st_mode) == 0o700
+    assert stat.S_IMODE(Path(directory.root).stat().st_mode) == 0o700
 
 
 def test_a_key_that_cannot_be_told_is_an_error_of_the_event(directory: QueueDirectory, reports: Reports) -> None:
@@ -72,7 +72,7 @@ def test_events_fill_one_segment_after_the_other(directory: QueueDirectory, repo
     appender = open_appender(directory, reports, segment_bytes=4096)
     append(appender, *range(200))
     names = directory.segments()
-    sizes = [(directory.journal / name).stat().st_size for name in names]
+    sizes = [(Path(directory.journal) / name).stat().st_size for name in names]
     assert len(names) > 3
     assert max(sizes) <= 4096
     assert min(sizes[:-1]) > 4096 - 100
@@ -80,7 +80,7 @@ def test_events_fill_one_segment_after_the_other(directory: QueueDirectory, repo
     appender.close()
     assert read_journal(directory) == list(range(200))
     for name in names:
-        with open(directory.journal / name, "rb") as file:
+        with open(Path(directory.journal) / name, "rb") as file:
             assert is_abandoned(file.fileno())
 
 
@@ -101,7 +101,7 @@ def test_a_record_of_the_largest_size_is_taken_and_a_larger_one_is_not(
     with pytest.raises(ValueError, match="is the most"):
         appender.append(bytes(MAX_RECORD_SIZE + 1), time.monotonic())
     [name] = directory.segments()
-    assert [len(each) for each in read_segment(directory.journal / name)[0]] == [MAX_RECORD_SIZE]
+    assert [len(each) for each in read_segment(Path(directory.journal) / name)[0]] == [MAX_RECORD_SIZE]
 
 
 def test_a_burst_costs_no_more_system_calls_than_its_writes(directory: QueueDirectory, reports: Reports) -> None:
@@ -134,7 +134,7 @@ def test_a_look_is_not_trusted_when_it_is_old_or_the_clock_went_back(
 ) -> None:
     appender = open_appender(directory, reports)
     append(appender, 0)
-    writer_of(appender).path.unlink()
+    Path(writer_of(appender).path).unlink()
     appender.append(record(1), appender._checked_at)
     assert reports == []
     appender.append(record(2), appender._checked_at + age)
@@ -178,7 +178,7 @@ def test_a_file_that_may_not_grow_further_is_a_reason_to_go_on_in_another(
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         append(appender, *range(1, 100))
-        sizes = [(directory.journal / name).stat().st_size for name in directory.segments()]
+        sizes = [(Path(directory.journal) / name).stat().st_size for name in directory.segments()]
         with pytest.raises(OSError, match="File too large"):
             append(appender, 100, padding=2000)
     finally:
@@ -245,11 +245,11 @@ def test_a_real_disk_that_is_read_only_takes_no_segment_until_it_does(tmp_path: 
 
 
 def test_a_directory_that_became_unsafe_gets_no_further_segment(directory: QueueDirectory, appender: Appender) -> None:
-    directory.root.chmod(0o777)
+    Path(directory.root).chmod(0o777)
     with pytest.raises(QueueDirectoryError, match="can be written by others"):
         append(appender, 0)
     assert os.listdir(directory.journal) == []
-    directory.root.chmod(0o700)
+    Path(directory.root).chmod(0o700)
     append(appender, 1)
     assert read_journal(directory) == [1]
 

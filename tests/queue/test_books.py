@@ -32,7 +32,7 @@ def path(memory_path: Path) -> Path:
 
 
 def opened(path: Path) -> Books:
-    books = Books(path)
+    books = Books(str(path))
     books.open()
     return books
 
@@ -58,13 +58,13 @@ def test_the_two_tables_know_nothing_of_each_other_and_ids_are_never_used_again(
 
 
 def test_any_process_can_read_a_page_while_the_books_are_open_and_when_they_are_not(path: Path) -> None:
-    assert read_page(path, "dead", 0, 10) == []
+    assert read_page(str(path), "dead", 0, 10) == []
     assert not path.exists()
     books = opened(path)
     books.settle(Entry(dead=[stored(record(number)) for number in range(5)]))
-    assert [event.id for event in read_page(path, "dead", 1, 3)] == [2, 3, 4]
+    assert [event.id for event in read_page(str(path), "dead", 1, 3)] == [2, 3, 4]
     books.close()
-    assert [event.id for event in read_page(path, "dead", 4, 3)] == [5]
+    assert [event.id for event in read_page(str(path), "dead", 4, 3)] == [5]
 
 
 def test_rows_are_no_pickles(path: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_stretched_log_stays_when_the_books_are_closed(path: Path) -> None:
     size = log.stat().st_size
     books.close()
     assert log.stat().st_size == size
-    assert read_page(path, "parked", 0, 10)
+    assert read_page(str(path), "parked", 0, 10)
     assert log.stat().st_size == size, "nor does who reads delete it"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_of_a_deleted_segment_everything_is_carried_over(
     expire_trust(appender)
     append(appender, *range(5, 8))
     source = writer_of(appender).header.id
-    writer_of(appender).path.unlink()
+    Path(writer_of(appender).path).unlink()
     append(appender, *range(8, 10))
     expire_trust(appender)
     append(appender, 10)
@@ -58,7 +59,7 @@ def test_a_segment_that_is_deleted_twice_keeps_the_place_its_events_were_first(
     assert mark is not None
     appender.append_again(record(1), appender._checked_at, mark)
     source = mark[0].header.id
-    mark[0].path.unlink()
+    Path(mark[0].path).unlink()
     expire_trust(appender)
     append(appender, 2)
     assert carried_in(directory)[1] == (source, mark[1])
@@ -84,7 +85,7 @@ def test_a_queue_that_is_moved_away_while_in_use_is_left_with_what_it_had(
     append(appender, 0)
     expire_trust(appender)
     append(appender, 1)
-    moved = QueueDirectory(directory.root.rename(directory.root.with_name("moved")))
+    moved = QueueDirectory(Path(directory.root).rename(Path(directory.root).with_name("moved")))
     append(appender, 2)
     expire_trust(appender)
     append(appender, 3)
@@ -104,11 +105,11 @@ def test_a_released_segment_is_gone_on_from_and_nothing_is_written_twice(
     expire_trust(appender)
     append(appender, 2)
     assert len(directory.segments()) == 2
-    assert read_segment(directory.journal / released_name(name))[0] == [record(0), record(1)]
+    assert read_segment(Path(directory.journal) / released_name(name))[0] == [record(0), record(1)]
     assert read_journal(directory) == [0, 1, 2]
     assert carried_in(directory) == {}
     assert reports == []
-    assert set(appender.written()) == {name, writer_of(appender).path.name}
+    assert set(appender.written()) == {name, writer_of(appender).name}
 
 
 def test_a_released_segment_whose_descriptor_somebody_closed_is_found_all_the_same(
@@ -130,7 +131,7 @@ def test_a_segment_that_is_deleted_when_its_descriptor_is_gone_too_is_carried_ov
     append(appender, 0, 1)
     expire_trust(appender)
     append(appender, 2, 3)
-    writer_of(appender).path.unlink()
+    Path(writer_of(appender).path).unlink()
     os.close(writer_of(appender)._descriptor)
     append(appender, 4)
     assert read_journal(directory) == [2, 3, 4]
@@ -163,7 +164,7 @@ def test_of_a_segment_that_lost_its_last_bytes_only_the_last_event_is_carried_ov
     directory: QueueDirectory, appender: Appender, reports: Reports
 ) -> None:
     append(appender, 0, 1)
-    path = writer_of(appender).path
+    path = Path(writer_of(appender).path)
     os.truncate(path, path.stat().st_size - 1)
     expire_trust(appender)
     append(appender, 2)
@@ -174,12 +175,12 @@ def test_of_a_segment_that_lost_its_last_bytes_only_the_last_event_is_carried_ov
 
 def test_a_segment_to_which_somebody_appended_is_written_no_more(appender: Appender, reports: Reports) -> None:
     append(appender, 0)
-    path = writer_of(appender).path
+    path = Path(writer_of(appender).path)
     with path.open("ab") as file:
         file.write(b"a note")
     expire_trust(appender)
     append(appender, 1)
-    assert writer_of(appender).path != path
+    assert writer_of(appender).path != str(path)
     records, [damage] = read_segment(path)
     assert (numbers_of(records), damage.data, damage.events) == ([0], b"a note", 0)
     assert "something was appended" in reports.texts()[0]

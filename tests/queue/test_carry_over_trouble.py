@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_what_has_no_place_on_a_full_disk_waits_until_there_is_one(
     directory: QueueDirectory, appender: Appender, reports: Reports
 ) -> None:
     append(appender, 0, 1)
-    writer_of(appender).path.unlink()
+    Path(writer_of(appender).path).unlink()
     expire_trust(appender)
     with full_disk():
         for _ in range(3):
@@ -47,7 +48,7 @@ def test_what_has_no_place_on_a_full_disk_waits_until_there_is_one(
 
 def test_a_full_disk_is_not_asked_for_every_event_to_take_what_is_stranded(appender: Appender) -> None:
     append(appender, 0)
-    writer_of(appender).path.unlink()
+    Path(writer_of(appender).path).unlink()
     expire_trust(appender)
     with refusing("open", errno.ENOSPC, where=".new") as opened:
         for _ in range(100):
@@ -60,16 +61,16 @@ def test_a_path_that_leads_to_somebody_elses_directory_gets_nothing(
     directory: QueueDirectory, appender: Appender, reports: Reports
 ) -> None:
     append(appender, 0)
-    directory.root.rename(directory.root.with_name("moved"))
-    directory.root.mkdir(mode=0o777)
-    directory.root.chmod(0o777)
-    directory.journal.mkdir(mode=0o700)
+    Path(directory.root).rename(Path(directory.root).with_name("moved"))
+    Path(directory.root).mkdir(mode=0o777)
+    Path(directory.root).chmod(0o777)
+    Path(directory.journal).mkdir(mode=0o700)
     expire_trust(appender)
     with pytest.raises(QueueDirectoryError, match="written by others"):
         append(appender, 1)
     assert os.listdir(directory.journal) == []
     shutil.rmtree(directory.root)
-    directory.root.with_name("moved").rename(directory.root)
+    Path(directory.root).with_name("moved").rename(directory.root)
     append(appender, 1)
     assert read_journal(directory) == [0, 1]
     assert reports == []
@@ -79,7 +80,7 @@ def test_what_is_carried_over_half_is_carried_over_as_a_whole_the_next_time(
     directory: QueueDirectory, appender: Appender
 ) -> None:
     append(appender, *range(5))
-    writer_of(appender).path.unlink()
+    Path(writer_of(appender).path).unlink()
     expire_trust(appender)
     with refusing("rename", errno.EIO, where=".new", times=1), suppress(OSError):
         append(appender, 5)
@@ -93,13 +94,13 @@ def test_what_is_carried_over_stays_with_the_key_it_was_for(directory: QueueDire
     key = KEY
     appender = open_appender(directory, reports, key=lambda: key)
     append(appender, 0)
-    writer_of(appender).path.unlink()
+    Path(writer_of(appender).path).unlink()
     expire_trust(appender)
     key = b"the next"
     append(appender, 1)
     keys = {}
     for name in directory.segments():
-        reader = SegmentReader(directory.journal / name)
+        reader = SegmentReader(f"{directory.journal}/{name}")
         stretch = reader.read(10)
         assert stretch is not None
         assert reader.header is not None
@@ -113,7 +114,7 @@ def test_the_last_check_is_made_when_the_process_ends(
     directory: QueueDirectory, appender: Appender, reports: Reports
 ) -> None:
     append(appender, 0)
-    writer_of(appender).path.unlink()
+    Path(writer_of(appender).path).unlink()
     appender.close()
     assert read_journal(directory) == [0]
     assert len(reports) == 1
@@ -123,7 +124,7 @@ def test_what_can_be_carried_nowhere_when_the_process_ends_is_told_to_be_lost(
     appender: Appender, reports: Reports
 ) -> None:
     append(appender, 0, 1)
-    writer_of(appender).path.unlink()
+    Path(writer_of(appender).path).unlink()
     with full_disk():
         appender.close()
     [report] = reports.texts()

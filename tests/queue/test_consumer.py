@@ -159,7 +159,7 @@ def test_segments_that_never_held_an_event_are_deleted(directory: QueueDirectory
     torn = write_segment(directory, [record(0)])
     torn.seal()
     os.truncate(torn.path, 60)  # in the middle of the first frame
-    (directory.journal / "1-2-c1000000.seg").write_bytes(b"")
+    (Path(directory.journal) / "1-2-c1000000.seg").write_bytes(b"")
     with consuming(directory, reports) as consumer:
         assert deliver_all(consumer) == []
         assert directory.segments() == []
@@ -185,11 +185,11 @@ def test_books_whose_sync_has_failed_are_written_anew_before_anything_is_deleted
     write_segment(directory, [record(0)]).seal()
     with consuming(directory, reports) as consumer:
         deliver(consumer)
-        before = directory.books.stat().st_ino
+        before = Path(directory.books).stat().st_ino
         with refusing("fdatasync", errno.EIO, where="books.db-wal", times=1):
             consumer.retire()
         assert directory.segments() == []
-        assert directory.books.stat().st_ino != before
+        assert Path(directory.books).stat().st_ino != before
         assert counts(directory, consumer).delivered == 1
     assert any("could not be synced" in text for text in reports.texts())
 
@@ -213,11 +213,11 @@ def test_a_segment_that_somebody_appended_to_after_its_end_was_seen_is_read_agai
 ) -> None:
     writer = write_segment(directory, [record(0), record(1)])
     writer.seal()
-    whole = writer.path.read_bytes()
+    whole = Path(writer.path).read_bytes()
     os.truncate(writer.path, len(whole) - 10)
     with consuming(directory, reports) as consumer:
         assert deliver(consumer) == [0]
-        writer.path.write_bytes(whole)  # restored from a backup, say
+        Path(writer.path).write_bytes(whole)  # restored from a backup, say
         consumer.retire()
         assert deliver_all(consumer) == [1]
         assert directory.segments() == []
@@ -249,8 +249,8 @@ def test_thousands_of_small_segments_are_delivered_and_retired(memory_path: Path
     directory.prepare()
     writer = write_segment(directory, [record(0)])
     writer.seal()
-    content = writer.path.read_bytes()
-    writer.path.unlink()
+    content = Path(writer.path).read_bytes()
+    Path(writer.path).unlink()
     count = 5_000
     listed = 0
     for number in range(count):
@@ -289,7 +289,7 @@ def _copy_with_id(directory: QueueDirectory, content: bytes, segment_id: bytes, 
 
     marker = content[12:16]
     header = Header(marker, 1, number, segment_id, KEY).encode()
-    path = directory.journal / f"{number:020d}-1-{marker.hex()}.seg"
+    path = Path(directory.journal) / f"{number:020d}-1-{marker.hex()}.seg"
     path.write_bytes(header + content[HEADER_SIZE:])
 
 
@@ -347,11 +347,11 @@ def test_a_child_that_keeps_the_descriptor_of_a_killed_parent_delays_only_the_de
 def test_odd_entries_in_the_journal_are_named_once_and_hide_nothing(
     directory: QueueDirectory, reports: Reports
 ) -> None:
-    (directory.journal / "0-directory.seg").mkdir()
-    os.mkfifo(directory.journal / "0-fifo.seg")
+    (Path(directory.journal) / "0-directory.seg").mkdir()
+    os.mkfifo(Path(directory.journal) / "0-fifo.seg")
     with socket.socket(socket.AF_UNIX) as unix:
-        unix.bind(os.fspath(directory.journal / "0-socket.seg"))
-        (directory.journal / "0-loop.seg").symlink_to("0-loop.seg")
+        unix.bind(os.fspath(Path(directory.journal) / "0-socket.seg"))
+        (Path(directory.journal) / "0-loop.seg").symlink_to("0-loop.seg")
         append(open_appender(directory, reports), 0, 1)
         with consuming(directory, reports) as consumer:
             assert deliver(consumer) == [0, 1]
@@ -370,7 +370,7 @@ def test_a_segment_that_cannot_be_read_is_named_once_and_read_when_it_can_be(
     bad.seal()
     write_segment(directory, [record(1)]).seal()
     with consuming(directory, reports) as consumer:
-        with refusing("open", errno.EIO, where=bad.path.name):
+        with refusing("open", errno.EIO, where=bad.name):
             assert deliver(consumer) == [1]
             assert deliver(consumer) == []
         assert len(reports) == 1
@@ -382,7 +382,7 @@ def test_a_segment_whose_pages_cannot_be_read_hides_no_other(directory: QueueDir
     bad.seal()
     write_segment(directory, [record(1)]).seal()
     with consuming(directory, reports) as consumer:
-        with refusing("pread", errno.EIO, where=bad.path.name):
+        with refusing("pread", errno.EIO, where=bad.name):
             assert deliver(consumer) == [1]
         assert deliver(consumer) == [0]
 
@@ -394,13 +394,13 @@ def test_a_segment_of_a_later_format_is_left_alone_told_and_never_counted_as_don
 
     writer = write_segment(directory, [record(0)])
     writer.seal()
-    content = bytearray(writer.path.read_bytes())
+    content = bytearray(Path(writer.path).read_bytes())
     content[8:10] = (99).to_bytes(2, "little")
     content[52:56] = crc32(content[:52]).to_bytes(4, "little")
-    writer.path.write_bytes(content)
+    Path(writer.path).write_bytes(content)
     with consuming(directory, reports) as consumer:
         assert deliver_all(consumer) == []
-        assert writer.path.exists()
+        assert Path(writer.path).exists()
         assert not consumer.has_pending()
         found = counts(directory, consumer)
         assert (found.later_formats, found.delivered) == (1, 0)
@@ -410,10 +410,10 @@ def test_a_segment_of_a_later_format_is_left_alone_told_and_never_counted_as_don
 def test_damage_is_a_dead_letter_and_its_bytes_are_kept(directory: QueueDirectory, reports: Reports) -> None:
     writer = write_segment(directory, [record(number) for number in range(3)])
     writer.seal()
-    content = bytearray(writer.path.read_bytes())
+    content = bytearray(Path(writer.path).read_bytes())
     middle = len(content) // 2
     content[middle] ^= 0xFF
-    writer.path.write_bytes(content)
+    Path(writer.path).write_bytes(content)
     with consuming(directory, reports) as consumer:
         output = read_pass(consumer)
         assert output.numbers == [0, 2]
@@ -422,7 +422,7 @@ def test_damage_is_a_dead_letter_and_its_bytes_are_kept(directory: QueueDirector
         assert directory.segments() == []
         found = counts(directory, consumer)
         assert (found.accepted, found.delivered, found.dead_lettered) == (3, 2, 1)
-    [kept] = directory.quarantine.iterdir()
+    [kept] = Path(directory.quarantine).iterdir()
     assert kept.read_bytes() in bytes(content)
     assert len(reports) == 1
 
@@ -430,9 +430,9 @@ def test_damage_is_a_dead_letter_and_its_bytes_are_kept(directory: QueueDirector
 def test_damage_that_cannot_be_kept_aside_waits_and_hides_nothing(directory: QueueDirectory, reports: Reports) -> None:
     writer = write_segment(directory, [record(number) for number in range(3)])
     writer.seal()
-    content = bytearray(writer.path.read_bytes())
+    content = bytearray(Path(writer.path).read_bytes())
     content[len(content) // 2] ^= 0xFF
-    writer.path.write_bytes(content)
+    Path(writer.path).write_bytes(content)
     write_segment(directory, [record(9)]).seal()
     with consuming(directory, reports) as consumer:
         with refusing("open", errno.ENOSPC, where="quarantine"):
@@ -447,7 +447,7 @@ def test_a_segment_deleted_in_the_middle_of_a_pass_hides_no_other(directory: Que
     with consuming(directory, reports) as consumer:
         first = consumer.read(1)
         assert first is not None
-        paths[1].unlink()
+        os.unlink(paths[1])
         assert read_pass(consumer).numbers == [2]
 
 
@@ -459,7 +459,7 @@ def test_a_segment_renamed_by_hand_is_the_same_segment(directory: QueueDirectory
         assert first is not None
         consumer.settle(Settlement({first.source: first.positions[-1]}, delivered=1))
         read_pass(consumer)
-    writer.path.rename(writer.path.with_name("moved.seg"))
+    Path(writer.path).rename(Path(writer.path).with_name("moved.seg"))
     with consuming(directory, reports) as consumer:
         assert deliver_all(consumer) == [1]
         assert directory.segments() == []
@@ -469,7 +469,7 @@ def test_a_segment_renamed_by_hand_is_the_same_segment(directory: QueueDirectory
 def test_a_segment_that_is_there_twice_is_delivered_once(directory: QueueDirectory, reports: Reports) -> None:
     writer = write_segment(directory, [record(0), record(1)])
     writer.seal()
-    writer.path.with_name("copy.seg").write_bytes(writer.path.read_bytes())
+    Path(writer.path).with_name("copy.seg").write_bytes(Path(writer.path).read_bytes())
     with consuming(directory, reports) as consumer:
         assert deliver_all(consumer) == [0, 1]
         assert directory.segments() == []
@@ -484,7 +484,7 @@ def test_another_segment_under_a_known_name_is_read_from_its_beginning(
         assert deliver(consumer) == [0]
         second = write_segment(directory, [record(1), record(2)])
         second.seal()
-        second.path.rename(first.path)
+        Path(second.path).rename(first.path)
         assert deliver_all(consumer) == [1, 2]
 
 
@@ -493,10 +493,10 @@ def test_a_segment_that_was_settled_and_deleted_is_not_sent_again_when_it_comes_
 ) -> None:
     writer = write_segment(directory, [record(0), record(1)])
     writer.seal()
-    content = writer.path.read_bytes()
+    content = Path(writer.path).read_bytes()
     with consuming(directory, reports) as consumer:
         assert deliver_all(consumer) == [0, 1]
-    writer.path.write_bytes(content)  # from a backup, or by a power cut
+    Path(writer.path).write_bytes(content)  # from a backup, or by a power cut
     with consuming(directory, reports) as consumer:
         assert deliver_all(consumer) == []
         assert directory.segments() == []
@@ -513,7 +513,7 @@ def test_segments_that_were_moved_away_are_not_counted_twice_when_they_come_back
         assert first is not None
         consumer.settle(Settlement({first.source: first.positions[-1]}, delivered=1))
     away = tmp_path / "away.seg"
-    writer.path.rename(away)
+    Path(writer.path).rename(away)
     with consuming(directory, reports) as consumer:
         assert deliver_all(consumer) == []
         assert counts(directory, consumer).accepted == 1
@@ -525,8 +525,8 @@ def test_segments_that_were_moved_away_are_not_counted_twice_when_they_come_back
 def test_old_leftovers_of_a_crash_are_removed_and_young_ones_are_not(
     directory: QueueDirectory, reports: Reports
 ) -> None:
-    old, young = directory.journal / "1-old.new", directory.journal / "2-young.new"
-    temporary = directory.root / "heartbeat.1-2.tmp"
+    old, young = Path(directory.journal) / "1-old.new", Path(directory.journal) / "2-young.new"
+    temporary = Path(directory.root) / "heartbeat.1-2.tmp"
     for path in (old, young, temporary):
         path.write_bytes(b"")
     before = time.time() - 120

@@ -45,9 +45,9 @@ def prepare(directory: QueueDirectory) -> None:
     write_segment(directory, [record(number) for number in range(10)]).seal()
     damaged = write_segment(directory, [record(number) for number in range(10, 14)])
     damaged.seal()
-    content = bytearray(damaged.path.read_bytes())
+    content = bytearray(Path(damaged.path).read_bytes())
     content[len(content) // 2] ^= 0xFF
-    damaged.path.write_bytes(content)
+    Path(damaged.path).write_bytes(content)
     appender = open_appender(directory, ignore)
     append(appender, *range(14, EVENTS))
     directory.let_go(directory.segments()[-1])
@@ -214,7 +214,7 @@ def test_what_is_deleted_was_settled_in_what_a_power_cut_leaves(
     for start in range(0, 60, 10):
         writer = write_segment(directory, [record(number) for number in range(start, start + 10)])
         writer.seal()
-        names[writer.path.name] = writer.header.id
+        names[writer.name] = writer.header.id
     with consuming(directory, reports) as consumer:
         settle_and_retire_by_turns(consumer)
     assert len(deleted) == 6
@@ -228,7 +228,7 @@ def settle_and_retire_by_turns(consumer: Consumer) -> None:
 
 
 def check_settled(synced: Path, segment: bytes) -> None:
-    books = Books(synced / "books.db")
+    books = Books(f"{synced}/books.db")
     books.open()
     assert books.cursors[segment].sequence == 10
 
@@ -261,7 +261,7 @@ def test_every_kill_in_the_middle_of_a_system_call_of_sqlite_leaves_whole_books(
 
 
 def _log_of(directory: QueueDirectory) -> bytes:
-    return directory.books.with_name("books.db-wal").read_bytes()
+    return Path(directory.books).with_name("books.db-wal").read_bytes()
 
 
 def _check_copy(directory: QueueDirectory) -> None:

@@ -30,13 +30,13 @@ class Sample:
         if not living:
             self.writer.seal()
         self.path = self.writer.path
-        self.whole = self.path.read_bytes()
+        self.whole = Path(self.path).read_bytes()
         self.ends = [HEADER_SIZE]
         for each in RECORDS:
             self.ends.append(self.ends[-1] + FRAME_HEADER_SIZE + len(each))
 
     def write(self, data: bytes) -> None:
-        self.path.write_bytes(data)
+        Path(self.path).write_bytes(data)
 
     def whole_frames(self, size: int) -> int:
         """Return how many frames lie in the first ``size`` bytes."""
@@ -47,7 +47,7 @@ class Sample:
         return None if index < HEADER_SIZE else sum(end <= index for end in self.ends) - 1
 
 
-def is_finished(path: Path) -> bool:
+def is_finished(path: str) -> bool:
     """Whether a reader that has read all it can would have the segment deleted."""
     reader = SegmentReader(path)
     while reader.read(64) is not None:
@@ -219,7 +219,7 @@ def test_damage_larger_than_the_buffer_hides_nothing(directory: QueueDirectory) 
 
 def test_a_segment_without_header_and_with_a_foreign_name_is_kept_whole(directory: QueueDirectory) -> None:
     sample = Sample(directory, living=False)
-    path = sample.path.rename(sample.path.with_name("copy.seg"))
+    path = Path(sample.path).rename(Path(sample.path).with_name("copy.seg"))
     path.write_bytes(bytes(HEADER_SIZE) + sample.whole[HEADER_SIZE:])
     records, damages = read_segment(path)
     assert records == []
@@ -247,7 +247,7 @@ def test_frames_inside_a_record_are_never_taken_for_frames(directory: QueueDirec
     forged = b"".join(forge(b"\xc1" + bytes([byte]) * 3, number) for number, byte in enumerate(range(256)))
     writer = write_segment(directory, [forged, record(1)])
     writer.seal()
-    writer.path.write_bytes(flipped(writer.path.read_bytes(), index, 0))
+    Path(writer.path).write_bytes(flipped(Path(writer.path).read_bytes(), index, 0))
     records, damages = read_segment(writer.path)
     expected = [forged, record(1)] if index == 0 else [record(1)]
     assert records == expected

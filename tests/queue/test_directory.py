@@ -52,7 +52,7 @@ def test_everything_that_is_created_is_the_owners_alone(tmp_path: Path, reports:
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o720, 0o1777])
 @pytest.mark.parametrize("folder", [".", "journal", "quarantine"])
 def test_a_directory_others_can_write_to_is_refused(directory: QueueDirectory, folder: str, mode: int) -> None:
-    path = directory.root / folder
+    path = Path(directory.root) / folder
     path.chmod(mode)
     for refuse in (directory.prepare, directory.check):
         with pytest.raises(QueueDirectoryError, match=f"can be written by others.*{path.resolve()}"):
@@ -61,14 +61,14 @@ def test_a_directory_others_can_write_to_is_refused(directory: QueueDirectory, f
 
 @pytest.mark.parametrize("mode", [0o700, 0o750, 0o755])
 def test_a_directory_others_can_only_read_is_accepted(directory: QueueDirectory, mode: int) -> None:
-    directory.root.chmod(mode)
+    Path(directory.root).chmod(mode)
     directory.prepare()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
 @pytest.mark.parametrize("folder", [".", "journal"])
 def test_a_directory_of_somebody_else_is_refused(directory: QueueDirectory, folder: str) -> None:
-    os.chown(directory.root / folder, 12345, -1)
+    os.chown(Path(directory.root) / folder, 12345, -1)
     with pytest.raises(QueueDirectoryError, match="belongs to user 12345"):
         directory.prepare()
 
@@ -95,7 +95,7 @@ def test_a_dangling_link_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_refusal_is_an_error_of_the_configuration(directory: QueueDirectory) -> None:
-    directory.root.chmod(0o777)
+    Path(directory.root).chmod(0o777)
     with pytest.raises(ConfigurationError, match="chmod 700"):
         directory.prepare()
 
@@ -135,7 +135,7 @@ def test_nothing_is_listed_in_a_directory_that_does_not_exist(tmp_path: Path) ->
 def test_a_released_segment_is_listed_once_where_it_was(directory: QueueDirectory) -> None:
     names = [segment_name(number, 1, b"\xc1abc") for number in range(3)]
     for name in names:
-        (directory.journal / name).touch()
+        (Path(directory.journal) / name).touch()
     released = directory.let_go(names[1])
     assert directory.segments() == [names[0], released, names[2]]
     assert directory.let_go(released) == released
@@ -148,7 +148,7 @@ def test_a_released_segment_is_listed_once_where_it_was(directory: QueueDirector
 def test_a_segment_that_is_released_during_a_listing_is_listed_once(directory: QueueDirectory) -> None:
     names = [segment_name(number, 1, b"\xc1abc") for number in range(3)]
     for name in names:
-        (directory.journal / name).touch()
+        (Path(directory.journal) / name).touch()
     real = os.listdir
 
     def miss(path: Path) -> list[str]:
@@ -176,7 +176,7 @@ def test_a_segment_that_is_gone_cannot_be_released(directory: QueueDirectory) ->
 def test_a_directory_that_is_listed_while_writers_come_and_go_misses_none_that_stays(directory: QueueDirectory) -> None:
     stays = [segment_name(number, 1, b"\xc1abc") for number in range(300)]
     for name in stays:
-        (directory.journal / name).touch()
+        (Path(directory.journal) / name).touch()
     done = threading.Event()
 
     def release() -> None:

@@ -18,13 +18,13 @@ from .faults import full_disk, refusing, replaced
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    write_atomically(path, b"old")
+    write_atomically(str(path), b"old")
     for call in ("write", "fsync", "replace"):
         with refusing(call, errno.EIO), pytest.raises(OSError, match="Input/output"):
-            write_atomically(path, b"new")
+            write_atomically(str(path), b"new")
         assert path.read_bytes() == b"old"
     with full_disk(str(tmp_path)), pytest.raises(OSError, match="No space"):
-        write_atomically(path, b"new")
+        write_atomically(str(path), b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
 
@@ -32,7 +32,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_short_writes_are_continued(tmp_path: Path) -> None:
     real = os.write
     with replaced("write", lambda target, data: real(target, data[:3])) as writes:
-        write_atomically(tmp_path / "file", b"0123456789")
+        write_atomically(f"{tmp_path}/file", b"0123456789")
     assert (tmp_path / "file").read_bytes() == b"0123456789"
     assert writes.count == 4
 
@@ -50,7 +50,7 @@ def test_a_replacement_is_synced_before_it_gets_the_name_and_the_name_after(tmp_
         fsync(descriptor)
 
     with replaced("replace", note_replace), replaced("fsync", note_sync):
-        write_atomically(tmp_path / "file", b"data")
+        write_atomically(f"{tmp_path}/file", b"data")
     assert steps == ["sync data", "rename", "sync names"]
 
 
@@ -61,8 +61,8 @@ def test_a_replacement_is_synced_before_it_gets_the_name_and_the_name_after(tmp_
 def test_a_file_is_created_unless_it_is_there(tmp_path: Path, code: int | None) -> None:
     path = tmp_path / "file"
     with refusing("link", code or 0, times=None if code else 0):
-        assert create_atomically(path, b"first")
-        assert not create_atomically(path, b"second")
+        assert create_atomically(str(path), b"first")
+        assert not create_atomically(str(path), b"second")
     assert path.read_bytes() == b"first"
     assert os.listdir(tmp_path) == ["file"]
 
@@ -74,7 +74,7 @@ def test_of_threads_that_create_a_file_at_once_one_succeeds(tmp_path: Path, code
 
     def create(number: int) -> None:
         start.wait(10)
-        if create_atomically(tmp_path / "file", str(number).encode(), durable=False):
+        if create_atomically(f"{tmp_path}/file", str(number).encode(), durable=False):
             created.append(number)
 
     with refusing("link", code or 0, times=None if code else 0):
@@ -89,7 +89,7 @@ def test_of_threads_that_create_a_file_at_once_one_succeeds(tmp_path: Path, code
 
 def test_an_error_of_the_disk_is_no_lack_of_hard_links(tmp_path: Path) -> None:
     with refusing("link", errno.EIO), pytest.raises(OSError, match="Input/output"):
-        create_atomically(tmp_path / "file", b"data")
+        create_atomically(f"{tmp_path}/file", b"data")
     assert os.listdir(tmp_path) == []
 
 
@@ -100,15 +100,15 @@ def test_without_hard_links_a_process_that_is_stopped_holds_up_nobody_for_long(
     stopped = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(stopped, fcntl.LOCK_EX)
     with refusing("link", errno.EPERM):
-        assert create_atomically(tmp_path / "file", b"data")
+        assert create_atomically(f"{tmp_path}/file", b"data")
     os.close(stopped)
     assert (tmp_path / "file").read_bytes() == b"data"
 
 
 def test_without_hard_links_and_locks_a_file_is_created_all_the_same(tmp_path: Path) -> None:
     with refusing("link", errno.EPERM), refusing("flock", errno.ENOSYS):
-        assert create_atomically(tmp_path / "file", b"data")
-        assert not create_atomically(tmp_path / "file", b"other")
+        assert create_atomically(f"{tmp_path}/file", b"data")
+        assert not create_atomically(f"{tmp_path}/file", b"other")
     assert (tmp_path / "file").read_bytes() == b"data"
 
 
@@ -125,17 +125,17 @@ def test_a_created_file_is_synced_before_it_gets_its_name_and_the_name_after(tmp
         fsync(descriptor)
 
     with replaced("link", note_link), replaced("fsync", note_sync):
-        create_atomically(tmp_path / "file", b"data")
-        create_atomically(tmp_path / "other", b"data", durable=False)
+        create_atomically(f"{tmp_path}/file", b"data")
+        create_atomically(f"{tmp_path}/other", b"data", durable=False)
     assert steps == ["sync data", "link", "sync names", "link"]
 
 
 def test_an_empty_file_is_made_where_there_is_none_and_left_alone_where_there_is(tmp_path: Path) -> None:
-    create_file(tmp_path / "file")
+    create_file(f"{tmp_path}/file")
     assert (tmp_path / "file").read_bytes() == b""
     (tmp_path / "file").write_bytes(b"a database")
     with refusing("open", errno.EIO):
-        create_file(tmp_path / "file")
+        create_file(f"{tmp_path}/file")
     assert (tmp_path / "file").read_bytes() == b"a database"
 
 

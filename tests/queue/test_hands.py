@@ -40,8 +40,8 @@ class ModelFlusher:
 
     def flush(self) -> None:
         for name in self.directory.segments():
-            path = self.directory.journal / name
-            reader = SegmentReader(path)
+            path = Path(self.directory.journal) / name
+            reader = SegmentReader(str(path))
             if reader.header is not None:
                 reader.position = self._positions.get(reader.header.id, START)
                 self._read_all(reader, reader.header.id)
@@ -131,8 +131,8 @@ class HandsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.is_writing())
     @rule()
     def release(self) -> None:
-        name = writer_of(self.appender).path.name
-        if (self.directory.journal / name).exists():
+        name = writer_of(self.appender).name
+        if (Path(self.directory.journal) / name).exists():
             self.directory.let_go(name)
 
     def is_writing(self) -> bool:
@@ -142,7 +142,7 @@ class HandsMachine(RuleBasedStateMachine):
 
     def path_in_use(self) -> Path | None:
         self.meddled = True
-        path = writer_of(self.appender).path
+        path = Path(writer_of(self.appender).path)
         for each in (path, path.with_name(released_name(path.name))):
             if each.exists():
                 return each

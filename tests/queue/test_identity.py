@@ -32,13 +32,13 @@ def test_a_queue_has_none_until_it_is_made_and_then_always_the_same(directory: Q
     identity = ensure_identity(directory)
     assert (identity.format, len(identity.queue_id)) == (1, 16)
     assert ensure_identity(directory) == read_identity(directory) == identity
-    assert stat.S_IMODE(directory.identity.stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(directory.identity).stat().st_mode) == 0o600
     assert directory.temporary_files() == []
 
 
 def test_the_file_is_the_documented_one(directory: QueueDirectory) -> None:
     assert Identity(1, QUEUE_ID).encode() == (b"lotus-durable queue\nformat 1\nid 000102030405060708090a0b0c0d0e0f\n")
-    directory.identity.write_bytes(Identity(1, QUEUE_ID).encode())
+    Path(directory.identity).write_bytes(Identity(1, QUEUE_ID).encode())
     assert read_identity(directory) == Identity(1, QUEUE_ID)
 
 
@@ -56,11 +56,11 @@ def test_processes_that_make_it_at_once_agree(directory: QueueDirectory, links: 
     def make() -> None:
         with refusing("link", errno.EPERM, times=None if not links else 0):
             identity = ensure_identity(directory)
-        (directory.root / f"seen-{identity.queue_id.hex()}").touch()
+        (Path(directory.root) / f"seen-{identity.queue_id.hex()}").touch()
 
     children = [in_child(make) for _ in range(16)]
     assert [exit_status(child) for child in children] == [0] * 16
-    assert len(list(directory.root.glob("seen-*"))) == 1
+    assert len(list(Path(directory.root).glob("seen-*"))) == 1
 
 
 def test_threads_that_make_it_at_once_agree(directory: QueueDirectory) -> None:
@@ -78,11 +78,11 @@ def test_threads_that_make_it_at_once_agree(directory: QueueDirectory) -> None:
     "content", [b"lotus-durable queue\nformat 2\nid 00\n", b"lotus-durable queue\nformat 17\nname what it likes\n"]
 )
 def test_a_queue_of_a_later_version_is_left_alone(directory: QueueDirectory, content: bytes) -> None:
-    directory.identity.write_bytes(content)
+    Path(directory.identity).write_bytes(content)
     for look in (read_identity, ensure_identity):
         with pytest.raises(LaterFormat, match="use a newer version"):
             look(directory)
-    assert directory.identity.read_bytes() == content
+    assert Path(directory.identity).read_bytes() == content
     assert issubclass(LaterFormat, QueueDamaged)
 
 
@@ -103,11 +103,11 @@ def test_a_queue_of_a_later_version_is_left_alone(directory: QueueDirectory, con
     ],
 )
 def test_what_is_no_identity_is_damage_and_says_what_to_do(directory: QueueDirectory, content: bytes) -> None:
-    directory.identity.write_bytes(content)
+    Path(directory.identity).write_bytes(content)
     with pytest.raises(QueueDamaged, match="restore it from a backup") as raised:
         ensure_identity(directory)
     assert not isinstance(raised.value, LaterFormat)
-    assert directory.identity.read_bytes() == content
+    assert Path(directory.identity).read_bytes() == content
 
 
 def test_a_full_disk_makes_none(directory: QueueDirectory) -> None:

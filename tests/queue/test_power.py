@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -120,7 +121,7 @@ def test_a_sync_that_failed_is_never_tried_again_and_what_it_was_for_is_cut_off(
     with refusing("fdatasync", errno.EIO, times=1), pytest.raises(OSError, match="Input/output"):
         writer.sync_through(second)
     assert writer.is_broken
-    assert writer.path.stat().st_size == writer.last_end == first
+    assert Path(writer.path).stat().st_size == writer.last_end == first
     with replaced("fdatasync", os.fdatasync) as syncs, pytest.raises(OSError, match="earlier sync"):
         writer.sync_through(third)
     assert syncs.count == 0
@@ -141,10 +142,10 @@ def test_a_frame_that_was_being_written_when_a_sync_failed_is_cut_off_too(writer
 
     with replaced("pwrite", fail_meanwhile, where=".seg"):
         third = appended(writer, 2)
-    assert writer.path.stat().st_size == third
+    assert Path(writer.path).stat().st_size == third
     with pytest.raises(OSError, match="earlier sync"):
         writer.sync_through(third)
-    assert writer.path.stat().st_size == first
+    assert Path(writer.path).stat().st_size == first
     assert numbers_of(read_segment(writer.path)[0]) == [0]
 
 
@@ -153,7 +154,7 @@ def test_an_event_whose_sync_fails_is_written_once_and_somewhere_else(
 ) -> None:
     append(appender, 0)
     first = writer_of(appender)
-    with refusing("fdatasync", errno.EIO, where=first.path.name) as syncs:
+    with refusing("fdatasync", errno.EIO, where=first.name) as syncs:
         append(appender, 1)
         append(appender, 2)
     assert syncs.count == 1
@@ -170,7 +171,7 @@ def test_events_of_several_threads_whose_shared_sync_fails_are_written_once_each
     append(appender, 0)
     first = writer_of(appender)
     marks = {number: appender.append(record(number), time.monotonic()) for number in range(1, 5)}
-    with refusing("fdatasync", errno.EIO, where=first.path.name):
+    with refusing("fdatasync", errno.EIO, where=first.name):
         for number, mark in marks.items():
             assert mark is not None
             with pytest.raises(OSError, match=r"Input/output|earlier sync"):
@@ -199,7 +200,7 @@ def test_a_sync_of_a_descriptor_that_is_somebody_elses_says_nothing_of_our_event
     first = writer_of(appender)
     mark = appender.append(record(1), time.monotonic())
     assert mark is not None
-    theirs = os.open(directory.root / "theirs", os.O_RDWR | os.O_CREAT)
+    theirs = os.open(Path(directory.root) / "theirs", os.O_RDWR | os.O_CREAT)
     os.dup2(theirs, first._descriptor)
     with pytest.raises(OSError, match="closed the descriptor"):
         appender.sync(mark)
@@ -220,7 +221,7 @@ def test_the_end_of_a_segment_serves_the_threads_that_wait_for_its_sync(
     elif end == "rotation":
         append(appender, 2, padding=SEGMENT_BYTES)
     else:
-        mark[0].path.unlink()
+        Path(mark[0].path).unlink()
         expire_trust(appender)
         append(appender, 2)
     assert writer_of(appender) is not mark[0] if end != "closing" else appender._writer is None
@@ -234,7 +235,7 @@ def test_a_segment_that_is_sealed_by_a_failing_sync_tells_the_threads_that_wait(
     append(appender, 0)
     mark = appender.append(record(1), time.monotonic())
     assert mark is not None
-    with refusing("fdatasync", errno.EIO, where=mark[0].path.name):
+    with refusing("fdatasync", errno.EIO, where=mark[0].name):
         append(appender, 2, padding=SEGMENT_BYTES)
     with pytest.raises(OSError, match="earlier sync"):
         appender.sync(mark)
@@ -245,7 +246,7 @@ def test_a_segment_that_is_sealed_by_a_failing_sync_tells_the_threads_that_wait(
 
 def test_what_is_carried_over_is_durable_when_the_next_event_is(directory: QueueDirectory, appender: Appender) -> None:
     append(appender, 0)
-    writer_of(appender).path.unlink()
+    Path(writer_of(appender).path).unlink()
     expire_trust(appender)
     synced: list[str] = []
     real = os.fdatasync

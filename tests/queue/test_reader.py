@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_carried_events_come_with_where_they_were(writer: SegmentWriter, reader:
 
 def test_a_reader_knows_what_the_segment_says_about_itself(writer: SegmentWriter, reader: SegmentReader) -> None:
     assert reader.header == writer.header
-    writer.path.write_bytes(bytes(HEADER_SIZE))
+    Path(writer.path).write_bytes(bytes(HEADER_SIZE))
     damaged = SegmentReader(writer.path)
     assert damaged.header is None
     damaged.close()
@@ -110,12 +111,12 @@ def test_a_segment_that_was_cut_off_before_where_it_was_read_to_is_finished(writ
 
 def test_a_released_segment_is_read_like_any_other(directory: QueueDirectory, writer: SegmentWriter) -> None:
     writer.append(record(0))
-    name = directory.let_go(writer.path.name)
+    name = directory.let_go(writer.name)
     writer.append(record(1))
     writer.seal()
-    with (directory.journal / name).open("r+b") as file:
+    with (Path(directory.journal) / name).open("r+b") as file:
         file.write(bytes(HEADER_SIZE))  # its name still tells where frames begin
-    assert numbers_of(read_segment(directory.journal / name)[0]) == [0, 1]
+    assert numbers_of(read_segment(Path(directory.journal) / name)[0]) == [0, 1]
 
 
 def test_a_segment_is_finished_when_it_was_read_and_its_writer_has_let_go(
@@ -147,11 +148,11 @@ def test_a_frame_that_is_being_written_is_waited_for(writer: SegmentWriter, read
     start = appended(writer, record(0))
     assert numbers(reader.read(10)) == [0]
     end = appended(writer, record(1))
-    whole = writer.path.read_bytes()
+    whole = Path(writer.path).read_bytes()
     for size in range(start, end):
-        writer.path.write_bytes(whole[:size])
+        Path(writer.path).write_bytes(whole[:size])
         assert reader.read(10) is None, size
-    writer.path.write_bytes(whole)
+    Path(writer.path).write_bytes(whole)
     assert numbers(reader.read(10)) == [1]
 
 
@@ -250,9 +251,9 @@ def test_a_glance_does_not_depend_on_the_size_of_records(writer: SegmentWriter, 
 def test_a_glance_at_a_segment_of_any_length_is_possible(directory: QueueDirectory) -> None:
     writer = write_segment(directory, [record(0), record(1)])
     writer.seal()
-    whole = writer.path.read_bytes()
+    whole = Path(writer.path).read_bytes()
     for size in range(len(whole) + 1):
-        writer.path.write_bytes(whole[:size])
+        Path(writer.path).write_bytes(whole[:size])
         assert glance(writer.path, BEGINNING).frames == len(read_segment(writer.path)[0])
 
 

@@ -29,12 +29,12 @@ PARTS = ("", "-wal", "-shm")
 
 
 def part(directory: QueueDirectory, suffix: str) -> Path:
-    return directory.books.with_name(directory.books.name + suffix)
+    return Path(directory.books).with_name(Path(directory.books).name + suffix)
 
 
 def kept_beside(directory: QueueDirectory, what: str) -> list[Path]:
     return sorted(
-        path for path in directory.root.glob(f"books.db.{what}-*") if not path.name.endswith(("-wal", "-shm"))
+        path for path in Path(directory.root).glob(f"books.db.{what}-*") if not path.name.endswith(("-wal", "-shm"))
     )
 
 
@@ -46,7 +46,7 @@ def remove_books(directory: QueueDirectory) -> None:
 def replace_books(directory: QueueDirectory) -> None:
     """Put other books in their place, as who restores a backup does."""
     remove_books(directory)
-    other = directory.root / "other.db"
+    other = Path(directory.root) / "other.db"
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE others (data)")
     connection.close()
@@ -140,7 +140,7 @@ def test_a_kill_at_any_step_of_writing_back_leaves_the_books_or_nothing_deleted(
             deliver_all(consumer)
             found = counts(directory, consumer)
             assert (found.accepted, found.delivered) == (3, 3)
-        assert not list(directory.root.glob("books.db.new*"))
+        assert not list(Path(directory.root).glob("books.db.new*"))
         shutil.rmtree(directory.root)
         step += 1
 
@@ -148,9 +148,9 @@ def test_a_kill_at_any_step_of_writing_back_leaves_the_books_or_nothing_deleted(
 # Damage
 
 
-def scribble(path: Path, offset: int, size: int = 4096) -> None:
+def scribble(path: str, offset: int, size: int = 4096) -> None:
     """Overwrite a part of a file; in another process, because this one may have it open, and SQLite's locks on it."""
-    code = f"import os; d = os.open({str(path)!r}, os.O_WRONLY); os.pwrite(d, b'\\xa5' * {size}, {offset})"
+    code = f"import os; d = os.open({path!r}, os.O_WRONLY); os.pwrite(d, b'\\xa5' * {size}, {offset})"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -174,7 +174,7 @@ def test_books_that_are_no_database_any_more_are_kept_beside_and_new_ones_begun(
     with_parked_and_dead(directory, reports)
     for suffix in PARTS[1:]:
         part(directory, suffix).unlink()
-    directory.books.write_bytes(b"no database" * 1000)
+    Path(directory.books).write_bytes(b"no database" * 1000)
     with consuming(directory, reports) as consumer:
         assert consumer.is_new
         assert deliver_all(consumer) == [100, 101, 102, 103], "what lies in segments is delivered"
@@ -214,7 +214,7 @@ def damage_a_page_of_parked_events(directory: QueueDirectory) -> None:
     connection = sqlite3.connect(directory.books)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
-    content = directory.books.read_bytes()
+    content = Path(directory.books).read_bytes()
     pages = [start for start in range(0, len(content), 4096) if b"id-20" in content[start : start + 4096]]
     scribble(directory.books, pages[0])
 
@@ -320,10 +320,10 @@ def test_books_of_a_later_version_are_not_touched(directory: QueueDirectory, rep
     connection = sqlite3.connect(directory.books)
     connection.execute("PRAGMA user_version=99")
     connection.close()
-    before = directory.books.read_bytes()
+    before = Path(directory.books).read_bytes()
     with pytest.raises(QueueDamaged, match="newer version"):
         Consumer(directory, reports)
-    assert directory.books.read_bytes() == before
+    assert Path(directory.books).read_bytes() == before
 
 
 def test_a_damaged_row_is_an_event_without_record_and_hides_no_other(
@@ -346,11 +346,11 @@ def test_a_damaged_row_is_an_event_without_record_and_hides_no_other(
 
 
 def test_errors_of_sqlite_come_out_as_the_disks(directory: QueueDirectory, reports: Reports) -> None:
-    directory.books.mkdir()
+    Path(directory.books).mkdir()
     with pytest.raises(OSError, match="directory"):
         Consumer(directory, reports)
-    directory.books.rmdir()
+    Path(directory.books).rmdir()
     assert read_page(directory.books, "dead", 0, 10) == []
-    directory.books.write_bytes(b"no database" * 1000)
+    Path(directory.books).write_bytes(b"no database" * 1000)
     with pytest.raises(OSError, match="not a database"):
         read_page(directory.books, "dead", 0, 10)

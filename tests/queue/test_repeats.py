@@ -78,7 +78,7 @@ class Hands(RuleBasedStateMachine):
     def move_away(self, data: Any) -> None:
         if names := self._there():
             name = data.draw(st.sampled_from(names))
-            (self.directory.journal / name).rename(self._free(self.away, name))
+            (Path(self.directory.journal) / name).rename(self._free(self.away, name))
 
     @rule(data=st.data())
     def move_back(self, data: Any) -> None:
@@ -90,22 +90,22 @@ class Hands(RuleBasedStateMachine):
         if names := self._there():
             name = data.draw(st.sampled_from(names))
             new = self._free(self.directory.journal, f"{number}-{name}")
-            (self.directory.journal / name).rename(new)
+            (Path(self.directory.journal) / name).rename(new)
 
     @rule()
     def delete_what_is_being_written(self) -> None:
         writer = self.appender._writer
-        if writer is not None and writer.path.exists() and writer.is_at(str(writer.path)):
-            writer.path.unlink()
+        if writer is not None and Path(writer.path).exists() and writer.is_at(str(writer.path)):
+            Path(writer.path).unlink()
 
     @rule()
     def delete_the_journal(self) -> None:
         """All of it is moved away: a new one is made."""
         for name in self._there():
-            (self.directory.journal / name).rename(self._free(self.away, name))
+            (Path(self.directory.journal) / name).rename(self._free(self.away, name))
         shutil.rmtree(self.directory.journal, ignore_errors=True)
 
-    @precondition(lambda self: self.directory.journal.is_dir())
+    @precondition(lambda self: Path(self.directory.journal).is_dir())
     @rule(data=st.data())
     def let_go(self, data: Any) -> None:
         if names := [name for name in self._there() if name.endswith(".seg") and name in self.directory.segments()]:
@@ -160,12 +160,12 @@ class Hands(RuleBasedStateMachine):
             return []
 
     def _move_back(self, name: str) -> None:
-        if self.directory.journal.is_dir():
+        if Path(self.directory.journal).is_dir():
             (self.away / name).rename(self._free(self.directory.journal, name))
 
     @staticmethod
-    def _free(folder: Path, name: str) -> Path:
-        path = folder / name
+    def _free(folder: str | Path, name: str) -> Path:
+        path = Path(folder) / name
         while path.exists():
             path = path.with_name(f"0{path.name}")
         return path
@@ -210,13 +210,13 @@ def test_a_copy_that_comes_first_is_sent_and_the_segment_it_came_from_is_not_whe
     appender = open_appender(directory, reports)
     append(appender, 0, 1, 2)
     [name] = directory.segments()
-    (directory.journal / name).rename(tmp_path / name)
+    (Path(directory.journal) / name).rename(tmp_path / name)
     appender.check()
     with consuming(directory, reports) as consumer:
         assert deliver_all(consumer) == [0, 1, 2]
         assert consumer.has_carried
     with consuming(directory, reports) as consumer:
-        (tmp_path / name).rename(directory.journal / name)
+        (tmp_path / name).rename(Path(directory.journal) / name)
         assert deliver_all(consumer) == []
         assert counts(directory, consumer).accepted == 3
         assert directory.segments() == []
@@ -228,12 +228,12 @@ def test_while_a_copy_is_being_sent_the_event_it_is_a_copy_of_is_held_back(
     appender = open_appender(directory, reports)
     append(appender, 0, 1)
     [name] = directory.segments()
-    (directory.journal / name).rename(tmp_path / name)
+    (Path(directory.journal) / name).rename(tmp_path / name)
     appender.check()
     with consuming(directory, reports) as consumer:
         first = read_pass(consumer)
         assert first.numbers == [0, 1]
-        (tmp_path / name).rename(directory.journal / name)
+        (tmp_path / name).rename(Path(directory.journal) / name)
         assert read_pass(consumer).records == []
         assert consumer.has_pending(), "it waits"
     with consuming(directory, reports) as consumer:

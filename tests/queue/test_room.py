@@ -31,12 +31,12 @@ def room(directory: QueueDirectory) -> Room:
 
 def put(directory: QueueDirectory, size: int, *, name: str = "journal/other.seg") -> None:
     """Have a file of ``size`` bytes in the directory that takes up no space."""
-    with open(directory.root / name, "wb") as file:
+    with open(Path(directory.root) / name, "wb") as file:
         file.truncate(size)
 
 
 def used(directory: QueueDirectory) -> int:
-    files = (path for path in directory.root.rglob("*") if path.is_file())
+    files = (path for path in Path(directory.root).rglob("*") if path.is_file())
     return sum(path.stat().st_size for path in files)
 
 
@@ -225,7 +225,7 @@ def test_files_that_go_away_during_a_look_count_nothing(directory: QueueDirector
     @contextmanager
     def deleting(path: Any) -> Iterator[list[os.DirEntry[str]]]:
         entries = list(real(path))
-        (directory.journal / "other.seg").unlink(missing_ok=True)
+        (Path(directory.journal) / "other.seg").unlink(missing_ok=True)
         yield entries
 
     with pytest.MonkeyPatch.context() as patch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -28,7 +29,7 @@ def test_a_forked_child_leaves_the_segment_to_its_parent(directory: QueueDirecto
 
     assert exit_status(in_child(track)) == 0
     [parents, _childs] = directory.segments()
-    with open(directory.journal / parents, "rb") as file:
+    with open(Path(directory.journal) / parents, "rb") as file:
         assert not is_abandoned(file.fileno())
     append(appender, 2)
     assert sorted(read_journal(directory)) == [0, 1, 2]

@@ -194,7 +194,7 @@ def test_an_event_tracked_by_a_signal_handler_in_mid_put_goes_to_a_segment(
 def test_a_database_that_is_none_is_told_once_and_events_go_to_segments(
     directory: QueueDirectory, reports: Reports
 ) -> None:
-    directory.queue_db.write_bytes(b"no database" * 1000)
+    Path(directory.queue_db).write_bytes(b"no database" * 1000)
     appender = open_sqlite(directory, reports)
     append(appender, 0, 1)
     with consuming(directory, reports) as consumer:
@@ -373,7 +373,7 @@ def test_threads_may_use_one_appender_by_turns(
 
 def remove(directory: QueueDirectory) -> None:
     for suffix in ("", "-wal", "-shm"):
-        directory.queue_db.with_name(QUEUE_DB + suffix).unlink()
+        Path(directory.queue_db).with_name(QUEUE_DB + suffix).unlink()
 
 
 def test_what_was_put_into_a_database_that_was_deleted_is_written_anew(
@@ -411,7 +411,7 @@ def test_what_was_put_into_a_database_that_was_moved_is_delivered_once_when_it_i
     append(appender, *range(10))
     moved = tmp_path / QUEUE_DB
     for suffix in ("", "-wal", "-shm"):
-        directory.queue_db.with_name(QUEUE_DB + suffix).rename(moved.with_name(QUEUE_DB + suffix))
+        Path(directory.queue_db).with_name(QUEUE_DB + suffix).rename(moved.with_name(QUEUE_DB + suffix))
     appender.check()  # carries over what it put since the last check
     append(appender, 10)
     with consuming(directory, reports) as consumer:
@@ -422,7 +422,7 @@ def test_what_was_put_into_a_database_that_was_moved_is_delivered_once_when_it_i
             remove(directory)
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
-                moved.with_name(QUEUE_DB + suffix).rename(directory.queue_db.with_name(QUEUE_DB + suffix))
+                moved.with_name(QUEUE_DB + suffix).rename(Path(directory.queue_db).with_name(QUEUE_DB + suffix))
         assert sorted(first + deliver_all(consumer)) == list(range(11))
         assert counts(directory, consumer).accepted == 11
 
@@ -457,7 +457,7 @@ def test_a_row_that_holds_no_event_is_a_dead_letter_and_hides_none(
         consumer.settle(output.settlement())
         found = counts(directory, consumer)
         assert (found.accepted, found.delivered, found.dead_lettered) == (4, 2, 2)
-    assert len(list(directory.quarantine.iterdir())) == 2
+    assert len(list(Path(directory.quarantine).iterdir())) == 2
 
 
 def test_rows_that_cannot_be_read_are_stepped_over_and_told(directory: QueueDirectory, reports: Reports) -> None:
@@ -465,10 +465,10 @@ def test_rows_that_cannot_be_read_are_stepped_over_and_told(directory: QueueDire
     for number in range(60):
         appender.append(record(number, padding=300), time.monotonic())
     appender.close()
-    content = bytearray(directory.queue_db.read_bytes())
+    content = bytearray(Path(directory.queue_db).read_bytes())
     page = next(start for start in range(0, len(content), 4096) if b"id-20" in content[start : start + 4096])
     content[page : page + 4096] = b"\xa5" * 4096
-    directory.queue_db.write_bytes(content)
+    Path(directory.queue_db).write_bytes(content)
     with consuming(directory, reports) as consumer:
         numbers = deliver_all(consumer)
         assert 40 < len(numbers) < 60

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -19,10 +20,10 @@ from .segments import EPOCH, Reports, append, open_appender, record, write_segme
 
 
 def test_a_queue_that_does_not_exist_is_empty_and_is_not_made(directory: QueueDirectory) -> None:
-    nowhere = QueueDirectory(directory.root / "nowhere")
+    nowhere = QueueDirectory(Path(directory.root) / "nowhere")
     found = count(nowhere, None)
     assert (found.accepted, found.pending, found.oldest_accepted_at) == (0, 0, None)
-    assert not nowhere.root.exists()
+    assert not Path(nowhere.root).exists()
 
 
 def test_without_a_heartbeat_all_that_lies_there_is_pending(directory: QueueDirectory, reports: Reports) -> None:
@@ -62,9 +63,9 @@ def test_a_record_of_another_program_has_no_age_and_is_counted(directory: QueueD
 
 
 def test_what_is_odd_in_the_journal_is_not_waited_for(directory: QueueDirectory) -> None:
-    os.mkfifo(directory.journal / "0-fifo.seg")
-    (directory.journal / "0-directory.seg").mkdir()
-    (directory.journal / "readme.txt").write_text("hello")
+    os.mkfifo(Path(directory.journal) / "0-fifo.seg")
+    (Path(directory.journal) / "0-directory.seg").mkdir()
+    (Path(directory.journal) / "readme.txt").write_text("hello")
     write_segment(directory, [record(0)])
     assert count(directory, None).pending == 1
 
@@ -98,7 +99,7 @@ def test_the_cursor_of_a_segment_that_was_moved_back_is_in_the_heartbeat_again(
     writer = write_segment(directory, [record(number) for number in range(5)])
     with consuming(directory, reports) as consumer:
         deliver(consumer)
-    away = writer.path.rename(directory.root / "away")
+    away = Path(writer.path).rename(Path(directory.root) / "away")
     with consuming(directory, reports) as consumer:
         read_pass(consumer)
         assert consumer.settled().cursor == {}

@@ -107,7 +107,7 @@ def test_a_segment_that_could_not_be_synced_is_forgotten_when_it_is_gone(
     append(appender, 0)
     with refusing("fdatasync", errno.EIO):
         sync.run()
-    (directory.journal / directory.segments()[0]).unlink()
+    (Path(directory.journal) / directory.segments()[0]).unlink()
     sync.run()
     assert sync.failed == frozenset()
 
@@ -143,7 +143,7 @@ def test_segments_that_go_away_are_forgotten(
     append(appender, 0)
     sync.run()
     appender.close()
-    (directory.journal / directory.segments()[0]).unlink()
+    (Path(directory.journal) / directory.segments()[0]).unlink()
     sync.run()
     assert sync._synced == {}
     assert sync._named == set()

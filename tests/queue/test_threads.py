@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,6 @@ def test_threads_that_append_at_once_lose_nothing(directory: QueueDirectory, rep
     for lane in lanes.all:
         lane.close()
     for name in directory.segments():
-        assert read_segment(directory.journal / name)[1] == []  # so the sequence numbers have no gaps
+        assert read_segment(Path(directory.journal) / name)[1] == []  # so the sequence numbers have no gaps
     assert sorted(read_journal(directory)) == list(range(count * threads))
     assert reports == []

@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import HEADER_SIZE, decode_header, encode_frame
-from lotus_durable.queue.writer import SegmentWriter, is_abandoned, is_of_the_disk
+from lotus_durable.queue.refusal import is_of_the_disk
+from lotus_durable.queue.writer import SegmentWriter, is_abandoned
 
 from .faults import refusing, replaced, writing_short
 from .segments import KEY, numbers_of, read_segment, record
@@ -38,7 +40,7 @@ def test_an_append_is_one_write_of_one_frame(writer: SegmentWriter) -> None:
     with replaced("pwrite", os.pwrite, where=".seg") as writes:
         writer.append(record(0))
     assert writes.count == 1
-    assert writer.path.stat().st_size == writer.end
+    assert Path(writer.path).stat().st_size == writer.end
     assert read_numbers(writer) == [0]
 
 
@@ -61,20 +63,20 @@ def test_a_segment_has_its_name_only_once_its_header_is_written_and_its_lock_hel
     with replaced("rename", look) as renames:
         writer = SegmentWriter(directory, KEY, sync=False)
     assert renames.count == 1
-    assert directory.segments() == [writer.path.name]
+    assert directory.segments() == [writer.name]
     assert directory.unfinished() == []
     writer.seal()
 
 
 def test_a_segment_says_who_wrote_it_and_for_which_key(writer: SegmentWriter) -> None:
-    header = decode_header(writer.path.read_bytes())
+    header = decode_header(Path(writer.path).read_bytes())
     assert header == writer.header
     assert (header.pid, header.key, len(header.id)) == (os.getpid(), KEY, 16)
 
 
 def test_segments_sort_by_their_creation(directory: QueueDirectory) -> None:
     writers = [SegmentWriter(directory, KEY, sync=False) for _ in range(20)]
-    assert directory.segments() == [writer.path.name for writer in writers]
+    assert directory.segments() == [writer.name for writer in writers]
     assert len({writer.header.id for writer in writers}) == 20
     for writer in writers:
         writer.seal()
@@ -108,7 +110,7 @@ def test_a_short_write_is_undone_and_the_segment_goes_on(writer: SegmentWriter, 
     with writing_short(size), pytest.raises(OSError, match="No space") as raised:
         writer.append(record(1))
     assert raised.value.errno == errno.ENOSPC
-    assert writer.path.stat().st_size == end
+    assert Path(writer.path).stat().st_size == end
     writer.append(record(2))
     assert read_numbers(writer) == [0, 2]
     assert writer.kept == [record(0), record(2)]
@@ -127,7 +129,7 @@ def test_a_short_write_that_cannot_be_undone_ends_the_segment_with_a_torn_tail(w
     with writing_short(20), refusing("ftruncate", errno.EIO), pytest.raises(OSError, match="No space"):
         writer.append(record(1))
     assert writer.is_broken
-    assert writer.path.stat().st_size == writer.end + 20
+    assert Path(writer.path).stat().st_size == writer.end + 20
     writer.seal()
     assert read_numbers(writer) == [0]
 
@@ -242,6 +244,6 @@ def test_sealing_twice_does_no_harm(writer: SegmentWriter) -> None:
 
 
 def test_a_segment_is_its_owners_alone(writer: SegmentWriter) -> None:
-    assert stat.S_IMODE(writer.path.stat().st_mode) == 0o600
-    assert writer.path.stat().st_size == HEADER_SIZE
+    assert stat.S_IMODE(Path(writer.path).stat().st_mode) == 0o600
+    assert Path(writer.path).stat().st_size == HEADER_SIZE
     assert "frames=0" in repr(writer)

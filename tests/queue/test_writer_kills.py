@@ -85,7 +85,7 @@ def test_writers_killed_at_any_moment_lose_nothing_they_acknowledged(
         assert len(by_writer[index]) - len(said) <= 1
     assert acknowledged > 10 * kills
     for name in directory.segments():
-        with open(directory.journal / name, "rb") as file:
+        with open(Path(directory.journal) / name, "rb") as file:
             assert is_abandoned(file.fileno())
 
 
@@ -106,10 +106,10 @@ def test_a_writer_that_dies_at_any_step_leaves_what_it_acknowledged(memory_path:
                 append(appender, number, padding=1000)
                 acknowledge(number)
                 if number == 5:
-                    writer_of(appender).path.unlink()
+                    Path(writer_of(appender).path).unlink()
                     expire_trust(appender)
                 elif number == 8:
-                    directory.let_go(writer_of(appender).path.name)
+                    directory.let_go(writer_of(appender).name)
                     expire_trust(appender)
             appender.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -20,11 +21,11 @@ def test_what_is_settled_and_deleted_is_no_longer_among_what_was_written(
     appender = open_appender(directory, reports, segment_bytes=4096)
     append(appender, *range(200))
     first, *others = directory.segments()
-    (directory.journal / first).unlink()
+    (Path(directory.journal) / first).unlink()
     assert list(appender.written()) == others
     directory.let_go(others[0])
     assert list(appender.written()) == others
-    (directory.journal / released_name(others[0])).unlink()
+    (Path(directory.journal) / released_name(others[0])).unlink()
     appender.close()
     assert list(appender.written()) == others[1:]
 
@@ -36,7 +37,7 @@ def test_a_process_that_writes_for_years_does_not_remember_every_segment(
     for number in range(200):
         append(appender, number, padding=4096)
         for name in directory.segments()[:-1]:
-            (directory.journal / name).unlink()
+            (Path(directory.journal) / name).unlink()
     assert len(appender._sealed._ends) < 50
     appender.close()
 
@@ -48,7 +49,7 @@ def test_an_empty_segment_is_nothing_to_wait_for(directory: QueueDirectory, appe
         append(appender, 1)
     assert len(directory.segments()) == 2
     assert list(appender.written()) == directory.segments()[:1]
-    assert (directory.journal / directory.segments()[1]).stat().st_size == HEADER_SIZE
+    assert (Path(directory.journal) / directory.segments()[1]).stat().st_size == HEADER_SIZE
 
 
 def test_an_appender_goes_on_after_it_was_closed(directory: QueueDirectory, appender: Appender) -> None:

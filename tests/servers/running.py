@@ -1,119 +1,192 @@
-"""A command under test: started, watched from outside, and always ended."""
+"""A server under test: started, found with all that it forks, and always ended."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from uuid import uuid4
 
-from .apps.tracking import SHOW_STACKS
-from .processes import are_uploaders, children, in_session, living
-from .site import REPOSITORY, Site
+from tests.flusher.seen import state_of
+
 from .waiting import wait_until
+
+_MARK = "TEST_SERVER"
+"""A variable that is in the environment of all processes of one server, whatever becomes of their parents."""
+_MOST_REQUESTS = 10_000
+_PAUSE = 0.01  # seconds between two requests of a thread: the machine is shared
 
 
 class Running:
-    """A process, and every process it forks.
-
-    It leads a session of its own, so that all its descendants can be found, also when their parents are dead.
+    """A command, and every process that comes of it; the flushers that it starts are not counted among them.
 
     Args:
-        site: the deployment it belongs to.
         command: what to run.
-        environment: what to add to the site's.
+        environment: all of it.
+        log: where its output goes.
         port: of loopback, where it serves HTTP if it does.
     """
 
-    def __init__(
-        self, site: Site, command: Sequence[str], environment: Mapping[str, str] | None = None, *, port: int = 0
-    ) -> None:
-        self.port = port
-        with site.log.open("ab") as log:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, *, port: int = 0) -> None:
+        self._mark = f"{_MARK}={uuid4()}"
+        self._port = port
+        name, _, value = self._mark.partition("=")
+        with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
-                cwd=REPOSITORY,
-                env={**site.environment(), **(environment or {})},
+                cwd=environment["TEST_FOLDER"],
+                env={**environment, name: value},
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
 
     @property
     def pid(self) -> int:
-        """The pid of the process that was started, the master."""
+        """Of the process that was started: the master."""
         return self._process.pid
 
-    def wait_until_it_serves(self) -> None:
-        """Wait until it answers over HTTP."""
-        wait_until(lambda: self._process.poll() is not None or self._answers(), "the server answers")
-        assert self._process.returncode is None, f"the server ended with {self._process.returncode}"
+    # What it serves
 
-    def _answers(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+    def get(self, path: str) -> int | None:
+        """Request a path; return the process id in the answer, and None when there was no good answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         try:
-            connection.request("GET", "/")
-            return connection.getresponse().status == http.client.OK
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            body = answer.read()
         except (OSError, http.client.HTTPException):
-            return False
+            return None
         finally:
             connection.close()
+        return int(body) if answer.status == http.client.OK else None
 
-    def workers(self) -> set[int]:
-        """Return the pids of the master's living children that serve."""
-        found = children(self.pid)
-        return found - are_uploaders(found)
+    def serves(self) -> bool:
+        """Whether it answers; raises AssertionError when it has ended."""
+        assert self._process.poll() is None, f"the server ended with {self._process.returncode}"
+        return self.get("/") is not None
 
-    def uploaders(self) -> set[int]:
-        """Return the pids of its living uploaders (``flusher="process"``), orphans too."""
-        return are_uploaders(self.processes())
+    def track(self, count: int) -> int:
+        """Have it track so many events, and return the process that did."""
+        pid = self.get(f"/track/{count}")
+        assert pid is not None, "the request failed"
+        return pid
+
+    @contextlib.contextmanager
+    def load(self, threads: int = 2) -> Iterator[Load]:
+        """Have it track from some threads, for as long as the block runs."""
+        load = Load(self, threads)
+        try:
+            yield load
+        finally:
+            load.stop()
+
+    # Its processes
 
     def processes(self) -> set[int]:
-        """Return the pids of all its living processes, orphans too."""
-        return living(self.pid)
+        """Return its processes that live, orphans too."""
+        return {pid for pid in self._marked() if not _is_flusher(pid)}
 
-    def kill(self, pid: int) -> None:
-        """SIGKILL one of its processes."""
-        assert pid in self.processes(), f"process {pid} is not one of its own"
-        os.kill(pid, signal.SIGKILL)
-
-    def signal_all(self, number: signal.Signals) -> None:
-        """Send a signal to all processes, as a terminal does."""
-        os.killpg(self.pid, number)
-
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to the master."""
         self._process.send_signal(number)
 
-    def wait_until_ended(self) -> int:
+    def kill(self, pid: int) -> None:
+        """SIGKILL one of its processes, if it still lives."""
+        assert pid in self.processes() or state_of(pid) in ("", "Z"), f"process {pid} is not one of its own"
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, all_at_once: bool = False) -> int:
+        """Send the signal that stops it, and wait until every process is gone; return the exit status.
+
+        Args:
+            number: of the signal.
+            all_at_once: it goes to all of the group, as from a terminal.
+        """
+        if all_at_once:
+            os.killpg(self.pid, number)
+        else:
+            self.send(number)
+        return self.wait_until_ended()
+
+    def wait_until_ended(self, timeout: float = 30.0) -> int:
         """Wait until every process is gone, orphans too; return the exit status of the first."""
-        wait_until(lambda: self._process.poll() is not None, "the master ended")
-        wait_until(lambda: not self.processes(), "no process of it is left")
-        return self._process.returncode
+        wait_until(lambda: self._process.poll() is not None, "the master ended", timeout)
+        wait_until(lambda: not self.processes(), "no process of it is left", timeout)
+        return int(self._process.returncode)
 
-    def zombies(self) -> set[int]:
-        """Return the pids of children that ended and that the living master has not fetched."""
-        return {seen.pid for seen in in_session(self.pid) if seen.is_zombie and seen.parent == self.pid}
+    def crash(self) -> None:
+        """SIGKILL all processes, flushers that it started too: the machine's memory ran out, say."""
+        self._process.kill()  # first, as it would start others; until it is waited for, its number is not used again
 
-    def show_stacks(self) -> None:
-        """Have its processes show in the log where they are; those that do not know how end by it."""
-        for pid in self.processes():
-            os.kill(pid, SHOW_STACKS)
+        def is_gone() -> bool:
+            rest = self._marked()
+            for pid in rest - {self.pid}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not rest
 
-    def end(self) -> None:
-        """Kill all that is left of it."""
-        # The master first: it would start new workers. Until it is waited for its pid, the session's name, stays taken.
-        self._process.kill()
-        wait_until(self._kill_the_rest, "nothing of it is left")
+        wait_until(is_gone, "nothing of it is left")
         self._process.wait()
 
-    def _kill_the_rest(self) -> bool:
-        rest = self.processes() - {self.pid}
-        for pid in rest:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        return not rest
+    def _marked(self) -> set[int]:
+        mark = self._mark.encode()
+        found = set()
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in path.read_bytes().split(b"\0"):
+                    found.add(int(path.parent.name))
+        return found
+
+
+class Load:
+    """Requests for events, from threads; a request may fail: servers are killed meanwhile."""
+
+    def __init__(self, server: Running, threads: int) -> None:
+        self._server = server
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self.answers: list[int] = []
+        """The processes that answered, in order."""
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Let the requests in flight end, and make no more."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for_answers(self, more: int, *, timeout: float = 30.0) -> None:
+        """Wait until so many more requests were answered."""
+        enough = len(self.answers) + more
+        wait_until(lambda: len(self.answers) >= enough, f"{more} more requests are answered", timeout)
+
+    def wait_for_others(self, than: set[int], count: int) -> set[int]:
+        """Wait until so many other processes have answered, and return which."""
+        wait_until(lambda: len(set(self.answers) - than) >= count, f"{count} that are not among {than} answer")
+        return set(self.answers) - than
+
+    def _run(self) -> None:
+        for number in range(_MOST_REQUESTS):
+            if self._stop.wait(_PAUSE):
+                break
+            pid = self._server.get(f"/track/{1 + number % 5}")
+            if pid is not None:
+                with self._lock:
+                    self.answers.append(pid)
+
+
+def _is_flusher(pid: int) -> bool:
+    try:
+        return b"/flusher/boot.py\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

@@ -1,72 +1,88 @@
-"""uWSGI, which forks in C and runs none of Python's hooks unless told so, under load, its workers killed."""
+"""What only uWSGI does: mules, spoolers, cheap workers, reloads, and harakiri."""
 
 from __future__ import annotations
 
 import signal
-import sys
-from collections.abc import Callable
+import sysconfig
+from pathlib import Path
 
 import pytest
 
-from .figures import Figures
-from .inheritance import wait_until_nothing_is_inherited
-from .killing import kill_workers
-from .kinds import WORKERS, Kind, tracking_at_import, uwsgi
-from .load import Load
-from .oracle import judge, wait_until_everything_arrived
-from .running import Running
-from .site import Site
-from .watch import Watch
+from .kinds import WORKERS, Kind, uwsgi
+from .site import REPOSITORY, Site
 
-FORKS_THE_APPLICATION = [(), ("--py-call-osafterfork",), ("--py-call-uwsgi-fork-hooks",)]
-EVERY_WAY_TO_FORK = [*FORKS_THE_APPLICATION, ("--lazy-apps",), ("--lazy-apps", "--py-call-osafterfork")]
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.skipif(not uwsgi().is_installed(), reason="pyuwsgi is not installed"),
+]
 
-Start = Callable[[Kind], Running]
-Run = Callable[..., Running]
-Report = Callable[[Figures], None]
+TAIL = 10
+APPLICATION = "tests.servers.apps.uwsgi_helpers"
+MULE = str(Path(__file__).parent / "apps" / "mule.py")
 
-every_way_to_fork = pytest.mark.parametrize("fork", EVERY_WAY_TO_FORK, ids=lambda fork: " ".join(fork) or "default")
+with_and_without_threads = pytest.mark.parametrize("threads", [(), ("--enable-threads",)], ids=["", "threads"])
 
 
-def kind_of(fork: tuple[str, ...], *options: str) -> Kind:
-    """Return a uWSGI whose master has tracked before it forks, where it loads the application at all."""
-    return uwsgi(*fork, *options) if "--lazy-apps" in fork else tracking_at_import(uwsgi(*fork, *options))
+def with_helpers(*options: str) -> Kind:
+    return uwsgi("--master", *options, application=APPLICATION)
 
 
-@every_way_to_fork
-def test_with_threads_the_workers_upload_and_no_event_is_lost_when_they_are_killed(
-    fork: tuple[str, ...], site: Site, start: Start, report: Report
+@with_and_without_threads
+@pytest.mark.parametrize("fork", [(), ("--lazy-apps",)], ids=["", "lazy-apps"])
+def test_the_events_of_mules_arrive_also_of_one_that_is_killed(
+    fork: tuple[str, ...], threads: tuple[str, ...], site: Site
 ) -> None:
-    kind = kind_of(fork, "--enable-threads")
-    server = start(kind)
-    with Watch(site, server) as watch, Load(server.port) as load:
-        kills = kill_workers(site, server, load, workers=WORKERS, kills=4)
-        load.wait_for_answers(100)  # whatever they inherited, the workers drop it with their first event
-        wait_until_nothing_is_inherited(site, server)
-        server.signal(signal.SIGTERM)
-        server.wait_until_ended()
-    verdict = judge(site)
-    report(Figures(kind.name, load.answered, kills, verdict))
-    verdict.check()
-    watch.check()
+    server = with_helpers(f"--mule={MULE}", f"--mule={MULE}", *fork, *threads).start(site)
+    for _ in range(10):
+        assert server.get("/mule/3") is not None
+    site.wait_until_accepted(30)
+    mules = site.trackers()
+    assert len(mules) == 2
+    server.kill(mules.pop())
+    assert server.get("/mule/3") is not None
+    site.wait_until_accepted(33)
+    assert server.get(f"/mule/{TAIL}") is not None
+    site.wait_until_accepted(33 + TAIL)
+    server.stop()
+    site.check(at_least=33 + TAIL)
 
 
-@every_way_to_fork
-def test_without_threads_events_stay_on_disk_a_warning_says_what_to_do_and_a_flusher_delivers(
-    fork: tuple[str, ...], site: Site, start: Start, run: Run, report: Report
-) -> None:
-    kind = kind_of(fork)
-    server = start(kind)
-    with Load(server.port) as load:
-        kills = kill_workers(site, server, load, workers=WORKERS, kills=4, leads=False)
-    assert "start it with --enable-threads, or run `lotus-durable flusher` beside it" in site.log.read_text()
-    assert site.lotus.ids() == {}
-    flusher = run([sys.executable, "-m", "lotus_durable", "flusher"])
-    wait_until_everything_arrived(site)
-    flusher.signal(signal.SIGTERM)
-    assert flusher.wait_until_ended() == 0
-    server.signal(signal.SIGTERM)
-    server.wait_until_ended()
-    verdict = judge(site)
-    report(Figures(kind.name, load.answered, kills, verdict))
-    verdict.check()
+@with_and_without_threads
+def test_the_events_of_spoolers_arrive(threads: tuple[str, ...], site: Site) -> None:
+    spool = site.root / "spool"
+    spool.mkdir()
+    server = with_helpers(f"--spooler={spool}", "--spooler-frequency=1", *threads).start(site)
+    for _ in range(3):
+        assert server.get("/spool/3") is not None
+    site.wait_until_accepted(9)
+    assert server.get(f"/spool/{TAIL}") is not None
+    site.wait_until_accepted(9 + TAIL)
+    server.stop()
+    site.check(at_least=9 + TAIL)
+
+
+@pytest.mark.parametrize("fork", [(), ("--lazy-apps",)], ids=["", "lazy-apps"])
+def test_no_event_is_lost_when_workers_are_recycled_and_the_server_reloads(fork: tuple[str, ...], site: Site) -> None:
+    # A reload runs the interpreter's own program anew, which does not know the virtual environment that pip made.
+    site.variables["PYTHONPATH"] = f"{REPOSITORY}:{sysconfig.get_path('purelib')}"
+    server = uwsgi("--master", "--max-requests=20", "--min-worker-lifetime=0", *fork).start(site)
+    with server.load() as load:
+        load.wait_for_others(set(), 2 * WORKERS)
+        server.send(signal.SIGHUP)
+        load.wait_for_others(set(load.answers), WORKERS)
+    server.track(TAIL)
+    server.stop()
+    site.check(at_least=TAIL)
+
+
+def test_no_event_is_lost_when_requests_take_too_long(site: Site) -> None:
+    server = uwsgi("--master", "--harakiri=1").start(site)
+    with server.load() as load:
+        first = load.wait_for_others(set(), WORKERS)
+        for _ in range(WORKERS):
+            server.get("/hang")
+        load.wait_for_others(first, 1)
+    assert "HARAKIRI" in site.log.read_text()
+    server.track(TAIL)
+    server.stop()
+    site.check(at_least=TAIL)

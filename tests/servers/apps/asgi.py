@@ -7,9 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .tracking import track, track_at_import
-
-track_at_import()
+from .tracking import track
 
 Message = dict[str, Any]
 
@@ -17,7 +15,7 @@ Message = dict[str, Any]
 async def application(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Answer ``/track/N`` after tracking N events, some of them in other tasks, and anything else at once."""
+    """Answer ``/track/N`` after tracking N events, each in a task of its own, and anything else at once."""
     if scope["type"] == "lifespan":
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})

@@ -1,28 +1,18 @@
-"""A Celery application whose tasks track events; its broker is a folder, its workers are forked."""
+"""A Celery application whose tasks track events; its broker is a folder."""
 
 from __future__ import annotations
 
 import os
-import signal
-import time
 from pathlib import Path
 
 from celery import Celery  # type: ignore[import-untyped]
 
-from .tracking import track, track_at_import
+from . import jobs
 
-BROKER = "TEST_BROKER"
-"""The environment variable that names the broker's folder."""
-
-HANG_LIMIT = 1  # seconds
-
-track_at_import()
-
-_folder = Path(os.environ[BROKER])
-_messages = _folder / "messages"
-_control = _folder / "control"
-for folder in (_messages, _control):
-    folder.mkdir(parents=True, exist_ok=True)
+_folder = Path(os.environ[jobs.FOLDER])
+_messages, _control = _folder / "messages", _folder / "control"
+for each in (_messages, _control):
+    each.mkdir(parents=True, exist_ok=True)
 
 application = Celery("tests", broker="filesystem://")
 application.conf.update(
@@ -35,23 +25,15 @@ application.conf.update(
     task_ignore_result=True,
     worker_prefetch_multiplier=1,
 )
+TASKS = {
+    job.__name__: application.task(name=job.__name__, **options)(job)
+    for job, options in (
+        (jobs.track_some, {}),
+        (jobs.track_and_die, {}),
+        (jobs.track_and_hang, {"time_limit": jobs.LIMIT}),
+        (jobs.nothing, {}),
+    )
+}
 
-
-@application.task  # type: ignore[untyped-decorator]
-def track_some(count: int) -> None:
-    """Track events."""
-    track(count)
-
-
-@application.task  # type: ignore[untyped-decorator]
-def track_and_die(count: int) -> None:
-    """Track events and be killed, as when memory runs out. (Between two tasks it would block Celery's own pool.)"""
-    track(count)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@application.task(time_limit=HANG_LIMIT)  # type: ignore[untyped-decorator]
-def track_and_hang(count: int) -> None:
-    """Track events, and be killed."""
-    track(count)
-    time.sleep(3600)
+if __name__ == "__main__":
+    jobs.enqueue_from_command_line(lambda name, count: TASKS[name].delay(count))

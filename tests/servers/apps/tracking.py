@@ -1,30 +1,32 @@
 """What the applications under test do: track events, and write down which.
 
-The library is used as its README says: imported, settings from the environment, no hook and no setup call.
+The library is used as its README says: imported, settings in the environment, no hook and no setup call.
 """
 
 from __future__ import annotations
 
-import faulthandler
 import itertools
 import os
-import signal
 from pathlib import Path
 from uuid import uuid4
 
 import lotus_durable as lotus
+from lotus_durable import Client, settings
+from lotus_durable.config import Config
 
 from .ledger import Ledger
 
 LEDGER = "TEST_LEDGER"
 """The environment variable that names the ledger's folder."""
-TRACK_AT_IMPORT = "TEST_TRACK_AT_IMPORT"
-"""Set: the applications track when they are imported, in the master where they are preloaded."""
 
-SHOW_STACKS = signal.SIGRTMIN + 1
-"""A process that gets this signal writes its threads' stacks to its standard error."""
+IDLE = "TEST_IDLE"
+"""The one that holds the seconds after which a flusher without work ends, if that is not the library's own figure."""
 
-faulthandler.register(SHOW_STACKS)
+if IDLE in os.environ:
+    _config = Config.resolve()
+    _constants = _config.constants._replace(idle_before_end=float(os.environ[IDLE]))
+    settings._client = Client.from_config(_config._replace(constants=_constants))
+
 _ledger = Ledger(Path(os.environ.get(LEDGER, os.devnull)))
 _numbers = itertools.count()
 
@@ -43,9 +45,3 @@ def track(count: int = 1) -> None:
                 idempotency_id=chosen,
             )
         )
-
-
-def track_at_import() -> None:
-    """Track an event if the environment says so; the master is then the leader, and forks with all that has."""
-    if os.environ.get(TRACK_AT_IMPORT):
-        track()

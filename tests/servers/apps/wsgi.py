@@ -7,16 +7,14 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .tracking import track, track_at_import
+from .tracking import track
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-track_at_import()
-
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer ``/track/N`` after tracking N events, ``/hang`` never, and anything else at once."""
+    """Answer ``/track/N`` after tracking N events, ``/hang`` never, and anything else at once; with its process id."""
     _, action, *rest = environ["PATH_INFO"].split("/")
     if action == "track":
         track(int(rest[0]))

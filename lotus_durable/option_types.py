@@ -1,0 +1,46 @@
+"""The options' types, for annotations; no process that tracks imports it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict
+
+from lotus_durable.errors import LotusError
+
+OnError = Callable[[LotusError, list[dict[str, Any]]], object]
+"""Called with the error and the events it is about (their wire fields; empty when it is about none)."""
+
+Durability = Literal["process", "power"]
+Backend = Literal["journal", "sqlite"]
+Flusher = Literal["auto", "external"]
+ApiVersion = Literal["auto", "2022", "2024"]
+AccessFallback = Literal["none", "open", "closed"]
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of :class:`~lotus_durable.Client`; see :class:`Config` for what they mean."""
+
+    api_key: str | None
+    api_key_file: str | os.PathLike[str] | None
+    host: str
+    queue_dir: str | os.PathLike[str] | None
+    debug: bool
+    on_error: OnError | None
+    send: bool
+    sync_mode: bool
+    durability: Durability
+    sync_interval: float
+    flush_interval: float
+    max_batch_events: int
+    max_event_bytes: int
+    max_queue_bytes: int
+    upload_concurrency: int
+    timeout: float | tuple[float, float]
+    backend: Backend
+    flusher: Flusher
+    exit_timeout: float
+    api_version: ApiVersion
+    call_timeout: float
+    access_cache_ttl: float
+    access_fallback: AccessFallback

@@ -1,0 +1,92 @@
+"""The server of a run, in a process of its own: a FakeLotus that also writes down when it worked on which request."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lotus_durable.testing import FakeLotusProcess
+from lotus_durable.testing import __main__ as program
+from lotus_durable.testing.control import ControlledLotus
+from lotus_durable.testing.exchange import Exchange, Reply, Request
+
+from .plan import REPOSITORY
+
+_PROGRAM = (
+    f"import sys; sys.path.insert(0, {os.fspath(REPOSITORY)!r}); import tests.chaos.server as it; sys.exit(it.main())"
+)
+_PROBE = 20
+"""Bytes: shorter bodies are the empty batches of a probe, which holds no events, but is a request all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One request to where events go."""
+
+    began: float
+    """When its body was there (monotonic, the same clock for all processes)."""
+    ended: float
+    connection: str
+    is_delivery: bool
+    """It brought events, and the answer to be sent is a good one."""
+
+
+class ServerProcess(FakeLotusProcess):
+    """The harness's side; the options are those of FakeLotusProcess."""
+
+    def __init__(self, log: Path, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        module = self._command.index("lotus_durable.testing")
+        self._command[module - 1 : module + 1] = ["-c", _PROGRAM, os.fspath(log)]
+        self._log = log
+        self._read = 0
+        self.served: list[Served] = []
+
+    def look(self) -> list[Served]:
+        """Read what was written down since the last look; return all."""
+        if self._log.exists():
+            with self._log.open() as log:
+                log.seek(self._read)
+                text = log.read()
+            whole = text[: text.rfind("\n") + 1]
+            self._read += len(whole)
+            for line in whole.splitlines():
+                began, ended, connection, is_delivery = line.split()
+                self.served.append(Served(float(began), float(ended), connection, is_delivery == "1"))
+        return self.served
+
+
+class _Watched:
+    def __init__(self, exchange: Exchange, log: int) -> None:
+        self._exchange = exchange
+        self._log = log
+
+    def before_body(self) -> Reply | None:
+        return self._exchange.before_body()
+
+    def after_body(self, request: Request, wait: Callable[[float], bool]) -> Reply:
+        began = time.monotonic()
+        reply = self._exchange.after_body(request, wait)
+        is_good = reply.answer is not None and reply.answer.status < 300 and len(request.body) > _PROBE
+        line = f"{began:.6f} {time.monotonic():.6f} {threading.get_native_id()} {is_good:d}\n"
+        os.write(self._log, line.encode())
+        return reply
+
+
+def main() -> int:
+    """Serve, as ``python -m lotus_durable.testing`` does, with a file for the requests as first argument."""
+    log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    class WatchedLotus(ControlledLotus):
+        def open_exchange(self, head: Request) -> Exchange:
+            exchange = super().open_exchange(head)
+            return _Watched(exchange, log) if head.path == "/api/track/" else exchange
+
+    program.ControlledLotus = WatchedLotus  # type: ignore[attr-defined]
+    return program.main(sys.argv[2:])

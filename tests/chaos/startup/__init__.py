@@ -1,1 +1,0 @@
-"""On ``PYTHONPATH`` of the processes under test, for the ``sitecustomize`` in it."""

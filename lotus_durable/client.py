@@ -6,7 +6,7 @@ import atexit
 import contextlib
 import os
 import time
-import weakref
+from _weakref import ref  # weakref itself imports more
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
@@ -36,7 +36,7 @@ else:
 _LOOK_INTERVAL = 0.01
 """Seconds between two looks of one who waits at the heartbeat."""
 
-_calling: weakref.WeakSet[Client] = weakref.WeakSet()
+_calling: list[ref[Client]] = []
 """Clients with connections of their own to the server, to be closed at exit."""
 
 
@@ -199,7 +199,7 @@ class Client(Calls):
         if not self._callers:
             self._callers.append(open_caller(self.config))
             fork.register(self._callers[-1])
-            _calling.add(self)
+            _calling.append(ref(self, _calling.remove))
         return self._callers[0]  # of two threads that come here at once, both get the same one
 
     def __enter__(self) -> Self:
@@ -323,8 +323,10 @@ def _at_exit() -> None:
     for tracker in trackers:
         _wait(tracker, min(monotonic() + tracker.config.exit_timeout, ends_at))
         tracker.close()
-    for client in list(_calling):
-        client.release()
+    for reference in tuple(_calling):
+        client = reference()
+        if client is not None:
+            client.release()
 
 
 bind_calls(Client)

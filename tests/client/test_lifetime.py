@@ -15,9 +15,9 @@ from types import FrameType
 
 import pytest
 
-from lotus_durable.tracker import open_trackers
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.testing import Delay
+from lotus_durable.tracker import open_trackers
 from tests.rig import Rig, conserved, track
 
 

@@ -45,9 +45,9 @@ def test_the_client_and_the_testing_package_load_nothing_heavy_either() -> None:
 
 MODULES = {
     "__future__", "_blake2", "_collections", "_datetime", "_functools", "_operator", "_struct", "_thread", "_weakref",
-    "_signal", "atexit", "collections", "collections.abc", "contextlib", "datetime", "errno", "fcntl", "functools",
-    "itertools", "keyword", "math", "mmap", "operator", "pwd", "reprlib", "struct", "time", "types", "zlib",
-    "msgpack", "msgpack._cmsgpack", "msgpack.exceptions", "msgpack.ext", "cython_runtime",
+    "_weakrefset", "_signal", "atexit", "collections", "collections.abc", "contextlib", "datetime", "errno", "fcntl",
+    "functools", "itertools", "keyword", "math", "mmap", "operator", "pwd", "reprlib", "struct", "time", "types",
+    "weakref", "zlib", "msgpack", "msgpack._cmsgpack", "msgpack.exceptions", "msgpack.ext", "cython_runtime",
 }  # fmt: skip
 """What a process that only tracks imports with us: every worker pays for each. See ``lotus_durable/values.py``."""
 

@@ -186,6 +186,7 @@ class Client(Calls):
     def release(self) -> None:
         """Let go of the queue without waiting."""
         _started.discard(self)
+        self._is_plain = False
         self._tracker.close()
         while self._callers:
             self._callers.pop().close()

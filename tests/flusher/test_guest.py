@@ -114,6 +114,34 @@ def test_of_a_thousand_forks_in_threads_at_once_none_raises_waits_or_warns(scene
     scene.arrived("first", *children, *(f"parent{number}" for number in range(int(tracked))))
 
 
+def test_a_child_that_is_forked_in_the_middle_of_a_start_holds_up_no_flusher(scene: Scene) -> None:
+    """By another thread: it has a copy of every descriptor, the writing end of the pipe of the settings too."""
+    scene.run(
+        """
+        from lotus_durable.flusher import spawn
+
+        class Forking:
+            def __getattr__(self, name):
+                return getattr(os, name)
+
+            def write(self, descriptor, data):
+                if os.fork() == 0:
+                    os.close(1)
+                    os.close(2)
+                    wait_until(lambda: os.path.exists(QUEUE_DIR.parent / "arrived"), 60)
+                    os._exit(0)
+                return os.write(descriptor, data)
+
+        spawn.os = Forking()
+        track(make(), "event")
+        os._exit(0)
+        """
+    )
+    scene.arrived("event")
+    (scene.root / "arrived").touch()
+    assert scene.starts() == 1
+
+
 def test_a_child_that_was_forked_past_all_hooks_tracks_into_a_segment_of_its_own(scene: Scene) -> None:
     scene.run(
         """

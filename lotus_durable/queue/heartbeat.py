@@ -2,7 +2,7 @@
 
 One file, overwritten in place, so that a full disk does not stop it and a look costs one small read::
 
-    crc32 u32 | length u32 | beat (msgpack)          in the first 4 KiB
+    crc32 u32 | length u32 | beat (msgpack)          in the first 16 KiB
     crc32 u32 | length u32 | progress (msgpack)      from there on
 
 The beat is all that a look needs; its fields are written in their order, without names, so that reading it costs
@@ -37,7 +37,10 @@ FlusherState: TypeAlias = 'Literal["starting", "idle", "sending", "retrying", "b
 FlusherKind: TypeAlias = 'Literal["auto", "external", "caller"]'
 
 _HEAD = struct.Struct("<II")
-_BEAT_SIZE = 4096
+_BEAT_SIZE = 16 * 1024
+"""The longest beat with one piece of news, and mostly with all of them."""
+_GLANCE_SIZE = 4096
+"""What most beats fit into: one read."""
 _MISSED_FOR = 0.4
 """Seconds; a beat comes twice a second."""
 _RESERVED = 64 * 1024
@@ -45,7 +48,7 @@ _RESERVED = 64 * 1024
 _LONGEST_PROGRESS = 64 * 1024 * 1024
 _ATTEMPTS = 5
 _LONGEST_TEXT = 400
-"""Characters of one text, so that a beat fits."""
+"""Characters of one text."""
 
 
 class News(NamedTuple):
@@ -147,7 +150,7 @@ class HeartbeatFile:
             OSError: the disk refuses, or the directory is gone; nothing is created where it was.
         """
         self._open()
-        os.pwrite(self._descriptor, _framed(_beat_as_plain(beat)), 0)
+        os.pwrite(self._descriptor, _framed_beat(beat), 0)
         if progress is not None:
             os.pwrite(self._descriptor, _framed(progress), _BEAT_SIZE)
 
@@ -223,7 +226,7 @@ def _read(directory: QueueDirectory, offset: int, most: int) -> Any:  # noqa: AN
         return None
     try:
         for _ in range(_ATTEMPTS):
-            data = os.pread(descriptor, _BEAT_SIZE, offset)
+            data = os.pread(descriptor, _GLANCE_SIZE, offset)
             if len(data) < _HEAD.size:
                 return None
             checksum, length = _HEAD.unpack_from(data)
@@ -239,6 +242,13 @@ def _read(directory: QueueDirectory, offset: int, most: int) -> Any:  # noqa: AN
     finally:
         os.close(descriptor)
     return None
+
+
+def _framed_beat(beat: Beat) -> bytes:
+    """Return a beat that ends before the progress begins: the oldest news leave first, they were told long ago."""
+    while len(framed := _framed(_beat_as_plain(beat))) > _BEAT_SIZE and beat.news:
+        beat = beat._replace(news=beat.news[1:])
+    return framed
 
 
 def _beat_as_plain(beat: Beat) -> list[Any]:

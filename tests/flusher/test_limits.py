@@ -21,9 +21,7 @@ MEASURE = """
 
 
 @pytest.mark.parametrize("style", ["dropped", "kept", "shut down", "with"])
-def test_a_client_for_each_of_many_requests_leaves_no_thread_and_few_descriptors(
-    scene: Scene, style: str
-) -> None:
+def test_a_client_for_each_of_many_requests_leaves_no_thread_and_few_descriptors(scene: Scene, style: str) -> None:
     [threads, more] = scene.run(
         MEASURE
         + f"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Literal, cast, get_args
 
 from .answers import Credit
@@ -17,6 +18,7 @@ from .arguments import (
     number,
     optional,
     path_part,
+    refused,
     text,
 )
 from .caller import Caller
@@ -84,8 +86,8 @@ def create_credit(
         description: what for.
         effective_at: from when on; now if not given.
         expires_at: until when; for ever if not given.
-        amount_paid: what they paid for it; 0 if not given.
-        amount_paid_currency_code: in which currency.
+        amount_paid: what they paid for it, with its currency; 0 if not given.
+        amount_paid_currency_code: in which currency, with ``amount_paid``.
 
     Raises:
         InvalidRequest: an argument is refused, see ``argument``.
@@ -93,6 +95,11 @@ def create_credit(
         NotFound: there is no such customer or currency.
         APIError: anything else that went wrong.
     """
+    paid = optional(number, "amount_paid", amount_paid)
+    if (paid is None or Decimal(paid) == 0) != (amount_paid_currency_code is None):
+        # The server answers 500 to one without the other, and the credit is created all the same.
+        missing = "amount_paid_currency_code" if amount_paid_currency_code is None else "amount_paid"
+        raise refused(missing, "an amount_paid above 0 and amount_paid_currency_code are needed together")
     body = {
         "customer_id": identifier("customer_id", customer_id),
         "amount": number("amount", amount),
@@ -100,7 +107,7 @@ def create_credit(
         "description": optional(text, "description", description),
         "effective_at": optional(moment, "effective_at", effective_at),
         "expires_at": optional(moment, "expires_at", expires_at),
-        "amount_paid": optional(number, "amount_paid", amount_paid),
+        "amount_paid": paid,
         "amount_paid_currency_code": optional(text, "amount_paid_currency_code", amount_paid_currency_code),
     }
     return cast("Credit", caller.object_of("create_credit", only_2024(post(_PATH, body), _HAS_NONE)))

@@ -45,6 +45,17 @@ def list_credits(
 ) -> list[Credit]:
     """Return a customer's credits that fit all that is given.
 
+    Args:
+        customer_id: whose.
+        currency_code: in this currency, as ``USD``.
+        effective_after: that begin at this time or later.
+        effective_before: that begin at this time or earlier.
+        expires_after: that end at this time or later, or never.
+        expires_before: that end at this time or earlier.
+        issued_after: that were given at this time or later.
+        issued_before: that were given at this time or earlier.
+        status: in one of these states; in any if not given.
+
     Raises:
         InvalidRequest: an argument is refused, see ``argument``.
         NotSupported: the server of 2022 has no credits.
@@ -118,6 +129,11 @@ def update_credit(
 ) -> Credit:
     """Change what is given of an active credit.
 
+    Args:
+        credit_id: which one.
+        description: what for.
+        expires_at: until when; not in the past.
+
     Raises:
         InvalidRequest: an argument is refused, or there is none.
         NotSupported: the server of 2022 has no credits.
@@ -136,6 +152,9 @@ def update_credit(
 
 def void_credit(caller: Caller, *, credit_id: str) -> Credit:
     """Take back what is left of an active credit.
+
+    Args:
+        credit_id: which one.
 
     Raises:
         InvalidRequest: the id is refused.

@@ -69,6 +69,9 @@ def list_plans(
 def get_plan(caller: Caller, *, plan_id: str) -> Plan:
     """Return one plan.
 
+    Args:
+        plan_id: its id, on the server of 2022 its ``billing_plan_id``.
+
     Raises:
         InvalidRequest: the id is refused.
         NotFound: there is none.

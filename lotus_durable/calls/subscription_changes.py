@@ -39,6 +39,12 @@ def update_subscription(
 ) -> Subscription:
     """Change what is given of a subscription. ``metadata`` replaces what was there.
 
+    Args:
+        subscription_id: which one.
+        turn_off_auto_renew: True: it ends with its period.
+        end_date: when it ends; not in the past.
+        metadata: anything about it.
+
     Raises:
         InvalidRequest: an argument is refused, or there is none.
         NotSupported: the server of 2022 cannot.

@@ -95,8 +95,8 @@ class Client(Calls):
         """Accept one event: when this returns, it survives this process, and will be delivered.
 
         Args:
-            customer_id: the customer's id, as given to ``create_customer``; not empty.
-            event_name: what happened, as the metrics name it; 1 to 200 characters.
+            customer_id: the customer's id, as given to ``create_customer``; 1 to 50 characters, or a whole number.
+            event_name: what happened, as the metrics name it; 1 to 100 characters, 200 with ``api_version="2022"``.
             properties: a mapping with string keys of what JSON can hold; ``Decimal``, ``datetime``, ``date``,
                 ``UUID``, ``Enum``, sets and tuples are converted.
             time_created: when it happened; now if not given. A naive datetime is taken as UTC.

@@ -7,6 +7,7 @@ lock, it goes on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -24,6 +25,7 @@ from lotus_durable.http.session import Session
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
+from lotus_durable.queue.identity import ensure_identity
 from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.stats import count
@@ -178,6 +180,8 @@ class Flusher:
     def _make_control(self, before: Beat | None, renewed: Control | None) -> Control:
         connect, read = self.config.timeout
         status = process_status("self")
+        with contextlib.suppress(OSError, LotusError):  # the consumer says it
+            ensure_identity(self.directory)  # else nobody could say which key this is
         program = this_program(self.config, self.directory)
         if self._began is not None:
             program = program._replace(began=self._began)
@@ -236,6 +240,7 @@ class Flusher:
         while True:
             with control.request():
                 ruling = organisation.rule()
+            control.reached(server=ruling.reaches)
             if ruling.may_send:
                 return
             assert ruling.reason is not None

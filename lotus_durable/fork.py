@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from _weakref import ref  # weakref itself imports more
+from weakref import ref
 
 from lotus_durable import descriptors
 

@@ -120,6 +120,7 @@ class Flusher:
             self.lock.release()
 
     def _flush(self, control: Control, before: Beat | None, is_done: Callable[[Control], bool] | None) -> None:
+        control.check()  # a directory that was removed meanwhile is not made again
         begin_anew(self.directory)
         consumer = Consumer(self.directory, control.tell)
         session = self._session_for(self.config.host)
@@ -266,7 +267,7 @@ class Flusher:
     def _succeeded(self) -> None:
         """Note, once, that the start did not fail; not as late as after a pass: an outage may last for days."""
         if not self._has_succeeded:
-            starting = Starting(self.directory)
+            starting = Starting(self.directory, makes=False)
             with starting.changing() as notes:
                 if notes is not None:
                     note_success(notes, starting.last_start())
@@ -274,7 +275,7 @@ class Flusher:
 
     def _tell_that_somebody_flushes(self, control: Control) -> None:
         """Tell that it is over, where it was told that nobody flushes."""
-        with Starting(self.directory).changing() as notes:
+        with Starting(self.directory, makes=False).changing() as notes:
             if notes is None or notes.nobody_since is None:
                 return
             since, notes.nobody_since = notes.nobody_since, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from lotus_durable.flusher import locks
 from lotus_durable.flusher.starting import Starting
-from lotus_durable.testing.faults import Delay
+from lotus_durable.testing.faults import Delay, Faults
 
 from .scene import Scene, hear, say, wait_until
 from .seen import ended, state_of
@@ -503,3 +504,21 @@ def test_on_the_2022_server_a_request_that_a_killed_flusher_had_in_flight_is_wai
 def children_of(parent: int) -> list[int]:
     with open(f"/proc/{parent}/task/{parent}/children") as children:
         return [int(child) for child in children.read().split()]
+
+
+def test_a_flusher_whose_directory_is_moved_away_writes_nothing_into_the_one_that_comes_in_its_place(
+    scene: Scene,
+) -> None:
+    """Its books are of the other one: here they would take the place of those that tell what lies here."""
+    scene.server.faults = Faults(script=[Delay(1.0)], path="/api/track/")
+    for name in ("one", "two", "three"):
+        scene.run("track(make(flusher='external'), sys.argv[1]); os._exit(0)", name)
+    scene.run("track(make(), 'four'); os._exit(0)")
+    scene.arrived("one", "two", "three", "four")  # and are not answered yet
+    away = scene.root / "away"
+    scene.queue_dir.rename(away)
+    scene.directory.prepare()
+    wait_until(lambda: not scene.flushers(), "the flusher to end")
+    assert not (scene.queue_dir / "books.db").exists()
+    with contextlib.closing(sqlite3.connect(away / "books.db")) as books:
+        assert books.execute("SELECT delivered FROM settled WHERE segment = x''").fetchone() == (4,)

@@ -75,7 +75,7 @@ class Tracker:
         fork.register(self)
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
+        self._process = fork.this_process()
         self._lanes: list[Lane] = []
         self._all_lanes: list[Lane] = []
         self._memory = MemoryBuffer()
@@ -205,7 +205,7 @@ class Tracker:
 
     def abandon(self) -> None:
         """Drop, in a forked child, what is the parent's."""
-        if self._pid != os.getpid():
+        if self._process != fork.this_process():
             for lane in self._all_lanes:
                 lane.way.abandon()
             _open.discard(self)

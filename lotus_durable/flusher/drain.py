@@ -172,6 +172,7 @@ def _counts(directory: QueueDirectory) -> Counts:
 
 
 def _why_out_of_time(directory: QueueDirectory, timeout: float) -> str:
-    beat = read_beat(directory)
+    beat, notes = read_beat(directory), Starting(directory).read()
     cause = f"; {beat.reason}" if beat is not None and beat.reason and not beat.is_over() else ""
+    cause = f"; {notes.failure()}" if notes.failures else cause
     return f"not done within {max(0.0, timeout):.3g} seconds{cause}"

@@ -37,6 +37,9 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 _IGNORED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGUSR1, signal.SIGUSR2)
 """A terminal that closes, a server that hangs up, a limit: each shows up as an error where it matters. A signal that is
 sent to all processes of an application is not for this one."""
+_HELD_BY_OTHERS = (
+    "a process that does not flush holds a lock (flock) on {0} or on {1}: `fuser -v {0} {1}` names it; end that one"
+)
 _LOCK_INTERVAL = 0.02
 _PATIENCE = 3.0
 """Seconds in which a flusher that is leaving lets go of the lock."""
@@ -203,8 +206,12 @@ def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
     patience = _PATIENCE + (2 * connect + 4 * read if make_way else 0.0)
     gives_up_at = monotonic() + patience
     starting, renew_at = Starting(flusher.directory), monotonic() + 1.0
+    somebody_flushes = False
     while not (is_removed := _is_removed(START)) and not flusher.lock.acquire():
+        somebody_flushes = somebody_flushes or locks.is_held(flusher.directory.flusher_lock) is not False
         if monotonic() > gives_up_at or ending() is not None:
+            if not somebody_flushes and ending() is None:
+                flusher.lock.refusal = _HELD_BY_OTHERS.format(flusher.directory.root, flusher.directory.flusher_lock)
             if flusher.lock.refusal is not None:
                 sys.stderr.write(f"{flusher.lock.refusal}\n")
             return False

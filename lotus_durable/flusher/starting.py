@@ -233,9 +233,10 @@ def note_failure(notes: Notes, start: Start, words: str, *, has_flushed: bool = 
         notes: to be changed.
         start: the last one.
         words: what it had to say.
-        has_flushed: it had begun to flush. Somebody may have killed it: once it is replaced at once.
+        has_flushed: it had begun to flush.
     """
-    is_forgiven = has_flushed and not notes.failures
+    # Somebody may have killed it, or its container has ended: once it is replaced at once.
+    is_forgiven = (has_flushed or not words) and not notes.failures
     pause = 0.0 if is_forgiven else min(_FIRST_PAUSE * 2**notes.failures, _LONGEST_PAUSE)
     notes.next_start = since_boot() + pause
     notes.failures += 1

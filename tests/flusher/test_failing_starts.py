@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
@@ -320,3 +321,20 @@ def test_one_that_comes_to_flush_in_the_middle_of_a_look_has_not_failed(scene: S
     assert Starting(scene.directory).read().failures == 0
     scene.arrived("first")
     assert scene.starts() == 1
+
+
+def test_a_lock_that_somebody_holds_who_does_not_flush_is_told(scene: Scene) -> None:
+    """A backup that locks the folder, say."""
+    scene.queue_dir.mkdir(mode=0o700)
+    folder = os.open(scene.queue_dir, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_SH)
+    code = """
+    say(*wait_until(again))
+    say(client.drain(0.5).reason)
+    """
+    told, drained = scene.run(TOLD + code)
+    assert "does not flush holds a lock" in told
+    assert "does not flush holds a lock" in drained
+    os.close(folder)
+    assert scene.run("client = make(); track(client, 'after'); say(client.drain(20).complete)") == ["True"]
+    scene.arrived("event1", "after")

@@ -374,3 +374,29 @@ def pid_of_process_1(unshare: int) -> int:
 
 def children_of(parent: int) -> set[int]:
     return {int(path.name) for path in Path("/proc").glob("[0-9]*") if parent_of(int(path.name)) == parent}
+
+
+@needs_namespaces
+def test_a_child_that_is_process_1_as_its_parent_is_writes_into_nothing_of_its_parents(scene: Scene) -> None:
+    """A container in a container: both have the same number."""
+    said = in_a_container(
+        scene,
+        """
+        import ctypes
+        client = make(exit_timeout=0)
+        track(client, "before")
+        assert ctypes.CDLL(None).unshare(0x20000000) == 0  # CLONE_NEWPID
+        child = os.fork()
+        for number in range(20):
+            track(client, f"{'parent' if child else 'child'}{number}")
+        if child:
+            say(os.getpid(), exit_code(child))
+        else:
+            say(os.getpid())
+        os._exit(0)
+        """,
+    )
+    assert said.stdout is not None
+    assert said.stdout.read().split() == ["1", "1", "0"]
+    scene.run("track(make(exit_timeout=0), 'after')")  # the flusher of the container has ended with it
+    scene.arrived("before", "after", *(f"{who}{number}" for who in ("parent", "child") for number in range(20)))

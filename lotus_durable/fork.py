@@ -72,7 +72,7 @@ def register(owner: Inherits) -> None:
 
 def begin_process() -> None:
     """Drop what was inherited: by the hook of a fork, or by whoever finds the mark wiped after a fork without hooks."""
-    for reference in _owners:
+    for reference in tuple(_owners):  # one that is dropped meanwhile would make the next one be left out
         owner = reference()
         if owner is not None:
             owner.abandon()

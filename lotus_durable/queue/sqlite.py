@@ -14,6 +14,7 @@ too, but only by :meth:`SqliteAppender.close`.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 import sqlite3
@@ -191,7 +192,7 @@ class SqliteAppender:
         try:
             before = _identity(path)
             table = EventTable(path, TABLE, timeout=0)
-            table.keep_for_ever()
+            _keep_for_ever(table)
             table.connection.execute(f"PRAGMA synchronous={'FULL' if self._power else 'NORMAL'}")
             self._own_id = ensure_id(table.connection)
             if _O_PATH is not None:
@@ -243,7 +244,7 @@ class SqliteAppender:
         if table is not None:
             with contextlib.suppress(sqlite3.Error):
                 table.close()
-            table.give_back()
+            _give_back(table)
         self._close_descriptor()
         _process.connections -= 1
         self._kept.clear()
@@ -254,6 +255,16 @@ class SqliteAppender:
         if descriptor >= 0:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+
+def _keep_for_ever(table: EventTable) -> None:
+    """Take a reference that no interpreter's end gives back: also not that of a child, which must not close it."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(table))
+
+
+def _give_back(table: EventTable) -> None:
+    """Undo :func:`_keep_for_ever`, in the process that called it."""
+    ctypes.pythonapi.Py_DecRef(ctypes.py_object(table))
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -114,6 +114,34 @@ def test_of_a_thousand_forks_in_threads_at_once_none_raises_waits_or_warns(scene
     scene.arrived("first", *children, *(f"parent{number}" for number in range(int(tracked))))
 
 
+def test_a_child_that_is_forked_in_the_middle_of_a_start_holds_up_no_flusher(scene: Scene) -> None:
+    """By another thread: it has a copy of every descriptor, the writing end of the pipe of the settings too."""
+    scene.run(
+        """
+        from lotus_durable.flusher import spawn
+
+        class Forking:
+            def __getattr__(self, name):
+                return getattr(os, name)
+
+            def write(self, descriptor, data):
+                if os.fork() == 0:
+                    os.close(1)
+                    os.close(2)
+                    wait_until(lambda: os.path.exists(QUEUE_DIR.parent / "arrived"), 60)
+                    os._exit(0)
+                return os.write(descriptor, data)
+
+        spawn.os = Forking()
+        track(make(), "event")
+        os._exit(0)
+        """
+    )
+    scene.arrived("event")
+    (scene.root / "arrived").touch()
+    assert scene.starts() == 1
+
+
 def test_a_child_that_was_forked_past_all_hooks_tracks_into_a_segment_of_its_own(scene: Scene) -> None:
     scene.run(
         """
@@ -256,15 +284,23 @@ assert client.drain(20).complete
     scene.arrived("native", "child", *(f"greenlet{number}" for number in range(5)))
 
 
-def test_libraries_that_answer_for_servers_in_tests_do_not_reach_the_flusher(scene: Scene) -> None:
-    """``responses``, ``requests_cache.install_cache()`` and VCR patch requests in the application's process."""
+@pytest.mark.parametrize(
+    ("library", "patch"),
+    [
+        ("responses", "import responses; responses.start()"),
+        ("requests_cache", "import requests_cache; requests_cache.install_cache('cache', backend='memory')"),
+        ("vcr", "import vcr; vcr.use_cassette('cassette.yaml', record_mode='none').__enter__()"),
+    ],
+)
+def test_libraries_that_answer_for_servers_in_tests_do_not_reach_the_flusher(
+    scene: Scene, library: str, patch: str
+) -> None:
+    pytest.importorskip(library)
     scene.run(
-        """
-        import requests, requests.adapters
-        def refuse(*arguments, **options):
-            raise AssertionError("a request in the application's process")
-        requests.adapters.HTTPAdapter.send = requests.Session.send = refuse
+        f"""
+        os.chdir({str(scene.root)!r})
         client = make()
+        {patch}
         track(client, "first")
         assert client.drain(20).complete
         """

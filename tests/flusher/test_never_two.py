@@ -213,14 +213,13 @@ def test_nobody_is_ended_after_a_suspend_of_all(scene: Scene) -> None:
     scene.arrived(*(f"first{worker.process.pid}" for worker in workers))
     flusher = scene.flusher()
     everybody = [flusher, *(worker.process.pid for worker in workers)]
-    for _ in range(2):
-        with contextlib.ExitStack() as stack:
-            for pid in everybody:
-                stack.enter_context(stopped(pid))
-            began = time.monotonic()
-            wait_until(lambda began=began: time.monotonic() > began + 5.0, "a while")  # type: ignore[misc]
-        for worker in workers:
-            worker.track_until(lambda: (beat := scene.beat()) is not None and beat.age() < 1.0, "a beat")
+    with contextlib.ExitStack() as stack:
+        for pid in everybody:
+            stack.enter_context(stopped(pid))
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() > began + 5.0, "a while")
+    for worker in workers:
+        worker.track_until(lambda: (beat := scene.beat()) is not None and beat.age() < 1.0, "a beat")
     assert scene.flusher() == flusher
     assert scene.starts() == 1
 
@@ -267,8 +266,8 @@ def test_with_both_lock_files_deleted_no_two_flushers_send_at_once_and_all_arriv
     worker.track("second")
     scene.arrived("second")
     both_lock_files(scene)
-    flusher = scene.flusher()
-    names = worker.track_until(lambda: scene.flushers() - {flusher} and ended(flusher), "another one")
+    # The same one, if it was faster than the one that is started, or another.
+    names = worker.track_until(lambda: locks.is_held(scene.directory.flusher_lock), "somebody to flush")
     scene.arrived(*names)
     assert scene.server.senders_take_turns()
     assert scene.server.most_at_once() == 1

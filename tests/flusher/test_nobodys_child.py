@@ -324,6 +324,41 @@ def test_a_parent_that_takes_any_child_for_its_own_does_not_disturb_the_start(sc
     scene.arrived("event0", "event1", "event2")
 
 
+def test_a_time_limit_that_strikes_while_the_shell_is_waited_for_leaves_no_zombie(scene: Scene) -> None:
+    application = scene.start(
+        """
+        import posix, signal
+        from lotus_durable.flusher import spawn
+
+        class TimeLimit(Exception):
+            pass
+
+        def strike(*_):
+            raise TimeLimit
+
+        class Struck:
+            def __getattr__(self, name):
+                return getattr(posix, name)
+
+            def waitpid(self, pid, flags):
+                spawn.posix = posix
+                signal.raise_signal(signal.SIGUSR1)
+
+        signal.signal(signal.SIGUSR1, strike)
+        client = make(exit_timeout=0)
+        spawn.posix = Struck()
+        try:
+            track(client, "struck")
+        except TimeLimit:
+            say("the application's")
+        hear()
+        """
+    )
+    assert hear(application) == "the application's"
+    assert zombies_of(application.pid) == set()
+    scene.arrived("struck")
+
+
 # In a container
 
 

@@ -28,6 +28,7 @@ from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
 from lotus_durable.queue.identity import ensure_identity
 from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import begin_anew
+from lotus_durable.queue.rows import has_rows
 from lotus_durable.queue.stats import count
 from lotus_durable.queue.sync import JournalSync
 
@@ -312,8 +313,8 @@ class Flusher:
                 return False
             time.sleep(min(left, 0.1))
         try:
-            if count(self.directory, read_settled(self.directory)).pending == 0:
+            if not count(self.directory, read_settled(self.directory)).pending and not has_rows(self.directory):
                 return False
         except (OSError, LotusError):
-            return False  # the directory is gone
+            return False  # the directory is gone, say
         return self.lock.acquire()

@@ -423,6 +423,26 @@ def test_events_around_the_moment_at_which_a_flusher_leaves_all_arrive(scene: Sc
     assert scene.server.senders_take_turns()
 
 
+@pytest.mark.parametrize("backend", ["journal", "sqlite"])
+def test_an_event_on_the_word_of_a_look_before_the_flusher_let_go_arrives(scene: Scene, backend: str) -> None:
+    scene.run(
+        """
+        constants = {"idle_before_end": 0.1, "trusted_look": 3.0, "leaving_wait": 3.5}
+        client = make(constants=constants, flush_interval=0.02, backend=sys.argv[1])
+        track(client, "first")
+        flushes = client._tracker.look.somebody_flushes
+        wait_until(flushes)
+        client._tracker.look_now()
+        wait_until(lambda: not flushes())
+        track(client, "trusted")
+        os._exit(0)
+        """,
+        backend,
+    )
+    scene.arrived("first", "trusted")
+    assert scene.starts() == 1
+
+
 def test_an_event_that_was_held_up_between_its_clock_and_its_write_arrives(scene: Scene) -> None:
     """A process is stopped in the middle of the call for longer than a flusher takes to leave."""
     scene.run(

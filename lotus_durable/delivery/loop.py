@@ -57,7 +57,10 @@ class Loop:
         self._consumer = consumer
         self._control = control
         self._config = config
-        self._senders = [Sender(transport, control, config.constants) for transport in transports]
+        limit = None if is_2024 else config.timeout[1] + config.constants.grace
+        self._senders = [
+            Sender(transport, control, config.constants, in_flight_limit=limit) for transport in transports
+        ]
         self._batcher = Batcher(
             consumer,
             max_events=config.max_batch_events,
@@ -67,6 +70,8 @@ class Loop:
         self._next_parked_retry = 0.0
         self._has_waited = False
         self._busy_at = monotonic()
+        self._delivered_at = control.last_delivery
+        self._undecided: list[Settlement] = []
 
     def run(self, is_done: Callable[[], bool]) -> None:
         """Make pass after pass over the queue, until ``is_done`` after one of them.
@@ -111,8 +116,24 @@ class Loop:
                 self._busy_at = monotonic()
                 if isinstance(result, BaseException):
                     raise result
-                self._settle(self._settlement(batch, result))
+                self._decide(result, self._settlement(batch, result))
             self._retry_due_parked()
+        self._settle_undecided()
+
+    def _decide(self, verdicts: Sequence[Verdict | Failing], settlement: Settlement) -> None:
+        """Settle, but where Lotus has said a word of no event: these are pending until what comes next tells more.
+
+        Something on the way may refuse them all; then nothing is parked for it.
+        """
+        if verdicts and all(isinstance(each, Failing) or _is_unproven(each) for each in verdicts):
+            self._undecided.append(settlement)
+        else:
+            self._settle_undecided()
+            self._settle(settlement)
+
+    def _settle_undecided(self) -> None:
+        while self._undecided:
+            self._settle(self._undecided.pop(0))
 
     def _wait_for_requests_of_who_wrote_elsewhere(self) -> None:
         """Where books are new, and frames were carried here from another place: a flusher there may be sending them."""
@@ -165,7 +186,8 @@ class Loop:
                 self._control.wait(_DISK_PAUSE)
             else:
                 break
-        self._control.settled(self._consumer.settled(), delivered=bool(settlement.delivered))
+        delivered_at = self._delivered_at if settlement.delivered else None
+        self._control.settled(self._consumer.settled(), delivered_at=delivered_at)
         self._report_dead(settlement.dead)
         self._control.refused(
             [
@@ -186,14 +208,19 @@ class Loop:
             if isinstance(verdict, Delivered):
                 delivered.append(batch.ids[index])
                 continue
-            before = batch.rows[index] if batch.rows else StoredEvent(batch.records[index], "", 0, now, now)
-            event = StoredEvent(before.record, verdict.reason, before.attempts + 1, before.since, now)
-            if self._is_for_good(verdict, event, batch.times[index]):
+            before = batch.rows[index] if batch.rows else StoredEvent(batch.records[index], "", 0, now, 0.0)
+            # A try counts against the event only if others were delivered since the one before it.
+            is_witnessed = self._delivered_at > before.tried or not batch.rows
+            counts = is_witnessed or not (isinstance(verdict, Failing) or _is_unproven(verdict))
+            event = StoredEvent(before.record, verdict.reason, before.attempts + counts, before.since, now)
+            if counts and self._is_for_good(verdict, event, batch.times[index]):
                 dead.append(event)
             else:
                 parked.append(event)
             if isinstance(verdict, Parked) and verdict.unlisted:
                 unknown[verdict.reason] += 1
+        if delivered or batch.repeats:
+            self._delivered_at = now
         for reason, count in unknown.items():
             self._control.tell(
                 DeliveryBlocked(f"parked for a reason we do not know, {counted(count, 'event')}: {reason}")
@@ -212,7 +239,8 @@ class Loop:
         if isinstance(verdict, Dead):
             return True
         if isinstance(verdict, Failing):
-            return event.attempts >= constants.max_event_attempts
+            age = event.tried - event.since
+            return event.attempts >= constants.max_event_attempts and age >= constants.failing_min_age
         # An event ahead of its time can only be taken once the server's window reaches it, a day before.
         possible_since = max(event.since, _seconds(time_created) - _DAY)
         return event.tried - possible_since > constants.parked_max_age
@@ -250,6 +278,10 @@ class Loop:
                 EventRefused(f"{counted(len(refused), 'dead letter')}: {reason}"),
                 [_shown(event.record) for event in refused],
             )
+
+
+def _is_unproven(verdict: Verdict | Failing) -> bool:
+    return isinstance(verdict, Parked) and verdict.unproven
 
 
 def _shown(record: bytes) -> dict[str, str]:

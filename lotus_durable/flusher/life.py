@@ -89,7 +89,7 @@ class Flusher:
 
     def _hold(self, is_done: Callable[[Control], bool] | None) -> str | None:
         """Flush until it is time to leave, and let go of the lock; return why it must end, None where it may go on."""
-        before = last = read_beat(self.directory)
+        last = read_beat(self.directory)
         renewed: Control | None = None
         self._has_waited = False
         try:
@@ -99,7 +99,7 @@ class Flusher:
                 try:
                     with beating(control, self.directory, self._kind):
                         try:
-                            self._flush(control, before, is_done)
+                            self._flush(control, last, is_done)
                         except (OSError, LotusError) as error:
                             self._failed(control, error)
                             raise Renewed(str(error)) from error
@@ -131,8 +131,9 @@ class Flusher:
             organisation = Organisation(self.config, session, control.program.key, consumer)
             self._wait_until_allowed(organisation, control)
             is_2024 = organisation.generation() == "2024"
-            if not is_2024 and not self._has_waited:
+            if not is_2024:
                 self._wait_for_requests_of_others(control, before, consumer)
+            control.nothing_in_flight()
             transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
             loop = Loop(consumer, control, transports, self.config, is_2024=is_2024)
 
@@ -199,6 +200,8 @@ class Flusher:
             last_delivery=before.last_delivery if before is not None else None,
             asked=before.asked if before is not None else 0,
             news=before.news if before is not None and is_same_boot else (),
+            # Until it was waited out: this one may be killed while it waits.
+            in_flight=before.in_flight if before is not None and is_same_boot else None,
         )
         return Control(
             self.directory,
@@ -233,7 +236,7 @@ class Flusher:
 
     def _wait_until_allowed(self, organisation: Organisation, control: Control) -> None:
         while True:
-            with control.request():
+            with control.request(is_question=True):
                 ruling = organisation.rule()
             if ruling.may_send:
                 return
@@ -256,7 +259,7 @@ class Flusher:
         if before is not None and before.boot == boot_id():
             if before.in_flight is not None:
                 left = longest - (since_boot() - before.in_flight)
-            elif consumer.is_new:
+            elif consumer.is_new and not self._has_waited:
                 left = longest - (since_boot() - before.at)
         if left > 0:
             control.enter("retrying", f"a flusher before this one may have a request in flight: {left:.0f} s to wait")

@@ -19,11 +19,13 @@ from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control, LockLost, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.transport import HttpTransport
-from lotus_durable.errors import DeliveryResumed, LotusError
+from lotus_durable.errors import ConfigurationError, DeliveryResumed, LotusError
 from lotus_durable.http.session import Session
+from lotus_durable.options import read_key_file
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
+from lotus_durable.queue.identity import ensure_identity, fingerprint
 from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.stats import count
@@ -72,6 +74,8 @@ class Flusher:
         self._has_succeeded = False
         self._has_waited = False
         self._last_failure = ""
+        self._held = 0
+        self._own_keys: list[str] = []
         self._session: Session | None = None
         self.control: Control | None = None
 
@@ -128,25 +132,29 @@ class Flusher:
         try:
             control.show(consumer.settled())
             self._tell_that_somebody_flushes(control)
-            organisation = Organisation(self.config, session, control.program.key, consumer)
+            identity = ensure_identity(self.directory)
+            organisation = Organisation(self.config, session, fingerprint(identity, self.config.api_key), consumer)
+            organisation.succeed(fingerprint(identity, each) for each in self._former_keys(control))
             self._wait_until_allowed(organisation, control)
             is_2024 = organisation.generation() == "2024"
             if not is_2024:
                 self._wait_for_requests_of_others(control, before, consumer)
             control.nothing_in_flight()
             transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
-            loop = Loop(consumer, control, transports, self.config, is_2024=is_2024)
+            loop = Loop(consumer, control, transports, self.config, is_2024=is_2024, may_send=organisation.may_send)
 
             def ends() -> bool:
                 consumer.let_go(sync.failed)
                 if self._kind == "caller":
                     sync_all(sync, self.directory)
+                self._held = loop.held
                 if is_done is not None:
                     return control.ending() is not None or is_done(control)
                 if control.ending() is not None:
                     return not consumer.has_pending()  # what came during this pass is sent too, within exit_timeout
                 return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
 
+            self._held = 0
             with syncing(sync, self.directory, self.config.sync_interval, in_background=self._kind != "caller"):
                 loop.run(ends)
         finally:
@@ -234,6 +242,19 @@ class Flusher:
             logger.warning("the API key is refused, and cannot be read again: %s", error)
             return False
 
+    def _former_keys(self, control: Control) -> list[str]:
+        """Return those that ours replaces: what this flusher had before, and what ``previous_api_key_file`` names."""
+        assert self.config.api_key is not None
+        former = [*self._own_keys]
+        if self.config.api_key not in former:
+            self._own_keys.append(self.config.api_key)
+        if self.config.previous_api_key_file is not None:
+            try:
+                former.append(read_key_file("previous_api_key_file", self.config.previous_api_key_file))
+            except ConfigurationError as error:
+                control.tell(error)  # what was tracked under our own key is sent all the same
+        return former
+
     def _wait_until_allowed(self, organisation: Organisation, control: Control) -> None:
         while True:
             with control.request(is_question=True):
@@ -309,7 +330,7 @@ class Flusher:
                 return False
             time.sleep(min(left, 0.1))
         try:
-            if count(self.directory, read_settled(self.directory)).pending == 0:
+            if count(self.directory, read_settled(self.directory)).pending <= self._held:
                 return False
         except (OSError, LotusError):
             return False  # the directory is gone

@@ -9,12 +9,13 @@ import time
 from _weakref import ref  # weakref itself imports more
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from math import isnan
 
 from lotus_durable import fork
 from lotus_durable.calls.lazy import bind_calls
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
-from lotus_durable.errors import DiskRefused, EventRefused, LotusError, QueueDirectoryError
+from lotus_durable.errors import ConfigurationError, DiskRefused, EventRefused, LotusError, QueueDirectoryError
 from lotus_durable.log import Reporter, counted, log_to_stderr, logger, warn_if_unencrypted
 from lotus_durable.queue.heartbeat import read_beat, read_progress
 from lotus_durable.queue.refusal import directory_error, is_misconfigured
@@ -124,12 +125,13 @@ class Client(Calls):
         none can be started, this process flushes; that imports requests, filelock and SQLite into it.
 
         Args:
-            timeout: seconds; None for as long as it takes.
+            timeout: seconds; None or infinity for as long as it takes, less than 0 counts as 0.
 
         Returns:
-            What was achieved. When delivery is blocked it returns at once, with the reason.
+            What was achieved. When nothing can go on by itself it returns at once, with the reason.
 
         Raises:
+            ConfigurationError: the timeout is no number.
             DiskRefused: the queue directory cannot be used.
             QueueDamaged: the queue cannot be read.
         """
@@ -139,6 +141,7 @@ class Client(Calls):
         """Do what :meth:`drain` does, and call ``watch`` now and then, to show progress."""
         from lotus_durable.flusher.drain import drain, nothing_drained
 
+        timeout = None if timeout is None else _seconds(timeout)
         if not self.config.send:
             return nothing_drained()
         if self._report.is_running():
@@ -168,9 +171,12 @@ class Client(Calls):
         There is no wait while the server takes nothing: the events are on disk, and are delivered when it does.
 
         Args:
-            timeout: seconds; ``exit_timeout`` if not given.
+            timeout: seconds; ``exit_timeout`` if not given, infinity for as long as it takes.
+
+        Raises:
+            ConfigurationError: the timeout is no number.
         """
-        _wait(self._tracker, monotonic() + (self.config.exit_timeout if timeout is None else timeout))
+        _wait(self._tracker, monotonic() + (self.config.exit_timeout if timeout is None else _seconds(timeout)))
 
     def shutdown(self, timeout: float | None = None) -> None:
         """Do what :meth:`join` does, and let go of the queue.
@@ -179,10 +185,15 @@ class Client(Calls):
         client can be used again: it starts anew.
 
         Args:
-            timeout: seconds; ``exit_timeout`` if not given.
+            timeout: seconds; ``exit_timeout`` if not given, infinity for as long as it takes.
+
+        Raises:
+            ConfigurationError: the timeout is no number; it lets go of the queue all the same.
         """
-        self.join(timeout)
-        self.release()
+        try:
+            self.join(timeout)
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Let go of the queue without waiting."""
@@ -261,6 +272,21 @@ class Client(Calls):
         with contextlib.suppress(OSError):
             if directory.segments() or os.path.exists(directory.queue_db):
                 self._tracker.look_now()  # what was left by processes before this one
+
+
+def _seconds(timeout: object) -> float:
+    """Return a timeout of the caller's: a number, also infinity; what is below 0 counts as 0.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        seconds = float(timeout)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        seconds = float("nan")
+    if isnan(seconds):
+        raise ConfigurationError("timeout: a number of seconds is needed")
+    return max(0.0, seconds)
 
 
 @contextlib.contextmanager

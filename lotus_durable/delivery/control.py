@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lotus_durable.clock import monotonic, since_boot
@@ -18,6 +18,7 @@ from lotus_durable.queue.progress import as_plain
 from lotus_durable.queue.requests import Request, newest, since
 from lotus_durable.queue.stats import Settled
 
+from .marks import Marks
 from .news import HeldNews
 
 logger = logging.getLogger("lotus_durable")
@@ -92,6 +93,7 @@ class Control:
         self._progress_is_news = False
         self._told_trouble = False
         self._news = HeldNews(constants.told_interval)
+        self._unsettled = Marks(first.unsettled)
         self._began_request = 0.0
         self._beat_at = float("-inf")
         self._step_ends = float("inf")
@@ -203,6 +205,23 @@ class Control:
                 with self._lock:
                     self._beat = self._beat._replace(in_flight=None)
             self._step_ends = monotonic() + _LOCAL_STEP
+
+    def sends(self, ids: Sequence[str]) -> tuple[list[str], bool]:
+        """Note ids before they are sent to a server of 2022, see :mod:`.marks`; the next beat says them.
+
+        Returns:
+            Those that were not noted before, and whether the others are any.
+        """
+        with self._lock:
+            noted = self._unsettled.add(ids)
+            self._beat = self._beat._replace(unsettled=self._unsettled.encode())
+        return noted
+
+    def does_not_have(self, ids: Iterable[str]) -> None:
+        """Note that the server of 2022 does not have these ids, or that they are settled."""
+        with self._lock:
+            self._unsettled.discard(ids)
+            self._beat = self._beat._replace(unsettled=self._unsettled.encode())
 
     def in_doubt(self) -> None:
         """Note that the server may still be at work on the last request: whoever comes after us waits for it too."""

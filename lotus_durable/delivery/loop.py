@@ -29,6 +29,8 @@ logger = logging.getLogger("lotus_durable")
 _DISK_PAUSE = 1.0  # seconds between two tries of a commit that the disk refuses
 _PARKED_PAUSE = 0.5  # seconds between two requests with parked events
 _DAY = 86_400.0
+_INSERTED_AT_ONCE = 1_000
+"""Events that the server of 2022 keeps in memory before it inserts them; one request is never more."""
 
 _Result = list[Verdict | Failing] | BaseException
 
@@ -69,7 +71,7 @@ class Loop:
         ]
         self._batcher = Batcher(
             consumer,
-            max_events=config.max_batch_events,
+            max_events=config.max_batch_events if is_2024 else min(config.max_batch_events, _INSERTED_AT_ONCE),
             max_bytes=config.constants.max_batch_bytes,
             sends_repeats=is_2024,
             may_send=may_send,
@@ -215,13 +217,14 @@ class Loop:
         delivered_at = self._delivered_at if settlement.delivered else None
         self._control.settled(self._consumer.settled(), delivered_at=delivered_at)
         self._report_dead(settlement.dead)
-        self._control.refused(
-            [
-                Refusal(_field(event.record, "idempotency_id"), event.reason, is_final)
-                for events, is_final in ((settlement.parked, False), (settlement.dead, True))
-                for event in events
-            ]
-        )
+        refusals = [
+            Refusal(_field(event.record, "idempotency_id"), event.reason, is_final)
+            for events, is_final in ((settlement.parked, False), (settlement.dead, True))
+            for event in events
+        ]
+        self._control.refused(refusals)
+        if not self._is_2024:
+            self._control.does_not_have((*settlement.delivered_ids, *(each.idempotency_id for each in refusals)))
 
     def _settlement(self, batch: Batch, verdicts: Sequence[Verdict | Failing]) -> Settlement:
         """Turn verdicts into what is committed."""

@@ -92,6 +92,8 @@ class Sender:
         self._probe_interval = constants.probe_interval
         self._in_flight_limit = in_flight_limit
         self._in_doubt_until: float | None = None
+        self._last_request = monotonic()  # who was here before may have sent one in this moment
+        self._insert_limit = constants.grace
         self._asked = 0  # the last drain that was asked for when the request at hand began
         self._refused_in_a_row = 0
         self._backoff = backoff or Backoff(
@@ -122,8 +124,11 @@ class Sender:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
         self._steps.enter("sending")
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
+        new = self._noted(selected.ids)
         answer = self._exchanged(lambda: self._transport.post_batch(selected.body()))
         outcome = judge(answer, selected.ids, selected.times, now=time.time())
+        if new and not isinstance(outcome, Settled) and not is_in_doubt(answer):
+            self._steps.does_not_have(new)
         logger.debug("sent %d events: %s", len(selected), type(outcome).__name__)
         match outcome:
             case Settled():
@@ -264,11 +269,23 @@ class Sender:
         began = monotonic()
         with self._steps.request():
             answer = exchange()
+        self._last_request = monotonic()
         if self._in_flight_limit is not None and is_in_doubt(answer):
             self._in_doubt_until = began + self._in_flight_limit
             self._steps.in_doubt()
         self._steps.reached(server=isinstance(answer, Answer) or answer.sent)
         return answer
+
+    def _noted(self, ids: Sequence[str]) -> list[str]:
+        """Note ids where the server loses events to a repeat, see :mod:`.marks`; return those that are no repeats."""
+        if self._in_flight_limit is None:
+            return []
+        new, is_repeat = self._steps.sends(ids)
+        left = self._last_request + self._insert_limit - monotonic()
+        if is_repeat and left > 0:
+            self._steps.enter("retrying", f"the server may have some of these events: {left:.0f} s to wait")
+            self._steps.wait(left)
+        return new
 
     def _wait_out_what_may_be_in_flight(self) -> None:
         if self._in_doubt_until is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -23,6 +24,12 @@ class Steps(Protocol):
 
     def key_is_refused(self) -> None:
         """Note that the server refuses the API key."""
+
+    def sends(self, ids: Sequence[str]) -> tuple[list[str], bool]:
+        """Note ids before they are sent to a server of 2022; return the new ones, and whether the others are any."""
+
+    def does_not_have(self, ids: Iterable[str]) -> None:
+        """Note that the server of 2022 does not have these ids."""
 
     def in_doubt(self) -> None:
         """Note that the server may still be at work on the last request: whoever comes after us waits for it too."""

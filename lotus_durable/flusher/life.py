@@ -213,6 +213,7 @@ class Flusher:
             last_delivery=before.last_delivery if before is not None else None,
             asked=before.asked if before is not None else 0,
             news=before.news if before is not None and is_same_boot else (),
+            unsettled=before.unsettled if before is not None else b"",
             # Until it was waited out: this one may be killed while it waits.
             in_flight=before.in_flight if before is not None and is_same_boot else None,
         )

@@ -28,12 +28,12 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from .carried import Ranges
 from .database import BooksDatabase, read_only
-from .lately import CHUNK_SIZE, Chunk, DeliveredLately, Piece, bytes_to_write, pieces
+from .lately import CHUNK_SIZE, Chunk, DeliveredLately, Piece, bytes_to_write, pieces, pieces_of
 from .protocol import StoredEvent, Table, decode_stored_event
 from .reader import Position
 from .reserve import PAGE, pages_for
@@ -101,7 +101,7 @@ class Books:
                 while len(waiting) > 1 and pages_for([*parked, *dead]) > self.database.reserve.most:
                     piece = _cut_off(waiting, self.database.reserve.most * PAGE // 2)
                     high[table] = self.database.commit(partial(self._insert, table, piece, 0))
-        ids = self._ids_to_enter(entry.delivered_ids) if entry.delivered_ids else None
+        ids = self._ids_to_enter(pieces(entry.delivered_ids)) if entry.delivered_ids else None
         self.counters = self.database.commit(lambda: self._enter(entry, parked, dead, high, ids))
         self.cursors.update(entry.cursors)
         for segment, start, stop in entry.carried:
@@ -130,6 +130,17 @@ class Books:
             statement = "INSERT OR REPLACE INTO learned VALUES (?, ?)"
             self.database.commit(lambda: self.database.connection.execute(statement, (name, value)))
             self.learned[name] = value
+
+    def know(self, digests: bytearray) -> None:
+        """Take over ids delivered lately from other books.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        last = self._ids_to_enter(pieces_of(digests))
+        if last is not None:
+            self.database.commit(partial(self._write_ids, *last))
+            self.delivered.add(*last)
 
     def forget(self, segments: Mapping[bytes, Position]) -> None:
         """Note that these segments, settled to their ends, were deleted.
@@ -190,13 +201,13 @@ class Books:
         read("DELETE FROM queue_parked WHERE _id > ?", (self.counters.parked_high,))
         read("DELETE FROM queue_dead WHERE _id > ?", (self.counters.dead_high,))
 
-    def _ids_to_enter(self, ids: Sequence[str]) -> tuple[Piece, Chunk] | None:
+    def _ids_to_enter(self, ids: Iterable[Piece]) -> tuple[Piece, Chunk] | None:
         """Return the ids that the settlement enters, and where.
 
         Most are all in one piece. Others go ahead: that they are known before their settlement does no harm.
         """
         waiting = None
-        for piece in pieces(ids):
+        for piece in ids:
             if waiting is not None:
                 self.database.commit(partial(self._write_ids, *waiting))
                 self.delivered.add(*waiting)

@@ -124,6 +124,8 @@ class Beat(NamedTuple):
     answer: str | None = None
     """Why not everything asked for was tried, if so."""
     news: Sequence[News] = ()
+    unsettled: bytes = b""
+    """The ids that were sent to a server of 2022 and are not settled, as ``delivery/marks.py`` has them."""
 
     def age(self) -> float:
         """Return seconds since it was written; infinity for one of before the last boot."""

@@ -15,6 +15,7 @@ from types import FrameType
 
 import pytest
 
+from lotus_durable.errors import ConfigurationError
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.testing import Delay
 from lotus_durable.tracker import open_trackers
@@ -31,6 +32,34 @@ def test_shutting_down_sends_what_is_pending(rig: Rig) -> None:
     assert rig.server.event_count == 11
     client.shutdown(20)
     assert rig.check(ids).delivered == 11
+
+
+@pytest.mark.parametrize("call", ["shutdown", "join", "drain", "flush"])
+def test_an_infinite_timeout_is_as_long_as_it_takes(rig: Rig, call: str) -> None:
+    client = rig.client(flusher="auto")
+    ids = track(client, 3)
+    getattr(client, call)(float("inf"))
+    assert rig.server.event_count == 3
+    assert rig.check(ids).delivered == 3
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), "soon", [1]])
+@pytest.mark.parametrize("call", ["shutdown", "join", "drain", "flush"])
+def test_a_timeout_that_is_no_number_is_refused_and_nothing_hangs(rig: Rig, call: str, timeout: object) -> None:
+    client = rig.client()
+    ids = track(client, 1)
+    with pytest.raises(ConfigurationError, match="timeout: a number of seconds is needed"):
+        getattr(client, call)(timeout)
+    assert rig.check(ids).pending == 1
+
+
+@pytest.mark.parametrize("call", ["shutdown", "join", "drain", "flush"])
+def test_a_timeout_below_zero_counts_as_zero(rig: Rig, call: str) -> None:
+    rig.server.pause()
+    client = rig.client(flusher="external")
+    ids = track(client, 1)
+    getattr(client, call)(float("-inf"))
+    assert rig.check(ids).pending == 1
 
 
 def test_after_a_shutdown_the_client_can_be_used_again(rig: Rig) -> None:

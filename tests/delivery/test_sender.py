@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from lotus_durable.config import Constants
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Renewed, Stopped
+from lotus_durable.delivery.marks import Marks
 from lotus_durable.delivery.sender import Failing, Sender
 from lotus_durable.delivery.verdict import Dead, Delivered, Parked, Retry, Verdict
 from lotus_durable.delivery.wire import encode_event
@@ -76,6 +77,7 @@ class FakeSteps:
     told: list[str] = field(default_factory=list)
     key_refusals: int = 0
     doubts: int = 0
+    marks: Marks = field(default_factory=Marks)
     reaches: list[bool] = field(default_factory=list)
     stop_after: int = 1000
     """Waits until it is time to end."""
@@ -95,6 +97,12 @@ class FakeSteps:
 
     def reached(self, *, server: bool) -> None:
         self.reaches.append(server)
+
+    def sends(self, ids: Sequence[str]) -> tuple[list[str], bool]:
+        return self.marks.add(ids)
+
+    def does_not_have(self, ids: Iterable[str]) -> None:
+        self.marks.discard(ids)
 
     def in_doubt(self) -> None:
         self.doubts += 1
@@ -298,6 +306,23 @@ def test_what_leaves_no_doubt_is_tried_again_soon_on_the_server_of_2022_too(outc
     scene.send("a")
     assert scene.steps.doubts == 0
     assert scene.seconds == [0.5]
+
+
+def test_what_a_killed_flusher_sent_to_the_server_of_2022_comes_again_only_when_an_insert_must_be_over() -> None:
+    scene = Scene(script(), in_flight_limit=38.0)
+    scene.steps.marks.add(["b"])
+    scene.send("a")
+    assert scene.seconds == []
+    scene.send("b", "c")
+    [pause] = scene.seconds
+    assert 7.0 < pause <= 8.0
+
+
+@pytest.mark.parametrize("outcome", [html(413), html(429), REFUSED], ids=str)
+def test_what_the_server_of_2022_did_not_take_is_no_repeat(outcome: Answer | NoAnswer) -> None:
+    scene = Scene(script(outcome), in_flight_limit=38.0)
+    scene.send("a", "b")
+    assert all(seconds < 7.0 for seconds in scene.seconds)
 
 
 def test_a_server_that_asks_to_be_left_alone_for_long_is_told_with_the_time() -> None:

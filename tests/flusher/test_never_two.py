@@ -521,6 +521,47 @@ def test_on_the_2022_server_a_request_that_a_killed_flusher_had_in_flight_is_wai
     assert scene.server.most_at_once() == 1
 
 
+def test_on_the_2022_server_a_killed_flushers_batch_that_comes_again_in_parts_loses_no_lot(
+    scenes: Callable[..., Scene],
+) -> None:
+    """It gathers 1,000 events; while it inserts them, a repeat makes it lose the next lot."""
+    scene = scenes("L22")
+    workers = [
+        scene.start(
+            """
+            client = make(constants={"grace": 2.0}, timeout=(1.0, 1.0), exit_timeout=0, max_batch_events=18)
+            while (line := hear()):
+                track(client, *[f"{line} {number}" for number in range(int(line.split()[-1]))])
+                say("tracked")
+            """
+        )
+        for _ in range(2)
+    ]
+
+    def track(worker: int, name: str, count: int) -> list[str]:
+        say(workers[worker], f"{name} {count}")
+        assert hear(workers[worker]) == "tracked"
+        return [f"{name} {count} {number}" for number in range(count)]
+
+    ids = track(0, "before", 980)
+    scene.arrived(*ids, timeout=60.0)
+    scene.settled(*track(1, "before too", 4))
+    with stopped(scene.flusher()):
+        scene.server.fail_next(Delay(2.0))
+        ids += track(0, "again", 7) + track(1, "again too", 6)
+    scene.arrived("again 7 0", "again too 6 0")
+    scene.kill_flusher()
+    ids += track(0, "new", 11) + track(1, "new too", 200)
+
+    def arrived() -> bool:
+        ids.extend(track(0, f"more{len(ids)}", 1))  # an event a moment later looks
+        time.sleep(0.2)
+        return set(ids) <= scene.server.times_received.keys()
+
+    wait_until(arrived, "all to arrive", 60.0)
+    assert set(ids) <= scene.server.database
+
+
 def children_of(parent: int) -> list[int]:
     with open(f"/proc/{parent}/task/{parent}/children") as children:
         return [int(child) for child in children.read().split()]

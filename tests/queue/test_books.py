@@ -8,6 +8,7 @@ import pickletools
 import sqlite3
 import stat
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,32 @@ def test_ids_are_known_at_least_that_many_and_at_most_that_long(monkeypatch: pyt
         assert again.known([name]) == delivered.known([name])
     write(again, rows, ["x"])
     assert again.known(["x"])
+
+
+def test_two_hundred_thousand_ids_take_less_than_four_megabytes() -> None:
+    tracemalloc.start()
+    try:
+        delivered, rows = DeliveredLately(), dict[int, bytearray]()
+        for number in range(0, 210_000, 500):
+            write(delivered, rows, [f"{each:036d}" for each in range(number, number + 500)])
+        rows.clear()
+        assert delivered.known(["x", f"{209_999:036d}", f"{15_000:036d}"]) == {f"{209_999:036d}", f"{15_000:036d}"}
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(len(chunk) for chunk in delivered.chunks) >= 195_000
+    assert used < 4_000_000
+
+
+def test_ids_that_are_known_no_more_are_not_taken_for_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lately, "AT_LEAST", 2_000)
+    monkeypatch.setattr(lately, "AT_MOST", 10_000)
+    delivered, rows = DeliveredLately(), dict[int, bytearray]()
+    known: list[str] = []
+    for number in range(0, 100_000, 500):
+        write(delivered, rows, [f"id {each}" for each in range(number, number + 500)])
+        known.extend(delivered.known([f"id {number}", f"id {number - 20_000}", f"id {number + 500}"]))
+    assert known == [f"id {number}" for number in range(0, 100_000, 500)]
 
 
 def test_ids_of_any_length_come_back(path: Path) -> None:

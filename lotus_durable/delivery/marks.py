@@ -1,0 +1,58 @@
+"""Ids that the server of 2022 may have and that are not settled: whoever comes after us must know them.
+
+When about 1,000 events have come together, that server forgets the ids that it knows and begins to insert the events.
+An id that comes again before the insert is over is taken once more, and then the whole lot is lost. What one request
+brought that nobody has an answer of (its sender was killed, say) is sent again; in one request that does no harm, for
+the server either knows the ids or has inserted them by then. In two it does, when the first of them makes a lot
+complete: so a request with such an id is sent only when an insert that an earlier one began must be over.
+
+The ids stand in the heartbeat from before their request is sent until they are settled, as a CRC-32 each. Two ids with
+the same one only mean a wait for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from zlib import crc32
+
+_SIZE = 4
+_MOST = 2_500
+"""Marks that are remembered: more than two requests with as many events as the server inserts at once."""
+
+
+class Marks:
+    """Marks of ids.
+
+    Args:
+        encoded: what :meth:`encode` of an earlier one returned.
+    """
+
+    def __init__(self, encoded: bytes = b"") -> None:
+        self._marks = {encoded[start : start + _SIZE]: None for start in range(0, len(encoded), _SIZE)}
+
+    def add(self, ids: Iterable[str]) -> tuple[list[str], bool]:
+        """Add ids; return those that are new, and whether another one was there before."""
+        marks = self._marks
+        new = []
+        is_known = False
+        for each in ids:
+            mark = _mark(each)
+            if mark in marks:
+                is_known = True
+            else:
+                new.append(each)
+                marks[mark] = None
+        return new, is_known
+
+    def discard(self, ids: Iterable[str]) -> None:
+        """Remove ids, those too that are not there."""
+        for each in ids:
+            self._marks.pop(_mark(each), None)
+
+    def encode(self) -> bytes:
+        """Return them as bytes; the last ones, where there are too many."""
+        return b"".join(list(self._marks)[-_MOST:])
+
+
+def _mark(idempotency_id: str) -> bytes:
+    return crc32(idempotency_id.encode("utf-8", "surrogatepass")).to_bytes(_SIZE)

@@ -30,7 +30,8 @@ def test_a_beat_is_read_as_it_was_written(directory: QueueDirectory) -> None:
 
 def test_a_beat_of_a_later_version_says_more(directory: QueueDirectory) -> None:
     program = [*PROGRAM, "more"]
-    write(directory, [*BEAT[:7], program, *BEAT[8:-1], [[*BEAT.news[0], "more"]], "more"])
+    news = [[*BEAT.news[0], "more"]]
+    write(directory, [*BEAT._replace(program=program, news=news), "more"])  # type: ignore[arg-type]
     assert read_beat(directory) == BEAT
 
 

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from lotus_durable.config import Constants
@@ -63,13 +62,15 @@ class Steps(Protocol):
         """Have something that happened once told."""
 
 
-@dataclass(slots=True)
 class _Part:
     """Some of a batch's events, by index, and how often they failed together."""
 
-    indices: Sequence[int]
-    failures: int = 0
-    rounds: int = 0
+    __slots__ = ("failures", "indices", "rounds")
+
+    def __init__(self, indices: Sequence[int], failures: int = 0, rounds: int = 0) -> None:
+        self.indices = indices
+        self.failures = failures
+        self.rounds = rounds
 
 
 class Sender:
@@ -138,7 +139,7 @@ class Sender:
         if not again:
             return []
         self._retry_later(_reasons(verdicts))
-        return [_Part(again, rounds=part.rounds + 1)]
+        return [_Part(again, 0, part.rounds + 1)]
 
     def _retry(self, part: _Part, outcome: RetryBatch, found: dict[int, Verdict | Failing]) -> list[_Part]:
         if outcome.unlisted:

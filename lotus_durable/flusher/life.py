@@ -7,6 +7,7 @@ lock, it goes on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -24,6 +25,7 @@ from lotus_durable.http.session import Session
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
+from lotus_durable.queue.identity import ensure_identity
 from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.rows import has_rows
@@ -121,6 +123,7 @@ class Flusher:
             self.lock.release()
 
     def _flush(self, control: Control, before: Beat | None, is_done: Callable[[Control], bool] | None) -> None:
+        control.check()  # a directory that was removed meanwhile is not made again
         begin_anew(self.directory)
         consumer = Consumer(self.directory, control.tell)
         session = self._session_for(self.config.host)
@@ -178,6 +181,8 @@ class Flusher:
     def _make_control(self, before: Beat | None, renewed: Control | None) -> Control:
         connect, read = self.config.timeout
         status = process_status("self")
+        with contextlib.suppress(OSError, LotusError):  # the consumer says it
+            ensure_identity(self.directory)  # else nobody could say which key this is
         program = this_program(self.config, self.directory)
         if self._began is not None:
             program = program._replace(began=self._began)
@@ -236,6 +241,7 @@ class Flusher:
         while True:
             with control.request():
                 ruling = organisation.rule()
+            control.reached(server=ruling.reaches)
             if ruling.may_send:
                 return
             assert ruling.reason is not None
@@ -267,7 +273,7 @@ class Flusher:
     def _succeeded(self) -> None:
         """Note, once, that the start did not fail; not as late as after a pass: an outage may last for days."""
         if not self._has_succeeded:
-            starting = Starting(self.directory)
+            starting = Starting(self.directory, makes=False)
             with starting.changing() as notes:
                 if notes is not None:
                     note_success(notes, starting.last_start())
@@ -275,7 +281,7 @@ class Flusher:
 
     def _tell_that_somebody_flushes(self, control: Control) -> None:
         """Tell that it is over, where it was told that nobody flushes."""
-        with Starting(self.directory).changing() as notes:
+        with Starting(self.directory, makes=False).changing() as notes:
             if notes is None or notes.nobody_since is None:
                 return
             since, notes.nobody_since = notes.nobody_since, None

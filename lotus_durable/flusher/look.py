@@ -22,7 +22,7 @@ from .interpreter import find_interpreter
 from .making_way import asks_to_make_way
 from .spawn import Order, encode_settings, start_flusher
 from .starting import Notes, Start, Starting, last_words, note_end, note_failure
-from .surroundings import this_program, version_order
+from .surroundings import program_began, this_program, version_order
 from .telling import Teller
 
 TYPE_CHECKING = False
@@ -212,7 +212,7 @@ class Look:
         settings = encode_settings(
             self._config,
             _module_paths(),
-            began=self.program.began,
+            began=program_began(),
             log_level=logger.getEffectiveLevel(),
             make_way=make_way,
         )

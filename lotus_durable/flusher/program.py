@@ -14,11 +14,11 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from logging.handlers import RotatingFileHandler
 from typing import Any
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config, Constants
+from lotus_durable.descriptors import open_numbers
 from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
@@ -44,6 +44,19 @@ _HELD_BY_OTHERS = (
 _LOCK_INTERVAL = 0.02
 _PATIENCE = 3.0
 """Seconds in which a flusher that is leaving lets go of the lock."""
+
+
+class _LogFile(logging.FileHandler):
+    """A file of one size at the most, and the one before it; ``logging.handlers`` takes 200 KB."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self.stream is not None and self.stream.tell() > _LOG_SIZE:
+                self.close()  # opened again by the next line
+                os.replace(self.baseFilename, f"{self.baseFilename}.1")
+        except OSError:
+            pass  # it goes on in the same file
+        super().emit(record)
 
 
 class Ending:
@@ -136,7 +149,7 @@ def _stand_alone(ending: Ending) -> None:
         os.setsid()
     os.umask(0o077)
     os.chdir("/")
-    for name in _open_descriptors():
+    for name in open_numbers():
         if name > START:
             with contextlib.suppress(OSError):
                 os.close(name)
@@ -147,15 +160,10 @@ def _stand_alone(ending: Ending) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _open_descriptors() -> list[int]:
-    for folder in ("/proc/self/fd", "/dev/fd"):
-        with contextlib.suppress(OSError):
-            return [int(name) for name in os.listdir(folder)]
-    return list(range(256))
-
-
 def _log_to(directory: QueueDirectory, level: int) -> None:
-    handler = RotatingFileHandler(directory.log, maxBytes=_LOG_SIZE, backupCount=1, encoding="utf-8")
+    if _is_removed(sys.stderr.fileno()):
+        return
+    handler = _LogFile(directory.log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     logging.raiseExceptions = False  # a full disk
     logger.setLevel(min(level, logging.INFO))
@@ -193,7 +201,7 @@ def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
     gives_up_at = monotonic() + patience
     starting, renew_at = Starting(flusher.directory), monotonic() + 1.0
     somebody_flushes = False
-    while not flusher.lock.acquire():
+    while not (is_removed := _is_removed(START)) and not flusher.lock.acquire():
         somebody_flushes = somebody_flushes or locks.is_held(flusher.directory.flusher_lock) is not False
         if monotonic() > gives_up_at or ending() is not None:
             if not somebody_flushes and ending() is None:
@@ -206,4 +214,9 @@ def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
             last = starting.last_start()
             starting.note(START, 0 if last is None else last.log_size)
         time.sleep(_LOCK_INTERVAL)
-    return True
+    return not is_removed
+
+
+def _is_removed(descriptor: int) -> bool:
+    """Whether a file is gone: the directory is being removed then, and nothing is to be made in it."""
+    return os.fstat(descriptor).st_nlink == 0

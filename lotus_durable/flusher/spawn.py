@@ -24,6 +24,7 @@ from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
 from lotus_durable.values import NamedTuple
 
+from .interpreter import may_run
 from .surroundings import COMMAND, PACKAGE
 
 TYPE_CHECKING = False
@@ -122,7 +123,7 @@ def _reap(pid: int) -> None:
 def _command(order: Order) -> tuple[str, list[str]]:
     boot = os.path.join(PACKAGE, "flusher", "boot.py")
     python = [order.interpreter, "-I", "-S", "-X", "utf8", boot]
-    if os.access(_SHELL, os.X_OK):
+    if may_run(_SHELL):
         return _SHELL, [_SHELL, "-c", _IN_BACKGROUND, "lotus-durable", *python, order.directory.root]
     return order.interpreter, [*python, "--fork", order.directory.root]
 

@@ -104,10 +104,16 @@ class Start(NamedTuple):
 
 
 class Starting:
-    """The file ``starting`` of one queue."""
+    """The file ``starting`` of one queue.
 
-    def __init__(self, directory: QueueDirectory) -> None:
+    Args:
+        directory: of the queue.
+        makes: whether the file is made where there is none. Not by a flusher: its directory is being removed then.
+    """
+
+    def __init__(self, directory: QueueDirectory, *, makes: bool = True) -> None:
         self._directory = directory
+        self._flags = os.O_RDWR | (os.O_CREAT if makes else 0)
 
     def read(self) -> Notes:
         """Return the notes; empty ones where there are none of this boot."""
@@ -129,7 +135,7 @@ class Starting:
                 would keep all others from noting that. At worst one of two changes is lost, to be made at another look.
         """
         try:
-            descriptor = self._open(os.O_RDWR | os.O_CREAT)
+            descriptor = self._open(self._flags)
         except OSError:
             yield None
             return

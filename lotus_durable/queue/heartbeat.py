@@ -14,6 +14,7 @@ those that are shown to people are seconds since the epoch, and say so.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,8 @@ _BEAT_SIZE = 16 * 1024
 """The longest beat with one piece of news, and mostly with all of them."""
 _GLANCE_SIZE = 4096
 """What most beats fit into: one read."""
+_MISSED_FOR = 0.4
+"""Seconds; a beat comes twice a second."""
 _RESERVED = 64 * 1024
 """Bytes allocated at once: a full disk must not stop the heartbeat, and it mostly fits."""
 _LONGEST_PROGRESS = 64 * 1024 * 1024
@@ -138,6 +141,7 @@ class HeartbeatFile:
         self.directory = directory
         self._identity: tuple[int, int] | None = None
         self._descriptor = -1
+        self._missed_at: float | None = None
 
     def write(self, beat: Beat, progress: dict[str, Any] | None) -> None:
         """Write the beat, and the progress when there is news of it.
@@ -163,6 +167,7 @@ class HeartbeatFile:
             try:
                 status = os.stat(path)
             except FileNotFoundError:
+                self._miss()
                 status = None
             if status is not None and (status.st_dev, status.st_ino) == self._identity:
                 return
@@ -174,6 +179,19 @@ class HeartbeatFile:
             with contextlib.suppress(OSError):
                 os.posix_fallocate(descriptor, 0, _RESERVED)
         self._descriptor, self._identity = descriptor, (status.st_dev, status.st_ino)
+
+    def _miss(self) -> None:
+        """Make the file anew only when it is missing for a while: most likely the whole directory is being removed.
+
+        Raises:
+            FileNotFoundError: it is missed only now.
+        """
+        now = since_boot()
+        if self._missed_at is None:
+            self._missed_at = now
+        if now - self._missed_at < _MISSED_FOR:
+            raise FileNotFoundError(errno.ENOENT, "the heartbeat was removed", str(self.directory.heartbeat))
+        self._missed_at = None
 
 
 def read_beat(directory: QueueDirectory) -> Beat | None:

@@ -15,9 +15,9 @@ from types import FrameType
 
 import pytest
 
-from lotus_durable import client as client_module
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.testing import Delay
+from lotus_durable.tracker import open_trackers
 from tests.rig import Rig, conserved, track
 from tests.scripts import lines
 
@@ -110,8 +110,8 @@ def test_a_client_nobody_holds_any_more_still_sends(rig: Rig) -> None:
     rig._clients.clear()
     gc.collect()
     rig.server.wait_for(1)
-    for client in list(client_module._started):
-        client.release()
+    for tracker in open_trackers():
+        tracker.close()
 
 
 def test_clients_with_the_same_options_share_a_segment_however_many_are_made(rig: Rig) -> None:

@@ -129,6 +129,27 @@ def test_failing_starts_are_backed_off_for_all_processes_together(scene: Scene) 
     assert scene.starts() in (3, 4)
 
 
+def test_failing_starts_are_backed_off_and_told_where_only_whole_files_can_be_locked(scene: Scene) -> None:
+    """As on macOS, and on some network file systems."""
+    [told] = scene.run(
+        GONE
+        + """
+    from lotus_durable.flusher import locks
+    locks.HAS_OWN = False
+    """
+        + TOLD
+        + """
+    say(*wait_until(again))
+    began = time.monotonic()
+    while time.monotonic() < began + 2.0:
+        again()
+    """,
+        gone(scene.root),
+    )
+    assert "a flusher cannot be started" in told
+    assert scene.starts() <= 3
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root, to have no processes")
 def test_who_may_have_no_more_processes_keeps_its_events_and_says_so(scene: Scene) -> None:
     # The limit is that of a user, and not for those who may exceed it: here of one who has no process but this.

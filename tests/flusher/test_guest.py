@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
 import pytest
@@ -9,6 +10,12 @@ import pytest
 from .scene import Scene
 
 NEVER = "filelock requests urllib3 persistqueue sqlite3 asyncio ssl http.client"
+
+
+def needs(library: str) -> None:
+    """Skip where it is not installed; it is not imported, because it would change this process."""
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
 
 
 def test_a_process_that_tracks_never_imports_what_only_a_flusher_needs(scene: Scene) -> None:
@@ -234,7 +241,7 @@ def test_where_every_clock_of_the_application_is_frozen_waits_end_and_all_arrive
 
 
 def test_freezegun_itself_freezes_nothing_of_ours(scene: Scene) -> None:
-    pytest.importorskip("freezegun")
+    needs("freezegun")
     scene.run(
         """
         from freezegun import freeze_time
@@ -250,7 +257,7 @@ def test_freezegun_itself_freezes_nothing_of_ours(scene: Scene) -> None:
 
 @pytest.mark.parametrize("patched", ["gevent", "eventlet"])
 def test_greenlets_track_and_so_does_a_native_thread_that_is_first(scene: Scene, patched: str) -> None:
-    pytest.importorskip(patched)
+    needs(patched)
     patch = {
         "gevent": "from gevent import monkey; monkey.patch_all()",
         "eventlet": "import eventlet; eventlet.monkey_patch()",
@@ -284,15 +291,23 @@ assert client.drain(20).complete
     scene.arrived("native", "child", *(f"greenlet{number}" for number in range(5)))
 
 
-def test_libraries_that_answer_for_servers_in_tests_do_not_reach_the_flusher(scene: Scene) -> None:
-    """``responses``, ``requests_cache.install_cache()`` and VCR patch requests in the application's process."""
+@pytest.mark.parametrize(
+    ("library", "patch"),
+    [
+        ("responses", "import responses; responses.start()"),
+        ("requests_cache", "import requests_cache; requests_cache.install_cache('cache', backend='memory')"),
+        ("vcr", "import vcr; vcr.use_cassette('cassette.yaml', record_mode='none').__enter__()"),
+    ],
+)
+def test_libraries_that_answer_for_servers_in_tests_do_not_reach_the_flusher(
+    scene: Scene, library: str, patch: str
+) -> None:
+    needs(library)
     scene.run(
-        """
-        import requests, requests.adapters
-        def refuse(*arguments, **options):
-            raise AssertionError("a request in the application's process")
-        requests.adapters.HTTPAdapter.send = requests.Session.send = refuse
+        f"""
+        os.chdir({str(scene.root)!r})
         client = make()
+        {patch}
         track(client, "first")
         assert client.drain(20).complete
         """
@@ -336,7 +351,7 @@ def test_a_time_limit_that_strikes_in_the_middle_of_a_look_is_the_applications(s
 
 def test_a_shell_that_ends_before_a_loop_of_greenlets_listens_holds_up_no_event(scene: Scene) -> None:
     """gevent's own ``os.waitpid`` then waits for ever: gunicorn's gevent workers were seen to."""
-    pytest.importorskip("gevent")
+    needs("gevent")
     script = scene.root / "script.py"
     script.write_text(
         """

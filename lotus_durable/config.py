@@ -34,7 +34,9 @@ class Constants(NamedTuple):
     probe_interval: float = 60.0
     """Between two probes while delivery is blocked: a person has to come first."""
     max_event_attempts: int = 20
-    """Of one event that the server fails on while it takes others, before it is a dead letter."""
+    """Of one event that the server fails on, with deliveries of others between them, before it is a dead letter."""
+    failing_min_age: float = _DAY
+    """Such an event's age before it is one: a server that fails on some events is mended within a day."""
     idle_before_end: float = 30.0
     """How long a flusher with nothing to do waits for more: a start costs 0.2 s of processor time."""
     trusted_look: float = 0.5
@@ -65,6 +67,7 @@ class Config(NamedTuple):
     queue_dir: str
     api_key: str | None = None
     api_key_file: str | None = None
+    previous_api_key_file: str | None = None
     host: str = DEFAULT_HOST
     debug: bool = False
     on_error: OnError | None = None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lotus_durable.queue.protocol import Chunk, StoredEvent
+from lotus_durable.queue.protocol import NO_KEY, Chunk, StoredEvent
 from lotus_durable.queue.reader import Position
 
 from .wire import body, encode_event
 
 _CHUNK_EVENTS = 64
+_ANOTHER_KEY = "tracked under another API key"
 _BODY_OVERHEAD = len('{"batch":[]}')
 
 
@@ -27,6 +28,10 @@ class Batch:
     """Of parked events: where they come from. Empty for those that come from the journal."""
     through: dict[str, Position] = field(default_factory=dict)
     """For each source, how far this batch goes."""
+    key: bytes = NO_KEY
+    """The fingerprint of the API key under which all of them were tracked; of parked events each row has its own."""
+    unsent: list[StoredEvent] = field(default_factory=list)
+    """Events of another key, to be parked: in ``queue.db`` there is no way around them."""
     dead: list[StoredEvent] = field(default_factory=list)
     """Events that cannot be sent at all: damaged or unreadable."""
     repeats: int = 0
@@ -86,10 +91,24 @@ class Batcher:
         max_bytes: of one batch.
         sends_repeats: whether an id that was delivered lately is sent again, for the server to know it. The one of 2022
             loses a whole flush by an id that comes again before it has stored the first.
+        may_send: whether events that were tracked under the key with this fingerprint may be sent.
+
+    Attributes:
+        held: events that were met and may not be sent.
     """
 
-    def __init__(self, consumer: Source, *, max_events: int, max_bytes: int, sends_repeats: bool = True) -> None:
+    def __init__(
+        self,
+        consumer: Source,
+        *,
+        max_events: int,
+        max_bytes: int,
+        sends_repeats: bool = True,
+        may_send: Callable[[bytes], bool] = lambda _: True,
+    ) -> None:
         self._consumer = consumer
+        self._may_send = may_send
+        self.held = 0
         self._sends_repeats = sends_repeats
         self._max_events = max_events
         self._max_bytes = max_bytes
@@ -106,10 +125,12 @@ class Batcher:
         seen: set[str] = set()
         size = _BODY_OVERHEAD
         while (chunk := self._current_chunk()) is not None:
-            if chunk.damage is not None:
-                batch.dead.extend(_dead_of_damage(chunk))
-                batch.through[chunk.source] = chunk.positions[0]
-                self._chunk = None
+            if chunk.key != batch.key and chunk.damage is None:
+                if batch.through:
+                    batch.full = True
+                    return batch
+                batch.key = chunk.key
+            if self._takes_unsent(batch, chunk):
                 continue
             for index in range(self._index, len(chunk.records)):
                 record = chunk.records[index]
@@ -132,8 +153,31 @@ class Batcher:
 
     def _current_chunk(self) -> Chunk | None:
         if self._chunk is None:
-            self._chunk, self._index = self._consumer.read(_CHUNK_EVENTS), 0
+            self._chunk, self._index = self._next_chunk(), 0
         return self._chunk
+
+    def _next_chunk(self) -> Chunk | None:
+        """Read on, past what may not be sent: it is left where it is, and nothing behind it in its segment is ours."""
+        while (chunk := self._consumer.read(_CHUNK_EVENTS)) is not None:
+            if self._may_send(chunk.key):
+                break
+            self.held += len(chunk.records)
+            if chunk.in_rows:
+                break
+        return chunk
+
+    def _takes_unsent(self, batch: Batch, chunk: Chunk) -> bool:
+        """Take what is settled and not sent: damage, and rows of another key."""
+        now = time.time()
+        if chunk.damage is not None:
+            batch.dead.extend(_dead_of_damage(chunk))
+        elif chunk.in_rows and not self._may_send(chunk.key):
+            batch.unsent += [StoredEvent(each, _ANOTHER_KEY, 0, now, now, key=chunk.key) for each in chunk.records]
+        else:
+            return False
+        batch.through[chunk.source] = chunk.positions[-1]
+        self._chunk = None
+        return True
 
     def _cut(self, batch: Batch, chunk: Chunk, index: int) -> Batch:
         """End the batch before this record, which opens the next one."""

@@ -92,6 +92,7 @@ class Control:
         self._progress_is_news = False
         self._told_trouble = False
         self._news = HeldNews(constants.told_interval)
+        self._began_request = 0.0
         self._beat_at = float("-inf")
         self._step_ends = float("inf")
         # What was asked of whoever flushed before is not for us, but for drains: they wait for whoever comes.
@@ -108,7 +109,12 @@ class Control:
     @property
     def last_beat(self) -> Beat:
         """The beat that whoever begins anew goes on from."""
-        return self._beat._replace(in_flight=None)
+        return self._beat
+
+    @property
+    def last_delivery(self) -> float:
+        """When something was last delivered, by whichever flusher, seconds since the epoch; 0 if never."""
+        return self._beat.last_delivery or 0.0
 
     @property
     def program(self) -> Program:
@@ -174,23 +180,35 @@ class Control:
             raise LockLost("the lock is gone")
 
     @contextlib.contextmanager
-    def request(self) -> Iterator[None]:
+    def request(self, *, is_question: bool = False) -> Iterator[None]:
         """Name the request in flight before it is sent: whoever comes after us may have to wait for its end.
+
+        Args:
+            is_question: it brings no events, and nobody has to wait for it.
 
         Raises:
             Stopped: it is time to end.
         """
         self.check()
-        with self._lock:
-            self._beat = self._beat._replace(in_flight=since_boot())
-            self.beat()
+        if not is_question:
+            with self._lock:
+                self._began_request = since_boot()
+                self._beat = self._beat._replace(in_flight=self._began_request)
+                self.beat()
         self._step_ends = monotonic() + self._request_limit
         try:
             yield
         finally:
-            with self._lock:
-                self._beat = self._beat._replace(in_flight=None)
+            if not is_question:
+                with self._lock:
+                    self._beat = self._beat._replace(in_flight=None)
             self._step_ends = monotonic() + _LOCAL_STEP
+
+    def in_doubt(self) -> None:
+        """Note that the server may still be at work on the last request: whoever comes after us waits for it too."""
+        with self._lock:
+            self._beat = self._beat._replace(in_flight=self._began_request)
+            self.beat()
 
     def reached(self, *, server: bool) -> None:
         """Note whether a connection could be made."""
@@ -257,6 +275,11 @@ class Control:
 
     # Requests
 
+    def nothing_in_flight(self) -> None:
+        """Note that nobody has to wait any more for what a flusher before this one may have had in flight."""
+        with self._lock:
+            self._beat = self._beat._replace(in_flight=None)
+
     def asked(self) -> int:
         """Return the number of the last drain that was asked for."""
         self._hear()
@@ -295,16 +318,21 @@ class Control:
 
     # Progress and trouble
 
-    def settled(self, settled: Settled, *, delivered: bool) -> None:
-        """Note that events were settled: whatever the trouble was, it is over."""
+    def settled(self, settled: Settled, *, delivered_at: float | None) -> None:
+        """Note that events were settled: whatever the trouble was, it is over.
+
+        Args:
+            settled: how far.
+            delivered_at: when the last of them was delivered, if any was.
+        """
         self._works()
         with self._lock:
             self._settled = settled
             self._progress_is_news = True
             changes: dict[str, object] = {"trouble_since": None, "key_refused": False}
-            if delivered:
-                changes["last_delivery"] = time.time()
             before = self._beat
+            if delivered_at is not None:
+                changes["last_delivery"] = delivered_at
             self._beat = before._replace(**changes)  # type: ignore[arg-type]
             if before.reason is not None:
                 self._change("sending", None)
@@ -385,7 +413,7 @@ class Control:
     def end(self, state: FlusherState) -> None:
         """Write the last beat of this flusher (``ended``), or that it is about to (``leaving``)."""
         with self._lock:
-            self._beat = self._beat._replace(state=state, reason=None, in_flight=None, trouble_since=None)
+            self._beat = self._beat._replace(state=state, reason=None, trouble_since=None)
             self.beat()
             if state == "ended":
                 self._file.close()

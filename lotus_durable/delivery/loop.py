@@ -42,6 +42,7 @@ class Loop:
         transports: connections to the server, as many as requests may be in flight.
         config: options.
         is_2024: the server is of 2024: it knows the ids that it has, and takes several requests at once.
+        may_send: whether events that were tracked under the key with this fingerprint may be sent with ours.
     """
 
     def __init__(
@@ -52,21 +53,32 @@ class Loop:
         config: Config,
         *,
         is_2024: bool,
+        may_send: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
+        self._may_send = may_send
+        self._held_told = 0
+        self._held_told_at = 0.0
+        self._held_parked = 0  # up to this row all that is parked is another key's
         self._is_2024 = is_2024
         self._consumer = consumer
         self._control = control
         self._config = config
-        self._senders = [Sender(transport, control, config.constants) for transport in transports]
+        limit = None if is_2024 else config.timeout[1] + config.constants.grace
+        self._senders = [
+            Sender(transport, control, config.constants, in_flight_limit=limit) for transport in transports
+        ]
         self._batcher = Batcher(
             consumer,
             max_events=config.max_batch_events,
             max_bytes=config.constants.max_batch_bytes,
             sends_repeats=is_2024,
+            may_send=may_send,
         )
         self._next_parked_retry = 0.0
         self._has_waited = False
         self._busy_at = monotonic()
+        self._delivered_at = control.last_delivery
+        self._undecided: list[Settlement] = []
 
     def run(self, is_done: Callable[[], bool]) -> None:
         """Make pass after pass over the queue, until ``is_done`` after one of them.
@@ -86,10 +98,29 @@ class Loop:
             self._control.enter("idle")
             self._control.show(self._consumer.settled())
             self._consumer.retire()
-            self._control.answer(asked)
+            self._control.answer(asked, self._why_held())
             if is_done():
                 return
             self._control.rest(self._config.flush_interval)
+
+    @property
+    def held(self) -> int:
+        """How many events were met that were tracked under another key, and are not sent."""
+        return self._batcher.held
+
+    def _why_held(self) -> str | None:
+        """Say, if so, that events wait for another key; and tell it when they become more, and now and then."""
+        held = self._batcher.held
+        if not held:
+            return None
+        reason = (
+            f"{counted(held, 'event')} tracked under another API key {'waits' if held == 1 else 'wait'}: for a flusher "
+            "with that key, or for previous_api_key_file, where the key was rotated"
+        )
+        if held != self._held_told and monotonic() - self._held_told_at >= self._config.constants.told_interval:
+            self._held_told, self._held_told_at = held, monotonic()
+            self._control.tell(DeliveryBlocked(reason))
+        return reason
 
     def idle_for(self) -> float:
         """Return for how many seconds nothing came."""
@@ -111,8 +142,24 @@ class Loop:
                 self._busy_at = monotonic()
                 if isinstance(result, BaseException):
                     raise result
-                self._settle(self._settlement(batch, result))
+                self._decide(result, self._settlement(batch, result))
             self._retry_due_parked()
+        self._settle_undecided()
+
+    def _decide(self, verdicts: Sequence[Verdict | Failing], settlement: Settlement) -> None:
+        """Settle, but where Lotus has said a word of no event: these are pending until what comes next tells more.
+
+        Something on the way may refuse them all; then nothing is parked for it.
+        """
+        if verdicts and all(isinstance(each, Failing) or _is_unproven(each) for each in verdicts):
+            self._undecided.append(settlement)
+        else:
+            self._settle_undecided()
+            self._settle(settlement)
+
+    def _settle_undecided(self) -> None:
+        while self._undecided:
+            self._settle(self._undecided.pop(0))
 
     def _wait_for_requests_of_who_wrote_elsewhere(self) -> None:
         """Where books are new, and frames were carried here from another place: a flusher there may be sending them."""
@@ -165,7 +212,8 @@ class Loop:
                 self._control.wait(_DISK_PAUSE)
             else:
                 break
-        self._control.settled(self._consumer.settled(), delivered=bool(settlement.delivered))
+        delivered_at = self._delivered_at if settlement.delivered else None
+        self._control.settled(self._consumer.settled(), delivered_at=delivered_at)
         self._report_dead(settlement.dead)
         self._control.refused(
             [
@@ -179,21 +227,28 @@ class Loop:
         """Turn verdicts into what is committed."""
         now = time.time()
         delivered: list[str] = []
-        parked: list[StoredEvent] = []
+        parked = list(batch.unsent)
         dead = list(batch.dead)
         unknown: Counter[str] = Counter()
         for index, verdict in enumerate(verdicts):
             if isinstance(verdict, Delivered):
                 delivered.append(batch.ids[index])
                 continue
-            before = batch.rows[index] if batch.rows else StoredEvent(batch.records[index], "", 0, now, now)
-            event = StoredEvent(before.record, verdict.reason, before.attempts + 1, before.since, now)
-            if self._is_for_good(verdict, event, batch.times[index]):
+            before = (
+                batch.rows[index] if batch.rows else StoredEvent(batch.records[index], "", 0, now, 0.0, key=batch.key)
+            )
+            # A try counts against the event only if others were delivered since the one before it.
+            is_witnessed = self._delivered_at > before.tried or not batch.rows
+            counts = is_witnessed or not (isinstance(verdict, Failing) or _is_unproven(verdict))
+            event = before._replace(reason=verdict.reason, attempts=before.attempts + counts, tried=now, id=0)
+            if counts and self._is_for_good(verdict, event, batch.times[index]):
                 dead.append(event)
             else:
                 parked.append(event)
             if isinstance(verdict, Parked) and verdict.unlisted:
                 unknown[verdict.reason] += 1
+        if delivered or batch.repeats:
+            self._delivered_at = now
         for reason, count in unknown.items():
             self._control.tell(
                 DeliveryBlocked(f"parked for a reason we do not know, {counted(count, 'event')}: {reason}")
@@ -212,7 +267,8 @@ class Loop:
         if isinstance(verdict, Dead):
             return True
         if isinstance(verdict, Failing):
-            return event.attempts >= constants.max_event_attempts
+            age = event.tried - event.since
+            return event.attempts >= constants.max_event_attempts and age >= constants.failing_min_age
         # An event ahead of its time can only be taken once the server's window reaches it, a day before.
         possible_since = max(event.since, _seconds(time_created) - _DAY)
         return event.tried - possible_since > constants.parked_max_age
@@ -225,16 +281,24 @@ class Loop:
         self._next_parked_retry = monotonic() + min(_PARKED_PAUSE, interval)
         now = time.time()
         # They are in the order of their last try: where none of a page is due, none of the next one is.
-        page = self._consumer.parked(0, self._config.max_batch_events)
+        page = self._page_of_parked()
         # A try in the future: the clock was set back, and must not keep the event here until it is there again.
         self._retry_parked([row for row in page if not 0 <= now - row.tried < interval])
+
+    def _page_of_parked(self) -> list[StoredEvent]:
+        """Return the first page that holds some that may be sent, and these."""
+        while page := self._consumer.parked(self._held_parked, self._config.max_batch_events):
+            if ours := [row for row in page if self._may_send(row.key)]:
+                return ours
+            self._held_parked = page[-1].id
+        return []
 
     def _retry_all_parked(self, through: int) -> None:
         """Try each parked event up to row ``through`` once."""
         after = 0
         while page := [row for row in self._consumer.parked(after, self._config.max_batch_events) if row.id <= through]:
             after = page[-1].id
-            self._retry_parked(page)
+            self._retry_parked([row for row in page if self._may_send(row.key)])
 
     def _retry_parked(self, rows: Sequence[StoredEvent]) -> None:
         for batch in batches_of_parked(rows, max_bytes=self._config.constants.max_batch_bytes):
@@ -250,6 +314,10 @@ class Loop:
                 EventRefused(f"{counted(len(refused), 'dead letter')}: {reason}"),
                 [_shown(event.record) for event in refused],
             )
+
+
+def _is_unproven(verdict: Verdict | Failing) -> bool:
+    return isinstance(verdict, Parked) and verdict.unproven
 
 
 def _shown(record: bytes) -> dict[str, str]:

@@ -20,17 +20,15 @@ class Parked(NamedTuple):
     reason: str
     unlisted: bool = False
     """The reason is none we know: warn."""
+    unproven: bool = False
+    """It is not Lotus' word about this event: the request with it came to nothing while an empty one passed. One bad
+    node of two looks like this, so the event is not given up before others were delivered between its tries."""
 
 
 class Dead(NamedTuple):
     """Refused for good."""
 
     reason: str
-    probe_first: bool = False
-    """The answer did not name this event, and any request may get it (a host name the server does not serve).
-
-    A dead letter only if the empty probe passes; else the probe's outcome is the one that counts.
-    """
 
 
 class Retry(NamedTuple):
@@ -76,6 +74,8 @@ class Blocked(NamedTuple):
     """One sentence for an operator: what is wrong and what to do."""
     by_key: bool = False
     """It is the API key: a process with another one may do better."""
+    like_probe: bool = False
+    """It is the right answer to an empty batch: who gives it to another one has not seen the events in it."""
 
 
 Outcome: TypeAlias = Settled | Split | RetryBatch | Blocked

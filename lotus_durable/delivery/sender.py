@@ -5,19 +5,31 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol
 
+from lotus_durable.clock import monotonic
 from lotus_durable.config import Constants
-from lotus_durable.errors import DeliveryBlocked, LotusError
+from lotus_durable.errors import DeliveryBlocked
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
-from lotus_durable.queue.heartbeat import FlusherState
 from lotus_durable.values import NamedTuple
 
 from .batch import Batch
+from .control import Renewed
+from .steps import Steps
 from .transport import Transport
-from .verdict import Blocked, Dead, Parked, Retry, RetryBatch, Settled, Split, Verdict, judge, judge_probe
+from .verdict import (
+    Blocked,
+    Parked,
+    Retry,
+    RetryBatch,
+    Settled,
+    Split,
+    Verdict,
+    is_in_doubt,
+    is_mild,
+    judge,
+    judge_probe,
+)
 
 logger = logging.getLogger("lotus_durable")
 
@@ -25,7 +37,13 @@ _RETRY_ROUNDS = 5
 """How often events that the server cannot take now (its broker fails) are sent again before they are parked, so that
 the events behind them go on."""
 _SUSPECT_AFTER = 2
-"""Failures of one batch in a row (500, no answer in time) after which a probe tells whether the batch is the cause."""
+"""Failures of one batch in a row (500, no answer) after which a probe tells whether the batch is the cause."""
+_LESS_SUSPECT_AFTER = 4
+"""The same for what mostly is an outage or a limit (429, 502, 503)."""
+_LONG_WAIT = 120.0
+"""Seconds that the server asks to be left alone, from which on it is told until when."""
+_REFUSED_IN_A_ROW = 3
+"""Single events refused while a probe passes, with no word of Lotus about any event between them: it is the way."""
 
 
 class Failing(NamedTuple):
@@ -34,47 +52,31 @@ class Failing(NamedTuple):
     reason: str
 
 
-class Steps(Protocol):
-    """What happens between two steps of the sender; :class:`~.control.Control` says more of each."""
-
-    def enter(self, state: FlusherState, reason: str | None = None) -> bool:
-        """Tell what is going on now, and why; return whether that is news."""
-
-    def request(self) -> AbstractContextManager[None]:
-        """Name the request in flight before it is sent."""
-
-    def reached(self, *, server: bool) -> None:
-        """Note whether a connection could be made."""
-
-    def key_is_refused(self) -> None:
-        """Note that the server refuses the API key."""
-
-    def asked(self) -> int:
-        """Return the number of the last drain that was asked for."""
-
-    def answer(self, number: int, reason: str | None = None) -> None:
-        """Say that everything asked for up to ``number`` was carried out, or why it cannot be now."""
-
-    def wait(self, seconds: float, *, asked: int | None = None) -> None:
-        """Wait, less long when a drain is asked for after number ``asked``; None: not for that."""
-
-    def tell(self, error: LotusError) -> None:
-        """Have something that happened once told."""
-
-
 class _Part:
     """Some of a batch's events, by index, and how often they failed together."""
 
-    __slots__ = ("failures", "indices", "rounds")
+    __slots__ = ("failures", "indices", "mild", "rounds")
 
-    def __init__(self, indices: Sequence[int], failures: int = 0, rounds: int = 0) -> None:
+    def __init__(self, indices: Sequence[int], failures: int = 0, mild: int = 0, rounds: int = 0) -> None:
         self.indices = indices
         self.failures = failures
+        self.mild = mild
+        """Failures that mostly are an outage or a limit."""
         self.rounds = rounds
 
 
 class Sender:
-    """Sends batches one after the other over one transport. For one thread."""
+    """Sends batches one after the other over one transport. For one thread.
+
+    Args:
+        transport: to the server.
+        steps: between requests.
+        constants: intervals.
+        in_flight_limit: seconds for which the server may be at work on a request whose fate is not known. Nothing is
+            sent before they are over, no probe either: the server of 2022 loses events to a second request. None where
+            that does no harm.
+        backoff: of the retries.
+    """
 
     def __init__(
         self,
@@ -82,12 +84,16 @@ class Sender:
         steps: Steps,
         constants: Constants,
         *,
+        in_flight_limit: float | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         self._transport = transport
         self._steps = steps
         self._probe_interval = constants.probe_interval
+        self._in_flight_limit = in_flight_limit
+        self._in_doubt_until: float | None = None
         self._asked = 0  # the last drain that was asked for when the request at hand began
+        self._refused_in_a_row = 0
         self._backoff = backoff or Backoff(
             base=constants.first_pause, cap=constants.longest_pause, grace=constants.grace
         )
@@ -96,15 +102,21 @@ class Sender:
         """Return the verdict of each event, in their order. Delivered means the server said so for that event.
 
         Raises:
-            Stopped: before all have one.
+            Stopped: before all have one; Renewed (a Stopped) where those without one are to be read again.
         """
         found: dict[int, Verdict | Failing] = {}
         parts = [_Part(range(len(batch)))] if len(batch) else []
         while parts:
-            part = parts.pop()
+            part = parts.pop(self._next_of(parts))
             # Reversed: the first part that comes back is sent first.
             parts.extend(reversed(self._send(batch, part, found)))
         return [found[index] for index in range(len(batch))]
+
+    def _next_of(self, parts: Sequence[_Part]) -> int:
+        """Return which part to send: the next one; or the largest, where that tells the way from the events."""
+        if self._refused_in_a_row < _REFUSED_IN_A_ROW - 1:
+            return -1
+        return max(range(len(parts)), key=lambda number: len(parts[number].indices))
 
     def _send(self, batch: Batch, part: _Part, found: dict[int, Verdict | Failing]) -> list[_Part]:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
@@ -119,54 +131,80 @@ class Sender:
             case Split():
                 logger.info("sending %d events in two parts: %s", len(part.indices), outcome.reason)
                 return _halves(part)
-            case Blocked():
+            case Blocked(like_probe=True):
                 self._wait_until_unblocked(outcome)
-                return [part]
-            case RetryBatch():
-                return self._retry(part, outcome, found)
+            case RetryBatch(unlisted=False):
+                arrived = isinstance(answer, Answer) or answer.sent
+                if self._is_the_cause(part, outcome, arrived=arrived, is_mild=is_mild(answer)):
+                    return self._refused(part, outcome, found, is_new=not batch.rows)
+            case _:
+                if self._probe_passes():
+                    return self._refused(part, outcome, found, is_new=not batch.rows)
+        return [part]
+
+    def _refused(
+        self, part: _Part, outcome: Blocked | RetryBatch, found: dict[int, Verdict | Failing], *, is_new: bool
+    ) -> list[_Part]:
+        """Look by halves for what makes this part be refused while a probe passes.
+
+        Args:
+            part: of the batch.
+            outcome: of sending it.
+            found: gets the verdict, if it is a single event.
+            is_new: the event was not parked before; of those that were, any number may be refused in a row.
+
+        Raises:
+            Renewed: it is not the events.
+        """
+        if len(part.indices) > 1:
+            logger.warning(
+                "a batch of %d events is refused, looking for the cause: %s", len(part.indices), outcome.reason
+            )
+            return _halves(part, suspect=True)
+        is_failing = isinstance(outcome, RetryBatch) and outcome.suspect
+        found[part.indices[0]] = (
+            Failing(outcome.reason) if is_failing else Parked(outcome.reason, unlisted=True, unproven=True)
+        )
+        self._refused_in_a_row += is_new
+        if self._refused_in_a_row == _REFUSED_IN_A_ROW:
+            self._wait_for_the_way(outcome.reason)
+        return []
 
     def _settle(self, part: _Part, verdicts: Sequence[Verdict], found: dict[int, Verdict | Failing]) -> list[_Part]:
         again: list[int] = []
         for index, verdict in zip(part.indices, verdicts, strict=True):
-            may_be_taken_later = isinstance(verdict, Retry) and part.rounds < _RETRY_ROUNDS
-            is_not_about_it = isinstance(verdict, Dead) and verdict.probe_first and not self._probe_passes()
-            if may_be_taken_later or is_not_about_it:
+            if isinstance(verdict, Retry) and part.rounds < _RETRY_ROUNDS:
                 again.append(index)
             else:
                 found[index] = verdict
+        self._refused_in_a_row = 0
         if len(again) < len(part.indices):
             self._backoff.reset()
         if not again:
             return []
         self._retry_later(_reasons(verdicts))
-        return [_Part(again, 0, part.rounds + 1)]
+        return [_Part(again, rounds=part.rounds + 1)]
 
-    def _retry(self, part: _Part, outcome: RetryBatch, found: dict[int, Verdict | Failing]) -> list[_Part]:
-        if outcome.unlisted:
-            if self._steps.enter("retrying", outcome.reason):
-                self._steps.tell(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
-            pause = max(self._probe_interval, outcome.retry_after or 0.0)
-            self._steps.wait(pause, asked=self._asked if outcome.retry_after is None else None)
-            return [part]
-        part.failures += outcome.suspect or outcome.after_timeout
-        is_suspect = (outcome.suspect or outcome.after_timeout) and part.failures >= _SUSPECT_AFTER
-        if outcome.after_timeout or not is_suspect:
+    def _is_the_cause(self, part: _Part, outcome: RetryBatch, *, arrived: bool, is_mild: bool) -> bool:
+        """Whether this part is refused again and again while a probe passes; if not, wait before it is sent again."""
+        part.failures += arrived and not is_mild
+        part.mild += arrived and is_mild
+        is_suspect = arrived and (
+            part.failures + part.mild >= _LESS_SUSPECT_AFTER if is_mild else part.failures >= _SUSPECT_AFTER
+        )
+        # Where the server answers others nothing is gained by waiting, unless it may be at work or asked for it.
+        if not is_suspect or outcome.after_timeout or outcome.retry_after is not None:
             self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
-        if not is_suspect or not self._probe_passes():
-            return [part]
-        # The server answers others: something in this part makes it fail. Nothing is gained by waiting then.
-        if len(part.indices) > 1:
-            logger.warning(
-                "the server fails on a batch of %d events, looking for the cause: %s", len(part.indices), outcome.reason
-            )
-            return _halves(part, suspect=True)
-        # Without an answer nobody knows what the server did: such an event is never given up by its attempts.
-        found[part.indices[0]] = Parked(outcome.reason) if outcome.after_timeout else Failing(outcome.reason)
-        return []
+        return is_suspect and self._probe_passes()
 
     def _retry_later(self, reason: str, *, retry_after: float | None = None, after_timeout: bool = False) -> None:
         seconds = self._backoff.failed(retry_after=retry_after, after_timeout=after_timeout)
         logger.info("trying again in %.1f s: %s", seconds, reason)
+        if retry_after is not None and seconds >= _LONG_WAIT:
+            # Whoever asked for a drain is told until when, instead of waiting for so long.
+            until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + seconds))
+            reason = f"{reason}; the server asks to be left alone, the next try is at {until}"
+            self._steps.answer(self._asked, reason)
         self._steps.enter("retrying", reason)
         # A wait the server asked for, or needs to finish what it may be working on, is not ours to cut short.
         self._steps.wait(seconds, asked=self._asked if retry_after is None and not after_timeout else None)
@@ -177,9 +215,31 @@ class Sender:
         outcome = judge_probe(self._exchanged(self._transport.probe))
         if isinstance(outcome, Blocked):
             self._wait_until_unblocked(outcome)
+        elif isinstance(outcome, RetryBatch) and outcome.unlisted:
+            if self._steps.enter("retrying", outcome.reason):
+                self._steps.tell(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
+            pause = max(self._probe_interval, outcome.retry_after or 0.0)
+            self._steps.wait(pause, asked=self._asked if outcome.retry_after is None else None)
         elif isinstance(outcome, RetryBatch):
             self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
         return isinstance(outcome, Settled)
+
+    def _wait_for_the_way(self, reason: str) -> None:
+        """Hold everything: not the events are refused, but something on the way refuses whatever is no empty request.
+
+        Raises:
+            Renewed: it may be over. All that has no verdict of Lotus yet is pending, and tried from the beginning.
+        """
+        reason = (
+            f"{_REFUSED_IN_A_ROW} events one after the other are refused while an empty request passes ({reason}); "
+            "check any proxy or firewall in between"
+        )
+        if self._steps.enter("blocked", reason):
+            logger.warning("delivery is blocked, events are kept: %s", reason)
+        self._steps.reached(server=False)
+        self._steps.answer(self._asked, reason)
+        self._steps.wait(self._probe_interval, asked=self._asked)
+        raise Renewed("events may pass now")
 
     def _wait_until_unblocked(self, outcome: Settled | RetryBatch | Blocked) -> None:
         """Hold everything and probe at the slow pace for as long as the server says that nothing can be sent.
@@ -199,11 +259,24 @@ class Sender:
             outcome = judge_probe(self._exchanged(self._transport.probe))
 
     def _exchanged(self, exchange: Callable[[], Answer | NoAnswer]) -> Answer | NoAnswer:
+        self._wait_out_what_may_be_in_flight()
         self._asked = self._steps.asked()
+        began = monotonic()
         with self._steps.request():
             answer = exchange()
+        if self._in_flight_limit is not None and is_in_doubt(answer):
+            self._in_doubt_until = began + self._in_flight_limit
+            self._steps.in_doubt()
         self._steps.reached(server=isinstance(answer, Answer) or answer.sent)
         return answer
+
+    def _wait_out_what_may_be_in_flight(self) -> None:
+        if self._in_doubt_until is not None:
+            left = self._in_doubt_until - monotonic()
+            if left > 0:
+                self._steps.enter("retrying", f"the server may be at work on the last request: {left:.0f} s to wait")
+                self._steps.wait(left)
+            self._in_doubt_until = None
 
 
 def _halves(part: _Part, *, suspect: bool = False) -> list[_Part]:
@@ -211,9 +284,11 @@ def _halves(part: _Part, *, suspect: bool = False) -> list[_Part]:
     halves = (part.indices[:middle], part.indices[middle:])
     # A half of a suspect is one failure away from being halved again; a single event gets its full number of tries,
     # because a server that fails now and then must not have the innocent parked.
-    return [_Part(half, _SUSPECT_AFTER - 1 if suspect and len(half) > 1 else 0) for half in halves]
+    if not suspect:
+        return [_Part(half) for half in halves]
+    once_more = (_SUSPECT_AFTER - 1, _LESS_SUSPECT_AFTER - _SUSPECT_AFTER)
+    return [_Part(half, *once_more) if len(half) > 1 else _Part(half) for half in halves]
 
 
 def _reasons(verdicts: Sequence[Verdict]) -> str:
-    reasons = {verdict.reason for verdict in verdicts if isinstance(verdict, Retry | Dead)}
-    return "; ".join(sorted(reasons))
+    return "; ".join(sorted({verdict.reason for verdict in verdicts if isinstance(verdict, Retry)}))

@@ -12,12 +12,16 @@ and it says so for one event at a time, on the server's word for that event; wha
     failed_events name ids that are not ours, or "some" no id   Split; single event: by the reason, never Delivered
     400 none, "Invalid JSON"                                    Split; single event: Dead
     400 none, no failed_events                                  Blocked; to the empty probe it is the right answer
-    413; 400 text/html "Bad Request"                            Split; single event: Dead, if the empty probe passes
-    401, 403; 400 {"message": …}, {}, text about the API key    Blocked: the key
+    413; 400 text/html "Bad Request"                            Split; single event: Blocked
+    400 {"message": …}, {}, text about the API key; 401, 403    Blocked: the key
+      as Lotus words it
+    other 401, 403                                              Blocked: the key, or something on the way
     3xx, 404, 405, 415, 200; a 201 that is not this JSON        Blocked: the URL, or a proxy in between
-    408, 429, 502, 503, 504; no answer                          RetryBatch: the outcome is unknown
+    408, 429, 502, 503, 504, 460, 520 to 527, 530; no answer    RetryBatch: the outcome is unknown
     500                                                         RetryBatch, suspect
     anything else                                               RetryBatch, unlisted
+
+Whatever is not about single events is about this batch while an empty one passes: :mod:`.sender` finds that out.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ from .outcome import Blocked, Dead, Delivered, Outcome, Parked, Retry, RetryBatc
 
 __all__ = [
     "Blocked", "Dead", "Delivered", "Outcome", "Parked", "Retry", "RetryBatch", "Settled", "Split", "Verdict",
-    "judge", "judge_probe",
+    "is_in_doubt", "is_mild", "judge", "judge_probe",
 ]  # fmt: skip
 
 _DELIVERED = Delivered()
@@ -45,7 +49,12 @@ _BROKER = "Failed to produce event to kafka"
 _BROKER_TOO_LARGE = "MESSAGE_TOO_LARGE"
 
 _CREATED = 201
-_GATEWAY_TIMEOUT = 504
+_LATE = (504, 524)
+"""Something in front of the server gave up waiting, and the server may work on: as after a timeout of our own."""
+_OUTAGE = frozenset({408, 429, 460, 502, 503, 504, *range(520, 528), 530})
+"""Of proxies: nginx and AWS (460: it thinks we left), and 52x and 530 of Cloudflare about the server behind it."""
+_IN_DOUBT = frozenset({460, 502, 503, 504, 520, 522, 524})
+"""A proxy's word. The server behind it may have the request, and be at work on it."""
 _REDIRECTS = range(300, 400)
 _MIDDLE_OF_WINDOW = -14.5 * 86_400
 """Seconds from now. The server of 2024 takes events from 30 days ago to 1 day ahead."""
@@ -84,9 +93,19 @@ def judge(answer: Answer | NoAnswer, ids: Sequence[str], times: Sequence[str], *
 def judge_probe(answer: Answer | NoAnswer) -> Settled | RetryBatch | Blocked:
     """Decide what the answer to an empty batch means: ``Settled(())`` when host, key and server work."""
     outcome = judge(answer, (), (), now=0.0)
-    if isinstance(outcome, Split):
+    if isinstance(outcome, Split):  # of an empty batch nothing can be too large
         return Blocked(f"even an empty batch is refused ({outcome.reason}); check the host and its http:// or https://")
     return outcome
+
+
+def is_in_doubt(answer: Answer | NoAnswer) -> bool:
+    """Tell whether the server may still be at work on the request that this came back for."""
+    return answer.sent if isinstance(answer, NoAnswer) else answer.status in _IN_DOUBT
+
+
+def is_mild(answer: Answer | NoAnswer) -> bool:
+    """Tell whether this mostly is an outage or a limit, and seldom about what was sent."""
+    return isinstance(answer, Answer) and answer.status in _OUTAGE and answer.status not in _LATE
 
 
 def _by_status(answer: Answer, batch: _Batch) -> Outcome:  # noqa: PLR0911  # a table: one return a row
@@ -99,12 +118,10 @@ def _by_status(answer: Answer, batch: _Batch) -> Outcome:  # noqa: PLR0911  # a 
             return _bad_key(answer)
         case 200 | 201 | 404 | 405 | 415:
             return _bad_url(answer)
-        case 408 | 429 | 502 | 503 | 504:
-            # Behind a gateway that gave up waiting the server may work on, as after a timeout of our own.
-            late = answer.status == _GATEWAY_TIMEOUT
-            return RetryBatch(excerpt(answer), answer.retry_after, after_timeout=late)
+        case status if status in _OUTAGE:
+            return RetryBatch(excerpt(answer), answer.retry_after, after_timeout=status in _LATE)
         case 413:
-            return _split(f"too large: {excerpt(answer)}", batch, probe_first=True)
+            return _unread(f"too large: {excerpt(answer)}", batch)
         case 500:
             return RetryBatch(excerpt(answer), answer.retry_after, suspect=True)
     return _bad_url(answer) if answer.status in _REDIRECTS else _unlisted(answer)
@@ -119,7 +136,7 @@ def _by_text(answer: Answer, batch: _Batch) -> Outcome:
     if "HTTPS port" in text:  # nginx: "The plain HTTP request was sent to HTTPS port", headed "400 Bad Request"
         return _bad_url(answer)
     if value is NOT_JSON and media_type(answer) == "text/html" and "Bad Request" in text:
-        return _split(f"refused unread, as when it is too large: {text}", batch, probe_first=True)
+        return _unread(f"refused unread, as when it is too large: {text}", batch)
     return _unlisted(answer)
 
 
@@ -139,7 +156,7 @@ def _report(answer: Answer) -> _Report | None:
 
 def _by_report(answer: Answer, report: _Report, batch: _Batch) -> Outcome:
     if _INVALID_BODY in report.failed.values():
-        return _split(_INVALID_BODY, batch)
+        return Settled((Dead(_INVALID_BODY),)) if len(batch.ids) == 1 else Split(_INVALID_BODY)
     if not report.failed:
         return _nobody_named(answer, report, batch)
     strangers = report.failed.keys() - set(batch.ids)
@@ -160,7 +177,10 @@ def _nobody_named(answer: Answer, report: _Report, batch: _Batch) -> Outcome:
     if not batch.ids and (report.accepting or report.success == "none"):
         return Settled(())
     if report.success == "none":
-        return Blocked(f"the server accepts no event and gives no reason ({excerpt(answer)}); look at the server")
+        reason = (
+            f"the server accepts no event and gives no reason ({excerpt(answer)}); look at what is on the way to it"
+        )
+        return Blocked(reason, like_probe=True)
     if not report.accepting:
         return _unlisted(answer)
     if report.success == "all":
@@ -208,13 +228,16 @@ def _is_past(time_created: str, now: float) -> bool:
     return moment.timestamp() - now < _MIDDLE_OF_WINDOW
 
 
-def _split(reason: str, batch: _Batch, *, probe_first: bool = False) -> Outcome:
-    if len(batch.ids) == 1:
-        return Settled((Dead(reason, probe_first),))
-    return Split(reason)
+def _unread(reason: str, batch: _Batch) -> Outcome:
+    # A part of it may not be too large; but a single event of ours never is.
+    return Blocked(f"{reason}; check the proxies in between") if len(batch.ids) == 1 else Split(reason)
 
 
 def _bad_key(answer: Answer) -> Blocked:
+    value = json_value(answer)
+    if answer.status in (401, 403) and not isinstance(value, dict):
+        # Lotus says it in JSON. A firewall's 403 must send nobody looking for another key.
+        return Blocked(f"refused with {excerpt(answer)}; check any firewall or proxy in between, and the API key")
     return Blocked(
         f"the server refuses the API key ({excerpt(answer)}); set a valid key, and check the host", by_key=True
     )

@@ -20,12 +20,13 @@ from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control, LockLost, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.transport import HttpTransport
-from lotus_durable.errors import DeliveryResumed, LotusError
+from lotus_durable.errors import ConfigurationError, DeliveryResumed, LotusError
 from lotus_durable.http.session import Session
+from lotus_durable.options import read_key_file
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
-from lotus_durable.queue.identity import ensure_identity
+from lotus_durable.queue.identity import ensure_identity, fingerprint
 from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.rows import has_rows
@@ -75,6 +76,8 @@ class Flusher:
         self._has_succeeded = False
         self._has_waited = False
         self._last_failure = ""
+        self._held = 0
+        self._own_keys: list[str] = []
         self._session: Session | None = None
         self.control: Control | None = None
 
@@ -92,7 +95,7 @@ class Flusher:
 
     def _hold(self, is_done: Callable[[Control], bool] | None) -> str | None:
         """Flush until it is time to leave, and let go of the lock; return why it must end, None where it may go on."""
-        before = last = read_beat(self.directory)
+        last = read_beat(self.directory)
         renewed: Control | None = None
         self._has_waited = False
         try:
@@ -102,7 +105,7 @@ class Flusher:
                 try:
                     with beating(control, self.directory, self._kind):
                         try:
-                            self._flush(control, before, is_done)
+                            self._flush(control, last, is_done)
                         except (OSError, LotusError) as error:
                             self._failed(control, error)
                             raise Renewed(str(error)) from error
@@ -132,24 +135,29 @@ class Flusher:
         try:
             control.show(consumer.settled())
             self._tell_that_somebody_flushes(control)
-            organisation = Organisation(self.config, session, control.program.key, consumer)
+            identity = ensure_identity(self.directory)
+            organisation = Organisation(self.config, session, fingerprint(identity, self.config.api_key), consumer)
+            organisation.succeed(fingerprint(identity, each) for each in self._former_keys(control))
             self._wait_until_allowed(organisation, control)
             is_2024 = organisation.generation() == "2024"
-            if not is_2024 and not self._has_waited:
+            if not is_2024:
                 self._wait_for_requests_of_others(control, before, consumer)
+            control.nothing_in_flight()
             transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
-            loop = Loop(consumer, control, transports, self.config, is_2024=is_2024)
+            loop = Loop(consumer, control, transports, self.config, is_2024=is_2024, may_send=organisation.may_send)
 
             def ends() -> bool:
                 consumer.let_go(sync.failed)
                 if self._kind == "caller":
                     sync_all(sync, self.directory)
+                self._held = loop.held
                 if is_done is not None:
                     return control.ending() is not None or is_done(control)
                 if control.ending() is not None:
                     return not consumer.has_pending()  # what came during this pass is sent too, within exit_timeout
                 return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
 
+            self._held = 0
             with syncing(sync, self.directory, self.config.sync_interval, in_background=self._kind != "caller"):
                 loop.run(ends)
         finally:
@@ -205,6 +213,8 @@ class Flusher:
             last_delivery=before.last_delivery if before is not None else None,
             asked=before.asked if before is not None else 0,
             news=before.news if before is not None and is_same_boot else (),
+            # Until it was waited out: this one may be killed while it waits.
+            in_flight=before.in_flight if before is not None and is_same_boot else None,
         )
         return Control(
             self.directory,
@@ -237,9 +247,22 @@ class Flusher:
             logger.warning("the API key is refused, and cannot be read again: %s", error)
             return False
 
+    def _former_keys(self, control: Control) -> list[str]:
+        """Return those that ours replaces: what this flusher had before, and what ``previous_api_key_file`` names."""
+        assert self.config.api_key is not None
+        former = [*self._own_keys]
+        if self.config.api_key not in former:
+            self._own_keys.append(self.config.api_key)
+        if self.config.previous_api_key_file is not None:
+            try:
+                former.append(read_key_file("previous_api_key_file", self.config.previous_api_key_file))
+            except ConfigurationError as error:
+                control.tell(error)  # what was tracked under our own key is sent all the same
+        return former
+
     def _wait_until_allowed(self, organisation: Organisation, control: Control) -> None:
         while True:
-            with control.request():
+            with control.request(is_question=True):
                 ruling = organisation.rule()
             control.reached(server=ruling.reaches)
             if ruling.may_send:
@@ -263,7 +286,7 @@ class Flusher:
         if before is not None and before.boot == boot_id():
             if before.in_flight is not None:
                 left = longest - (since_boot() - before.in_flight)
-            elif consumer.is_new:
+            elif consumer.is_new and not self._has_waited:
                 left = longest - (since_boot() - before.at)
         if left > 0:
             control.enter("retrying", f"a flusher before this one may have a request in flight: {left:.0f} s to wait")
@@ -313,7 +336,8 @@ class Flusher:
                 return False
             time.sleep(min(left, 0.1))
         try:
-            if not count(self.directory, read_settled(self.directory)).pending and not has_rows(self.directory):
+            pending = count(self.directory, read_settled(self.directory)).pending
+            if pending <= self._held and not has_rows(self.directory):
                 return False
         except (OSError, LotusError):
             return False  # the directory is gone, say

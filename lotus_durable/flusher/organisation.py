@@ -2,12 +2,17 @@
 
 Whose a key is, only the server of 2024 can say (``GET /api/ping/``). What it said stands in the books, by the key's
 fingerprint, so that a known key needs no question. While the server cannot be asked about a key that is new to a queue
-with an organisation, nothing is sent. The server of 2022 cannot say: there another key is warned about.
+with an organisation, nothing is sent.
+
+Under which key events were tracked, their segment says, by its fingerprint. They are sent with ours where the server
+has said that both keys are one organisation's, or a person: the key was replaced in the very file (or environment file)
+that a flusher reads, or ``previous_api_key_file`` names it. Otherwise they wait, also on the server of 2022, which can
+say nothing. What was tracked without a key is anybody's.
 """
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterable
 
 from lotus_durable.calls.generation import PATH_OF_2022, PING, Generation, is_2022, is_2024
 from lotus_durable.config import Config
@@ -18,15 +23,12 @@ from lotus_durable.queue.books import read_learned
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
-from lotus_durable.queue.identity import fingerprint, read_identity
+from lotus_durable.queue.identity import NO_KEY, fingerprint, read_identity
 from lotus_durable.values import NamedTuple
-
-logger = logging.getLogger("lotus_durable")
 
 ORGANISATION = "organisation"
 _GENERATION = "generation"
 _HOST = "host"
-_LAST_KEY = "key"
 
 
 class Ruling(NamedTuple):
@@ -117,7 +119,7 @@ class Organisation:
             return self._compared(theirs, ours)
         if isinstance(answer, Answer) and is_2022(_ask(self._config, self._session, PATH_OF_2022)):
             self._consumer.learn(_GENERATION, "2022")
-            return self._without_word()
+            return Ruling(may_send=True)
         if ours is not None:
             return Ruling(
                 may_send=False,
@@ -126,6 +128,33 @@ class Organisation:
                 reaches=isinstance(answer, Answer) or answer.sent,
             )
         return Ruling(may_send=True)
+
+    def may_send(self, key: bytes) -> bool:
+        """Tell whether events that were tracked under the key with this fingerprint may be sent with ours."""
+        if key in (self._key, NO_KEY):
+            return True
+        ours, theirs = (self._consumer.learned(key_name(each)) for each in (self._key, key))
+        if ours is not None and theirs is not None:
+            return ours == theirs
+        seen = {key}
+        while (after := self._consumer.learned(_succession(key))) is not None:
+            key = bytes.fromhex(after)
+            if key == self._key:
+                return True
+            if key in seen:  # somebody went back to a former key
+                break
+            seen.add(key)
+        return False
+
+    def succeed(self, keys: Iterable[bytes]) -> None:
+        """Take it from a person that ours has replaced these keys.
+
+        Raises:
+            OSError: the books cannot be written.
+        """
+        for key in keys:
+            if key != self._key:
+                self._consumer.learn(_succession(key), self._key.hex())
 
     def _compared(self, theirs: str, ours: str | None) -> Ruling:
         if ours is None or theirs == ours:
@@ -137,20 +166,14 @@ class Organisation:
             "queue directory of its own",
         )
 
-    def _without_word(self) -> Ruling:
-        last = self._consumer.learned(_LAST_KEY)
-        if last is not None and last != self._key.hex():
-            logger.warning(
-                "another API key than before is used for this queue; if it was not rotated, two applications share a "
-                "queue that must not"
-            )
-        self._consumer.learn(_LAST_KEY, self._key.hex())
-        return Ruling(may_send=True)
-
 
 def key_name(key: bytes) -> str:
     """Return the name under which the books say whose a key is."""
     return f"key {key.hex()}"
+
+
+def _succession(key: bytes) -> str:
+    return f"after {key.hex()}"
 
 
 def _ask(config: Config, session: Session, path: str) -> Answer | NoAnswer:

@@ -107,6 +107,7 @@ def this_program(config: Config, directory: QueueDirectory) -> Program:
         config.max_batch_events,
         config.flush_interval,
         config.api_version,
+        config.previous_api_key_file,
         network_environment(),
     )
     identity = read_identity(directory)

@@ -262,7 +262,8 @@ class Appender:
         stranded = find_stranded(writer, sync=self._power)
         if stranded.frames:
             self._make_sure_of_the_directory()
-            name, end = write_carried(self._directory, writer.header, stranded.frames, sync=self._power)
+            header = writer.header._replace(key=self._key())  # the queue may be another one, with other fingerprints
+            name, end = write_carried(self._directory, header, stranded.frames, sync=self._power)
             self._sealed.add(name, end)
         if self._power:
             writer.is_synced_elsewhere()

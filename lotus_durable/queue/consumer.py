@@ -222,7 +222,7 @@ class Consumer:
         chunk = self._repeats.chunk(segment, stretch, key)
         if segment.read != self._rows.position:  # one is held back: from there on in the next pass
             self._rows.read_on_from(segment.read)
-        return chunk
+        return None if chunk is None else chunk._replace(in_rows=True)
 
     def _find_gone(self, names: Iterable[str]) -> set[bytes]:
         """Return the segments that the books know and that are not there."""

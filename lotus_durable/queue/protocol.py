@@ -35,10 +35,12 @@ class StoredEvent(NamedTuple):
     """When it was last refused, seconds since the epoch."""
     id: int = 0
     """The row, once it is stored."""
+    key: bytes = NO_KEY
+    """The fingerprint of the API key under which it was tracked."""
 
     def encode(self) -> bytes:
         """Return the row's bytes."""
-        packed: bytes = msgpack.packb([self.record, self.reason, self.attempts, self.since, self.tried])
+        packed: bytes = msgpack.packb([self.record, self.reason, self.attempts, self.since, self.tried, self.key])
         return packed
 
 
@@ -48,10 +50,12 @@ def decode_stored_event(row: int, data: object) -> StoredEvent:
     So one damaged row does not hide the others of its page, and goes the way of every record that cannot be read.
     """
     try:
-        record, reason, attempts, since, tried = msgpack.unpackb(data)
+        record, reason, attempts, since, tried, *key = msgpack.unpackb(data)
         if not isinstance(record, bytes):
             raise TypeError("no record")
-        return StoredEvent(record, str(reason), int(attempts), float(since), float(tried), row)
+        return StoredEvent(
+            record, str(reason), int(attempts), float(since), float(tried), row, bytes(key[0]) if key else NO_KEY
+        )
     except (ValueError, TypeError, OverflowError) as error:
         return StoredEvent(b"", f"row {row} of the books is damaged: {error}", 0, 0.0, 0.0, row)
 
@@ -67,6 +71,8 @@ class Chunk(NamedTuple):
     damage: Damage | None = None
     key: bytes = NO_KEY
     """The fingerprint of the API key that the writer of all of it had."""
+    in_rows: bool = False
+    """It is of ``queue.db``, where records of other keys stand between."""
 
 
 class Settlement(NamedTuple):

@@ -243,10 +243,10 @@ class SqliteAppender:
                 self._checked_at = now
                 return
         rows = self._stranded()
-        header = Header(b"", os.getpid(), 0, self._own_id, self._own_key)
         for start in range(0, len(rows), _CARRIED_AT_ONCE):
             if not os.path.isdir(self._directory.journal):
                 self._directory.prepare()
+            header = Header(b"", os.getpid(), 0, self._own_id, self._key())
             write_carried(self._directory, header, list(rows[start : start + _CARRIED_AT_ONCE]), sync=self._power)
         self._let_go()
         self._retry_at = -math.inf

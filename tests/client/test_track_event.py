@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,12 +168,15 @@ def test_in_sync_mode_a_process_that_flushes_itself_waits_as_long_as_an_answer_m
 
 
 @pytest.mark.parametrize("generation", ["L22", "L24"])
-def test_in_sync_mode_a_bad_or_missing_key_is_no_loss(rigs: Callable[..., Rig], generation: str) -> None:
-    """The first key of a queue was mistyped: a process with the right one takes over by itself."""
+def test_in_sync_mode_a_bad_or_missing_key_is_no_loss(
+    rigs: Callable[..., Rig], generation: str, tmp_path: Path
+) -> None:
+    """The first key of a queue was mistyped: a process with the right one takes over, and is told that it is so."""
     rig = rigs(generation)
+    (tmp_path / "mistyped").write_text("wrong")
     ids = track(rig.client(sync_mode=True, api_key="wrong", flusher="auto"), 1)
     ids += track(rig.client(sync_mode=True, api_key=None, flusher="auto"), 1)
-    right = rig.client(flusher="auto")
+    right = rig.client(flusher="auto", previous_api_key_file=tmp_path / "mistyped")
     wait_until(lambda: right.drain(20).complete, "the one with the wrong key to make way")
     assert rig.check(ids).delivered == 2
 

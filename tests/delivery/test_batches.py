@@ -225,5 +225,6 @@ def test_with_several_requests_in_flight_one_that_fails_holds_no_other_up_and_no
     client = rig.client(upload_concurrency=4, max_batch_events=5)
     accepted = track(client, 300)
     assert client.drain(20).complete
+    assert client.drain(20).parked == 0, "one that met only faults was parked, and is tried again"
     stats = rig.check(accepted)
     assert (stats.delivered, rig.server.duplicates) == (300, 0)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lotus_durable.testing import Status
-from tests.rig import Rig, faults, record, track
+from lotus_durable.testing import Fault, Reset, Status
+from tests.rig import Rig, faults, record, track, wait_until
 
 
 def test_one_event_that_makes_a_batch_of_500_invalid_isolates_exactly_itself(rig: Rig) -> None:
@@ -53,9 +53,11 @@ def test_a_body_that_is_too_large_is_split_until_it_is_not(
     assert rig.check(ids).delivered == 200
 
 
-def test_an_event_that_always_gets_a_500_is_parked_tried_again_and_at_last_a_dead_letter(rig: Rig) -> None:
+def test_an_event_that_always_gets_a_500_is_given_up_only_after_tries_between_which_others_were_delivered(
+    rig: Rig,
+) -> None:
     rig.server.faults = faults(poison={"bad": Status(500)})
-    client = rig.client(max_event_attempts=3)
+    client = rig.client(max_event_attempts=3, failing_min_age=0.0)
     ids = track(client, 50)
     ids += [client.track_event(customer_id="c1", event_name="call", idempotency_id="bad")]
     ids += track(client, 49)
@@ -65,14 +67,30 @@ def test_an_event_that_always_gets_a_500_is_parked_tried_again_and_at_last_a_dea
     [parked] = rig.stored("parked")
     assert parked.attempts == 1
     assert parked.reason.startswith("HTTP 500")
-    assert client.drain(20).complete
-    [parked] = rig.stored("parked")
-    assert parked.attempts == 2
-    assert client.drain(20).complete
-    [dead] = rig.stored("dead")
-    assert dead.attempts == 3
+    for _ in range(3):
+        assert client.drain(20).complete
+        [parked] = rig.stored("parked")
+        assert parked.attempts == 1, "nothing shows that the server takes anything"
+    for attempts in (2, 3):
+        ids += track(client, 1)
+        assert client.drain(20).complete
+        [left] = rig.stored("parked") or rig.stored("dead")
+        assert left.attempts == attempts
+    assert rig.ids("dead") == {"bad"}
     stats = rig.check(ids)
-    assert (stats.delivered, stats.parked, stats.dead_lettered) == (99, 0, 1)
+    assert (stats.delivered, stats.parked, stats.dead_lettered) == (101, 0, 1)
+
+
+def test_a_500_on_one_event_is_never_a_dead_letter_before_a_day_is_over(rig: Rig) -> None:
+    rig.server.faults = faults(poison={"bad": Status(500)})
+    client = rig.client(max_event_attempts=2)
+    ids = track(client, 1, idempotency_id="bad")
+    for _ in range(4):
+        ids += track(client, 1)
+        assert client.drain(20).complete
+    [parked] = rig.stored("parked")
+    assert parked.attempts == 4
+    assert rig.check(ids).dead_lettered == 0
 
 
 def test_several_poisonous_events_are_each_isolated(rig: Rig) -> None:
@@ -94,3 +112,45 @@ def test_poisonous_events_that_recover_are_delivered(rig: Rig) -> None:
     rig.server.faults = faults()
     rig.flush_until(lambda: rig.server.event_count == 3, parked_retry_interval=0.05)
     assert rig.check(ids).delivered == 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [*(Status(each) for each in (403, 404, 406, 413, 422, 429, 431, 451, 463, 499, 503, 520, 530)), Reset()],
+    ids=str,
+)
+def test_whatever_comes_back_for_one_event_of_many_parks_that_one_and_the_others_go_on(rig: Rig, fault: Fault) -> None:
+    rig.server.faults = faults(poison={"e70": fault})
+    client = rig.client()
+    ids = [client.track_event(customer_id="c", event_name="x", idempotency_id=f"e{number}") for number in range(100)]
+    assert client.drain(20).complete
+    stats = rig.check(ids)
+    assert (stats.delivered, stats.parked) == (99, 1)
+    assert rig.ids("parked") == {"e70"}
+    assert "the API key" not in " ".join(rig.messages()).replace("and the API key", "")
+
+
+@pytest.mark.parametrize("max_batch_events", [500, 1])
+@pytest.mark.parametrize("fault", [Status(403), Status(413), Status(500), Status(404)], ids=str)
+def test_where_every_event_is_refused_and_empty_requests_pass_it_is_the_way_and_nothing_is_parked(
+    rig: Rig, fault: Fault, max_batch_events: int
+) -> None:
+    names = [f"e{number}" for number in range(20)]
+    rig.server.faults = faults(poison=dict.fromkeys(names, fault))
+    client = rig.client(max_batch_events=max_batch_events)
+    ids = [client.track_event(customer_id="c", event_name="x", idempotency_id=each) for each in names]
+    report = client.drain(20)
+    assert not report.complete
+    assert "refused while an empty request passes" in (report.reason or "")
+    assert (report.remaining, report.parked) == (20, 0)
+    rig.server.faults = faults()
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 20
+
+
+def test_one_bad_node_of_two_makes_no_dead_letters(rig: Rig) -> None:
+    rig.server.faults = faults(rates={Status(413): 0.2, Status(400, "<h1>Bad Request (400)</h1>"): 0.2}, seed=3)
+    client = rig.client(parked_max_age=0.0)
+    ids = track(client, 100)
+    wait_until(lambda: client.drain(20).complete and client.stats().parked == 0, "all to be delivered", 60)
+    assert rig.check(ids).delivered == 100

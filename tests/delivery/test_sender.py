@@ -12,7 +12,7 @@ import pytest
 
 from lotus_durable.config import Constants
 from lotus_durable.delivery.batch import Batch
-from lotus_durable.delivery.control import Stopped
+from lotus_durable.delivery.control import Renewed, Stopped
 from lotus_durable.delivery.sender import Failing, Sender
 from lotus_durable.delivery.verdict import Dead, Delivered, Parked, Retry, Verdict
 from lotus_durable.delivery.wire import encode_event
@@ -75,6 +75,7 @@ class FakeSteps:
     answered: set[int] = field(default_factory=set)
     told: list[str] = field(default_factory=list)
     key_refusals: int = 0
+    doubts: int = 0
     reaches: list[bool] = field(default_factory=list)
     stop_after: int = 1000
     """Waits until it is time to end."""
@@ -95,6 +96,9 @@ class FakeSteps:
     def reached(self, *, server: bool) -> None:
         self.reaches.append(server)
 
+    def in_doubt(self) -> None:
+        self.doubts += 1
+
     def asked(self) -> int:
         return len(self.waits)
 
@@ -112,10 +116,16 @@ class FakeSteps:
 
 
 class Scene:
-    def __init__(self, server: Server, *, stop_after: int = 1000) -> None:
+    def __init__(self, server: Server, *, stop_after: int = 1000, in_flight_limit: float | None = None) -> None:
         self.transport = FakeTransport(server)
         self.steps = FakeSteps(stop_after=stop_after)
-        self._sender = Sender(self.transport, self.steps, Constants(), backoff=Backoff(chance=lambda: 1.0))
+        self._sender = Sender(
+            self.transport,
+            self.steps,
+            Constants(),
+            in_flight_limit=in_flight_limit,
+            backoff=Backoff(chance=lambda: 1.0),
+        )
 
     def send(self, *ids: str) -> list[Verdict | Failing]:
         batch = Batch()
@@ -186,15 +196,115 @@ def test_a_server_that_may_still_be_at_work_is_left_alone_for_several_seconds() 
     assert scene.steps.waits == [(8.5, False)]
 
 
-@pytest.mark.parametrize("outcome", [INVALID_JSON, html(413)])
+FIREWALL = html(403)
+CLOSED = NoAnswer("closed before answering", sent=True)
+ABOUT_A_BATCH = [
+    *(html(code) for code in (200, 302, 403, 404, 405, 406, 413, 415, 422, 431, 451, 463, 494, 495, 501)),
+    Answer(400, "text/html", b"<h1>Bad Request (400)</h1>"),
+    answer(400, {"reason": "blocked by policy"}),
+]
+AFTER_SOME_TRIES = [*(html(code) for code in (408, 429, 460, 500, 502, 503, 520, 521, 525, 530)), CLOSED]
+
+
+@pytest.mark.parametrize("outcome", [INVALID_JSON, *ABOUT_A_BATCH], ids=lambda each: f"{each.status} {each.body!r}")
 def test_one_poisonous_event_of_500_is_found_by_halves_and_nothing_waits_for_it(outcome: Answer) -> None:
     ids = letters(500)
     scene = Scene(failing_on("e137", with_=outcome))
     verdicts = scene.send(*ids)
     assert [number for number, verdict in enumerate(verdicts) if verdict != Delivered()] == [137]
-    assert isinstance(verdicts[137], Dead)
+    found = verdicts[137]
+    assert isinstance(found, Dead) if outcome is INVALID_JSON else isinstance(found, Parked) and found.unproven
     assert scene.steps.waits == []
-    assert len(scene.sent) <= 2 * 10
+    assert len(scene.sent) <= 3 * 10
+
+
+@pytest.mark.parametrize("outcome", AFTER_SOME_TRIES, ids=str)
+def test_what_mostly_is_an_outage_is_about_a_batch_only_when_it_comes_again_and_again_while_probes_pass(
+    outcome: Answer | NoAnswer,
+) -> None:
+    scene = Scene(failing_on("e137", with_=outcome))
+    verdicts = scene.send(*letters(500))
+    assert [number for number, verdict in enumerate(verdicts) if verdict != Delivered()] == [137]
+    assert isinstance(verdicts[137], Failing | Parked)
+    assert len(scene.sent) <= 4 * 10
+    assert sum(scene.seconds) < 3 * 60
+
+
+def test_a_connection_that_cannot_be_made_is_never_about_a_batch() -> None:
+    scene = Scene(lambda ids: REFUSED if ids else PROBE_OK, stop_after=30)
+    with pytest.raises(Stopped):
+        scene.send("a", "b")
+    assert set(scene.sent) == {"a b"}
+
+
+@pytest.mark.parametrize("outcome", [*ABOUT_A_BATCH, *AFTER_SOME_TRIES], ids=str)
+def test_three_events_in_a_row_refused_while_probes_pass_mean_that_it_is_the_way(outcome: Answer | NoAnswer) -> None:
+    scene = Scene(lambda ids: outcome if ids else PROBE_OK)
+    with pytest.raises(Renewed):
+        scene.send(*letters(100))
+    state, reason = scene.steps.states[-1]
+    assert state == "blocked"
+    assert "refused while an empty request passes" in str(reason)
+    assert scene.steps.answered
+    assert scene.seconds[-1] == PROBE_INTERVAL
+
+
+def test_three_refused_events_beside_each_other_are_not_taken_for_the_way_where_others_pass() -> None:
+    scene = Scene(failing_on("e0", "e1", "e2", "e3", with_=FIREWALL))
+    verdicts = scene.send(*letters(100))
+    assert [number for number, verdict in enumerate(verdicts) if verdict != Delivered()] == [0, 1, 2, 3]
+
+
+def test_refused_events_of_several_batches_in_a_row_count_together() -> None:
+    scene = Scene(lambda ids: FIREWALL if ids else PROBE_OK)
+    for name in ("a", "b"):
+        [verdict] = scene.send(name)
+        assert isinstance(verdict, Parked)
+    with pytest.raises(Renewed):
+        scene.send("c")
+
+
+def test_a_batch_that_is_answered_like_the_probe_is_never_taken_apart() -> None:
+    scene = Scene(lambda _: PROBE_OK, stop_after=5)
+    with pytest.raises(Stopped):
+        scene.send("a", "b")
+    assert set(scene.sent) == {"a b", "probe"}
+    assert ("blocked", True) in [(state, "gives no reason" in str(reason)) for state, reason in scene.steps.states]
+
+
+def test_a_wrong_key_blocks_everything_and_nothing_is_taken_apart() -> None:
+    scene = Scene(lambda _: BAD_KEY, stop_after=5)
+    with pytest.raises(Stopped):
+        scene.send("a", "b")
+    assert scene.sent[0] == "a b"
+    assert set(scene.sent[1:]) == {"probe"}
+
+
+@pytest.mark.parametrize(
+    "outcome", [TIMEOUT, CLOSED, *(html(code) for code in (502, 503, 504, 520, 522, 524))], ids=str
+)
+def test_after_any_doubt_nothing_is_sent_to_the_server_of_2022_before_it_can_have_ended(
+    outcome: Answer | NoAnswer,
+) -> None:
+    scene = Scene(script(outcome, outcome, PROBE_OK), in_flight_limit=38.0)
+    scene.send("a")
+    assert scene.steps.doubts == 2
+    assert len([seconds for seconds in scene.seconds if 37.0 < seconds <= 38.0]) == 2
+
+
+@pytest.mark.parametrize("outcome", [REFUSED, html(429), html(500), html(521), html(525)], ids=str)
+def test_what_leaves_no_doubt_is_tried_again_soon_on_the_server_of_2022_too(outcome: Answer | NoAnswer) -> None:
+    scene = Scene(script(outcome), in_flight_limit=38.0)
+    scene.send("a")
+    assert scene.steps.doubts == 0
+    assert scene.seconds == [0.5]
+
+
+def test_a_server_that_asks_to_be_left_alone_for_long_is_told_with_the_time() -> None:
+    scene = Scene(script(html(429, retry_after=3600.0)))
+    scene.send("a")
+    assert scene.steps.answered
+    assert "the next try is at 20" in str(scene.steps.states[1][1])
 
 
 def test_events_are_sent_in_their_order_whatever_is_split() -> None:
@@ -206,11 +316,12 @@ def test_events_are_sent_in_their_order_whatever_is_split() -> None:
     assert [settled[each] for each in ids] == sorted(settled[each] for each in ids)
 
 
-def test_a_single_event_that_any_request_might_have_been_refused_like_is_dead_only_if_a_probe_passes() -> None:
+def test_a_single_event_that_any_request_might_have_been_refused_like_is_parked_only_if_a_probe_passes() -> None:
     too_large = html(413)
     scene = Scene(script(too_large, BAD_KEY, PROBE_OK, too_large, PROBE_OK))
     [verdict] = scene.send("a")
-    assert isinstance(verdict, Dead)
+    assert isinstance(verdict, Parked)
+    assert verdict.unproven
     assert scene.sent == ["a", "probe", "probe", "a", "probe"]
     assert PROBE_INTERVAL in scene.seconds
 
@@ -242,7 +353,7 @@ def test_a_500_that_comes_back_while_probes_pass_is_looked_for_by_halves_with_ha
 
 def test_an_event_the_server_gives_no_answer_to_is_parked_and_never_given_up_for_its_attempts() -> None:
     scene = Scene(failing_on("b", with_=TIMEOUT))
-    assert scene.send("a", "b", "c") == [Delivered(), Parked("no answer"), Delivered()]
+    assert scene.send("a", "b", "c") == [Delivered(), Parked("no answer", unlisted=True, unproven=True), Delivered()]
     assert all(seconds >= 8.0 for seconds in scene.seconds)
 
 
@@ -263,20 +374,20 @@ def test_blocked_means_slow_probes_of_the_empty_batch_and_events_only_once_those
     scene = Scene(script(BAD_KEY, BAD_KEY, BAD_KEY, PROBE_OK))
     assert scene.send("a", "b") == [Delivered()] * 2
     assert scene.sent == ["a b", "probe", "probe", "probe", "a b"]
-    assert scene.seconds == [PROBE_INTERVAL] * 3
-    assert scene.steps.key_refusals == 3
+    assert scene.seconds == [PROBE_INTERVAL] * 2
+    assert scene.steps.key_refusals == 2
     assert [state for state, _ in scene.steps.states] == ["sending", "blocked", "sending"]
     assert str(scene.steps.states[1][1]).startswith("the server refuses the API key")
 
 
 def test_a_request_for_a_drain_is_answered_by_what_was_sent_after_it() -> None:
-    scene = Scene(script(BAD_KEY, BAD_KEY, PROBE_OK))
+    scene = Scene(script(BAD_KEY, BAD_KEY, BAD_KEY, PROBE_OK))
     scene.send("a")
     assert scene.steps.answered == {0, 1}
 
 
 def test_a_new_reason_for_being_blocked_is_told_too() -> None:
-    scene = Scene(script(BAD_KEY, html(404), html(404), PROBE_OK))
+    scene = Scene(script(BAD_KEY, BAD_KEY, html(404), html(404), PROBE_OK))
     scene.send("a")
     reasons = [str(reason) for state, reason in scene.steps.states if state == "blocked"]
     assert len(reasons) == 2
@@ -284,15 +395,15 @@ def test_a_new_reason_for_being_blocked_is_told_too() -> None:
 
 
 def test_an_outage_during_a_block_is_an_outage() -> None:
-    scene = Scene(script(BAD_KEY, html(503), html(503)))
+    scene = Scene(script(BAD_KEY, BAD_KEY, html(503), html(503)))
     scene.send("a")
     assert [state for state, _ in scene.steps.states] == ["sending", "blocked", "sending", "retrying", "sending"]
 
 
 def test_an_answer_nobody_knows_is_told_and_tried_again_at_the_slow_pace() -> None:
-    scene = Scene(script(html(418), html(418, retry_after=100.0)))
+    scene = Scene(script(html(418), html(418), html(418), html(418, retry_after=100.0)))
     scene.send("a")
-    assert scene.sent == ["a"] * 3
+    assert scene.sent == ["a", "probe", "a", "probe", "a"]
     assert scene.steps.waits == [(PROBE_INTERVAL, True), (100.0, False)]
     assert "an answer we do not know: HTTP 418" in scene.steps.told[0]
 

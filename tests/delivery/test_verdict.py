@@ -159,20 +159,23 @@ def test_a_reason_gives_its_event_the_verdict_of_the_table(status: int, reason: 
 
 
 @pytest.mark.parametrize(
-    ("came_back", "probe_first"),
+    ("came_back", "alone"),
     [
-        pytest.param(answer(400, INVALID_JSON), False, id="400 none, Invalid JSON"),
-        pytest.param(html(413, REQUEST_TOO_LARGE), True, id="413 of nginx, HTML"),
-        pytest.param(answer(413, {"message": "too large"}), True, id="413, JSON"),
-        pytest.param(html(400, BAD_REQUEST), True, id="400 text/html Bad Request"),
+        pytest.param(answer(400, INVALID_JSON), Settled, id="400 none, Invalid JSON"),
+        pytest.param(html(413, REQUEST_TOO_LARGE), Blocked, id="413 of nginx, HTML"),
+        pytest.param(answer(413, {"message": "too large"}), Blocked, id="413, JSON"),
+        pytest.param(html(400, BAD_REQUEST), Blocked, id="400 text/html Bad Request"),
     ],
 )
-def test_a_batch_refused_as_a_whole_is_split_and_a_single_event_is_dead(came_back: Answer, probe_first: bool) -> None:
+def test_a_batch_refused_as_a_whole_is_split_and_a_single_event_is_dead_only_on_the_word_of_lotus(
+    came_back: Answer, alone: type
+) -> None:
     assert isinstance(outcome(came_back), Split)
     assert isinstance(outcome(came_back, ["a", "b"]), Split)
-    (verdict,) = verdicts(came_back, ["a"])
-    assert isinstance(verdict, Dead)
-    assert verdict.probe_first is probe_first
+    assert isinstance(outcome(came_back, ["a"]), alone)
+    if alone is Settled:
+        assert verdicts(came_back, ["a"]) == [Dead("Invalid JSON")]
+    assert isinstance(judge_probe(came_back), Blocked)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,6 @@ def test_a_batch_refused_as_a_whole_is_split_and_a_single_event_is_dead(came_bac
     [
         pytest.param(answer(401, {"title": "not_authenticated"}), id="401"),
         pytest.param(answer(403, {"detail": "Authentication credentials were not provided."}), id="403 no key, L22"),
-        pytest.param(html(403, "<h1>403 Forbidden</h1>"), id="403 of a proxy"),
         pytest.param(answer(400, {"message": "No API key found in request"}), id="400 no key, L24"),
         pytest.param(answer(400, {"message": "Invalid API key"}), id="400 wrong or revoked key, L24"),
         pytest.param(answer(400, {"message": "Key suspended"}), id="400 message"),
@@ -198,6 +200,15 @@ def test_a_bad_key_blocks_and_says_so(came_back: Answer) -> None:
         assert "refuses the API key" in blocked.reason
         assert f"HTTP {came_back.status}" in blocked.reason
     assert isinstance(judge_probe(came_back), Blocked)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_firewalls_403_is_not_called_a_wrong_key(status: int) -> None:
+    blocked = outcome(html(status, "<h1>Request blocked</h1>"))
+    assert isinstance(blocked, Blocked)
+    assert not blocked.by_key
+    assert "refuses the API key" not in blocked.reason
+    assert f"HTTP {status}: Request blocked; check any firewall" in blocked.reason
 
 
 @pytest.mark.parametrize(
@@ -259,11 +270,11 @@ def test_a_batch_refused_without_a_reason_blocks(failed: object) -> None:
     assert "no reason" in blocked.reason
 
 
-@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 460, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 530])
 @pytest.mark.parametrize("ids", [["a"], IDS], ids=["one", "three"])
 def test_an_outage_is_retried_with_the_same_ids(status: int, ids: Sequence[str]) -> None:
     retry = outcome(Answer(status, "text/html", b"<h1>try later</h1>", retry_after=7.0), ids)
-    assert retry == RetryBatch(f"HTTP {status}: try later", retry_after=7.0, after_timeout=status == 504)
+    assert retry == RetryBatch(f"HTTP {status}: try later", retry_after=7.0, after_timeout=status in (504, 524))
 
 
 @pytest.mark.parametrize("ids", [["a"], IDS], ids=["one", "three"])
@@ -301,7 +312,7 @@ def test_no_answer_is_retried_and_after_a_timeout_the_server_gets_time(
     "came_back",
     [
         *(pytest.param(html(status, "?"), id=str(status)) for status in (100, 202, 204, 402, 407, 409, 418, 422)),
-        *(pytest.param(html(status, "?"), id=str(status)) for status in (501, 505, 507, 520, 599, 999)),
+        *(pytest.param(html(status, "?"), id=str(status)) for status in (501, 505, 507, 529, 599, 999)),
         pytest.param(html(400, "<h1>Something else</h1>"), id="400 unknown HTML"),
         pytest.param(html(400, "Bad Request", "text/plain"), id="400 Bad Request not in HTML"),
         pytest.param(answer(400, {"detail": "JSON parse error"}), id="400 unknown JSON"),

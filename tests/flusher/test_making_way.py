@@ -188,7 +188,9 @@ def test_another_organisations_key_never_flushes_and_the_events_are_kept(scene: 
     scene.server.accounts.organization_id = "org_other"
     theirs = Program(scene, key=KEY)
     theirs.track("theirs")
-    scene.arrived("theirs")  # with our key: whose queue it is was said by whoever came first
+    ours.track("ours too")
+    scene.arrived("ours too")
+    assert scene.not_yet("theirs"), "they were sent with our key"
     assert scene.flusher() == flusher
     ours.end()
     scene.kill_flusher()

@@ -73,7 +73,7 @@ def test_rows_are_no_pickles(path: Path) -> None:
     books.close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         [data] = connection.execute("SELECT data FROM queue_parked").fetchone()
-    with pytest.raises(ValueError, match=r"opcode|STOP|pickle|at position"):
+    with pytest.raises(ValueError, match=r"opcode|STOP|pickle|at position|only \d+ remain"):
         list(pickletools.genops(data))
 
 

@@ -1,0 +1,40 @@
+"""What happens between two steps of the sender."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from lotus_durable.errors import LotusError
+from lotus_durable.queue.heartbeat import FlusherState
+
+
+class Steps(Protocol):
+    """What the sender asks and tells; :class:`~.control.Control` says more of each."""
+
+    def enter(self, state: FlusherState, reason: str | None = None) -> bool:
+        """Tell what is going on now, and why; return whether that is news."""
+
+    def request(self) -> AbstractContextManager[None]:
+        """Name the request in flight before it is sent."""
+
+    def reached(self, *, server: bool) -> None:
+        """Note whether a connection could be made."""
+
+    def key_is_refused(self) -> None:
+        """Note that the server refuses the API key."""
+
+    def in_doubt(self) -> None:
+        """Note that the server may still be at work on the last request: whoever comes after us waits for it too."""
+
+    def asked(self) -> int:
+        """Return the number of the last drain that was asked for."""
+
+    def answer(self, number: int, reason: str | None = None) -> None:
+        """Say that everything asked for up to ``number`` was carried out, or why it cannot be now."""
+
+    def wait(self, seconds: float, *, asked: int | None = None) -> None:
+        """Wait, less long when a drain is asked for after number ``asked``; None: not for that."""
+
+    def tell(self, error: LotusError) -> None:
+        """Have something that happened once told."""

@@ -1,0 +1,188 @@
+"""One queue, one organisation: events under another key wait for it, or for somebody who vouches for ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.client import Client
+from tests.rig import Rig, faults, track
+
+NEW = "new-key"
+GENERATIONS = pytest.mark.parametrize("generation", ["L22", "L24"])
+
+
+def rotated(rigs: Callable[..., Rig], generation: str) -> tuple[Rig, Client, Client, list[str]]:
+    """Give a queue with five events under a key that no flusher ever had, and clients with that and with a new one."""
+    rig = rigs(generation)
+    old, new = rig.client(), rig.client(api_key=NEW)
+    ids = track(old, 5)
+    rig.server.rotate_key(NEW, keep_old=True)
+    return rig, old, new, ids
+
+
+@GENERATIONS
+def test_events_under_a_key_that_nobody_vouches_for_wait_and_are_told_and_ours_go_on(
+    rigs: Callable[..., Rig], generation: str
+) -> None:
+    rig, _, new, ids = rotated(rigs, generation)
+    ours = track(new, 3)
+    report = new.drain(20)
+    assert not report.complete
+    assert (report.delivered, report.remaining) == (3, 5)
+    assert "5 events tracked under another API key wait" in (report.reason or "")
+    assert [message for message in rig.messages() if "5 events tracked under another API key wait" in message]
+    assert set(rig.server.times_received) == set(ours)
+    assert rig.check(ids + ours).pending == 5
+
+
+@GENERATIONS
+def test_a_flusher_with_their_own_key_sends_them(rigs: Callable[..., Rig], generation: str) -> None:
+    rig, old, new, ids = rotated(rigs, generation)
+    ours = track(new, 3)
+    new.drain(20)
+    assert old.drain(20).delivered == 5
+    assert rig.check(ids + ours).delivered == 8
+
+
+def test_where_the_server_says_that_both_keys_are_one_organisations_rotation_goes_on_by_itself(
+    rigs: Callable[..., Rig],
+) -> None:
+    rig, old, new, ids = rotated(rigs, "L24")
+    assert old.drain(20).complete
+    ids += track(old, 5)
+    ids += track(new, 5)
+    assert new.drain(20).complete
+    assert rig.check(ids).delivered == 15
+
+
+@GENERATIONS
+def test_the_file_with_the_previous_key_has_its_events_sent_also_by_later_flushers_without_it(
+    rigs: Callable[..., Rig], generation: str, tmp_path: Path
+) -> None:
+    rig, old, new, ids = rotated(rigs, generation)
+    file = tmp_path / "old key"
+    file.write_text("test-key")
+    assert rig.client(api_key=NEW, previous_api_key_file=file).drain(20).complete
+    ids += track(old, 2)
+    assert new.drain(20).complete
+    assert rig.check(ids).delivered == 7
+
+
+def test_a_previous_key_file_that_cannot_be_read_is_told_and_our_own_events_go_on(
+    rigs: Callable[..., Rig], tmp_path: Path
+) -> None:
+    rig, _, new, ids = rotated(rigs, "L22")
+    ours = track(new, 1)
+    client = rig.client(api_key=NEW, previous_api_key_file=tmp_path / "none")
+    assert client.drain(20).delivered == 1
+    assert [message for message in rig.messages() if "previous_api_key_file" in message]
+    assert rig.check(ids + ours).pending == 5
+
+
+def test_another_organisations_events_are_not_sent_even_if_a_file_names_their_key(
+    rigs: Callable[..., Rig], tmp_path: Path
+) -> None:
+    rig, old, new, ids = rotated(rigs, "L24")
+    assert old.drain(20).complete
+    file = tmp_path / "old key"
+    file.write_text("test-key")
+    rig.server.accounts.organization_id = "org_other"
+    theirs = rig.client(api_key=NEW, previous_api_key_file=file)
+    ids += track(old, 2) + track(new, 2)
+    assert "another organisation" in (theirs.drain(20).reason or "")
+    assert rig.check(ids).pending == 4
+
+
+def test_a_key_that_is_replaced_in_the_file_that_the_flusher_reads_takes_over_what_was_tracked_before(
+    rigs: Callable[..., Rig], tmp_path: Path
+) -> None:
+    rig = rigs("L22")
+    file = tmp_path / "key"
+    file.write_text("test-key")
+    client = rig.client(api_key=None, api_key_file=file, flusher="auto")
+    ids = track(client, 1)
+    rig.server.wait_for(1)
+    rig.server.rotate_key(NEW)
+    ids += track(client, 3)  # under the key that this process has read
+    file.write_text(NEW)
+    rig.server.wait_for(4)
+    ids += track(client, 3)
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 7
+
+
+@GENERATIONS
+def test_what_was_tracked_without_a_key_is_sent_with_whichever_the_flusher_has(
+    rigs: Callable[..., Rig], generation: str
+) -> None:
+    rig = rigs(generation)
+    ids = track(rig.client(api_key=None), 3)
+    client = rig.client()
+    ids += track(client, 3)
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 6
+
+
+def test_parked_events_are_tried_again_only_under_their_own_key(rigs: Callable[..., Rig]) -> None:
+    rig = rigs("L22", customers=["c1"])
+    rig.server.rotate_key(NEW, keep_old=True)
+    old, new = rig.client(), rig.client(api_key=NEW)
+    ids = track(old, 3, customer_id="late")
+    assert old.drain(20).parked == 3
+    rig.server.add_customer("late")
+    assert new.drain(20).parked == 3
+    assert old.drain(20).delivered == 3
+    assert rig.check(ids).delivered == 3
+
+
+def test_events_of_another_key_in_the_database_are_parked_and_block_no_other(rigs: Callable[..., Rig]) -> None:
+    rig = rigs("L22")
+    rig.server.rotate_key(NEW, keep_old=True)
+    old, new = rig.client(backend="sqlite"), rig.client(api_key=NEW, backend="sqlite")
+    ids: list[str] = []
+    for _ in range(3):
+        ids += track(old, 2)
+        ids += track(new, 2)
+    report = new.drain(20)
+    assert (report.delivered, report.parked, report.remaining) == (6, 6, 0)
+    assert "6 events tracked under another API key wait" in (report.reason or "")
+    assert old.drain(20).delivered == 6
+    assert rig.check(ids).delivered == 12
+
+
+def test_no_batch_holds_events_of_two_keys(rigs: Callable[..., Rig]) -> None:
+    rig, old, new, ids = rotated(rigs, "L24")
+    assert old.drain(20).complete
+    ids += track(old, 5) + track(new, 5)
+    assert new.drain(20).complete
+    assert [len(batch) for batch in rig.batches()] == [5, 5, 5]
+    rig.check(ids)
+
+
+def test_a_flusher_that_has_only_another_keys_events_left_ends(rigs: Callable[..., Rig]) -> None:
+    rig, _, _, ids = rotated(rigs, "L22")
+    new = rig.client(api_key=NEW, flusher="auto", idle_before_end=0.1)
+    ids += track(new, 1)
+    rig.server.wait_for(1)
+    rig.server.wait_until(lambda: not rig.is_flushed(), 20, what="the flusher to end")
+    assert rig.check(ids).pending == 5
+
+
+def test_damage_among_another_keys_events_settles_none_of_them(rigs: Callable[..., Rig]) -> None:
+    rig, _, new, ids = rotated(rigs, "L22")
+    rig.stop()
+    [name] = rig.directory.segments()
+    path = Path(rig.directory.journal) / name
+    content = bytearray(path.read_bytes())
+    content[len(content) * 3 // 4] ^= 0xFF
+    path.write_bytes(content)
+    assert not new.drain(20).complete
+    assert os.path.exists(path)
+    assert not set(ids) & set(rig.server.times_received)
+    rig.server.faults = faults()
+    assert rig.client().drain(20).complete
+    assert len(set(ids) & set(rig.server.times_received)) == 4

@@ -7,6 +7,7 @@ after :data:`LAST`.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 
@@ -36,3 +37,20 @@ def duplicate(descriptor: int, least: int) -> int | None:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
     except OSError:
         return None
+
+
+def open_numbers() -> set[int]:
+    """Return the descriptors of this process, and perhaps one that was open while it looked."""
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with contextlib.suppress(OSError):
+            return {int(name) for name in os.listdir(folder)}
+    return set(range(256))
+
+
+def place_of(file: str | int) -> tuple[int, int] | None:
+    """Return device and inode of what a path or a descriptor leads to; None where it leads nowhere."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -134,6 +134,8 @@ class Tracker:
 
     def look_now(self, now: float | None = None) -> None:
         """Look whether somebody flushes; at an event, when a client is made, at the end, and by who waits."""
+        if not _mark[0]:
+            fork.begin_process()
         if now is None:
             now = clock_gettime(MONOTONIC)
         self._looked_at, self._look_at = now, now + self._trusted_look
@@ -151,6 +153,8 @@ class Tracker:
 
     def written(self) -> dict[str, int]:
         """Return what this process has written and does not know to be settled: segments' names and their ends."""
+        if not _mark[0]:
+            fork.begin_process()
         self._written = {name: end for name, end in self._written.items() if self.directory.has_segment(name)}
         found = dict(self._written)
         for lane in tuple(self._all_lanes):

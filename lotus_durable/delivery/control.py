@@ -35,10 +35,6 @@ class Stopped(Exception):
     """The work ends here: the process stops, or flushes no more. What has no verdict yet stays in the queue."""
 
 
-class LockLost(Stopped):
-    """Somebody has removed or replaced the lock: another one may flush, and this one must not go on."""
-
-
 class Renewed(Stopped):
     """The work begins anew in this very flusher, with what was read again."""
 
@@ -179,7 +175,7 @@ class Control:
             raise Stopped(why)
         if not self._is_alone():
             logger.warning("the flusher's lock in %s was removed or replaced: another may flush", self._directory.root)
-            raise LockLost("the lock is gone")
+            raise Stopped("the lock is gone")
 
     @contextlib.contextmanager
     def request(self, *, is_question: bool = False) -> Iterator[None]:

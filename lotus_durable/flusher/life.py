@@ -17,7 +17,7 @@ from math import inf
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
 from lotus_durable.config import Config
-from lotus_durable.delivery.control import Control, LockLost, Renewed, Stopped
+from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import ConfigurationError, DeliveryResumed, LotusError
@@ -114,11 +114,12 @@ class Flusher:
                     logger.debug("beginning anew: %s", reason)
                     last, renewed = control.last_beat, control
                     continue
-                except LockLost as lost:
-                    # What came on the word of a look that still saw the lock is this flusher's to see to.
-                    why = None if self._kind == "auto" else str(lost)
                 except Stopped as stopped:
-                    why = str(stopped)
+                    # Who was not told to end sees to what came on the word of a look that still saw the lock: the one
+                    # that it made way for may have died meanwhile.
+                    may_go_on = self._kind == "auto" and control.ending() is None
+                    why = None if may_go_on else str(stopped)
+                    logger.debug("it lets go of the lock: %s", stopped)
                 if self.lock.is_held():
                     control.end("ended")
                 return why

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from filelock import BaseFileLock, FileLock, Timeout
 
 from lotus_durable import fork
+from lotus_durable.descriptors import place_of
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
 from lotus_durable.queue.requests import newest
 
@@ -63,7 +64,7 @@ class FlusherLock:
 
     def is_held(self) -> bool:
         """Whether lock file and directory are still where the path leads: if not, there may be another flusher."""
-        return bool(self._identities) and all(_identity(path) == own for path, own in self._identities.items())
+        return bool(self._identities) and all(place_of(path) == own for path, own in self._identities.items())
 
     def release(self) -> None:
         """Let somebody else flush."""
@@ -105,8 +106,8 @@ class FlusherLock:
         if locks.HAS_OWN and not locks.try_hold(shown):
             return False
         self._identities = {
-            root: _identity(folder) or (0, 0),
-            self._directory.flusher_lock: _identity(shown) or (0, 0),
+            root: place_of(folder) or (0, 0),
+            self._directory.flusher_lock: place_of(shown) or (0, 0),
         }
         return self.is_held()  # unless deleted or replaced in this very moment
 
@@ -132,11 +133,3 @@ def _flocked(descriptor: int) -> bool:
         if error.errno != errno.EBADF:
             raise
     return True
-
-
-def _identity(path: str | int) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

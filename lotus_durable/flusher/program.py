@@ -18,6 +18,7 @@ from typing import Any
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config, Constants
+from lotus_durable.descriptors import open_numbers
 from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
@@ -148,7 +149,7 @@ def _stand_alone(ending: Ending) -> None:
         os.setsid()
     os.umask(0o077)
     os.chdir("/")
-    for name in _open_descriptors():
+    for name in open_numbers():
         if name > START:
             with contextlib.suppress(OSError):
                 os.close(name)
@@ -157,13 +158,6 @@ def _stand_alone(ending: Ending) -> None:
     with contextlib.suppress(OSError, ValueError):
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _open_descriptors() -> list[int]:
-    for folder in ("/proc/self/fd", "/dev/fd"):
-        with contextlib.suppress(OSError):
-            return [int(name) for name in os.listdir(folder)]
-    return list(range(256))
 
 
 def _log_to(directory: QueueDirectory, level: int) -> None:

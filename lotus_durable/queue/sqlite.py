@@ -25,6 +25,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 
+from lotus_durable.descriptors import open_numbers, place_of
 from lotus_durable.errors import LotusError, QueueDamaged
 
 from .appender import SEGMENT_BYTES, Appender, Mark
@@ -154,7 +155,7 @@ class SqliteAppender:
         """Whether SQLite may be used now: by this process, by nobody else in it, and through what it has opened."""
         if self._in_use or _process.has_inherited():
             return False
-        if self._table is None or all(_identity_of(number) == place for number, place in self._held.items()):
+        if self._table is None or all(place_of(number) == place for number, place in self._held.items()):
             return True
         _process.pid = _NOBODY
         self._table, self._descriptor = None, -1  # not closed: that would close what others have opened
@@ -206,7 +207,7 @@ class SqliteAppender:
         _process.pid = os.getpid()
         _process.connections += 1
         table = None
-        others = _descriptors()
+        others = open_numbers()
         try:
             before = self._place = _identity(path)
             table = EventTable(path, TABLE, timeout=0)
@@ -228,8 +229,8 @@ class SqliteAppender:
     def _opened_since(self, others: set[int]) -> dict[int, tuple[int, int]]:
         """Return the descriptors through which SQLite writes, and what they lead to."""
         path = self._directory.queue_db
-        files = [_identity_of(each) for each in (path, f"{path}-wal", f"{path}-shm")]
-        found = {number: _identity_of(number) for number in _descriptors() - others}
+        files = [place_of(each) for each in (path, f"{path}-wal", f"{path}-shm")]
+        found = {number: place_of(number) for number in open_numbers() - others}
         return {number: place for number, place in found.items() if place is not None and place in files}
 
     def _check(self, now: float) -> None:
@@ -277,7 +278,7 @@ class SqliteAppender:
 
     def _close_descriptor(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0 and _identity_of(descriptor) == self._place:
+        if descriptor >= 0 and place_of(descriptor) == self._place:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
@@ -292,17 +293,6 @@ def _give_back(table: EventTable) -> None:
     ctypes.pythonapi.Py_DecRef(ctypes.py_object(table))
 
 
-def _descriptors() -> set[int]:
-    return {int(name) for name in os.listdir("/dev/fd")}
-
-
-def _identity_of(file: str | int) -> tuple[int, int] | None:
-    try:
-        return _identity(file)
-    except OSError:
-        return None
-
-
-def _identity(file: str | int) -> tuple[int, int]:
-    status = os.stat(file)
+def _identity(path: str) -> tuple[int, int]:
+    status = os.stat(path)
     return status.st_dev, status.st_ino

@@ -265,6 +265,39 @@ def test_threads_that_fork_at_once_do_not_wait_for_each_other_for_ever(rig: Rig)
     )
 
 
+@FORKS
+def test_a_child_that_waits_or_ends_before_it_tracks_leaves_its_parents_segment_alone(
+    rig: Rig, fork: str, no_hooks: bool
+) -> None:
+    [ids] = lines(
+        f"""
+        told = []
+        client = make(flusher="auto", on_error=lambda error, events: told.append(error))
+        ids = track(client, 1)
+        reading, writing = os.pipe()
+        pid = {fork}()
+        if pid == 0:
+            os.read(reading, 1)
+            client.join(0)
+            client.shutdown(0)
+            os._exit(len(told))
+        ids += track(client, 1)
+        os.write(writing, b"x")
+        assert ended(pid) == 0
+        ids += track(client, 1)
+        client.shutdown(20)
+        assert told == []
+        say(*ids)
+        """,
+        rig.queue_dir,
+        rig.server.host,
+        no_hooks=no_hooks,
+    )
+    assert rig.client().drain(20).complete
+    assert rig.check(ids.split()).delivered == 3
+    assert rig.server.duplicates == 0
+
+
 def test_what_is_dropped_in_a_child_makes_nobody_keep_what_is_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
     """A collection of garbage in the middle, say, that takes an owner which came before."""
 

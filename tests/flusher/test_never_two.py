@@ -443,6 +443,25 @@ def test_an_event_on_the_word_of_a_look_before_the_flusher_let_go_arrives(scene:
     assert scene.starts() == 1
 
 
+def test_an_event_that_comes_when_the_flusher_has_made_way_for_one_that_died_arrives(scene: Scene) -> None:
+    scene.run(
+        """
+        from lotus_durable.queue.requests import ask
+        client = make(constants={"trusted_look": 3.0, "leaving_wait": 3.5}, flush_interval=0.02)
+        track(client, "first")
+        flushes = client._tracker.look.somebody_flushes
+        wait_until(flushes)
+        client._tracker.look_now()
+        ask(client._tracker.directory, "make way")
+        wait_until(lambda: not flushes())
+        track(client, "trusted")
+        os._exit(0)
+        """
+    )
+    scene.arrived("first", "trusted")
+    assert scene.starts() == 1
+
+
 def test_an_event_that_was_held_up_between_its_clock_and_its_write_arrives(scene: Scene) -> None:
     """A process is stopped in the middle of the call for longer than a flusher takes to leave."""
     scene.run(

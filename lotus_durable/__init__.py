@@ -178,7 +178,28 @@ def track_event(
     time_created: datetime | str | None = None,
     idempotency_id: str | None = None,
 ) -> str:
-    """Accept one event and return its idempotency id; see :meth:`Client.track_event`."""
+    """Accept one event: when this returns, it survives this process, and will be delivered.
+
+    Args:
+        customer_id: the customer's id, as given to ``create_customer``; 1 to 50 characters, or a whole number.
+        event_name: what happened, as the metrics name it; 1 to 100 characters, 200 with ``api_version="2022"``.
+        properties: a mapping with string keys of what JSON can hold; ``Decimal``, ``datetime``, ``date``, ``UUID``,
+            ``Enum``, sets and tuples are converted.
+        time_created: when it happened; now if not given. A naive datetime is taken as UTC.
+        idempotency_id: at most 255 characters; the server counts events with the same id once. A random UUID if not
+            given.
+
+    Returns:
+        The idempotency id.
+
+    Raises:
+        InvalidEvent: an argument is refused; names the field and the reason. Nothing was written.
+        QueueFull: the event was not accepted: the queue is over ``max_queue_bytes``, or the disk takes no writes and
+            the memory buffer is full.
+        QueueDirectoryError: nor was it: the queue directory has never worked for this process.
+        ConfigurationError: a setting is wrong.
+        EventRefused: with ``sync_mode`` only: the server refused it for good.
+    """
     return _client().track_event(
         customer_id=customer_id,
         event_name=event_name,
@@ -189,29 +210,62 @@ def track_event(
 
 
 def drain(timeout: float | None = None) -> DrainReport:
-    """Have everything that is pending now delivered; see :meth:`Client.drain`."""
+    """Have everything that is pending now delivered; from any process, for deploy hooks and tests.
+
+    Args:
+        timeout: seconds; None for as long as it takes.
+
+    Returns:
+        What was achieved. When delivery is blocked it returns at once, with the reason.
+
+    Raises:
+        DiskRefused: the queue directory cannot be used.
+        QueueDamaged: the queue cannot be read.
+        ConfigurationError: a setting is wrong.
+    """
     return _client().drain(timeout)
 
 
 def flush(timeout: float | None = None) -> bool:
-    """Drain, and return whether it was complete; see :meth:`Client.flush`."""
+    """Do what :func:`drain` does, and return whether it was complete; a drop-in name.
+
+    Args:
+        timeout: seconds; None for as long as it takes.
+
+    Raises:
+        LotusError: as :func:`drain`.
+    """
     return _client().flush(timeout)
 
 
 def stats() -> QueueStats:
-    """Count what is in the queue; see :meth:`Client.stats`."""
+    """Count what is in the queue, for all processes that share it; ages in seconds, sizes in bytes.
+
+    Raises:
+        LotusError: as :func:`drain`.
+    """
     return _client().stats()
 
 
 def shutdown(timeout: float | None = None) -> None:
-    """Wait until what this process tracked is delivered, and let go of the queue; see :meth:`Client.shutdown`."""
+    """Do what :func:`join` does, and let go of the queue until the next call; raises nothing.
+
+    Args:
+        timeout: seconds; ``exit_timeout`` if not given.
+    """
     client = _current()
     if client is not None:
         client.shutdown(timeout)
 
 
 def join(timeout: float | None = None) -> None:
-    """Wait until what this process tracked is delivered; see :meth:`Client.join`."""
+    """Wait until what this process tracked is delivered; a drop-in name; raises nothing.
+
+    There is no wait while the server takes nothing: the events are on disk, and are delivered when it does.
+
+    Args:
+        timeout: seconds; ``exit_timeout`` if not given.
+    """
     client = _current()
     if client is not None:
         client.join(timeout)
@@ -229,12 +283,14 @@ _VALUES = {
 """What calls return: a process that only tracks imports none of it."""
 
 
-def __getattr__(name: str) -> object:
-    from importlib import import_module
+if not TYPE_CHECKING:  # else every name would pass, of a setting too
 
-    if name in __all__:
-        return getattr(import_module(_VALUES.get(name, _CALLS)), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name in __all__:
+            return getattr(import_module(_VALUES.get(name, _CALLS)), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 
 if os.environ.get("LOTUS_API_KEY") and os.environ.get("LOTUS_QUEUE_DIR"):

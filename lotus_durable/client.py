@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import time
+from _weakref import ref  # weakref itself imports more
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from math import isnan
@@ -19,7 +20,7 @@ from lotus_durable.log import Reporter, counted, log_to_stderr, logger, warn_if_
 from lotus_durable.queue.heartbeat import read_beat, read_progress
 from lotus_durable.queue.refusal import directory_error, is_misconfigured
 from lotus_durable.queue.requests import ask
-from lotus_durable.tracker import tracker_for
+from lotus_durable.tracker import Tracker, open_trackers, tracker_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ else:
 _LOOK_INTERVAL = 0.01
 """Seconds between two looks of one who waits at the heartbeat."""
 
-_started: set[Client] = set()
-"""Clients that have tracked in this process and were not shut down; kept so that they are at exit."""
+_calling: list[ref[Client]] = []
+"""Clients with connections of their own to the server, to be closed at exit."""
 
 
 class Client(Calls):
@@ -95,8 +96,8 @@ class Client(Calls):
         """Accept one event: when this returns, it survives this process, and will be delivered.
 
         Args:
-            customer_id: the customer's id, as given to ``create_customer``; not empty.
-            event_name: what happened, as the metrics name it; 1 to 200 characters.
+            customer_id: the customer's id, as given to ``create_customer``; 1 to 50 characters, or a whole number.
+            event_name: what happened, as the metrics name it; 1 to 100 characters, 200 with ``api_version="2022"``.
             properties: a mapping with string keys of what JSON can hold; ``Decimal``, ``datetime``, ``date``,
                 ``UUID``, ``Enum``, sets and tuples are converted.
             time_created: when it happened; now if not given. A naive datetime is taken as UTC.
@@ -175,7 +176,7 @@ class Client(Calls):
         Raises:
             ConfigurationError: the timeout is no number.
         """
-        self._wait(monotonic() + (self.config.exit_timeout if timeout is None else _seconds(timeout)))
+        _wait(self._tracker, monotonic() + (self.config.exit_timeout if timeout is None else _seconds(timeout)))
 
     def shutdown(self, timeout: float | None = None) -> None:
         """Do what :meth:`join` does, and let go of the queue.
@@ -196,7 +197,6 @@ class Client(Calls):
 
     def release(self) -> None:
         """Let go of the queue without waiting."""
-        _started.discard(self)
         self._tracker.close()
         while self._callers:
             self._callers.pop().close()
@@ -210,7 +210,7 @@ class Client(Calls):
         if not self._callers:
             self._callers.append(open_caller(self.config))
             fork.register(self._callers[-1])
-            _started.add(self)
+            _calling.append(ref(self, _calling.remove))
         return self._callers[0]  # of two threads that come here at once, both get the same one
 
     def __enter__(self) -> Self:
@@ -231,7 +231,6 @@ class Client(Calls):
         event = (customer_id, event_name, properties, time_created, idempotency_id)
         if not self.config.send:
             return self._tracker.check(*event)
-        _started.add(self)
         event_id = self._tracker.track(*event)
         if self.config.sync_mode:
             self._wait_for_verdict(event_id)
@@ -249,7 +248,7 @@ class Client(Calls):
         look = self._tracker.look
         reason = None
         if look.why_none_is_started() is None or look.somebody_flushes():
-            self._wait(monotonic() + longest)
+            _wait(self._tracker, monotonic() + longest)
         else:
             reason = self.drain(longest).reason  # it is this process that flushes
         for refusal in read_progress(self._tracker.directory).get("refusals", ()):
@@ -259,48 +258,6 @@ class Client(Calls):
                 logger.warning("the event is parked and tried again: %s", refusal["reason"])
         if reason is not None:
             logger.warning("the event is kept and has no verdict yet: %s", reason)
-
-    def _wait(self, ends_at: float) -> None:
-        """Wait until what this process tracked is settled, unless the server takes nothing now."""
-        tracker = self._tracker
-        if not self.config.send:
-            return
-        with contextlib.suppress(OSError, LotusError):
-            written = tracker.written()
-            if not written and not tracker.in_memory():
-                return
-            tracker.look_now()
-            if tracker.look.why_none_is_started() is not None and not tracker.look.somebody_flushes():
-                return
-            ask(tracker.directory, "drain")
-            if not self._is_settled_by(ends_at, written):
-                self._say_what_is_left()
-
-    def _is_settled_by(self, ends_at: float, written: dict[str, int]) -> bool:
-        tracker = self._tracker
-        next_look = monotonic() + self.config.constants.trusted_look
-        while not tracker.is_settled(written):
-            now = monotonic()
-            beat = read_beat(tracker.directory)
-            is_away = beat is not None and beat.state in ("retrying", "blocked") and tracker.look.somebody_flushes()
-            if now >= ends_at or is_away or tracker.look.cannot_start():
-                return False
-            if now >= next_look:
-                next_look = now + self.config.constants.trusted_look
-                tracker.look_now()
-            time.sleep(_LOOK_INTERVAL)
-        return True
-
-    def _say_what_is_left(self) -> None:
-        stats = self.stats()
-        reason = stats.flusher.reason if stats.flusher is not None else None
-        logger.warning(
-            "%s left on disk in %s (%s); %s",
-            counted(stats.pending, "event"),
-            self.config.queue_dir,
-            reason or "not delivered yet",
-            "the flusher goes on" if stats.flusher is not None else "they are sent when somebody flushes",
-        )
 
     def _prepare_directory(self) -> None:
         directory = self._tracker.directory
@@ -340,12 +297,62 @@ def _our_errors() -> Iterator[None]:
         raise DiskRefused(f"the queue directory cannot be used: {error}") from error
 
 
+def _wait(tracker: Tracker, ends_at: float) -> None:
+    """Wait until what this process tracked is settled, unless the server takes nothing now."""
+    with contextlib.suppress(OSError, LotusError):
+        written = tracker.written()
+        if not written and not tracker.in_memory():
+            return
+        tracker.look_now()
+        if tracker.look.why_none_is_started() is not None and not tracker.look.somebody_flushes():
+            return
+        ask(tracker.directory, "drain")
+        if not _is_settled_by(tracker, ends_at, written):
+            _say_what_is_left(tracker)
+
+
+def _is_settled_by(tracker: Tracker, ends_at: float, written: dict[str, int]) -> bool:
+    interval = tracker.config.constants.trusted_look
+    next_look = monotonic() + interval
+    while not tracker.is_settled(written):
+        now = monotonic()
+        beat = read_beat(tracker.directory)
+        is_away = beat is not None and beat.state in ("retrying", "blocked") and tracker.look.somebody_flushes()
+        if now >= ends_at or is_away or tracker.look.cannot_start():
+            return False
+        if now >= next_look:
+            next_look = now + interval
+            tracker.look_now()
+        time.sleep(_LOOK_INTERVAL)
+    return True
+
+
+def _say_what_is_left(tracker: Tracker) -> None:
+    from lotus_durable.flusher.stats import collect
+
+    stats = collect(tracker.directory)
+    reason = stats.flusher.reason if stats.flusher is not None else None
+    logger.warning(
+        "%s left on disk in %s (%s); %s",
+        counted(stats.pending, "event"),
+        tracker.directory.root,
+        reason or "not delivered yet",
+        "the flusher goes on" if stats.flusher is not None else "they are sent when somebody flushes",
+    )
+
+
 def _at_exit() -> None:
-    """Let each client wait for what it tracked, and all together not longer than the longest ``exit_timeout``."""
-    clients = list(_started)
-    ends_at = monotonic() + max((client.config.exit_timeout for client in clients), default=0.0)
-    for client in clients:
-        client.shutdown(max(0.0, min(client.config.exit_timeout, ends_at - monotonic())))
+    """Wait for what was tracked with each set of options, for no longer than the longest ``exit_timeout`` in all."""
+    # First those with nothing in memory: where there were too many open files, they make room for the others.
+    trackers = sorted(open_trackers(), key=Tracker.in_memory)
+    ends_at = monotonic() + max((tracker.config.exit_timeout for tracker in trackers), default=0.0)
+    for tracker in trackers:
+        _wait(tracker, min(monotonic() + tracker.config.exit_timeout, ends_at))
+        tracker.close()
+    for reference in tuple(_calling):
+        client = reference()
+        if client is not None:
+            client.release()
 
 
 bind_calls(Client)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from lotus_durable.errors import ConfigurationError, QueueDirectoryError
-from lotus_durable.options import DEFAULT_HOST, OPTIONS, KeyFile, environment_name, read_option
+from lotus_durable.options import DEFAULT_HOST, OPTIONS, KeyFile, environment_name, read_option, unknown_setting
 from lotus_durable.values import NamedTuple
 
 TYPE_CHECKING = False
@@ -112,7 +112,7 @@ class Config(NamedTuple):
         """
         unknown = sorted(set(arguments or {}) - {option.name for option in OPTIONS})
         if unknown:
-            raise ConfigurationError(f"unknown option {unknown[0]!r}")
+            raise ConfigurationError(f"argument {unknown[0]}: {unknown_setting(unknown[0])}")
         arguments, settings = _with_key_file(arguments or {}), _with_key_file(settings or {})
         environ = _with_key_file(os.environ if environ is None else environ, environment_name)
         values: dict[str, Any] = {}

@@ -62,7 +62,13 @@ mark: _Mark = _make_mark()
 """``mark[0]`` is 1 in the process that began to use what it guards, and 0 in each of its children."""
 mark[0] = 1
 
+_forks = 0
 _owners: list[ref[Inherits]] = []
+
+
+def this_process() -> tuple[int, int]:
+    """Return what no forked child shares with its parent, also where it has its number, in a namespace of its own."""
+    return _forks, os.getpid()
 
 
 def register(owner: Inherits) -> None:
@@ -72,7 +78,7 @@ def register(owner: Inherits) -> None:
 
 def begin_process() -> None:
     """Drop what was inherited: by the hook of a fork, or by whoever finds the mark wiped after a fork without hooks."""
-    for reference in _owners:
+    for reference in tuple(_owners):  # one that is dropped meanwhile would make the next one be left out
         owner = reference()
         if owner is not None:
             owner.abandon()
@@ -80,5 +86,12 @@ def begin_process() -> None:
     mark[0] = 1
 
 
+def _begin_child() -> None:
+    global _forks  # noqa: PLW0603  # of a process there is one
+    if not mark[0]:  # else a hook of the application's that runs before this one has tracked already
+        _forks += 1
+        begin_process()
+
+
 descriptors.make_room()
-os.register_at_fork(after_in_child=begin_process)
+os.register_at_fork(after_in_child=_begin_child)

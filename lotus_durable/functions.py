@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lotus_durable.calls import access, addons, credit, customers, plans, service, subscriptions
+from lotus_durable.calls import access, addons, credit, customers, plans, service, subscription_changes, subscriptions
 from lotus_durable.calls.binding import function as bound
 from lotus_durable.settings import client
 
@@ -19,8 +19,8 @@ get_plan = bound(plans.get_plan, client)
 create_subscription = bound(subscriptions.create_subscription, client)
 cancel_subscription = bound(subscriptions.cancel_subscription, client)
 list_subscriptions = bound(subscriptions.list_subscriptions, client)
-update_subscription = bound(subscriptions.update_subscription, client)
-switch_subscription_plan = bound(subscriptions.switch_subscription_plan, client)
+update_subscription = bound(subscription_changes.update_subscription, client)
+switch_subscription_plan = bound(subscription_changes.switch_subscription_plan, client)
 attach_addon = bound(addons.attach_addon, client)
 cancel_addon = bound(addons.cancel_addon, client)
 

@@ -215,6 +215,29 @@ OPTIONS = (
 )
 
 
+INSTEAD = {
+    "flush_at": "max_batch_events does it here",
+    "max_queue_size": "max_queue_bytes does it here, in bytes",
+    "max_retries": "none is needed here: an event is tried until the server has it, or refuses it for good",
+    "thread": "none is needed here: no thread runs in your process; see upload_concurrency",
+    "gzip": "none is needed here: no server can read it",
+    "strict": "none is needed here: answers are not refused for what is in them",
+    "default_client": "make a lotus_durable.Client of your own",
+}
+"""lotus-python's settings that have another name here, or none."""
+
+
+def unknown_setting(name: str) -> str:
+    """Return what to say of a setting that there is none of: which one may be meant."""
+    if name in INSTEAD:
+        return f"no setting {name}; {INSTEAD[name]}"
+    from difflib import get_close_matches  # what raises may import
+
+    plain = {option.name.replace("_", ""): option.name for option in OPTIONS}
+    close = get_close_matches(name.lower().replace("_", ""), plain, 1)
+    return f"no setting {name}" + (f"; did you mean {plain[close[0]]}?" if close else "")
+
+
 def read_key_file(option: str, path: str) -> str:
     """Return the key in a file.
 

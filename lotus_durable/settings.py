@@ -9,7 +9,8 @@ from types import ModuleType
 
 from lotus_durable.client import Client
 from lotus_durable.config import Config
-from lotus_durable.errors import LotusError
+from lotus_durable.errors import ConfigurationError, LotusError
+from lotus_durable.options import unknown_setting
 
 _client: Client | None = None
 
@@ -18,11 +19,26 @@ class SettingsModule(ModuleType):
     """A module some of whose attributes are settings: assigning one takes effect at the next call."""
 
     def __setattr__(self, name: str, value: object) -> None:
+        """Set a setting, or what a test puts in the place of a function.
+
+        Raises:
+            ConfigurationError: there is no setting of that name; says which one may be meant.
+        """
         if isinstance(value, ModuleType) and name in self.__annotations__:
             return  # the import of the package's folder of that name, which is no setting
+        if not (name in self.__annotations__ or name in self.__all__ or name[0] == "_" or _is_module(value)):
+            raise ConfigurationError(f"lotus_durable.{name}: {unknown_setting(name)}")
         super().__setattr__(name, value)
         if name in self.__annotations__:
             renew()
+
+    def __dir__(self) -> list[str]:
+        """List what users call, and the settings."""
+        return sorted({*self.__all__, *self.__annotations__})
+
+
+def _is_module(value: object) -> bool:
+    return isinstance(value, ModuleType) and value.__name__.startswith("lotus_durable.")
 
 
 def client() -> Client:

@@ -75,7 +75,7 @@ class Tracker:
         fork.register(self)
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
+        self._process = fork.this_process()
         self._lanes: list[Lane] = []
         self._all_lanes: list[Lane] = []
         self._memory = MemoryBuffer()
@@ -137,6 +137,8 @@ class Tracker:
         if now is None:
             now = clock_gettime(MONOTONIC)
         self._looked_at, self._look_at = now, now + self._trusted_look
+        if not self._waiting and not os.path.exists(self.directory.root):
+            return  # removed with all that was in it: nobody needs a flusher, and nothing is made there again
         if self._waiting:
             self._write_back()
         for lane in tuple(self._lanes):
@@ -163,6 +165,11 @@ class Tracker:
             for name, end in written.items()
         )
 
+    @property
+    def config(self) -> Config:
+        """The options of the clients that share it."""
+        return self._config
+
     def reports_to(self, report: Report) -> None:
         """Have errors told to another client: the last one that was made is the one in use."""
         self._report = report
@@ -186,6 +193,8 @@ class Tracker:
             else:
                 lane.way.close()
             self._all_lanes.remove(lane)
+        if not self._all_lanes:
+            _open.discard(self)
         lost = self._memory.clear()
         if lost:
             error = DiskRefused(
@@ -196,9 +205,10 @@ class Tracker:
 
     def abandon(self) -> None:
         """Drop, in a forked child, what is the parent's."""
-        if self._pid != os.getpid():
+        if self._process != fork.this_process():
             for lane in self._all_lanes:
                 lane.way.abandon()
+            _open.discard(self)
             self._begin()
 
     # Lanes
@@ -212,6 +222,7 @@ class Tracker:
     def _new_lane(self) -> Lane:
         """Open another lane; its file is made by its first append."""
         lane = Lane(self._make_encoder(), self._make_way())
+        _open.add(self)
         self._all_lanes.append(lane)
         return lane
 
@@ -307,6 +318,12 @@ class Tracker:
 
 
 _trackers: dict[Config, Tracker] = {}
+_open: set[Tracker] = set()
+
+
+def open_trackers() -> list[Tracker]:
+    """Return those that have tracked in this process and were not closed since."""
+    return list(_open)
 
 
 def tracker_for(config: Config, report: Report) -> Tracker:

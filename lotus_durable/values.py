@@ -1,6 +1,6 @@
 """Values: records that do not change, with the methods of ``typing.NamedTuple`` and without its import.
 
-A process that tracks is a guest's home: what we import there, each worker of an application pays for in time and memory
+A process that tracks is the application's: what we import there, each of its workers pays for in time and memory
 (without preload nothing is shared), and nothing may be imported later, because a fork may cut an import and its child
 would wait for it for ever. So what a process imports that only tracks does without the large modules of the standard
 library: no dataclasses (which import ``inspect``, with parts of a compiler, and compile each class), typing, enum, re,

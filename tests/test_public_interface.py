@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import pkgutil
+import re
 import subprocess
 import sys
-from typing import get_type_hints
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -122,7 +125,71 @@ def test_every_public_name_is_there_and_documented() -> None:
     for name in lotus.__all__:
         assert name == "__version__" or inspect.getdoc(getattr(lotus, name)), name
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        lotus.nonsense  # noqa: B018
+        getattr(lotus, "nonsense")  # noqa: B009  # mypy would refuse it
+
+
+def test_dir_shows_what_users_call_and_the_settings_and_nothing_else() -> None:
+    assert dir(lotus) == sorted({*lotus.__all__, *SETTINGS})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("apikey", "no setting apikey; did you mean api_key?"),
+        ("Host", "no setting Host; did you mean host?"),
+        ("queuedir", "no setting queuedir; did you mean queue_dir?"),
+        ("sync_intervall", "no setting sync_intervall; did you mean sync_interval?"),
+        ("nonsense", "no setting nonsense"),
+        ("flush_at", "no setting flush_at; max_batch_events does it here"),
+        ("max_queue_size", "no setting max_queue_size; max_queue_bytes does it here, in bytes"),
+        ("max_retries", "no setting max_retries; none is needed here: an event is tried"),
+        ("thread", "no setting thread; none is needed here: no thread runs"),
+        ("gzip", "no setting gzip; none is needed here"),
+        ("strict", "no setting strict; none is needed here"),
+        ("default_client", "no setting default_client; make a lotus_durable.Client"),
+    ],
+)
+def test_a_setting_there_is_none_of_is_refused_and_the_right_one_named(name: str, said: str) -> None:
+    options: dict[str, Any] = {name: "x"}
+    with pytest.raises(lotus.ConfigurationError, match=rf"^lotus_durable\.{name}: {re.escape(said)}"):
+        setattr(lotus, name, "x")
+    assert not hasattr(lotus, name)
+    with pytest.raises(lotus.ConfigurationError, match=rf"^argument {name}: {re.escape(said)}"):
+        lotus.Client(**options)
+
+
+def test_a_setting_there_is_none_of_fails_in_mypy(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import lotus_durable as lotus\nlotus.api_key = 'x'\nlotus.apikey = 'x'\nlotus.host = 3\nlotus.ping()\n"
+    )
+    environment = {**os.environ, "MYPYPATH": str(Path(lotus.__file__).parents[1])}
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), "--config-file=", str(program)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    errors = [line.partition("program.py:")[2] for line in result.stdout.splitlines() if " error: " in line]
+    assert [error.partition(":")[0] for error in errors] == ["3", "4"], result.stdout + result.stderr
+    assert 'has no attribute "apikey"' in errors[0]
+
+
+def test_a_test_may_put_something_in_the_place_of_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("track_event", "create_customer"):
+        monkeypatch.setattr(lotus, name, lambda **_: "answered")
+        assert getattr(lotus, name)(customer_id="c") == "answered"
+    monkeypatch.undo()
+    assert lotus.create_customer.__name__ == "create_customer"
+
+
+def test_the_docstring_of_each_function_has_its_arguments_units_and_errors() -> None:
+    for name in lotus.__all__:
+        function = getattr(lotus, name)
+        if not inspect.isfunction(function):
+            continue
+        text = inspect.getdoc(function) or ""
+        arguments = text.partition("Args:\n")[2].partition("\n\n")[0]
+        documented = re.findall(r"^    (\w+): ", arguments, flags=re.MULTILINE)
+        assert documented == list(inspect.signature(function).parameters), name
+        assert "Raises:" in text or "raises nothing" in text, name
+        assert "timeout" not in documented or "timeout: seconds" in arguments, name
 
 
 def test_each_function_is_the_method_of_that_name() -> None:

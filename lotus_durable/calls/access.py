@@ -107,6 +107,12 @@ def get_customer_metric_access(
 ) -> list[MetricAccessOfPlan]:
     """Return usage and limits for an event or a metric, one entry for each active subscription; never cached.
 
+    Args:
+        customer_id: who.
+        event_name: an event; or
+        metric_id: a metric.
+        subscription_filters: look only at subscriptions that have these filters.
+
     Raises:
         InvalidRequest: an argument is refused, see ``argument``.
         NotSupported: the server of 2022 has ``get_customer_access`` only.
@@ -127,6 +133,11 @@ def get_customer_feature_access(
     subscription_filters: Sequence[SubscriptionFilter] | None = None,
 ) -> list[FeatureAccessOfPlan]:
     """Return access to a feature, one entry for each active subscription; never cached.
+
+    Args:
+        customer_id: who.
+        feature_name: the feature.
+        subscription_filters: look only at subscriptions that have these filters.
 
     Raises:
         InvalidRequest: an argument is refused, see ``argument``.
@@ -151,6 +162,11 @@ def check_metric_access(
 
     ``access`` is the server's word: it counts a subscription without this metric as one without a limit.
 
+    Args:
+        customer_id: who.
+        metric_id: the metric.
+        subscription_filters: look only at subscriptions that have these filters.
+
     Raises:
         InvalidRequest: an argument is refused, see ``argument``.
         NotSupported: the server of 2022 has ``get_customer_access`` only.
@@ -170,6 +186,11 @@ def check_feature_access(
     subscription_filters: Sequence[SubscriptionFilter] | None = None,
 ) -> FeatureAccess:
     """Return access to a feature, also by add-ons, for each active subscription; never cached.
+
+    Args:
+        customer_id: who.
+        feature_id: the feature.
+        subscription_filters: look only at subscriptions that have these filters.
 
     Raises:
         InvalidRequest: an argument is refused, see ``argument``.

@@ -60,7 +60,7 @@ class Access:
         source: ``server``; ``cache``: the server's answer of at most ``access_cache_ttl`` seconds ago; ``fallback``:
             Lotus could not be asked, and ``access`` is what ``access_fallback`` says.
         usages: what it was derived from, where the server tells: by event or metric on the server of 2024.
-        answer: the server's JSON as it came; None for the fallback.
+        answer: the server's JSON, its numbers exact; None for the fallback.
         error: why it is the fallback; None otherwise, and with ``send=False``.
     """
 
@@ -150,7 +150,7 @@ def _is_below(figures: Mapping[str, Any], usage: Decimal | None, total_limit: De
 
 
 def _decimal(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return None
     try:
         number = Decimal(str(value))

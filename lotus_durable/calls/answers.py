@@ -2,11 +2,12 @@
 
 They are the server's JSON objects as plain dicts: fields that are not named here are kept, and any that is named may be
 missing, because the servers of 2022 and 2024 differ, and so does each version between and after them. Money and limits
-are text with all their digits (``decimal.Decimal(credit["amount"])``), times are RFC 3339 text.
+are ``Decimal``, with the digits that the server sent; times are RFC 3339 text.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Literal, TypedDict
 
 from .arguments import SubscriptionFilter
@@ -44,11 +45,11 @@ class Customer(TypedDict, total=False):
 
     customer_id: str
     name: str
-    balance: str
+    balance: Decimal
     customer_name: str | None
     email: str | None
     invoices: list[dict[str, Any]]
-    total_amount_due: str
+    total_amount_due: Decimal
     subscriptions: list[Subscription]
     integrations: dict[str, Any]
     default_currency: dict[str, Any]
@@ -58,8 +59,7 @@ class Customer(TypedDict, total=False):
     address: dict[str, Any] | None
     billing_address: dict[str, Any] | None
     shipping_address: dict[str, Any] | None
-    tax_rate: float | str | None
-    """A number in the answer to ``create_customer``, text in later ones."""
+    tax_rate: Decimal | None
     timezone: str
 
 
@@ -108,14 +108,14 @@ class Credit(TypedDict, total=False):
 
     credit_id: str
     customer: dict[str, Any]
-    amount: str
-    amount_remaining: str
+    amount: Decimal
+    amount_remaining: Decimal
     currency: dict[str, Any]
     description: str | None
     effective_at: str
     expires_at: str | None
     status: Literal["active", "inactive"]
-    amount_paid: str
+    amount_paid: Decimal
     amount_paid_currency: dict[str, Any] | None
     drawdowns: list[dict[str, Any]]
 

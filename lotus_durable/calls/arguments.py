@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from math import inf, isfinite
-from typing import Any, TypeAlias, TypedDict, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 from urllib.parse import quote
 
 from lotus_durable.errors import InvalidEvent, InvalidRequest
@@ -24,6 +24,9 @@ from lotus_durable.event.timestamps import clean_time
 
 Moment: TypeAlias = datetime | date | str
 """A time: a datetime (naive is UTC), RFC 3339 text, or a date (its midnight in UTC), also as ``YYYY-MM-DD``."""
+
+Boolean: TypeAlias = bool | Literal["True", "False"]
+"""Yes or no; the original's README writes the words."""
 
 Number: TypeAlias = Decimal | int | float
 """Money or units; sent digit by digit."""
@@ -226,6 +229,11 @@ def subscription_filter(argument: str, value: object) -> SubscriptionFilter:
     if isinstance(wanted, int) and not isinstance(wanted, bool):
         wanted = str(int(wanted))
     return {"property_name": text(f"{argument}.property_name", name), "value": text(f"{argument}.value", wanted)}
+
+
+def all_initial_units(value: object) -> list[dict[str, str]] | None:
+    """Read ``component_fixed_charges_initial_units``, or None."""
+    return optional(listed(initial_units), "component_fixed_charges_initial_units", value)
 
 
 def initial_units(argument: str, value: object) -> dict[str, str]:

@@ -18,13 +18,14 @@ from typing import Any, Final, TypeVar
 
 from lotus_durable.config import Config
 from lotus_durable.errors import APIError, ConfigurationError, ConnectionFailed, InvalidRequest, UnexpectedAnswer
-from lotus_durable.http.answer import Answer, NoAnswer, excerpt, json_value
+from lotus_durable.http.answer import Answer, NoAnswer, excerpt
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.directory import QueueDirectory
 
 from .connections import Connections
 from .gate import Gate
 from .generation import PATH_OF_2022, PING, Generation, KnownServer, contradicts, is_2022, is_2024
+from .money import exact_value
 from .problem import is_page, problem
 from .request import Plan, Request, get
 
@@ -36,8 +37,9 @@ _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 _LARGEST_ANSWER: Final = 64 * 1024 * 1024
 """Bytes; a list has no pages."""
-_WORTH_REPEATING = frozenset({408, 429, 502, 503, 504})
-"""Not 500: that is what the server says to this very request, also the next time."""
+_WORTH_REPEATING = frozenset({408, 429, 460, 502, 503, 504, *range(520, 528), 530})
+"""Of the server, nginx, AWS' balancer (460) and Cloudflare (52x, 530: it did not reach the server behind it, or that
+gave no answer). Not 500: that is what the server says to this very request, also the next time."""
 _JSON_NAMES: Mapping[type, str] = {dict: "object", list: "array"}
 
 
@@ -252,7 +254,7 @@ def value_of(call: str, outcome: Outcome, shape: type[T]) -> T:
     if outcome.error is not None:
         raise outcome.error
     assert isinstance(outcome.answer, Answer)
-    value = json_value(outcome.answer)
+    value = exact_value(outcome.answer)
     if not isinstance(value, shape):
         raise UnexpectedAnswer(
             f"{call}: the answer is not a JSON {_JSON_NAMES[shape]} ({excerpt(outcome.answer)})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Literal, cast, get_args
 
 from .answers import Credit
@@ -17,6 +18,7 @@ from .arguments import (
     number,
     optional,
     path_part,
+    refused,
     text,
 )
 from .caller import Caller
@@ -42,6 +44,17 @@ def list_credits(
     status: Sequence[CreditStatus] | None = None,
 ) -> list[Credit]:
     """Return a customer's credits that fit all that is given.
+
+    Args:
+        customer_id: whose.
+        currency_code: in this currency, as ``USD``.
+        effective_after: that begin at this time or later.
+        effective_before: that begin at this time or earlier.
+        expires_after: that end at this time or later, or never.
+        expires_before: that end at this time or earlier.
+        issued_after: that were given at this time or later.
+        issued_before: that were given at this time or earlier.
+        status: in one of these states; in any if not given.
 
     Raises:
         InvalidRequest: an argument is refused, see ``argument``.
@@ -84,8 +97,8 @@ def create_credit(
         description: what for.
         effective_at: from when on; now if not given.
         expires_at: until when; for ever if not given.
-        amount_paid: what they paid for it; 0 if not given.
-        amount_paid_currency_code: in which currency.
+        amount_paid: what they paid for it, with its currency; 0 if not given.
+        amount_paid_currency_code: in which currency, with ``amount_paid``.
 
     Raises:
         InvalidRequest: an argument is refused, see ``argument``.
@@ -93,6 +106,11 @@ def create_credit(
         NotFound: there is no such customer or currency.
         APIError: anything else that went wrong.
     """
+    paid = optional(number, "amount_paid", amount_paid)
+    if (paid is None or Decimal(paid) == 0) != (amount_paid_currency_code is None):
+        # The server answers 500 to one without the other, and the credit is created all the same.
+        missing = "amount_paid_currency_code" if amount_paid_currency_code is None else "amount_paid"
+        raise refused(missing, "an amount_paid above 0 and amount_paid_currency_code are needed together")
     body = {
         "customer_id": identifier("customer_id", customer_id),
         "amount": number("amount", amount),
@@ -100,7 +118,7 @@ def create_credit(
         "description": optional(text, "description", description),
         "effective_at": optional(moment, "effective_at", effective_at),
         "expires_at": optional(moment, "expires_at", expires_at),
-        "amount_paid": optional(number, "amount_paid", amount_paid),
+        "amount_paid": paid,
         "amount_paid_currency_code": optional(text, "amount_paid_currency_code", amount_paid_currency_code),
     }
     return cast("Credit", caller.object_of("create_credit", only_2024(post(_PATH, body), _HAS_NONE)))
@@ -110,6 +128,11 @@ def update_credit(
     caller: Caller, *, credit_id: str, description: str | None = None, expires_at: Moment | None = None
 ) -> Credit:
     """Change what is given of an active credit.
+
+    Args:
+        credit_id: which one.
+        description: what for.
+        expires_at: until when; not in the past.
 
     Raises:
         InvalidRequest: an argument is refused, or there is none.
@@ -129,6 +152,9 @@ def update_credit(
 
 def void_credit(caller: Caller, *, credit_id: str) -> Credit:
     """Take back what is left of an active credit.
+
+    Args:
+        credit_id: which one.
 
     Raises:
         InvalidRequest: the id is refused.

@@ -45,7 +45,8 @@ def create_customer(
         customer_id: your id for them, the one you pass to ``track_event``.
         name: what they are called; the server of 2022 needs it.
         currency: of what they are billed in, as ``USD``; 2024 only.
-        email: 2024 only, and needed there.
+        email: the server of 2024 needs it. That of 2022 keeps no addresses and is not sent it, so that one form of
+            this call, with ``customer_id``, ``name`` and ``email``, is right for both.
         customer_name: the same as ``name``.
         payment_provider: ``stripe`` or ``braintree``, with ``payment_provider_id``; 2024 only.
         payment_provider_id: their id there.
@@ -67,8 +68,8 @@ def create_customer(
         raise refused(missing, "payment_provider and payment_provider_id are needed together")
     customer_id = identifier("customer_id", customer_id)
     shown_name = optional(text, "name", name) or optional(text, "customer_name", customer_name)
+    mail_address = optional(text, "email", email)
     newer = {
-        "email": optional(text, "email", email),
         "default_currency_code": optional(text, "currency", currency),
         "payment_provider": optional(choice(get_args(PaymentProvider)), "payment_provider", payment_provider),
         "payment_provider_id": optional(text, "payment_provider_id", payment_provider_id),
@@ -86,16 +87,17 @@ def create_customer(
             if shown_name is None:
                 raise needed("name", generation)
             return post(_PATH, {"customer_id": customer_id, "name": shown_name}, repeatable=True)
-        if newer["email"] is None:
+        if mail_address is None:
             raise needed("email", generation)
-        return post(_PATH, {"customer_id": customer_id, "customer_name": shown_name, **newer}, repeatable=True)
+        body = {"customer_id": customer_id, "customer_name": shown_name, "email": mail_address, **newer}
+        return post(_PATH, body, repeatable=True)
 
     if not caller.config.send:
         caller.check(plan)
         return {}
     outcome = caller.outcome("create_customer", plan)
     if isinstance(outcome.error, Conflict) and outcome.arrived_before:
-        customer = _existing(caller, customer_id, outcome.error, newer["email"])
+        customer = _existing(caller, customer_id, outcome.error, mail_address)
     else:
         customer = cast("Customer", value_of("create_customer", outcome, dict))
     _send_parked_events(caller)

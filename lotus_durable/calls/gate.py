@@ -17,9 +17,10 @@ from lotus_durable.errors import (
     ServerError,
     UnexpectedAnswer,
 )
-from lotus_durable.http.answer import Answer, excerpt, json_value
+from lotus_durable.http.answer import Answer, excerpt
 
 from .access_answer import Access, Question, read
+from .money import exact_value
 
 if TYPE_CHECKING:
     from .caller import Caller, Outcome
@@ -130,7 +131,7 @@ def _read(question: Question, outcome: Outcome) -> Access:
         raise outcome.error
     answer = outcome.answer
     assert isinstance(answer, Answer)
-    access = read(outcome.generation, question.kind, json_value(answer))
+    access = read(outcome.generation, question.kind, exact_value(answer))
     if access is None:
         raise UnexpectedAnswer(
             f"{CALL}: the answer does not say whether there is access ({excerpt(answer)})",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import access, addons, credit, customers, plans, service, subscriptions
+from . import access, addons, credit, customers, plans, service, subscription_changes, subscriptions
 from .binding import HasCaller, method
 from .caller import Caller
 
@@ -24,8 +24,8 @@ class Calls(HasCaller):
     create_subscription = method(subscriptions.create_subscription)
     cancel_subscription = method(subscriptions.cancel_subscription)
     list_subscriptions = method(subscriptions.list_subscriptions)
-    update_subscription = method(subscriptions.update_subscription)
-    switch_subscription_plan = method(subscriptions.switch_subscription_plan)
+    update_subscription = method(subscription_changes.update_subscription)
+    switch_subscription_plan = method(subscription_changes.switch_subscription_plan)
     attach_addon = method(addons.attach_addon)
     cancel_addon = method(addons.cancel_addon)
     list_credits = method(credit.list_credits)

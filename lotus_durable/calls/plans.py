@@ -32,11 +32,11 @@ def list_plans(
     """Return the plans; on the server of 2022 all of them, filters are 2024 only.
 
     Args:
-        duration: those of this duration.
+        duration: those of this duration, chosen here: the server of 2024 fails on this filter.
         include_tags: those that have any of these tags.
         include_tags_all: those that have all of these tags.
         exclude_tags: those that have none of these tags.
-        version_currency_code: with versions in this currency.
+        version_currency_code: refused, because no server has this filter: that of 2024 knows no currency by it.
         version_custom_type: with such versions.
         version_status: with versions in one of these states.
 
@@ -45,26 +45,32 @@ def list_plans(
         NotSupported: the server would ignore a filter.
         APIError: anything else that went wrong.
     """
+    chosen = optional(choice(get_args(PlanDuration)), "duration", duration)
+    currency = optional(text, "version_currency_code", version_currency_code)
     query = {
-        "duration": optional(choice(get_args(PlanDuration)), "duration", duration),
         "include_tags": optional(listed(text), "include_tags", include_tags),
         "include_tags_all": optional(listed(text), "include_tags_all", include_tags_all),
         "exclude_tags": optional(listed(text), "exclude_tags", exclude_tags),
-        "version_currency_code": optional(text, "version_currency_code", version_currency_code),
         "version_custom_type": optional(choice(get_args(PlanVersionType)), "version_custom_type", version_custom_type),
         "version_status": optional(listed(choice(get_args(PlanVersionStatus))), "version_status", version_status),
     }
 
     def plan(generation: Generation) -> Request:
         if generation == "2022":
-            refuse_given(generation, "ignores it and lists all plans", **query)
+            refuse_given(generation, "ignores it and lists all plans", duration=chosen, **query)
+        reason = "finds no currency by it; look at the currency of each plan's versions"
+        refuse_given(generation, reason, version_currency_code=currency)
         return get(_PATH, query)
 
-    return cast("list[Plan]", caller.list_of("list_plans", plan))
+    plans = cast("list[Plan]", caller.list_of("list_plans", plan))
+    return plans if chosen is None else [one for one in plans if one.get("plan_duration") == chosen]
 
 
 def get_plan(caller: Caller, *, plan_id: str) -> Plan:
     """Return one plan.
+
+    Args:
+        plan_id: its id, on the server of 2022 its ``billing_plan_id``.
 
     Raises:
         InvalidRequest: the id is refused.

@@ -41,7 +41,10 @@ ENDED: Final = "invalid_state"
 
 _CONFLICTS = (DUPLICATE, ENDED, "overlapping_plans")
 _CONFLICT_WORDS = ("already exists", "already ended", "not active", "only active")
-_NOT_FOUND_WORDS = ("not found", "does not exist")
+_NOT_FOUND_WORDS = ("not found", "does not exist", "must be a string beginning with the prefix")
+"""The last is said of an id that the server of 2024 cannot have given, one of the server of 2022 for example."""
+_CLIENT_CLOSED = (408, 460, 499)
+"""A balancer, or nginx, says that it was we who did not wait: then the server may have done what was asked."""
 _MOST_FIELD_ERRORS = 50
 
 
@@ -133,7 +136,7 @@ def _kind(answer: Answer, value: object, words: Words) -> type[APIError]:  # noq
             return InvalidRequest
         case 429:
             return RateLimited
-        case status if status >= 500 or status == 408:  # noqa: PLR2004
+        case status if status >= 500 or status in _CLIENT_CLOSED:  # noqa: PLR2004
             return ServerError
     return UnexpectedAnswer
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
-from lotus_durable.errors import APIError, Conflict
+from lotus_durable.errors import Conflict
 
 from .answers import Subscription
 from .arguments import (
+    Boolean,
     InitialUnits,
     Moment,
     SubscriptionFilter,
-    at_least_one,
+    all_initial_units,
     boolean,
     choice,
     day,
     exactly_one,
     identifier,
-    initial_units,
     json_object,
     listed,
     moment,
@@ -27,16 +28,13 @@ from .arguments import (
     refused,
     subscription_filter,
 )
-from .behavior import FlatFeeBehavior, InvoicingBehavior, UsageBehavior, cancelling, invoicing
+from .behavior import FlatFeeBehavior, InvoicingBehavior, UsageBehavior, cancelling
 from .caller import Caller, value_of
+from .follow_up import PATH, cancelled, explained, not_renewing
 from .generation import Generation
-from .request import Request, get, needed, not_supported, only_2024, post, refuse_given
+from .request import Request, get, needed, not_supported, post, refuse_given
 
-SwitchUsageBehavior = Literal["transfer_to_new_subscription", "keep_separate"]
 SubscriptionStatus = Literal["active", "ended", "not_started"]
-Boolean = bool | Literal["True", "False"]
-
-_PATH = "/api/subscriptions/"
 
 
 def create_subscription(
@@ -58,7 +56,7 @@ def create_subscription(
     """Subscribe a customer to a plan.
 
     Never sent twice, because the server of 2022 would make a second subscription: see ``outcome_unknown`` of the error
-    before you call it again.
+    before you call it again. With a ``subscription_uid`` that server refuses the second one (``ServerError``).
 
     Args:
         customer_id: who.
@@ -67,7 +65,9 @@ def create_subscription(
         plan_id: the same as ``billing_plan_id``.
         version_id: a version of a plan; 2024 only.
         end_date: until when; to the end of the plan's period if not given.
-        auto_renew: whether it goes on after that; True if not given.
+        auto_renew: whether it goes on after that; True if not given. The server of 2024 does not listen to False, so
+            it is told again by ``update_subscription``, a second request. When that one fails the error names the
+            subscription, which exists and renews.
         is_new: whether it is the customer's first to this plan; True if not given.
         subscription_uid: an id of your own for it; 2022 only.
         subscription_filters: only events with these properties count for it; 2024 only.
@@ -93,7 +93,7 @@ def create_subscription(
     uid = optional(identifier, "subscription_uid", subscription_uid)
     newer = {
         "subscription_filters": optional(listed(subscription_filter), "subscription_filters", subscription_filters),
-        "component_fixed_charges_initial_units": _units(component_fixed_charges_initial_units),
+        "component_fixed_charges_initial_units": all_initial_units(component_fixed_charges_initial_units),
         "metadata": optional(json_object, "metadata", metadata),
     }
 
@@ -106,9 +106,16 @@ def create_subscription(
         else:
             refuse_given(generation, "chooses the id itself", subscription_uid=uid)
             body |= {"plan_id": chosen_plan, "version_id": version, "start_date": starts, "end_date": ends, **newer}
-        return post(_PATH, body)
+        return post(PATH, body)
 
-    return cast("Subscription", caller.object_of("create_subscription", plan))
+    if not caller.config.send or switches["auto_renew"] is not False:
+        return cast("Subscription", caller.object_of("create_subscription", plan))
+    ends_at = time.monotonic() + caller.config.call_timeout
+    outcome = caller.outcome("create_subscription", plan)
+    created = cast("Subscription", value_of("create_subscription", outcome, dict))
+    if created.get("auto_renew") is False or outcome.generation == "2022":
+        return created
+    return not_renewing(caller, created, ends_at)
 
 
 def cancel_subscription(
@@ -143,7 +150,7 @@ def cancel_subscription(
         InvalidRequest: an argument is refused, see ``argument``.
         NotSupported: the server would ignore an argument.
         NotFound: there is no such subscription.
-        Conflict: it has ended already.
+        Conflict: it has ended already, or, on the server of 2024, has not begun: see ``update_subscription``.
         APIError: anything else that went wrong.
     """
     name = exactly_one(subscription_uid=subscription_uid, subscription_id=subscription_id)
@@ -169,14 +176,16 @@ def cancel_subscription(
                 "usage_behavior": "bill_full" if bills_now else "bill_none",
                 "invoicing_behavior": "invoice_now" if bills_now else "add_to_next_invoice",
             }
-        return post(f"{_PATH}{path_part(name, uid)}/cancel/", sent, repeatable=True)
+        return post(f"{PATH}{path_part(name, uid)}/cancel/", sent, repeatable=True)
 
     if not caller.config.send:
         caller.check(plan)
         return {}
     outcome = caller.outcome("cancel_subscription", plan)
     if isinstance(outcome.error, Conflict) and outcome.arrived_before:
-        return _cancelled(caller, outcome.generation, uid)
+        return cancelled(caller, outcome.generation, uid)
+    if outcome.error is not None:
+        raise explained(caller, "cancel_subscription", outcome, uid)
     return cast("Subscription", value_of("cancel_subscription", outcome, dict))
 
 
@@ -217,90 +226,6 @@ def list_subscriptions(
             refuse_given(generation, "ignores it and lists all subscriptions", **query)
         elif query["customer_id"] is None:
             raise needed("customer_id", generation)
-        return get(_PATH, query)
+        return get(PATH, query)
 
     return cast("list[Subscription]", caller.list_of("list_subscriptions", plan))
-
-
-def update_subscription(
-    caller: Caller,
-    *,
-    subscription_id: str,
-    turn_off_auto_renew: Boolean | None = None,
-    end_date: Moment | None = None,
-    metadata: Mapping[str, Any] | None = None,
-) -> Subscription:
-    """Change what is given of a subscription. ``metadata`` replaces what was there.
-
-    Raises:
-        InvalidRequest: an argument is refused, or there is none.
-        NotSupported: the server of 2022 cannot.
-        NotFound: there is no such subscription.
-        APIError: anything else that went wrong.
-    """
-    at_least_one(turn_off_auto_renew=turn_off_auto_renew, end_date=end_date, metadata=metadata)
-    body = {
-        "turn_off_auto_renew": optional(boolean, "turn_off_auto_renew", turn_off_auto_renew),
-        "end_date": optional(moment, "end_date", end_date),
-        "metadata": optional(json_object, "metadata", metadata),
-    }
-    path = f"{_PATH}{path_part('subscription_id', subscription_id)}/update/"
-    plan = only_2024(post(path, body), "cannot update a subscription")
-    return cast("Subscription", caller.object_of("update_subscription", plan))
-
-
-def switch_subscription_plan(
-    caller: Caller,
-    *,
-    subscription_id: str,
-    switch_plan_id: str | None = None,
-    switch_plan_version_id: str | None = None,
-    invoicing_behavior: InvoicingBehavior | None = None,
-    usage_behavior: SwitchUsageBehavior | None = None,
-    component_fixed_charges_initial_units: Sequence[InitialUnits] | None = None,
-) -> Subscription:
-    """End a subscription and go on with a new one to another plan of the same duration.
-
-    Args:
-        subscription_id: which one.
-        switch_plan_id: to which plan; or
-        switch_plan_version_id: to which version of a plan.
-        invoicing_behavior: when the difference is billed.
-        usage_behavior: whether the new subscription begins with the usage of the old one.
-        component_fixed_charges_initial_units: how many units of fixed charges the new one begins with.
-
-    Returns:
-        The new subscription, with an id of its own.
-
-    Raises:
-        InvalidRequest: an argument is refused, see ``argument``; by the server also the plan it has already.
-        NotSupported: the server of 2022 cannot.
-        NotFound: there is no such subscription or plan.
-        APIError: anything else that went wrong.
-    """
-    exactly_one(switch_plan_id=switch_plan_id, switch_plan_version_id=switch_plan_version_id)
-    body = {
-        "switch_plan_id": optional(identifier, "switch_plan_id", switch_plan_id),
-        "switch_plan_version_id": optional(identifier, "switch_plan_version_id", switch_plan_version_id),
-        "invoicing_behavior": invoicing(invoicing_behavior),
-        "usage_behavior": optional(choice(get_args(SwitchUsageBehavior)), "usage_behavior", usage_behavior),
-        "component_fixed_charges_initial_units": _units(component_fixed_charges_initial_units),
-    }
-    path = f"{_PATH}{path_part('subscription_id', subscription_id)}/switch_plan/"
-    plan = only_2024(post(path, body), "cannot switch plans: cancel the subscription and create another")
-    return cast("Subscription", caller.object_of("switch_subscription_plan", plan))
-
-
-def _units(value: object) -> list[dict[str, str]] | None:
-    return optional(listed(initial_units), "component_fixed_charges_initial_units", value)
-
-
-def _cancelled(caller: Caller, generation: Generation, uid: str) -> Subscription:
-    """Return a subscription that an attempt whose answer got lost has cancelled."""
-    if generation == "2022":
-        return {"subscription_uid": uid}
-    try:
-        path = f"{_PATH}{path_part('subscription_id', uid)}/"
-        return cast("Subscription", caller.object_of("cancel_subscription", lambda _: get(path)))
-    except APIError:
-        return {"subscription_id": uid}

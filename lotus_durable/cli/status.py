@@ -65,7 +65,7 @@ def stats_as_json(stats: QueueStats) -> dict[str, object]:
 def words_of_failed_start(directory: QueueDirectory) -> str | None:
     """Return what the last start of a flusher had to say; None where it did not fail."""
     notes = Starting(directory).read()
-    return (notes.words or "it ended at once and said nothing") if notes.failures else None
+    return (notes.words or "it said nothing") if notes.failures else None
 
 
 def last_line(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Constants
@@ -53,15 +52,17 @@ class Failing(NamedTuple):
     reason: str
 
 
-@dataclass(slots=True)
 class _Part:
     """Some of a batch's events, by index, and how often they failed together."""
 
-    indices: Sequence[int]
-    failures: int = 0
-    mild: int = 0
-    """Failures that mostly are an outage or a limit."""
-    rounds: int = 0
+    __slots__ = ("failures", "indices", "mild", "rounds")
+
+    def __init__(self, indices: Sequence[int], failures: int = 0, mild: int = 0, rounds: int = 0) -> None:
+        self.indices = indices
+        self.failures = failures
+        self.mild = mild
+        """Failures that mostly are an outage or a limit."""
+        self.rounds = rounds
 
 
 class Sender:

@@ -14,6 +14,7 @@ because RFC 3339 does not and a moment should have one name; second 60 is refuse
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
 from math import floor
 
 from lotus_durable.errors import InvalidEvent
@@ -26,7 +27,6 @@ _OFFSETS = ("+00:00", "-00:00")
 _LAST_HOUR, _LAST_MINUTE = 23, 59
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WITHOUT_ZONE = len("2024-02-19T10:11:12.123456")
-_THREE_DIGITS = tuple(f"{number:03d}" for number in range(1000))  # half the price of formatting with :06d
 
 
 class Clock:
@@ -36,10 +36,11 @@ class Clock:
     the old one or the new one, never half of each. A clock that steps, backwards or forwards, only misses the cache.
     """
 
-    __slots__ = ("_second",)
+    __slots__ = ("_second", "_three_digits")
 
     def __init__(self) -> None:
         self._second = _whole_second(0.0)
+        self._three_digits = _three_digits()
 
     def text(self, moment: float) -> str:
         """Write ``moment`` (unix seconds, from ``time.time()``) as RFC 3339; less than a microsecond is cut off."""
@@ -49,7 +50,14 @@ class Clock:
             start, prefix = self._second = _whole_second(moment)
             fraction = moment - start
         micros = int(fraction * 1e6)
-        return f"{prefix}{_THREE_DIGITS[micros // 1000]}{_THREE_DIGITS[micros % 1000]}Z"
+        digits = self._three_digits
+        return f"{prefix}{digits[micros // 1000]}{digits[micros % 1000]}Z"
+
+
+@cache
+def _three_digits() -> tuple[str, ...]:
+    """Return the numbers up to 999 as text, for half the price of formatting; 60 KB that a flusher does not need."""
+    return tuple(f"{number:03d}" for number in range(1000))
 
 
 def _whole_second(moment: float) -> tuple[float, str]:

@@ -10,6 +10,7 @@ import os
 import sys
 
 _SETTINGS = 3
+_END_OF_SETTINGS = b"\0"
 _READ = 1 << 16
 _COMMAND = "lotus-flusher"
 
@@ -25,13 +26,13 @@ def main() -> None:
             name.write(_COMMAND)
     except OSError:
         pass
-    chunks = []
-    while chunk := os.read(_SETTINGS, _READ):
-        chunks.append(chunk)
+    told = b""
+    while not told.endswith(_END_OF_SETTINGS) and (chunk := os.read(_SETTINGS, _READ)):
+        told += chunk
     os.close(_SETTINGS)
     import ast
 
-    settings = ast.literal_eval(b"".join(chunks).decode())
+    settings = ast.literal_eval(told.removesuffix(_END_OF_SETTINGS).decode())
     _find_modules(settings["paths"])
     _import_package()
     try:

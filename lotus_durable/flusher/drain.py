@@ -114,7 +114,10 @@ def _answer(
             if look.somebody_flushes() is False and not look.is_on_its_way():
                 if config.api_key is None:
                     return NO_KEY
-                if look.why_none_is_started() is not None or Starting(tracker.directory).read().failures:
+                notes = Starting(tracker.directory).read()
+                if look.why_none_is_started() is None and notes.failures and notes.has_flushed:
+                    return notes.failure()  # what ends them in the middle would end this process
+                if look.why_none_is_started() is not None or notes.failures:
                     reason = _flushed_here(config, number, give_up, watch)
                     if reason is not None:
                         return reason
@@ -169,6 +172,7 @@ def _counts(directory: QueueDirectory) -> Counts:
 
 
 def _why_out_of_time(directory: QueueDirectory, timeout: float) -> str:
-    beat = read_beat(directory)
+    beat, notes = read_beat(directory), Starting(directory).read()
     cause = f"; {beat.reason}" if beat is not None and beat.reason and not beat.is_over() else ""
+    cause = f"; {notes.failure()}" if notes.failures else cause
     return f"not done within {max(0.0, timeout):.3g} seconds{cause}"

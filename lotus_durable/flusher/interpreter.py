@@ -41,5 +41,10 @@ def _is_python(path: str) -> bool:
     return name.startswith("python") and not name.removeprefix("python").removesuffix("t").strip("0123456789.")
 
 
+def may_run(path: str) -> bool:
+    """Whether the user that this process acts as may run a program; not the one that it was started by."""
+    return os.access(path, os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def _is_program(path: str) -> bool:
-    return os.path.isabs(path) and os.path.isfile(path) and os.access(path, os.X_OK)
+    return os.path.isabs(path) and os.path.isfile(path) and may_run(path)

@@ -7,6 +7,7 @@ lock, it goes on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -28,6 +29,7 @@ from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
 from lotus_durable.queue.identity import ensure_identity, fingerprint
 from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import begin_anew
+from lotus_durable.queue.rows import has_rows
 from lotus_durable.queue.stats import count
 from lotus_durable.queue.sync import JournalSync
 
@@ -124,6 +126,7 @@ class Flusher:
             self.lock.release()
 
     def _flush(self, control: Control, before: Beat | None, is_done: Callable[[Control], bool] | None) -> None:
+        control.check()  # a directory that was removed meanwhile is not made again
         begin_anew(self.directory)
         consumer = Consumer(self.directory, control.tell)
         session = self._session_for(self.config.host)
@@ -186,6 +189,8 @@ class Flusher:
     def _make_control(self, before: Beat | None, renewed: Control | None) -> Control:
         connect, read = self.config.timeout
         status = process_status("self")
+        with contextlib.suppress(OSError, LotusError):  # the consumer says it
+            ensure_identity(self.directory)  # else nobody could say which key this is
         program = this_program(self.config, self.directory)
         if self._began is not None:
             program = program._replace(began=self._began)
@@ -259,6 +264,7 @@ class Flusher:
         while True:
             with control.request(is_question=True):
                 ruling = organisation.rule()
+            control.reached(server=ruling.reaches)
             if ruling.may_send:
                 return
             assert ruling.reason is not None
@@ -290,7 +296,7 @@ class Flusher:
     def _succeeded(self) -> None:
         """Note, once, that the start did not fail; not as late as after a pass: an outage may last for days."""
         if not self._has_succeeded:
-            starting = Starting(self.directory)
+            starting = Starting(self.directory, makes=False)
             with starting.changing() as notes:
                 if notes is not None:
                     note_success(notes, starting.last_start())
@@ -298,7 +304,7 @@ class Flusher:
 
     def _tell_that_somebody_flushes(self, control: Control) -> None:
         """Tell that it is over, where it was told that nobody flushes."""
-        with Starting(self.directory).changing() as notes:
+        with Starting(self.directory, makes=False).changing() as notes:
             if notes is None or notes.nobody_since is None:
                 return
             since, notes.nobody_since = notes.nobody_since, None
@@ -330,8 +336,9 @@ class Flusher:
                 return False
             time.sleep(min(left, 0.1))
         try:
-            if count(self.directory, read_settled(self.directory)).pending <= self._held:
+            pending = count(self.directory, read_settled(self.directory)).pending
+            if pending <= self._held and not has_rows(self.directory):
                 return False
         except (OSError, LotusError):
-            return False  # the directory is gone
+            return False  # the directory is gone, say
         return self.lock.acquire()

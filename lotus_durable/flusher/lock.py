@@ -34,7 +34,7 @@ class FlusherLock:
         self._lock: BaseFileLock = FileLock(directory.flusher_lock, thread_local=False, mode=FILE_MODE)
         self._held = contextlib.ExitStack()
         self._own: list[int] = []
-        self._pid = os.getpid()
+        self._process = fork.this_process()
         fork.register(self)
         self._identities: dict[str, tuple[int, int]] = {}
         self.requests_before = 0
@@ -72,9 +72,9 @@ class FlusherLock:
 
     def abandon(self) -> None:
         """Close, in a forked child, what would keep the lock while the child lives; filelock sees to its own."""
-        if self._pid == os.getpid():
+        if self._process == fork.this_process():
             return
-        self._pid = os.getpid()
+        self._process = fork.this_process()
         self._identities = {}
         own, self._own = self._own, []
         for descriptor in own:

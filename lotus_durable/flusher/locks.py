@@ -54,7 +54,9 @@ def try_hold(descriptor: int, start: int = 0) -> bool:
             return False
         if error.errno not in _UNSUPPORTED:
             raise
-    return start == 0 and _try_flock(descriptor)
+    # There is one lock of the other kind for a file, and it is the first byte's. The rest goes without: what it guards
+    # is a change of the notes, of which one is lost then, now and then.
+    return start != 0 or _try_flock(descriptor)
 
 
 def let_go(descriptor: int, start: int = 0) -> None:

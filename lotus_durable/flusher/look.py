@@ -21,8 +21,8 @@ from . import hung, locks
 from .interpreter import find_interpreter
 from .making_way import asks_to_make_way
 from .spawn import Order, encode_settings, start_flusher
-from .starting import Notes, Start, Starting, last_words, note_failure
-from .surroundings import this_program, version_order
+from .starting import Notes, Start, Starting, last_words, note_end, note_failure
+from .surroundings import program_began, this_program, version_order
 from .telling import Teller
 
 TYPE_CHECKING = False
@@ -113,8 +113,8 @@ class Look:
             return
         if beat is not None:
             self._teller.tell_news(beat)
-        if is_held is None or self._starting.is_starting():
-            return
+        if is_held is None or self._starting.is_starting() or self.somebody_flushes():
+            return  # the last: one that was on its way has come to flush since we looked
         self._none_flushes(beat)
 
     def _look_at(self, beat: Beat) -> None:
@@ -163,24 +163,29 @@ class Look:
         """
         start = self._starting.last_start()
         notes = self._starting.read()
-        has_flushed = beat is not None and start is not None and since_boot() - beat.age() > start.began_at
-        if start is not None and notes.last_known < start.began_at and not has_flushed:
-            notes = self._note_failed(start)
+        if start is not None and notes.last_known < start.began_at:
+            notes = self._note_end(start, beat)
         why = self.why_none_is_started()
         if why is None and notes.next_start <= since_boot():
             self.start(is_ended=is_ended)
             return
         if why is None:
-            why = f"a flusher cannot be started: {notes.words or 'it ended at once and said nothing'}"
+            why = notes.failure()
         elif self._config.flusher == "external" and not self._is_unserved(notes):
             return
         self._teller.tell_blocked(why)
 
-    def _note_failed(self, start: Start) -> Notes:
+    def _note_end(self, start: Start, beat: Beat | None) -> Notes:
+        """Note what a start came to that nobody has noted: it failed, unless it has ended in order."""
+        has_flushed = beat is not None and since_boot() - beat.age() > start.began_at
         words = last_words(self._directory, start.log_size)
         with self._starting.changing() as notes:
-            if notes is not None and notes.last_known < start.began_at:
-                note_failure(notes, start, words)
+            if notes is None or notes.last_known >= start.began_at:
+                pass
+            elif has_flushed and beat is not None and beat.is_over():
+                note_end(notes, start)
+            else:
+                note_failure(notes, start, words, has_flushed=has_flushed)
         return self._starting.read()
 
     def _is_unserved(self, notes: Notes) -> bool:
@@ -207,7 +212,7 @@ class Look:
         settings = encode_settings(
             self._config,
             _module_paths(),
-            began=self.program.began,
+            began=program_began(),
             log_level=logger.getEffectiveLevel(),
             make_way=make_way,
         )

@@ -39,6 +39,8 @@ class Ruling(NamedTuple):
     """Why not, one sentence."""
     is_final: bool = False
     """No waiting changes it."""
+    reaches: bool = True
+    """Whether a connection could be made."""
 
 
 def may_replace(config: Config, directory: QueueDirectory) -> bool:
@@ -123,6 +125,7 @@ class Organisation:
                 may_send=False,
                 reason="this API key is new to the queue, and the server cannot be asked whether it is the same "
                 "organisation's",
+                reaches=isinstance(answer, Answer) or answer.sent,
             )
         return Ruling(may_send=True)
 

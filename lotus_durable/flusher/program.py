@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from logging.handlers import RotatingFileHandler
 from typing import Any
 
 from lotus_durable.clock import monotonic
@@ -38,9 +37,25 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 _IGNORED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGUSR1, signal.SIGUSR2)
 """A terminal that closes, a server that hangs up, a limit: each shows up as an error where it matters. A signal that is
 sent to all processes of an application is not for this one."""
+_HELD_BY_OTHERS = (
+    "a process that does not flush holds a lock (flock) on {0} or on {1}: `fuser -v {0} {1}` names it; end that one"
+)
 _LOCK_INTERVAL = 0.02
 _PATIENCE = 3.0
 """Seconds in which a flusher that is leaving lets go of the lock."""
+
+
+class _LogFile(logging.FileHandler):
+    """A file of one size at the most, and the one before it; ``logging.handlers`` takes 200 KB."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self.stream is not None and self.stream.tell() > _LOG_SIZE:
+                self.close()  # opened again by the next line
+                os.replace(self.baseFilename, f"{self.baseFilename}.1")
+        except OSError:
+            pass  # it goes on in the same file
+        super().emit(record)
 
 
 class Ending:
@@ -152,7 +167,9 @@ def _open_descriptors() -> list[int]:
 
 
 def _log_to(directory: QueueDirectory, level: int) -> None:
-    handler = RotatingFileHandler(directory.log, maxBytes=_LOG_SIZE, backupCount=1, encoding="utf-8")
+    if _is_removed(sys.stderr.fileno()):
+        return
+    handler = _LogFile(directory.log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     logging.raiseExceptions = False  # a full disk
     logger.setLevel(min(level, logging.INFO))
@@ -189,8 +206,12 @@ def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
     patience = _PATIENCE + (2 * connect + 4 * read if make_way else 0.0)
     gives_up_at = monotonic() + patience
     starting, renew_at = Starting(flusher.directory), monotonic() + 1.0
-    while not flusher.lock.acquire():
+    somebody_flushes = False
+    while not (is_removed := _is_removed(START)) and not flusher.lock.acquire():
+        somebody_flushes = somebody_flushes or locks.is_held(flusher.directory.flusher_lock) is not False
         if monotonic() > gives_up_at or ending() is not None:
+            if not somebody_flushes and ending() is None:
+                flusher.lock.refusal = _HELD_BY_OTHERS.format(flusher.directory.root, flusher.directory.flusher_lock)
             if flusher.lock.refusal is not None:
                 sys.stderr.write(f"{flusher.lock.refusal}\n")
             return False
@@ -199,4 +220,9 @@ def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
             last = starting.last_start()
             starting.note(START, 0 if last is None else last.log_size)
         time.sleep(_LOCK_INTERVAL)
-    return True
+    return not is_removed
+
+
+def _is_removed(descriptor: int) -> bool:
+    """Whether a file is gone: the directory is being removed then, and nothing is to be made in it."""
+    return os.fstat(descriptor).st_nlink == 0

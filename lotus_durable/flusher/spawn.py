@@ -24,6 +24,7 @@ from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
 from lotus_durable.values import NamedTuple
 
+from .interpreter import may_run
 from .surroundings import COMMAND, PACKAGE
 
 TYPE_CHECKING = False
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from typing import Any
 else:
     import _signal  # signal itself makes enums of all numbers
+
+END_OF_SETTINGS = b"\0"
+"""Not the end of the pipe: a child that another thread forks in the middle keeps that open for as long as it lives."""
 
 SETTINGS, START = 3, 4
 """The descriptors of a flusher that begins: its settings, and the lock of its start."""
@@ -71,7 +75,7 @@ def encode_settings(config: Config, paths: list[str], *, began: float, log_level
         "log_level": log_level,
         "make_way": make_way,
     }
-    return repr(told_all).encode()
+    return repr(told_all).encode() + END_OF_SETTINGS
 
 
 def start_flusher(order: Order, start_lock: int) -> None:
@@ -104,14 +108,22 @@ def start_flusher(order: Order, start_lock: int) -> None:
             pid = posix.posix_spawn(program, arguments, _environment(), setsid=True, **options)
         except NotImplementedError:
             pid = posix.posix_spawn(program, arguments, _environment(), setpgroup=0, **options)
-        with contextlib.suppress(ChildProcessError):  # it waits for any child, or for none (SIGCHLD ignored)
-            posix.waitpid(pid, 0)
+        try:
+            _reap(pid)
+        except BaseException:
+            _reap(pid)  # a signal handler of the application raised: the shell ends at once all the same
+            raise
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):  # it waits for any child, or for none (SIGCHLD ignored)
+        posix.waitpid(pid, 0)
 
 
 def _command(order: Order) -> tuple[str, list[str]]:
     boot = os.path.join(PACKAGE, "flusher", "boot.py")
     python = [order.interpreter, "-I", "-S", "-X", "utf8", boot]
-    if os.access(_SHELL, os.X_OK):
+    if may_run(_SHELL):
         return _SHELL, [_SHELL, "-c", _IN_BACKGROUND, "lotus-durable", *python, order.directory.root]
     return order.interpreter, [*python, "--fork", order.directory.root]
 

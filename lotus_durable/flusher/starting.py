@@ -63,6 +63,8 @@ class Notes:
     next_start: float = 0.0
     words: str = ""
     """The last words of the start that failed last."""
+    has_flushed: bool = False
+    """It failed when it had begun to flush."""
     seen: Seen | None = None
     nobody_since: float | None = None
     """Since when looks have found nobody who flushes."""
@@ -80,6 +82,13 @@ class Notes:
     def __init__(self, **known: Any) -> None:  # noqa: ANN401  # what is noted, by the names above
         vars(self).update(known)
 
+    def failure(self) -> str:
+        """Return what is told of the start that failed last."""
+        words = self.words or "it said nothing"
+        if self.has_flushed:
+            return f"flushers end in the middle of their work (killed for want of memory?): {words}"
+        return f"a flusher cannot be started: {words}"
+
     def as_plain(self) -> dict[str, Any]:
         """Return what is noted, as plain values."""
         plain = {name: getattr(self, name) for name in Notes.__annotations__}
@@ -95,10 +104,16 @@ class Start(NamedTuple):
 
 
 class Starting:
-    """The file ``starting`` of one queue."""
+    """The file ``starting`` of one queue.
 
-    def __init__(self, directory: QueueDirectory) -> None:
+    Args:
+        directory: of the queue.
+        makes: whether the file is made where there is none. Not by a flusher: its directory is being removed then.
+    """
+
+    def __init__(self, directory: QueueDirectory, *, makes: bool = True) -> None:
         self._directory = directory
+        self._flags = os.O_RDWR | (os.O_CREAT if makes else 0)
 
     def read(self) -> Notes:
         """Return the notes; empty ones where there are none of this boot."""
@@ -120,7 +135,7 @@ class Starting:
                 would keep all others from noting that. At worst one of two changes is lost, to be made at another look.
         """
         try:
-            descriptor = self._open(os.O_RDWR | os.O_CREAT)
+            descriptor = self._open(self._flags)
         except OSError:
             yield None
             return
@@ -211,10 +226,21 @@ def note_end(notes: Notes, start: Start | None) -> None:
         notes.last_known = start.began_at
 
 
-def note_failure(notes: Notes, start: Start, words: str) -> None:
-    """Note that the last start came to nothing, and when the next one may be."""
-    notes.next_start = since_boot() + min(_FIRST_PAUSE * 2**notes.failures, _LONGEST_PAUSE)
+def note_failure(notes: Notes, start: Start, words: str, *, has_flushed: bool = False) -> None:
+    """Note that the last start came to nothing, and when the next one may be.
+
+    Args:
+        notes: to be changed.
+        start: the last one.
+        words: what it had to say.
+        has_flushed: it had begun to flush.
+    """
+    # Somebody may have killed it, or its container has ended: once it is replaced at once.
+    is_forgiven = (has_flushed or not words) and not notes.failures
+    pause = 0.0 if is_forgiven else min(_FIRST_PAUSE * 2**notes.failures, _LONGEST_PAUSE)
+    notes.next_start = since_boot() + pause
     notes.failures += 1
+    notes.has_flushed = has_flushed
     notes.last_known = start.began_at
     notes.words = words[-_LONGEST_WORDS:]
 

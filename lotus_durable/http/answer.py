@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
@@ -49,8 +50,8 @@ def media_type(answer: Answer) -> str:
     return answer.content_type.partition(";")[0].strip().lower()
 
 
-def json_value(answer: Answer) -> object:
-    """Return the body's JSON value, or ``NOT_JSON``; raises nothing.
+def json_value(answer: Answer, *, fraction: Callable[[str], object] = float) -> object:
+    """Return the body's JSON value, or ``NOT_JSON``; raises nothing. ``fraction`` reads numbers that have a point.
 
     Strict, since it decides whether events count as delivered: the content type must say JSON, the text must be UTF-8,
     a key must not occur twice in an object, and NaN and infinity are not JSON.
@@ -58,7 +59,9 @@ def json_value(answer: Answer) -> object:
     if media_type(answer) != "application/json":
         return NOT_JSON
     try:
-        return json.loads(answer.body.decode(), object_pairs_hook=_object, parse_constant=_not_json)
+        return json.loads(
+            answer.body.decode(), object_pairs_hook=_object, parse_float=fraction, parse_constant=_not_json
+        )
     except (ValueError, RecursionError):
         return NOT_JSON
 

@@ -16,7 +16,6 @@ import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -41,11 +40,13 @@ class Limits(NamedTuple):
     largest: int
 
 
-@dataclass(slots=True)
 class Addresses:
     """Which address of a name answered last; it is tried first."""
 
-    good: object = None
+    __slots__ = ("good",)
+
+    def __init__(self) -> None:
+        self.good: object = None
 
 
 class Channel(HTTPConnection):

@@ -10,12 +10,12 @@ Nothing is ever sent twice here: who makes a request knows whether it may be.
 from __future__ import annotations
 
 import math
-import os
 import time
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from lotus_durable import fork
 from lotus_durable._version import __version__
 from lotus_durable.errors import ConfigurationError
 
@@ -66,7 +66,7 @@ class Connection:
         self._key = _checked_key(api_key)
         self._limits = Limits(connect_timeout, read_timeout, 2 * read_timeout, math.inf, largest_answer)
         self._route: Route | None = None
-        self._pid = 0
+        self._process = (0, 0)
         """Of the process that has it open."""
         self._headers = {
             "X-API-KEY": self._key,
@@ -118,7 +118,7 @@ class Connection:
         route, self._route = self._route, None
         if route is None:
             return
-        if self._pid == os.getpid():
+        if self._process == fork.this_process():
             route.channel.close()
         else:
             route.channel.abandon()
@@ -128,7 +128,7 @@ class Connection:
 
         For a fork hook, so that it happens at once; a request notices a fork by itself.
         """
-        if self._route is not None and self._pid != os.getpid():
+        if self._route is not None and self._process != fork.this_process():
             self.close()
 
     def _exchange(
@@ -163,7 +163,10 @@ class Connection:
 
     def _opened(self, limits: Limits) -> Route:
         route = self._session.route()
-        self._pid, self._route = os.getpid(), route  # before it is opened: a fork may come in the middle of that
+        self._process, self._route = (
+            fork.this_process(),
+            route,
+        )  # before it is opened: a fork may come in the middle of that
         route.channel.open(limits)
         return route
 

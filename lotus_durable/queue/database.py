@@ -18,7 +18,7 @@ from .files import FILE_MODE, sync_data
 from .reserve import Reserve, is_full
 from .table import LOCK_TIMEOUT, EventTable, mapped
 
-_CACHE = 256
+_CACHE = 128
 """KiB of pages in memory. The reserve is written through it, and would fill the 2 MB that SQLite keeps by default."""
 _WHAT = "the books"
 _T = TypeVar("_T")

@@ -2,7 +2,7 @@
 
 One file, overwritten in place, so that a full disk does not stop it and a look costs one small read::
 
-    crc32 u32 | length u32 | beat (msgpack)          in the first 4 KiB
+    crc32 u32 | length u32 | beat (msgpack)          in the first 16 KiB
     crc32 u32 | length u32 | progress (msgpack)      from there on
 
 The beat is all that a look needs; its fields are written in their order, without names, so that reading it costs
@@ -14,6 +14,7 @@ those that are shown to people are seconds since the epoch, and say so.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 from collections.abc import Mapping, Sequence
@@ -36,13 +37,18 @@ FlusherState: TypeAlias = 'Literal["starting", "idle", "sending", "retrying", "b
 FlusherKind: TypeAlias = 'Literal["auto", "external", "caller"]'
 
 _HEAD = struct.Struct("<II")
-_BEAT_SIZE = 4096
+_BEAT_SIZE = 16 * 1024
+"""The longest beat with one piece of news, and mostly with all of them."""
+_GLANCE_SIZE = 4096
+"""What most beats fit into: one read."""
+_MISSED_FOR = 0.4
+"""Seconds; a beat comes twice a second."""
 _RESERVED = 64 * 1024
 """Bytes allocated at once: a full disk must not stop the heartbeat, and it mostly fits."""
 _LONGEST_PROGRESS = 64 * 1024 * 1024
 _ATTEMPTS = 5
 _LONGEST_TEXT = 400
-"""Characters of one text, so that a beat fits."""
+"""Characters of one text."""
 
 
 class News(NamedTuple):
@@ -135,6 +141,7 @@ class HeartbeatFile:
         self.directory = directory
         self._identity: tuple[int, int] | None = None
         self._descriptor = -1
+        self._missed_at: float | None = None
 
     def write(self, beat: Beat, progress: dict[str, Any] | None) -> None:
         """Write the beat, and the progress when there is news of it.
@@ -143,7 +150,7 @@ class HeartbeatFile:
             OSError: the disk refuses, or the directory is gone; nothing is created where it was.
         """
         self._open()
-        os.pwrite(self._descriptor, _framed(_beat_as_plain(beat)), 0)
+        os.pwrite(self._descriptor, _framed_beat(beat), 0)
         if progress is not None:
             os.pwrite(self._descriptor, _framed(progress), _BEAT_SIZE)
 
@@ -160,6 +167,7 @@ class HeartbeatFile:
             try:
                 status = os.stat(path)
             except FileNotFoundError:
+                self._miss()
                 status = None
             if status is not None and (status.st_dev, status.st_ino) == self._identity:
                 return
@@ -171,6 +179,19 @@ class HeartbeatFile:
             with contextlib.suppress(OSError):
                 os.posix_fallocate(descriptor, 0, _RESERVED)
         self._descriptor, self._identity = descriptor, (status.st_dev, status.st_ino)
+
+    def _miss(self) -> None:
+        """Make the file anew only when it is missing for a while: most likely the whole directory is being removed.
+
+        Raises:
+            FileNotFoundError: it is missed only now.
+        """
+        now = since_boot()
+        if self._missed_at is None:
+            self._missed_at = now
+        if now - self._missed_at < _MISSED_FOR:
+            raise FileNotFoundError(errno.ENOENT, "the heartbeat was removed", str(self.directory.heartbeat))
+        self._missed_at = None
 
 
 def read_beat(directory: QueueDirectory) -> Beat | None:
@@ -205,7 +226,7 @@ def _read(directory: QueueDirectory, offset: int, most: int) -> Any:  # noqa: AN
         return None
     try:
         for _ in range(_ATTEMPTS):
-            data = os.pread(descriptor, _BEAT_SIZE, offset)
+            data = os.pread(descriptor, _GLANCE_SIZE, offset)
             if len(data) < _HEAD.size:
                 return None
             checksum, length = _HEAD.unpack_from(data)
@@ -221,6 +242,13 @@ def _read(directory: QueueDirectory, offset: int, most: int) -> Any:  # noqa: AN
     finally:
         os.close(descriptor)
     return None
+
+
+def _framed_beat(beat: Beat) -> bytes:
+    """Return a beat that ends before the progress begins: the oldest news leave first, they were told long ago."""
+    while len(framed := _framed(_beat_as_plain(beat))) > _BEAT_SIZE and beat.news:
+        beat = beat._replace(news=beat.news[1:])
+    return framed
 
 
 def _beat_as_plain(beat: Beat) -> list[Any]:

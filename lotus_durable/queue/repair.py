@@ -3,6 +3,8 @@
 - *removed or replaced*: every commit into the open database still says done. Before anything is deleted for what was
   committed, :meth:`RepairedBooks.make_safe` compares database and log with what the paths lead to. If they differ, the
   open one is written back to where the path leads; what lay there is kept beside it.
+- *removed while nobody has them open*: new ones are begun, and it is told how many parked events and dead letters the
+  old ones held.
 - *damaged*: new books are begun with what is known of the old ones. While these were open that is all but the parked
   events and dead letters, else what can be read. Parked events and dead letters that can be read are taken over; each
   that cannot, by the old count, becomes a dead letter without a record. So none of them counts as delivered. Events in
@@ -25,7 +27,9 @@ from .books import Books
 from .database import sync_file
 from .directory import QueueDirectory
 from .files import sync_directory
+from .progress import read_settled
 from .protocol import Report
+from .stats import Settled
 from .table import DatabaseDamaged
 from .taking_over import take_over
 
@@ -53,6 +57,9 @@ class RepairedBooks:
         except DatabaseDamaged as error:
             books = self._replaced(books, error)
             books.is_new = True  # a flusher has been here, and what it last did is not known for sure
+        else:
+            if books.is_new:
+                self._tell_what_is_gone(read_settled(directory))
         self._books = books
         self.is_new = books.is_new
 
@@ -93,6 +100,17 @@ class RepairedBooks:
     def close(self) -> None:
         """See :meth:`.Books.close`."""
         self._books.close()
+
+    def _tell_what_is_gone(self, last: Settled | None) -> None:
+        """Tell what was in books that were removed when nobody had them open, as the last heartbeat counted it."""
+        if last is not None and last.parked + last.dead_lettered:
+            self._report(
+                QueueDamaged(
+                    f"the books {self._path} are gone, and new ones were begun; in the old ones, at the last count, "
+                    f"parked events: {last.parked}, dead letters: {last.dead_lettered}; those whose segments are gone "
+                    "too are lost"
+                )
+            )
 
     def _write_back(self, why: str) -> None:
         unfinished = _named(self._path, _UNFINISHED)

@@ -32,9 +32,10 @@ _LEAST = 64
 _SHARE = 20
 """Of a small disk, the part that log and padding each take. Events leave an eighth of it free (:mod:`.room`), and these
 two, with what there is besides, must find room in that."""
-_STEP = 32
+_STEP = 16
 _PADDING = 489 + _STEP * _USABLE
-"""Bytes of a row of padding: so many full pages, and what SQLite keeps of it in the page that leads there."""
+"""Bytes of a row of padding: so many full pages, and what SQLite keeps of it in the page that leads there. Of 32 pages
+it would be so large that malloc, after the first of them, no longer gives its memory back."""
 _PLENTY = 8  # times as much as is taken for a large segment must be free
 _SEGMENT = 16 * 1024 * 1024
 
@@ -96,7 +97,7 @@ class Reserve:
         missing = wanted - self._free()
         if missing <= 0 or missing * PAGE > disk.f_bavail * disk.f_frsize // _PLENTY:
             return True
-        for _ in range(4):
+        for _ in range(8):
             self._add()
         return False
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from lotus_durable.errors import QueueDamaged
 
+from .database import read_only
 from .directory import QueueDirectory
 from .files import sync_data
 from .format import ID_SIZE, Origin
@@ -216,6 +217,21 @@ class RowReader:
 def is_row(place: Origin) -> bool:
     """Whether this is the place of a row, in a database, and not of a frame in a segment."""
     return place[0].startswith(_ID)
+
+
+def has_rows(directory: QueueDirectory) -> bool:
+    """Whether something lies in ``queue.db``, for who does not flush: what is settled was deleted.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not os.path.exists(directory.queue_db):
+        return False
+    try:
+        with contextlib.closing(read_only(directory.queue_db)) as connection:
+            return connection.execute("SELECT 1 FROM queue_pending LIMIT 1").fetchone() is not None
+    except sqlite3.Error as error:
+        raise mapped(error, _WHAT) from error
 
 
 def sync_rows(directory: QueueDirectory) -> None:

@@ -9,11 +9,16 @@ locks: what it writes or closes through it, or through a second connection to th
 of others (measured, and ``integrity_check`` still says ok). So a process whose parent had a connection open when it was
 forked never uses SQLite, nor do its children; and no connection is closed by the interpreter's end, which a child has
 too, but only by :meth:`SqliteAppender.close`.
+
+SQLite's descriptors have low numbers, which the application's next file gets when somebody closes what is not his. So
+before each put they are compared with what they were; where one is another file's by now, SQLite writes and closes
+nothing more in this process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 import sqlite3
@@ -79,6 +84,7 @@ class SqliteAppender:
         self._table: EventTable | None = None
         self._descriptor = -1
         self._place = (0, 0)
+        self._held: dict[int, tuple[int, int]] = {}
         self._own_id = self._own_key = b""
         self._in_use = False
         self._allowance = 0
@@ -92,7 +98,7 @@ class SqliteAppender:
 
     def append(self, record: bytes, now: float) -> Mark | None:
         """Append one event; see :meth:`.Appender.append`. What was put into SQLite needs no :meth:`sync`."""
-        if self._in_use or _process.has_inherited():
+        if not self._is_free():
             return self._segments.append(record, now)
         self._in_use = True
         try:
@@ -113,7 +119,7 @@ class SqliteAppender:
 
     def check(self) -> None:
         """Compare database and segment with what their paths lead to, now; see :meth:`.Appender.check`."""
-        if not self._in_use and not _process.has_inherited():
+        if self._is_free():
             self._check(time.monotonic())
         self._segments.check()
 
@@ -126,7 +132,7 @@ class SqliteAppender:
 
     def close(self) -> None:
         """Let go of the database and seal the segment; raises nothing."""
-        if not self._in_use and not _process.has_inherited():
+        if self._is_free():
             with contextlib.suppress(OSError, LotusError):
                 self._check(time.monotonic())
             if self._table is not None:
@@ -143,6 +149,18 @@ class SqliteAppender:
         self._kept.clear()
         self._last_row = 0
         self._segments.abandon()
+
+    def _is_free(self) -> bool:
+        """Whether SQLite may be used now: by this process, by nobody else in it, and through what it has opened."""
+        if self._in_use or _process.has_inherited():
+            return False
+        if self._table is None or all(_identity_of(number) == place for number, place in self._held.items()):
+            return True
+        _process.pid = _NOBODY
+        self._table, self._descriptor = None, -1  # not closed: that would close what others have opened
+        what = f"somebody has closed descriptors of {self._directory.queue_db} in process {os.getpid()}"
+        self._report(QueueDamaged(f"{what}; no event is lost, it appends to segments from now on"))
+        return False
 
     def _is_ready(self, size: int, now: float) -> bool:
         """Whether there is a database where the path leads.
@@ -188,10 +206,11 @@ class SqliteAppender:
         _process.pid = os.getpid()
         _process.connections += 1
         table = None
+        others = _descriptors()
         try:
-            before = _identity(path)
+            before = self._place = _identity(path)
             table = EventTable(path, TABLE, timeout=0)
-            table.keep_for_ever()
+            _keep_for_ever(table)
             table.connection.execute(f"PRAGMA synchronous={'FULL' if self._power else 'NORMAL'}")
             self._own_id = ensure_id(table.connection)
             if _O_PATH is not None:
@@ -203,8 +222,15 @@ class SqliteAppender:
             self._table = table
             self._let_go()
         else:
-            self._table, self._place = table, before
+            self._table, self._held = table, self._opened_since(others)
             self._checked_at, self._last_row = now, 0
+
+    def _opened_since(self, others: set[int]) -> dict[int, tuple[int, int]]:
+        """Return the descriptors through which SQLite writes, and what they lead to."""
+        path = self._directory.queue_db
+        files = [_identity_of(each) for each in (path, f"{path}-wal", f"{path}-shm")]
+        found = {number: _identity_of(number) for number in _descriptors() - others}
+        return {number: place for number, place in found.items() if place is not None and place in files}
 
     def _check(self, now: float) -> None:
         """Go on where the path leads, and carry over what nobody finds any more."""
@@ -243,7 +269,7 @@ class SqliteAppender:
         if table is not None:
             with contextlib.suppress(sqlite3.Error):
                 table.close()
-            table.give_back()
+            _give_back(table)
         self._close_descriptor()
         _process.connections -= 1
         self._kept.clear()
@@ -251,11 +277,32 @@ class SqliteAppender:
 
     def _close_descriptor(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        if descriptor >= 0 and _identity_of(descriptor) == self._place:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
 
-def _identity(path: str) -> tuple[int, int]:
-    status = os.stat(path)
+def _keep_for_ever(table: EventTable) -> None:
+    """Take a reference that no interpreter's end gives back: also not that of a child, which must not close it."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(table))
+
+
+def _give_back(table: EventTable) -> None:
+    """Undo :func:`_keep_for_ever`, in the process that called it."""
+    ctypes.pythonapi.Py_DecRef(ctypes.py_object(table))
+
+
+def _descriptors() -> set[int]:
+    return {int(name) for name in os.listdir("/dev/fd")}
+
+
+def _identity_of(file: str | int) -> tuple[int, int] | None:
+    try:
+        return _identity(file)
+    except OSError:
+        return None
+
+
+def _identity(file: str | int) -> tuple[int, int]:
+    status = os.stat(file)
     return status.st_dev, status.st_ino

@@ -6,7 +6,6 @@ Imported where a database is opened, never by a process that only appends to seg
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import sqlite3
@@ -58,14 +57,6 @@ class EventTable(SQLiteQueue):
         """The statement that inserts a row of (data, timestamp)."""
         statement: str = self._sql_insert
         return statement
-
-    def keep_for_ever(self) -> None:
-        """Take a reference that no interpreter's end gives back: also not that of a child, which must not close it."""
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
-
-    def give_back(self) -> None:
-        """Undo :meth:`keep_for_ever`, in the process that called it."""
-        ctypes.pythonapi.Py_DecRef(ctypes.py_object(self))
 
     def _new_db_connection(self, path: str, multithreading: bool, timeout: float) -> sqlite3.Connection:  # noqa: FBT001, ARG002
         # In autocommit mode, and for whichever thread has it at the moment.

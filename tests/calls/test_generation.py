@@ -224,8 +224,8 @@ def test_an_argument_the_new_server_cannot_take_is_refused_when_it_turns_out_whi
     l22: FakeLotus, connect: Connect, tmp_path: Path
 ) -> None:
     remember(tmp_path / "queue", l22.host, "2024")
-    with pytest.raises(NotSupported, match=r"^email: the server of 2022 ignores it"):
-        connect(l22).create_customer(customer_id="c2", name="C", email="c2@example.com")
+    with pytest.raises(NotSupported, match=r"^currency: the server of 2022 ignores it"):
+        connect(l22).create_customer(customer_id="c2", name="C", email="c2@example.com", currency="USD")
     assert l22.accounts.customers == {}
 
 

@@ -200,6 +200,10 @@ def test_the_id_of_a_request_is_kept() -> None:
     [
         (Answer(500, HTML, PAGE), True),
         (Answer(502, HTML, PAGE), True),
+        (Answer(460, HTML, PAGE), True),
+        (Answer(499, HTML, PAGE), True),
+        (Answer(494, HTML, PAGE), False),
+        (Answer(524, HTML, PAGE), True),
         (Answer(200, HTML, PAGE), True),
         (Answer(404, HTML, PAGE), False),
         (Answer(301, HTML, PAGE), False),

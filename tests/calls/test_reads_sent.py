@@ -15,7 +15,7 @@ FILTER_QUERY = (
     "subscription_filters=%5B%7B%22property_name%22%3A%20%22region%22%2C%20%22value%22%3A%20%22US%22%7D%5D"
     "&subscription_filters%5B0%5Dproperty_name=region&subscription_filters%5B0%5Dvalue=US"
 )
-TAGS = "duration=yearly&include_tags=a&include_tags=b%20c&include_tags_all=d&exclude_tags=e%26f"
+TAGS = "include_tags=a&include_tags=b%20c&include_tags_all=d&exclude_tags=e%26f"
 ACCESS = "/api/customer_access/"
 
 READS: list[tuple[str, str, dict[str, Any], str]] = [
@@ -34,14 +34,10 @@ READS: list[tuple[str, str, dict[str, Any], str]] = [
             "include_tags": ["a", "b c"],
             "include_tags_all": ("d",),
             "exclude_tags": ["e&f"],
-            "version_currency_code": "USD",
             "version_custom_type": "public_only",
             "version_status": ["active", "ended"],
         },
-        (
-            f"/api/plans/?{TAGS}&version_currency_code=USD&version_custom_type=public_only"
-            "&version_status=active&version_status=ended"
-        ),
+        (f"/api/plans/?{TAGS}&version_custom_type=public_only&version_status=active&version_status=ended"),
     ),
     ("get_plan", "2022", {"plan_id": "billing_plan_5"}, "/api/plans/billing_plan_5/"),
     ("get_plan", "2024", {"plan_id": "plan_1"}, "/api/plans/plan_1/"),

@@ -119,6 +119,19 @@ def test_what_can_be_done_twice_is_sent_a_few_times(
     assert isinstance(error, ConnectionFailed | ServerError)
 
 
+@pytest.mark.parametrize("status", [460, 520, 521, 522, 523, 524, 525, 526, 527, 530])
+def test_what_cloudflare_and_aws_say_of_a_server_behind_them_is_repeated_as_a_502_is(
+    connect: Connect, status: int
+) -> None:
+    customers, requests = call(connect, fails(status), says(200, b"[]"), ask=SAFE["list_customers"])
+    assert customers == []
+    assert len(requests) == 2
+    error, requests = call(connect, fails(status), ask=UNSAFE["create_credit"])
+    assert isinstance(error, ServerError)
+    assert error.outcome_unknown
+    assert len(requests) == 1
+
+
 @pytest.mark.parametrize("ask", [SAFE["list_customers"], SAFE["create_customer"]], ids=["a read", "a write"])
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 500])
 def test_what_the_server_refuses_is_not_sent_again(

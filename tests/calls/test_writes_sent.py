@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lotus_durable._version import __version__
+from lotus_durable.testing import FakeLotus
 from tests.delivery.scripted_server import ScriptedServer, says
 
 from .conftest import KEY, Connect
@@ -32,7 +33,7 @@ WRITES: list[tuple[str, str, dict[str, Any], str, dict[str, Any]]] = [
     (
         "create_customer",
         "2022",
-        {"customer_id": "c", "customer_name": "C"},
+        {"customer_id": "c", "customer_name": "C", "email": "c@example.com"},
         "/api/customers/",
         {"customer_id": "c", "name": "C"},
     ),
@@ -119,7 +120,7 @@ WRITES: list[tuple[str, str, dict[str, Any], str, dict[str, Any]]] = [
             "version_id": "v",
             "start_date": date(2024, 1, 1),
             "end_date": DAY,
-            "auto_renew": False,
+            "auto_renew": True,
             "is_new": "True",
             "subscription_filters": FILTERS,
             "component_fixed_charges_initial_units": UNITS,
@@ -131,7 +132,7 @@ WRITES: list[tuple[str, str, dict[str, Any], str, dict[str, Any]]] = [
             "version_id": "v",
             "start_date": "2024-01-01T00:00:00.000000Z",
             "end_date": "2024-02-19T10:30:00.000000Z",
-            "auto_renew": False,
+            "auto_renew": True,
             "is_new": True,
             "subscription_filters": FILTERS_SENT,
             "component_fixed_charges_initial_units": UNITS_SENT,
@@ -301,6 +302,16 @@ def test_a_write_is_sent_like_this(
     assert request.headers["content-type"] == "application/json"
 
 
+def test_one_form_of_create_customer_is_right_for_both_servers(
+    l22: FakeLotus, l24: FakeLotus, connect: Connect
+) -> None:
+    for server in (l22, l24):
+        connect(server).create_customer(customer_id="c1", name="C", email="c1@example.com")
+        assert server.accounts.customers["c1"].name == "C"
+    assert l24.accounts.customers["c1"].email == "c1@example.com"
+    assert l22.requests[-1].json() == {"customer_id": "c1", "name": "C"}
+
+
 def test_every_call_is_in_these_tables() -> None:
     from lotus_durable import functions
 
@@ -322,6 +333,6 @@ def test_the_headers_are_those_both_servers_take(connect: Connect) -> None:
 def test_a_host_may_have_a_path(connect: Connect) -> None:
     with ScriptedServer(says(200, b"[]")) as server:
         client = connect(server, api_version="2024", host=f"{server.host}/lotus/")
-        client.list_plans(duration="monthly")
+        client.list_plans(include_tags=["a"])
         client.release()
-    assert server.requests[0].line == "GET /lotus/api/plans/?duration=monthly HTTP/1.1"
+    assert server.requests[0].line == "GET /lotus/api/plans/?include_tags=a HTTP/1.1"

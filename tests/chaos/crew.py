@@ -93,9 +93,20 @@ class Crew:
         return found
 
     def flusher(self) -> int:
-        """Return the one that flushes, 0 where there is none."""
+        """Return the one that flushes, 0 where there is none: one that leaves has let go of the lock, and does not."""
         beat = read_beat(self._directory)
-        return beat.pid if beat is not None and not beat.is_over() and beat.pid in self.flushers() else 0
+        if beat is None or beat.pid not in self.flushers():
+            return 0
+        return beat.pid if self.has_open(beat.pid, self._directory.flusher_lock) else 0
+
+    def has_open(self, pid: int, path: str | Path) -> bool:
+        """Whether a process has a file open that is still where it was."""
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/{pid}/fd/{name}") == os.fspath(path):
+                        return True
+        return False
 
     def stop_for(self, pid: int, seconds: float) -> bool:
         """SIGSTOP now and SIGCONT later; return whether it was there."""

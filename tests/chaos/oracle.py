@@ -12,6 +12,8 @@ from .server import Served
 
 CUT = "segment cut off"
 """The strike that destroys what its writer has to count and tell."""
+BOOKS = "books removed, flusher killed"
+"""The strike that destroys what the next flusher has to tell."""
 _SHOWN = 3
 
 
@@ -45,6 +47,8 @@ class Evidence:
     """By id: which strike may have destroyed it, and with it the only place where it was."""
     told_destroyed: int
     """How many destroyed events the writers were told of, at the most."""
+    told_of_books: bool = False
+    """Whether a flusher has said that there were books, which are gone."""
     served: Sequence[Served] = ()
     one_at_a_time: bool = False
     """Whether the server loses events to a second request."""
@@ -115,7 +119,7 @@ def judge(evidence: Evidence) -> Judgement:
                 * (evidence.one_at_a_time and at_once > 1)
             ),
             *([f"after {without} kills of a flusher nothing was delivered any more"] if without else ()),
-            *_destroyed_in_silence(destroyed, evidence.told_destroyed),
+            *_destroyed_in_silence(destroyed, evidence),
             *_collided(entries),
             *_twice(evidence),
             *_not_settled(evidence, settled),
@@ -154,9 +158,12 @@ def takeover_times(kills: Sequence[Kill], served: Sequence[Served]) -> tuple[lis
     return sorted(times), without
 
 
-def _destroyed_in_silence(destroyed: Mapping[str, int], told: int) -> list[str]:
-    cut = destroyed.get(CUT, 0)
-    return [f"{cut} events were destroyed, and the writers were told of {told} at the most"] if cut > told else []
+def _destroyed_in_silence(destroyed: Mapping[str, int], evidence: Evidence) -> list[str]:
+    cut, told = destroyed.get(CUT, 0), evidence.told_destroyed
+    problems = [f"{cut} events were destroyed, and the writers were told of {told} at the most"] if cut > told else []
+    if destroyed.get(BOOKS) and not evidence.told_of_books:
+        problems.append(f"{destroyed[BOOKS]} events were in books that are gone, and nobody said so")
+    return problems
 
 
 def _collided(entries: Entries) -> list[str]:

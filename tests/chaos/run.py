@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -67,7 +68,7 @@ def run(plan: Plan, root: Path, *, say: Callable[[str], None] = lambda _line: No
         queue_dir = place.root / "queue"
         crew = stack.enter_context(Crew(plan, folder, server.host, queue_dir, arms))
         stage = Stage(plan, folder=folder, server=server, disk=place, queue_dir=queue_dir, crew=crew, arms=arms)
-        play(stage, ends_at=began + plan.seconds, say=say)
+        play(stage, folder, ends_at=began + plan.seconds, say=say)
         problems = crew.stop()
         say("all writers are stopped; draining")
         not_drained = drain(queue_dir, server.host)
@@ -79,6 +80,11 @@ def run(plan: Plan, root: Path, *, say: Callable[[str], None] = lambda _line: No
         judgement = judge(collect(stage, folder, [queue_dir, *stage.asides], not_drained))
         problems += folder.ends.read_text().splitlines() if folder.ends.exists() else []
         state: dict[str, Any] = server.state()
+        if judgement.problems:
+            # What can be asked no more when this is over.
+            shutil.copytree(place.root, root / "files")
+            received = server.ids()
+            (root / "lost").write_text("\n".join(f"{each} {received.get(each, 0)}" for each in judgement.lost))
     return Outcome(
         plan=plan,
         tally=stage.tally,
@@ -90,9 +96,10 @@ def run(plan: Plan, root: Path, *, say: Callable[[str], None] = lambda _line: No
     )
 
 
-def play(stage: Stage, *, ends_at: float, say: Callable[[str], None]) -> None:
+def play(stage: Stage, folder: Folder, *, ends_at: float, say: Callable[[str], None]) -> None:
     """Strike until what was asked for is reached, or the time is up."""
     plan, tally = stage.plan, stage.tally
+    stage.get_well()
     if not stage.wait(stage.server.look, STALL):
         tally.problems.append(f"nothing was delivered {STALL:g} s after the start")
     kinds = {**STRIKES, **WORLD}
@@ -103,7 +110,10 @@ def play(stage: Stage, *, ends_at: float, say: Callable[[str], None]) -> None:
             tally.problems.append(f"it ended after {tally.kills} kills and {tally.events} events")
             return
         for name in strikes:
-            (tally.struck if kinds[name].do(stage) else tally.missed)[name] += 1
+            began = time.monotonic()
+            is_struck = kinds[name].do(stage)
+            (tally.struck if is_struck else tally.missed)[name] += 1
+            folder.note(folder.root / "history", f"{began:.3f} {name}{'' if is_struck else ' (found nobody)'}")
             stage.pass_(stage.chance.uniform(0, _LONGEST_PAUSE))
         stage.get_well()
         say(f"{tally.kills} kills, {tally.events} events, {len(tally.problems)} problems")
@@ -143,6 +153,9 @@ def collect(stage: Stage, folder: Folder, queue_dirs: Sequence[Path], not_draine
         counts=counts,
         struck=stage.struck,
         told_destroyed=sum(int(text.split(";")[0]) for text in told.split("events destroyed, at the most: ")[1:]),
+        told_of_books=any(
+            "new ones were begun" in log.read_text() for each in queue_dirs for log in each.glob("*.log*")
+        ),
         served=stage.server.look(),
         one_at_a_time=stage.plan.generation == "L22",
         kills=stage.tally.flusher_kills,

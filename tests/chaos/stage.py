@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.stats import Counts, count
-from lotus_durable.testing import Faults
+from lotus_durable.testing import Faults, Slow
 
 from .crew import Crew
 from .disk import Disk
@@ -28,6 +28,8 @@ _TICK = 0.005  # seconds
 STALL = 30.0
 """Seconds after which a queue that does not get empty, when all is well, is a problem."""
 _SERVER_PATIENCE = 10.0
+_WELL: Mapping[str, Faults | None] = {"L24": None, "L22": Faults(rates={Slow(0.2): 0.2})}
+"""The server of 2022 takes its time now and then: a request must be there for another to meet it."""
 
 
 @dataclass(slots=True)
@@ -102,11 +104,11 @@ class Stage:
         path.with_suffix(".new").rename(path)
 
     def tell_server(self, faults: Faults | None) -> None:
-        """Have the server fail, or be well."""
+        """Have the server fail, or (None) be well."""
 
         def tell() -> bool:
             try:
-                self.server.set_faults(faults)
+                self.server.set_faults(_WELL[self.plan.generation] if faults is None else faults)
             except OSError:
                 return False  # it is away
             return True

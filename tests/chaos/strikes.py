@@ -18,6 +18,7 @@ from lotus_durable.event.record import RecordError, decode_record
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.directory import released_name
 from lotus_durable.queue.format import HEADER_SIZE, decode_header, frames
+from lotus_durable.queue.progress import read_settled
 from lotus_durable.testing import (
     Away,
     DatabaseDown,
@@ -34,7 +35,7 @@ from lotus_durable.testing import (
 )
 
 from .crew import is_alive, state_of, strike
-from .oracle import CUT
+from .oracle import BOOKS, CUT
 from .plan import READ_TIMEOUT, Plan
 from .points import IN_FLUSHERS, POINTS
 from .stage import Stage
@@ -112,7 +113,7 @@ def stop_flusher_for_good(stage: Stage) -> bool:
     if not pid or not strike(pid, signal.SIGSTOP):
         return False
     try:
-        if not stage.wait(lambda: not is_alive(pid), _HUNG):
+        if not stage.wait(lambda: not is_alive(pid) or stage.crew.flusher() not in (0, pid), _HUNG):
             stage.tally.problems.append(f"a stopped flusher was not ended within {_HUNG:g} s: {stage.where()}")
     finally:
         strike(pid, signal.SIGCONT)
@@ -243,7 +244,10 @@ def remove_books(stage: Stage) -> bool:
         return False
     books = Path(stage.queue.books)
     try:
-        stage.wait(lambda: state_of(pid) == "T", _SOON)
+        if not stage.wait(lambda: state_of(pid) == "T", _SOON) or not stage.crew.has_open(pid, books):
+            return False  # nobody could write them back
+        if read_settled(stage.queue) is None:
+            return False  # the heartbeat has just been deleted too: nobody could know what was in them
         ids = [_id(each.record) for table in ("parked", "dead") for each in read_page(str(books), table, 0, 1 << 30)]
         for suffix in ("", "-wal", "-shm"):
             books.with_name(books.name + suffix).unlink(missing_ok=True)
@@ -257,7 +261,7 @@ def remove_books(stage: Stage) -> bool:
         stage.flusher_killed(time.monotonic(), in_haste=True)
     elif stage.wait(lambda: books.exists() or not is_alive(pid), _PATIENCE) and is_alive(pid):
         return True  # all of it must be there again
-    _mark_struck(stage, ids, "books removed, flusher killed")
+    _mark_struck(stage, ids, BOOKS)
     return True
 
 

@@ -15,7 +15,7 @@ from tests.servers.apps.ledger import Entries, Ledger, read_ledger
 
 from . import stage as stages
 from .disk import Disk
-from .oracle import CUT, Evidence, Kill, judge, most_at_once
+from .oracle import BOOKS, CUT, Evidence, Kill, judge, most_at_once
 from .plan import Plan
 from .points import Arms
 from .server import Served
@@ -89,6 +89,9 @@ def test_what_a_strike_destroyed_is_counted_apart_and_must_be_told() -> None:
     assert judge(changed).destroyed == {CUT: 1}
     assert problem(changed) == "1 events were destroyed, and the writers were told of 0 at the most"
     assert judge(replace(changed, told_destroyed=1)).problems == ()
+    changed = replace(changed, struck={"b": BOOKS})
+    assert problem(changed) == "1 events were in books that are gone, and nobody said so"
+    assert judge(replace(changed, told_of_books=True)).problems == ()
 
 
 def test_two_requests_at_once_are_found_where_the_server_loses_events_to_them() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.rig import Rig, track
 from tests.scripts import lines
 
@@ -51,3 +53,29 @@ def test_a_child_that_was_forked_while_sqlite_was_open_keeps_its_events_in_a_seg
     assert len(set(ids)) == 9
     assert rig.client().drain(20).complete
     assert rig.check(ids).delivered == 9
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "journal"])
+@pytest.mark.parametrize("then", ["track(client, 50)", "client.release()"])
+def test_files_that_get_the_numbers_of_our_closed_descriptors_stay_as_they_are_and_open(
+    rig: Rig, tmp_path: Path, backend: str, then: str
+) -> None:
+    """An application that begins as a daemon, or one of many libraries that close what is not theirs."""
+    *said, unharmed = lines(
+        f"""
+        client = make(backend="{backend}")
+        say(*track(client, 3))
+        os.closerange(3, 2000)
+        files = [open(f"{{sys.argv[3]}}/{{number}}", "w+b", buffering=0) for number in range(20)]
+        say(*({then} or ()))
+        say(*track(client, 3))
+        say(all(file.write(b"theirs") == 6 and os.stat(file.fileno()).st_size == 6 for file in files))
+        """,
+        rig.queue_dir,
+        rig.server.host,
+        tmp_path,
+    )
+    assert unharmed == "True"
+    ids = " ".join(said).split()
+    assert rig.client().drain(20).complete
+    assert rig.check(ids).delivered == len(ids) >= 6

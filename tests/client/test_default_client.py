@@ -134,14 +134,6 @@ def test_each_setting_takes_effect_at_the_next_call(module: Rig, tmp_path: Path)
     assert set(ids) < set(module.server.times_received)
 
 
-def test_what_is_no_setting_can_be_assigned_and_changes_nothing(module: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    event()
-    before = default.current()
-    monkeypatch.setattr(lotus, "nonsense", 1, raising=False)
-    assert default.current() is before is not None
-    assert module.server is not None
-
-
 def test_a_wrong_setting_is_an_error_until_it_is_corrected(module: Rig) -> None:
     lotus.flush_interval = -1
     with pytest.raises(ConfigurationError, match=r"lotus_durable\.flush_interval: at least"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lotus_durable import fork as of_forks
 from tests.rig import Rig
 from tests.scripts import lines
 
@@ -262,3 +263,27 @@ def test_threads_that_fork_at_once_do_not_wait_for_each_other_for_ever(rig: Rig)
         rig.queue_dir,
         rig.server.host,
     )
+
+
+def test_what_is_dropped_in_a_child_makes_nobody_keep_what_is_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collection of garbage in the middle, say, that takes an owner which came before."""
+
+    class Owner:
+        def __init__(self) -> None:
+            self.others: list[Owner] = []
+            self.is_abandoned = False
+
+        def abandon(self) -> None:
+            self.others.clear()
+            self.is_abandoned = True
+
+    monkeypatch.setattr(of_forks, "_owners", [])
+    first, last = Owner(), Owner()
+    of_forks.register(dropped := Owner())
+    of_forks.register(first)
+    of_forks.register(last)
+    first.others.append(dropped)
+    del dropped
+    of_forks.begin_process()
+    assert first.is_abandoned
+    assert last.is_abandoned

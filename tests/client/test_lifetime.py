@@ -15,11 +15,12 @@ from types import FrameType
 
 import pytest
 
-from lotus_durable import client as client_module
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.testing import Delay
+from lotus_durable.tracker import open_trackers
 from tests.rig import Rig, conserved, track
+from tests.scripts import lines
 
 
 def test_shutting_down_sends_what_is_pending(rig: Rig) -> None:
@@ -69,6 +70,12 @@ def test_after_a_shutdown_the_client_can_be_used_again(rig: Rig) -> None:
         client.shutdown(20)
         assert rig.server.event_count == len(ids)
     assert rig.check(ids).delivered == 6
+
+
+def test_a_client_that_is_used_again_after_a_shutdown_is_waited_for_at_exit(rig: Rig) -> None:
+    make = 'client = make(flusher="auto", flush_interval=3600, exit_timeout=20); '
+    lines(f"{make} track(client, 1); client.shutdown(20); track(client, 1)", rig.queue_dir, rig.server.host)
+    assert rig.server.event_count == 2
 
 
 def test_joining_waits_for_what_was_tracked_and_the_client_goes_on(rig: Rig) -> None:
@@ -132,8 +139,8 @@ def test_a_client_nobody_holds_any_more_still_sends(rig: Rig) -> None:
     rig._clients.clear()
     gc.collect()
     rig.server.wait_for(1)
-    for client in list(client_module._started):
-        client.release()
+    for tracker in open_trackers():
+        tracker.close()
 
 
 def test_clients_with_the_same_options_share_a_segment_however_many_are_made(rig: Rig) -> None:

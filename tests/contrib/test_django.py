@@ -79,7 +79,7 @@ def test_a_drain_that_is_not_complete_says_why_and_exits_with_1(
 
 WRONG: list[tuple[dict[str, object], str]] = [
     ({"LOTUS": {"HOST": "lotus.example"}}, "lotus_durable.E001: lotus_durable.host: a URL such as"),
-    ({"LOTUS": {"APIKEY": "x"}}, "lotus_durable.E001: LOTUS: unknown option 'apikey'"),
+    ({"LOTUS": {"APIKEY": "x"}}, "lotus_durable.E001: LOTUS: no setting apikey; did you mean api_key?"),
     ({"LOTUS": ["api_key"]}, "lotus_durable.E001: LOTUS: a dictionary is needed (it is list)"),
     ({"LOTUS_TIMEOUT": "soon"}, "lotus_durable.E001: lotus_durable.timeout: a number is needed"),
     ({"LOTUS": {"ON_ERROR": "nowhere.at.all"}}, "lotus_durable.E001: LOTUS: on_error: "),

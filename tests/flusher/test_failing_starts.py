@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.flusher.starting import Starting
+from lotus_durable.testing import Delay
 
 from .deployment import Deployment
 from .scene import Scene, hear, say, wait_until
@@ -125,6 +127,27 @@ def test_failing_starts_are_backed_off_for_all_processes_together(scene: Scene) 
 
     wait_until(four_failed, "the third start to fail")
     assert scene.starts() in (3, 4)
+
+
+def test_failing_starts_are_backed_off_and_told_where_only_whole_files_can_be_locked(scene: Scene) -> None:
+    """As on macOS, and on some network file systems."""
+    [told] = scene.run(
+        GONE
+        + """
+    from lotus_durable.flusher import locks
+    locks.HAS_OWN = False
+    """
+        + TOLD
+        + """
+    say(*wait_until(again))
+    began = time.monotonic()
+    while time.monotonic() < began + 2.0:
+        again()
+    """,
+        gone(scene.root),
+    )
+    assert "a flusher cannot be started" in told
+    assert scene.starts() <= 3
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root, to have no processes")
@@ -250,3 +273,68 @@ def test_trouble_of_the_queue_itself_is_told_when_it_lasts(scene: Scene) -> None
     assert told.startswith("DeliveryBlocked")
     os.rmdir(scene.directory.books)
     scene.server.wait_until(lambda: scene.server.event_count > 0, what="delivery to go on")
+
+
+def test_flushers_that_end_in_the_middle_of_their_work_are_backed_off_and_told_and_drain_says_so(scene: Scene) -> None:
+    """Killed for want of memory, say, at the same event each time: only the first of them is replaced at once."""
+    deployment = Deployment(scene.root / "deployment")
+    (deployment.site / "lotus_durable" / "delivery" / "batch.py").write_text(
+        "import os, signal\n"
+        "class Batch: pass\n"
+        "def batches_of_parked(*_, **__): return []\n"
+        "class Batcher:\n"
+        "    def __init__(self, *_, **__): pass\n"
+        "    def next(self): os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    code = """
+    say(*wait_until(again))
+    report = client.drain(20)
+    say(report.complete, report.reason)
+    """
+    told, drained = scene.finish(scene.command(TOLD + code, python=deployment.python), PYTHONPATH=deployment.paths)
+    assert told.startswith("DeliveryBlocked: nothing is delivered, events are kept: flushers end in the middle")
+    assert drained.startswith("False flushers end in the middle of their work")
+    assert scene.starts() in (2, 3)
+    assert Starting(scene.directory).read().failures in (2, 3)
+
+
+def test_one_that_comes_to_flush_in_the_middle_of_a_look_has_not_failed(scene: Scene) -> None:
+    """The look sees no lock of a flusher, then none of a start any more: in between one became the other."""
+    scene.server.fail_next(Delay(2.0))  # it has nothing to show for it yet
+    assert (
+        scene.run(
+            """
+            from lotus_durable.flusher import look
+            client = make(exit_timeout=0, on_error=lambda error, events: say("told", error))
+            track(client, "first")
+            read_beat = look.read_beat
+            def held_up(directory):
+                beat = read_beat(directory)
+                wait_until(lambda: not look.locks.is_held(directory.starting))
+                return beat
+            look.read_beat = held_up
+            client._tracker.look_now()
+            """
+        )
+        == []
+    )
+    assert Starting(scene.directory).read().failures == 0
+    scene.arrived("first")
+    assert scene.starts() == 1
+
+
+def test_a_lock_that_somebody_holds_who_does_not_flush_is_told(scene: Scene) -> None:
+    """A backup that locks the folder, say."""
+    scene.queue_dir.mkdir(mode=0o700)
+    folder = os.open(scene.queue_dir, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_SH)
+    code = """
+    say(*wait_until(again))
+    say(client.drain(0.5).reason)
+    """
+    told, drained = scene.run(TOLD + code)
+    assert "does not flush holds a lock" in told
+    assert "does not flush holds a lock" in drained
+    os.close(folder)
+    assert scene.run("client = make(); track(client, 'after'); say(client.drain(20).complete)") == ["True"]
+    scene.arrived("event1", "after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
 import pytest
@@ -9,6 +10,12 @@ import pytest
 from .scene import Scene
 
 NEVER = "filelock requests urllib3 persistqueue sqlite3 asyncio ssl http.client"
+
+
+def needs(library: str) -> None:
+    """Skip where it is not installed; it is not imported, because it would change this process."""
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
 
 
 def test_a_process_that_tracks_never_imports_what_only_a_flusher_needs(scene: Scene) -> None:
@@ -114,6 +121,34 @@ def test_of_a_thousand_forks_in_threads_at_once_none_raises_waits_or_warns(scene
     scene.arrived("first", *children, *(f"parent{number}" for number in range(int(tracked))))
 
 
+def test_a_child_that_is_forked_in_the_middle_of_a_start_holds_up_no_flusher(scene: Scene) -> None:
+    """By another thread: it has a copy of every descriptor, the writing end of the pipe of the settings too."""
+    scene.run(
+        """
+        from lotus_durable.flusher import spawn
+
+        class Forking:
+            def __getattr__(self, name):
+                return getattr(os, name)
+
+            def write(self, descriptor, data):
+                if os.fork() == 0:
+                    os.close(1)
+                    os.close(2)
+                    wait_until(lambda: os.path.exists(QUEUE_DIR.parent / "arrived"), 60)
+                    os._exit(0)
+                return os.write(descriptor, data)
+
+        spawn.os = Forking()
+        track(make(), "event")
+        os._exit(0)
+        """
+    )
+    scene.arrived("event")
+    (scene.root / "arrived").touch()
+    assert scene.starts() == 1
+
+
 def test_a_child_that_was_forked_past_all_hooks_tracks_into_a_segment_of_its_own(scene: Scene) -> None:
     scene.run(
         """
@@ -206,7 +241,7 @@ def test_where_every_clock_of_the_application_is_frozen_waits_end_and_all_arrive
 
 
 def test_freezegun_itself_freezes_nothing_of_ours(scene: Scene) -> None:
-    pytest.importorskip("freezegun")
+    needs("freezegun")
     scene.run(
         """
         from freezegun import freeze_time
@@ -222,7 +257,7 @@ def test_freezegun_itself_freezes_nothing_of_ours(scene: Scene) -> None:
 
 @pytest.mark.parametrize("patched", ["gevent", "eventlet"])
 def test_greenlets_track_and_so_does_a_native_thread_that_is_first(scene: Scene, patched: str) -> None:
-    pytest.importorskip(patched)
+    needs(patched)
     patch = {
         "gevent": "from gevent import monkey; monkey.patch_all()",
         "eventlet": "import eventlet; eventlet.monkey_patch()",
@@ -256,15 +291,23 @@ assert client.drain(20).complete
     scene.arrived("native", "child", *(f"greenlet{number}" for number in range(5)))
 
 
-def test_libraries_that_answer_for_servers_in_tests_do_not_reach_the_flusher(scene: Scene) -> None:
-    """``responses``, ``requests_cache.install_cache()`` and VCR patch requests in the application's process."""
+@pytest.mark.parametrize(
+    ("library", "patch"),
+    [
+        ("responses", "import responses; responses.start()"),
+        ("requests_cache", "import requests_cache; requests_cache.install_cache('cache', backend='memory')"),
+        ("vcr", "import vcr; vcr.use_cassette('cassette.yaml', record_mode='none').__enter__()"),
+    ],
+)
+def test_libraries_that_answer_for_servers_in_tests_do_not_reach_the_flusher(
+    scene: Scene, library: str, patch: str
+) -> None:
+    needs(library)
     scene.run(
-        """
-        import requests, requests.adapters
-        def refuse(*arguments, **options):
-            raise AssertionError("a request in the application's process")
-        requests.adapters.HTTPAdapter.send = requests.Session.send = refuse
+        f"""
+        os.chdir({str(scene.root)!r})
         client = make()
+        {patch}
         track(client, "first")
         assert client.drain(20).complete
         """
@@ -308,7 +351,7 @@ def test_a_time_limit_that_strikes_in_the_middle_of_a_look_is_the_applications(s
 
 def test_a_shell_that_ends_before_a_loop_of_greenlets_listens_holds_up_no_event(scene: Scene) -> None:
     """gevent's own ``os.waitpid`` then waits for ever: gunicorn's gevent workers were seen to."""
-    pytest.importorskip("gevent")
+    needs("gevent")
     script = scene.root / "script.py"
     script.write_text(
         """

@@ -215,6 +215,21 @@ def test_a_flusher_that_lacks_a_proxy_makes_way_to_who_needs_none(scene: Scene) 
     scene.arrived("through a proxy")
 
 
+def test_a_flusher_whose_key_is_new_and_that_cannot_ask_whose_it_is_makes_way_too(scene: Scene) -> None:
+    Program(scene).track("first")
+    scene.settled("first")
+    scene.kill_flusher()
+    scene.server.rotate_key(KEY, keep_old=True)
+    Program(scene, http_proxy="http://127.0.0.1:9", key=KEY).track("through a proxy")
+    before = scene.flusher()
+    wait_until(lambda: (beat := scene.beat()) is not None and beat.unreachable_since is not None, "it to reach nobody")
+    other = Program(scene)
+    track_until_other(other, scene, before)
+    assert scene.not_yet("through a proxy"), "nobody has said yet whose that key is"
+    Program(scene, key=KEY).track("with a network")
+    scene.arrived("through a proxy", "with a network")
+
+
 @needs_root
 def test_a_flusher_in_an_empty_network_namespace_makes_way_to_who_has_a_network(scene: Scene) -> None:
     Program(scene, prefix=("unshare", "--net")).track("without a network")

@@ -324,6 +324,41 @@ def test_a_parent_that_takes_any_child_for_its_own_does_not_disturb_the_start(sc
     scene.arrived("event0", "event1", "event2")
 
 
+def test_a_time_limit_that_strikes_while_the_shell_is_waited_for_leaves_no_zombie(scene: Scene) -> None:
+    application = scene.start(
+        """
+        import posix, signal
+        from lotus_durable.flusher import spawn
+
+        class TimeLimit(Exception):
+            pass
+
+        def strike(*_):
+            raise TimeLimit
+
+        class Struck:
+            def __getattr__(self, name):
+                return getattr(posix, name)
+
+            def waitpid(self, pid, flags):
+                spawn.posix = posix
+                signal.raise_signal(signal.SIGUSR1)
+
+        signal.signal(signal.SIGUSR1, strike)
+        client = make(exit_timeout=0)
+        spawn.posix = Struck()
+        try:
+            track(client, "struck")
+        except TimeLimit:
+            say("the application's")
+        hear()
+        """
+    )
+    assert hear(application) == "the application's"
+    assert zombies_of(application.pid) == set()
+    scene.arrived("struck")
+
+
 # In a container
 
 
@@ -339,3 +374,29 @@ def pid_of_process_1(unshare: int) -> int:
 
 def children_of(parent: int) -> set[int]:
     return {int(path.name) for path in Path("/proc").glob("[0-9]*") if parent_of(int(path.name)) == parent}
+
+
+@needs_namespaces
+def test_a_child_that_is_process_1_as_its_parent_is_writes_into_nothing_of_its_parents(scene: Scene) -> None:
+    """A container in a container: both have the same number."""
+    said = in_a_container(
+        scene,
+        """
+        import ctypes
+        client = make(exit_timeout=0)
+        track(client, "before")
+        assert ctypes.CDLL(None).unshare(0x20000000) == 0  # CLONE_NEWPID
+        child = os.fork()
+        for number in range(20):
+            track(client, f"{'parent' if child else 'child'}{number}")
+        if child:
+            say(os.getpid(), exit_code(child))
+        else:
+            say(os.getpid())
+        os._exit(0)
+        """,
+    )
+    assert said.stdout is not None
+    assert said.stdout.read().split() == ["1", "1", "0"]
+    scene.run("track(make(exit_timeout=0), 'after')")  # the flusher of the container has ended with it
+    scene.arrived("before", "after", *(f"{who}{number}" for who in ("parent", "child") for number in range(20)))

@@ -186,8 +186,8 @@ def test_one_event_right_before_a_flusher_leaves_arrives(scene: Scene) -> None:
     code = """
         client = make(constants={"idle_before_end": 0.15}, flush_interval=0.02)
         track(client, "first")
-        for number in range(24):
-            time.sleep(0.1 + number * 0.03)
+        for number in range(12):
+            time.sleep(0.1 + number * 0.06)
             if os.fork() == 0:
                 track(client, f"event{number}")
                 os._exit(0)
@@ -195,7 +195,7 @@ def test_one_event_right_before_a_flusher_leaves_arrives(scene: Scene) -> None:
         os._exit(0)
         """
     scene.run(code)
-    scene.arrived("first", *(f"event{number}" for number in range(24)))
+    scene.arrived("first", *(f"event{number}" for number in range(12)))
 
 
 def test_a_shell_loop_of_jobs_is_as_quick_as_its_jobs(scene: Scene) -> None:

@@ -65,7 +65,8 @@ def gunicorn(
         " ".join(["gunicorn", worker_class.rpartition(".")[2], *options]),
         lambda port: [
             sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}", f"--workers={WORKERS}",
-            f"--worker-class={worker_class}", "--worker-tmp-dir=/dev/shm", "--no-control-socket", *options, f"{target}:application",
+            f"--worker-class={worker_class}", "--worker-tmp-dir=/dev/shm", "--no-control-socket", *options,
+            f"{target}:application",
         ],
         needs,
         is_quick=is_quick,

@@ -84,36 +84,55 @@ def test_the_site_stays_up_whatever_ends_the_flusher_and_no_zombie_stays(
     end: Callable[[Site], None], site: Site, server: Running
 ) -> None:
     for _ in range(2):
-        [flusher] = wait_until(lambda: server.track(1) and inside(site), "a flusher")
-        server.track(3)
-        site.wait_until_all_arrived()
-        workers = workers_of(server)
-        one = parent_of(flusher)
-        end(site)
-        wait_until(lambda: flusher not in site.flushers(), "it to end")
-        assert workers_of(server) == workers
-        for pid in site.flushers():  # the one that it made way for lives elsewhere
-            os.kill(pid, signal.SIGKILL)
-
-        def is_reaped() -> bool:
-            server.track(1)
-            return not zombies_of(one)
-
-        wait_until(is_reaped, "it to be reaped")
-    assert workers_of(server) == workers
-    wait_until(lambda: server.track(1) and inside(site), "a flusher")
+        end_a_flusher(site, server, end)
+    flusher_of(site, server)
     server.track(10)
     site.check(at_least=18, may_repeat=True)
 
 
-def workers_of(server: Running) -> set[int | None]:
-    """Return who answers; their numbers are those of the container."""
+def end_a_flusher(site: Site, server: Running, end: Callable[[Site], None]) -> None:
+    flusher = flusher_of(site, server)
+    server.track(3)
+    site.wait_until_all_arrived()
+    workers, one = all_workers(server), parent_of(flusher)
+    end(site)
+    wait_until(lambda: flusher not in site.flushers(), "it to end")
+    assert answers(server) <= workers, "workers were replaced"
+    site.kill_flusher()  # the one that it made way for lives elsewhere
+
+    def is_reaped() -> bool:
+        server.track(1)
+        return not zombies_of(one)
+
+    wait_until(is_reaped, "it to be reaped")
+    assert answers(server) <= workers, "workers were replaced"
+
+
+def all_workers(server: Running) -> set[int | None]:
+    """Wait until every worker has answered; their numbers are those of the container."""
+    found: set[int | None] = set()
+
+    def have_answered() -> bool:
+        found.update(answers(server))
+        return len(found) == WORKERS
+
+    wait_until(have_answered, "every worker answers")
+    return found
+
+
+def answers(server: Running) -> set[int | None]:
+    """Return who answers now; None if a request fails."""
     return {server.get("/") for _ in range(20)}
 
 
-def inside(site: Site) -> set[int]:
-    """Return the flushers whose parent is not the machine's first process."""
-    return {pid for pid in site.flushers() if parent_of(pid) > 1}
+def flusher_of(site: Site, server: Running) -> int:
+    """Return the flusher inside the container; while there is none, requests go on as they do on a site."""
+
+    def look() -> int:
+        server.track(1)
+        return next((pid for pid in site.flushers() if parent_of(pid) > 1), 0)
+
+    return wait_until(look, "a flusher")
 
 
 def parent_of(pid: int) -> int:

@@ -23,7 +23,7 @@ pidfile={root}/supervisord.pid
 childlogdir={root}
 
 [program:web]
-command={python} -m gunicorn --bind=127.0.0.1:{port} --workers={workers} --worker-tmp-dir=/dev/shm --no-control-socket {target}
+command={python} -m gunicorn --bind=127.0.0.1:{port} --workers={workers} --no-control-socket {target}
 directory={directory}
 stopsignal={stop}
 stopasgroup={as_group}

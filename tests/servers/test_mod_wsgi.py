@@ -67,9 +67,7 @@ def launch(site: Site, way: str) -> Running:
     (site.root / "script.py").write_text("from tests.servers.apps.wsgi import application\n")
     configuration = site.root / "apache.conf"
     configuration.write_text(
-        CONFIGURATION.format(
-            root=site.root, modules=MODULES, module=MODULE, port=port, where=where, groups=groups
-        )
+        CONFIGURATION.format(root=site.root, modules=MODULES, module=MODULE, port=port, where=where, groups=groups)
     )
     site.variables["PYTHONPATH"] = f"{REPOSITORY}:{sysconfig.get_path('purelib')}"
     return site.run(["/usr/sbin/apache2", "-f", str(configuration), "-DFOREGROUND"], port=port)

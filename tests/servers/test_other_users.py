@@ -99,7 +99,13 @@ def stats_as_the_user(site: Site) -> bool:
     code += "from lotus_durable.queue.directory import QueueDirectory; "
     code += f"print(collect(QueueDirectory(Path({str(site.queue_dir)!r}))).pending)"
     said = subprocess.run(
-        [PYTHON, "-c", code], user=NUMBER, group=NUMBER, env=site.environment(), capture_output=True, check=True, cwd="/"
+        [PYTHON, "-c", code],
+        user=NUMBER,
+        group=NUMBER,
+        env=site.environment(),
+        capture_output=True,
+        check=True,
+        cwd="/",
     )
     return said.stdout.split() == [b"0"]
 
@@ -121,8 +127,10 @@ def test_the_events_of_scripts_that_are_run_as_somebody_else_arrive(way: str, ap
         "su": ["su", "-s", "/bin/sh", USER, "-c", line],
         "sudo": ["sudo", "-u", USER, "/bin/sh", "-c", line],
         # What cron gives a job: next to no environment, no terminal, a session of its own.
-        "cron": ["setpriv", f"--reuid={NUMBER}", f"--regid={NUMBER}", "--clear-groups", "env", "-i", "PATH=/usr/bin:/bin",
-                 f"HOME={site.scratch}", "SHELL=/bin/sh", "LOGNAME=nobody", "/bin/sh", "-c", line],
+        "cron": [
+            "setpriv", f"--reuid={NUMBER}", f"--regid={NUMBER}", "--clear-groups", "env", "-i", "PATH=/usr/bin:/bin",
+            f"HOME={site.scratch}", "SHELL=/bin/sh", f"LOGNAME={USER}", "/bin/sh", "-c", line,
+        ],
     }  # fmt: skip
     for _ in range(3):
         assert site.run(commands[way], prefix=()).wait_until_ended() == 0

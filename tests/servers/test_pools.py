@@ -23,7 +23,7 @@ POOLS = {
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_the_events_of_a_pool_s_processes_arrive(pool: str, site: Site) -> None:
-    needs = pool.split()[0]
+    needs = pool.split(maxsplit=1)[0]
     if importlib.util.find_spec(needs) is None:
         pytest.skip(f"{needs} is not installed")
     script = site.root / "script.py"

@@ -11,7 +11,7 @@ from django.utils.module_loading import import_string
 import lotus_durable
 from lotus_durable.config import describe
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.options import environment_name
+from lotus_durable.options import environment_name, unknown_setting
 
 
 def given() -> dict[str, Any]:
@@ -27,7 +27,7 @@ def given() -> dict[str, Any]:
     found = {name: getattr(settings, environment_name(name), None) for name in names}
     found |= {str(name).lower(): value for name, value in own.items()}
     for name in sorted(set(found) - set(names)):
-        raise ConfigurationError(f"LOTUS: unknown option {name!r}")
+        raise ConfigurationError(f"LOTUS: {unknown_setting(name)}")
     if isinstance(found["on_error"], str):
         try:
             found["on_error"] = import_string(found["on_error"])

@@ -9,9 +9,9 @@ from dramatiq.brokers.redis import RedisBroker
 
 from . import jobs
 
-dramatiq.set_broker(RedisBroker(url=os.environ[jobs.REDIS]))
+dramatiq.set_broker(RedisBroker(url=os.environ[jobs.REDIS]))  # type: ignore[no-untyped-call]
 ACTORS = {
-    job.__name__: dramatiq.actor(job, max_retries=0, time_limit=1000 * jobs.LIMIT)
+    job.__name__: dramatiq.actor(max_retries=0, time_limit=1000 * jobs.LIMIT)(job)
     for job in (jobs.track_some, jobs.track_and_die, jobs.track_and_hang, jobs.nothing)
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uwsgi  # type: ignore[import-not-found]  # there inside uWSGI only
+import uwsgi  # type: ignore[import-untyped]  # there inside uWSGI only
 
 from tests.servers.apps.tracking import track
 

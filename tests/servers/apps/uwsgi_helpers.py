@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import uwsgi  # type: ignore[import-not-found]  # it is there inside uWSGI only
+import uwsgi  # type: ignore[import-untyped]  # it is there inside uWSGI only
 
 from .tracking import track
 

@@ -1,0 +1,112 @@
+"""Calls that change a subscription there is. The server of 2022 has none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast, get_args
+
+from .answers import Subscription
+from .arguments import (
+    Boolean,
+    InitialUnits,
+    Moment,
+    all_initial_units,
+    at_least_one,
+    boolean,
+    choice,
+    exactly_one,
+    identifier,
+    json_object,
+    moment,
+    optional,
+    path_part,
+)
+from .behavior import InvoicingBehavior, invoicing
+from .caller import Caller, value_of
+from .follow_up import PATH, explained
+from .request import only_2024, post
+
+SwitchUsageBehavior = Literal["transfer_to_new_subscription", "keep_separate"]
+
+
+def update_subscription(
+    caller: Caller,
+    *,
+    subscription_id: str,
+    turn_off_auto_renew: Boolean | None = None,
+    end_date: Moment | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Subscription:
+    """Change what is given of a subscription. ``metadata`` replaces what was there.
+
+    Args:
+        subscription_id: which one.
+        turn_off_auto_renew: True: it ends with its period.
+        end_date: when it ends; not in the past.
+        metadata: anything about it.
+
+    Raises:
+        InvalidRequest: an argument is refused, or there is none.
+        NotSupported: the server of 2022 cannot.
+        NotFound: there is no such subscription.
+        APIError: anything else that went wrong.
+    """
+    at_least_one(turn_off_auto_renew=turn_off_auto_renew, end_date=end_date, metadata=metadata)
+    body = {
+        "turn_off_auto_renew": optional(boolean, "turn_off_auto_renew", turn_off_auto_renew),
+        "end_date": optional(moment, "end_date", end_date),
+        "metadata": optional(json_object, "metadata", metadata),
+    }
+    path = f"{PATH}{path_part('subscription_id', subscription_id)}/update/"
+    plan = only_2024(post(path, body), "cannot update a subscription")
+    return cast("Subscription", caller.object_of("update_subscription", plan))
+
+
+def switch_subscription_plan(
+    caller: Caller,
+    *,
+    subscription_id: str,
+    switch_plan_id: str | None = None,
+    switch_plan_version_id: str | None = None,
+    invoicing_behavior: InvoicingBehavior | None = None,
+    usage_behavior: SwitchUsageBehavior | None = None,
+    component_fixed_charges_initial_units: Sequence[InitialUnits] | None = None,
+) -> Subscription:
+    """End a subscription and go on with a new one to another plan of the same duration.
+
+    Args:
+        subscription_id: which one.
+        switch_plan_id: to which plan; or
+        switch_plan_version_id: to which version of a plan.
+        invoicing_behavior: when the difference is billed.
+        usage_behavior: whether the new subscription begins with the usage of the old one; this server begins with
+            none all the same.
+        component_fixed_charges_initial_units: how many units of fixed charges the new one begins with.
+
+    Returns:
+        The new subscription, with an id of its own.
+
+    Raises:
+        InvalidRequest: an argument is refused, see ``argument``; by the server also the plan it has already.
+        NotSupported: the server of 2022 cannot.
+        NotFound: there is no such subscription or plan.
+        Conflict: it has ended already.
+        APIError: anything else that went wrong.
+    """
+    exactly_one(switch_plan_id=switch_plan_id, switch_plan_version_id=switch_plan_version_id)
+    body = {
+        "switch_plan_id": optional(identifier, "switch_plan_id", switch_plan_id),
+        "switch_plan_version_id": optional(identifier, "switch_plan_version_id", switch_plan_version_id),
+        "invoicing_behavior": invoicing(invoicing_behavior),
+        "usage_behavior": optional(choice(get_args(SwitchUsageBehavior)), "usage_behavior", usage_behavior),
+        "component_fixed_charges_initial_units": all_initial_units(component_fixed_charges_initial_units),
+    }
+    path = f"{PATH}{path_part('subscription_id', subscription_id)}/switch_plan/"
+    plan = only_2024(post(path, body), "cannot switch plans: cancel the subscription and create another")
+    if not caller.config.send:
+        caller.check(plan)
+        return {}
+    outcome = caller.outcome("switch_subscription_plan", plan)
+    if outcome.error is not None:
+        raise explained(caller, "switch_subscription_plan", outcome, subscription_id)
+    return cast("Subscription", value_of("switch_subscription_plan", outcome, dict))

@@ -1,0 +1,82 @@
+"""The heartbeat: what is written is read, also by the version before and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from lotus_durable.queue import heartbeat
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, News, Program, read_beat, read_progress
+
+PROGRAM = Program("1.2", "/somewhere", b"settings", b"key", b"surroundings", 5.0)
+BEAT = Beat(
+    1, 2, 3, 4, "host", "boot", "auto", PROGRAM, 7, 8.0, "blocked", "why", news=[News(1, "QueueFull", "text", [])]
+)
+
+
+def write(directory: QueueDirectory, plain: object) -> None:
+    Path(directory.heartbeat).write_bytes(heartbeat._framed(plain))
+
+
+def test_a_beat_is_read_as_it_was_written(directory: QueueDirectory) -> None:
+    file = HeartbeatFile(directory)
+    file.write(BEAT, None)
+    file.close()
+    assert read_beat(directory) == BEAT
+
+
+def test_a_beat_of_a_later_version_says_more(directory: QueueDirectory) -> None:
+    program = [*PROGRAM, "more"]
+    write(directory, [*BEAT[:7], program, *BEAT[8:-1], [[*BEAT.news[0], "more"]], "more"])
+    assert read_beat(directory) == BEAT
+
+
+def test_a_beat_of_an_earlier_version_says_less(directory: QueueDirectory) -> None:
+    write(directory, list(BEAT[: Beat._fields.index("reason")]))
+    found = read_beat(directory)
+    assert found == BEAT._replace(reason=None, news=())
+
+
+@pytest.mark.parametrize("plain", [[], list(BEAT[:5]), {"pid": 1}, None, 3, [*BEAT[:7], 3, *BEAT[8:]]])
+def test_what_is_no_beat_is_none(directory: QueueDirectory, plain: object) -> None:
+    write(directory, plain)
+    assert read_beat(directory) is None
+
+
+def test_a_half_written_beat_is_none(directory: QueueDirectory) -> None:
+    write(directory, msgpack.unpackb(msgpack.packb(list(BEAT))))
+    path = Path(directory.heartbeat)
+    path.write_bytes(path.read_bytes()[:-3])
+    assert read_beat(directory) is None
+
+
+def beat(news: list[News], reason: str | None = None) -> Beat:
+    program = Program("0.1.0", "/srv/" + "x" * 400, b"settings", b"keykeyke", b"surround", 1.0)
+    return Beat(1, 2, 3, 4, "host", "boot", "auto", program, 5, 6.0, "idle", reason=reason, answer=reason, news=news)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> QueueDirectory:
+    directory = QueueDirectory(tmp_path / "queue")
+    directory.prepare()
+    return directory
+
+
+@pytest.mark.parametrize("letter", ["x", "\N{PILE OF POO}"])
+@pytest.mark.parametrize("count", [1, 6, 60])
+def test_news_of_the_longest_ids_leave_the_beat_and_the_progress_readable(
+    directory: QueueDirectory, letter: str, count: int
+) -> None:
+    event = {"idempotency_id": letter * 255, "customer_id": letter * 50, "event_name": letter * 200}
+    news = [News(number, "EventRefused", letter * 400, [event] * 3) for number in range(count)]
+    file = HeartbeatFile(directory)
+    file.write(beat([]), {"settled": 1})
+    file.write(beat(news, letter * 1000), None)
+    file.close()
+    read = read_beat(directory)
+    assert read is not None
+    assert list(read.news)[-1] == news[-1]
+    assert read_progress(directory) == {"settled": 1}

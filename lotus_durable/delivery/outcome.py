@@ -65,6 +65,8 @@ class RetryBatch(NamedTuple):
     """A 500: when it comes back for this batch while a probe passes, something in the batch causes it."""
     unlisted: bool = False
     """An answer we do not know: retry at the slow pace, and warn."""
+    needs_person: bool = False
+    """It seldom mends itself: who waits for it to be over is told so at once."""
 
 
 class Blocked(NamedTuple):

@@ -199,8 +199,13 @@ class Sender:
         )
         # Where the server answers others nothing is gained by waiting, unless it may be at work or asked for it.
         if not is_suspect or outcome.after_timeout or outcome.retry_after is not None:
-            self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
+            self._retry_batch(outcome)
         return is_suspect and self._probe_passes()
+
+    def _retry_batch(self, outcome: RetryBatch) -> None:
+        if outcome.needs_person:
+            self._steps.answer(self._asked, outcome.reason)
+        self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
 
     def _retry_later(self, reason: str, *, retry_after: float | None = None, after_timeout: bool = False) -> None:
         seconds = self._backoff.failed(retry_after=retry_after, after_timeout=after_timeout)
@@ -226,7 +231,7 @@ class Sender:
             pause = max(self._probe_interval, outcome.retry_after or 0.0)
             self._steps.wait(pause, asked=self._asked if outcome.retry_after is None else None)
         elif isinstance(outcome, RetryBatch):
-            self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
+            self._retry_batch(outcome)
         return isinstance(outcome, Settled)
 
     def _wait_for_the_way(self, reason: str) -> None:

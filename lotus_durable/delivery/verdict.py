@@ -86,7 +86,8 @@ def judge(answer: Answer | NoAnswer, ids: Sequence[str], times: Sequence[str], *
         now: unix seconds, for the same purpose.
     """
     if isinstance(answer, NoAnswer):
-        return RetryBatch(answer.reason, after_timeout=answer.timed_out and answer.sent)
+        after_timeout = answer.timed_out and answer.sent
+        return RetryBatch(answer.reason, after_timeout=after_timeout, needs_person=answer.needs_person)
     return _by_status(answer, _Batch(ids, times, now))
 
 

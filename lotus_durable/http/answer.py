@@ -41,6 +41,8 @@ class NoAnswer:
     """A byte of the request may have reached the server; if not, none was written."""
     was_kept: bool = field(default=False, compare=False)
     """It was sent on a connection kept open, which the server may have closed before: not a byte of an answer came."""
+    needs_person: bool = field(default=False, compare=False)
+    """It seldom mends itself: a name nobody has, a certificate, a password of a proxy, a setting."""
 
 
 def media_type(answer: Answer) -> str:

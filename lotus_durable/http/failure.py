@@ -70,12 +70,12 @@ def unopened(error: Exception, to: str, *, proxy: str | None, connect: float) ->
         connect: seconds allowed for opening a connection.
     """
     if isinstance(error, Unusable):
-        return NoAnswer(str(error))
+        return NoAnswer(str(error), needs_person=True)
     by = to if proxy is None else f"the proxy {proxy} on the way to {to}"
     refused = _REFUSED_TUNNEL.search(str(error))
     if refused is not None:
         asks = " (it asks for a user name and password, or refuses those in its URL)" if refused[1] == "407" else ""
-        return NoAnswer(f"{by} refuses: HTTP {refused[1]}{asks}")
+        return NoAnswer(f"{by} refuses: HTTP {refused[1]}{asks}", needs_person=refused[1] == "407")
     return _explained(_OPENING, error, {"to": to, "by": by, "connect": connect})
 
 
@@ -109,8 +109,20 @@ def _explained(rows: _Rows, error: Exception, facts: Mapping[str, object], *, se
         if _first(causes, types) is not None:
             more = {"kind": type(error).__name__, "detail": _detail(causes), "hint": _hint(error)}
             reason = words.format_map({**facts, **more})
-            return NoAnswer(reason, timed_out, sent)
+            return NoAnswer(reason, timed_out, sent, needs_person=_needs_person(causes))
     raise AssertionError("the last row fits everything")
+
+
+def _needs_person(causes: list[BaseException]) -> bool:
+    if any(
+        isinstance(cause, UnicodeError | of_urllib3.LocationValueError | ssl.SSLCertVerificationError)
+        for cause in causes
+    ):
+        return True
+    if any(isinstance(cause, ssl.SSLError) and getattr(cause, "reason", "") in _NO_TLS for cause in causes):
+        return True
+    # Not EAI_AGAIN, of which the name service recovers.
+    return any(isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME for cause in causes)
 
 
 def _hint(error: Exception) -> str:

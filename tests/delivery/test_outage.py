@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from lotus_durable.errors import DeliveryBlocked, DeliveryResumed
 from lotus_durable.testing import Delay, Drip, Fault, RateLimited, Reset, Status, Truncate
+from tests.delivery.scripted_server import ScriptedServer, says
 from tests.rig import Rig, faults, track, wait_until
 
 STORED: list[Fault] = [
@@ -90,6 +92,27 @@ def test_a_name_that_does_not_resolve_is_an_outage(rig: Rig) -> None:
     report = client.drain(0.3)
     assert not report.complete
     assert rig.check(ids).pending == 1
+
+
+def test_a_drain_without_a_timeout_returns_with_what_only_a_person_can_mend(
+    rig: Rig, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "")
+    ids: list[str] = []
+    with ScriptedServer(says(201), tls=certificate) as unknown:
+        port = rig.server.host.rpartition(":")[2]
+        for host, reason in (
+            (unknown.host, "certificate of"),
+            (f"https://127.0.0.1:{port}", "(http?)"),
+            (f"http://{'x' * 70}.example", "no request can be made"),
+        ):
+            client = rig.client(host=host)
+            ids += track(client, 1)
+            report = client.drain()
+            assert reason in (report.reason or "")
+            assert report.remaining == len(ids)
+    assert rig.client().drain(20).complete
+    assert rig.check(ids).delivered == 3
 
 
 def test_what_the_server_forgets_is_not_ours_to_know(rig: Rig) -> None:

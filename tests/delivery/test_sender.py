@@ -325,6 +325,13 @@ def test_what_the_server_of_2022_did_not_take_is_no_repeat(outcome: Answer | NoA
     assert all(seconds < 7.0 for seconds in scene.seconds)
 
 
+def test_who_waits_for_what_only_a_person_can_mend_is_told_at_once_and_it_is_tried_again_all_the_same() -> None:
+    scene = Scene(script(NoAnswer("a certificate", needs_person=True), REFUSED))
+    assert scene.send("a") == [Delivered()]
+    assert scene.steps.answered == {0}
+    assert scene.seconds == [0.5, 1.0]
+
+
 def test_a_server_that_asks_to_be_left_alone_for_long_is_told_with_the_time() -> None:
     scene = Scene(script(html(429, retry_after=3600.0)))
     scene.send("a")

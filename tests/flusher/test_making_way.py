@@ -225,7 +225,9 @@ def test_a_flusher_whose_key_is_new_and_that_cannot_ask_whose_it_is_makes_way_to
     wait_until(lambda: (beat := scene.beat()) is not None and beat.unreachable_since is not None, "it to reach nobody")
     other = Program(scene)
     track_until_other(other, scene, before)
-    scene.arrived("through a proxy")
+    assert scene.not_yet("through a proxy"), "nobody has said yet whose that key is"
+    Program(scene, key=KEY).track("with a network")
+    scene.arrived("through a proxy", "with a network")
 
 
 @needs_root

@@ -165,6 +165,7 @@ def test_a_certificate_nobody_vouches_for_is_refused(certificate: Path) -> None:
     with ScriptedServer(says(201), tls=certificate) as server:
         found = no_answer(server.host)
     assert found.reason == f"TLS: certificate of {server.host} refused: self-signed certificate"
+    assert found.needs_person
     assert not found.sent
     assert server.requests == []
 
@@ -257,7 +258,17 @@ def test_a_name_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", fails)
-    assert no_answer("http://lotus.example") == NoAnswer("the name does not resolve: http://lotus.example")
+    found = no_answer("http://lotus.example")
+    assert found == NoAnswer("the name does not resolve: http://lotus.example")
+    assert found.needs_person
+
+
+def test_a_name_service_that_is_away_needs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    assert not no_answer("http://lotus.example").needs_person
 
 
 def test_a_proxy_that_is_down_is_named_as_the_cause_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,6 +293,7 @@ def test_a_proxy_that_refuses_the_tunnel_is_named_with_its_status(
         monkeypatch.setenv("HTTPS_PROXY", proxy.host.replace("http://", "http://user:secret@"))
         found = no_answer("https://lotus.example")
     assert found == NoAnswer(f"the proxy {proxy.host} on the way to https://lotus.example refuses: HTTP {status}{more}")
+    assert found.needs_person == (status == 407)
 
 
 @pytest.mark.parametrize("reply", [hangs_up, resets, sends(b"220 smtp.example ESMTP\r\n")])

@@ -1,11 +1,13 @@
-"""The client: options, the calls, and its end. What tracks is in :mod:`.tracker`, who flushes in :mod:`.flusher`."""
+"""The client: options, the calls, and its end. What tracks is in :mod:`.tracker`, who flushes in :mod:`.flusher`.
+
+A third of its lines is what its methods promise.
+"""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
 import os
-import time
 from _weakref import ref  # weakref itself imports more
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -15,12 +17,12 @@ from lotus_durable import fork
 from lotus_durable.calls.lazy import bind_calls
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
-from lotus_durable.errors import ConfigurationError, DiskRefused, EventRefused, LotusError, QueueDirectoryError
-from lotus_durable.log import Reporter, counted, log_to_stderr, logger, warn_if_unencrypted
-from lotus_durable.queue.heartbeat import read_beat, read_progress
+from lotus_durable.errors import ConfigurationError, DiskRefused, EventRefused, QueueDirectoryError
+from lotus_durable.log import Reporter, log_to_stderr, logger, warn_if_unencrypted
+from lotus_durable.queue.heartbeat import read_progress
 from lotus_durable.queue.refusal import directory_error, is_misconfigured
-from lotus_durable.queue.requests import ask
 from lotus_durable.tracker import Tracker, open_trackers, tracker_for
+from lotus_durable.waiting import wait_until_settled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
     from lotus_durable.option_types import Options
 else:
     Calls = object  # their modules are imported by the first of them: a process that only tracks needs none
-
-_LOOK_INTERVAL = 0.01
-"""Seconds between two looks of one who waits at the heartbeat."""
 
 _calling: list[ref[Client]] = []
 """Clients with connections of their own to the server, to be closed at exit."""
@@ -176,7 +175,9 @@ class Client(Calls):
         Raises:
             ConfigurationError: the timeout is no number.
         """
-        _wait(self._tracker, monotonic() + (self.config.exit_timeout if timeout is None else _seconds(timeout)))
+        wait_until_settled(
+            self._tracker, monotonic() + (self.config.exit_timeout if timeout is None else _seconds(timeout))
+        )
 
     def shutdown(self, timeout: float | None = None) -> None:
         """Do what :meth:`join` does, and let go of the queue.
@@ -248,7 +249,7 @@ class Client(Calls):
         look = self._tracker.look
         reason = None
         if look.why_none_is_started() is None or look.somebody_flushes():
-            _wait(self._tracker, monotonic() + longest)
+            wait_until_settled(self._tracker, monotonic() + longest)
         else:
             reason = self.drain(longest).reason  # it is this process that flushes
         for refusal in read_progress(self._tracker.directory).get("refusals", ()):
@@ -297,57 +298,13 @@ def _our_errors() -> Iterator[None]:
         raise DiskRefused(f"the queue directory cannot be used: {error}") from error
 
 
-def _wait(tracker: Tracker, ends_at: float) -> None:
-    """Wait until what this process tracked is settled, unless the server takes nothing now."""
-    with contextlib.suppress(OSError, LotusError):
-        written = tracker.written()
-        if not written and not tracker.in_memory():
-            return
-        tracker.look_now()
-        if tracker.look.why_none_is_started() is not None and not tracker.look.somebody_flushes():
-            return
-        ask(tracker.directory, "drain")
-        if not _is_settled_by(tracker, ends_at, written):
-            _say_what_is_left(tracker)
-
-
-def _is_settled_by(tracker: Tracker, ends_at: float, written: dict[str, int]) -> bool:
-    interval = tracker.config.constants.trusted_look
-    next_look = monotonic() + interval
-    while not tracker.is_settled(written):
-        now = monotonic()
-        beat = read_beat(tracker.directory)
-        is_away = beat is not None and beat.state in ("retrying", "blocked") and tracker.look.somebody_flushes()
-        if now >= ends_at or is_away or tracker.look.cannot_start():
-            return False
-        if now >= next_look:
-            next_look = now + interval
-            tracker.look_now()
-        time.sleep(_LOOK_INTERVAL)
-    return True
-
-
-def _say_what_is_left(tracker: Tracker) -> None:
-    from lotus_durable.flusher.stats import collect
-
-    stats = collect(tracker.directory)
-    reason = stats.flusher.reason if stats.flusher is not None else None
-    logger.warning(
-        "%s left on disk in %s (%s); %s",
-        counted(stats.pending, "event"),
-        tracker.directory.root,
-        reason or "not delivered yet",
-        "the flusher goes on" if stats.flusher is not None else "they are sent when somebody flushes",
-    )
-
-
 def _at_exit() -> None:
     """Wait for what was tracked with each set of options, for no longer than the longest ``exit_timeout`` in all."""
     # First those with nothing in memory: where there were too many open files, they make room for the others.
     trackers = sorted(open_trackers(), key=Tracker.in_memory)
     ends_at = monotonic() + max((tracker.config.exit_timeout for tracker in trackers), default=0.0)
     for tracker in trackers:
-        _wait(tracker, min(monotonic() + tracker.config.exit_timeout, ends_at))
+        wait_until_settled(tracker, min(monotonic() + tracker.config.exit_timeout, ends_at))
         tracker.close()
     for reference in tuple(_calling):
         client = reference()

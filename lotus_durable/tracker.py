@@ -8,6 +8,8 @@ handler in the middle of a call, each find (or open) one that is theirs for the 
 
 Everything here belongs to one process. A forked child drops what it inherited: by a hook, or where the fork ran none by
 the mark of :mod:`lotus_durable.fork`, before it uses any of it.
+
+It is one file, because each event goes through all of it.
 """
 
 from __future__ import annotations

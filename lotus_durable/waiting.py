@@ -1,0 +1,60 @@
+"""Waiting for what this process tracked: at its end, in ``join``, and for each event of ``sync_mode``."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from lotus_durable.clock import monotonic
+from lotus_durable.errors import LotusError
+from lotus_durable.log import counted, logger
+from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.requests import ask
+from lotus_durable.tracker import Tracker
+
+_LOOK_INTERVAL = 0.01
+"""Seconds between two looks at the heartbeat."""
+
+
+def wait_until_settled(tracker: Tracker, ends_at: float) -> None:
+    """Wait until what this process tracked is settled, unless the server takes nothing now."""
+    with contextlib.suppress(OSError, LotusError):
+        written = tracker.written()
+        if not written and not tracker.in_memory():
+            return
+        tracker.look_now()
+        if tracker.look.why_none_is_started() is not None and not tracker.look.somebody_flushes():
+            return
+        ask(tracker.directory, "drain")
+        if not _is_settled_by(tracker, ends_at, written):
+            _say_what_is_left(tracker)
+
+
+def _is_settled_by(tracker: Tracker, ends_at: float, written: dict[str, int]) -> bool:
+    interval = tracker.config.constants.trusted_look
+    next_look = monotonic() + interval
+    while not tracker.is_settled(written):
+        now = monotonic()
+        beat = read_beat(tracker.directory)
+        is_away = beat is not None and beat.state in ("retrying", "blocked") and tracker.look.somebody_flushes()
+        if now >= ends_at or is_away or tracker.look.cannot_start():
+            return False
+        if now >= next_look:
+            next_look = now + interval
+            tracker.look_now()
+        time.sleep(_LOOK_INTERVAL)
+    return True
+
+
+def _say_what_is_left(tracker: Tracker) -> None:
+    from lotus_durable.flusher.stats import collect
+
+    stats = collect(tracker.directory)
+    reason = stats.flusher.reason if stats.flusher is not None else None
+    logger.warning(
+        "%s left on disk in %s (%s); %s",
+        counted(stats.pending, "event"),
+        tracker.directory.root,
+        reason or "not delivered yet",
+        "the flusher goes on" if stats.flusher is not None else "they are sent when somebody flushes",
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import DeliveryBlocked, DeliveryResumed
+from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.testing import Delay, Drip, Fault, RateLimited, Reset, Status, Truncate
 from tests.delivery.scripted_server import ScriptedServer, says
 from tests.rig import Rig, faults, track, wait_until
@@ -122,3 +123,21 @@ def test_what_the_server_forgets_is_not_ours_to_know(rig: Rig) -> None:
     assert client.flush(20)
     rig.server.lose_events(ids[0])
     assert client.stats().delivered == 2
+
+
+@pytest.mark.parametrize(("generation", "is_in_doubt"), [("L22", True), ("L24", False)])
+def test_what_is_in_doubt_when_a_flusher_ends_is_waited_out_by_the_next_one(
+    rigs: Callable[..., Rig], generation: str, is_in_doubt: bool
+) -> None:
+    rig = rigs(generation, faults=faults(script=[Status(503)]))
+    client = rig.client()
+    ids = track(client, 1)
+    rig.flush_until(lambda: rig.posts, timeout=3600.0)
+    beat = read_beat(rig.directory)
+    assert beat is not None
+    assert (beat.in_flight is not None) is is_in_doubt
+    report = rig.client(timeout=3600.0).drain(0.5)
+    assert report.complete is not is_in_doubt
+    assert ("may have a request in flight" in (report.reason or "")) is is_in_doubt
+    assert rig.client(timeout=0.1).drain(20).complete
+    assert rig.check(ids).delivered == 1

@@ -35,8 +35,10 @@ CHUNK_SIZE = 24_000
 """Bytes of a row: 6 pages, and some 3,000 ids."""
 
 _DIGEST = 8
-_BITS = 23
-"""Of a place in the table: 1 MB, one bit in twenty set when it is as full as it gets."""
+_BITS_PER_ID = 20
+"""Of the table, at least, so that one in ten is set at the most; it has 1 MB at the most."""
+_FEWEST_IDS = 3_000
+"""The table of which has 8 KB."""
 _NUMBER = struct.Struct("<Q")
 _RECORD = struct.Struct("<dI")
 _END = bytes(_RECORD.size)
@@ -74,13 +76,16 @@ class DeliveredLately:
         # Made when somebody asks, and kept up to date from then on. Bits of ids that are known no more stay for a
         # while: all that they cost is a search.
         self._bits: bytearray | None = None
+        self._holds = 0
         self._stale = 0
         self._count = 0
 
     def known(self, ids: Iterable[str]) -> set[str]:
         """Return those of ``ids`` that were delivered lately."""
-        if self._bits is None or self._stale > max(AT_LEAST, self._count // 2):
-            self._bits, self._stale = bytearray(1 << _BITS - 3), 0
+        is_full = self._count + self._stale > self._holds
+        if self._bits is None or is_full or self._stale > max(AT_LEAST, self._count // 2):
+            size = 1 << (max(_FEWEST_IDS, self._count) * _BITS_PER_ID // 8).bit_length()
+            self._bits, self._holds, self._stale = bytearray(size), size * 8 // _BITS_PER_ID, 0
             for chunk in self.chunks:
                 _set(self._bits, chunk.digests)
         return {each for each in ids if self._has(_digest(each))}
@@ -118,7 +123,7 @@ class DeliveredLately:
 
     def _has(self, digest: bytes) -> bool:
         assert self._bits is not None
-        for place in _places(digest):
+        for place in _places(digest, self._bits):
             if not self._bits[place >> 3] >> (place & 7) & 1:
                 return False
         return any(_is_in(digest, chunk.digests) for chunk in self.chunks)
@@ -152,14 +157,14 @@ def _digest(idempotency_id: str) -> bytes:
     return blake2b(idempotency_id.encode(), digest_size=_DIGEST).digest()
 
 
-def _places(digest: bytes | bytearray) -> tuple[int, int]:
-    number = int.from_bytes(digest, "little")
-    return number & (1 << _BITS) - 1, number >> _BITS & (1 << _BITS) - 1
+def _places(digest: bytes | bytearray, bits: bytearray) -> tuple[int, int]:
+    number, last = int.from_bytes(digest, "little"), len(bits) * 8 - 1
+    return number & last, number >> 32 & last
 
 
 def _set(bits: bytearray, digests: bytes | bytearray) -> None:
     for start in range(0, len(digests), _DIGEST):
-        for place in _places(digests[start : start + _DIGEST]):
+        for place in _places(digests[start : start + _DIGEST], bits):
             bits[place >> 3] |= 1 << (place & 7)
 
 

@@ -13,8 +13,11 @@ from benchmarks.server import Server
 from benchmarks.surroundings import API_KEY, environment
 from benchmarks.watched import Watched
 
-LIBRARIES = "import msgpack, requests, filelock, persistqueue, sqlite3"
-"""What any flusher has to load."""
+LIBRARIES = (
+    "import msgpack, requests, filelock, persistqueue, sqlite3, importlib.util; "
+    "importlib.util.find_spec('orjson') and __import__('orjson')"
+)
+"""What any flusher has to load, and what it loads where it is installed."""
 
 _WITHOUT_ORJSON = "import sys; sys.modules['orjson'] = None; "
 _RUN = "from lotus_durable.cli import main; raise SystemExit(main())"

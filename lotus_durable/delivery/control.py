@@ -1,4 +1,7 @@
-"""Between any two steps of the flusher: it beats, waits, hears what others ask, and learns that it must stop."""
+"""Between any two steps of the flusher: it beats, waits, hears what others ask, and learns that it must stop.
+
+It is one file, because all of it changes one beat, behind one lock.
+"""
 
 from __future__ import annotations
 

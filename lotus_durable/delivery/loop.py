@@ -1,4 +1,7 @@
-"""What the flusher does: read, batch, send, settle; retry the parked; carry out what others ask for."""
+"""What the flusher does: read, batch, send, settle; retry the parked; carry out what others ask for.
+
+It is one file, because the order of these steps is what the promises rest on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Sending one batch until each of its events has a verdict: retrying, splitting, probing, waiting."""
+"""Sending one batch until each of its events has a verdict: retrying, splitting, probing, waiting.
+
+It is one file, because each of these decides when one of the others is right.
+"""
 
 from __future__ import annotations
 

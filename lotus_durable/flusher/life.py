@@ -3,6 +3,8 @@
 To leave it lets go of the lock first, waits for longer than a look is trusted, and reads the directory once more: what
 was written on the word of a look that still saw the lock is there by then. When something is there and nobody has the
 lock, it goes on.
+
+It is one file, to be read from a flusher's beginning to its end.
 """
 
 from __future__ import annotations

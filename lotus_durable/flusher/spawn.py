@@ -7,8 +7,8 @@ process 1. Where there is no shell, an interpreter does the same (11 ms).
 The settings, the API key too, go through a pipe that is filled before the start and is in no argument and no
 environment; what does not fit goes through a file that has no name any more.
 
-``posix`` is what ``os`` has these functions from: gevent and eventlet replace those of ``os`` by ones that let others
-run meanwhile, and gevent's waits for ever for a child that ends before its loop listens, as a shell does.
+``posix`` is what ``os`` has these functions from: gevent and eventlet replace those of ``os`` by ones that wait in
+their loops, and workers of gunicorn were seen to hang there.
 """
 
 from __future__ import annotations

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import signal
 
+
+def _ignore(number: int, frame: object) -> None:
+    """Ignore it here, and nowhere else: what has a handler is not ignored by the programs that are started."""
+
+
+# A shell's ``&``, nohup and some CI runners leave them ignored, and so they would be in all programs under test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell's ``&`` and some CI runners leave it ignored, and so it would be in all programs that are under test.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, _ignore)

@@ -105,12 +105,12 @@ class Flusher:
                 self.config = self._current_configuration()
                 control = self.control = self._make_control(last, renewed)
                 try:
-                    with beating(control, self.directory, self._kind):
-                        try:
+                    try:
+                        with beating(control, self.directory, self._kind):
                             self._flush(control, last, is_done)
-                        except (OSError, LotusError) as error:
-                            self._failed(control, error)
-                            raise Renewed(str(error)) from error
+                    except (OSError, LotusError) as error:
+                        self._failed(control, error)
+                        raise Renewed(str(error)) from error
                     why = control.ending() or ("it was asked for no more" if is_done is not None else None)
                 except Renewed as reason:
                     logger.debug("beginning anew: %s", reason)

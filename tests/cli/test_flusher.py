@@ -140,14 +140,15 @@ def test_it_waits_for_one_with_a_key_of_which_nobody_says_that_it_is_the_same_or
 
 @pytest.mark.parametrize("what", ["its lock", "the directory"])
 def test_when_something_is_removed_under_it_it_stands_by_and_goes_on(
-    command_line: CommandLine, start: Start, fake_lotus: FakeLotus, what: str
+    command_line: CommandLine, start: Start, fake_lotus: FakeLotus, tmp_path: Path, what: str
 ) -> None:
     service = start()
     service.wait_to_flush()
     if what == "its lock":
         Path(command_line.directory.flusher_lock).unlink()
     else:
-        shutil.rmtree(command_line.queue_dir)
+        command_line.queue_dir.rename(tmp_path / "removed")  # at once: there is no moment with half of it
+        shutil.rmtree(tmp_path / "removed", ignore_errors=True)
     service.wait_to_log("standing by: ")
     client = Client(queue_dir=command_line.queue_dir, flusher="external")
     client.track_event(customer_id="c1", event_name="api_call")

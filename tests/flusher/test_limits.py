@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from lotus_durable.config import Config
+from lotus_durable.flusher import background, life
+from lotus_durable.queue.directory import QueueDirectory
 
 from .scene import Scene, hear, say, wait_until
 from .seen import ended
@@ -212,3 +218,20 @@ def scene_flushers(folder: str) -> set[int]:
     from .seen import flushers_under
 
     return flushers_under(Path(folder))
+
+
+def test_a_directory_that_is_removed_as_a_flusher_begins_ends_no_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config.resolve({"api_key": "k", "host": "http://127.0.0.1:9", "queue_dir": tmp_path / "queue"}, environ={})
+    QueueDirectory(config.queue_dir).prepare()
+    flusher = life.Flusher(lambda: config, kind="external")
+    assert flusher.lock.acquire()
+    beating = background.beating
+
+    def removed(*arguments: Any) -> contextlib.AbstractContextManager[None]:
+        shutil.rmtree(config.queue_dir)
+        return beating(*arguments)
+
+    monkeypatch.setattr(life, "beating", removed)
+    assert flusher.run() == "the lock is gone"

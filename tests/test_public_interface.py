@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import os
 import pkgutil
 import re
 import subprocess
@@ -163,9 +162,8 @@ def test_a_setting_there_is_none_of_fails_in_mypy(tmp_path: Path) -> None:
     program.write_text(
         "import lotus_durable as lotus\nlotus.api_key = 'x'\nlotus.apikey = 'x'\nlotus.host = 3\nlotus.ping()\n"
     )
-    environment = {**os.environ, "MYPYPATH": str(Path(lotus.__file__).parents[1])}
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), "--config-file=", str(program)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     errors = [line.partition("program.py:")[2] for line in result.stdout.splitlines() if " error: " in line]
     assert [error.partition(":")[0] for error in errors] == ["3", "4"], result.stdout + result.stderr
     assert 'has no attribute "apikey"' in errors[0]

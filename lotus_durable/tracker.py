@@ -22,7 +22,7 @@ from lotus_durable import fork
 from lotus_durable.clock import MONOTONIC
 from lotus_durable.config import Config
 from lotus_durable.errors import DiskRefused, LotusError, QueueDirectoryError, QueueFull
-from lotus_durable.event.record import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
+from lotus_durable.event.encoder import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
 from lotus_durable.log import counted, logger
 from lotus_durable.queue.appender import Appender, Mark

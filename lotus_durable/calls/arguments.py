@@ -18,7 +18,8 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 from urllib.parse import quote
 
 from lotus_durable.errors import InvalidEvent, InvalidRequest
-from lotus_durable.event.properties import JsonValue, clean_properties
+from lotus_durable.event.properties import clean_properties
+from lotus_durable.event.record import JsonValue
 from lotus_durable.event.text import plain_text, text_fault, type_name
 from lotus_durable.event.timestamps import clean_time
 

@@ -49,6 +49,7 @@ from math import isfinite
 
 from lotus_durable.errors import InvalidEvent
 from lotus_durable.event.convert import Refused, converted, imported_class, unfolded
+from lotus_durable.event.record import MAX_DEPTH
 from lotus_durable.event.rounding import warning_was_given
 from lotus_durable.event.text import path_step, plain_text, shown, text_fault, type_name
 
@@ -57,13 +58,9 @@ if TYPE_CHECKING:
     from enum import Enum
     from typing import Any, TypeAlias
 
-JsonValue: TypeAlias = "str | int | float | list[JsonValue] | dict[str, JsonValue] | None"
-"""What JSON can say, in the plain types of Python (a ``bool`` is an ``int``)."""
+    from lotus_durable.event.record import JsonValue
 
 _Cleaning: TypeAlias = "Callable[[_Cleaner, Any], JsonValue]"
-
-MAX_DEPTH = 64
-"""How deep containers may be nested: far more than events need, far less than any JSON parser on the way refuses."""
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 

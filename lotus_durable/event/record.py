@@ -1,4 +1,4 @@
-"""What an event is: its validation, its record on disk, and its form on the wire. No I/O.
+"""What an event is: its record on disk, and its form on the wire. No I/O.
 
 A *record* is the event as msgpack, an array of exactly six elements::
 
@@ -7,47 +7,27 @@ A *record* is the event as msgpack, an array of exactly six elements::
 ``time_created`` is RFC 3339 in UTC with ``Z``; ``accepted_at`` is when ``track_event`` was called, in unix seconds, and
 is not sent. What may stand in ``properties`` is the table in ``lotus_durable.event.properties``; which times are
 understood is in ``lotus_durable.event.timestamps``.
-
-``customer_id`` may be an ``int`` and is kept as its digits, as the original client did; ``True`` and ``1.0`` are not
-ids. No text is trimmed, and blanks are text. Nothing is refused for its age: the servers differ about that.
-
-The bounds are the columns of the servers' databases. What does not fit is answered with 201 all the same, and then the
-server of 2022 loses the batch it stands in, and the one of 2024 tries to store it for ever and stores nothing else of
-any customer. So it is refused at the call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
-from time import time
 
-from msgpack import Packer, unpackb
+from msgpack import unpackb
 from msgpack.exceptions import UnpackException
 
-from lotus_durable.errors import InvalidEvent, LotusError
-from lotus_durable.event.ids import random_ids
-from lotus_durable.event.properties import MAX_DEPTH, JsonValue, clean_properties, is_plain
-from lotus_durable.event.rounding import warn_of_rounding
-from lotus_durable.event.text import plain_text, text_fault, type_name
-from lotus_durable.event.timestamps import Clock, clean_time
+from lotus_durable.errors import LotusError
 from lotus_durable.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-MAX_CUSTOMER_ID = 50
-"""Characters of a customer id the server of 2024 stores; the one of 2022 makes no customer whose id has over 40."""
+MAX_DEPTH = 64
+"""How deep containers may be nested: far more than events need, far less than any JSON parser on the way refuses."""
 
-MAX_EVENT_NAME = 100
-"""Characters of an event name both servers store."""
-
-MAX_EVENT_NAME_2022 = 200
-"""Characters of an event name the server of 2022 stores."""
-
-MAX_IDEMPOTENCY_ID = 255
-"""Characters of an idempotency id both servers store."""
+JsonValue: TypeAlias = "str | int | float | list[JsonValue] | dict[str, JsonValue] | None"
+"""What JSON can say, in the plain types of Python (a ``bool`` is an ``int``)."""
 
 Fields: TypeAlias = "tuple[str, str, str, str, dict[str, JsonValue], float]"
 """The six fields of a record, in its order."""
@@ -75,84 +55,6 @@ class Event(NamedTuple):
     time_created: str
     properties: dict[str, JsonValue]
     accepted_at: float
-
-
-class EventEncoder:
-    """Turns the arguments of ``track_event`` into records.
-
-    An encoder belongs to one process and to one caller at a time: it holds random ids not yet given out and a packer.
-    After a fork the child has to make an encoder of its own, or parent and child give out the same ids. Threads need a
-    lock around ``encode``, or an encoder each.
-
-    Args:
-        max_event_bytes: the most bytes a record may have. The JSON sent for it is at most about six times as long (a
-            control character is one byte here and six there).
-        max_event_name: the most characters of an event name; ``MAX_EVENT_NAME_2022`` where the server is known to be
-            that one.
-    """
-
-    __slots__ = ("_ids", "_last_name", "_max_event_bytes", "_max_event_name", "_now_text", "_pack")
-
-    def __init__(self, max_event_bytes: int, max_event_name: int = MAX_EVENT_NAME) -> None:
-        self._max_event_bytes = max_event_bytes
-        self._max_event_name = max_event_name
-        self._now_text = Clock().text
-        self._ids: Iterator[str] = iter(())
-        self._last_name: object = object()  # no name is this one
-        self._pack = _packer()
-
-    def encode(
-        self, customer_id: object, event_name: object, properties: object, time_created: object, idempotency_id: object
-    ) -> tuple[str, bytes]:
-        """Check one event and pack it; the arguments are those of ``track_event``, None where the caller left one out.
-
-        Returns:
-            The idempotency id (the given one, or a random UUID) and the record.
-
-        Raises:
-            InvalidEvent: names the argument, or the path in ``properties``, and the reason. The encoder stays usable.
-        """
-        accepted_at = time() + 0.0  # a clock that a test has replaced may say an int, and a record has a float
-        time_text = self._now_text(accepted_at) if time_created is None else clean_time(time_created)
-        if type(customer_id) is not str or not customer_id or len(customer_id) > MAX_CUSTOMER_ID or "\0" in customer_id:
-            customer_id = _clean_customer_id(customer_id)
-        if event_name is not self._last_name:  # programs name events by literals: checked once while it is the same one
-            if type(event_name) is not str or not 0 < len(event_name) <= self._max_event_name or "\0" in event_name:
-                event_name = _clean_text("event_name", event_name, self._max_event_name)
-            self._last_name = event_name
-        if idempotency_id is None:
-            try:
-                chosen_id = next(self._ids)
-            except StopIteration:
-                self._ids = random_ids()
-                chosen_id = next(self._ids)
-        else:
-            chosen_id = _clean_text("idempotency_id", idempotency_id, MAX_IDEMPOTENCY_ID)
-        plain: Mapping[str, JsonValue]
-        if properties is None:
-            plain = {}
-        # The copy is made in one step: another thread may be writing to the caller's dict.
-        elif type(properties) is not dict or not is_plain(plain := properties.copy()):
-            plain = clean_properties(properties, self._max_event_bytes, warn_of_rounding)
-        try:
-            record: bytes = self._pack((chosen_id, customer_id, event_name, time_text, plain, accepted_at))
-        except ValueError as error:
-            self._pack = _packer()
-            raise self._unpackable(customer_id, event_name, plain) from error
-        if len(record) > self._max_event_bytes:
-            self._pack = _packer()
-            raise InvalidEvent("event", f"takes {len(record)} bytes, over max_event_bytes ({self._max_event_bytes})")
-        return chosen_id, record
-
-    def _unpackable(self, customer_id: object, event_name: object, plain: object) -> InvalidEvent:
-        """Find what msgpack could not encode: the checks before it leave lone surrogates to it."""
-        try:
-            _clean_customer_id(customer_id)
-            _clean_text("event_name", event_name, self._max_event_name)
-            clean_properties(plain, self._max_event_bytes)
-        except InvalidEvent as refused:
-            return refused
-        return InvalidEvent("event", "cannot be written as msgpack")
 
 
 def unpack_record(record: bytes | memoryview) -> Fields:
@@ -187,7 +89,7 @@ def decode_record(record: bytes | memoryview) -> Event:
         RecordError: for anything but the six fields with properties JSON can express.
     """
     event = Event(*unpack_record(record))
-    if not (is_plain(event.properties) or _is_json(event.properties, MAX_DEPTH)):
+    if not _is_json(event.properties, MAX_DEPTH):
         raise RecordError("the record's properties are not a JSON object")
     if not isfinite(event.accepted_at):
         raise RecordError("the record's accepted_at is not a finite number")
@@ -227,44 +129,3 @@ def _misshapen(fields: object) -> RecordError:
 def first_words(error: Exception) -> str:
     """Say what an error is about; not its whole message, which may quote the event, and an event is a customer's."""
     return type(error).__name__ if isinstance(error, UnicodeError) else str(error)[:80]
-
-
-def _clean_customer_id(value: object) -> str:
-    if issubclass(type(value), int) and type(value) is not bool:
-        number = int.__int__(value)  # type: ignore[arg-type]
-        if abs(number) >= 10**MAX_CUSTOMER_ID:  # not written to be counted: Python writes no int of 5,000 digits
-            raise _too_long("customer_id", f"more than {MAX_CUSTOMER_ID}", MAX_CUSTOMER_ID)
-        value = str(number)
-    return _clean_text("customer_id", value, MAX_CUSTOMER_ID)
-
-
-def _clean_text(field: str, value: object, max_length: int) -> str:
-    """Check an id or a name.
-
-    No number but a whole ``customer_id`` is turned into text: the servers compare as text, where 1 and 1.0 differ.
-    """
-    if value is None:
-        raise InvalidEvent(field, "is required")
-    text = plain_text(value)
-    if text is None:
-        raise InvalidEvent(field, f"must be a str, not {type_name(value)}; pass str({field}) if that is its text")
-    if not text:
-        raise InvalidEvent(field, "must not be empty")
-    if len(text) > max_length:
-        raise _too_long(field, str(len(text)), max_length)
-    fault = text_fault(text)
-    if fault is not None:
-        raise InvalidEvent(field, fault)
-    return text
-
-
-def _too_long(field: str, length: str, most: int) -> InvalidEvent:
-    whose = "the server of 2024 stores" if most in {MAX_CUSTOMER_ID, MAX_EVENT_NAME} else "the servers store"
-    unless = f', and {MAX_EVENT_NAME_2022} with api_version="2022"' if most == MAX_EVENT_NAME else ""
-    return InvalidEvent(field, f"has {length} characters; {whose} at most {most}{unless}")
-
-
-def _packer() -> Callable[[object], bytes]:
-    """Make a packer; a new one after a refusal, because a packer keeps a buffer as large as its largest record."""
-    pack: Callable[[object], bytes] = Packer().pack
-    return pack

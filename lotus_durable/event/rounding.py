@@ -9,7 +9,7 @@ from lotus_durable.log import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lotus_durable.event.properties import JsonValue
+    from lotus_durable.event.record import JsonValue
 
 EXACT_AS_FLOAT = 2**53
 """Integers up to this, of either sign, are kept by a server that stores numbers as floats of 64 bits."""

@@ -15,7 +15,8 @@ from unittest.mock import MagicMock
 import pytest
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event.properties import JsonValue, clean_properties
+from lotus_durable.event.properties import clean_properties
+from lotus_durable.event.record import JsonValue
 
 ROOM = 32_768
 
@@ -227,7 +228,7 @@ def test_what_answers_to_every_name_is_no_dataclass_and_no_model(value: object) 
 
 IMPORTS_NOTHING = """
 import sys
-from lotus_durable.event.record import EventEncoder
+from lotus_durable.event.encoder import EventEncoder
 
 encoder = EventEncoder(32_768)
 try:

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 import msgpack
 import pytest
 
-import lotus_durable.event.record
+import lotus_durable.event.encoder
 from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event.record import Event, EventEncoder, decode_record, event_as_json_object
+from lotus_durable.event.encoder import EventEncoder
+from lotus_durable.event.record import Event, decode_record, event_as_json_object
 
 LIMIT = 32_768
 
@@ -56,7 +57,7 @@ def test_the_time_stays_right_when_the_clock_steps_backwards(
     encoder: EventEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments = iter([1708337472.25, 1708337472.5, 1708337400.75])
-    monkeypatch.setattr(lotus_durable.event.record, "time", lambda: next(moments))
+    monkeypatch.setattr(lotus_durable.event.encoder, "time", lambda: next(moments))
     assert [encoded(encoder).time_created for _ in range(3)] == [
         "2024-02-19T10:11:12.250000Z",
         "2024-02-19T10:11:12.500000Z",
@@ -68,7 +69,7 @@ def test_the_time_stays_right_when_the_clock_steps_backwards(
 def test_a_clock_that_says_whole_seconds_makes_a_record_like_any_other(
     encoder: EventEncoder, monkeypatch: pytest.MonkeyPatch, time_created: str | None
 ) -> None:
-    monkeypatch.setattr(lotus_durable.event.record, "time", lambda: 1708337472)
+    monkeypatch.setattr(lotus_durable.event.encoder, "time", lambda: 1708337472)
     _, record = encode(encoder, time_created=time_created)
     event = decode_record(record)
     assert (event.accepted_at, type(event.accepted_at)) == (1708337472.0, float)

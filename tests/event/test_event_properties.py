@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from lotus_durable.delivery.wire import encode_event, orjson_dumps, stdlib_dumps
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event.record import EventEncoder, RecordError, decode_record, event_as_json_object
+from lotus_durable.event.encoder import EventEncoder
+from lotus_durable.event.record import RecordError, decode_record, event_as_json_object
 from lotus_durable.event.timestamps import Clock
 
 LIMIT = 32_768

@@ -7,7 +7,8 @@ from enum import IntEnum, StrEnum
 import pytest
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event.record import MAX_EVENT_NAME_2022, Event, EventEncoder, decode_record
+from lotus_durable.event.encoder import MAX_EVENT_NAME_2022, EventEncoder
+from lotus_durable.event.record import Event, decode_record
 
 LIMIT = 32_768
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event.properties import JsonValue, clean_properties
+from lotus_durable.event.properties import clean_properties
+from lotus_durable.event.record import JsonValue
 
 ROOM = 32_768
 

@@ -15,7 +15,8 @@ from uuid import UUID
 import pytest
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event.properties import INT_MAX, INT_MIN, MAX_DEPTH, JsonValue, clean_properties, is_plain
+from lotus_durable.event.properties import INT_MAX, INT_MIN, clean_properties, is_plain
+from lotus_durable.event.record import MAX_DEPTH, JsonValue
 
 ROOM = 32_768
 

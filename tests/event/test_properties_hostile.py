@@ -14,7 +14,8 @@ from uuid import UUID
 import pytest
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event.properties import JsonValue, clean_properties
+from lotus_durable.event.properties import clean_properties
+from lotus_durable.event.record import JsonValue
 
 ROOM = 32_768
 

@@ -8,18 +8,11 @@ from typing import Any
 import msgpack
 import pytest
 
-import lotus_durable.event.record
+import lotus_durable.event.encoder
 from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
-from lotus_durable.event.properties import JsonValue
-from lotus_durable.event.record import (
-    Event,
-    EventEncoder,
-    RecordError,
-    decode_record,
-    event_as_json_object,
-    unpack_record,
-)
+from lotus_durable.event.encoder import EventEncoder
+from lotus_durable.event.record import Event, JsonValue, RecordError, decode_record, event_as_json_object, unpack_record
 
 FIELDS = ["id", "customer", "name", "2024-02-19T10:11:12.000000Z", {"a": 1}, 1708337472.5]
 
@@ -29,7 +22,7 @@ def encode(properties: object) -> bytes:
 
 
 def test_a_record_is_six_fields_of_msgpack_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lotus_durable.event.record, "time", lambda: 1708337472.5)
+    monkeypatch.setattr(lotus_durable.event.encoder, "time", lambda: 1708337472.5)
     properties = {"region": "US", "mb_used": 150}
     time_text = "2024-02-19T10:11:12.500000Z"
     assert msgpack.unpackb(encode(properties)) == [

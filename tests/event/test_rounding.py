@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from lotus_durable.event import rounding
+from lotus_durable.event.encoder import EventEncoder
 from lotus_durable.event.properties import INT_MAX, INT_MIN, clean_properties, is_plain
-from lotus_durable.event.record import EventEncoder, decode_record
+from lotus_durable.event.record import decode_record
 
 BEYOND = 2**53 + 1
 

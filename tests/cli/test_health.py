@@ -65,7 +65,7 @@ def test_with_a_service_somebody_must_flush_also_an_empty_queue(track: Track, he
 def test_events_that_wait_for_a_flusher_in_vain_are_not_healthy_and_the_last_start_says_why(
     command_line: CommandLine, track: Track, health: Health, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lotus_durable.event.record.time", lambda: time.time() - 60.0)
+    monkeypatch.setattr("lotus_durable.event.encoder.time", lambda: time.time() - 60.0)
     track(2)
     code, line = health("--live")
     assert (code, line) == (1, "nobody flushes this queue, and 2 events pending")

@@ -24,21 +24,17 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from .carried import Ranges
-from .database import BooksDatabase, read_only
+from .database import WHAT, BooksDatabase, fetched
 from .lately import CHUNK_SIZE, Chunk, DeliveredLately, Piece, bytes_to_write, pieces, pieces_of
 from .protocol import StoredEvent, Table, decode_stored_event
 from .reader import Position
 from .reserve import PAGE, pages_for
 from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, Counters, Cursor, Entry, page_of
-from .table import mapped
 
 _RETIRED_KEPT = 20_000
 """Segments that were deleted and are still known, for when a copy of what was in them turns up."""
@@ -279,19 +275,11 @@ class Books:
 def read_page(path: str, table: Table, after: int, limit: int) -> list[StoredEvent]:
     """Return up to ``limit`` rows with an id above ``after``, by id, from any process; none where there are no books.
 
-    The connection is closed on return: an open cursor would keep the flusher from writing its log back.
-
     Raises:
         OSError: the disk refuses.
         DatabaseDamaged: (an OSError) it cannot be read.
     """
-    if not os.path.exists(path):
-        return []
-    try:
-        with contextlib.closing(read_only(path)) as connection:
-            rows = connection.execute(page_of(table), (after, limit)).fetchall()
-    except sqlite3.Error as error:
-        raise mapped(error, "the books") from error
+    rows = fetched(path, WHAT, page_of(table), (after, limit))
     return [decode_stored_event(row, data) for row, data in rows]
 
 
@@ -301,14 +289,8 @@ def read_learned(path: str, name: str) -> str | None:
     Raises:
         OSError: the disk refuses.
     """
-    if not os.path.exists(path):
-        return None
-    try:
-        with contextlib.closing(read_only(path)) as connection:
-            found = connection.execute("SELECT value FROM learned WHERE name = ?", (name,)).fetchone()
-    except sqlite3.Error as error:
-        raise mapped(error, "the books") from error
-    return None if found is None else str(found[0])
+    found = fetched(path, WHAT, "SELECT value FROM learned WHERE name = ?", (name,))
+    return str(found[0][0]) if found else None
 
 
 def _cut_off(rows: list[bytes], most: int) -> list[bytes]:

@@ -9,18 +9,18 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from lotus_durable.errors import QueueDamaged
 
 from .files import FILE_MODE, sync_data
 from .reserve import Reserve, is_full
-from .table import LOCK_TIMEOUT, EventTable, mapped
+from .table import LOCK_TIMEOUT, EventTable, mapped, mapped_errors
 
 _CACHE = 128
 """KiB of pages in memory. The reserve is written through it, and would fill the 2 MB that SQLite keeps by default."""
-_WHAT = "the books"
+WHAT = "the books"
 _T = TypeVar("_T")
 
 
@@ -52,7 +52,7 @@ class BooksDatabase:
             self._open(version, schema)
         except sqlite3.Error as error:
             self.abandon()
-            raise mapped(error, _WHAT) from error
+            raise mapped(error, WHAT) from error
         except BaseException:
             self.abandon()
             raise
@@ -78,10 +78,8 @@ class BooksDatabase:
 
     def do(self, work: Callable[[], _T]) -> _T:
         """Do ``work``; SQLite's errors come out as the disk's."""
-        try:
+        with mapped_errors(WHAT):
             return work()
-        except sqlite3.Error as error:
-            raise mapped(error, _WHAT) from error
 
     def sync(self) -> None:
         """Make every commit so far survive a power cut.
@@ -174,6 +172,21 @@ class BooksDatabase:
 def read_only(path: str) -> sqlite3.Connection:
     """Return a connection that changes nothing, not even when it closes."""
     return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=LOCK_TIMEOUT)
+
+
+def fetched(path: str, what: str, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """Return what one statement finds, from any process; nothing where there is no database.
+
+    The connection is closed on return: an open cursor would keep the flusher from writing its log back.
+
+    Raises:
+        OSError: the disk refuses.
+        DatabaseDamaged: (an OSError) it cannot be read.
+    """
+    if not os.path.exists(path):
+        return []
+    with mapped_errors(what), contextlib.closing(read_only(path)) as connection:
+        return connection.execute(statement, parameters).fetchall()
 
 
 def sync_file(path: str) -> None:

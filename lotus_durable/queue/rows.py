@@ -16,14 +16,14 @@ from typing import TypeVar
 
 from lotus_durable.errors import QueueDamaged
 
-from .database import read_only
+from .database import fetched
 from .directory import QueueDirectory
 from .files import sync_data
 from .format import ID_SIZE, Origin
 from .protocol import NO_KEY, Report
 from .reader import Damage, Position, Stretch
 from .stats import QUEUE_DB
-from .table import DatabaseDamaged, EventTable, mapped
+from .table import DatabaseDamaged, EventTable, mapped, mapped_errors
 
 TABLE = "pending"
 KEY_SIZE = 8
@@ -208,10 +208,8 @@ class RowReader:
 
     def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         assert self._table is not None
-        try:
+        with mapped_errors(_WHAT):
             return work(self._table.connection)
-        except sqlite3.Error as error:
-            raise mapped(error, _WHAT) from error
 
 
 def is_row(place: Origin) -> bool:
@@ -225,13 +223,7 @@ def has_rows(directory: QueueDirectory) -> bool:
     Raises:
         OSError: it cannot be read.
     """
-    if not os.path.exists(directory.queue_db):
-        return False
-    try:
-        with contextlib.closing(read_only(directory.queue_db)) as connection:
-            return connection.execute("SELECT 1 FROM queue_pending LIMIT 1").fetchone() is not None
-    except sqlite3.Error as error:
-        raise mapped(error, _WHAT) from error
+    return bool(fetched(directory.queue_db, _WHAT, "SELECT 1 FROM queue_pending LIMIT 1"))
 
 
 def sync_rows(directory: QueueDirectory) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lotus_durable.clock import monotonic
 from lotus_durable.delivery.control import Control
@@ -33,30 +33,26 @@ def beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> I
     if kind == "caller":
         yield
         return
-    ended = threading.Event()
     folder = os.open(directory.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    last = monotonic()
 
     def beat() -> None:
-        last = monotonic()
-        while not ended.wait(_BEAT_INTERVAL):
-            now = monotonic()
-            if now - last > _STOPPED_FOR:
-                control.forgive(now - last)
-            last = now
-            if kind == "auto" and os.fstat(folder).st_nlink == 0:
-                os._exit(0)
-            if control.is_stuck():
-                logger.error("a step takes longer than it can: this flusher ends, and another one goes on")
-                os._exit(0 if kind == "auto" else 1)
-            control.beat()
+        nonlocal last
+        now = monotonic()
+        if now - last > _STOPPED_FOR:
+            control.forgive(now - last)
+        last = now
+        if kind == "auto" and os.fstat(folder).st_nlink == 0:
+            os._exit(0)
+        if control.is_stuck():
+            logger.error("a step takes longer than it can: this flusher ends, and another one goes on")
+            os._exit(0 if kind == "auto" else 1)
+        control.beat()
 
-    thread = threading.Thread(target=beat, name="lotus_durable beat", daemon=True)
-    thread.start()
     try:
-        yield
+        with every(_BEAT_INTERVAL, beat, "lotus_durable beat"):
+            yield
     finally:
-        ended.set()
-        thread.join()
         os.close(folder)
 
 
@@ -66,20 +62,32 @@ def syncing(sync: JournalSync, directory: QueueDirectory, interval: float, *, in
     if not in_background:
         yield
         return
+    last_failure = ""
+
+    def run() -> None:
+        nonlocal last_failure
+        try:
+            sync_all(sync, directory)
+        except Exception as error:
+            # Too many open files, say. The next time may go better.
+            if str(error) != last_failure:
+                last_failure = str(error)
+                logger.exception("the background sync failed and is tried again")
+
+    with every(interval, run, "lotus_durable sync"):
+        yield
+
+
+@contextlib.contextmanager
+def every(interval: float, work: Callable[[], None], name: str) -> Iterator[None]:
+    """Do ``work`` each ``interval`` seconds, in a thread of this name, until the block ends."""
     ended = threading.Event()
 
     def run() -> None:
-        last_failure = ""
         while not ended.wait(interval):
-            try:
-                sync_all(sync, directory)
-            except Exception as error:
-                # Too many open files, say. The next time may go better.
-                if str(error) != last_failure:
-                    last_failure = str(error)
-                    logger.exception("the background sync failed and is tried again")
+            work()
 
-    thread = threading.Thread(target=run, name="lotus_durable sync", daemon=True)
+    thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     try:
         yield

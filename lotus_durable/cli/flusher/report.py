@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Iterator
 
 from lotus_durable.cli.wording import count
 from lotus_durable.clock import monotonic
 from lotus_durable.errors import LotusError
+from lotus_durable.flusher.background import every
 from lotus_durable.flusher.stats import QueueStats, collect
 
 from .service import Service
@@ -27,21 +27,9 @@ _REPORT_INTERVAL = 10.0
 @contextlib.contextmanager
 def reported(service: Service, manager: ServiceManager) -> Iterator[None]:
     """Look at the service now and then, from a thread of its own, and tell what happened."""
-    ended = threading.Event()
     interval = min(_LOOK_INTERVAL, (manager.watchdog_timeout or _LOOK_INTERVAL) / 3)
-    report = Report(service, manager)
-
-    def look() -> None:
-        while not ended.wait(interval):
-            report.look()
-
-    thread = threading.Thread(target=look, name="lotus_durable report", daemon=True)
-    thread.start()
-    try:
+    with every(interval, Report(service, manager).look, "lotus_durable report"):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 class Report:

@@ -15,7 +15,7 @@ It is one file, because each event goes through all of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from time import clock_gettime
 
 from lotus_durable import fork
@@ -36,11 +36,8 @@ from lotus_durable.queue.way import way_to_disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypeAlias
-
+    from lotus_durable.flusher.telling import Report
     from lotus_durable.queue.way import WayToDisk
-
-Report: TypeAlias = "Callable[[LotusError, Sequence[dict[str, Any]]], None]"
 
 _mark = fork.mark
 _WARNING_INTERVAL = 60.0  # seconds
@@ -63,10 +60,15 @@ class Tracker:
     Args:
         config: options.
         report: told of errors, with the events they are about.
+
+    Attributes:
+        config: the options of the clients that share it.
+        directory: of the queue.
+        look: this process's looks.
     """
 
     def __init__(self, config: Config, report: Report) -> None:
-        self._config = config
+        self.config = config
         self._report = report
         self.directory = QueueDirectory(config.queue_dir)
         self.look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
@@ -82,7 +84,7 @@ class Tracker:
         self._all_lanes: list[Lane] = []
         self._memory = MemoryBuffer()
         self._waiting = self._memory.records
-        self._room = Room(self.directory, self._config.max_queue_bytes)
+        self._room = Room(self.directory, self.config.max_queue_bytes)
         self._look_at = float("-inf")
         self._looked_at = float("-inf")
         self._next_warning = float("-inf")
@@ -171,11 +173,6 @@ class Tracker:
             for name, end in written.items()
         )
 
-    @property
-    def config(self) -> Config:
-        """The options of the clients that share it."""
-        return self._config
-
     def reports_to(self, report: Report) -> None:
         """Have errors told to another client: the last one that was made is the one in use."""
         self._report = report
@@ -233,21 +230,21 @@ class Tracker:
         return lane
 
     def _make_encoder(self) -> EventEncoder:
-        longest = MAX_EVENT_NAME_2022 if self._config.api_version == "2022" else MAX_EVENT_NAME
-        return EventEncoder(self._config.max_event_bytes, longest)
+        longest = MAX_EVENT_NAME_2022 if self.config.api_version == "2022" else MAX_EVENT_NAME
+        return EventEncoder(self.config.max_event_bytes, longest)
 
     def _make_way(self) -> WayToDisk:
         return self._way(
             self.directory,
             self._room,
             key=self._fingerprint,
-            power=self._config.durability == "power",
+            power=self.config.durability == "power",
             report=lambda error: self._report(error, []),
-            segment_bytes=self._config.constants.segment_bytes,
+            segment_bytes=self.config.constants.segment_bytes,
         )
 
     def _fingerprint(self) -> bytes:
-        return fingerprint(ensure_identity(self.directory), self._config.api_key)
+        return fingerprint(ensure_identity(self.directory), self.config.api_key)
 
     def _check(self, lane: Lane) -> None:
         """Notice what happened to a segment behind this process's back; an idle one has no event to do it."""

@@ -24,6 +24,7 @@ from lotus_durable.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, TypeAlias
 
 MAX_DEPTH = 64
@@ -60,7 +61,7 @@ class RefusedAtCall(RecordError):
         fields: the other six.
     """
 
-    def __init__(self, reason: str, fields: Fields) -> None:
+    def __init__(self, reason: str, fields: Sequence[Any]) -> None:
         super().__init__(reason)
         self.fields = fields
 
@@ -149,8 +150,7 @@ def _misshapen(fields: Any) -> RecordError:  # noqa: ANN401  # whatever msgpack 
             return RecordError(f"the record's {name} is {type(value).__name__}, not {expected.__name__}")
     if not fields[0]:
         return RecordError("the record's idempotency_id is empty")
-    *others, reason = fields
-    return RefusedAtCall(reason, others)
+    return RefusedAtCall(fields[size], fields[:size])
 
 
 def first_words(error: Exception) -> str:

@@ -58,7 +58,7 @@ class ReportingEncoder(EventEncoder):
         try:
             return super().encode(customer_id, event_name, properties, time_created, idempotency_id)
         except InvalidEvent as refused:
-            event_id = (idempotency_id is not None and _shown(idempotency_id)) or next(random_ids())
+            event_id = ("" if idempotency_id is None else _shown(idempotency_id)) or next(random_ids())
             now = time() + 0.0
             fields = [event_id, _shown(customer_id), _shown(event_name), _shown_time(time_created, now)]
             record: bytes = packb([*fields, self._shown_properties(properties), now, str(refused)])

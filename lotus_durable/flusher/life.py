@@ -26,13 +26,13 @@ from lotus_durable.errors import ConfigurationError, DeliveryResumed, LotusError
 from lotus_durable.http.session import Session
 from lotus_durable.options import read_key_file
 from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
+from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.queue.identity import ensure_identity, fingerprint
-from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.rows import has_rows
-from lotus_durable.queue.stats import count
+from lotus_durable.queue.stats import FlusherKind
 from lotus_durable.queue.sync import JournalSync
 
 from .background import beating, sync_all, syncing
@@ -136,7 +136,7 @@ class Flusher:
         transports: list[HttpTransport] = []
         sync = JournalSync(self.directory, control.tell)
         try:
-            control.show(consumer.settled())
+            control.show(consumer.progress())
             self._tell_that_somebody_flushes(control)
             identity = ensure_identity(self.directory)
             organisation = Organisation(self.config, session, fingerprint(identity, self.config.api_key), consumer)
@@ -340,7 +340,7 @@ class Flusher:
                 return False
             time.sleep(min(left, 0.1))
         try:
-            pending = count(self.directory, read_settled(self.directory)).pending
+            pending = count(self.directory).pending
             if pending <= self._held and not has_rows(self.directory):
                 return False
         except (OSError, LotusError):

@@ -31,6 +31,7 @@ from .files import FILE_MODE, TEMPORARY, create_atomically, sync_directory, writ
 __all__ = [
     "DIRECTORY_MODE",
     "FILE_MODE",
+    "QUEUE_DB",
     "QueueDirectory",
     "create_atomically",
     "marker_in_name",
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 DIRECTORY_MODE = 0o700
+QUEUE_DB = "queue.db"
+"""Stands for what was appended through SQLite where segments are named; its position is (row, number of rows)."""
 
 _SEGMENT = ".seg"
 _RELEASED = ".released.seg"
@@ -62,7 +65,7 @@ class QueueDirectory:
         self.identity = f"{self.root}/identity"
         self.journal = f"{self.root}/journal"
         self.books = f"{self.root}/books.db"
-        self.queue_db = f"{self.root}/queue.db"
+        self.queue_db = f"{self.root}/{QUEUE_DB}"
         self.quarantine = f"{self.root}/quarantine"
         self.flusher_lock = f"{self.root}/flusher.lock"
         self.starting = f"{self.root}/starting"

@@ -30,12 +30,11 @@ from lotus_durable.errors import LotusError, QueueDamaged
 
 from .appender import SEGMENT_BYTES, Appender, Mark
 from .carry_over import write_carried
-from .directory import QueueDirectory
+from .directory import QUEUE_DB, QueueDirectory
 from .files import create_file
 from .format import Header
 from .room import Room
 from .rows import KEY_SIZE, TABLE, ensure_id
-from .stats import QUEUE_DB
 from .table import EventTable
 
 _TRUST = 0.05

@@ -266,7 +266,7 @@ class Tracker:
                 raise
             lane = self._taken_lane()
             try:
-                Appender.sync(lane.way.append_again(record, clock_gettime(MONOTONIC), mark))
+                lane.way.append_again(record, clock_gettime(MONOTONIC), mark)
             except (OSError, QueueDirectoryError) as refusal:
                 self._keep(record, refusal)
             finally:

@@ -10,14 +10,23 @@ import traceback
 from collections.abc import Sequence
 
 from lotus_durable._version import __version__
-from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.errors import LotusError, QueueDamaged, QueueInUse
 from lotus_durable.options import environment_name
 
-from . import demo, drain, flusher, health, status, stop
+from . import dead_letters, demo, drain, flusher, health, parked, status, stop
 from .command import CommandParser, ExitCode
 from .output import complain, say_json
 
-_COMMANDS = (demo.COMMAND, status.COMMAND, drain.COMMAND, flusher.COMMAND, health.COMMAND, stop.COMMAND)
+_COMMANDS = (
+    demo.COMMAND,
+    status.COMMAND,
+    drain.COMMAND,
+    flusher.COMMAND,
+    health.COMMAND,
+    parked.COMMAND,
+    dead_letters.COMMAND,
+    stop.COMMAND,
+)
 
 _SIGNALLED = 128  # what a shell adds to the number of the signal that ended a program
 
@@ -46,6 +55,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return int(options.command.run(options))
     except QueueDamaged as error:
         code, message = int(ExitCode.DAMAGED), str(error)
+    except QueueInUse as error:
+        code, message = int(ExitCode.NOT_COMPLETE), str(error)
     except BrokenPipeError:
         raise
     except (LotusError, OSError) as error:
@@ -57,7 +68,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             traceback.print_exc()
         code = int(ExitCode.NOT_COMPLETE)
         message = f"a defect of this program ({type(error).__name__}: {error}); LOTUS_DEBUG=1 shows where"
-    complain(f"{parser.prog} {options.command.name}", message)
+    complain(options.prog, message)
     if getattr(options, "json", False):
         say_json({"error": message})
     return code

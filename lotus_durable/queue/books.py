@@ -242,13 +242,15 @@ class Books:
         if entry.resolved:
             rows = [(event.id,) for event in entry.resolved]
             gone = connection.executemany("DELETE FROM queue_parked WHERE _id = ?", rows).rowcount
+        raised = [(event.id,) for event in entry.raised]
+        connection.executemany("DELETE FROM queue_dead WHERE _id = ?", raised)
         counters = Counters(
             # A parked event that is no longer in its row was counted otherwise already, as lost in damaged books say.
             old.accepted + entry.accepted + len(entry.resolved) - gone,
             old.delivered + entry.delivered,
             old.parked + len(entry.parked) - gone,
-            old.dead_lettered + len(entry.dead),
-            old.discarded,
+            old.dead_lettered + len(entry.dead) - len(raised),
+            old.discarded + entry.discarded,
             max(0, old.parked_bytes + _bytes(entry.parked) - _bytes(entry.resolved)),
             self._insert("parked", parked, high["parked"]),
             self._insert("dead", dead, high["dead"]),

@@ -63,6 +63,8 @@ class Entry(NamedTuple):
     parked: Sequence[StoredEvent] = ()
     dead: Sequence[StoredEvent] = ()
     resolved: Sequence[StoredEvent] = ()
+    raised: Sequence[StoredEvent] = ()
+    discarded: int = 0
     carried: Sequence[tuple[bytes, int, int]] = ()
     """Segment, and the range of it that these settled copies came from."""
     delivered_ids: Sequence[str] = ()

@@ -74,8 +74,9 @@ def held(
     flusher = Flusher(lambda: config, kind="caller")
     _take_lock(flusher, patience, waits_for)
     try:
-        control = flusher.make_control(read_beat(flusher.directory))
-        consumer = Consumer(flusher.directory, control.tell)
+        before = read_beat(flusher.directory)
+        control = flusher.make_control(before)
+        consumer = flusher.open_consumer(control, before)
         queue = Held(flusher.directory, consumer, control)
         try:
             queue.show()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lotus_durable.operate.holding import PATIENCE
-
 from lotus_durable.errors import ConfigurationError
+from lotus_durable.operate.holding import PATIENCE
 
 from .arguments import seconds
 

@@ -89,7 +89,11 @@ class Command:
 class CommandParser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all errors here are."""
 
+    message = ""
+    """The last error of any of them."""
+
     def error(self, message: str) -> NoReturn:
+        CommandParser.message = message
         self.exit(ExitCode.WRONG_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 

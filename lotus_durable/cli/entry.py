@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import signal
@@ -49,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parsed(_parser(), sys.argv[1:] if arguments is None else arguments)
     try:
         return int(options.command.run(options))
     except QueueDamaged as error:
@@ -72,6 +72,16 @@ def _run(arguments: Sequence[str] | None) -> int:
     if getattr(options, "json", False):
         say_json({"error": message})
     return code
+
+
+def _parsed(parser: CommandParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the arguments; what is wrong with them is said in JSON, too, where that is asked for."""
+    try:
+        return parser.parse_args(arguments)
+    except SystemExit as error:
+        if error.code == ExitCode.WRONG_USAGE and "--json" in arguments:
+            say_json({"error": parser.message})
+        raise
 
 
 def _parser() -> CommandParser:

@@ -8,6 +8,6 @@ COMMAND = RefusedCommand(
     "parked",
     "parked",
     "parked event",
-    "Parked events are refused for now, because their customer does not exist, say. They are tried again by themselves,\n"
+    "Parked events are refused for now, as when their customer does not exist. They are tried again by themselves,\n"
     "and are dead letters after some days.",
 ).command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.operate.refused import RefusedEvents
@@ -73,6 +73,7 @@ class RefusedCommand:
                     self._show,
                     f"Show all that is known of {self._noun}s, a JSON object each. {_FILTERED}\n\n{KEYS}",
                     "show --id 5b6c2b1e-7d8e-4f00-9122-33445566aabb",
+                    codes={**_EXIT_CODES, ExitCode.NOT_COMPLETE: "there is no such event"},
                 ),
                 self._action(
                     "export",
@@ -93,6 +94,7 @@ class RefusedCommand:
                     "retry --all\nretry --reason timeout",
                     _add_all,
                     add_changing,
+                    codes=_CHANGING,
                 ),
                 self._action(
                     "purge",
@@ -104,6 +106,7 @@ class RefusedCommand:
                     _add_all,
                     add_changing,
                     _add_yes,
+                    codes=_CHANGING,
                 ),
             ),
         )
@@ -115,6 +118,7 @@ class RefusedCommand:
         description: str,
         examples: str,
         *arguments: Callable[[argparse.ArgumentParser], None],
+        codes: Mapping[ExitCode, str] = _EXIT_CODES,
     ) -> Command:
         def add_arguments(parser: argparse.ArgumentParser) -> None:
             for add in arguments:
@@ -126,7 +130,7 @@ class RefusedCommand:
             summary=f"{verb} {self._noun}s",
             description=description,
             run=run,
-            exit_codes=_CHANGING if add_changing in arguments else _EXIT_CODES,
+            exit_codes=codes,
             add_arguments=add_arguments,
             examples="\n".join(f"lotus-durable {self._name} {line}" for line in examples.splitlines()),
         )
@@ -162,8 +166,10 @@ class RefusedCommand:
         return ExitCode.DONE
 
     def _show(self, arguments: argparse.Namespace) -> ExitCode:
-        write_lines(self._selected(arguments), None, indented=not arguments.json)
-        return ExitCode.DONE
+        shown = write_lines(self._selected(arguments), None, indented=not arguments.json)
+        if not shown:
+            complain(arguments.prog, f"there is no such {self._noun}")
+        return ExitCode.DONE if shown else ExitCode.NOT_COMPLETE
 
     def _export(self, arguments: argparse.Namespace) -> ExitCode:
         written = write_lines(self._selected(arguments), arguments.output)
@@ -199,7 +205,9 @@ class RefusedCommand:
                 patience=arguments.wait, waits_for=waits_for, watch=lambda done: progress.show({"purged": (done, done)})
             )
         _say_changed(
-            arguments, {"changed": result.changed}, f"{count(result.changed, self._noun)} purged; they count as discarded"
+            arguments,
+            {"changed": result.changed},
+            f"{count(result.changed, self._noun)} purged; they count as discarded",
         )
         return ExitCode.DONE
 

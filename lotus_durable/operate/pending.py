@@ -110,7 +110,9 @@ class PendingReader:
             if stretch is None:
                 return
             if stretch.damage is not None:
-                yield Found(source, name, stretch.damage.offset, stretch.positions[-1], b"", key, None, stretch.damage.data)
+                yield Found(
+                    source, name, stretch.damage.offset, stretch.positions[-1], b"", key, None, stretch.damage.data
+                )
                 continue
             for index, (record, end) in enumerate(zip(stretch.records, stretch.positions, strict=True)):
                 origin = stretch.carried.get(index)

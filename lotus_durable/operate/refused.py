@@ -14,7 +14,7 @@ from lotus_durable.values import NamedTuple
 
 from .holding import PATIENCE, held
 from .stored import PAGE, TABLES, State, Stored, as_stored, refused_page, stored_events, takes
-from .where import Where
+from .where import ANY, Where
 
 Watch = Callable[[int], None]
 
@@ -34,7 +34,7 @@ class RefusedEvents:
     Every method may raise what the disk or the queue says: ``OSError``, ``QueueDamaged``.
     """
 
-    def __init__(self, config: Config, state: State, where: Where = Where()) -> None:
+    def __init__(self, config: Config, state: State, where: Where = ANY) -> None:
         self._config = config
         self._directory = QueueDirectory(config.queue_dir)
         self._state = state

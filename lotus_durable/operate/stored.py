@@ -26,7 +26,7 @@ from lotus_durable.queue.stats import QUEUE_DB
 from lotus_durable.values import NamedTuple
 
 from .pending import Found, PendingReader, read_pages
-from .where import Where
+from .where import ANY, Where
 
 State: TypeAlias = Literal["pending", "parked", "dead_letter", "quarantined", "kept"]
 STATES: tuple[State, ...] = get_args(State)
@@ -61,7 +61,7 @@ class Stored(NamedTuple):
 
 
 def stored_events(
-    directory: QueueDirectory, states: Sequence[State], where: Where = Where(), report: Report = lambda _: None
+    directory: QueueDirectory, states: Sequence[State], where: Where = ANY, report: Report = lambda _: None
 ) -> Iterator[Stored]:
     """Give the events in these states that are meant, state by state.
 
@@ -129,7 +129,9 @@ def _in_state(directory: QueueDirectory, state: State, report: Report) -> Iterat
 
 
 def _pending(found: Found) -> Stored:
-    place = f"{found.file}, row {found.start}" if found.file == QUEUE_DB else f"journal/{found.file}, byte {found.start}"
+    place = (
+        f"{found.file}, row {found.start}" if found.file == QUEUE_DB else f"journal/{found.file}, byte {found.start}"
+    )
     if found.damage is not None:
         return Stored("pending", None, "damaged", place=place, data=found.damage, key=found.key)
     event, wrong = _decoded(found.record)

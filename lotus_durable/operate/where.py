@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Set as AbstractSet
+from typing import TypedDict
 
 from lotus_durable.event.record import Event
 from lotus_durable.values import NamedTuple
+
+
+class Given(TypedDict, total=False):
+    """The filter, as arguments."""
+
+    reason: str
+    customer_id: str
+    event_name: str
+    older_than: float
+    newer_than: float
+    ids: Collection[str]
 
 
 class Where(NamedTuple):
@@ -27,7 +40,7 @@ class Where(NamedTuple):
 
     def is_everything(self) -> bool:
         """Whether it takes all."""
-        return self == Where()
+        return self == ANY
 
     def takes(self, event: Event | None, reason: str, now: float) -> bool:
         """Whether an event is meant.
@@ -48,3 +61,16 @@ class Where(NamedTuple):
             and (self.older_than is None or now - event.accepted_at >= self.older_than)
             and (self.newer_than is None or now - event.accepted_at <= self.newer_than)
         )
+
+
+ANY = Where()
+
+
+def where_of(given: Given) -> Where:
+    """Return the filter that arguments say.
+
+    Raises:
+        TypeError: there is no such argument.
+    """
+    ids = frozenset(given.pop("ids", ()))
+    return Where(**given, ids=ids)

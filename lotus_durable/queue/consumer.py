@@ -110,10 +110,10 @@ class Consumer:
             settlement.parked,
             settlement.dead,
             settlement.resolved,
-            settlement.raised,
-            settlement.discarded,
             carried,
             settlement.delivered_ids,
+            settlement.raised,
+            settlement.discarded,
         )
         try:
             self._repaired.do(lambda books: books.settle(entry))

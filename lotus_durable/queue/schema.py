@@ -63,11 +63,11 @@ class Entry(NamedTuple):
     parked: Sequence[StoredEvent] = ()
     dead: Sequence[StoredEvent] = ()
     resolved: Sequence[StoredEvent] = ()
-    raised: Sequence[StoredEvent] = ()
-    discarded: int = 0
     carried: Sequence[tuple[bytes, int, int]] = ()
     """Segment, and the range of it that these settled copies came from."""
     delivered_ids: Sequence[str] = ()
+    raised: Sequence[StoredEvent] = ()
+    discarded: int = 0
 
 
 def page_of(table: Table) -> str:

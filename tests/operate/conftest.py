@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ class Scene:
         """From now on the server believes that it is then."""
         self.clock[0] = LONG_AGO + timedelta(hours=1)
 
-    def refused(self, state: State = "dead_letter", **where: object) -> RefusedEvents:
+    def refused(self, state: State = "dead_letter", **where: Any) -> RefusedEvents:
         return RefusedEvents(self.rig.config(), state, Where(**where))
 
 

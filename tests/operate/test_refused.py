@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import subprocess
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_a_filter_takes_the_events_to_which_all_of_it_applies(scene: Scene) -> N
     other = scene.make_dead(1, customer_id="c2", event_name="call")
     named = scene.make_dead(1, customer_id="c1", event_name="upload")
 
-    def ids(**where: object) -> list[str]:
+    def ids(**where: Any) -> list[str]:
         return [each.event.idempotency_id for each in scene.refused(**where) if each.event is not None]
 
     assert ids() == [*mine, *other, *named]
@@ -217,3 +217,14 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(
     assert conserved(stats)
     assert (stats.accepted, stats.dead_lettered, stats.discarded) == ((30, 30, 0) if what == "retry" else (30, 0, 30))
     assert scene.rig.ids("dead") == (set(ids) if what == "retry" else set())
+
+
+def test_a_client_has_the_same_as_calls(scene: Scene) -> None:
+    ids = scene.make_dead(3)
+    client = scene.rig.client()
+    assert client.dead_letters(ids=ids[:2]).count() == 2
+    assert client.dead_letters(ids=ids[:1]).purge() == Changed(1)
+    assert client.dead_letters(customer_id="c1").retry() == Changed(2)
+    assert client.parked_events().count() == 2
+    with pytest.raises(TypeError):
+        client.dead_letters(customer="c1")  # type: ignore[call-arg]

@@ -26,7 +26,8 @@ from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.descriptors import place_of
 from lotus_durable.values import NamedTuple
 
-from .directory import FILE_MODE, QueueDirectory
+from .directory import QueueDirectory
+from .files import FILE_MODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -24,9 +24,8 @@ from typing import TypeVar
 from lotus_durable.errors import DiskRefused, QueueDamaged
 
 from .books import Books
-from .database import sync_file
 from .directory import QueueDirectory
-from .files import sync_directory
+from .files import sync_path
 from .progress import read_settled
 from .protocol import Report
 from .stats import Settled
@@ -162,9 +161,9 @@ def _finish_renaming(path: str) -> None:
 def _put_in_place(unfinished: str, path: str, what: str, opened: Books | None) -> str | None:
     """Rename finished books into place; return where what lay there is kept, if something did."""
     new = _named(path, _NEW)
-    sync_file(unfinished)
+    sync_path(unfinished)
     os.rename(unfinished, new)
-    sync_directory(os.path.dirname(path))
+    sync_path(os.path.dirname(path))
     kept = _named(path, f".{what}-{time.time_ns()}")
     # The database last: until it is gone, who opens the books next sets the new ones aside and begins with the old.
     for part in reversed(_PARTS):
@@ -173,7 +172,7 @@ def _put_in_place(unfinished: str, path: str, what: str, opened: Books | None) -
     if opened is not None:
         opened.abandon()  # it would delete the log of the new ones, later
     os.rename(new, path)
-    sync_directory(os.path.dirname(path))
+    sync_path(os.path.dirname(path))
     return kept if os.path.exists(kept) else None
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.operate.holding import PATIENCE
+from lotus_durable.operate import PATIENCE
 
 from .arguments import seconds
 

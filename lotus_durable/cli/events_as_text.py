@@ -9,13 +9,16 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from lotus_durable.event.record import event_as_json_object
-from lotus_durable.operate.stored import Stored
 from lotus_durable.queue.files import FILE_MODE
 
 from .output import plain
 from .wording import duration
+
+if TYPE_CHECKING:
+    from lotus_durable.operate.stored import Stored
 
 KEYS = """\
 keys of an event:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.operate.refused import RefusedEvents
-from lotus_durable.operate.stored import State
 
 from .changing import add_changing, confirmed, waits_for
 from .command import Command, ExitCode, configuration
@@ -17,6 +16,10 @@ from .filters import add_filters, where
 from .output import aligned, complain, say, say_json
 from .progress import open_progress
 from .wording import count
+
+if TYPE_CHECKING:
+    from lotus_durable.operate.refused import RefusedEvents
+    from lotus_durable.operate.stored import State
 
 _LIMIT = 50
 _FILTERED = "Of several filters all must apply."
@@ -136,6 +139,8 @@ class RefusedCommand:
         )
 
     def _selected(self, arguments: argparse.Namespace) -> RefusedEvents:
+        from lotus_durable.operate.refused import RefusedEvents  # here: with requests, filelock and SQLite
+
         config = configuration(arguments)
         existing_queue(config)
         return RefusedEvents(config, self._state, where(arguments))

@@ -22,8 +22,8 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.requests import ask
 
-PATIENCE = 60.0
-"""Seconds to wait for the lock: a request of the flusher's is over by then, but where the server hangs."""
+from . import PATIENCE
+
 _LOOK_INTERVAL = 0.01
 _ASK_INTERVAL = 1.0
 """Seconds after which it is asked once more: one that was just starting may not have heard it."""

@@ -12,7 +12,8 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Settlement, StoredEvent, Table
 from lotus_durable.values import NamedTuple
 
-from .holding import PATIENCE, held
+from . import PATIENCE
+from .holding import held
 from .stored import PAGE, TABLES, State, Stored, as_stored, refused_page, stored_events, takes
 from .where import ANY, Where
 

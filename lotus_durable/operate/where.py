@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from collections.abc import Set as AbstractSet
 from typing import TypedDict
 
 from lotus_durable.event.record import Event
@@ -35,12 +34,16 @@ class Where(NamedTuple):
     """Seconds since it was accepted, at least."""
     newer_than: float | None = None
     """Seconds since it was accepted, at most."""
-    ids: AbstractSet[str] = frozenset()
+    ids: Collection[str] = ()
     """Idempotency ids."""
 
     def is_everything(self) -> bool:
         """Whether it takes all."""
-        return self == ANY
+        return self.is_of_any_event() and not self.reason
+
+    def is_of_any_event(self) -> bool:
+        """Whether it says nothing of the event itself, which may be one that cannot be read."""
+        return not (self.customer_id or self.event_name or self.ids) and self.older_than is self.newer_than is None
 
     def takes(self, event: Event | None, reason: str, now: float) -> bool:
         """Whether an event is meant.
@@ -53,7 +56,7 @@ class Where(NamedTuple):
         if self.reason and self.reason.lower() not in reason.lower():
             return False
         if event is None:
-            return not (self.customer_id or self.event_name or self.ids) and self.older_than is self.newer_than is None
+            return self.is_of_any_event()
         return (
             (not self.ids or event.idempotency_id in self.ids)
             and (not self.customer_id or event.customer_id == self.customer_id)
@@ -72,5 +75,4 @@ def where_of(given: Given) -> Where:
     Raises:
         TypeError: there is no such argument.
     """
-    ids = frozenset(given.pop("ids", ()))
-    return Where(**given, ids=ids)
+    return Where(**given)

@@ -47,7 +47,7 @@ class Held:
 
     def show(self) -> None:
         """Let everybody count what is in the books now."""
-        self._control.show(self.consumer.settled())
+        self._control.show(self.consumer.progress())
 
     def ask_for_drain(self) -> None:
         """Have whoever flushes next try each event once, parked ones too."""

@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 from lotus_durable.errors import LotusError, QueueDamaged
 from lotus_durable.queue.carried import Ranges
 from lotus_durable.queue.database import WHAT, fetched
-from lotus_durable.queue.directory import QueueDirectory, original_name
+from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory, original_name
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, ORIGIN_SIZE, Origin, UnknownFormat
 from lotus_durable.queue.protocol import NO_KEY
 from lotus_durable.queue.reader import START, Position, SegmentReader
 from lotus_durable.queue.rows import KEY_SIZE
-from lotus_durable.queue.stats import QUEUE_DB
 from lotus_durable.queue.table import DatabaseDamaged
 from lotus_durable.values import NamedTuple
 

@@ -20,9 +20,8 @@ from lotus_durable.errors import LotusError
 from lotus_durable.event.record import Event, RecordError, decode_record
 from lotus_durable.flusher.surroundings import content_of
 from lotus_durable.queue.books import read_page
-from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
 from lotus_durable.queue.protocol import NO_KEY, StoredEvent, Table
-from lotus_durable.queue.stats import QUEUE_DB
 from lotus_durable.values import NamedTuple
 
 from .pending import Found, PendingReader, read_pages

@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
-    from lotus_durable.flusher.stats import FlusherStats, QueueStats
     from lotus_durable.functions import (
         attach_addon,
         cancel_addon,
@@ -81,7 +80,8 @@ if TYPE_CHECKING:
         verify_idems_received,
         void_credit,
     )
-    from lotus_durable.option_types import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
+    from lotus_durable.option_types import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
+    from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
     "APIError",
@@ -154,6 +154,7 @@ queue_dir: str | os.PathLike[str] | None = None
 debug: bool | None = None
 on_error: OnError | None = None
 send: bool | None = None
+on_invalid: OnInvalid | None = None
 sync_mode: bool | None = None
 durability: Durability | None = None
 sync_interval: float | None = None
@@ -195,7 +196,8 @@ def track_event(
         The idempotency id.
 
     Raises:
-        InvalidEvent: an argument is refused; names the field and the reason. Nothing was written.
+        InvalidEvent: an argument is refused; names the field and the reason. Nothing was written. Not with
+            ``on_invalid="report"``.
         QueueFull: the event was not accepted: the queue is over ``max_queue_bytes``, or the disk takes no writes and
             the memory buffer is full.
         QueueDirectoryError: nor was it: the queue directory has never worked for this process.
@@ -313,8 +315,8 @@ _CALLS = "lotus_durable.functions"
 _VALUES = {
     "Access": "lotus_durable.calls.access_answer",
     "DrainReport": "lotus_durable.flusher.drain",
-    "FlusherStats": "lotus_durable.flusher.stats",
-    "QueueStats": "lotus_durable.flusher.stats",
+    "FlusherStats": "lotus_durable.queue.stats",
+    "QueueStats": "lotus_durable.queue.stats",
     "Usage": "lotus_durable.calls.access_answer",
 }
 """What calls return: a process that only tracks imports none of it."""

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from lotus_durable.calls.caller import Caller
     from lotus_durable.calls.methods import Calls
     from lotus_durable.flusher.drain import DrainReport
-    from lotus_durable.flusher.stats import QueueStats
     from lotus_durable.option_types import Options
+    from lotus_durable.queue.stats import QueueStats
 else:
     Calls = object  # their modules are imported by the first of them: a process that only tracks needs none
 
@@ -108,7 +108,8 @@ class Client(Calls):
             The idempotency id.
 
         Raises:
-            InvalidEvent: an argument is refused; names the field and the reason. Nothing was written.
+            InvalidEvent: an argument is refused; names the field and the reason. Nothing was written. Not with
+                ``on_invalid="report"``.
             QueueFull: the event was not accepted: the queue is over ``max_queue_bytes``, or the disk takes no
                 writes and the memory buffer is full.
             QueueDirectoryError: nor was it: the queue directory has never worked for this process.
@@ -262,7 +263,7 @@ class Client(Calls):
         """Track the first event, one that is only checked, or one whose verdict is waited for."""
         event = (customer_id, event_name, properties, time_created, idempotency_id)
         if not self.config.send:
-            return self._tracker.check(*event)[0]
+            return self._tracker.make_encoder().encode(*event)[0]
         event_id = self._tracker.track(*event)
         if self.config.sync_mode:
             self._wait_for_verdict(event_id)
@@ -283,11 +284,11 @@ class Client(Calls):
             wait_until_settled(self._tracker, monotonic() + longest)
         else:
             reason = self.drain(longest).reason  # it is this process that flushes
-        for refusal in read_progress(self._tracker.directory).get("refusals", ()):
-            if refusal["idempotency_id"] == event_id:
-                if refusal["is_final"]:
-                    raise EventRefused(refusal["reason"])
-                logger.warning("the event is parked and tried again: %s", refusal["reason"])
+        for refusal in read_progress(self._tracker.directory).refusals:
+            if refusal.idempotency_id == event_id:
+                if refusal.is_final:
+                    raise EventRefused(refusal.reason)
+                logger.warning("the event is parked and tried again: %s", refusal.reason)
         if reason is not None:
             logger.warning("the event is kept and has no verdict yet: %s", reason)
 

@@ -29,6 +29,8 @@ from lotus_durable.errors import QueueDirectoryError
 from .files import TEMPORARY, sync_path
 
 DIRECTORY_MODE = 0o700
+QUEUE_DB = "queue.db"
+"""Stands for what was appended through SQLite where segments are named; its position is (row, number of rows)."""
 
 _SEGMENT = ".seg"
 _RELEASED = ".released.seg"
@@ -48,7 +50,7 @@ class QueueDirectory:
         self.identity = f"{self.root}/identity"
         self.journal = f"{self.root}/journal"
         self.books = f"{self.root}/books.db"
-        self.queue_db = f"{self.root}/queue.db"
+        self.queue_db = f"{self.root}/{QUEUE_DB}"
         self.quarantine = f"{self.root}/quarantine"
         self.flusher_lock = f"{self.root}/flusher.lock"
         self.starting = f"{self.root}/starting"

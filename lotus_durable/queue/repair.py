@@ -26,9 +26,9 @@ from lotus_durable.errors import DiskRefused, QueueDamaged
 from .books import Books
 from .directory import QueueDirectory
 from .files import sync_path
-from .progress import read_settled
+from .heartbeat import read_progress
 from .protocol import Report
-from .stats import Settled
+from .stats import QueueStats
 from .table import DatabaseDamaged
 from .taking_over import take_over
 
@@ -58,7 +58,7 @@ class RepairedBooks:
             books.is_new = True  # a flusher has been here, and what it last did is not known for sure
         else:
             if books.is_new:
-                self._tell_what_is_gone(read_settled(directory))
+                self._tell_what_is_gone(read_progress(directory).counts)
         self._books = books
         self.is_new = books.is_new
 
@@ -100,9 +100,9 @@ class RepairedBooks:
         """See :meth:`.Books.close`."""
         self._books.close()
 
-    def _tell_what_is_gone(self, last: Settled | None) -> None:
+    def _tell_what_is_gone(self, last: QueueStats) -> None:
         """Tell what was in books that were removed when nobody had them open, as the last heartbeat counted it."""
-        if last is not None and last.parked + last.dead_lettered:
+        if last.parked + last.dead_lettered:
             self._report(
                 QueueDamaged(
                     f"the books {self._path} are gone, and new ones were begun; in the old ones, at the last count, "

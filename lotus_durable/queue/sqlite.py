@@ -29,10 +29,10 @@ from lotus_durable.errors import LotusError, QueueDamaged
 from lotus_durable.fork import this_process
 
 from .appender import Appender, Mark
+from .directory import QUEUE_DB
 from .files import FILE_MODE
 from .format import Header
 from .rows import KEY_SIZE, TABLE, ensure_id
-from .stats import QUEUE_DB
 from .table import EventTable
 
 _TRUST = 0.05

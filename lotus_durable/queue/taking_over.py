@@ -10,8 +10,8 @@ from itertools import islice
 
 from .books import Books
 from .database import WHAT, read_only
-from .protocol import StoredEvent, Table, decode_stored_event
-from .schema import INSERT, SET_COUNTERS, SET_CURSOR
+from .protocol import StoredEvent, Table
+from .schema import INSERT, SET_COUNTERS, SET_CURSOR, as_row
 from .table import mapped_errors
 
 _FEW = 1_000  # rows taken over in one transaction
@@ -41,10 +41,10 @@ def take_over(unfinished: str, old: Books, path: str) -> int:
 
 def _take_over_rows(connection: sqlite3.Connection, old: Books, path: str) -> int:
     """Enter the rows that can be read, a dead letter for each that cannot, and the counters."""
-    was = old.counters
-    bytes_parked = lost = 0
+    was = old.counts
+    lost = 0
     found = {"parked": 0, "dead": 0}
-    high = {"parked": was.parked_high, "dead": was.dead_high}
+    high = old.high.copy()
     now = time.time()
     tables: tuple[tuple[Table, int], ...] = (("parked", was.parked), ("dead", was.dead_lettered))
     for table, count in tables:
@@ -55,8 +55,6 @@ def _take_over_rows(connection: sqlite3.Connection, old: Books, path: str) -> in
             connection.commit()
             found[table] += len(page)
             high[table] = max(high[table], page[-1][0])
-            if table == "parked":
-                bytes_parked += sum(len(decode_stored_event(*row).record) for row in page)
         lost += max(0, count - found[table])
     # No row gets an id that another one had.
     connection.execute("DELETE FROM sqlite_sequence")
@@ -64,17 +62,11 @@ def _take_over_rows(connection: sqlite3.Connection, old: Books, path: str) -> in
     connection.executemany("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", names)
     letter = StoredEvent(b"", "it was a parked event or a dead letter, in books that are damaged", 0, now, now).encode()
     connection.executemany(INSERT["dead"], ((letter, now) for _ in range(lost)))
+    high["dead"] += lost
     dead = found["dead"] + lost
     accepted = was.delivered + was.discarded + found["parked"] + dead
-    counters = was._replace(
-        accepted=accepted,
-        parked=found["parked"],
-        dead_lettered=dead,
-        parked_bytes=bytes_parked,
-        parked_high=high["parked"],
-        dead_high=high["dead"] + lost,
-    )
-    connection.execute(SET_COUNTERS, counters)
+    counts = was._replace(accepted=accepted, parked=found["parked"], dead_lettered=dead)
+    connection.execute(SET_COUNTERS, as_row(counts, high))
     return lost
 
 

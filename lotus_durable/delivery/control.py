@@ -56,6 +56,9 @@ class Control:
         works: called when it has come so far that its start did not fail: it settled something, found nothing to do,
             or waits for the server.
         before: of the same flusher, before it began anew: what that has heard and told stays heard and told.
+
+    Attributes:
+        is_paused: somebody wants the lock for a while, and it is to go on afterwards.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Control:
         self._read_to = read_to
         self._drain = self._read_to
         self._leave: str | None = None
+        self.is_paused = False
         self._renew: str | None = None
         self._stop_asked: str | None = None
         self.wake = threading.Event()
@@ -322,6 +326,8 @@ class Control:
                 self._drain = request.number
             case "make way":
                 self._leave = "another program flushes from now on"
+            case "pause":
+                self._leave, self.is_paused = "somebody changes what is in the books", True
             case "stop":
                 self._stop_asked = "it was asked to stop"
 
@@ -423,6 +429,7 @@ class Control:
         """Write the last beat of this flusher (``ended``), or that it is about to (``leaving``)."""
         with self._lock:
             self._beat = self._beat._replace(state=state, reason=None, trouble_since=None)
+            self._step_ends = float("inf")
             self.beat()
             if state == "ended":
                 self._file.close()

@@ -5,7 +5,7 @@ so nothing has to be removed or answered one by one, and a request outlives the 
 the file was removed, by a flusher because it was long or by somebody's hand, the numbers go on where they were: the new
 file begins with a hole.
 
-    kind 1 byte (d drain, w make way, s stop) | 15 bytes: who asks (see :class:`~.heartbeat.Program`), or zeros
+    kind 1 byte (d drain, w make way, p pause, s stop) | 15 bytes: who asks (see :class:`~.heartbeat.Program`), or zeros
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
 
-RequestKind: TypeAlias = 'Literal["drain", "make way", "stop"]'
+RequestKind: TypeAlias = 'Literal["drain", "make way", "pause", "stop"]'
 
-_CODES: dict[RequestKind, bytes] = {"drain": b"d", "make way": b"w", "stop": b"s"}
+_CODES: dict[RequestKind, bytes] = {"drain": b"d", "make way": b"w", "pause": b"p", "stop": b"s"}
 _KINDS: dict[bytes, RequestKind] = {code: kind for kind, code in _CODES.items()}
 _SIZE = 16
 _ENOUGH = 1 << 20

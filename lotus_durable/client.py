@@ -67,7 +67,7 @@ class Client(Calls):
 
     def _adopt(self, config: Config) -> None:
         self.config = config
-        self.report = Reporter(config.on_error)
+        self.report: Reporter = Reporter(config.on_error)
         fork.register(self.report)
         if config.debug:
             log_to_stderr()

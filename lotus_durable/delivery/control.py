@@ -22,7 +22,7 @@ from lotus_durable.queue.stats import FlusherState
 from .marks import Marks
 from .news import HeldNews
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _LOOK_INTERVAL = 0.1
 """Seconds between two looks for requests and for the word to stop, while waiting."""
@@ -100,10 +100,10 @@ class Control:
         self._read_to = read_to
         self._drain = self._read_to
         self._leave: str | None = None
-        self.is_paused = False
+        self.is_paused: bool = False
         self._renew: str | None = None
         self._stop_asked: str | None = None
-        self.wake = threading.Event()
+        self.wake: threading.Event = threading.Event()
         if before is not None:
             self._read_to, self._drain, self._stop_asked = before._read_to, before._drain, before._stop_asked
             self._told_trouble, self._news = before._told_trouble, before._news

@@ -38,7 +38,7 @@ from .lock import FlusherLock
 from .starting import Starting, note_success
 from .surroundings import pid_namespace, process_status, this_program
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _PAUSE_BEGINS_WITHIN = 2.0
 """Seconds in which who asked for a pause takes the lock."""
@@ -66,9 +66,9 @@ class Flusher:
         ending: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._configuration = config
-        self.config = config()
-        self.directory = QueueDirectory(self.config.queue_dir)
-        self.lock = FlusherLock(self.directory)
+        self.config: Config = config()
+        self.directory: QueueDirectory = QueueDirectory(self.config.queue_dir)
+        self.lock: FlusherLock = FlusherLock(self.directory)
         self._kind = kind
         self._began = began
         self._ending = ending

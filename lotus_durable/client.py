@@ -305,7 +305,7 @@ def _at_exit() -> None:
     ends_at = monotonic() + max((tracker.config.exit_timeout for tracker in trackers), default=0.0)
     for tracker in trackers:
         wait_until_settled(tracker, min(monotonic() + tracker.config.exit_timeout, ends_at))
-        tracker.close()
+        tracker.end()
     for reference in tuple(_calling):
         client = reference()
         if client is not None:

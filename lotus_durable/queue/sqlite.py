@@ -97,17 +97,16 @@ class SqliteAppender:
     def __repr__(self) -> str:
         return f"<SqliteAppender {self._directory.queue_db}>"
 
-    def append(self, record: bytes, now: float) -> Mark | None:
+    def append(self, record: bytes, now: float, *, is_accepted: bool = False) -> Mark | None:
         """Append one event; see :meth:`.Appender.append`. What was put into SQLite needs no :meth:`sync`."""
-        if not self._is_free():
-            return self._segments.append(record, now)
-        self._in_use = True
-        try:
-            if self._is_ready(len(record), now) and self._put(record):
-                return None
-        finally:
-            self._in_use = False
-        return self._segments.append(record, now)
+        if self._is_free():
+            self._in_use = True
+            try:
+                if self._is_ready(len(record), now, is_accepted=is_accepted) and self._put(record):
+                    return None
+            finally:
+                self._in_use = False
+        return self._segments.append(record, now, is_accepted=is_accepted)
 
     def append_again(self, record: bytes, now: float, mark: Mark) -> Mark:
         """Append an event whose sync has failed; see :meth:`.Appender.append_again`."""
@@ -163,7 +162,7 @@ class SqliteAppender:
         self._report(QueueDamaged(f"{what}; no event is lost, it appends to segments from now on"))
         return False
 
-    def _is_ready(self, size: int, now: float) -> bool:
+    def _is_ready(self, size: int, now: float, *, is_accepted: bool) -> bool:
         """Whether there is a database where the path leads.
 
         Raises:
@@ -181,7 +180,7 @@ class SqliteAppender:
         self._allowance -= size
         if self._allowance < 0:
             try:
-                self._allowance = self._room.grant(size, now) - size
+                self._allowance = self._room.grant(size, now, is_accepted=is_accepted) - size
             except FileNotFoundError:
                 return False  # the directory is gone: a segment's appender makes it anew
         return True

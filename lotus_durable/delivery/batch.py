@@ -1,16 +1,15 @@
-"""From the queue to batches: bounded by count and bytes, never the same id twice."""
+"""From a source to batches: bounded by count and bytes, never the same id twice."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from lotus_durable.queue.protocol import NO_KEY, Chunk, StoredEvent
-from lotus_durable.queue.reader import Position
+from lotus_durable.queue.protocol import NO_KEY, Chunk, Position, StoredEvent
 
-from .wire import body, encode_event
+from .place import Place, Source
+from .wire import body
 
 _CHUNK_EVENTS = 64
 _ANOTHER_KEY = "tracked under another API key"
@@ -41,7 +40,7 @@ class Batch:
     full: bool = False
     """A limit ended it; there may be more."""
     _events: bytearray = field(default_factory=bytearray)
-    """JSON, each event followed by a comma. One buffer on purpose: keeping what the encoder returns for each event
+    """As they travel, each followed by a comma. One buffer on purpose: keeping what the encoder returns for each event
     makes the heap grow and shrink with each batch, and its page faults took as long as all of the encoding."""
     _ends: list[int] = field(default_factory=list)
     """Where each event ends there, after its comma."""
@@ -60,7 +59,7 @@ class Batch:
         self._ends.append(len(events))
 
     def body(self) -> bytes:
-        """Return the body of the request that sends it."""
+        """Return the body of the request that sends it, where its events are JSON."""
         return body([memoryview(self._events)[:-1]])
 
     def part(self, indices: Sequence[int]) -> Batch:
@@ -72,25 +71,13 @@ class Batch:
         return part
 
 
-class Source(Protocol):
-    """Where batches come from: a consumer."""
-
-    def read(self, limit: int) -> Chunk | None:
-        """Return the next records, at most ``limit``; None at the end of this pass over the queue."""
-
-    def was_delivered(self, ids: Iterable[str]) -> set[str]:
-        """Return those of these idempotency ids that were delivered lately."""
-
-
 class Batcher:
     """Makes batches of what a consumer reads.
 
     Args:
-        consumer: what is read.
-        max_events: in one batch.
-        max_bytes: of one batch.
-        sends_repeats: whether an id that was delivered lately is sent again, for the server to know it. The one of 2022
-            loses a whole flush by an id that comes again before it has stored the first.
+        source: what is read.
+        place: where they go.
+        max_events: in one batch; fewer, where the place takes no more.
         may_send: whether events that were tracked under the key with this fingerprint may be sent.
 
     Attributes:
@@ -99,19 +86,18 @@ class Batcher:
 
     def __init__(
         self,
-        consumer: Source,
+        source: Source,
+        place: Place,
         *,
         max_events: int,
-        max_bytes: int,
-        sends_repeats: bool = True,
         may_send: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
-        self._consumer = consumer
+        self._source = source
+        self._encode, self._takes_repeats = place.encode, place.takes_repeats
         self._may_send = may_send
         self.held = 0
-        self._sends_repeats = sends_repeats
-        self._max_events = max_events
-        self._max_bytes = max_bytes
+        self._max_events = min(max_events, place.max_events)
+        self._max_bytes = place.max_bytes
         self._chunk: Chunk | None = None
         self._index = 0
 
@@ -135,11 +121,11 @@ class Batcher:
             for index in range(self._index, len(chunk.records)):
                 record = chunk.records[index]
                 try:
-                    idempotency_id, time_created, event = encode_event(record)
+                    idempotency_id, time_created, event = self._encode(record)
                 except ValueError as error:
                     batch.dead.append(_dead(record, str(error)))
                 else:
-                    if not self._sends_repeats and self._consumer.was_delivered((idempotency_id,)):
+                    if not self._takes_repeats and self._source.was_delivered((idempotency_id,)):
                         batch.repeats += 1
                         continue
                     size += len(event) + 1
@@ -158,7 +144,7 @@ class Batcher:
 
     def _next_chunk(self) -> Chunk | None:
         """Read on, past what may not be sent: it is left where it is, and nothing behind it in its segment is ours."""
-        while (chunk := self._consumer.read(_CHUNK_EVENTS)) is not None:
+        while (chunk := self._source.read(_CHUNK_EVENTS)) is not None:
             if self._may_send(chunk.key):
                 break
             self.held += len(chunk.records)
@@ -188,7 +174,7 @@ class Batcher:
         return batch
 
 
-def batches_of_parked(rows: Sequence[StoredEvent], *, max_bytes: int) -> Iterator[Batch]:
+def batches_of_parked(rows: Sequence[StoredEvent], place: Place) -> Iterator[Batch]:
     """Make batches of parked events, by the same rules; together they settle every row."""
     left = list(rows)
     while left:
@@ -198,12 +184,12 @@ def batches_of_parked(rows: Sequence[StoredEvent], *, max_bytes: int) -> Iterato
         size = _BODY_OVERHEAD
         for row in left:
             try:
-                idempotency_id, time_created, event = encode_event(row.record)
+                idempotency_id, time_created, event = place.encode(row.record)
             except ValueError as error:
                 batch.dead.append(StoredEvent(row.record, str(error), row.attempts, row.since, time.time()))
                 batch.resolved.append(row)
                 continue
-            if idempotency_id in seen or (seen and size + len(event) + 1 > max_bytes):
+            if idempotency_id in seen or (seen and size + len(event) + 1 > place.max_bytes):
                 later.append(row)
                 continue
             size += len(event) + 1

@@ -93,7 +93,6 @@ class Control:
         self._told_trouble = False
         self._news = HeldNews(constants.told_interval)
         self._unsettled = Marks(first.unsettled)
-        self._began_request = 0.0
         self._beat_at = float("-inf")
         self._step_ends = float("inf")
         # What was asked of whoever flushed before is not for us, but for drains: they wait for whoever comes.
@@ -193,8 +192,7 @@ class Control:
         self.check()
         if not is_question:
             with self._lock:
-                self._began_request = since_boot()
-                self._beat = self._beat._replace(in_flight=self._began_request)
+                self._beat = self._beat._replace(in_flight=since_boot())
                 self.beat()
         self._step_ends = monotonic() + self._request_limit
         try:
@@ -222,10 +220,10 @@ class Control:
             self._unsettled.discard(ids)
             self._beat = self._beat._replace(unsettled=self._unsettled.encode())
 
-    def in_doubt(self) -> None:
-        """Note that the server may still be at work on the last request: whoever comes after us waits for it too."""
+    def in_doubt(self, since: float) -> None:
+        """Note that the server may be at work on a request that began then: whoever comes after us waits for it too."""
         with self._lock:
-            self._beat = self._beat._replace(in_flight=self._began_request)
+            self._beat = self._beat._replace(in_flight=since)
             self.beat()
 
     def reached(self, *, server: bool) -> None:
@@ -292,11 +290,6 @@ class Control:
         self.check()
 
     # Requests
-
-    def nothing_in_flight(self) -> None:
-        """Note that nobody has to wait any more for what a flusher before this one may have had in flight."""
-        with self._lock:
-            self._beat = self._beat._replace(in_flight=None)
 
     def asked(self) -> int:
         """Return the number of the last drain that was asked for."""

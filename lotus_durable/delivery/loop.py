@@ -17,70 +17,53 @@ from lotus_durable.config import Config
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused
 from lotus_durable.event.record import RecordError, decode_record
 from lotus_durable.log import counted
-from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.heartbeat import Refusal
 from lotus_durable.queue.protocol import Settlement, StoredEvent
 
 from .batch import Batch, Batcher, batches_of_parked
 from .control import Control, Stopped
-from .sender import Failing, Sender
-from .transport import Transport
-from .verdict import Dead, Delivered, Parked, Verdict
+from .outcome import Dead, Delivered, Failing, Parked, Verdict
+from .place import Place, Source
 
 logger = logging.getLogger("lotus_durable")
 
 _DISK_PAUSE = 1.0  # seconds between two tries of a commit that the disk refuses
 _PARKED_PAUSE = 0.5  # seconds between two requests with parked events
 _DAY = 86_400.0
-_INSERTED_AT_ONCE = 1_000
-"""Events that the server of 2022 keeps in memory before it inserts them; one request is never more."""
 
-_Result = list[Verdict | Failing] | BaseException
+_Result = Sequence[Verdict] | BaseException
 
 
 class Loop:
     """Sends what is in the queue. For one thread, and the holder of the flusher's lock.
 
     Args:
-        consumer: the queue.
+        source: where the events come from.
         control: between its steps.
-        transports: connections to the server, as many as requests may be in flight.
+        places: where they go, all the same one, as many as batches may be on their way at once.
         config: options.
-        is_2024: the server is of 2024: it knows the ids that it has, and takes several requests at once.
         may_send: whether events that were tracked under the key with this fingerprint may be sent with ours.
     """
 
     def __init__(
         self,
-        consumer: Consumer,
+        source: Source,
         control: Control,
-        transports: Sequence[Transport],
+        places: Sequence[Place],
         config: Config,
         *,
-        is_2024: bool,
         may_send: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
         self._may_send = may_send
         self._held_told = 0
         self._held_told_at = 0.0
         self._held_parked = 0  # up to this row all that is parked is another key's
-        self._is_2024 = is_2024
-        self._consumer = consumer
+        self._source = source
         self._control = control
+        self._places = places
         self._config = config
-        limit = None if is_2024 else config.timeout[1] + config.constants.grace
-        self._senders = [
-            Sender(transport, control, config.constants, in_flight_limit=limit) for transport in transports
-        ]
-        self._batcher = Batcher(
-            consumer,
-            max_events=config.max_batch_events if is_2024 else min(config.max_batch_events, _INSERTED_AT_ONCE),
-            max_bytes=config.constants.max_batch_bytes,
-            sends_repeats=is_2024,
-            may_send=may_send,
-        )
+        self._batcher = Batcher(source, places[0], max_events=config.max_batch_events, may_send=may_send)
         self._next_parked_retry = 0.0
-        self._has_waited = False
         self._busy_at = monotonic()
         self._delivered_at = control.last_delivery
         self._undecided: list[Settlement] = []
@@ -96,13 +79,13 @@ class Loop:
         while True:
             asked = self._control.asked()
             is_asked = self._control.is_asked()
-            parked_before = self._consumer.last_parked()
+            parked_before = self._source.last_parked()
             self._pass()
             if is_asked:
                 self._retry_all_parked(parked_before)
             self._control.enter("idle")
-            self._control.show(self._consumer.settled())
-            self._consumer.retire()
+            self._control.show(self._source.settled())
+            self._source.retire()
             self._control.answer(asked, self._why_held())
             if is_done():
                 return
@@ -140,7 +123,9 @@ class Loop:
         while more:
             self._control.check()
             batches = self._next_batches()
-            self._wait_for_requests_of_who_wrote_elsewhere()
+            if (since := self._source.in_doubt_since) is not None:
+                for place in self._places:
+                    place.may_be_in_flight(since)
             more = bool(batches) and batches[-1].full
             results = self._send(batches)
             for batch, result in zip(batches, results, strict=True):
@@ -151,7 +136,7 @@ class Loop:
             self._retry_due_parked()
         self._settle_undecided()
 
-    def _decide(self, verdicts: Sequence[Verdict | Failing], settlement: Settlement) -> None:
+    def _decide(self, verdicts: Sequence[Verdict], settlement: Settlement) -> None:
         """Settle, but where Lotus has said a word of no event: these are pending until what comes next tells more.
 
         Something on the way may refuse them all; then nothing is parked for it.
@@ -166,18 +151,10 @@ class Loop:
         while self._undecided:
             self._settle(self._undecided.pop(0))
 
-    def _wait_for_requests_of_who_wrote_elsewhere(self) -> None:
-        """Where books are new, and frames were carried here from another place: a flusher there may be sending them."""
-        if self._consumer.is_new and self._consumer.has_carried and not self._has_waited and not self._is_2024:
-            self._has_waited = True
-            _, read = self._config.timeout
-            self._control.enter("retrying", "what was carried here may be in flight from where it was")
-            self._control.wait(read + self._config.constants.grace)
-
     def _next_batches(self) -> list[Batch]:
         """Return as many batches as may be in flight at once, fewer at the end of a pass."""
         batches: list[Batch] = []
-        while len(batches) < len(self._senders) and (batch := self._batcher.next()) is not None:
+        while len(batches) < len(self._places) and (batch := self._batcher.next()) is not None:
             batches.append(batch)
             if not batch.full:
                 break
@@ -189,7 +166,7 @@ class Loop:
 
         def send(number: int) -> None:
             try:
-                results[number] = self._senders[number].verdicts(batches[number])
+                results[number] = self._places[number].deliver(batches[number])
             except BaseException as error:  # noqa: BLE001  # raised again in the loop's thread
                 results[number] = error
 
@@ -209,7 +186,7 @@ class Loop:
         """Commit, however long the disk refuses: the verdicts are known, and nothing is sent twice for it."""
         while True:
             try:
-                self._consumer.settle(settlement)
+                self._source.settle(settlement)
             except OSError as error:
                 reason = f"the disk refuses to commit what was delivered: {error}"
                 if self._control.enter("retrying", reason):
@@ -218,7 +195,7 @@ class Loop:
             else:
                 break
         delivered_at = self._delivered_at if settlement.delivered else None
-        self._control.settled(self._consumer.settled(), delivered_at=delivered_at)
+        self._control.settled(self._source.settled(), delivered_at=delivered_at)
         self._report_dead(settlement.dead)
         refusals = [
             Refusal(_field(event.record, "idempotency_id"), event.reason, is_final)
@@ -226,10 +203,10 @@ class Loop:
             for event in events
         ]
         self._control.refused(refusals)
-        if not self._is_2024:
+        if not self._places[0].takes_repeats:
             self._control.does_not_have((*settlement.delivered_ids, *(each.idempotency_id for each in refusals)))
 
-    def _settlement(self, batch: Batch, verdicts: Sequence[Verdict | Failing]) -> Settlement:
+    def _settlement(self, batch: Batch, verdicts: Sequence[Verdict]) -> Settlement:
         """Turn verdicts into what is committed."""
         now = time.time()
         delivered: list[str] = []
@@ -265,10 +242,10 @@ class Loop:
             parked,
             dead,
             batch.resolved,
-            () if self._is_2024 else delivered,
+            () if self._places[0].takes_repeats else delivered,
         )
 
-    def _is_for_good(self, verdict: Verdict | Failing, event: StoredEvent, time_created: str) -> bool:
+    def _is_for_good(self, verdict: Verdict, event: StoredEvent, time_created: str) -> bool:
         constants = self._config.constants
         if isinstance(verdict, Dead):
             return True
@@ -293,7 +270,7 @@ class Loop:
 
     def _page_of_parked(self) -> list[StoredEvent]:
         """Return the first page that holds some that may be sent, and these."""
-        while page := self._consumer.parked(self._held_parked, self._config.max_batch_events):
+        while page := self._source.parked(self._held_parked, self._config.max_batch_events):
             if ours := [row for row in page if self._may_send(row.key)]:
                 return ours
             self._held_parked = page[-1].id
@@ -302,12 +279,12 @@ class Loop:
     def _retry_all_parked(self, through: int) -> None:
         """Try each parked event up to row ``through`` once."""
         after = 0
-        while page := [row for row in self._consumer.parked(after, self._config.max_batch_events) if row.id <= through]:
+        while page := [row for row in self._source.parked(after, self._config.max_batch_events) if row.id <= through]:
             after = page[-1].id
             self._retry_parked([row for row in page if self._may_send(row.key)])
 
     def _retry_parked(self, rows: Sequence[StoredEvent]) -> None:
-        for batch in batches_of_parked(rows, max_bytes=self._config.constants.max_batch_bytes):
+        for batch in batches_of_parked(rows, self._places[0]):
             [result] = self._send([batch])
             if isinstance(result, BaseException):
                 raise result
@@ -322,7 +299,7 @@ class Loop:
             )
 
 
-def _is_unproven(verdict: Verdict | Failing) -> bool:
+def _is_unproven(verdict: Verdict) -> bool:
     return isinstance(verdict, Parked) and verdict.unproven
 
 

@@ -37,7 +37,13 @@ class Retry(NamedTuple):
     reason: str
 
 
-Verdict: TypeAlias = Delivered | Parked | Dead | Retry
+class Failing(NamedTuple):
+    """The server fails on this one event while it serves others: park it, and count its attempts."""
+
+    reason: str
+
+
+Verdict: TypeAlias = Delivered | Parked | Dead | Retry | Failing
 
 
 class Settled(NamedTuple):

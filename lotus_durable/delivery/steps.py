@@ -1,4 +1,4 @@
-"""What happens between two steps of the sender."""
+"""What happens between two requests of a place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lotus_durable.queue.heartbeat import FlusherState
 
 
 class Steps(Protocol):
-    """What the sender asks and tells; :class:`~.control.Control` says more of each."""
+    """What a place asks and tells; :class:`~.control.Control` says more of each."""
 
     def enter(self, state: FlusherState, reason: str | None = None) -> bool:
         """Tell what is going on now, and why; return whether that is news."""
@@ -31,8 +31,8 @@ class Steps(Protocol):
     def does_not_have(self, ids: Iterable[str]) -> None:
         """Note that the server of 2022 does not have these ids."""
 
-    def in_doubt(self) -> None:
-        """Note that the server may still be at work on the last request: whoever comes after us waits for it too."""
+    def in_doubt(self, since: float) -> None:
+        """Note that the server may be at work on a request that began then: whoever comes after us waits for it too."""
 
     def asked(self) -> int:
         """Return the number of the last drain that was asked for."""

@@ -21,7 +21,7 @@ and it says so for one event at a time, on the server's word for that event; wha
     500                                                         RetryBatch, suspect
     anything else                                               RetryBatch, unlisted
 
-Whatever is not about single events is about this batch while an empty one passes: :mod:`.sender` finds that out.
+Whatever is not about single events is about this batch while an empty one passes: :mod:`.lotus` finds that out.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from datetime import UTC, datetime
 from lotus_durable.http.answer import NOT_JSON, Answer, NoAnswer, excerpt, json_value, media_type, printable
 from lotus_durable.values import NamedTuple
 
-from .outcome import Blocked, Dead, Delivered, Outcome, Parked, Retry, RetryBatch, Settled, Split, Verdict
+from .outcome import Blocked, Dead, Delivered, Failing, Outcome, Parked, Retry, RetryBatch, Settled, Split, Verdict
 
 __all__ = [
-    "Blocked", "Dead", "Delivered", "Outcome", "Parked", "Retry", "RetryBatch", "Settled", "Split", "Verdict",
-    "is_in_doubt", "is_mild", "judge", "judge_probe",
+    "Blocked", "Dead", "Delivered", "Failing", "Outcome", "Parked", "Retry", "RetryBatch", "Settled", "Split",
+    "Verdict", "is_in_doubt", "is_mild", "judge", "judge_probe",
 ]  # fmt: skip
 
 _DELIVERED = Delivered()

@@ -15,20 +15,16 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from math import inf
 
 from lotus_durable.clock import boot_id, monotonic, since_boot
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
-from lotus_durable.delivery.transport import HttpTransport
-from lotus_durable.errors import ConfigurationError, DeliveryResumed, LotusError
-from lotus_durable.http.session import Session
-from lotus_durable.options import read_key_file
+from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
-from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.identity import ensure_identity
 from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.rows import has_rows
@@ -36,15 +32,13 @@ from lotus_durable.queue.stats import count
 from lotus_durable.queue.sync import JournalSync
 
 from .background import beating, sync_all, syncing
+from .destination import Destination
 from .lock import FlusherLock
-from .organisation import Organisation
 from .starting import Starting, note_success
 from .surroundings import pid_namespace, process_status, this_program
 
 logger = logging.getLogger("lotus_durable")
 
-_IDLE_AT_MOST = 1.0
-"""Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
 _PAUSE = 1.0
 """Seconds between two tries where the queue cannot be opened, or the work failed."""
 
@@ -76,11 +70,9 @@ class Flusher:
         self._ending = ending
         self._count = 0
         self._has_succeeded = False
-        self._has_waited = False
         self._last_failure = ""
         self._held = 0
-        self._own_keys: list[str] = []
-        self._session: Session | None = None
+        self._destination = Destination()
         self.control: Control | None = None
 
     def run(self, is_done: Callable[[Control], bool] | None = None) -> str:
@@ -99,7 +91,6 @@ class Flusher:
         """Flush until it is time to leave, and let go of the lock; return why it must end, None where it may go on."""
         last = read_beat(self.directory)
         renewed: Control | None = None
-        self._has_waited = False
         try:
             while True:
                 self.config = self._current_configuration()
@@ -107,7 +98,7 @@ class Flusher:
                 try:
                     try:
                         with beating(control, self.directory, self._kind):
-                            self._flush(control, last, is_done)
+                            self._flush(control, last if renewed is None else None, is_done)
                     except (OSError, LotusError) as error:
                         self._failed(control, error)
                         raise Renewed(str(error)) from error
@@ -132,62 +123,35 @@ class Flusher:
         control.check()  # a directory that was removed meanwhile is not made again
         begin_anew(self.directory)
         consumer = Consumer(self.directory, control.tell)
-        session = self._session_for(self.config.host)
-        transports: list[HttpTransport] = []
         sync = JournalSync(self.directory, control.tell)
         try:
+            if before is not None and before.boot == boot_id() and consumer.is_new and before.in_flight is None:
+                control.in_doubt(before.at)  # it may have sent something after its last beat that we know
             control.show(consumer.settled())
             self._tell_that_somebody_flushes(control)
-            identity = ensure_identity(self.directory)
-            organisation = Organisation(self.config, session, fingerprint(identity, self.config.api_key), consumer)
-            organisation.succeed(fingerprint(identity, each) for each in self._former_keys(control))
-            self._wait_until_allowed(organisation, control)
-            is_2024 = organisation.generation() == "2024"
-            if not is_2024:
-                self._wait_for_requests_of_others(control, before, consumer)
-            control.nothing_in_flight()
-            transports.extend(self._open_transports(session, idle_at_most=inf if is_2024 else _IDLE_AT_MOST))
-            loop = Loop(consumer, control, transports, self.config, is_2024=is_2024, may_send=organisation.may_send)
+            with self._destination.opened(self.config, self.directory, consumer, control) as (places, organisation):
+                if (since := control.last_beat.in_flight) is not None:
+                    # A sender that is killed leaves its request running for as long as the server takes.
+                    for place in places:
+                        place.may_be_in_flight(since)
+                loop = Loop(consumer, control, places, self.config, may_send=organisation.may_send)
 
-            def ends() -> bool:
-                consumer.let_go(sync.failed)
-                if self._kind == "caller":
-                    sync_all(sync, self.directory)
-                self._held = loop.held
-                if is_done is not None:
-                    return control.ending() is not None or is_done(control)
-                if control.ending() is not None:
-                    return not consumer.has_pending()  # what came during this pass is sent too, within exit_timeout
-                return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
+                def ends() -> bool:
+                    consumer.let_go(sync.failed)
+                    if self._kind == "caller":
+                        sync_all(sync, self.directory)
+                    self._held = loop.held
+                    if is_done is not None:
+                        return control.ending() is not None or is_done(control)
+                    if control.ending() is not None:
+                        return not consumer.has_pending()  # what came during this pass goes too, within exit_timeout
+                    return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
 
-            self._held = 0
-            with syncing(sync, self.directory, self.config.sync_interval, in_background=self._kind != "caller"):
-                loop.run(ends)
+                self._held = 0
+                with syncing(sync, self.directory, self.config.sync_interval, in_background=self._kind != "caller"):
+                    loop.run(ends)
         finally:
-            for transport in transports:
-                transport.close()
             consumer.close()
-
-    def _open_transports(self, session: Session, *, idle_at_most: float) -> list[HttpTransport]:
-        assert self.config.api_key is not None
-        connect, read = self.config.timeout
-        return [
-            HttpTransport(
-                session,
-                self.config.api_key,
-                connect_timeout=connect,
-                read_timeout=read,
-                max_batch_events=self.config.max_batch_events,
-                idle_at_most=idle_at_most,
-            )
-            for _ in range(self.config.upload_concurrency)
-        ]
-
-    def _session_for(self, host: str) -> Session:
-        """Return what was read of the CA bundle and the proxies: once, because a deploy may replace the files."""
-        if self._session is None or self._session.base != host:
-            self._session = Session(host)
-        return self._session
 
     def _make_control(self, before: Beat | None, renewed: Control | None) -> Control:
         connect, read = self.config.timeout
@@ -250,52 +214,6 @@ class Flusher:
         except LotusError as error:
             logger.warning("the API key is refused, and cannot be read again: %s", error)
             return False
-
-    def _former_keys(self, control: Control) -> list[str]:
-        """Return those that ours replaces: what this flusher had before, and what ``previous_api_key_file`` names."""
-        assert self.config.api_key is not None
-        former = [*self._own_keys]
-        if self.config.api_key not in former:
-            self._own_keys.append(self.config.api_key)
-        if self.config.previous_api_key_file is not None:
-            try:
-                former.append(read_key_file("previous_api_key_file", self.config.previous_api_key_file))
-            except ConfigurationError as error:
-                control.tell(error)  # what was tracked under our own key is sent all the same
-        return former
-
-    def _wait_until_allowed(self, organisation: Organisation, control: Control) -> None:
-        while True:
-            with control.request(is_question=True):
-                ruling = organisation.rule()
-            control.reached(server=ruling.reaches)
-            if ruling.may_send:
-                return
-            assert ruling.reason is not None
-            asked = control.asked()
-            if control.enter("blocked" if ruling.is_final else "retrying", ruling.reason):
-                logger.warning("nothing is sent: %s", ruling.reason)
-            control.answer(asked, ruling.reason)
-            control.wait(self.config.constants.probe_interval if ruling.is_final else _PAUSE, asked=asked)
-
-    def _wait_for_requests_of_others(self, control: Control, before: Beat | None, consumer: Consumer) -> None:
-        """Wait out what a flusher before this one may have in flight: the 2022 server loses events to a second request.
-
-        A sender that is killed leaves its request running for as long as the server takes. Where books are new and a
-        flusher was here before, or frames were carried here from elsewhere, there may be one that nobody has named.
-        """
-        _, read = self.config.timeout
-        longest = read + self.config.constants.grace
-        left = 0.0
-        if before is not None and before.boot == boot_id():
-            if before.in_flight is not None:
-                left = longest - (since_boot() - before.in_flight)
-            elif consumer.is_new and not self._has_waited:
-                left = longest - (since_boot() - before.at)
-        if left > 0:
-            control.enter("retrying", f"a flusher before this one may have a request in flight: {left:.0f} s to wait")
-            control.wait(left)
-        self._has_waited = True
 
     def _succeeded(self) -> None:
         """Note, once, that the start did not fail; not as late as after a pass: an outage may last for days."""

@@ -50,9 +50,12 @@ class Consumer:
         self._gone: set[bytes] | None = None
 
     @property
-    def has_carried(self) -> bool:
-        """Whether carried frames were met since this consumer was made."""
-        return self._repeats.has_carried
+    def in_doubt_since(self) -> float | None:
+        """Since when something is read that another flusher may be sending, seconds since boot; None: nothing is.
+
+        That is so for what was carried here from elsewhere: where books are new, nobody has said that it was settled.
+        """
+        return self._repeats.carried_at if self.is_new else None
 
     def read(self, limit: int) -> Chunk | None:
         """Return up to ``limit`` further records, or None at the end of a pass over the queue.

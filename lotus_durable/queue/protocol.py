@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import msgpack
 
 from lotus_durable.errors import LotusError
 from lotus_durable.values import NamedTuple
 
-from .reader import Damage, Position
+from .reader import Damage
 
 Report = Callable[[LotusError], None]
 """Told of what an operator should know; raises nothing."""
+
+Position: TypeAlias = Any
+"""How far a source is read or settled. Only the source knows what it is."""
 
 Table = Literal["parked", "dead"]
 

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from lotus_durable.clock import since_boot
+
 from .books import Books
 from .format import FRAME_HEADER_SIZE, Origin
 from .protocol import Chunk
@@ -44,14 +46,14 @@ class Repeats:
     Attributes:
         segments: by their ids, and
         rows: the databases of rows, by theirs.
-        has_carried: carried frames were met.
+        carried_at: when the first carried frame was met, seconds since boot; None: there was none.
     """
 
     def __init__(self, books: Callable[[], Books]) -> None:
         self._books = books
         self.segments: dict[bytes, Segment] = {}
         self.rows: dict[bytes, Segment] = {}
-        self.has_carried = False
+        self.carried_at: float | None = None
         # Where copies come from that were taken and are not settled yet.
         self._in_hand: dict[bytes, set[int]] = {}
 
@@ -95,7 +97,8 @@ class Repeats:
                 self._in_hand.pop(origin, None)
 
     def _without_repeats(self, segment: Segment, stretch: Stretch, key: bytes) -> Chunk | None:
-        self.has_carried = self.has_carried or bool(stretch.carried)
+        if stretch.carried and self.carried_at is None:
+            self.carried_at = since_boot()
         records: list[bytes] = []
         positions: list[Position] = []
         passed = 0

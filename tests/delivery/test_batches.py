@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from lotus_durable.delivery.batch import Batch, Batcher, batches_of_parked
 from lotus_durable.delivery.transport import HttpTransport
-from lotus_durable.delivery.wire import body
+from lotus_durable.delivery.verdict import Verdict
+from lotus_durable.delivery.wire import body, encode_event
 from lotus_durable.queue.protocol import Chunk, StoredEvent
 from lotus_durable.queue.reader import Damage
 from lotus_durable.testing import Status
 from lotus_durable.testing.exchange import ReceivedRequest
 from tests.rig import TRACK, Rig, record, track
+
+
+@dataclass
+class FakePlace:
+    """Takes so much in one batch."""
+
+    max_bytes: int = 475_000
+    takes_repeats: bool = True
+    max_events: int = 10_000
+    encode = staticmethod(encode_event)
+
+    def deliver(self, batch: Batch) -> list[Verdict]:
+        raise NotImplementedError
+
+    def may_be_in_flight(self, since: float) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
 
 
 class FakeConsumer:
@@ -38,7 +59,8 @@ def chunk(source: str, *records: bytes, start: int = 0) -> Chunk:
 
 
 def batches(*chunks: Chunk, max_events: int = 500, max_bytes: int = 475_000) -> list[Batch]:
-    batcher = Batcher(FakeConsumer(*chunks), max_events=max_events, max_bytes=max_bytes)
+    source: Any = FakeConsumer(*chunks)
+    batcher = Batcher(source, FakePlace(max_bytes), max_events=max_events)
     found = []
     while (batch := batcher.next()) is not None:
         found.append(batch)
@@ -90,9 +112,9 @@ def test_the_same_id_is_never_twice_in_one_batch() -> None:
 @pytest.mark.parametrize("max_events", [1, 2, 500])
 def test_what_was_delivered_lately_is_settled_and_not_sent_where_that_is_to_be_so(max_events: int) -> None:
     chunks = chunk("s", *(record(each) for each in "abacad")), chunk("t", record("a"))
-    batcher = Batcher(
-        FakeConsumer(*chunks, delivered="a"), max_events=max_events, max_bytes=475_000, sends_repeats=False
-    )
+    place = FakePlace(takes_repeats=False)
+    source: Any = FakeConsumer(*chunks, delivered="a")
+    batcher = Batcher(source, place, max_events=max_events)
     found = []
     while (batch := batcher.next()) is not None:
         found.append(batch)
@@ -136,7 +158,7 @@ def parked(number: int, packed: bytes) -> StoredEvent:
 
 def test_parked_events_come_with_the_rows_they_settle() -> None:
     rows = [parked(1, record("a")), parked(2, record("b")), parked(3, record("a")), parked(4, b"\xc1")]
-    found = list(batches_of_parked(rows, max_bytes=475_000))
+    found = list(batches_of_parked(rows, FakePlace()))
     assert ids(found) == [["a", "b"], ["a"]]
     assert [batch.rows for batch in found] == [rows[:2], rows[2:3]]
     assert sorted(row.id for batch in found for row in batch.resolved) == [1, 2, 3, 4]
@@ -147,7 +169,7 @@ def test_parked_events_come_with_the_rows_they_settle() -> None:
 def test_parked_events_keep_to_the_limit_of_bytes_too() -> None:
     rows = [parked(n, record(f"{n}", properties={"x": "y" * 400})) for n in range(20)]
     rows.insert(3, parked(99, record("big", properties={"x": "y" * 3000})))
-    found = list(batches_of_parked(rows, max_bytes=1200))
+    found = list(batches_of_parked(rows, FakePlace(1200)))
     assert all(len(batch) == 1 or len(batch.body()) <= 1200 for batch in found)
     assert sorted(row.id for batch in found for row in batch.resolved) == [*range(20), 99]
 

@@ -138,6 +138,6 @@ def test_what_is_in_doubt_when_a_flusher_ends_is_waited_out_by_the_next_one(
     assert (beat.in_flight is not None) is is_in_doubt
     report = rig.client(timeout=3600.0).drain(0.5)
     assert report.complete is not is_in_doubt
-    assert ("may have a request in flight" in (report.reason or "")) is is_in_doubt
+    assert ("may be at work on an earlier request" in (report.reason or "")) is is_in_doubt
     assert rig.client(timeout=0.1).drain(20).complete
     assert rig.check(ids).delivered == 1

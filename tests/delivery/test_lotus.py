@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from lotus_durable.clock import since_boot
 from lotus_durable.config import Constants
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Renewed, Stopped
+from lotus_durable.delivery.lotus import Lotus
 from lotus_durable.delivery.marks import Marks
-from lotus_durable.delivery.sender import Failing, Sender
-from lotus_durable.delivery.verdict import Dead, Delivered, Parked, Retry, Verdict
+from lotus_durable.delivery.verdict import Dead, Delivered, Failing, Parked, Retry, Verdict
 from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
 from lotus_durable.http.answer import Answer, NoAnswer
@@ -104,7 +105,8 @@ class FakeSteps:
     def does_not_have(self, ids: Iterable[str]) -> None:
         self.marks.discard(ids)
 
-    def in_doubt(self) -> None:
+    def in_doubt(self, since: float) -> None:
+        assert since <= since_boot()
         self.doubts += 1
 
     def asked(self) -> int:
@@ -127,7 +129,7 @@ class Scene:
     def __init__(self, server: Server, *, stop_after: int = 1000, in_flight_limit: float | None = None) -> None:
         self.transport = FakeTransport(server)
         self.steps = FakeSteps(stop_after=stop_after)
-        self._sender = Sender(
+        self._place = Lotus(
             self.transport,
             self.steps,
             Constants(),
@@ -135,12 +137,12 @@ class Scene:
             backoff=Backoff(chance=lambda: 1.0),
         )
 
-    def send(self, *ids: str) -> list[Verdict | Failing]:
+    def send(self, *ids: str) -> list[Verdict]:
         batch = Batch()
         for each in ids:
             packed = record(each)
             batch.add(*encode_event(packed), packed)
-        return self._sender.verdicts(batch)
+        return self._place.deliver(batch)
 
     @property
     def sent(self) -> list[str]:

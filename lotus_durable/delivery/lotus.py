@@ -1,4 +1,4 @@
-"""Sending one batch until each of its events has a verdict: retrying, splitting, probing, waiting.
+"""Lotus over HTTP, as a place to send to: one batch until each event has a verdict; retry, split, probe, wait.
 
 It is one file, because each of these decides when one of the others is right.
 """
@@ -6,15 +6,15 @@ It is one file, because each of these decides when one of the others is right.
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Sequence
 
-from lotus_durable.clock import monotonic
+from lotus_durable.clock import since_boot
 from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryBlocked
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
-from lotus_durable.values import NamedTuple
 
 from .batch import Batch
 from .control import Renewed
@@ -22,6 +22,7 @@ from .steps import Steps
 from .transport import Transport
 from .verdict import (
     Blocked,
+    Failing,
     Parked,
     Retry,
     RetryBatch,
@@ -33,6 +34,7 @@ from .verdict import (
     judge,
     judge_probe,
 )
+from .wire import encode_event
 
 logger = logging.getLogger("lotus_durable")
 
@@ -45,14 +47,10 @@ _LESS_SUSPECT_AFTER = 4
 """The same for what mostly is an outage or a limit (429, 502, 503)."""
 _LONG_WAIT = 120.0
 """Seconds that the server asks to be left alone, from which on it is told until when."""
+_INSERTED_AT_ONCE = 1_000
+"""Events that the server of 2022 keeps in memory before it inserts them; one request is never more."""
 _REFUSED_IN_A_ROW = 3
 """Single events refused while a probe passes, with no word of Lotus about any event between them: it is the way."""
-
-
-class Failing(NamedTuple):
-    """The server fails on this one event while it serves others: park it, and count its attempts."""
-
-    reason: str
 
 
 class _Part:
@@ -68,7 +66,7 @@ class _Part:
         self.rounds = rounds
 
 
-class Sender:
+class Lotus:
     """Sends batches one after the other over one transport. For one thread.
 
     Args:
@@ -76,10 +74,12 @@ class Sender:
         steps: between requests.
         constants: intervals.
         in_flight_limit: seconds for which the server may be at work on a request whose fate is not known. Nothing is
-            sent before they are over, no probe either: the server of 2022 loses events to a second request. None where
-            that does no harm.
+            sent before they are over, no probe either: the server of 2022 loses events to a second request, and to an
+            id that comes again. None for the one of 2024, which does not.
         backoff: of the retries.
     """
+
+    encode = staticmethod(encode_event)
 
     def __init__(
         self,
@@ -93,9 +93,12 @@ class Sender:
         self._transport = transport
         self._steps = steps
         self._probe_interval = constants.probe_interval
+        self.max_events = sys.maxsize if in_flight_limit is None else _INSERTED_AT_ONCE
+        self.max_bytes = constants.max_batch_bytes
+        self.takes_repeats = in_flight_limit is None
         self._in_flight_limit = in_flight_limit
-        self._in_doubt_until: float | None = None
-        self._last_request = monotonic()  # who was here before may have sent one in this moment
+        self._free_at = 0.0
+        self._last_request = since_boot()  # who was here before may have sent one in this moment
         self._insert_limit = constants.grace
         self._asked = 0  # the last drain that was asked for when the request at hand began
         self._refused_in_a_row = 0
@@ -103,13 +106,13 @@ class Sender:
             base=constants.first_pause, cap=constants.longest_pause, grace=constants.grace
         )
 
-    def verdicts(self, batch: Batch) -> list[Verdict | Failing]:
+    def deliver(self, batch: Batch) -> list[Verdict]:
         """Return the verdict of each event, in their order. Delivered means the server said so for that event.
 
         Raises:
             Stopped: before all have one; Renewed (a Stopped) where those without one are to be read again.
         """
-        found: dict[int, Verdict | Failing] = {}
+        found: dict[int, Verdict] = {}
         parts = [_Part(range(len(batch)))] if len(batch) else []
         while parts:
             part = parts.pop(self._next_of(parts))
@@ -117,13 +120,28 @@ class Sender:
             parts.extend(reversed(self._send(batch, part, found)))
         return [found[index] for index in range(len(batch))]
 
+    def may_be_in_flight(self, since: float) -> None:
+        """Send nothing before a request that began then, seconds since boot, must be over; whoever comes next neither.
+
+        It may be the last one, whose fate nobody knows; or that of a flusher that was killed, which leaves its request
+        running for as long as the server takes.
+        """
+        free_at = since + (self._in_flight_limit or 0.0)
+        if free_at > max(since_boot(), self._free_at):
+            self._free_at = free_at
+            self._steps.in_doubt(since)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
     def _next_of(self, parts: Sequence[_Part]) -> int:
         """Return which part to send: the next one; or the largest, where that tells the way from the events."""
         if self._refused_in_a_row < _REFUSED_IN_A_ROW - 1:
             return -1
         return max(range(len(parts)), key=lambda number: len(parts[number].indices))
 
-    def _send(self, batch: Batch, part: _Part, found: dict[int, Verdict | Failing]) -> list[_Part]:
+    def _send(self, batch: Batch, part: _Part, found: dict[int, Verdict]) -> list[_Part]:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
         self._steps.enter("sending")
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
@@ -151,7 +169,7 @@ class Sender:
         return [part]
 
     def _refused(
-        self, part: _Part, outcome: Blocked | RetryBatch, found: dict[int, Verdict | Failing], *, is_new: bool
+        self, part: _Part, outcome: Blocked | RetryBatch, found: dict[int, Verdict], *, is_new: bool
     ) -> list[_Part]:
         """Look by halves for what makes this part be refused while a probe passes.
 
@@ -178,7 +196,7 @@ class Sender:
             self._wait_for_the_way(outcome.reason)
         return []
 
-    def _settle(self, part: _Part, verdicts: Sequence[Verdict], found: dict[int, Verdict | Failing]) -> list[_Part]:
+    def _settle(self, part: _Part, verdicts: Sequence[Verdict], found: dict[int, Verdict]) -> list[_Part]:
         again: list[int] = []
         for index, verdict in zip(part.indices, verdicts, strict=True):
             if isinstance(verdict, Retry) and part.rounds < _RETRY_ROUNDS:
@@ -272,36 +290,32 @@ class Sender:
             outcome = judge_probe(self._exchanged(self._transport.probe))
 
     def _exchanged(self, exchange: Callable[[], Answer | NoAnswer]) -> Answer | NoAnswer:
-        self._wait_out_what_may_be_in_flight()
+        self._wait_until(self._free_at, "the server may be at work on an earlier request")
+        self._free_at = 0.0
         self._asked = self._steps.asked()
-        began = monotonic()
+        began = since_boot()
         with self._steps.request():
             answer = exchange()
-        self._last_request = monotonic()
-        if self._in_flight_limit is not None and is_in_doubt(answer):
-            self._in_doubt_until = began + self._in_flight_limit
-            self._steps.in_doubt()
+        self._last_request = since_boot()
+        if is_in_doubt(answer):
+            self.may_be_in_flight(began)
         self._steps.reached(server=isinstance(answer, Answer) or answer.sent)
         return answer
 
     def _noted(self, ids: Sequence[str]) -> list[str]:
         """Note ids where the server loses events to a repeat, see :mod:`.marks`; return those that are no repeats."""
-        if self._in_flight_limit is None:
+        if self.takes_repeats:
             return []
         new, is_repeat = self._steps.sends(ids)
-        left = self._last_request + self._insert_limit - monotonic()
-        if is_repeat and left > 0:
-            self._steps.enter("retrying", f"the server may have some of these events: {left:.0f} s to wait")
-            self._steps.wait(left)
+        if is_repeat:
+            self._wait_until(self._last_request + self._insert_limit, "the server may have some of these events")
         return new
 
-    def _wait_out_what_may_be_in_flight(self) -> None:
-        if self._in_doubt_until is not None:
-            left = self._in_doubt_until - monotonic()
-            if left > 0:
-                self._steps.enter("retrying", f"the server may be at work on the last request: {left:.0f} s to wait")
-                self._steps.wait(left)
-            self._in_doubt_until = None
+    def _wait_until(self, moment: float, why: str) -> None:
+        left = moment - since_boot()
+        if left > 0:
+            self._steps.enter("retrying", f"{why}: {left:.0f} s to wait")
+            self._steps.wait(left)
 
 
 def _halves(part: _Part, *, suspect: bool = False) -> list[_Part]:

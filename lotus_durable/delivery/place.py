@@ -1,0 +1,91 @@
+"""The two ends of the flusher's loop: a source that events come from, and a place to send them to.
+
+The loop (:mod:`.loop`) makes batches of what the source reads, has the place deliver each, and has the source settle
+what became of it. What a position is only the source knows. Lock, heartbeat, requests and the books are outside of
+both ends: the place hears and tells what lies between two requests through its :class:`~.steps.Steps`.
+
+Today the source is the queue on disk (:class:`~lotus_durable.queue.consumer.Consumer`), and the place is Lotus over
+HTTP (:class:`~.lotus.Lotus`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from lotus_durable.queue.protocol import Chunk, Settlement, StoredEvent
+from lotus_durable.queue.stats import Settled
+
+from .outcome import Verdict
+
+if TYPE_CHECKING:
+    from .batch import Batch
+
+
+class Place(Protocol):
+    """Somewhere to send to. For one thread, one batch after the other; several are used at once.
+
+    Attributes:
+        max_events: that one batch may hold here, and
+        max_bytes: what :meth:`encode` returns for them together.
+        takes_repeats: an id that it has taken lately may come again; else it must not, and is settled without.
+    """
+
+    max_events: int
+    max_bytes: int
+    takes_repeats: bool
+
+    def encode(self, record: bytes) -> tuple[str, str, bytes]:
+        """Return a record's ``(idempotency_id, time_created, event)``, the last one as it travels.
+
+        Raises:
+            ValueError: it can never be sent; the message says why and quotes no value.
+        """
+
+    def deliver(self, batch: Batch) -> Sequence[Verdict]:
+        """Return the verdict of each event, in their order: retries, waits and finds out until all have one.
+
+        Raises:
+            Stopped: before all have one; Renewed (a Stopped) where those without one are to be read again.
+        """
+
+    def may_be_in_flight(self, since: float) -> None:
+        """Take it that somebody else's request with such events began then, seconds since boot, and may not be over."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class Source(Protocol):
+    """Where events come from, and what became of them goes to. For one thread.
+
+    Attributes:
+        in_doubt_since: when something was last read that somebody else may be sending, seconds since boot; None: never.
+
+    Raises:
+        OSError: it cannot be read or written now.
+    """
+
+    @property
+    def in_doubt_since(self) -> float | None: ...
+
+    def read(self, limit: int) -> Chunk | None:
+        """Return the next records, at most ``limit``; None at the end of this pass over what is there."""
+
+    def was_delivered(self, ids: Iterable[str]) -> set[str]:
+        """Return those of these idempotency ids that were delivered lately."""
+
+    def settle(self, settlement: Settlement) -> None:
+        """Commit what became of events."""
+
+    def settled(self) -> Settled:
+        """Return what is settled so far."""
+
+    def parked(self, after: int, limit: int) -> list[StoredEvent]:
+        """Return up to ``limit`` parked events with an id above ``after``, oldest id first."""
+
+    def last_parked(self) -> int:
+        """Return the id of the last event that was parked, 0 when none ever was."""
+
+    def retire(self) -> None:
+        """Delete what is settled and no longer needed."""

@@ -1,0 +1,110 @@
+"""Where a flusher's events go: Lotus over HTTP. Opening it takes as long as it takes to know that this key may send."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
+
+from lotus_durable.config import Config
+from lotus_durable.delivery.control import Control
+from lotus_durable.delivery.lotus import Lotus
+from lotus_durable.delivery.place import Place
+from lotus_durable.delivery.transport import HttpTransport
+from lotus_durable.errors import ConfigurationError
+from lotus_durable.http.session import Session
+from lotus_durable.options import read_key_file
+from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.identity import ensure_identity, fingerprint
+
+from .organisation import Organisation
+
+logger = logging.getLogger("lotus_durable")
+
+_IDLE_AT_MOST = 1.0
+"""Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
+_PAUSE = 1.0
+"""Seconds between two tries while the server cannot be asked."""
+
+
+class Destination:
+    """What a flusher keeps of the way there, each time that it begins anew."""
+
+    def __init__(self) -> None:
+        self._own_keys: list[str] = []
+        self._session: Session | None = None
+
+    @contextmanager
+    def opened(
+        self, config: Config, directory: QueueDirectory, consumer: Consumer, control: Control
+    ) -> Iterator[tuple[list[Place], Organisation]]:
+        """Wait until this key may send, and give the places to send to, and who says which events may go there.
+
+        Raises:
+            Stopped: it is time to end.
+            OSError: the books cannot be read or written.
+        """
+        session = self._session_for(config.host)
+        identity = ensure_identity(directory)
+        organisation = Organisation(config, session, fingerprint(identity, config.api_key), consumer)
+        organisation.succeed(fingerprint(identity, each) for each in self._former_keys(config, control))
+        _wait_until_allowed(organisation, config, control)
+        places = list(_places(session, config, control, is_2024=organisation.generation() == "2024"))
+        try:
+            yield places, organisation
+        finally:
+            for place in places:
+                place.close()
+
+    def _session_for(self, host: str) -> Session:
+        """Return what was read of the CA bundle and the proxies: once, because a deploy may replace the files."""
+        if self._session is None or self._session.base != host:
+            self._session = Session(host)
+        return self._session
+
+    def _former_keys(self, config: Config, control: Control) -> list[str]:
+        """Return those that ours replaces: what this flusher had before, and what ``previous_api_key_file`` names."""
+        assert config.api_key is not None
+        former = [*self._own_keys]
+        if config.api_key not in former:
+            self._own_keys.append(config.api_key)
+        if config.previous_api_key_file is not None:
+            try:
+                former.append(read_key_file("previous_api_key_file", config.previous_api_key_file))
+            except ConfigurationError as error:
+                control.tell(error)  # what was tracked under our own key is sent all the same
+        return former
+
+
+def _wait_until_allowed(organisation: Organisation, config: Config, control: Control) -> None:
+    while True:
+        with control.request(is_question=True):
+            ruling = organisation.rule()
+        control.reached(server=ruling.reaches)
+        if ruling.may_send:
+            return
+        assert ruling.reason is not None
+        asked = control.asked()
+        if control.enter("blocked" if ruling.is_final else "retrying", ruling.reason):
+            logger.warning("nothing is sent: %s", ruling.reason)
+        control.answer(asked, ruling.reason)
+        control.wait(config.constants.probe_interval if ruling.is_final else _PAUSE, asked=asked)
+
+
+def _places(session: Session, config: Config, control: Control, *, is_2024: bool) -> Iterator[Place]:
+    """Give one place for each request that may be in flight at once."""
+    assert config.api_key is not None
+    connect, read = config.timeout
+    for _ in range(config.upload_concurrency):
+        transport = HttpTransport(
+            session,
+            config.api_key,
+            connect_timeout=connect,
+            read_timeout=read,
+            max_batch_events=config.max_batch_events,
+            idle_at_most=inf if is_2024 else _IDLE_AT_MOST,
+        )
+        limit = None if is_2024 else read + config.constants.grace
+        yield Lotus(transport, control, config.constants, in_flight_limit=limit)

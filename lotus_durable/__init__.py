@@ -51,10 +51,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from typing import Any
 
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
-    from lotus_durable.flusher.stats import FlusherStats, QueueStats
     from lotus_durable.functions import (
         attach_addon,
         cancel_addon,
@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         void_credit,
     )
     from lotus_durable.option_types import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
+    from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
     "APIError",
@@ -115,6 +116,7 @@ __all__ = [
     "attach_addon",
     "cancel_addon",
     "cancel_subscription",
+    "check_event",
     "check_feature_access",
     "check_metric_access",
     "create_credit",
@@ -209,6 +211,41 @@ def track_event(
     )
 
 
+def check_event(
+    *,
+    customer_id: str,
+    event_name: str,
+    properties: Mapping[str, object] | None = None,
+    time_created: datetime | str | None = None,
+    idempotency_id: str | None = None,
+) -> dict[str, Any]:
+    """Check one event, to track it later: nothing is written.
+
+    For what must wait for a transaction: keep what is returned in a table of your own (an outbox), and call
+    ``track_event(**event)`` for each row; twice counts once.
+
+    Args:
+        customer_id: as for ``track_event``.
+        event_name: as for ``track_event``.
+        properties: as for ``track_event``.
+        time_created: as for ``track_event``.
+        idempotency_id: as for ``track_event``.
+
+    Returns:
+        The arguments of ``track_event``, in types that JSON has, with the id and the time fixed.
+
+    Raises:
+        InvalidEvent: an argument is refused.
+    """
+    return _client().check_event(
+        customer_id=customer_id,
+        event_name=event_name,
+        properties=properties,
+        time_created=time_created,
+        idempotency_id=idempotency_id,
+    )
+
+
 def drain(timeout: float | None = None) -> DrainReport:
     """Have everything that is pending now delivered; from any process, for deploy hooks and tests.
 
@@ -276,8 +313,8 @@ _CALLS = "lotus_durable.functions"
 _VALUES = {
     "Access": "lotus_durable.calls.access_answer",
     "DrainReport": "lotus_durable.flusher.drain",
-    "FlusherStats": "lotus_durable.flusher.stats",
-    "QueueStats": "lotus_durable.flusher.stats",
+    "FlusherStats": "lotus_durable.queue.stats",
+    "QueueStats": "lotus_durable.queue.stats",
     "Usage": "lotus_durable.calls.access_answer",
 }
 """What calls return: a process that only tracks imports none of it."""

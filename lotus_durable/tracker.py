@@ -126,13 +126,13 @@ class Tracker:
 
     def check(
         self, customer_id: object, event_name: object, properties: object, time_created: object, idempotency_id: object
-    ) -> str:
-        """Check one event and return its idempotency id; nothing is written.
+    ) -> tuple[str, bytes]:
+        """Check one event and return its idempotency id and its record; nothing is written.
 
         Raises:
             InvalidEvent: an argument is refused.
         """
-        return self._make_encoder().encode(customer_id, event_name, properties, time_created, idempotency_id)[0]
+        return self._make_encoder().encode(customer_id, event_name, properties, time_created, idempotency_id)
 
     def look_now(self, now: float | None = None) -> None:
         """Look whether somebody flushes; at an event, when a client is made, at the end, and by who waits."""
@@ -168,7 +168,7 @@ class Tracker:
 
     def is_settled(self, written: Mapping[str, int]) -> bool:
         """Whether everything up to these ends of these segments is settled, as far as the heartbeat says."""
-        cursor = read_progress(self.directory).get("settled", {}).get("cursor", {})
+        cursor = read_progress(self.directory).cursor
         return all(
             cursor[name][0] >= end if name in cursor else not self.directory.has_segment(name)
             for name, end in written.items()
@@ -276,7 +276,7 @@ class Tracker:
                 raise
             lane = self._taken_lane()
             try:
-                Appender.sync(lane.way.append_again(record, clock_gettime(MONOTONIC), mark))
+                lane.way.append_again(record, clock_gettime(MONOTONIC), mark)
             except (OSError, QueueDirectoryError) as refusal:
                 self._keep(record, refusal)
             finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import pkgutil
 import re
@@ -21,6 +20,10 @@ from lotus_durable.option_types import Options
 
 TRACKING = {
     "Client": "(**options: 'Unpack[Options]') -> 'None'",
+    "check_event": (
+        "(*, customer_id: 'str', event_name: 'str', properties: 'Mapping[str, object] | None' = None, "
+        "time_created: 'datetime | str | None' = None, idempotency_id: 'str | None' = None) -> 'dict[str, Any]'"
+    ),
     "drain": "(timeout: 'float | None' = None) -> 'DrainReport'",
     "flush": "(timeout: 'float | None' = None) -> 'bool'",
     "join": "(timeout: 'float | None' = None) -> 'None'",
@@ -73,8 +76,10 @@ def test_the_calls_that_track_keep_their_names_and_signatures(name: str) -> None
 def test_what_is_returned_keeps_its_fields_and_is_frozen(name: str) -> None:
     assert name in lotus.__all__
     kind = getattr(lotus, name)
-    assert [field.name for field in dataclasses.fields(kind)] == FIELDS[name]
-    assert kind.__dataclass_params__.frozen
+    assert list(kind.__match_args__) == FIELDS[name]
+    value = kind(**dict.fromkeys(FIELDS[name]))
+    with pytest.raises(AttributeError):
+        setattr(value, FIELDS[name][0], 1)
     assert "__slots__" in vars(kind)
 
 

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import logging
 import time
-from dataclasses import asdict
 
 from lotus_durable.client import Client
 from lotus_durable.errors import ConfigurationError, LotusError
@@ -63,7 +62,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
             finally:
                 client.release()
     if arguments.json:
-        say_json(asdict(report))
+        say_json(report._asdict())
     else:
         say(_in_words(report))
     if report.complete:

@@ -47,7 +47,8 @@ class Client(Calls):
     fork. All options are keyword arguments, see :class:`~lotus_durable.config.Config`.
 
     Raises:
-        ConfigurationError: an option is wrong.
+        ConfigurationError: an option is wrong; or the server has said that the API key is another organisation's than
+            the events in the queue directory.
         QueueDirectoryError: the queue directory is unsafe (others can write to it, or it belongs to somebody else), or
             it cannot be made.
     """
@@ -72,6 +73,8 @@ class Client(Calls):
         self._tracker = tracker_for(config, self._report)
         self._track = self._tracker.track
         self._callers: list[Caller] = []
+        if config.send:
+            self._tracker.check_key()
         if config.send and os.geteuid() != 0:
             # Root may be a server's master whose workers are others: what it made would be its own, not theirs.
             self._prepare_directory()

@@ -21,14 +21,14 @@ from time import clock_gettime
 from lotus_durable import fork
 from lotus_durable.clock import MONOTONIC
 from lotus_durable.config import Config
-from lotus_durable.errors import DiskRefused, LotusError, QueueDirectoryError, QueueFull
+from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError, QueueFull
 from lotus_durable.event.encoder import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
 from lotus_durable.log import counted, logger
 from lotus_durable.queue.appender import Appender, Mark
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import read_progress
-from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.heartbeat import read_beat, read_progress
+from lotus_durable.queue.identity import ensure_identity, fingerprint, split_keys
 from lotus_durable.queue.memory import MemoryBuffer
 from lotus_durable.queue.refusal import directory_error, is_misconfigured, is_of_the_disk, reason
 from lotus_durable.queue.room import Room
@@ -135,6 +135,23 @@ class Tracker:
             InvalidEvent: an argument is refused.
         """
         return self._make_encoder().encode(customer_id, event_name, properties, time_created, idempotency_id)[0]
+
+    def check_key(self) -> None:
+        """Refuse a key that is known to be another organisation's.
+
+        Raises:
+            ConfigurationError: it is.
+        """
+        beat = read_beat(self.directory)
+        try:
+            is_foreign = beat is not None and beat.foreign_keys and self._fingerprint() in split_keys(beat.foreign_keys)
+        except (OSError, LotusError):
+            return  # what is wrong is said where the directory is needed
+        if is_foreign:
+            raise ConfigurationError(
+                f"the API key belongs to another organisation than the events in {self.directory.root}: give each "
+                "application a queue directory of its own"
+            )
 
     def look_now(self, now: float | None = None) -> None:
         """Look whether somebody flushes; at an event, when a client is made, at the end, and by who waits."""

@@ -13,11 +13,11 @@ from lotus_durable._version import __version__
 from lotus_durable.errors import LotusError, QueueDamaged
 from lotus_durable.options import environment_name
 
-from . import demo, drain, flusher, health, status, stop
+from . import adopt, demo, drain, flusher, health, status, stop
 from .command import CommandParser, ExitCode
 from .output import complain, say_json
 
-_COMMANDS = (demo.COMMAND, status.COMMAND, drain.COMMAND, flusher.COMMAND, health.COMMAND, stop.COMMAND)
+_COMMANDS = (demo.COMMAND, status.COMMAND, drain.COMMAND, flusher.COMMAND, health.COMMAND, stop.COMMAND, adopt.COMMAND)
 
 _SIGNALLED = 128  # what a shell adds to the number of the signal that ended a program
 

@@ -17,6 +17,7 @@ from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, FlusherState, HeartbeatFile, Program, Refusal, shortened
+from lotus_durable.queue.identity import FINGERPRINT_SIZE, split_keys
 from lotus_durable.queue.progress import as_plain
 from lotus_durable.queue.requests import Request, newest, since
 from lotus_durable.queue.stats import Settled
@@ -32,6 +33,7 @@ _BEAT_INTERVAL = 0.5
 _LOCAL_STEP = 60.0
 """Seconds that a step without a request can take: a disk may be slow, and a backlog large."""
 _MOST_REFUSALS = 32
+_MOST_FOREIGN_KEYS = 100
 
 
 class Stopped(Exception):
@@ -58,6 +60,9 @@ class Control:
         works: called when it has come so far that its start did not fail: it settled something, found nothing to do,
             or waits for the server.
         before: of the same flusher, before it began anew: what that has heard and told stays heard and told.
+
+    Attributes:
+        adopted: fingerprints of the keys that ours has replaced, as a person says.
     """
 
     def __init__(
@@ -102,7 +107,10 @@ class Control:
         self._renew: str | None = None
         self._stop_asked: str | None = None
         self.wake = threading.Event()
+        # This may be missed by whoever flushes when it is asked, and is nobody's to ask again.
+        self.adopted = [each.about[:FINGERPRINT_SIZE] for each in since(directory, first.asked) if each.kind == "adopt"]
         if before is not None:
+            self.adopted += before.adopted
             self._read_to, self._drain, self._stop_asked = before._read_to, before._drain, before._stop_asked
             self._told_trouble, self._news = before._told_trouble, before._news
 
@@ -326,6 +334,20 @@ class Control:
                 self._leave = "another program flushes from now on"
             case "stop":
                 self._stop_asked = "it was asked to stop"
+            case "adopt":
+                self.adopted.append(request.about[:FINGERPRINT_SIZE])
+                self._drain = request.number
+                self._renew = "a key was adopted"
+            case "other organisation":
+                self.note_key(request.about[:FINGERPRINT_SIZE], is_foreign=True)
+
+    def note_key(self, key: bytes, *, is_foreign: bool) -> None:
+        """Note whether the server says that a key is another organisation's than the events in the queue."""
+        with self._lock:
+            keys = split_keys(self._beat.foreign_keys) - {key}
+            if is_foreign:
+                keys.add(key)
+            self._beat = self._beat._replace(foreign_keys=b"".join(sorted(keys)[:_MOST_FOREIGN_KEYS]))
 
     # Progress and trouble
 

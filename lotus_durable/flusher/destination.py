@@ -49,6 +49,7 @@ class Destination:
         session = self._session_for(config.host)
         identity = ensure_identity(directory)
         organisation = Organisation(config, session, fingerprint(identity, config.api_key), consumer)
+        organisation.succeed(control.adopted)
         organisation.succeed(fingerprint(identity, each) for each in self._former_keys(config, control))
         _wait_until_allowed(organisation, config, control)
         places = list(_places(session, config, control, is_2024=organisation.generation() == "2024"))
@@ -83,6 +84,7 @@ def _wait_until_allowed(organisation: Organisation, config: Config, control: Con
         with control.request(is_question=True):
             ruling = organisation.rule()
         control.reached(server=ruling.reaches)
+        control.note_key(organisation.key, is_foreign=ruling.is_final)
         if ruling.may_send:
             return
         assert ruling.reason is not None

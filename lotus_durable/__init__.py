@@ -51,6 +51,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from typing import Any
 
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
@@ -115,6 +116,7 @@ __all__ = [
     "attach_addon",
     "cancel_addon",
     "cancel_subscription",
+    "check_event",
     "check_feature_access",
     "check_metric_access",
     "create_credit",
@@ -201,6 +203,41 @@ def track_event(
         EventRefused: with ``sync_mode`` only: the server refused it for good.
     """
     return _client().track_event(
+        customer_id=customer_id,
+        event_name=event_name,
+        properties=properties,
+        time_created=time_created,
+        idempotency_id=idempotency_id,
+    )
+
+
+def check_event(
+    *,
+    customer_id: str,
+    event_name: str,
+    properties: Mapping[str, object] | None = None,
+    time_created: datetime | str | None = None,
+    idempotency_id: str | None = None,
+) -> dict[str, Any]:
+    """Check one event, to track it later: nothing is written.
+
+    For what must wait for a transaction: keep what is returned in a table of your own (an outbox), and call
+    ``track_event(**event)`` for each row; twice counts once.
+
+    Args:
+        customer_id: as for ``track_event``.
+        event_name: as for ``track_event``.
+        properties: as for ``track_event``.
+        time_created: as for ``track_event``.
+        idempotency_id: as for ``track_event``.
+
+    Returns:
+        The arguments of ``track_event``, in types that JSON has, with the id and the time fixed.
+
+    Raises:
+        InvalidEvent: an argument is refused.
+    """
+    return _client().check_event(
         customer_id=customer_id,
         event_name=event_name,
         properties=properties,

@@ -18,6 +18,7 @@ from lotus_durable.calls.lazy import bind_calls
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, DiskRefused, EventRefused, QueueDirectoryError
+from lotus_durable.event.record import decode_record, event_as_json_object
 from lotus_durable.log import Reporter, log_to_stderr, logger, warn_if_unencrypted
 from lotus_durable.queue.heartbeat import read_progress
 from lotus_durable.queue.refusal import directory_error, is_misconfigured
@@ -26,7 +27,7 @@ from lotus_durable.waiting import wait_until_settled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn, Self, Unpack
+    from typing import Any, NoReturn, Self, Unpack
 
     from lotus_durable.calls.caller import Caller
     from lotus_durable.calls.methods import Calls
@@ -65,12 +66,12 @@ class Client(Calls):
 
     def _adopt(self, config: Config) -> None:
         self.config = config
-        self._report = Reporter(config.on_error)
-        fork.register(self._report)
+        self.report = Reporter(config.on_error)
+        fork.register(self.report)
         if config.debug:
             log_to_stderr()
         warn_if_unencrypted(config.host)
-        self._tracker = tracker_for(config, self._report)
+        self._tracker = tracker_for(config, self.report)
         self._track = self._tracker.track
         self._callers: list[Caller] = []
         if config.send:
@@ -120,6 +121,36 @@ class Client(Calls):
             return self._track_otherwise(customer_id, event_name, properties, time_created, idempotency_id)
         return self._track(customer_id, event_name, properties, time_created, idempotency_id)
 
+    def check_event(
+        self,
+        *,
+        customer_id: str,
+        event_name: str,
+        properties: Mapping[str, object] | None = None,
+        time_created: datetime | str | None = None,
+        idempotency_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Check one event, to track it later: nothing is written.
+
+        For what must wait for a transaction: keep what is returned in a table of your own (an outbox), and call
+        ``track_event(**event)`` for each row; twice counts once.
+
+        Args:
+            customer_id: as for ``track_event``.
+            event_name: as for ``track_event``.
+            properties: as for ``track_event``.
+            time_created: as for ``track_event``.
+            idempotency_id: as for ``track_event``.
+
+        Returns:
+            The arguments of ``track_event``, in types that JSON has, with the id and the time fixed.
+
+        Raises:
+            InvalidEvent: an argument is refused.
+        """
+        _, record = self._tracker.check(customer_id, event_name, properties, time_created, idempotency_id)
+        return event_as_json_object(decode_record(record))
+
     def drain(self, timeout: float | None = None) -> DrainReport:
         """Have everything that is pending now delivered; from any process, for deploy hooks and tests.
 
@@ -146,7 +177,7 @@ class Client(Calls):
         timeout = None if timeout is None else _seconds(timeout)
         if not self.config.send:
             return nothing_drained()
-        if self._report.is_running():
+        if self.report.is_running():
             return nothing_drained("a drain cannot be waited for in on_error: what calls that may be what drains")
         with _our_errors():
             return drain(self._tracker, self.config, timeout=timeout, watch=watch)
@@ -234,7 +265,7 @@ class Client(Calls):
         """Track the first event, one that is only checked, or one whose verdict is waited for."""
         event = (customer_id, event_name, properties, time_created, idempotency_id)
         if not self.config.send:
-            return self._tracker.check(*event)
+            return self._tracker.check(*event)[0]
         event_id = self._tracker.track(*event)
         if self.config.sync_mode:
             self._wait_for_verdict(event_id)

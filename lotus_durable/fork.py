@@ -78,6 +78,10 @@ def register(owner: Inherits) -> None:
 
 def begin_process() -> None:
     """Drop what was inherited: by the hook of a fork, or by whoever finds the mark wiped after a fork without hooks."""
+    global _forks  # noqa: PLW0603  # of a process there is one
+    if mark[0]:
+        return  # a hook of the application's that runs before ours has tracked already
+    _forks += 1
     for reference in tuple(_owners):  # one that is dropped meanwhile would make the next one be left out
         owner = reference()
         if owner is not None:
@@ -86,12 +90,5 @@ def begin_process() -> None:
     mark[0] = 1
 
 
-def _begin_child() -> None:
-    global _forks  # noqa: PLW0603  # of a process there is one
-    if not mark[0]:  # else a hook of the application's that runs before this one has tracked already
-        _forks += 1
-        begin_process()
-
-
 descriptors.make_room()
-os.register_at_fork(after_in_child=_begin_child)
+os.register_at_fork(after_in_child=begin_process)

@@ -32,12 +32,10 @@ from lotus_durable.queue.identity import ensure_identity, fingerprint, split_key
 from lotus_durable.queue.memory import MemoryBuffer
 from lotus_durable.queue.refusal import directory_error, is_misconfigured, is_of_the_disk, reason
 from lotus_durable.queue.room import Room
-from lotus_durable.queue.way import way_to_disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lotus_durable.flusher.telling import Report
-    from lotus_durable.queue.way import WayToDisk
 
 _mark = fork.mark
 _WARNING_INTERVAL = 60.0  # seconds
@@ -48,7 +46,7 @@ class Lane:
 
     __slots__ = ("append", "encode", "way")
 
-    def __init__(self, encoder: EventEncoder, way: WayToDisk) -> None:
+    def __init__(self, encoder: EventEncoder, way: Appender) -> None:
         self.way = way
         self.encode = encoder.encode
         self.append = way.append
@@ -74,7 +72,7 @@ class Tracker:
         self.look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
         self._trusted_look = config.constants.trusted_look
         self._has_worked = False
-        self._way = way_to_disk(config.backend)
+        self._way = _kind_of_appender(config.backend)
         self._begin()
         fork.register(self)
 
@@ -128,13 +126,13 @@ class Tracker:
 
     def check(
         self, customer_id: object, event_name: object, properties: object, time_created: object, idempotency_id: object
-    ) -> str:
-        """Check one event and return its idempotency id; nothing is written.
+    ) -> tuple[str, bytes]:
+        """Check one event and return its idempotency id and its record; nothing is written.
 
         Raises:
             InvalidEvent: an argument is refused.
         """
-        return self._make_encoder().encode(customer_id, event_name, properties, time_created, idempotency_id)[0]
+        return self._make_encoder().encode(customer_id, event_name, properties, time_created, idempotency_id)
 
     def check_key(self) -> None:
         """Refuse a key that is known to be another organisation's.
@@ -250,7 +248,7 @@ class Tracker:
         longest = MAX_EVENT_NAME_2022 if self.config.api_version == "2022" else MAX_EVENT_NAME
         return EventEncoder(self.config.max_event_bytes, longest)
 
-    def _make_way(self) -> WayToDisk:
+    def _make_way(self) -> Appender:
         return self._way(
             self.directory,
             self._room,
@@ -335,6 +333,15 @@ class Tracker:
             logger.debug("the disk takes no writes yet: %s", error)
         finally:
             self._lanes.append(lane)
+
+
+def _kind_of_appender(backend: str) -> type[Appender]:
+    """Return what appends; SQLite is imported when a client is made, for those who chose it."""
+    if backend == "journal":
+        return Appender
+    from lotus_durable.queue.sqlite import SqliteAppender
+
+    return SqliteAppender
 
 
 _trackers: dict[Config, Tracker] = {}

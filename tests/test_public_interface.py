@@ -21,6 +21,10 @@ from lotus_durable.option_types import Options
 
 TRACKING = {
     "Client": "(**options: 'Unpack[Options]') -> 'None'",
+    "check_event": (
+        "(*, customer_id: 'str', event_name: 'str', properties: 'Mapping[str, object] | None' = None, "
+        "time_created: 'datetime | str | None' = None, idempotency_id: 'str | None' = None) -> 'dict[str, Any]'"
+    ),
     "drain": "(timeout: 'float | None' = None) -> 'DrainReport'",
     "flush": "(timeout: 'float | None' = None) -> 'bool'",
     "join": "(timeout: 'float | None' = None) -> 'None'",

@@ -15,7 +15,6 @@ from .directory import QueueDirectory
 from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE, ORIGIN_SIZE, Origin
 from .refusal import is_of_the_disk
 from .room import Room
-from .sealed import SealedSegments
 from .writer import SegmentWriter
 
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -31,6 +30,7 @@ _SMALLEST_SEGMENT = 4096
 take much of a small queue."""
 _RETRY_INTERVAL = 0.25
 """Seconds before what is stranded is gathered once more, when the disk has refused it a new place."""
+_MANY = 32  # segments
 _REPORT_INTERVAL = 60.0
 """Seconds in which the same thing is told once."""
 
@@ -75,7 +75,7 @@ class Appender:
         self._writer: SegmentWriter | None = None
         self._checked_at = math.inf
         self._granted_to = 0  # offset in the segment
-        self._sealed = SealedSegments(directory)
+        self._sealed: dict[str, int] = {}  # where segments end that were gone on from, by the names they were given
         self._stranded_until = -math.inf
         self._stranded_error: OSError | None = None
         self._reported_at: dict[str, float] = {}
@@ -149,7 +149,7 @@ class Appender:
 
         By the names they were given; the flusher may have released one meanwhile.
         """
-        written = self._sealed.ends()
+        written = self._still_there()
         if self._writer is not None and self._writer.end > HEADER_SIZE:
             written[self._writer.name] = self._writer.last_end
         return written
@@ -264,13 +264,13 @@ class Appender:
             self._make_sure_of_the_directory()
             header = writer.header._replace(key=self._key())  # the queue may be another one, with other fingerprints
             name, end = write_carried(self._directory, header, stranded.frames, sync=self._power)
-            self._sealed.add(name, end)
+            self._note_sealed(name, end)
         if self._power:
             writer.is_synced_elsewhere()
         self._writer = None
         writer.seal()
         if not stranded.what:
-            self._note_sealed(writer)
+            self._note_sealed(writer.name, writer.last_end)
         else:
             lost = "no event is lost"
             if stranded.destroyed:
@@ -289,11 +289,17 @@ class Appender:
             pass
         finally:
             writer.seal()
-            self._note_sealed(writer)
+            self._note_sealed(writer.name, writer.last_end)
 
-    def _note_sealed(self, writer: SegmentWriter) -> None:
-        if writer.last_end > HEADER_SIZE:
-            self._sealed.add(writer.name, writer.last_end)
+    def _note_sealed(self, name: str, end: int) -> None:
+        if end > HEADER_SIZE:
+            self._sealed[name] = end
+        if len(self._sealed) > _MANY:
+            self._sealed = self._still_there()
+
+    def _still_there(self) -> dict[str, int]:
+        """Return what was noted of those that may not be settled; one that is deleted was settled before."""
+        return {name: end for name, end in self._sealed.items() if self._directory.has_segment(name)}
 
     def _tell(self, what: str, message: str) -> None:
         now = time.monotonic()

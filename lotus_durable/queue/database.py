@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueDamaged
 
 from .files import FILE_MODE, sync_data
@@ -90,12 +91,8 @@ class BooksDatabase:
         sync_data(self._log)
 
     def is_in_place(self) -> bool:
-        """Whether database and log are those that the paths lead to.
-
-        Raises:
-            OSError: the disk cannot be asked.
-        """
-        return _is_at(self._descriptor, self.path) and _is_at(self._log, _log(self.path))
+        """Whether database and log are those that the paths lead to."""
+        return all(place_of(path) == place for path, place in self._places.items())
 
     def copy_to(self, path: str) -> None:
         """Write all of it to a new database, synced; the open one can be read whatever became of its path.
@@ -151,6 +148,7 @@ class BooksDatabase:
             statements = [*schema, f"PRAGMA user_version={version}"]
             self._attempt(lambda: [connection.execute(statement) for statement in statements])
         self._log = os.open(_log(self.path), os.O_RDONLY | os.O_CLOEXEC)
+        self._places = {self.path: place_of(self._descriptor), _log(self.path): place_of(self._log)}
         self.reserve = Reserve(connection, self._descriptor, _log(self.path))
         with contextlib.suppress(OSError, sqlite3.OperationalError):
             self.reserve.prepare()
@@ -204,12 +202,3 @@ def sync_file(path: str) -> None:
 
 def _log(path: str) -> str:
     return f"{path}-wal"
-
-
-def _is_at(descriptor: int, path: str) -> bool:
-    try:
-        there = os.stat(path)
-    except FileNotFoundError:
-        return False
-    here = os.fstat(descriptor)
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)

@@ -23,6 +23,7 @@ from zlib import crc32
 import msgpack
 
 from lotus_durable.clock import boot_id, since_boot
+from lotus_durable.descriptors import place_of
 from lotus_durable.values import NamedTuple
 
 from .directory import FILE_MODE, QueueDirectory
@@ -143,7 +144,7 @@ class HeartbeatFile:
 
     def __init__(self, directory: QueueDirectory) -> None:
         self.directory = directory
-        self._identity: tuple[int, int] | None = None
+        self._place: tuple[int, int] | None = None
         self._descriptor = -1
         self._missed_at: float | None = None
 
@@ -168,21 +169,18 @@ class HeartbeatFile:
         """Open the file, again if somebody removed or replaced it."""
         path = self.directory.heartbeat
         if self._descriptor >= 0:
-            try:
-                status = os.stat(path)
-            except FileNotFoundError:
-                self._miss()
-                status = None
-            if status is not None and (status.st_dev, status.st_ino) == self._identity:
+            place = place_of(path)
+            if place == self._place:
                 return
+            if place is None:
+                self._miss()
             self.close()
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
-        status = os.fstat(descriptor)
-        if status.st_size < _RESERVED and hasattr(os, "posix_fallocate"):
+        if os.fstat(descriptor).st_size < _RESERVED and hasattr(os, "posix_fallocate"):
             # No room now, or a file system that cannot: it is written all the same while that goes.
             with contextlib.suppress(OSError):
                 os.posix_fallocate(descriptor, 0, _RESERVED)
-        self._descriptor, self._identity = descriptor, (status.st_dev, status.st_ino)
+        self._descriptor, self._place = descriptor, place_of(descriptor)
 
     def _miss(self) -> None:
         """Make the file anew only when it is missing for a while: most likely the whole directory is being removed.

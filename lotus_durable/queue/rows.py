@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
+from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueDamaged
 
 from .database import fetched
@@ -132,11 +133,7 @@ class RowReader:
 
     def _follow(self) -> None:
         """Have the database open that the path leads to; one that was removed, until all of it is read."""
-        try:
-            status = os.stat(self._path)
-            place = status.st_dev, status.st_ino
-        except FileNotFoundError:
-            place = None
+        place = place_of(self._path)
         if self._table is not None and (place == self._place or self._last_row() >= self.position[0]):
             return
         self.close()

@@ -23,17 +23,15 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable
 
 from lotus_durable.descriptors import open_numbers, place_of
 from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.fork import this_process
 
-from .appender import SEGMENT_BYTES, Appender, Mark
+from .appender import Appender, Mark
 from .carry_over import write_carried
-from .directory import QueueDirectory
 from .files import create_file
 from .format import Header
-from .room import Room
 from .rows import KEY_SIZE, TABLE, ensure_id
 from .stats import QUEUE_DB
 from .table import EventTable
@@ -43,122 +41,72 @@ _TRUST = 0.05
 _RETRY_INTERVAL = 1.0
 """Seconds until the next try of a database that could not be opened."""
 _CARRIED_AT_ONCE = 10_000  # rows
-_O_PATH: int | None = getattr(os, "O_PATH", None)
-_NOBODY = -1
+_NOBODY = (-1, -1)
+
+_opened_by: list[tuple[int, int]] = []
+"""For each connection that is open, the process that opened it (:func:`~lotus_durable.fork.this_process`); a forked
+child has a copy."""
 
 
-class _Process:
-    """What this process knows of its connections, all appenders' together; a forked child has a copy."""
+class SqliteAppender(Appender):
+    """An appender that tries SQLite first; what was put there needs no :meth:`sync`."""
 
-    def __init__(self) -> None:
-        self.connections = 0
-        self.pid = 0
-        """The process that opened them."""
-
-    def has_inherited(self) -> bool:
-        """Whether this process must not use SQLite: one that it descends from had a connection open at the fork."""
-        return self.connections > 0 and self.pid != os.getpid()
-
-
-_process = _Process()
-
-
-class SqliteAppender:
-    """One lane's way to disk; see :class:`.Appender`, whose arguments and methods it has."""
-
-    def __init__(
-        self,
-        directory: QueueDirectory,
-        room: Room,
-        *,
-        key: Callable[[], bytes],
-        power: bool,
-        report: Callable[[LotusError], None],
-        segment_bytes: int = SEGMENT_BYTES,
-    ) -> None:
-        self._directory = directory
-        self._room = room
-        self._key = key
-        self._power = power
-        self._report = report
-        self._segments = Appender(directory, room, key=key, power=power, report=report, segment_bytes=segment_bytes)
-        self._table: EventTable | None = None
-        self._descriptor = -1
-        self._place = (0, 0)
-        self._held: dict[int, tuple[int, int]] = {}
-        self._own_id = self._own_key = b""
-        self._in_use = False
-        self._allowance = 0
-        self._checked_at = math.inf
-        self._retry_at = -math.inf
-        self._kept: list[tuple[int, bytes]] = []
-        self._last_row = 0
-
-    def __repr__(self) -> str:
-        return f"<SqliteAppender {self._directory.queue_db}>"
+    _table: EventTable | None = None
+    _in_use = False
+    _allowance = 0
+    _database_checked_at = math.inf
+    _retry_at = -math.inf
+    _last_row = 0
+    _put_since_check: list[tuple[int, bytes]]
 
     def append(self, record: bytes, now: float) -> Mark | None:
-        """Append one event; see :meth:`.Appender.append`. What was put into SQLite needs no :meth:`sync`."""
-        if not self._is_free():
-            return self._segments.append(record, now)
-        self._in_use = True
-        try:
-            if self._is_ready(len(record), now) and self._put(record):
-                return None
-        finally:
-            self._in_use = False
-        return self._segments.append(record, now)
-
-    def append_again(self, record: bytes, now: float, mark: Mark) -> Mark:
-        """Append an event whose sync has failed; see :meth:`.Appender.append_again`."""
-        return self._segments.append_again(record, now, mark)
-
-    @staticmethod
-    def sync(mark: Mark) -> None:
-        """Return when an event that went to a segment survives a power cut; see :meth:`.Appender.sync`."""
-        Appender.sync(mark)
+        """Append one event; see :meth:`.Appender.append`."""
+        if self._is_free():
+            self._in_use = True
+            try:
+                if self._is_ready(len(record), now) and self._put(record):
+                    return None
+            finally:
+                self._in_use = False
+        return super().append(record, now)
 
     def check(self) -> None:
         """Compare database and segment with what their paths lead to, now; see :meth:`.Appender.check`."""
         if self._is_free():
-            self._check(time.monotonic())
-        self._segments.check()
+            self._check_database(time.monotonic())
+        super().check()
 
     def written(self) -> dict[str, int]:
         """Return how far this appender has written what may not be settled; see :meth:`.Appender.written`."""
-        written = self._segments.written()
-        if self._last_row:
-            written[QUEUE_DB] = self._last_row + 1
-        return written
+        return {**super().written(), **({QUEUE_DB: self._last_row + 1} if self._last_row else {})}
 
     def close(self) -> None:
         """Let go of the database and seal the segment; raises nothing."""
         if self._is_free():
             with contextlib.suppress(OSError, LotusError):
-                self._check(time.monotonic())
+                self._check_database(time.monotonic())
             if self._table is not None:
                 self._let_go()
-        self._segments.close()
+        super().close()
 
     def abandon(self) -> None:
         """In a forked child: database and segments are the parent's, and are not touched."""
-        if self._table is not None:
-            _process.pid = _NOBODY  # also where the child has its parent's number, in a namespace of its own
-        self._close_descriptor()
         self._table = None
         self._in_use = False
-        self._kept.clear()
         self._last_row = 0
-        self._segments.abandon()
+        super().abandon()
 
     def _is_free(self) -> bool:
-        """Whether SQLite may be used now: by this process, by nobody else in it, and through what it has opened."""
-        if self._in_use or _process.has_inherited():
+        """Whether SQLite may be used now: by this process, by nobody else in it, and through what it has opened.
+
+        Not by one that descends from a process that had a connection open at the fork.
+        """
+        if self._in_use or any(each != this_process() for each in _opened_by):
             return False
         if self._table is None or all(place_of(number) == place for number, place in self._held.items()):
             return True
-        _process.pid = _NOBODY
-        self._table, self._descriptor = None, -1  # not closed: that would close what others have opened
+        _opened_by.append(_NOBODY)
+        self._table = None  # not closed: that would close what others have opened
         what = f"somebody has closed descriptors of {self._directory.queue_db} in process {os.getpid()}"
         self._report(QueueDamaged(f"{what}; no event is lost, it appends to segments from now on"))
         return False
@@ -170,8 +118,8 @@ class SqliteAppender:
             QueueFull: the queue is over ``max_queue_bytes``.
             OSError: the disk is nearly full.
         """
-        if self._table is not None and not 0.0 <= now - self._checked_at < _TRUST:
-            self._check(now)
+        if self._table is not None and not 0.0 <= now - self._database_checked_at < _TRUST:
+            self._check_database(now)
         if self._table is None:
             if now < self._retry_at:
                 return False
@@ -192,7 +140,7 @@ class SqliteAppender:
             self._last_row = self._table.put(self._own_key + record)
         except sqlite3.Error:
             return False  # locked, full, or damaged, which the flusher tells
-        self._kept.append((self._last_row, record))
+        self._put_since_check.append((self._last_row, record))
         return True
 
     def _open(self, now: float) -> None:
@@ -204,44 +152,40 @@ class SqliteAppender:
             create_file(path)
         self._own_key = self._key()
         # From before the first moment on: a child must not believe too little.
-        _process.pid = os.getpid()
-        _process.connections += 1
+        _opened_by.append(this_process())
         table = None
-        others = open_numbers()
+        others = self._leading_to_it()
         try:
-            before = self._place = _identity(path)
+            self._place = place_of(path)
             table = EventTable(path, TABLE, timeout=0)
             _keep_for_ever(table)
             table.connection.execute(f"PRAGMA synchronous={'FULL' if self._power else 'NORMAL'}")
             self._own_id = ensure_id(table.connection)
-            if _O_PATH is not None:
-                # Closing such a descriptor gives up none of SQLite's locks, as any other one of this file would.
-                self._descriptor = os.open(path, _O_PATH | os.O_CLOEXEC)
-            if _identity(path) != before:
+            if self._place is None or place_of(path) != self._place:
                 raise FileNotFoundError(path)
         except (sqlite3.Error, OSError):
             self._table = table
             self._let_go()
         else:
-            self._table, self._held = table, self._opened_since(others)
-            self._checked_at, self._last_row = now, 0
+            self._table = table
+            self._held = {number: place for number, place in self._leading_to_it().items() if number not in others}
+            self._database_checked_at, self._last_row, self._put_since_check = now, 0, []
 
-    def _opened_since(self, others: set[int]) -> dict[int, tuple[int, int]]:
-        """Return the descriptors through which SQLite writes, and what they lead to."""
+    def _leading_to_it(self) -> dict[int, tuple[int, int]]:
+        """Return the descriptors of this process that lead to the database, and what they lead to."""
         path = self._directory.queue_db
         files = [place_of(each) for each in (path, f"{path}-wal", f"{path}-shm")]
-        found = {number: place_of(number) for number in open_numbers() - others}
+        found = {number: place_of(number) for number in open_numbers()}
         return {number: place for number, place in found.items() if place is not None and place in files}
 
-    def _check(self, now: float) -> None:
+    def _check_database(self, now: float) -> None:
         """Go on where the path leads, and carry over what nobody finds any more."""
         if self._table is None:
             return
-        with contextlib.suppress(FileNotFoundError):
-            if _identity(self._directory.queue_db) == self._place:
-                self._kept.clear()
-                self._checked_at = now
-                return
+        if place_of(self._directory.queue_db) == self._place:
+            self._put_since_check.clear()
+            self._database_checked_at = now
+            return
         rows = self._stranded()
         for start in range(0, len(rows), _CARRIED_AT_ONCE):
             if not os.path.isdir(self._directory.journal):
@@ -259,11 +203,11 @@ class SqliteAppender:
         Each process that has it open does so; the flusher takes each row once.
         """
         assert self._table is not None
-        if self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink == 0:
+        if any(place == self._place and os.fstat(number).st_nlink == 0 for number, place in self._held.items()):
             with contextlib.suppress(sqlite3.Error):
                 rows = self._table.connection.execute("SELECT _id, data FROM queue_pending ORDER BY _id").fetchall()
                 return [(row, data[KEY_SIZE:]) for row, data in rows]
-        return self._kept
+        return self._put_since_check
 
     def _let_go(self) -> None:
         table, self._table = self._table, None
@@ -271,16 +215,8 @@ class SqliteAppender:
             with contextlib.suppress(sqlite3.Error):
                 table.close()
             _give_back(table)
-        self._close_descriptor()
-        _process.connections -= 1
-        self._kept.clear()
+        _opened_by.remove(this_process())
         self._last_row = 0
-
-    def _close_descriptor(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0 and place_of(descriptor) == self._place:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
 
 
 def _keep_for_ever(table: EventTable) -> None:
@@ -291,8 +227,3 @@ def _keep_for_ever(table: EventTable) -> None:
 def _give_back(table: EventTable) -> None:
     """Undo :func:`_keep_for_ever`, in the process that called it."""
     ctypes.pythonapi.Py_DecRef(ctypes.py_object(table))
-
-
-def _identity(path: str) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_dev, status.st_ino

@@ -9,6 +9,8 @@ import os
 import time
 from _thread import RLock  # the one of threading, which imports more
 
+from lotus_durable.descriptors import place_of
+
 from .creation import create_segment
 from .directory import QueueDirectory
 from .files import sync_data
@@ -42,8 +44,8 @@ class SegmentWriter:
 
     __slots__ = (
         "_descriptor",
-        "_identity",
         "_marker",
+        "_place",
         "_sync_failed",
         "_sync_lock",
         "_synced",
@@ -73,8 +75,7 @@ class SegmentWriter:
         self._sync_failed = False
         self.path, self._descriptor = create_segment(directory, self.header, self.header.encode(), sync=sync)
         self.name = os.path.basename(self.path)
-        status = os.fstat(self._descriptor)
-        self._identity = status.st_dev, status.st_ino
+        self._place = place_of(self._descriptor)
 
     def __repr__(self) -> str:
         return f"<SegmentWriter {self.name} frames={self.sequence} end={self.end}>"
@@ -154,15 +155,11 @@ class SegmentWriter:
             status = os.fstat(self._descriptor)
         except OSError:
             return None
-        return status if (status.st_dev, status.st_ino) == self._identity else None
+        return status if (status.st_dev, status.st_ino) == self._place else None
 
     def is_at(self, path: str) -> bool:
         """Whether ``path`` leads to the segment."""
-        try:
-            status = os.stat(path)
-        except OSError:
-            return False
-        return (status.st_dev, status.st_ino) == self._identity
+        return place_of(path) == self._place
 
     def read_own(self, size: int, offset: int) -> bytes:
         """Read what the segment holds, whatever its name is now; only when :meth:`own_status` says that it is ours.

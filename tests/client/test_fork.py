@@ -317,6 +317,7 @@ def test_what_is_dropped_in_a_child_makes_nobody_keep_what_is_the_parents(monkey
     of_forks.register(last)
     first.others.append(dropped)
     del dropped
+    monkeypatch.setattr(of_forks, "mark", [0])
     of_forks.begin_process()
     assert first.is_abandoned
     assert last.is_abandoned

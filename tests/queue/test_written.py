@@ -38,7 +38,7 @@ def test_a_process_that_writes_for_years_does_not_remember_every_segment(
         append(appender, number, padding=4096)
         for name in directory.segments()[:-1]:
             (Path(directory.journal) / name).unlink()
-    assert len(appender._sealed._ends) < 50
+    assert len(appender._sealed) < 50
     appender.close()
 
 

@@ -1,4 +1,4 @@
-"""Django: options from the project's settings, ``manage.py lotus_drain``, and a check of the configuration.
+"""Django: options from the project's settings, ``manage.py lotus_drain``, a check of the configuration, on_commit.
 
 ::
 
@@ -7,4 +7,10 @@
 
 An option may also be a setting of its own (``LOTUS_API_KEY``); in ``LOTUS`` it wins. Both win over the environment.
 Names are those of :class:`lotus_durable.config.Config`, in upper or lower case; ``ON_ERROR`` may be a dotted path.
+
+:func:`track_on_commit` works with and without the application.
 """
+
+from .on_commit import track_on_commit
+
+__all__ = ["track_on_commit"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core import checks
+from django.core.signals import setting_changed
 
 
 class LotusDurableConfig(AppConfig):  # type: ignore[misc]  # Django has no types
-    """Gives the project's settings to the library, once."""
+    """Gives the project's settings to the library, and again where a test overrides them."""
 
     name = "lotus_durable.contrib.django"
     label = "lotus_durable"
@@ -18,4 +19,5 @@ class LotusDurableConfig(AppConfig):  # type: ignore[misc]  # Django has no type
         from . import configuration_check, options
 
         options.apply()
+        setting_changed.connect(options.follow)
         checks.register(configuration_check.check_configuration)

@@ -36,11 +36,25 @@ def given() -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+_applied: set[str] = set()
+
+
 def apply() -> None:
-    """Set them, as the settings of the library's module. Where they cannot be understood nothing is set."""
+    """Set them, as the settings of the library's module, and unset what was set so before.
+
+    Where they cannot be understood nothing is changed: that is for the check to say.
+    """
     try:
         options = given()
     except ConfigurationError:
         return
-    for name, value in options.items():
-        setattr(lotus_durable, name, value)
+    for name in _applied | set(options):
+        setattr(lotus_durable, name, options.get(name))
+    _applied.clear()
+    _applied.update(options)
+
+
+def follow(*, setting: str, **_: Any) -> None:  # noqa: ANN401  # what Django sends
+    """Apply what a test has overridden, and what is so no longer."""
+    if setting == "LOTUS" or setting in {environment_name(name) for name, _, _ in describe()}:
+        apply()

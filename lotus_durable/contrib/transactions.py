@@ -1,0 +1,41 @@
+"""Tracking when a transaction commits: what Django's and SQLAlchemy's adapters share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lotus_durable import settings
+from lotus_durable.client import Client
+from lotus_durable.errors import LotusError
+from lotus_durable.log import logger
+
+
+class CheckedEvent:
+    """One event, checked when it is made, to be tracked by calling it when its transaction has committed.
+
+    Args:
+        client: None for the default client.
+        arguments: of ``track_event``.
+
+    Raises:
+        InvalidEvent: an argument is refused.
+        ConfigurationError: a setting is wrong.
+    """
+
+    def __init__(self, client: Client | None, arguments: Mapping[str, Any]) -> None:
+        self._client = client or settings.client()
+        self._arguments = self._client.check_event(**arguments)
+
+    @property
+    def idempotency_id(self) -> str:
+        """Fixed when it was made."""
+        return str(self._arguments["idempotency_id"])
+
+    def __call__(self) -> None:
+        """Track it. The transaction is committed, and nobody can be raised at: what goes wrong is told."""
+        try:
+            self._client.track_event(**self._arguments)
+        except LotusError as error:
+            logger.error("an event of a committed transaction is not accepted: %s", error)
+            self._client.report(error, [self._arguments])

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from benchmarks.surroundings import API_KEY
 from lotus_durable.event.encoder import EventEncoder
-from lotus_durable.queue.directory import FILE_MODE, QueueDirectory, segment_name
+from lotus_durable.queue.directory import QueueDirectory, segment_name
+from lotus_durable.queue.files import FILE_MODE
 from lotus_durable.queue.format import encode_frame, new_header
 from lotus_durable.queue.identity import ensure_identity, fingerprint
 

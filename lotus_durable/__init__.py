@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
-    from lotus_durable.flusher.stats import FlusherStats, QueueStats
     from lotus_durable.functions import (
         attach_addon,
         cancel_addon,
@@ -82,6 +81,7 @@ if TYPE_CHECKING:
         void_credit,
     )
     from lotus_durable.option_types import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
+    from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
     "APIError",
@@ -313,8 +313,8 @@ _CALLS = "lotus_durable.functions"
 _VALUES = {
     "Access": "lotus_durable.calls.access_answer",
     "DrainReport": "lotus_durable.flusher.drain",
-    "FlusherStats": "lotus_durable.flusher.stats",
-    "QueueStats": "lotus_durable.flusher.stats",
+    "FlusherStats": "lotus_durable.queue.stats",
+    "QueueStats": "lotus_durable.queue.stats",
     "Usage": "lotus_durable.calls.access_answer",
 }
 """What calls return: a process that only tracks imports none of it."""

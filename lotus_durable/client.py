@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from lotus_durable.calls.caller import Caller
     from lotus_durable.calls.methods import Calls
     from lotus_durable.flusher.drain import DrainReport
-    from lotus_durable.flusher.stats import QueueStats
     from lotus_durable.option_types import Options
+    from lotus_durable.queue.stats import QueueStats
 else:
     Calls = object  # their modules are imported by the first of them: a process that only tracks needs none
 
@@ -286,11 +286,11 @@ class Client(Calls):
             wait_until_settled(self._tracker, monotonic() + longest)
         else:
             reason = self.drain(longest).reason  # it is this process that flushes
-        for refusal in read_progress(self._tracker.directory).get("refusals", ()):
-            if refusal["idempotency_id"] == event_id:
-                if refusal["is_final"]:
-                    raise EventRefused(refusal["reason"])
-                logger.warning("the event is parked and tried again: %s", refusal["reason"])
+        for refusal in read_progress(self._tracker.directory).refusals:
+            if refusal.idempotency_id == event_id:
+                if refusal.is_final:
+                    raise EventRefused(refusal.reason)
+                logger.warning("the event is parked and tried again: %s", refusal.reason)
         if reason is not None:
             logger.warning("the event is kept and has no verdict yet: %s", reason)
 

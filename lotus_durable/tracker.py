@@ -182,7 +182,7 @@ class Tracker:
 
     def is_settled(self, written: Mapping[str, int]) -> bool:
         """Whether everything up to these ends of these segments is settled, as far as the heartbeat says."""
-        cursor = read_progress(self.directory).get("settled", {}).get("cursor", {})
+        cursor = read_progress(self.directory).cursor
         return all(
             cursor[name][0] >= end if name in cursor else not self.directory.has_segment(name)
             for name, end in written.items()
@@ -283,7 +283,7 @@ class Tracker:
                 raise
             lane = self._taken_lane()
             try:
-                Appender.sync(lane.way.append_again(record, clock_gettime(MONOTONIC), mark))
+                lane.way.append_again(record, clock_gettime(MONOTONIC), mark)
             except (OSError, QueueDirectoryError) as refusal:
                 self._keep(record, refusal)
             finally:

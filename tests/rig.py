@@ -17,7 +17,7 @@ from lotus_durable.errors import LotusError
 from lotus_durable.flusher import locks
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.starting import Starting
-from lotus_durable.flusher.stats import QueueStats, collect
+from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
@@ -26,6 +26,7 @@ from lotus_durable.queue.identity import ensure_identity, fingerprint
 from lotus_durable.queue.protocol import StoredEvent, Table
 from lotus_durable.queue.requests import ask
 from lotus_durable.queue.room import Room
+from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import FakeLotus, Faults
 from lotus_durable.testing.exchange import ReceivedRequest
 

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import logging
 import time
-from dataclasses import asdict
 
 from lotus_durable.client import Client
 from lotus_durable.config import Config
@@ -73,7 +72,7 @@ def run(config: Config, timeout: float | None, *, as_json: bool | None = None) -
             finally:
                 client.release()
     if as_json:
-        say_json(asdict(report))
+        say_json(report._asdict())
     elif as_json is not None:
         say(_in_words(report))
     if report.complete:

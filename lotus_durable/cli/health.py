@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 
 from lotus_durable.config import Config
 from lotus_durable.flusher.starting import Starting
-from lotus_durable.flusher.stats import QueueStats, collect
+from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.stats import QueueStats
 
 from .arguments import seconds
 from .command import Command, ExitCode, configuration
@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
                 "problems": problems,
                 "pending": stats.pending,
                 "oldest_age": stats.oldest_age,
-                "flusher": None if stats.flusher is None else asdict(stats.flusher),
+                "flusher": None if stats.flusher is None else stats.flusher._asdict(),
             }
         )
     else:

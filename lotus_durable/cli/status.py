@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from dataclasses import asdict
 
 from lotus_durable.flusher.starting import Starting
-from lotus_durable.flusher.stats import FlusherStats, QueueStats, collect
+from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 from .command import Command, ExitCode, configuration
 from .existing import existing_queue
@@ -46,20 +46,13 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     stats = collect(directory)
     failed_start = None if stats.flusher is not None else words_of_failed_start(directory)
     if arguments.json:
-        say_json({"queue_dir": os.fspath(config.queue_dir), **stats_as_json(stats), "failed_start": failed_start})
+        say_json({"queue_dir": os.fspath(config.queue_dir), **stats.as_json(), "failed_start": failed_start})
     else:
         who = flusher_in_words(stats.flusher)
         if failed_start is not None:
             who += f"; the last start of one failed: {last_line(failed_start)}"
         say(f"queue in {config.queue_dir}\n\n{aligned(_rows(stats))}\n\nflusher: {who}")
     return ExitCode.DONE
-
-
-def stats_as_json(stats: QueueStats) -> dict[str, object]:
-    """Return the documented keys: those of QueueStats but ``in_memory``, which is about the asking process only."""
-    fields = asdict(stats)
-    del fields["in_memory"]
-    return fields
 
 
 def words_of_failed_start(directory: QueueDirectory) -> str | None:

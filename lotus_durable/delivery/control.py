@@ -10,17 +10,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from lotus_durable.clock import monotonic, since_boot
 from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, FlusherState, HeartbeatFile, Program, Refusal, shortened
+from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, Progress, Refusal, shortened
 from lotus_durable.queue.identity import FINGERPRINT_SIZE, split_keys
-from lotus_durable.queue.progress import as_plain
 from lotus_durable.queue.requests import Request, newest, since
-from lotus_durable.queue.stats import Settled
+from lotus_durable.queue.stats import FlusherState
 
 from .marks import Marks
 from .news import HeldNews
@@ -92,7 +90,7 @@ class Control:
         self._works = works
         self._ends_at: float | None = None
         self._lock = threading.RLock()
-        self._settled: Settled | None = None
+        self._progress: Progress | None = None
         self._refusals: list[Refusal] = []
         self._progress_is_news = False
         self._told_trouble = False
@@ -351,16 +349,16 @@ class Control:
 
     # Progress and trouble
 
-    def settled(self, settled: Settled, *, delivered_at: float | None) -> None:
+    def settled(self, progress: Progress, *, delivered_at: float | None) -> None:
         """Note that events were settled: whatever the trouble was, it is over.
 
         Args:
-            settled: how far.
+            progress: how far.
             delivered_at: when the last of them was delivered, if any was.
         """
         self._works()
         with self._lock:
-            self._settled = settled
+            self._progress = progress
             self._progress_is_news = True
             changes: dict[str, object] = {"trouble_since": None, "key_refused": False}
             before = self._beat
@@ -374,10 +372,10 @@ class Control:
                 lasted = since_boot() - before.trouble_since
                 self.tell(DeliveryResumed(f"events are delivered again, after {lasted:.0f} s"))
 
-    def show(self, settled: Settled) -> None:
+    def show(self, progress: Progress) -> None:
         """Note how far the queue is settled, and write it: before anything is deleted on that word."""
         with self._lock:
-            self._settled = settled
+            self._progress = progress
             self._progress_is_news = True
             self.beat()
 
@@ -420,9 +418,9 @@ class Control:
                 beat.state == "blocked" or since_boot() - beat.trouble_since >= self._constants.told_after
             ):
                 self._told_trouble = True
-            progress: dict[str, Any] | None = None
-            if self._progress_is_news and self._settled is not None:
-                progress = as_plain(self._settled, self._refusals)
+            progress = None
+            if self._progress_is_news and self._progress is not None:
+                progress = self._progress._replace(refusals=self._refusals)
             try:
                 self._file.write(beat, progress)
             except OSError as error:

@@ -83,7 +83,7 @@ class Loop:
             if is_asked:
                 self._retry_all_parked(parked_before)
             self._control.enter("idle")
-            self._control.show(self._source.settled())
+            self._control.show(self._source.progress())
             self._source.retire()
             self._control.answer(asked, self._why_held())
             if is_done():
@@ -194,7 +194,7 @@ class Loop:
             else:
                 break
         delivered_at = self._delivered_at if settlement.delivered else None
-        self._control.settled(self._source.settled(), delivered_at=delivered_at)
+        self._control.settled(self._source.progress(), delivered_at=delivered_at)
         self._report_dead(settlement.dead)
         refusals = [
             Refusal(_field(event.record, "idempotency_id"), event.reason, is_final)

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from lotus_durable.queue.heartbeat import Progress
 from lotus_durable.queue.protocol import Chunk, Settlement, StoredEvent
-from lotus_durable.queue.stats import Settled
 
 from .outcome import Verdict
 
@@ -78,8 +78,8 @@ class Source(Protocol):
     def settle(self, settlement: Settlement) -> None:
         """Commit what became of events."""
 
-    def settled(self) -> Settled:
-        """Return what is settled so far."""
+    def progress(self) -> Progress:
+        """Return how far it is, for the heartbeat."""
 
     def parked(self, after: int, limit: int) -> list[StoredEvent]:
         """Return up to ``limit`` parked events with an id above ``after``, oldest id first."""

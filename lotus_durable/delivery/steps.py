@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from lotus_durable.errors import LotusError
-from lotus_durable.queue.heartbeat import FlusherState
+from lotus_durable.queue.stats import FlusherState
 
 
 class Steps(Protocol):

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from lotus_durable.clock import monotonic
 from lotus_durable.delivery.control import Control
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import FlusherKind
 from lotus_durable.queue.rows import sync_rows
+from lotus_durable.queue.stats import FlusherKind
 from lotus_durable.queue.sync import JournalSync
 
 logger = logging.getLogger("lotus_durable")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.log import counted
+from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import read_identity
-from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import ask, newest
-from lotus_durable.queue.stats import Counts, count
+from lotus_durable.values import NamedTuple
 
 from .starting import Starting
 
@@ -26,8 +25,7 @@ _LOOK_INTERVAL = 0.01  # seconds
 NO_KEY = "no API key is set in this process, and nobody flushes"
 
 
-@dataclass(frozen=True, slots=True)
-class DrainReport:
+class DrainReport(NamedTuple):
     """What a drain achieved."""
 
     complete: bool
@@ -73,7 +71,7 @@ def drain(
     directory = tracker.directory
     directory.prepare()
     read_identity(directory)  # of a later version, or unreadable: no flusher would come, however long it is waited for
-    before = _counts(directory)
+    before = count(directory)
     number = _asked(directory)
 
     def give_up() -> str | None:
@@ -84,7 +82,7 @@ def drain(
     in_memory = tracker.in_memory()
     if in_memory and not reason:
         reason = f"the disk takes no writes: {counted(in_memory, 'event')} in this process's memory"
-    after = _counts(directory)
+    after = count(directory)
     return DrainReport(
         complete=not reason,
         delivered=after.delivered - before.delivered,
@@ -165,10 +163,6 @@ def _asked(directory: QueueDirectory) -> int:
     except OSError:
         # A full disk: then everything asked for so far is waited for, and the flusher's next pass.
         return newest(directory)
-
-
-def _counts(directory: QueueDirectory) -> Counts:
-    return count(directory, read_settled(directory))
 
 
 def _why_out_of_time(directory: QueueDirectory, timeout: float) -> str:

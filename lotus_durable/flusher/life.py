@@ -22,13 +22,13 @@ from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, FlusherKind, read_beat
+from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.queue.identity import ensure_identity
-from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.rows import has_rows
-from lotus_durable.queue.stats import count
+from lotus_durable.queue.stats import FlusherKind
 from lotus_durable.queue.sync import JournalSync
 
 from .background import beating, sync_all, syncing
@@ -128,7 +128,7 @@ class Flusher:
         try:
             if before is not None and before.boot == boot_id() and consumer.is_new and before.in_flight is None:
                 control.in_doubt(before.at)  # it may have sent something after its last beat that we know
-            control.show(consumer.settled())
+            control.show(consumer.progress())
             self._tell_that_somebody_flushes(control)
             with self._destination.opened(self.config, self.directory, consumer, control) as (places, organisation):
                 if (since := control.last_beat.in_flight) is not None:
@@ -271,7 +271,7 @@ class Flusher:
                 return False
             time.sleep(min(left, 0.1))
         try:
-            pending = count(self.directory, read_settled(self.directory)).pending
+            pending = count(self.directory).pending
             if pending <= self._held and not has_rows(self.directory):
                 return False
         except (OSError, LotusError):

@@ -18,7 +18,8 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from lotus_durable import fork
 from lotus_durable.descriptors import place_of
-from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.files import FILE_MODE
 from lotus_durable.queue.requests import newest
 
 from . import locks

@@ -21,7 +21,8 @@ import posix
 from lotus_durable._version import __version__
 from lotus_durable.config import Config
 from lotus_durable.options import OPTIONS
-from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.files import FILE_MODE
 from lotus_durable.values import NamedTuple
 
 from .interpreter import may_run

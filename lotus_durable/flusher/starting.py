@@ -18,7 +18,8 @@ from zlib import crc32
 import msgpack
 
 from lotus_durable.clock import boot_id, since_boot
-from lotus_durable.queue.directory import FILE_MODE, QueueDirectory
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.files import FILE_MODE
 from lotus_durable.values import NamedTuple
 
 from . import locks

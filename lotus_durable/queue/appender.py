@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from lotus_durable.errors import LotusError, QueueDamaged
 
-from .carry_over import find_stranded, is_sound, write_carried
+from .carry_over import Placed, find_stranded, is_sound, write_carried
 from .directory import QueueDirectory
-from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE, ORIGIN_SIZE, Origin
+from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE, Header
 from .refusal import is_of_the_disk
 from .room import Room
 from .writer import SegmentWriter
@@ -99,30 +99,25 @@ class Appender:
         """
         writer = self._writer
         if writer is None or not 0.0 <= now - self._checked_at < _TRUST or writer.end + len(record) > writer.stop_at:
-            writer = self._ready(record, FRAME_HEADER_SIZE, now)
+            writer = self._ready(record, now)
         try:
             writer.append(record)
         except OSError as error:
-            writer = self._after_error(error, record, FRAME_HEADER_SIZE, now)
+            writer = self._after_error(error, record, now)
             writer.append(record)
         if self._power:
             return writer, writer.end - FRAME_HEADER_SIZE - len(record), writer.end
         return None
 
-    def append_again(self, record: bytes, now: float, mark: Mark) -> Mark:
-        """Append an event whose :meth:`sync` has failed, and say where it was: somebody may have read it there.
+    def append_again(self, record: bytes, now: float, mark: Mark) -> None:
+        """Write an event whose :meth:`sync` has failed somewhere else, and sync it there.
+
+        It says where it was: somebody may have read it there.
 
         Raises: see :meth:`append`.
         """
-        origin: Origin = mark[0].header.id, mark[1]
-        overhead = FRAME_HEADER_SIZE + ORIGIN_SIZE
-        writer = self._ready(record, overhead, now)
-        try:
-            writer.append_carried(record, origin)
-        except OSError as error:
-            writer = self._after_error(error, record, overhead, now)
-            writer.append_carried(record, origin)
-        return writer, writer.end - overhead - len(record), writer.end
+        self._check(now)
+        self._carry_over(mark[0].header, [(mark[1], record)])
 
     @staticmethod
     def sync(mark: Mark) -> None:
@@ -178,11 +173,11 @@ class Appender:
 
     # Before an append
 
-    def _ready(self, record: bytes, overhead: int, now: float) -> SegmentWriter:
+    def _ready(self, record: bytes, now: float) -> SegmentWriter:
         """Return the segment to append a frame to, after everything that is not done per event."""
         if len(record) > MAX_RECORD_SIZE:
             raise ValueError(f"a record of {len(record)} bytes; {MAX_RECORD_SIZE} is the most")
-        size = overhead + len(record)
+        size = FRAME_HEADER_SIZE + len(record)
         writer = self._writer
         if writer is not None:
             is_full = writer.is_broken or (writer.end + size > self._limit and writer.end > HEADER_SIZE)
@@ -221,7 +216,7 @@ class Appender:
         else:
             self._directory.prepare()
 
-    def _after_error(self, error: OSError, record: bytes, overhead: int, now: float) -> SegmentWriter:
+    def _after_error(self, error: OSError, record: bytes, now: float) -> SegmentWriter:
         """Return a segment that may take what a write has failed to append to the last one; raise if none will.
 
         The error is the disk's when the segment is sound. Else it came from what has got the number of our descriptor.
@@ -235,7 +230,7 @@ class Appender:
             # The limit of the process or of the file system for the size of a file.
             self._limit = min(self._limit, writer.end)
             writer.break_off()
-        return self._ready(record, overhead, now)
+        return self._ready(record, now)
 
     # Going on elsewhere
 
@@ -261,10 +256,7 @@ class Appender:
     def _move_on(self, writer: SegmentWriter) -> None:
         stranded = find_stranded(writer, sync=self._power)
         if stranded.frames:
-            self._make_sure_of_the_directory()
-            header = writer.header._replace(key=self._key())  # the queue may be another one, with other fingerprints
-            name, end = write_carried(self._directory, header, stranded.frames, sync=self._power)
-            self._note_sealed(name, end)
+            self._carry_over(writer.header, stranded.frames)
         if self._power:
             writer.is_synced_elsewhere()
         self._writer = None
@@ -278,6 +270,12 @@ class Appender:
                 self._reported_at.clear()  # events are never lost in silence
             what = stranded.what.format(f"segment {writer.path}")
             self._tell(stranded.what, f"{what}; {lost}; written anew: {len(stranded.frames)}")
+
+    def _carry_over(self, source: Header, frames: list[Placed]) -> None:
+        """Write frames anew, in a segment of their own, where the path leads; they say where they were."""
+        self._make_sure_of_the_directory()
+        header = source._replace(key=self._key())  # the queue may be another one, with other fingerprints
+        self._note_sealed(*write_carried(self._directory, header, frames, sync=self._power))
 
     def _seal(self, writer: SegmentWriter) -> None:
         self._writer = None

@@ -4,7 +4,7 @@
 ``queue_parked``           the events the server refused for now, and
 ``queue_dead``             the dead letters: persist-queue's tables (:mod:`.table`), MessagePack, never pickle
 ``settled``                for each segment, by the id in its header, up to where it is settled; and in a row with an
-                           empty id :class:`Counters`, so that a settlement changes few pages
+                           empty id what is counted, so that a settlement changes few pages
 ``carried``                ranges of segments that were settled by way of copies in others, see :mod:`.consumer`
 ``retired``                the segments that were deleted lately, and where they ended
 ``delivered``              the ids delivered lately, see :mod:`.lately`
@@ -34,7 +34,8 @@ from .lately import CHUNK_SIZE, Chunk, DeliveredLately, Piece, bytes_to_write, p
 from .protocol import StoredEvent, Table, decode_stored_event
 from .reader import Position
 from .reserve import PAGE, pages_for
-from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, Counters, Cursor, Entry, page_of
+from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, Cursor, Entry, as_row, page_of
+from .stats import QueueStats
 
 _RETIRED_KEPT = 20_000
 """Segments that were deleted and are still known, for when a copy of what was in them turns up."""
@@ -45,13 +46,16 @@ class Books:
 
     Attributes:
         is_new: there were none.
+        counts: of what is settled.
+        high: the last row of each table that counts.
     """
 
     database: BooksDatabase
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.counters = Counters()
+        self.counts = QueueStats()
+        self.high: dict[Table, int] = {"parked": 0, "dead": 0}
         self.cursors: dict[bytes, Cursor] = {}
         self.carried: dict[bytes, Ranges] = {}
         self.retired: dict[bytes, Position] = {}
@@ -87,7 +91,7 @@ class Books:
         """
         parked = [event.encode() for event in entry.parked]
         dead = [event.encode() for event in entry.dead]
-        high: dict[Table, int] = {"parked": self.counters.parked_high, "dead": self.counters.dead_high}
+        high = self.high.copy()
         if parked or dead:
             needed = pages_for([*parked, *dead])
             self.database.do(lambda: self.database.reserve.ensure(needed))
@@ -98,7 +102,7 @@ class Books:
                     piece = _cut_off(waiting, self.database.reserve.most * PAGE // 2)
                     high[table] = self.database.commit(partial(self._insert, table, piece, 0))
         ids = self._ids_to_enter(pieces(entry.delivered_ids)) if entry.delivered_ids else None
-        self.counters = self.database.commit(lambda: self._enter(entry, parked, dead, high, ids))
+        self.counts, self.high = self.database.commit(lambda: self._enter(entry, parked, dead, high, ids))
         self.cursors.update(entry.cursors)
         for segment, start, stop in entry.carried:
             self.carried.setdefault(segment, Ranges()).add(start, stop)
@@ -185,7 +189,9 @@ class Books:
 
     def _load(self) -> None:
         read = self.database.connection.execute
-        self.counters = Counters(*read(f"SELECT {COUNTERS} FROM settled WHERE segment = x''").fetchone())
+        row = read(f"SELECT {COUNTERS} FROM settled WHERE segment = x''").fetchone()
+        accepted, delivered, parked, dead_lettered, discarded, self.high["parked"], self.high["dead"] = row
+        self.counts = QueueStats(accepted, delivered, 0, parked, dead_lettered, discarded)
         for segment, *cursor in read("SELECT segment, name, offset, sequence FROM settled WHERE segment > x''"):
             self.cursors[segment] = Cursor(*cursor)
         for segment, start, stop in read("SELECT * FROM carried"):
@@ -194,8 +200,8 @@ class Books:
             self.retired[segment] = (end[0], end[1])
         self.learned.update(read("SELECT * FROM learned").fetchall())
         self.delivered.load(read("SELECT id, ids FROM delivered"))
-        read("DELETE FROM queue_parked WHERE _id > ?", (self.counters.parked_high,))
-        read("DELETE FROM queue_dead WHERE _id > ?", (self.counters.dead_high,))
+        read("DELETE FROM queue_parked WHERE _id > ?", (self.high["parked"],))
+        read("DELETE FROM queue_dead WHERE _id > ?", (self.high["dead"],))
 
     def _ids_to_enter(self, ids: Iterable[Piece]) -> tuple[Piece, Chunk] | None:
         """Return the ids that the settlement enters, and where.
@@ -235,32 +241,32 @@ class Books:
         dead: Sequence[bytes],
         high: Mapping[Table, int],
         ids: tuple[Piece, Chunk] | None,
-    ) -> Counters:
+    ) -> tuple[QueueStats, dict[Table, int]]:
         connection = self.database.connection
-        old = self.counters
+        old = self.counts
         gone = 0
         if entry.resolved:
             rows = [(event.id,) for event in entry.resolved]
             gone = connection.executemany("DELETE FROM queue_parked WHERE _id = ?", rows).rowcount
-        counters = Counters(
+        counts = old._replace(
             # A parked event that is no longer in its row was counted otherwise already, as lost in damaged books say.
-            old.accepted + entry.accepted + len(entry.resolved) - gone,
-            old.delivered + entry.delivered,
-            old.parked + len(entry.parked) - gone,
-            old.dead_lettered + len(entry.dead),
-            old.discarded,
-            max(0, old.parked_bytes + _bytes(entry.parked) - _bytes(entry.resolved)),
-            self._insert("parked", parked, high["parked"]),
-            self._insert("dead", dead, high["dead"]),
+            accepted=old.accepted + entry.accepted + len(entry.resolved) - gone,
+            delivered=old.delivered + entry.delivered,
+            parked=old.parked + len(entry.parked) - gone,
+            dead_lettered=old.dead_lettered + len(entry.dead),
         )
-        connection.execute(SET_COUNTERS, counters)
+        reached: dict[Table, int] = {
+            "parked": self._insert("parked", parked, high["parked"]),
+            "dead": self._insert("dead", dead, high["dead"]),
+        }
+        connection.execute(SET_COUNTERS, as_row(counts, reached))
         for segment, cursor in entry.cursors.items():
             connection.execute(SET_CURSOR, (segment, *cursor))
         for segment, start, stop in entry.carried:
             connection.execute("INSERT OR REPLACE INTO carried VALUES (?, ?, ?)", (segment, start, stop))
         if ids is not None:
             self._write_ids(*ids)
-        return counters
+        return counts, reached
 
     def _insert(self, table: Table, rows: Sequence[bytes], high: int) -> int:
         """Insert rows and return the last one's id; ``high`` when there are none."""
@@ -302,7 +308,3 @@ def _cut_off(rows: list[bytes], most: int) -> list[bytes]:
     piece = rows[:count]
     del rows[:count]
     return piece
-
-
-def _bytes(events: Sequence[StoredEvent]) -> int:
-    return sum(len(event.record) for event in events)

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
 
 from lotus_durable.values import NamedTuple
 
@@ -16,7 +15,6 @@ from .files import sync_data
 from .format import (
     FRAME_HEADER_SIZE,
     HEADER_SIZE,
-    ORIGIN_SIZE,
     Header,
     encode_carried,
     encode_frame,
@@ -24,13 +22,16 @@ from .format import (
     new_header,
 )
 from .reader import count_frames
-from .writer import Kept, SegmentWriter
+from .writer import SegmentWriter
+
+Placed = tuple[int, bytes]
+"""Where a frame is in its segment, and its record."""
 
 
 class Stranded(NamedTuple):
     """What became of a segment that is no longer as its writer left it."""
 
-    frames: list[tuple[int, Kept]]
+    frames: list[Placed]
     """What readers do not find and the writer still has: where it was, and what."""
     destroyed: int
     """How many events nobody can find any more, unless the flusher had read them already."""
@@ -85,18 +86,16 @@ def _what_happened(writer: SegmentWriter, status: os.stat_result | None) -> str:
     return ""
 
 
-def _kept_frames(writer: SegmentWriter) -> list[tuple[int, Kept]]:
-    return list(_with_offsets(writer))
-
-
-def _with_offsets(writer: SegmentWriter) -> Iterator[tuple[int, Kept]]:
-    """Give what was appended since the last good check; not what it cut back, which its callers append again."""
+def _kept_frames(writer: SegmentWriter) -> list[Placed]:
+    """Return what was appended since the last good check; not what it cut back, which its callers append again."""
     offset = writer.kept_from
-    for kept in writer.kept:
-        end = offset + FRAME_HEADER_SIZE + (ORIGIN_SIZE + len(kept[0]) if isinstance(kept, tuple) else len(kept))
+    found: list[Placed] = []
+    for record in writer.kept:
+        end = offset + FRAME_HEADER_SIZE + len(record)
         if end <= writer.last_end:
-            yield offset, kept
+            found.append((offset, record))
         offset = end
+    return found
 
 
 def _missing_at(path: str, writer: SegmentWriter, what: str, *, sync: bool) -> Stranded:
@@ -113,30 +112,26 @@ def _missing_at(path: str, writer: SegmentWriter, what: str, *, sync: bool) -> S
                 there = b""  # none of it can be relied on
     finally:
         os.close(descriptor)
-    missing: list[tuple[int, Kept]] = []
-    for number, (offset, kept) in enumerate(_with_offsets(writer), writer.trusted_sequence):
-        marker = writer.header.marker
-        frame = encode_carried(marker, number, *kept) if isinstance(kept, tuple) else encode_frame(marker, number, kept)
-        start = offset - writer.kept_from
-        if there[start : start + len(frame)] != frame:
-            missing.append((offset, kept))
+    missing: list[Placed] = []
+    for number, (offset, record) in enumerate(_kept_frames(writer), writer.trusted_sequence):
+        frame = encode_frame(writer.header.marker, number, record)
+        if not there.startswith(frame, offset - writer.kept_from):
+            missing.append((offset, record))
     return Stranded(missing, 0 if before is None else writer.trusted_sequence - before, what)
 
 
-def _frames_before_trust(writer: SegmentWriter) -> list[tuple[int, Kept]]:
+def _frames_before_trust(writer: SegmentWriter) -> list[Placed]:
     """Read through the descriptor what was appended before the last good check."""
     data = writer.read_own(writer.kept_from - HEADER_SIZE, HEADER_SIZE)
-    found: list[tuple[int, Kept]] = []
+    found: list[Placed] = []
     offset = 0
-    for _, end, record, origin in frames(data, writer.header.marker):
-        found.append((HEADER_SIZE + offset, record if origin is None else (record, origin)))
+    for _, end, record, _ in frames(data, writer.header.marker):
+        found.append((HEADER_SIZE + offset, record))
         offset = end
     return found
 
 
-def write_carried(
-    directory: QueueDirectory, source: Header, stranded: list[tuple[int, Kept]], *, sync: bool
-) -> tuple[str, int]:
+def write_carried(directory: QueueDirectory, source: Header, stranded: list[Placed], *, sync: bool) -> tuple[str, int]:
     """Write a segment of carried frames, sealed from the beginning; return its name and its end.
 
     Args:
@@ -150,9 +145,8 @@ def write_carried(
     """
     header = new_header(time.time_ns(), source.key)
     content = bytearray(header.encode())
-    for sequence, (offset, kept) in enumerate(stranded):
-        record, origin = kept if isinstance(kept, tuple) else (kept, (source.id, offset))
-        content += encode_carried(header.marker, sequence, record, origin)
+    for sequence, (offset, record) in enumerate(stranded):
+        content += encode_carried(header.marker, sequence, record, (source.id, offset))
     path, descriptor = create_segment(directory, header, bytes(content), sync=sync)
     # A child forked meanwhile shares this open file, and with it the lock.
     with contextlib.suppress(OSError):

@@ -8,7 +8,8 @@ import logging
 from collections.abc import Iterable
 
 from .books import Books
-from .directory import QueueDirectory, original_name
+from .directory import QUEUE_DB, QueueDirectory, original_name
+from .heartbeat import Progress
 from .journal import JournalReader
 from .protocol import Chunk, Report, Settlement, StoredEvent
 from .quarantine import keep_aside
@@ -17,7 +18,6 @@ from .repeats import Repeats, Segment
 from .retiring import Retiring, remove_leftovers
 from .rows import RowReader
 from .schema import Cursor, Entry
-from .stats import QUEUE_DB, Settled
 
 logger = logging.getLogger("lotus_durable")
 
@@ -134,27 +134,18 @@ class Consumer:
 
     def last_parked(self) -> int:
         """Return the id of the last event that was parked, 0 when none ever was."""
-        return self._books.counters.parked_high
+        return self._books.high["parked"]
 
-    def settled(self) -> Settled:
-        """Return what is settled so far, for the heartbeat."""
-        counters = self._books.counters
+    def progress(self) -> Progress:
+        """Return how far it is, for the heartbeat."""
         absent = (self._gone or set()) - self._repeats.segments.keys() | self._retiring.deleted.keys()
         there = {
             cursor.name: (cursor.offset, cursor.sequence)
             for segment, cursor in self._books.cursors.items()
             if segment not in absent
         }
-        return Settled(
-            counters.accepted,
-            counters.delivered,
-            counters.parked,
-            counters.dead_lettered,
-            counters.discarded,
-            counters.parked_bytes,
-            self._rows.pending(),
-            there,
-        )
+        settled, rows = self._books.counts, self._rows.pending()
+        return Progress(settled._replace(accepted=settled.accepted + rows, pending=rows), there)
 
     def retire(self) -> None:
         """Delete segments that are settled to their end and whose writer is gone, and let go of large ones.

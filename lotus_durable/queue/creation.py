@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 
 from lotus_durable import descriptors
 
 from .directory import QueueDirectory, segment_name, unfinished_name
-from .files import FILE_MODE, sync_data, sync_directory
+from .files import FILE_MODE, sync_data, sync_path, write_rest
 from .format import Header
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -36,12 +35,12 @@ def create_segment(directory: QueueDirectory, header: Header, content: bytes, *,
     descriptor = _moved_up(os.open(unfinished, _CREATE, FILE_MODE))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _write_whole(descriptor, content)
+        write_rest(descriptor, content)
         if sync:
             sync_data(descriptor)
         os.rename(unfinished, path)
         if sync:
-            sync_directory(directory.journal)
+            sync_path(directory.journal)
     except BaseException:
         os.close(descriptor)
         for file in (unfinished, path):
@@ -49,15 +48,6 @@ def create_segment(directory: QueueDirectory, header: Header, content: bytes, *,
                 os.unlink(file)
         raise
     return path, descriptor
-
-
-def _write_whole(descriptor: int, content: bytes) -> None:
-    written = 0
-    while written < len(content):
-        more = os.pwrite(descriptor, content[written:], written)
-        if more == 0:
-            raise OSError(errno.ENOSPC, "short write of a new segment")
-        written += more
 
 
 def _moved_up(descriptor: int) -> int:

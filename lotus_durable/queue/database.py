@@ -15,7 +15,7 @@ from urllib.parse import quote
 from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueDamaged
 
-from .files import FILE_MODE, sync_data
+from .files import FILE_MODE, sync_data, sync_path
 from .reserve import Reserve, is_full
 from .table import LOCK_TIMEOUT, EventTable, mapped, mapped_errors
 
@@ -107,7 +107,7 @@ class BooksDatabase:
                 self.connection.backup(target)
 
         self.do(work)
-        sync_file(path)
+        sync_path(path)
 
     def close(self) -> None:
         """Write the log back and let go of the files; raises nothing.
@@ -185,19 +185,6 @@ def fetched(path: str, what: str, statement: str, parameters: Sequence[object] =
         return []
     with mapped_errors(what), contextlib.closing(read_only(path)) as connection:
         return connection.execute(statement, parameters).fetchall()
-
-
-def sync_file(path: str) -> None:
-    """Make a file survive a power cut that SQLite does not have open: closing it here would give up SQLite's locks.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _log(path: str) -> str:

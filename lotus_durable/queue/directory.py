@@ -26,23 +26,11 @@ import stat
 
 from lotus_durable.errors import QueueDirectoryError
 
-from .files import FILE_MODE, TEMPORARY, create_atomically, sync_directory, write_atomically
-
-__all__ = [
-    "DIRECTORY_MODE",
-    "FILE_MODE",
-    "QueueDirectory",
-    "create_atomically",
-    "marker_in_name",
-    "original_name",
-    "released_name",
-    "segment_name",
-    "sync_directory",
-    "unfinished_name",
-    "write_atomically",
-]
+from .files import TEMPORARY, sync_path
 
 DIRECTORY_MODE = 0o700
+QUEUE_DB = "queue.db"
+"""Stands for what was appended through SQLite where segments are named; its position is (row, number of rows)."""
 
 _SEGMENT = ".seg"
 _RELEASED = ".released.seg"
@@ -62,7 +50,7 @@ class QueueDirectory:
         self.identity = f"{self.root}/identity"
         self.journal = f"{self.root}/journal"
         self.books = f"{self.root}/books.db"
-        self.queue_db = f"{self.root}/queue.db"
+        self.queue_db = f"{self.root}/{QUEUE_DB}"
         self.quarantine = f"{self.root}/quarantine"
         self.flusher_lock = f"{self.root}/flusher.lock"
         self.starting = f"{self.root}/starting"
@@ -88,7 +76,7 @@ class QueueDirectory:
             for folder in missing:
                 _make_directory(folder)
             if missing:
-                sync_directory(self.root)
+                sync_path(self.root)
         except (FileExistsError, NotADirectoryError) as error:
             raise QueueDirectoryError(f"queue_dir {self.root}: {error.filename} is not a directory") from None
 
@@ -125,7 +113,7 @@ class QueueDirectory:
         return sorted(_names(self.journal, _UNFINISHED))
 
     def temporary_files(self) -> list[str]:
-        """Return the files that :func:`write_atomically` did not come to rename (yet)."""
+        """Return the files that :func:`~.files.create_atomically` did not come to rename (yet)."""
         return sorted(f"{self.root}/{name}" for name in _names(self.root, TEMPORARY))
 
     def let_go(self, name: str) -> str:
@@ -158,7 +146,7 @@ def _make_directories(path: str) -> None:
         _make_directory(path)
         # Else a power cut could take all of a new queue. A parent that we may not read is its owner's to sync.
         with contextlib.suppress(PermissionError):
-            sync_directory(parent)
+            sync_path(parent)
 
 
 def _make_directory(path: str) -> None:

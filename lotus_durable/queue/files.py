@@ -1,4 +1,4 @@
-"""Small files that are there as a whole or not at all, and what makes data and names survive a power cut."""
+"""Files that are there as a whole or not at all, and what makes data and names survive a power cut."""
 
 from __future__ import annotations
 
@@ -19,31 +19,15 @@ _PATIENCE = 1.0
 a process that is stopped in them must not hold up the others."""
 
 
-def write_atomically(path: str, data: bytes, *, durable: bool = True) -> None:
-    """Replace ``path`` by ``data``: readers see the old or the new; if ``durable``, so they do after a power cut.
-
-    Raises:
-        OSError: the disk refuses; the old file is untouched.
-    """
-    temporary = _write_temporary(path, data, durable=durable)
-    try:
-        os.replace(temporary, path)
-    except OSError:
-        _remove(temporary)
-        raise
-    if durable:
-        sync_directory(os.path.dirname(path))
-
-
-def create_atomically(path: str, data: bytes, *, durable: bool = True) -> bool:
+def create_atomically(path: str, data: bytes) -> bool:
     """Create ``path`` with ``data`` unless it exists; return whether it was created.
 
-    Readers see nothing or all of it, and of processes that try at once one succeeds.
+    Readers see nothing or all of it, also after a power cut, and of processes that try at once one succeeds.
 
     Raises:
         OSError: the disk refuses.
     """
-    temporary = _write_temporary(path, data, durable=durable)
+    temporary = _write_temporary(path, data)
     try:
         try:
             os.link(temporary, path)
@@ -56,8 +40,7 @@ def create_atomically(path: str, data: bytes, *, durable: bool = True) -> bool:
                 return False
     finally:
         _remove(temporary)
-    if durable:
-        sync_directory(os.path.dirname(path))
+    sync_path(os.path.dirname(path))
     return True
 
 
@@ -89,15 +72,14 @@ def _lock_for_a_moment(descriptor: int) -> None:
             return
 
 
-def _write_temporary(path: str, data: bytes, *, durable: bool) -> str:
+def _write_temporary(path: str, data: bytes) -> str:
     # Random too: processes in different containers may have the same pid.
     temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}"
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         try:
-            write_whole(descriptor, data)
-            if durable:
-                os.fsync(descriptor)
+            write_rest(descriptor, data)
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except OSError:
@@ -111,27 +93,23 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def create_file(path: str) -> None:
-    """Make sure that there is a file, empty and of our mode if it is new.
+def write_rest(descriptor: int, data: bytes, at: int = 0, written: int = 0) -> None:
+    """Write ``data`` from its byte ``written`` on, however little of it each write takes.
 
-    An existing one is never opened and closed here: of a database that this process has open, that would drop the
-    locks (POSIX gives up all of a process's locks on a file with any of its descriptors).
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    if not os.path.exists(path):
-        create_atomically(path, b"", durable=False)
-
-
-def write_whole(descriptor: int, data: bytes) -> None:
-    """Write all of ``data``, however little of it each write takes.
+    Args:
+        descriptor: of the file.
+        data: all of it.
+        at: where in the file it begins.
+        written: how much of it is there already.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the disk refuses; it may do so by taking nothing (tmpfs takes what fits, and reports no error).
     """
-    while data:
-        data = data[os.write(descriptor, data) :]
+    while written < len(data):
+        more = os.pwrite(descriptor, data[written:], at + written)
+        if more == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += more
 
 
 _HAS_FDATASYNC = hasattr(os, "fdatasync")
@@ -153,13 +131,15 @@ def sync_data(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def sync_directory(path: str) -> None:
-    """Make the names in ``path`` survive a power cut.
+def sync_path(path: str) -> None:
+    """Make what is in a file, or the names in a directory, survive a power cut.
+
+    Not a file that SQLite has open in this process: closing it here would give up SQLite's locks.
 
     Raises:
         OSError: the disk refuses.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -18,6 +18,7 @@ import errno
 import os
 import struct
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from zlib import crc32
 
 import msgpack
@@ -26,16 +27,17 @@ from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.descriptors import place_of
 from lotus_durable.values import NamedTuple
 
-from .directory import FILE_MODE, QueueDirectory
+from .directory import QueueDirectory
+from .files import FILE_MODE
+from .stats import FlusherKind, FlusherState, QueueStats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Literal, TypeAlias, TypeVar
+    from typing import Any, TypeVar
+
+    from .reader import Position
 
     _Value = TypeVar("_Value", bound=NamedTuple)
-
-FlusherState: TypeAlias = 'Literal["starting", "idle", "sending", "retrying", "blocked", "leaving", "ended"]'
-FlusherKind: TypeAlias = 'Literal["auto", "external", "caller"]'
 
 _HEAD = struct.Struct("<II")
 _BEAT_SIZE = 16 * 1024
@@ -70,6 +72,17 @@ class Refusal(NamedTuple):
     idempotency_id: str
     reason: str
     is_final: bool
+
+
+class Progress(NamedTuple):
+    """How far the queue is settled: what the books say, for those who count and wait."""
+
+    counts: QueueStats = QueueStats()
+    """What is settled; what is pending are the events in ``queue.db``, the journal's are not counted here."""
+    cursor: Mapping[str, Position] = MappingProxyType({})
+    """For each segment that still lies there, by the name its writer gave it, up to where it is settled."""
+    refusals: Sequence[Refusal] = ()
+    """The last ones."""
 
 
 class Program(NamedTuple):
@@ -148,7 +161,7 @@ class HeartbeatFile:
         self._descriptor = -1
         self._missed_at: float | None = None
 
-    def write(self, beat: Beat, progress: dict[str, Any] | None) -> None:
+    def write(self, beat: Beat, progress: Progress | None) -> None:
         """Write the beat, and the progress when there is news of it.
 
         Raises:
@@ -157,7 +170,7 @@ class HeartbeatFile:
         self._open()
         os.pwrite(self._descriptor, _framed_beat(beat), 0)
         if progress is not None:
-            os.pwrite(self._descriptor, _framed(progress), _BEAT_SIZE)
+            os.pwrite(self._descriptor, _framed([progress.counts[:_COUNTED], *progress[1:]]), _BEAT_SIZE)
 
     def close(self) -> None:
         """Close the file; it stays for who counts."""
@@ -205,10 +218,17 @@ def read_beat(directory: QueueDirectory) -> Beat | None:
         return None
 
 
-def read_progress(directory: QueueDirectory) -> dict[str, Any]:
-    """Return how far the last flusher was, as :mod:`.progress` writes it; empty when there was none."""
-    plain = _read(directory, _BEAT_SIZE, _LONGEST_PROGRESS)
-    return plain if isinstance(plain, dict) else {}
+def read_progress(directory: QueueDirectory) -> Progress:
+    """Return how far the last flusher was; nothing is settled when there was none (or what is there is no progress)."""
+    try:
+        counts, cursor, refusals = _read(directory, _BEAT_SIZE, _LONGEST_PROGRESS)[:3]
+        return Progress(
+            QueueStats(*counts[:_COUNTED]),
+            {name: (offset, sequence) for name, (offset, sequence) in cursor.items()},
+            [_made(Refusal, each) for each in refusals],
+        )
+    except (TypeError, LookupError, ValueError, AttributeError):
+        return Progress()
 
 
 def shortened(text: str) -> str:
@@ -265,6 +285,8 @@ def _beat_of(plain: list[Any]) -> Beat:
     return _made(Beat, plain)
 
 
+_COUNTED = QueueStats._fields.index("in_memory")
+"""The six counts; the rest of it is found by whoever asks."""
 _PROGRAM, _NEWS = Beat._fields.index("program"), Beat._fields.index("news")
 
 

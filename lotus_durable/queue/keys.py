@@ -8,9 +8,8 @@ from collections import Counter
 from .books import read_page
 from .directory import QueueDirectory, original_name
 from .format import UnknownFormat
-from .progress import read_settled
+from .heartbeat import read_progress
 from .reader import BEGINNING, glance
-from .stats import Settled
 
 _PAGE = 500
 
@@ -24,9 +23,9 @@ def count_by_key(directory: QueueDirectory) -> Counter[bytes]:
         OSError: the disk refuses.
     """
     found: Counter[bytes] = Counter()
-    settled = read_settled(directory) or Settled()
+    cursor = read_progress(directory).cursor
     for name in directory.segments():
-        position = max(BEGINNING, settled.cursor.get(original_name(name), BEGINNING))
+        position = max(BEGINNING, cursor.get(original_name(name), BEGINNING))
         with contextlib.suppress(OSError, UnknownFormat):  # retired meanwhile, or of a later version
             seen = glance(f"{directory.journal}/{name}", position)
             if seen.header is not None and seen.frames > position[1]:

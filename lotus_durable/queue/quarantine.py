@@ -7,7 +7,7 @@ import os
 from lotus_durable.errors import QueueDamaged
 
 from .directory import QueueDirectory
-from .files import FILE_MODE, sync_directory
+from .files import FILE_MODE, sync_path
 from .protocol import Report
 from .reader import Damage
 
@@ -26,5 +26,5 @@ def keep_aside(directory: QueueDirectory, damage: Damage, report: Report) -> Non
         file.write(damage.data)
         file.flush()
         os.fsync(file.fileno())
-    sync_directory(directory.quarantine)
+    sync_path(directory.quarantine)
     report(QueueDamaged(f"{damage}; the bytes are kept in {path}"))

@@ -24,12 +24,11 @@ from typing import TypeVar
 from lotus_durable.errors import DiskRefused, QueueDamaged
 
 from .books import Books
-from .database import sync_file
 from .directory import QueueDirectory
-from .files import sync_directory
-from .progress import read_settled
+from .files import sync_path
+from .heartbeat import read_progress
 from .protocol import Report
-from .stats import Settled
+from .stats import QueueStats
 from .table import DatabaseDamaged
 from .taking_over import take_over
 
@@ -59,7 +58,7 @@ class RepairedBooks:
             books.is_new = True  # a flusher has been here, and what it last did is not known for sure
         else:
             if books.is_new:
-                self._tell_what_is_gone(read_settled(directory))
+                self._tell_what_is_gone(read_progress(directory).counts)
         self._books = books
         self.is_new = books.is_new
 
@@ -101,9 +100,9 @@ class RepairedBooks:
         """See :meth:`.Books.close`."""
         self._books.close()
 
-    def _tell_what_is_gone(self, last: Settled | None) -> None:
+    def _tell_what_is_gone(self, last: QueueStats) -> None:
         """Tell what was in books that were removed when nobody had them open, as the last heartbeat counted it."""
-        if last is not None and last.parked + last.dead_lettered:
+        if last.parked + last.dead_lettered:
             self._report(
                 QueueDamaged(
                     f"the books {self._path} are gone, and new ones were begun; in the old ones, at the last count, "
@@ -162,9 +161,9 @@ def _finish_renaming(path: str) -> None:
 def _put_in_place(unfinished: str, path: str, what: str, opened: Books | None) -> str | None:
     """Rename finished books into place; return where what lay there is kept, if something did."""
     new = _named(path, _NEW)
-    sync_file(unfinished)
+    sync_path(unfinished)
     os.rename(unfinished, new)
-    sync_directory(os.path.dirname(path))
+    sync_path(os.path.dirname(path))
     kept = _named(path, f".{what}-{time.time_ns()}")
     # The database last: until it is gone, who opens the books next sets the new ones aside and begins with the old.
     for part in reversed(_PARTS):
@@ -173,7 +172,7 @@ def _put_in_place(unfinished: str, path: str, what: str, opened: Books | None) -
     if opened is not None:
         opened.abandon()  # it would delete the log of the new ones, later
     os.rename(new, path)
-    sync_directory(os.path.dirname(path))
+    sync_path(os.path.dirname(path))
     return kept if os.path.exists(kept) else None
 
 

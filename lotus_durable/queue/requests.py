@@ -24,7 +24,8 @@ from collections.abc import Iterator
 
 from lotus_durable.values import NamedTuple
 
-from .directory import FILE_MODE, QueueDirectory
+from .directory import QueueDirectory
+from .files import FILE_MODE
 from .heartbeat import read_beat
 
 TYPE_CHECKING = False

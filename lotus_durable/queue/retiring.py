@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 
 from .directory import QueueDirectory, original_name
-from .files import sync_directory
+from .files import sync_path
 from .journal import JournalReader, has_no_writer
 from .reader import Position
 from .repair import RepairedBooks
@@ -88,7 +88,7 @@ class Retiring:
         """
         due = now or len(self.deleted) >= _MANY or not 0 <= time.monotonic() - self._forgot_at < _FORGET_INTERVAL
         if self.deleted and due:
-            sync_directory(self._directory.journal)
+            sync_path(self._directory.journal)
             self._books.do(lambda books: books.forget(self.deleted))
             self.deleted.clear()
             self._forgot_at = time.monotonic()

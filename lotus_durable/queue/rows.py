@@ -18,12 +18,11 @@ from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueDamaged
 
 from .database import fetched
-from .directory import QueueDirectory
+from .directory import QUEUE_DB, QueueDirectory
 from .files import sync_data
 from .format import ID_SIZE, Origin
 from .protocol import NO_KEY, Report
 from .reader import Damage, Position, Stretch
-from .stats import QUEUE_DB
 from .table import DatabaseDamaged, EventTable, mapped, mapped_errors
 
 TABLE = "pending"

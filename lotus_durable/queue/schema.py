@@ -8,10 +8,13 @@ from types import MappingProxyType
 from lotus_durable.values import NamedTuple
 
 from .protocol import StoredEvent, Table
+from .stats import QueueStats
 
 VERSION = 1
 
-COUNTERS = "accepted, delivered, parked, dead_lettered, discarded, parked_bytes, parked_high, dead_high"
+COUNTERS = "accepted, delivered, parked, dead_lettered, discarded, parked_high, dead_high"
+"""Of what is settled; rows of parked events and dead letters with a larger id are of a settlement that was never
+committed."""
 SCHEMA = (
     f"CREATE TABLE settled (segment BLOB PRIMARY KEY, name, offset, sequence, {COUNTERS}) WITHOUT ROWID",
     "CREATE TABLE carried (segment BLOB, start INTEGER, stop INTEGER, PRIMARY KEY (segment, start)) WITHOUT ROWID",
@@ -19,30 +22,14 @@ SCHEMA = (
     "CREATE TABLE delivered (id INTEGER PRIMARY KEY, ids BLOB)",
     "CREATE TABLE learned (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     "CREATE TABLE padding (data BLOB)",
-    "INSERT INTO settled VALUES (x'', NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0)",
+    "INSERT INTO settled VALUES (x'', NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0)",
 )
-SET_COUNTERS = f"UPDATE settled SET ({COUNTERS}) = (?, ?, ?, ?, ?, ?, ?, ?) WHERE segment = x''"  # noqa: S608  # ours
+SET_COUNTERS = f"UPDATE settled SET ({COUNTERS}) = (?, ?, ?, ?, ?, ?, ?) WHERE segment = x''"  # noqa: S608  # ours
 SET_CURSOR = "INSERT OR REPLACE INTO settled (segment, name, offset, sequence) VALUES (?, ?, ?, ?)"
 INSERT: dict[Table, str] = {
     "parked": "INSERT INTO queue_parked (data, timestamp) VALUES (?, ?)",
     "dead": "INSERT INTO queue_dead (data, timestamp) VALUES (?, ?)",
 }
-
-
-class Counters(NamedTuple):
-    """What is counted: ``accepted = delivered + parked + dead_lettered + discarded``, without what is pending."""
-
-    accepted: int = 0
-    """Events whose place in the queue is settled, counted by their places; the others are counted by their verdicts."""
-    delivered: int = 0
-    parked: int = 0
-    dead_lettered: int = 0
-    discarded: int = 0
-    parked_bytes: int = 0
-    """Of the records that are parked."""
-    parked_high: int = 0
-    """Rows with a larger id are of a settlement that was never committed."""
-    dead_high: int = 0
 
 
 class Cursor(NamedTuple):
@@ -72,3 +59,9 @@ def page_of(table: Table) -> str:
     """Return the query for a page of rows behind an id."""
     high = f"(SELECT {table}_high FROM settled WHERE segment = x'')"  # noqa: S608  # the table names are ours
     return f"SELECT _id, data FROM queue_{table} WHERE _id > ? AND _id <= {high} ORDER BY _id LIMIT ?"  # noqa: S608
+
+
+def as_row(counts: QueueStats, high: Mapping[Table, int]) -> tuple[int, ...]:
+    """Return the values of :data:`COUNTERS`."""
+    settled = (counts.accepted, counts.delivered, counts.parked, counts.dead_lettered, counts.discarded)
+    return (*settled, high["parked"], high["dead"])

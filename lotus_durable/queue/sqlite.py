@@ -29,11 +29,10 @@ from lotus_durable.errors import LotusError, QueueDamaged
 from lotus_durable.fork import this_process
 
 from .appender import Appender, Mark
-from .carry_over import write_carried
-from .files import create_file
+from .directory import QUEUE_DB
+from .files import FILE_MODE
 from .format import Header
 from .rows import KEY_SIZE, TABLE, ensure_id
-from .stats import QUEUE_DB
 from .table import EventTable
 
 _TRUST = 0.05
@@ -149,7 +148,10 @@ class SqliteAppender(Appender):
         path = self._directory.queue_db
         if not os.path.exists(path):
             self._directory.prepare()
-            create_file(path)
+            # With its mode; and never one that is there already: this process may have it open, and closing this
+            # descriptor of it would give up SQLite's locks.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
         self._own_key = self._key()
         # From before the first moment on: a child must not believe too little.
         _opened_by.append(this_process())
@@ -187,11 +189,9 @@ class SqliteAppender(Appender):
             self._database_checked_at = now
             return
         rows = self._stranded()
+        source = Header(b"", os.getpid(), 0, self._own_id, b"")
         for start in range(0, len(rows), _CARRIED_AT_ONCE):
-            if not os.path.isdir(self._directory.journal):
-                self._directory.prepare()
-            header = Header(b"", os.getpid(), 0, self._own_id, self._key())
-            write_carried(self._directory, header, list(rows[start : start + _CARRIED_AT_ONCE]), sync=self._power)
+            self._carry_over(source, rows[start : start + _CARRIED_AT_ONCE])
         self._let_go()
         self._retry_at = -math.inf
         what = f"{self._directory.queue_db} was deleted, moved or replaced while in use"

@@ -1,106 +1,72 @@
-"""Counting what is in the queue, from any process: without a database, and without reading the events."""
+"""What is counted: one value for the books, the heartbeat, ``stats()`` and the commands."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
-
-import msgpack
-
 from lotus_durable.values import NamedTuple
 
-from .directory import QueueDirectory, original_name
-from .format import UnknownFormat
-from .reader import BEGINNING, Position, glance
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
 
-QUEUE_DB = "queue.db"
-"""The name in :attr:`Settled.cursor` of what was appended through SQLite; its position is (row, number of rows)."""
-
-
-class Settled(NamedTuple):
-    """What the books say; the flusher's heartbeat carries it."""
-
-    accepted: int = 0
-    """Events that are settled: ``delivered + parked + dead_lettered + discarded``, counted by their places."""
-    delivered: int = 0
-    parked: int = 0
-    dead_lettered: int = 0
-    discarded: int = 0
-    parked_bytes: int = 0
-    rows: int = 0
-    """Events in ``queue.db`` that are pending."""
-    cursor: Mapping[str, Position] = MappingProxyType({})
-    """For each segment that still lies there, by the name its writer gave it, up to where it is settled."""
+FlusherState: TypeAlias = 'Literal["starting", "idle", "sending", "retrying", "blocked", "leaving", "ended"]'
+FlusherKind: TypeAlias = 'Literal["auto", "external", "caller"]'
 
 
-class Counts(NamedTuple):
-    """What is in a queue.
+class FlusherStats(NamedTuple):
+    """The process that flushes, as its heartbeat shows it."""
+
+    pid: int
+    """For reading by people: in another container it means something else."""
+    hostname: str
+    kind: FlusherKind
+    """``auto``: started by a process that tracks; ``external``: a service; ``caller``: a program in its own drain()."""
+    version: str
+    state: FlusherState
+    reason: str | None
+    """Why it is retrying or blocked, in one sentence."""
+    since: float
+    """When it came into this state, seconds since the epoch."""
+    waits_until: float | None
+    """Until when it waits before it tries again, seconds since the epoch."""
+    beat_age: float
+    """Seconds since its last heartbeat."""
+    alive: bool
+    """False: no heartbeat for 5 s while it holds the lock. It hangs or is stopped, and whoever tracks next ends it."""
+    last_delivery: float | None
+    """When the server last settled an event, seconds since the epoch."""
+
+
+class QueueStats(NamedTuple):
+    """What is in the queue, for all processes that share it.
 
     At any quiescent moment and across restarts ``accepted = delivered + pending + parked + dead_lettered + discarded``.
     """
 
-    accepted: int
-    delivered: int
-    pending: int
-    parked: int
-    dead_lettered: int
-    discarded: int
-    pending_bytes: int
+    accepted: int = 0
+    """Events that ``track_event`` accepted since the queue was made."""
+    delivered: int = 0
+    """Events the server confirmed, each by itself."""
+    pending: int = 0
+    """Events on disk that have no verdict yet."""
+    parked: int = 0
+    """Events the server refuses for now; retried slowly."""
+    dead_lettered: int = 0
+    """Events the server refused for good; kept for an operator."""
+    discarded: int = 0
+    """Events an operator purged by hand."""
+    in_memory: int = 0
+    """Events that wait in the memory of *this* process because the disk takes none; not yet among the accepted."""
+    pending_bytes: int = 0
     """Bytes of the journal that are not settled."""
-    oldest_accepted_at: float | None
-    """When the oldest pending event was accepted, seconds since the epoch; None when nothing is pending."""
-    later_formats: int = 0
-    """Segments that a later version wrote: how many events they hold is not known here, and none of them is settled."""
+    oldest_age: float | None = None
+    """Seconds since the oldest pending event was accepted; None when nothing is pending."""
+    flusher: FlusherStats | None = None
+    """None when nobody flushes."""
 
-
-def count(directory: QueueDirectory, settled: Settled | None) -> Counts:
-    """Count; the cost depends on the number of segments, not of events. A directory that does not exist is empty.
-
-    A segment whose settling began after the heartbeat counts as pending from where the heartbeat saw it, so the sum
-    holds at any moment, as of the heartbeat.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    settled = settled or Settled()
-    pending, size, later = settled.rows, 0, 0
-    firsts: list[bytes | None] = []
-    for name in directory.segments():
-        position = settled.cursor.get(original_name(name), BEGINNING)
-        path = f"{directory.journal}/{name}"
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                continue
-            seen = glance(path, max(BEGINNING, position))
-        except UnknownFormat:
-            later += 1
-        except OSError:
-            continue  # retired meanwhile; or it cannot be read, which the flusher tells
-        else:
-            waiting = max(0, seen.frames - position[1])
-            pending += waiting
-            size += max(0, seen.size - max(BEGINNING, position)[0])
-            if waiting:
-                firsts.append(seen.first)
-    return Counts(
-        accepted=settled.accepted + pending,
-        delivered=settled.delivered,
-        pending=pending,
-        parked=settled.parked,
-        dead_lettered=settled.dead_lettered,
-        discarded=settled.discarded,
-        pending_bytes=size,
-        oldest_accepted_at=min(_accepted_at(firsts), default=None),
-        later_formats=later,
-    )
-
-
-def _accepted_at(records: Iterable[bytes | None]) -> Iterator[float]:
-    """Give when each record's event was accepted; nothing for what is no record."""
-    for record in records:
-        if record is not None:
-            with contextlib.suppress(ValueError, TypeError, LookupError):
-                yield float(msgpack.unpackb(record)[-1])
+    def as_json(self) -> dict[str, object]:
+        """Return the documented keys of JSON: all but ``in_memory``, which is about the asking process only."""
+        plain = self._asdict()
+        del plain["in_memory"]
+        if self.flusher is not None:
+            plain["flusher"] = self.flusher._asdict()
+        return plain

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from lotus_durable.errors import DiskRefused, LotusError
 
 from .directory import QueueDirectory, original_name
-from .files import sync_data, sync_directory
+from .files import sync_data, sync_path
 
 
 class JournalSync:
@@ -76,7 +76,7 @@ class JournalSync:
 
     def _sync_names(self, names: set[str]) -> None:
         try:
-            sync_directory(self._directory.journal)
+            sync_path(self._directory.journal)
         except OSError as error:
             # There is no other directory to go on in: tried again with each run, and said once.
             if not self._names_failed:

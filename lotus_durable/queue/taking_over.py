@@ -12,7 +12,7 @@ from .books import Books
 from .database import read_only
 from .protocol import StoredEvent, Table, decode_stored_event
 from .reserve import pages_for
-from .schema import SET_COUNTERS, SET_CURSOR, Entry
+from .schema import SET_COUNTERS, SET_CURSOR, Entry, as_row
 
 _FEW = 100  # rows taken over in one transaction
 _MOST_UNREADABLE = 1000
@@ -25,12 +25,11 @@ def take_over(new: Books, old: Books, path: str) -> int:
     Raises:
         OSError: the disk refuses.
     """
-    counters = old.counters
     _begin_with(new, old)
     lost = 0
     tables: tuple[tuple[Table, int, int], ...] = (
-        ("parked", counters.parked, counters.parked_high),
-        ("dead", counters.dead_lettered, counters.dead_high),
+        ("parked", old.counts.parked, old.high["parked"]),
+        ("dead", old.counts.dead_lettered, old.high["dead"]),
     )
     for table, count, high in tables:
         found = 0
@@ -80,26 +79,26 @@ def _begin_with(new: Books, old: Books) -> None:
     Raises:
         OSError: the disk refuses.
     """
-    was = old.counters
-    counters = was._replace(accepted=was.delivered + was.discarded, parked=0, dead_lettered=0, parked_bytes=0)
+    was = old.counts
+    counts = was._replace(accepted=was.delivered + was.discarded, parked=0, dead_lettered=0)
     carried = [(segment, *each) for segment, ranges in old.carried.items() for each in ranges]
 
     def work() -> None:
         execute = new.database.connection.executemany
-        execute(SET_COUNTERS, [counters])
+        execute(SET_COUNTERS, [as_row(counts, old.high)])
         execute(SET_CURSOR, [(segment, *cursor) for segment, cursor in old.cursors.items()])
         execute("INSERT INTO carried VALUES (?, ?, ?)", carried)
         retired = [(segment, *end) for segment, end in old.retired.items()]
         execute("INSERT INTO retired (segment, offset, sequence) VALUES (?, ?, ?)", retired)
         execute("INSERT INTO learned VALUES (?, ?)", old.learned.items())
         # No row gets an id that another one had.
-        high = [("queue_parked", was.parked_high), ("queue_dead", was.dead_high)]
+        high = [(f"queue_{table}", row) for table, row in old.high.items()]
         execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", high)
 
     needed = 4 + (len(old.cursors) + len(old.retired) + len(carried)) // 10
     new.database.do(lambda: new.database.reserve.ensure(needed))
     new.database.commit(work)
-    new.counters = counters
+    new.counts, new.high = counts, old.high.copy()
     for chunk in old.delivered.chunks:
         new.know(chunk.digests)
 
@@ -112,20 +111,17 @@ def _enter_rows(new: Books, table: Table, events: Sequence[StoredEvent]) -> None
     """
     now = time.time()
     rows = [(event.id, event.encode(), now) for event in events]
-    old = new.counters
+    counts = new.counts._replace(accepted=new.counts.accepted + len(rows))
     if table == "parked":
-        high = max(old.parked_high, events[-1].id)
-        size = old.parked_bytes + sum(len(event.record) for event in events)
-        counters = old._replace(parked=old.parked + len(rows), parked_high=high, parked_bytes=size)
+        counts = counts._replace(parked=counts.parked + len(rows))
     else:
-        high = max(old.dead_high, events[-1].id)
-        counters = old._replace(dead_lettered=old.dead_lettered + len(rows), dead_high=high)
-    counters = counters._replace(accepted=old.accepted + len(rows))
+        counts = counts._replace(dead_lettered=counts.dead_lettered + len(rows))
+    high = {**new.high, table: max(new.high[table], events[-1].id)}
 
     def work() -> None:
         new.database.connection.executemany(f"INSERT INTO queue_{table} VALUES (?, ?, ?)", rows)  # noqa: S608
-        new.database.connection.execute(SET_COUNTERS, counters)
+        new.database.connection.execute(SET_COUNTERS, as_row(counts, high))
 
     new.database.do(lambda: new.database.reserve.ensure(pages_for(row[1] for row in rows)))
     new.database.commit(work)
-    new.counters = counters
+    new.counts, new.high = counts, high

@@ -13,12 +13,9 @@ from lotus_durable.descriptors import place_of
 
 from .creation import create_segment
 from .directory import QueueDirectory
-from .files import sync_data
-from .format import HEADER_SIZE, Origin, encode_carried, encode_frame, new_header
+from .files import sync_data, write_rest
+from .format import HEADER_SIZE, encode_frame, new_header
 from .refusal import is_of_the_disk
-
-Kept = bytes | tuple[bytes, Origin]
-"""A record that was appended; of a carried one also where it was before."""
 
 
 class SegmentWriter:
@@ -66,7 +63,7 @@ class SegmentWriter:
         self.end = self.kept_from = HEADER_SIZE
         self.stop_at = 0
         self.sequence = self.trusted_sequence = 0
-        self.kept: list[Kept] = []
+        self.kept: list[bytes] = []
         self.is_broken = False
         self._marker = self.header.marker
         # Reentrant: a signal handler that tracks may interrupt its own thread inside the sync.
@@ -86,19 +83,13 @@ class SegmentWriter:
         Raises:
             OSError: the disk refuses; the segment holds what it held before, or it is broken.
         """
-        self._write(encode_frame(self._marker, self.sequence, record), record)
-
-    def append_carried(self, record: bytes, origin: Origin) -> None:
-        """Append one frame that tells where it was before; see :meth:`append`."""
-        self._write(encode_carried(self._marker, self.sequence, record, origin), (record, origin))
-
-    def _write(self, frame: bytes, kept: Kept) -> None:
         sequence = self.sequence
+        frame = encode_frame(self._marker, sequence, record)
         try:
-            self.kept.append(kept)
+            self.kept.append(record)
             written = os.pwrite(self._descriptor, frame, self.end)
             if written != len(frame):
-                self._write_rest(frame, written)
+                write_rest(self._descriptor, frame, self.end, written)
             self.sequence = sequence + 1
             self.end += len(frame)
         except BaseException as error:
@@ -108,14 +99,6 @@ class SegmentWriter:
                 # A signal handler raised: nobody knows what was written, and no sequence number may be used twice.
                 self.break_off()
             raise
-
-    def _write_rest(self, frame: bytes, written: int) -> None:
-        """Go on after a short write: it succeeds, or tells why not (tmpfs takes what fits and reports no error)."""
-        while written < len(frame):
-            more = os.pwrite(self._descriptor, frame[written:], self.end + written)
-            if more == 0:
-                raise OSError(errno.ENOSPC, "short write", self.path)
-            written += more
 
     def _undo(self, size: int) -> None:
         """Undo a partial write; where that cannot be, the segment is broken and its tail torn."""

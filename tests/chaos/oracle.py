@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lotus_durable.queue.stats import Counts
+from lotus_durable.queue.stats import QueueStats
 from tests.servers.apps.ledger import Entries
 
 from .server import Served
@@ -41,7 +41,7 @@ class Evidence:
     parked: Collection[str]
     dead: Collection[str]
     pending: Collection[str]
-    counts: Sequence[Counts]
+    counts: Sequence[QueueStats]
     """The six numbers of each queue directory there has been."""
     struck: Mapping[str, str]
     """By id: which strike may have destroyed it, and with it the only place where it was."""
@@ -200,7 +200,7 @@ def _miscounted(evidence: Evidence, found: int) -> list[str]:
     return problems
 
 
-def gap(counts: Counts) -> int:
+def gap(counts: QueueStats) -> int:
     """Return how many events are missing from the books, or (below 0) are there twice; 0 by the promise."""
     found = counts.delivered + counts.pending + counts.parked + counts.dead_lettered + counts.discarded
     return counts.accepted - found

@@ -101,17 +101,19 @@ def wrap_writers() -> None:
     """Go around what tracks."""
     from lotus_durable.flusher import look, spawn
     from lotus_durable.queue import appender
+    from lotus_durable.queue.format import encode_frame
     from lotus_durable.queue.writer import SegmentWriter
 
-    write = SegmentWriter._write
+    append = SegmentWriter.append
 
-    def write_or_die(writer: SegmentWriter, frame: bytes, kept: Any) -> None:
+    def append_or_die(writer: SegmentWriter, record: bytes) -> None:
         if claims("torn write"):
+            frame = encode_frame(writer.header.marker, writer.sequence, record)
             os.pwrite(writer._descriptor, frame[: len(frame) * 2 // 3], writer.end)
             die()
-        write(writer, frame, kept)
+        append(writer, record)
 
-    _replace(SegmentWriter, "_write", write_or_die)
+    _replace(SegmentWriter, "append", append_or_die)
     _around(SegmentWriter, "append", after="written, not returned")
     _around(appender.Appender, "_seal", after="sealed")
     _around(appender, "write_carried", after="carried over, not sealed")

@@ -16,10 +16,9 @@ from typing import Any
 
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.progress import read_settled
 from lotus_durable.queue.protocol import Table
-from lotus_durable.queue.stats import count
 from tests.servers.apps.ledger import read_ledger
 
 from .crew import Crew
@@ -141,7 +140,7 @@ def drain(queue_dir: Path, host: str) -> list[str]:
 def collect(stage: Stage, folder: Folder, queue_dirs: Sequence[Path], not_drained: Sequence[str]) -> Evidence:
     """Find out where each event is."""
     directories = [QueueDirectory(each) for each in queue_dirs if (each / "journal").exists()]
-    counts = [count(each, read_settled(each)) for each in directories]
+    counts = [count(each) for each in directories]
     told = folder.told.read_text() if folder.told.exists() else ""
     return Evidence(
         entries=read_ledger(folder.ledger),

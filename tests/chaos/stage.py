@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lotus_durable.errors import LotusError
+from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
-from lotus_durable.queue.progress import read_settled
-from lotus_durable.queue.stats import Counts, count
+from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import Faults, Slow
 
 from .crew import Crew
@@ -154,10 +154,10 @@ class Stage:
         counts = self.counts()
         return counts is not None and counts.pending == 0
 
-    def counts(self) -> Counts | None:
+    def counts(self) -> QueueStats | None:
         """Count the queue as anybody can; None while it cannot be counted."""
         try:
-            return count(self.queue, read_settled(self.queue))
+            return count(self.queue)
         except (OSError, LotusError):
             return None
 

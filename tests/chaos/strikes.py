@@ -18,7 +18,7 @@ from lotus_durable.event.record import RecordError, decode_record
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.directory import released_name
 from lotus_durable.queue.format import HEADER_SIZE, decode_header, frames
-from lotus_durable.queue.progress import read_settled
+from lotus_durable.queue.heartbeat import Progress, read_progress
 from lotus_durable.testing import (
     Away,
     DatabaseDown,
@@ -246,7 +246,7 @@ def remove_books(stage: Stage) -> bool:
     try:
         if not stage.wait(lambda: state_of(pid) == "T", _SOON) or not stage.crew.has_open(pid, books):
             return False  # nobody could write them back
-        if read_settled(stage.queue) is None:
+        if read_progress(stage.queue) == Progress():
             return False  # the heartbeat has just been deleted too: nobody could know what was in them
         ids = [_id(each.record) for table in ("parked", "dead") for each in read_page(str(books), table, 0, 1 << 30)]
         for suffix in ("", "-wal", "-shm"):

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from lotus_durable.queue.stats import Counts
+from lotus_durable.queue.stats import QueueStats
 from tests.rig import record
 from tests.servers.apps.ledger import Entries, Ledger, read_ledger
 
@@ -23,7 +23,7 @@ from .stage import Stage
 from .strikes import STRIKES, WORLD, rounds
 from .writers import Folder
 
-COUNTS = Counts(4, 2, 0, 1, 1, 0, 0, None)
+COUNTS = QueueStats(4, 2, 0, 1, 1)
 
 
 def evidence() -> Evidence:
@@ -44,7 +44,7 @@ def evidence() -> Evidence:
     )
 
 
-def counts(**numbers: int) -> list[Counts]:
+def counts(**numbers: int) -> list[QueueStats]:
     return [COUNTS._replace(**cast("Any", numbers))]
 
 
@@ -169,7 +169,7 @@ def test_a_queue_that_does_not_get_empty_is_found(tmp_path: Path, monkeypatch: p
     )
     stage.get_well()
     [found] = stage.tally.problems
-    assert "after all was well events were still pending: Counts(accepted=1, delivered=0, pending=1" in found
+    assert "after all was well events were still pending: QueueStats(accepted=1, delivered=0, pending=1" in found
 
 
 def test_the_strikes_are_those_of_the_seed_and_none_is_left_out_for_long() -> None:

@@ -22,7 +22,8 @@ from lotus_durable.cli.stop import stop_flusher
 from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.flusher import locks
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, FlusherKind, FlusherState, HeartbeatFile, Program, read_beat
+from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, read_beat
+from lotus_durable.queue.stats import FlusherKind, FlusherState
 from lotus_durable.testing import FakeLotus
 
 PROGRAM = [sys.executable, "-m", "lotus_durable"]

@@ -12,7 +12,7 @@ import pytest
 from lotus_durable import Client
 from lotus_durable.cli.status import flusher_in_words
 from lotus_durable.flusher.starting import Start, Starting, note_failure
-from lotus_durable.flusher.stats import FlusherStats
+from lotus_durable.queue.stats import FlusherStats
 from lotus_durable.testing import FakeLotus
 
 from .conftest import CommandLine, Track, wait_until

@@ -21,7 +21,7 @@ from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
-from lotus_durable.queue.heartbeat import FlusherState
+from lotus_durable.queue.stats import FlusherState
 from tests.rig import record
 
 PROBE_INTERVAL = 60.0

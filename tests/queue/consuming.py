@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from lotus_durable.errors import LotusError
 from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Settlement, StoredEvent
 from lotus_durable.queue.reader import Damage, Position
-from lotus_durable.queue.stats import Counts, count
+from lotus_durable.queue.stats import QueueStats
 
 from .segments import EPOCH, numbers_of
 
@@ -86,9 +87,9 @@ def consuming(directory: QueueDirectory, report: Callable[[LotusError], None]) -
         consumer.close()
 
 
-def counts(directory: QueueDirectory, consumer: Consumer) -> Counts:
+def counts(directory: QueueDirectory, consumer: Consumer) -> QueueStats:
     """Count like another process does that has just read the heartbeat; the sum must hold."""
-    found = count(directory, consumer.settled())
+    found = count(directory, consumer.progress())
     settled = found.delivered + found.parked + found.dead_lettered + found.discarded
     assert found.accepted == settled + found.pending, found
     assert min(found.delivered, found.parked, found.dead_lettered, found.discarded, found.pending) >= 0, found

@@ -71,7 +71,7 @@ def append(appender: Appender, *numbers: int, padding: int = 0) -> None:
             try:
                 appender.sync(mark)
             except OSError:
-                appender.sync(appender.append_again(packed, time.monotonic(), mark))
+                appender.append_again(packed, time.monotonic(), mark)
 
 
 def write_segment(directory: QueueDirectory, records: Iterable[bytes]) -> SegmentWriter:

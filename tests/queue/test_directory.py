@@ -18,13 +18,13 @@ from lotus_durable.queue.directory import (
     original_name,
     released_name,
     segment_name,
-    write_atomically,
 )
-from lotus_durable.queue.files import create_file
 from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.room import Room
+from lotus_durable.queue.sqlite import SqliteAppender
 
 from .faults import refusing, replaced
-from .segments import Reports, append, open_appender
+from .segments import KEY, Reports, append, open_appender, record
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o027])
@@ -41,12 +41,13 @@ def test_everything_that_is_created_is_the_owners_alone(tmp_path: Path, reports:
     directory.prepare()
     appender = open_appender(directory, reports, key=lambda: fingerprint(ensure_identity(directory), "key"))
     append(appender, 0)
-    write_atomically(directory.heartbeat, b"{}", durable=False)
-    create_file(directory.queue_db)
+    rows = SqliteAppender(directory, Room(directory, 1 << 30), key=lambda: KEY, power=False, report=reports)
+    rows.append(record(1), 0.0)
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [top, *top.rglob("*")]}
-    assert len([path for path in modes if path.is_file()]) == 4
+    assert len([path for path in modes if path.is_file()]) == 5
     assert {path: mode for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == {}
     appender.close()
+    rows.close()
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o720, 0o1777])

@@ -11,50 +11,17 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.queue import files
-from lotus_durable.queue.files import create_atomically, create_file, sync_data, write_atomically
+from lotus_durable.queue.files import create_atomically, sync_data
 
 from .faults import full_disk, refusing, replaced
 
 
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_atomically(str(path), b"old")
-    for call in ("write", "fsync", "replace"):
-        with refusing(call, errno.EIO), pytest.raises(OSError, match="Input/output"):
-            write_atomically(str(path), b"new")
-        assert path.read_bytes() == b"old"
-    with full_disk(str(tmp_path)), pytest.raises(OSError, match="No space"):
-        write_atomically(str(path), b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
-
-
 def test_short_writes_are_continued(tmp_path: Path) -> None:
-    real = os.write
-    with replaced("write", lambda target, data: real(target, data[:3])) as writes:
-        write_atomically(f"{tmp_path}/file", b"0123456789")
+    real = os.pwrite
+    with replaced("pwrite", lambda target, data, at: real(target, data[:3], at)) as writes:
+        create_atomically(f"{tmp_path}/file", b"0123456789")
     assert (tmp_path / "file").read_bytes() == b"0123456789"
     assert writes.count == 4
-
-
-def test_a_replacement_is_synced_before_it_gets_the_name_and_the_name_after(tmp_path: Path) -> None:
-    steps: list[str] = []
-    replace, fsync = os.replace, os.fsync
-
-    def note_replace(source: str, target: str) -> None:
-        steps.append("rename")
-        replace(source, target)
-
-    def note_sync(descriptor: int) -> None:
-        steps.append("sync " + ("names" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "data"))
-        fsync(descriptor)
-
-    with replaced("replace", note_replace), replaced("fsync", note_sync):
-        write_atomically(f"{tmp_path}/file", b"data")
-    assert steps == ["sync data", "rename", "sync names"]
-
-
-# Creating
 
 
 @pytest.mark.parametrize("code", [None, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES])
@@ -74,7 +41,7 @@ def test_of_threads_that_create_a_file_at_once_one_succeeds(tmp_path: Path, code
 
     def create(number: int) -> None:
         start.wait(10)
-        if create_atomically(f"{tmp_path}/file", str(number).encode(), durable=False):
+        if create_atomically(f"{tmp_path}/file", str(number).encode()):
             created.append(number)
 
     with refusing("link", code or 0, times=None if code else 0):
@@ -85,6 +52,15 @@ def test_of_threads_that_create_a_file_at_once_one_succeeds(tmp_path: Path, code
             thread.join(20)
     assert (tmp_path / "file").read_bytes() == str(created[0]).encode()
     assert len(created) == 1
+
+
+@pytest.mark.parametrize("call", ["pwrite", "fsync"])
+def test_a_file_that_cannot_be_written_is_not_there(tmp_path: Path, call: str) -> None:
+    with refusing(call, errno.EIO), pytest.raises(OSError, match="Input/output"):
+        create_atomically(f"{tmp_path}/file", b"data")
+    with full_disk(str(tmp_path)), pytest.raises(OSError, match="No space"):
+        create_atomically(f"{tmp_path}/file", b"data")
+    assert os.listdir(tmp_path) == []
 
 
 def test_an_error_of_the_disk_is_no_lack_of_hard_links(tmp_path: Path) -> None:
@@ -126,17 +102,7 @@ def test_a_created_file_is_synced_before_it_gets_its_name_and_the_name_after(tmp
 
     with replaced("link", note_link), replaced("fsync", note_sync):
         create_atomically(f"{tmp_path}/file", b"data")
-        create_atomically(f"{tmp_path}/other", b"data", durable=False)
-    assert steps == ["sync data", "link", "sync names", "link"]
-
-
-def test_an_empty_file_is_made_where_there_is_none_and_left_alone_where_there_is(tmp_path: Path) -> None:
-    create_file(f"{tmp_path}/file")
-    assert (tmp_path / "file").read_bytes() == b""
-    (tmp_path / "file").write_bytes(b"a database")
-    with refusing("open", errno.EIO):
-        create_file(f"{tmp_path}/file")
-    assert (tmp_path / "file").read_bytes() == b"a database"
+    assert steps == ["sync data", "link", "sync names"]
 
 
 # Syncing where a system call is missing

@@ -9,7 +9,17 @@ import pytest
 
 from lotus_durable.queue import heartbeat
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, News, Program, read_beat, read_progress
+from lotus_durable.queue.heartbeat import (
+    Beat,
+    HeartbeatFile,
+    News,
+    Program,
+    Progress,
+    Refusal,
+    read_beat,
+    read_progress,
+)
+from lotus_durable.queue.stats import QueueStats
 
 PROGRAM = Program("1.2", "/somewhere", b"settings", b"key", b"surroundings", 5.0)
 BEAT = Beat(
@@ -74,10 +84,11 @@ def test_news_of_the_longest_ids_leave_the_beat_and_the_progress_readable(
     event = {"idempotency_id": letter * 255, "customer_id": letter * 50, "event_name": letter * 200}
     news = [News(number, "EventRefused", letter * 400, [event] * 3) for number in range(count)]
     file = HeartbeatFile(directory)
-    file.write(beat([]), {"settled": 1})
+    progress = Progress(QueueStats(3, 1, 2), {"1-a.seg": (56, 1)}, [Refusal("id", "why", True)])
+    file.write(beat([]), progress)
     file.write(beat(news, letter * 1000), None)
     file.close()
     read = read_beat(directory)
     assert read is not None
     assert list(read.news)[-1] == news[-1]
-    assert read_progress(directory) == {"settled": 1}
+    assert read_progress(directory) == progress

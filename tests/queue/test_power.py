@@ -176,7 +176,7 @@ def test_events_of_several_threads_whose_shared_sync_fails_are_written_once_each
             assert mark is not None
             with pytest.raises(OSError, match=r"Input/output|earlier sync"):
                 appender.sync(mark)
-            appender.sync(appender.append_again(record(number), time.monotonic(), mark))
+            appender.append_again(record(number), time.monotonic(), mark)
     assert numbers_of(read_segment(first.path)[0]) == [0]
     assert read_journal(directory) == [0, 1, 2, 3, 4]
     assert {number: origin[1] for number, origin in carried_in(directory).items()} == {
@@ -204,7 +204,7 @@ def test_a_sync_of_a_descriptor_that_is_somebody_elses_says_nothing_of_our_event
     os.dup2(theirs, first._descriptor)
     with pytest.raises(OSError, match="closed the descriptor"):
         appender.sync(mark)
-    appender.sync(appender.append_again(record(1), time.monotonic(), mark))
+    appender.append_again(record(1), time.monotonic(), mark)
     assert read_journal(directory) == [0, 1]
     assert os.fstat(theirs).st_size == 0
 
@@ -239,8 +239,7 @@ def test_a_segment_that_is_sealed_by_a_failing_sync_tells_the_threads_that_wait(
         append(appender, 2, padding=SEGMENT_BYTES)
     with pytest.raises(OSError, match="earlier sync"):
         appender.sync(mark)
-    append_again = appender.append_again(record(1), time.monotonic(), mark)
-    appender.sync(append_again)
+    appender.append_again(record(1), time.monotonic(), mark)
     assert sorted(read_journal(directory)) == [0, 1, 2]
 
 

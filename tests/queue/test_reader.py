@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lotus_durable.queue.carry_over import write_carried
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE
+from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE, new_header
 from lotus_durable.queue.reader import BEGINNING, SegmentReader, Stretch, glance
 from lotus_durable.queue.writer import SegmentWriter, is_abandoned
 
@@ -73,20 +74,18 @@ def test_reading_can_go_on_after_any_position(writer: SegmentWriter) -> None:
         reader.close()
 
 
-def test_carried_events_come_with_where_they_were(writer: SegmentWriter, reader: SegmentReader) -> None:
-    source = bytes(range(16))
-    for number in range(10):
-        if number % 3:
-            writer.append(record(number))
-        else:
-            writer.append_carried(record(number), (source, 56 + number))
-    first, second = reader.read(5), reader.read(20)
-    assert numbers(first) == [0, 1, 2, 3, 4]
-    assert numbers(second) == [5, 6, 7, 8, 9]
+def test_carried_events_come_with_where_they_were(directory: QueueDirectory) -> None:
+    source = new_header(0, KEY)
+    name, _ = write_carried(directory, source, [(56 + number, record(number)) for number in range(5)], sync=False)
+    reader = SegmentReader(f"{directory.journal}/{name}")
+    first, second = reader.read(3), reader.read(20)
+    reader.close()
+    assert numbers(first) == [0, 1, 2]
+    assert numbers(second) == [3, 4]
     assert first is not None
     assert second is not None
-    assert first.carried == {0: (source, 56), 3: (source, 59)}
-    assert second.carried == {1: (source, 62), 4: (source, 65)}
+    assert first.carried == {number: (source.id, 56 + number) for number in range(3)}
+    assert second.carried == {number: (source.id, 59 + number) for number in range(2)}
 
 
 def test_a_reader_knows_what_the_segment_says_about_itself(writer: SegmentWriter, reader: SegmentReader) -> None:

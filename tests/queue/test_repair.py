@@ -20,7 +20,6 @@ from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program
-from lotus_durable.queue.progress import as_plain
 from lotus_durable.queue.protocol import Settlement
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass, stored
@@ -89,16 +88,16 @@ def test_what_was_in_books_that_were_removed_while_nobody_flushed_is_told(
 ) -> None:
     with_parked_and_dead(directory, reports)
     with consuming(directory, reports) as consumer:
-        said = consumer.settled()
+        said = consumer.progress()
         program = Program("0.1.0", "", b"", b"", b"", 0.0)
         heartbeat = HeartbeatFile(directory)
-        heartbeat.write(Beat(1, 0, 0, 0, "", "", "auto", program, 1, 0.0, "idle"), as_plain(said, ()))
+        heartbeat.write(Beat(1, 0, 0, 0, "", "", "auto", program, 1, 0.0, "idle"), said)
         heartbeat.close()
     remove_books(directory)
     with consuming(directory, reports) as consumer:
         assert consumer.is_new
     [told] = [text for text in reports.texts() if "are gone" in text]
-    assert f"parked events: {said.parked}, dead letters: {said.dead_lettered};" in told
+    assert f"parked events: {said.counts.parked}, dead letters: {said.counts.dead_lettered};" in told
 
 
 def test_nothing_is_deleted_while_books_cannot_be_written_back(directory: QueueDirectory, reports: Reports) -> None:

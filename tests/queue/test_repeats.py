@@ -151,7 +151,7 @@ class Hands(RuleBasedStateMachine):
         assert self.settled == Counter(range(self.accepted))
         assert self.directory.segments() == []
         assert counts(self.directory, self.consumer).accepted == self.accepted
-        assert self.consumer.settled().delivered == self.accepted
+        assert self.consumer.progress().counts.delivered == self.accepted
 
     def _there(self) -> list[str]:
         try:

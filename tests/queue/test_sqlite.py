@@ -21,11 +21,10 @@ import pytest
 
 from lotus_durable.errors import QueueFull
 from lotus_durable.queue.consumer import Consumer
-from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
 from lotus_durable.queue.protocol import Settlement
 from lotus_durable.queue.room import Room
 from lotus_durable.queue.sqlite import SqliteAppender
-from lotus_durable.queue.stats import QUEUE_DB
 from lotus_durable.queue.table import EventTable
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass
@@ -75,7 +74,7 @@ def test_events_come_out_in_the_order_they_went_in_with_the_key_of_their_writer(
         assert not consumer.has_pending()
         found = counts(directory, consumer)
         assert (found.accepted, found.delivered, found.pending) == (200, 200, 0)
-        assert consumer.settled().cursor[QUEUE_DB][0] >= appender.written()[QUEUE_DB]
+        assert consumer.progress().cursor[QUEUE_DB][0] >= appender.written()[QUEUE_DB]
 
 
 def test_segments_and_rows_are_both_drained_whatever_the_option_says_now(

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import Progress
 from lotus_durable.queue.protocol import Settlement
-from lotus_durable.queue.stats import Settled, count
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass
 from .segments import EPOCH, Reports, append, open_appender, record, write_segment
@@ -21,14 +22,14 @@ from .segments import EPOCH, Reports, append, open_appender, record, write_segme
 
 def test_a_queue_that_does_not_exist_is_empty_and_is_not_made(directory: QueueDirectory) -> None:
     nowhere = QueueDirectory(Path(directory.root) / "nowhere")
-    found = count(nowhere, None)
-    assert (found.accepted, found.pending, found.oldest_accepted_at) == (0, 0, None)
+    found = count(nowhere)
+    assert (found.accepted, found.pending, found.oldest_age) == (0, 0, None)
     assert not Path(nowhere.root).exists()
 
 
 def test_without_a_heartbeat_all_that_lies_there_is_pending(directory: QueueDirectory, reports: Reports) -> None:
     append(open_appender(directory, reports), *range(5))
-    found = count(directory, None)
+    found = count(directory)
     assert (found.accepted, found.pending, found.delivered) == (5, 5, 0)
 
 
@@ -45,21 +46,24 @@ def test_pending_bytes_are_those_of_frames_that_are_not_settled(directory: Queue
         assert counts(directory, consumer).pending_bytes == 0
 
 
-def test_the_oldest_pending_event_is_found_over_all_segments(directory: QueueDirectory, reports: Reports) -> None:
+def test_the_oldest_pending_event_is_found_over_all_segments(
+    directory: QueueDirectory, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lotus_durable.queue.counting.time.time", lambda: EPOCH + 10)
     write_segment(directory, [record(7), record(2)])
     write_segment(directory, [record(5), record(1)])
     with consuming(directory, reports) as consumer:
-        assert counts(directory, consumer).oldest_accepted_at == EPOCH + 5
+        assert counts(directory, consumer).oldest_age == 10 - 5
         chunk = consumer.read(1)
         assert chunk is not None
         consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered=1))
-        assert counts(directory, consumer).oldest_accepted_at == EPOCH + 2
+        assert counts(directory, consumer).oldest_age == 10 - 2
 
 
 def test_a_record_of_another_program_has_no_age_and_is_counted(directory: QueueDirectory) -> None:
     write_segment(directory, [b"no record"])
-    found = count(directory, None)
-    assert (found.pending, found.oldest_accepted_at) == (1, None)
+    found = count(directory)
+    assert (found.pending, found.oldest_age) == (1, None)
 
 
 def test_what_is_odd_in_the_journal_is_not_waited_for(directory: QueueDirectory) -> None:
@@ -67,7 +71,7 @@ def test_what_is_odd_in_the_journal_is_not_waited_for(directory: QueueDirectory)
     (Path(directory.journal) / "0-directory.seg").mkdir()
     (Path(directory.journal) / "readme.txt").write_text("hello")
     write_segment(directory, [record(0)])
-    assert count(directory, None).pending == 1
+    assert count(directory).pending == 1
 
 
 def test_a_segment_that_is_released_keeps_its_place_in_the_heartbeat(
@@ -76,7 +80,7 @@ def test_a_segment_that_is_released_keeps_its_place_in_the_heartbeat(
     append(open_appender(directory, reports), *range(3))
     with consuming(directory, reports) as consumer:
         deliver(consumer)
-        before = consumer.settled()
+        before = consumer.progress()
         directory.let_go(directory.segments()[0])
         assert count(directory, before).pending == 0
 
@@ -86,7 +90,7 @@ def test_segments_retired_after_the_heartbeat_are_counted_by_it(directory: Queue
     with consuming(directory, reports) as consumer:
         deliver(consumer)
         deliver(consumer)
-        heartbeat = consumer.settled()
+        heartbeat = consumer.progress()
         consumer.retire()
         assert directory.segments() == []
         found = count(directory, heartbeat)
@@ -102,7 +106,7 @@ def test_the_cursor_of_a_segment_that_was_moved_back_is_in_the_heartbeat_again(
     away = Path(writer.path).rename(Path(directory.root) / "away")
     with consuming(directory, reports) as consumer:
         read_pass(consumer)
-        assert consumer.settled().cursor == {}
+        assert consumer.progress().cursor == {}
         away.rename(writer.path)
         read_pass(consumer)
         assert counts(directory, consumer).pending == 0
@@ -111,7 +115,7 @@ def test_the_cursor_of_a_segment_that_was_moved_back_is_in_the_heartbeat_again(
 def test_counts_add_up_while_a_flusher_settles_and_a_writer_appends(
     directory: QueueDirectory, reports: Reports
 ) -> None:
-    heartbeats: list[Settled] = [Settled()]
+    heartbeats: list[Progress] = [Progress()]
     stop = threading.Event()
     troubles: list[BaseException] = []
 
@@ -140,17 +144,17 @@ def test_counts_add_up_while_a_flusher_settles_and_a_writer_appends(
 
 
 def with_consumer(
-    directory: QueueDirectory, reports: Reports, heartbeats: list[Settled], stop: threading.Event
+    directory: QueueDirectory, reports: Reports, heartbeats: list[Progress], stop: threading.Event
 ) -> None:
     with consuming(directory, reports) as consumer:
         ends = False
         while not ends:
             ends = stop.is_set()
             deliver(consumer, limit=16)
-            heartbeats.append(consumer.settled())
+            heartbeats.append(consumer.progress())
             consumer.retire()
         deliver_all(consumer)
-        heartbeats.append(consumer.settled())
+        heartbeats.append(consumer.progress())
 
 
 def test_the_cost_depends_on_the_number_of_segments_and_not_of_events(
@@ -167,12 +171,12 @@ def test_the_cost_depends_on_the_number_of_segments_and_not_of_events(
         return data
 
     monkeypatch.setattr(os, "pread", counted)
-    assert count(directory, None).pending == 5_000
+    assert count(directory).pending == 5_000
     assert read < 16_384
 
 
 def test_who_counts_needs_no_database() -> None:
-    code = "import sys, lotus_durable.queue.stats; print(sorted(sys.modules))"
+    code = "import sys, lotus_durable.queue.counting; print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for name in ("sqlite3", "persistqueue", "lotus_durable.queue.books", "lotus_durable.queue.table"):
         assert f"'{name}'" not in done.stdout
@@ -185,7 +189,7 @@ def test_the_counts_of_a_consumer_and_of_its_successor_are_the_same(
     with consuming(directory, reports) as consumer:
         output = read_pass(consumer)
         consumer.settle(output.settlement(parked=output.records[:2], dead=output.records[2:3]))
-        before = consumer.settled()
+        before = consumer.progress()
     second = Consumer(directory, reports)
-    assert second.settled() == before
+    assert second.progress() == before
     second.close()

@@ -194,14 +194,6 @@ def test_a_frame_that_is_whole_stays_whatever_error_came_after_it(writer: Segmen
     assert read_numbers(writer) == [0]
 
 
-def test_a_carried_frame_is_written_like_any_other(writer: SegmentWriter) -> None:
-    writer.append(record(0))
-    writer.append_carried(record(1), (b"0123456789abcdef", 56))
-    writer.append(record(2))
-    assert read_numbers(writer) == [0, 1, 2]
-    assert writer.kept == [record(0), (record(1), (b"0123456789abcdef", 56)), record(2)]
-
-
 def test_what_is_trusted_to_be_there_is_forgotten(writer: SegmentWriter) -> None:
     writer.append(record(0))
     writer.trust()

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from lotus_durable.flusher.stats import QueueStats, collect
+from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import FakeLotus
 from tests.flusher.seen import ended, flushers_under
 

@@ -10,7 +10,8 @@ from lotus_durable.cli.wording import count
 from lotus_durable.clock import monotonic
 from lotus_durable.errors import LotusError
 from lotus_durable.flusher.background import every
-from lotus_durable.flusher.stats import QueueStats, collect
+from lotus_durable.flusher.stats import collect
+from lotus_durable.queue.stats import QueueStats
 
 from .service import Service
 from .service_manager import ServiceManager

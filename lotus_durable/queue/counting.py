@@ -1,0 +1,62 @@
+"""Counting what is in the queue, from any process: without a database, and without reading the events."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+import msgpack
+
+from .directory import QueueDirectory, original_name
+from .format import UnknownFormat
+from .heartbeat import Progress, read_progress
+from .reader import BEGINNING, glance
+from .stats import QueueStats
+
+
+def count(directory: QueueDirectory, progress: Progress | None = None) -> QueueStats:
+    """Count; the cost depends on the number of segments, not of events. A directory that does not exist is empty.
+
+    A segment whose settling began after the heartbeat counts as pending from where the heartbeat saw it, so the sum
+    holds at any moment, as of the heartbeat. How many events a segment of a later version holds is not known here:
+    none of them is counted.
+
+    Args:
+        directory: of the queue.
+        progress: how far it is settled; what the heartbeat says, if not given.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    counts, cursor, _ = read_progress(directory) if progress is None else progress
+    pending, size = 0, 0
+    oldest: float | None = None
+    for name in directory.segments():
+        position = cursor.get(original_name(name), BEGINNING)
+        path = f"{directory.journal}/{name}"
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                continue
+            seen = glance(path, max(BEGINNING, position))
+        except (OSError, UnknownFormat):
+            continue  # retired meanwhile; or it cannot be read, which the flusher tells
+        waiting = max(0, seen.frames - position[1])
+        pending += waiting
+        size += max(0, seen.size - max(BEGINNING, position)[0])
+        if waiting and (accepted_at := _accepted_at(seen.first)) is not None:
+            oldest = accepted_at if oldest is None else min(oldest, accepted_at)
+    return counts._replace(
+        accepted=counts.accepted + pending,
+        pending=counts.pending + pending,
+        pending_bytes=size,
+        oldest_age=None if oldest is None else max(0.0, time.time() - oldest),
+    )
+
+
+def _accepted_at(record: bytes | None) -> float | None:
+    """Return when a record's event was accepted, seconds since the epoch; None for what is no record."""
+    try:
+        return None if record is None else float(msgpack.unpackb(record)[-1])
+    except (ValueError, TypeError, LookupError):
+        return None

@@ -111,7 +111,8 @@ class Client(Calls):
             The idempotency id.
 
         Raises:
-            InvalidEvent: an argument is refused; names the field and the reason. Nothing was written.
+            InvalidEvent: an argument is refused; names the field and the reason. Nothing was written. Not with
+                ``on_invalid="report"``.
             QueueFull: the event was not accepted: the queue is over ``max_queue_bytes``, or the disk takes no
                 writes and the memory buffer is full.
             QueueDirectoryError: nor was it: the queue directory has never worked for this process.
@@ -265,7 +266,7 @@ class Client(Calls):
         """Track the first event, one that is only checked, or one whose verdict is waited for."""
         event = (customer_id, event_name, properties, time_created, idempotency_id)
         if not self.config.send:
-            return self._tracker.check(*event)[0]
+            return self._tracker.make_encoder().encode(*event)[0]
         event_id = self._tracker.track(*event)
         if self.config.sync_mode:
             self._wait_for_verdict(event_id)

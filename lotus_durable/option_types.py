@@ -11,6 +11,7 @@ from lotus_durable.errors import LotusError
 OnError = Callable[[LotusError, list[dict[str, Any]]], object]
 """Called with the error and the events it is about (their wire fields; empty when it is about none)."""
 
+OnInvalid = Literal["raise", "report"]
 Durability = Literal["process", "power"]
 Backend = Literal["journal", "sqlite"]
 Flusher = Literal["auto", "external"]
@@ -29,6 +30,7 @@ class Options(TypedDict, total=False):
     debug: bool
     on_error: OnError | None
     send: bool
+    on_invalid: OnInvalid
     sync_mode: bool
     durability: Durability
     sync_interval: float

@@ -182,6 +182,11 @@ OPTIONS = (
     Option("debug", _flag, "log every step to standard error"),
     Option("on_error", _callable, "called with (error, events)", in_environment=False),
     Option("send", _flag, "False: validate only, write and send nothing"),
+    Option(
+        "on_invalid",
+        _one_of("raise", "report"),
+        "raise: track_event raises InvalidEvent; report: it tells on_error, and the event is kept as a dead letter",
+    ),
     Option("sync_mode", _flag, "True: track_event waits for its event's verdict"),
     Option(
         "durability", _one_of("process", "power"), "process: safe from kills; power: each event also from a power cut"

@@ -15,7 +15,7 @@ from datetime import datetime
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused
-from lotus_durable.event.record import RecordError, decode_record
+from lotus_durable.event.record import REFUSED_AT_CALL, RecordError, decode_record
 from lotus_durable.log import counted
 from lotus_durable.queue.heartbeat import Refusal
 from lotus_durable.queue.protocol import Settlement, StoredEvent
@@ -195,10 +195,12 @@ class Loop:
                 break
         delivered_at = self._delivered_at if settlement.delivered else None
         self._control.settled(self._source.progress(), delivered_at=delivered_at)
-        self._report_dead(settlement.dead)
+        # What was refused at the call was told there, and nobody waits for its verdict.
+        dead = [event for event in settlement.dead if not event.record.startswith(REFUSED_AT_CALL)]
+        self._report_dead(dead)
         refusals = [
             Refusal(_field(event.record, "idempotency_id"), event.reason, is_final)
-            for events, is_final in ((settlement.parked, False), (settlement.dead, True))
+            for events, is_final in ((settlement.parked, False), (dead, True))
             for event in events
         ]
         self._control.refused(refusals)

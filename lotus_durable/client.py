@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from lotus_durable.calls.caller import Caller
     from lotus_durable.calls.methods import Calls
     from lotus_durable.flusher.drain import DrainReport
+    from lotus_durable.operate.refused import RefusedEvents
+    from lotus_durable.operate.where import Given as Where
     from lotus_durable.option_types import Options
     from lotus_durable.queue.stats import QueueStats
 else:
@@ -198,6 +200,28 @@ class Client(Calls):
 
         with _our_errors():
             return collect(self._tracker.directory, self._tracker.in_memory())
+
+    def dead_letters(self, **where: Unpack[Where]) -> RefusedEvents:
+        """Return the dead letters that a filter takes, for an operator's page: to count, list, put back and purge.
+
+        Nothing is read before it is asked for. What changes the books imports requests, filelock and SQLite into this
+        process, and has the flusher pause for a moment: a web worker runs ``lotus-durable dead-letters`` instead.
+
+        Args:
+            where: ``reason`` (a part of it), ``customer_id``, ``event_name``, ``older_than`` and ``newer_than``
+                (seconds since the event was accepted) and ``ids``; all that is given must apply.
+        """
+        from lotus_durable.operate.refused import RefusedEvents
+        from lotus_durable.operate.where import where_of
+
+        return RefusedEvents(self.config, "dead_letter", where_of(where))
+
+    def parked_events(self, **where: Unpack[Where]) -> RefusedEvents:
+        """Return the parked events that a filter takes; see :meth:`dead_letters`."""
+        from lotus_durable.operate.refused import RefusedEvents
+        from lotus_durable.operate.where import where_of
+
+        return RefusedEvents(self.config, "parked", where_of(where))
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until what this process tracked is delivered, for at most ``timeout`` seconds; a drop-in name.

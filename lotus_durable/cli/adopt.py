@@ -7,16 +7,17 @@ import argparse
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.flusher import locks
-from lotus_durable.flusher.organisation import may_send
+from lotus_durable.flusher.organisation import may_send, succession
+from lotus_durable.operate.holding import held
 from lotus_durable.queue.books import read_learned
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import NO_KEY, ensure_identity, fingerprint
 from lotus_durable.queue.keys import count_by_key
-from lotus_durable.queue.requests import ask
 
 from . import drain
 from .arguments import seconds
+from .changing import add_changing, waits_for
 from .command import Command, ExitCode, configuration
 from .existing import existing_queue
 from .output import aligned, say, say_json
@@ -40,6 +41,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=seconds, metavar="SECONDS", help="give up waiting for them to be sent after so long"
     )
+    add_changing(parser)
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -49,9 +51,10 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     chosen = {key for key in waiting if arguments.key in (None, key)}
     if arguments.key is not None and not chosen:
         raise ConfigurationError(f"no events wait for a key with the fingerprint {arguments.key}")
-    if arguments.yes:
-        for key in chosen:
-            ask(directory, "adopt", bytes.fromhex(key))
+    if arguments.yes and chosen:
+        with held(config, patience=arguments.wait, waits_for=waits_for) as queue:
+            for key in chosen:
+                queue.consumer.learn(succession(bytes.fromhex(key)), _own_fingerprint(directory, config).hex())
     if arguments.json:
         say_json({"waiting": waiting, "adopted": sorted(chosen) if arguments.yes else []})
     elif not waiting:
@@ -77,7 +80,7 @@ def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
     """
     if config.api_key is None:
         raise ConfigurationError("api_key: it is needed, to send with it what was tracked under others (LOTUS_API_KEY)")
-    ours = fingerprint(ensure_identity(directory), config.api_key)
+    ours = _own_fingerprint(directory, config)
     beat = read_beat(directory)
     if beat is not None and locks.is_held(directory.flusher_lock) and beat.program.key != ours:
         raise ConfigurationError(
@@ -89,6 +92,10 @@ def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
         for key, number in sorted(count_by_key(directory).items())
         if key not in (ours, NO_KEY) and not may_send(key, ours, lambda name: read_learned(directory.books, name))
     }
+
+
+def _own_fingerprint(directory: QueueDirectory, config: Config) -> bytes:
+    return fingerprint(ensure_identity(directory), config.api_key)
 
 
 COMMAND = Command(

@@ -60,7 +60,7 @@ class Control:
         before: of the same flusher, before it began anew: what that has heard and told stays heard and told.
 
     Attributes:
-        adopted: fingerprints of the keys that ours has replaced, as a person says.
+        is_paused: somebody wants the lock for a while, and it is to go on afterwards.
     """
 
     def __init__(
@@ -102,13 +102,11 @@ class Control:
         self._read_to = read_to
         self._drain = self._read_to
         self._leave: str | None = None
+        self.is_paused = False
         self._renew: str | None = None
         self._stop_asked: str | None = None
         self.wake = threading.Event()
-        # This may be missed by whoever flushes when it is asked, and is nobody's to ask again.
-        self.adopted = [each.about[:FINGERPRINT_SIZE] for each in since(directory, first.asked) if each.kind == "adopt"]
         if before is not None:
-            self.adopted += before.adopted
             self._read_to, self._drain, self._stop_asked = before._read_to, before._drain, before._stop_asked
             self._told_trouble, self._news = before._told_trouble, before._news
 
@@ -330,12 +328,10 @@ class Control:
                 self._drain = request.number
             case "make way":
                 self._leave = "another program flushes from now on"
+            case "pause":
+                self._leave, self.is_paused = "somebody changes what is in the books", True
             case "stop":
                 self._stop_asked = "it was asked to stop"
-            case "adopt":
-                self.adopted.append(request.about[:FINGERPRINT_SIZE])
-                self._drain = request.number
-                self._renew = "a key was adopted"
             case "other organisation":
                 self.note_key(request.about[:FINGERPRINT_SIZE], is_foreign=True)
 
@@ -445,6 +441,7 @@ class Control:
         """Write the last beat of this flusher (``ended``), or that it is about to (``leaving``)."""
         with self._lock:
             self._beat = self._beat._replace(state=state, reason=None, trouble_since=None)
+            self._step_ends = float("inf")
             self.beat()
             if state == "ended":
                 self._file.close()

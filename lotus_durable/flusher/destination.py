@@ -49,7 +49,6 @@ class Destination:
         session = self._session_for(config.host)
         identity = ensure_identity(directory)
         organisation = Organisation(config, session, fingerprint(identity, config.api_key), consumer)
-        organisation.succeed(control.adopted)
         organisation.succeed(fingerprint(identity, each) for each in self._former_keys(config, control))
         _wait_until_allowed(organisation, config, control)
         places = list(_places(session, config, control, is_2024=organisation.generation() == "2024"))

@@ -78,7 +78,7 @@ def may_send(key: bytes, ours: bytes, learned: Callable[[str], str | None]) -> b
     if organisation is not None and theirs is not None:
         return organisation == theirs
     seen = {key}
-    while (after := learned(_succession(key))) is not None:
+    while (after := learned(succession(key))) is not None:
         key = bytes.fromhex(after)
         if key == ours:
             return True
@@ -165,7 +165,7 @@ class Organisation:
         """
         for key in keys:
             if key != self.key:
-                self._consumer.learn(_succession(key), self.key.hex())
+                self._consumer.learn(succession(key), self.key.hex())
 
     def _compared(self, theirs: str, ours: str | None) -> Ruling:
         if ours is None or theirs == ours:
@@ -183,7 +183,8 @@ def key_name(key: bytes) -> str:
     return f"key {key.hex()}"
 
 
-def _succession(key: bytes) -> str:
+def succession(key: bytes) -> str:
+    """Return the name under which the books say which key has replaced this one."""
     return f"after {key.hex()}"
 
 

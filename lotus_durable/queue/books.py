@@ -248,12 +248,15 @@ class Books:
         if entry.resolved:
             rows = [(event.id,) for event in entry.resolved]
             gone = connection.executemany("DELETE FROM queue_parked WHERE _id = ?", rows).rowcount
+        raised = [(event.id,) for event in entry.raised]
+        connection.executemany("DELETE FROM queue_dead WHERE _id = ?", raised)
         counts = old._replace(
             # A parked event that is no longer in its row was counted otherwise already, as lost in damaged books say.
             accepted=old.accepted + entry.accepted + len(entry.resolved) - gone,
             delivered=old.delivered + entry.delivered,
             parked=old.parked + len(entry.parked) - gone,
-            dead_lettered=old.dead_lettered + len(entry.dead),
+            dead_lettered=old.dead_lettered + len(entry.dead) - len(raised),
+            discarded=old.discarded + entry.discarded,
         )
         reached: dict[Table, int] = {
             "parked": self._insert("parked", parked, high["parked"]),

@@ -7,13 +7,13 @@ file begins with a hole.
 
     kind 1 byte | 15 bytes: the fingerprint of the API key that it is about, or zeros
 
-======  ===============================================================================================
-``d``   drain
-``w``   make way: another program flushes from now on
-``s``   stop
-``a``   adopt: a person says that the flusher's key has replaced this one
-``o``   the server says that this key is another organisation's than the events
-======  ===============================================================================================
+=====  ========================================================================
+``d``  drain
+``w``  make way: another program flushes from now on
+``p``  pause: somebody changes what is in the books
+``s``  stop
+``o``  the server says that this key is another organisation's than the events
+=====  ========================================================================
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
 
-RequestKind: TypeAlias = 'Literal["drain", "make way", "stop", "adopt", "other organisation"]'
+RequestKind: TypeAlias = 'Literal["drain", "make way", "pause", "stop", "other organisation"]'
 
 _CODES: dict[RequestKind, bytes] = {
-    "drain": b"d", "make way": b"w", "stop": b"s", "adopt": b"a", "other organisation": b"o",
+    "drain": b"d", "make way": b"w", "pause": b"p", "stop": b"s", "other organisation": b"o",
 }  # fmt: skip
 _KINDS: dict[bytes, RequestKind] = {code: kind for kind, code in _CODES.items()}
 _SIZE = 16

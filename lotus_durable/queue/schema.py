@@ -53,6 +53,8 @@ class Entry(NamedTuple):
     carried: Sequence[tuple[bytes, int, int]] = ()
     """Segment, and the range of it that these settled copies came from."""
     delivered_ids: Sequence[str] = ()
+    raised: Sequence[StoredEvent] = ()
+    discarded: int = 0
 
 
 def page_of(table: Table) -> str:

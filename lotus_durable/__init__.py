@@ -80,7 +80,7 @@ if TYPE_CHECKING:
         verify_idems_received,
         void_credit,
     )
-    from lotus_durable.option_types import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError
+    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
     from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
@@ -154,6 +154,7 @@ queue_dir: str | os.PathLike[str] | None = None
 debug: bool | None = None
 on_error: OnError | None = None
 send: bool | None = None
+on_invalid: OnInvalid | None = None
 sync_mode: bool | None = None
 durability: Durability | None = None
 sync_interval: float | None = None
@@ -168,8 +169,6 @@ flusher: Flusher | None = None
 exit_timeout: float | None = None
 api_version: ApiVersion | None = None
 call_timeout: float | None = None
-access_cache_ttl: float | None = None
-access_fallback: AccessFallback | None = None
 
 
 def track_event(
@@ -195,7 +194,8 @@ def track_event(
         The idempotency id.
 
     Raises:
-        InvalidEvent: an argument is refused; names the field and the reason. Nothing was written.
+        InvalidEvent: an argument is refused; names the field and the reason. Nothing was written. Not with
+            ``on_invalid="report"``.
         QueueFull: the event was not accepted: the queue is over ``max_queue_bytes``, or the disk takes no writes and
             the memory buffer is full.
         QueueDirectoryError: nor was it: the queue directory has never worked for this process.

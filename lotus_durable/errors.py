@@ -8,6 +8,7 @@
     ├── InvalidEvent (ValueError)         an argument of track_event is refused; names the field and the reason
     ├── QueueFull                         the event was not accepted: no room on disk and none in memory
     ├── QueueDamaged                      the queue directory holds something this version cannot read
+    ├── QueueInUse                        the flusher does not let go of the queue for a change of its books
     ├── DiskRefused                       the disk takes no writes; events wait in memory (to on_error)
     ├── DeliveryError                     something about delivery an operator should know (to on_error)
     │   ├── DeliveryBlocked               nothing is sent, and why
@@ -72,6 +73,10 @@ class QueueFull(LotusError):
 
 class QueueDamaged(LotusError):
     """The queue directory holds something this version cannot read; nothing was changed."""
+
+
+class QueueInUse(LotusError):
+    """The flusher does not let go of the queue, and nothing, or not all, was changed; the message says who it is."""
 
 
 class DiskRefused(LotusError):

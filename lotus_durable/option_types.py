@@ -11,11 +11,11 @@ from lotus_durable.errors import LotusError
 OnError = Callable[[LotusError, list[dict[str, Any]]], object]
 """Called with the error and the events it is about (their wire fields; empty when it is about none)."""
 
+OnInvalid = Literal["raise", "report"]
 Durability = Literal["process", "power"]
 Backend = Literal["journal", "sqlite"]
 Flusher = Literal["auto", "external"]
 ApiVersion = Literal["auto", "2022", "2024"]
-AccessFallback = Literal["none", "open", "closed"]
 
 
 class Options(TypedDict, total=False):
@@ -29,6 +29,7 @@ class Options(TypedDict, total=False):
     debug: bool
     on_error: OnError | None
     send: bool
+    on_invalid: OnInvalid
     sync_mode: bool
     durability: Durability
     sync_interval: float
@@ -43,5 +44,3 @@ class Options(TypedDict, total=False):
     exit_timeout: float
     api_version: ApiVersion
     call_timeout: float
-    access_cache_ttl: float
-    access_fallback: AccessFallback

@@ -182,6 +182,11 @@ OPTIONS = (
     Option("debug", _flag, "log every step to standard error"),
     Option("on_error", _callable, "called with (error, events)", in_environment=False),
     Option("send", _flag, "False: validate only, write and send nothing"),
+    Option(
+        "on_invalid",
+        _one_of("raise", "report"),
+        "raise: track_event raises InvalidEvent; report: it tells on_error, and the event is kept as a dead letter",
+    ),
     Option("sync_mode", _flag, "True: track_event waits for its event's verdict"),
     Option(
         "durability", _one_of("process", "power"), "process: safe from kills; power: each event also from a power cut"
@@ -206,12 +211,6 @@ OPTIONS = (
         "api_version", _one_of("auto", "2022", "2024"), "which server the calls talk to; auto: it is asked, once a day"
     ),
     Option("call_timeout", _seconds(0.001), "how long a call that answers may take, with its retries"),
-    Option("access_cache_ttl", _seconds(0), "how long get_customer_access may repeat an answer"),
-    Option(
-        "access_fallback",
-        _one_of("none", "open", "closed"),
-        "what get_customer_access answers when Lotus cannot be asked: an error, access, or no access",
-    ),
 )
 
 

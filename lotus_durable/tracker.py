@@ -15,26 +15,28 @@ It is one file, because each event goes through all of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import clock_gettime
 
 from lotus_durable import fork
 from lotus_durable.clock import MONOTONIC
 from lotus_durable.config import Config
-from lotus_durable.errors import DiskRefused, LotusError, QueueDirectoryError
+from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError
 from lotus_durable.event.encoder import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
 from lotus_durable.log import counted, logger
 from lotus_durable.queue.appender import Appender, Mark
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import read_progress
-from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.heartbeat import read_beat, read_progress
+from lotus_durable.queue.identity import ensure_identity, fingerprint, split_keys
 from lotus_durable.queue.memory import MemoryBuffer
 from lotus_durable.queue.refusal import directory_error, is_misconfigured, is_of_the_disk, reason
 from lotus_durable.queue.room import Room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from lotus_durable.flusher.telling import Report
 
 _mark = fork.mark
@@ -73,6 +75,7 @@ class Tracker:
         self._trusted_look = config.constants.trusted_look
         self._has_worked = False
         self._way = _kind_of_appender(config.backend)
+        self._encoder = _kind_of_encoder(config, self._tell_refused)
         self._begin()
         fork.register(self)
 
@@ -86,6 +89,7 @@ class Tracker:
         self._look_at = float("-inf")
         self._looked_at = float("-inf")
         self._next_warning = float("-inf")
+        self._next_refused_warning = float("-inf")
         self._written: dict[str, int] = {}
 
     def track(
@@ -132,7 +136,25 @@ class Tracker:
         Raises:
             InvalidEvent: an argument is refused.
         """
-        return self._make_encoder().encode(customer_id, event_name, properties, time_created, idempotency_id)
+        encoder = EventEncoder(self.config.max_event_bytes, self._longest_name())
+        return encoder.encode(customer_id, event_name, properties, time_created, idempotency_id)
+
+    def check_key(self) -> None:
+        """Refuse a key that is known to be another organisation's.
+
+        Raises:
+            ConfigurationError: it is.
+        """
+        beat = read_beat(self.directory)
+        try:
+            is_foreign = beat is not None and beat.foreign_keys and self._fingerprint() in split_keys(beat.foreign_keys)
+        except (OSError, LotusError):
+            return  # what is wrong is said where the directory is needed
+        if is_foreign:
+            raise ConfigurationError(
+                f"the API key belongs to another organisation than the events in {self.directory.root}: give each "
+                "application a queue directory of its own"
+            )
 
     def look_now(self, now: float | None = None) -> None:
         """Look whether somebody flushes; at an event, when a client is made, at the end, and by who waits."""
@@ -232,14 +254,24 @@ class Tracker:
 
     def _new_lane(self) -> Lane:
         """Open another lane; its file is made by its first append."""
-        lane = Lane(self._make_encoder(), self._make_way())
+        lane = Lane(self.make_encoder(), self._make_way())
         _open.add(self)
         self._all_lanes.append(lane)
         return lane
 
-    def _make_encoder(self) -> EventEncoder:
-        longest = MAX_EVENT_NAME_2022 if self.config.api_version == "2022" else MAX_EVENT_NAME
-        return EventEncoder(self.config.max_event_bytes, longest)
+    def make_encoder(self) -> EventEncoder:
+        """Return an encoder that does with what it refuses what ``on_invalid`` says."""
+        return self._encoder(self.config.max_event_bytes, self._longest_name())
+
+    def _longest_name(self) -> int:
+        return MAX_EVENT_NAME_2022 if self.config.api_version == "2022" else MAX_EVENT_NAME
+
+    def _tell_refused(self, refused: LotusError, events: Sequence[dict[str, Any]]) -> None:
+        now = clock_gettime(MONOTONIC)
+        if now >= self._next_refused_warning:
+            self._next_refused_warning = now + _WARNING_INTERVAL
+            logger.warning("an event is refused, and track_event goes on (on_invalid): %s", refused)
+        self._report(refused, events)
 
     def _make_way(self) -> Appender:
         return self._way(
@@ -335,6 +367,15 @@ class Tracker:
             logger.debug("the disk takes no writes yet: %s", error)
         finally:
             self._lanes.append(lane)
+
+
+def _kind_of_encoder(config: Config, report: Report) -> Callable[[int, int], EventEncoder]:
+    """Return what makes an encoder; the one that reports is imported when a client is made, for those who chose it."""
+    if config.on_invalid == "raise":
+        return EventEncoder
+    from lotus_durable.event.refused import ReportingEncoder
+
+    return lambda most_bytes, longest_name: ReportingEncoder(most_bytes, longest_name, report)
 
 
 def _kind_of_appender(backend: str) -> type[Appender]:

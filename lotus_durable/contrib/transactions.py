@@ -7,25 +7,33 @@ from typing import Any
 
 from lotus_durable import settings
 from lotus_durable.client import Client
-from lotus_durable.errors import LotusError
+from lotus_durable.errors import InvalidEvent, LotusError
+from lotus_durable.event.ids import random_ids
 from lotus_durable.log import logger
 
 
 class CheckedEvent:
     """One event, checked when it is made, to be tracked by calling it when its transaction has committed.
 
+    With ``on_invalid="report"`` an invalid one is tracked then as it is, and so reported: if its transaction commits.
+
     Args:
         client: None for the default client.
         arguments: of ``track_event``.
 
     Raises:
-        InvalidEvent: an argument is refused.
+        InvalidEvent: an argument is refused; not with ``on_invalid="report"``.
         ConfigurationError: a setting is wrong.
     """
 
     def __init__(self, client: Client | None, arguments: Mapping[str, Any]) -> None:
         self._client = client or settings.client()
-        self._arguments = self._client.check_event(**arguments)
+        try:
+            self._arguments = self._client.check_event(**arguments)
+        except InvalidEvent:
+            if self._client.config.on_invalid == "raise":
+                raise
+            self._arguments = {**arguments, "idempotency_id": arguments["idempotency_id"] or next(random_ids())}
 
     @property
     def idempotency_id(self) -> str:

@@ -15,7 +15,7 @@ from datetime import datetime
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused
-from lotus_durable.event.record import RecordError, decode_record
+from lotus_durable.event.record import REFUSED_AT_CALL, RecordError, decode_record
 from lotus_durable.log import counted
 from lotus_durable.queue.heartbeat import Refusal
 from lotus_durable.queue.protocol import Settlement, StoredEvent
@@ -55,8 +55,7 @@ class Loop:
         may_send: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
         self._may_send = may_send
-        self._held_told = 0
-        self._held_told_at = 0.0
+        self._held_told_at = float("-inf")
         self._held_parked = 0  # up to this row all that is parked is another key's
         self._source = source
         self._control = control
@@ -97,16 +96,16 @@ class Loop:
         return self._batcher.held
 
     def _why_held(self) -> str | None:
-        """Say, if so, that events wait for another key; and tell it when they become more, and now and then."""
+        """Say, if so, that events wait for another key; and tell it now and then for as long as they do."""
         held = self._batcher.held
         if not held:
             return None
         reason = (
             f"{counted(held, 'event')} tracked under another API key {'waits' if held == 1 else 'wait'}: for a flusher "
-            "with that key, or for previous_api_key_file, where the key was rotated"
+            "with that key, or for `lotus-durable adopt` or previous_api_key_file, where the key was rotated"
         )
-        if held != self._held_told and monotonic() - self._held_told_at >= self._config.constants.told_interval:
-            self._held_told, self._held_told_at = held, monotonic()
+        if monotonic() - self._held_told_at >= self._config.constants.told_interval:
+            self._held_told_at = monotonic()
             self._control.tell(DeliveryBlocked(reason))
         return reason
 
@@ -196,10 +195,12 @@ class Loop:
                 break
         delivered_at = self._delivered_at if settlement.delivered else None
         self._control.settled(self._source.progress(), delivered_at=delivered_at)
-        self._report_dead(settlement.dead)
+        # What was refused at the call was told there, and nobody waits for its verdict.
+        dead = [event for event in settlement.dead if not event.record.startswith(REFUSED_AT_CALL)]
+        self._report_dead(dead)
         refusals = [
             Refusal(_field(event.record, "idempotency_id"), event.reason, is_final)
-            for events, is_final in ((settlement.parked, False), (settlement.dead, True))
+            for events, is_final in ((settlement.parked, False), (dead, True))
             for event in events
         ]
         self._control.refused(refusals)

@@ -4,6 +4,9 @@ A *record* is the event as msgpack, an array of exactly six elements::
 
     [idempotency_id str, customer_id str, event_name str, time_created str, properties map, accepted_at float]
 
+One of seven is an event that was refused at the call, and kept by ``on_invalid="report"``: the seventh is the reason,
+and what could not be taken of the others stands there as text. It is never sent.
+
 ``time_created`` is RFC 3339 in UTC with ``Z``; ``accepted_at`` is when ``track_event`` was called, in unix seconds, and
 is not sent. What may stand in ``properties`` is the table in ``lotus_durable.event.properties``; which times are
 understood is in ``lotus_durable.event.timestamps``.
@@ -21,7 +24,8 @@ from lotus_durable.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from collections.abc import Sequence
+    from typing import Any, TypeAlias
 
 MAX_DEPTH = 64
 """How deep containers may be nested: far more than events need, far less than any JSON parser on the way refuses."""
@@ -42,8 +46,24 @@ _SHAPE = {
 }
 
 
+REFUSED_AT_CALL = b"\x97"
+"""How the record of an event begins that was refused at the call: an array of seven."""
+
+
 class RecordError(LotusError, ValueError):
-    """These bytes are not a record."""
+    """These bytes are not a record of an event to be sent."""
+
+
+class RefusedAtCall(RecordError):
+    """It is one that was refused at the call; the message is the reason.
+
+    Attributes:
+        fields: the other six.
+    """
+
+    def __init__(self, reason: str, fields: Sequence[Any]) -> None:
+        super().__init__(reason)
+        self.fields = fields
 
 
 class Event(NamedTuple):
@@ -61,7 +81,8 @@ def unpack_record(record: bytes | memoryview) -> Fields:
     """Read a record back, as far as its shape goes: what stands in the properties is left to who writes them as JSON.
 
     Raises:
-        RecordError: for anything but the six fields of their types; the message quotes no value.
+        RefusedAtCall: for one of seven.
+        RecordError: for anything but the fields of their types; the message quotes no value.
     """
     try:
         fields: Fields = unpackb(record)  # as it is hoped; the rest makes sure
@@ -83,12 +104,15 @@ def unpack_record(record: bytes | memoryview) -> Fields:
 
 
 def decode_record(record: bytes | memoryview) -> Event:
-    """Read a record back as the event, to the leaf: what comes out can be sent.
+    """Read a record back as the event, to the leaf: what comes out JSON can express; of a refused event, too.
 
     Raises:
-        RecordError: for anything but the six fields with properties JSON can express.
+        RecordError: for anything else.
     """
-    event = Event(*unpack_record(record))
+    try:
+        event = Event(*unpack_record(record))
+    except RefusedAtCall as refused:
+        event = Event(*refused.fields)
     if not _is_json(event.properties, MAX_DEPTH):
         raise RecordError("the record's properties are not a JSON object")
     if not isfinite(event.accepted_at):
@@ -117,13 +141,16 @@ def _is_json(value: object, depth: int) -> bool:
     return value is None or isinstance(value, str | int)
 
 
-def _misshapen(fields: object) -> RecordError:
-    if type(fields) is not list or len(fields) != len(_SHAPE):
-        return RecordError(f"the record is not an array of {len(_SHAPE)}")
-    for (name, expected), value in zip(_SHAPE.items(), fields, strict=True):
+def _misshapen(fields: Any) -> RecordError:  # noqa: ANN401  # whatever msgpack made of the bytes
+    size = len(_SHAPE)
+    if type(fields) is not list or not (len(fields) == size or (len(fields) == size + 1 and type(fields[size]) is str)):
+        return RecordError(f"the record is not an array of {size}")
+    for (name, expected), value in zip(_SHAPE.items(), fields[:size], strict=True):
         if type(value) is not expected:
             return RecordError(f"the record's {name} is {type(value).__name__}, not {expected.__name__}")
-    return RecordError("the record's idempotency_id is empty")
+    if not fields[0]:
+        return RecordError("the record's idempotency_id is empty")
+    return RefusedAtCall(fields[size], fields[:size])
 
 
 def first_words(error: Exception) -> str:

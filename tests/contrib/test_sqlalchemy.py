@@ -331,3 +331,18 @@ def test_it_needs_no_greenlet() -> None:
     """SQLAlchemy 2.1 installs it only on request, and its asyncio module cannot be imported without it."""
     code = "import sys; sys.modules['greenlet'] = None; import lotus_durable.contrib.sqlalchemy"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment())
+
+
+def test_with_on_invalid_report_an_invalid_event_is_a_dead_letter_if_its_transaction_commits(
+    tracking: Tracking,
+) -> None:
+    tracking.client = tracking.rig.client(on_invalid="report")
+    with Session(tracking.engine) as session:
+        tracking.track(session, "rolled back", properties={"a": object()})
+        session.rollback()
+        event_id = tracking.track(session, "committed", properties={"a": object()})
+        assert tracking.rig.errors == []
+        session.commit()
+    assert tracking.delivered() == []
+    assert tracking.rig.ids("dead") == {event_id}
+    assert [events[0]["event_name"] for _, events in tracking.rig.errors] == ["committed"]

@@ -83,6 +83,7 @@ def _wait_until_allowed(organisation: Organisation, config: Config, control: Con
         with control.request(is_question=True):
             ruling = organisation.rule()
         control.reached(server=ruling.reaches)
+        control.note_key(organisation.key, is_foreign=ruling.is_final)
         if ruling.may_send:
             return
         assert ruling.reason is not None

@@ -50,7 +50,8 @@ class Client(Calls):
     fork. All options are keyword arguments, see :class:`~lotus_durable.config.Config`.
 
     Raises:
-        ConfigurationError: an option is wrong.
+        ConfigurationError: an option is wrong; or the server has said that the API key is another organisation's than
+            the events in the queue directory.
         QueueDirectoryError: the queue directory is unsafe (others can write to it, or it belongs to somebody else), or
             it cannot be made.
     """
@@ -67,7 +68,7 @@ class Client(Calls):
 
     def _adopt(self, config: Config) -> None:
         self.config = config
-        self.report = Reporter(config.on_error)
+        self.report: Reporter = Reporter(config.on_error)
         fork.register(self.report)
         if config.debug:
             log_to_stderr()
@@ -75,6 +76,8 @@ class Client(Calls):
         self._tracker = tracker_for(config, self.report)
         self._track = self._tracker.track
         self._callers: list[Caller] = []
+        if config.send:
+            self._tracker.check_key()
         if config.send and os.geteuid() != 0:
             # Root may be a server's master whose workers are others: what it made would be its own, not theirs.
             self._prepare_directory()
@@ -361,7 +364,7 @@ def _at_exit() -> None:
     ends_at = monotonic() + max((tracker.config.exit_timeout for tracker in trackers), default=0.0)
     for tracker in trackers:
         wait_until_settled(tracker, min(monotonic() + tracker.config.exit_timeout, ends_at))
-        tracker.close()
+        tracker.end()
     for reference in tuple(_calling):
         client = reference()
         if client is not None:

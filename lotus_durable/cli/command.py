@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from lotus_durable.config import Config
 from lotus_durable.options import environment_name
@@ -94,7 +94,7 @@ class Command:
 class CommandParser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all errors here are."""
 
-    message = ""
+    message: ClassVar[str] = ""
     """The last error of any of them."""
 
     def error(self, message: str) -> NoReturn:

@@ -14,7 +14,7 @@ from lotus_durable._version import __version__
 from lotus_durable.errors import LotusError, QueueDamaged, QueueInUse
 from lotus_durable.options import environment_name
 
-from . import dead_letters, demo, drain, flusher, health, parked, status, stop
+from . import adopt, dead_letters, demo, drain, flusher, health, parked, status, stop
 from .command import CommandParser, ExitCode
 from .output import complain, say_json
 
@@ -27,6 +27,7 @@ _COMMANDS = (
     parked.COMMAND,
     dead_letters.COMMAND,
     stop.COMMAND,
+    adopt.COMMAND,
 )
 
 _SIGNALLED = 128  # what a shell adds to the number of the signal that ended a program

@@ -16,6 +16,7 @@ from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, Progress, Refusal, shortened
+from lotus_durable.queue.identity import FINGERPRINT_SIZE, split_keys
 from lotus_durable.queue.requests import Request, newest, since
 from lotus_durable.queue.stats import FlusherState
 
@@ -23,7 +24,7 @@ from .marks import Marks
 from .news import HeldNews
 from .rate import Rate
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _LOOK_INTERVAL = 0.1
 """Seconds between two looks for requests and for the word to stop, while waiting."""
@@ -31,6 +32,7 @@ _BEAT_INTERVAL = 0.5
 _LOCAL_STEP = 60.0
 """Seconds that a step without a request can take: a disk may be slow, and a backlog large."""
 _MOST_REFUSALS = 32
+_MOST_FOREIGN_KEYS = 100
 
 
 class Stopped(Exception):
@@ -102,10 +104,10 @@ class Control:
         self._read_to = read_to
         self._drain = self._read_to
         self._leave: str | None = None
-        self.is_paused = False
+        self.is_paused: bool = False
         self._renew: str | None = None
         self._stop_asked: str | None = None
-        self.wake = threading.Event()
+        self.wake: threading.Event = threading.Event()
         if before is not None:
             self._read_to, self._drain, self._stop_asked = before._read_to, before._drain, before._stop_asked
             self._told_trouble, self._news = before._told_trouble, before._news
@@ -332,6 +334,16 @@ class Control:
                 self._leave, self.is_paused = "somebody changes what is in the books", True
             case "stop":
                 self._stop_asked = "it was asked to stop"
+            case "other organisation":
+                self.note_key(request.about[:FINGERPRINT_SIZE], is_foreign=True)
+
+    def note_key(self, key: bytes, *, is_foreign: bool) -> None:
+        """Note whether the server says that a key is another organisation's than the events in the queue."""
+        with self._lock:
+            keys = split_keys(self._beat.foreign_keys) - {key}
+            if is_foreign:
+                keys.add(key)
+            self._beat = self._beat._replace(foreign_keys=b"".join(sorted(keys)[:_MOST_FOREIGN_KEYS]))
 
     # Progress and trouble
 

@@ -38,7 +38,7 @@ from .lock import FlusherLock
 from .starting import Starting, note_success
 from .surroundings import pid_namespace, process_status, this_program
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _PAUSE_BEGINS_WITHIN = 2.0
 """Seconds in which who asked for a pause takes the lock."""
@@ -66,15 +66,16 @@ class Flusher:
         ending: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._configuration = config
-        self.config = config()
-        self.directory = QueueDirectory(self.config.queue_dir)
-        self.lock = FlusherLock(self.directory)
+        self.config: Config = config()
+        self.directory: QueueDirectory = QueueDirectory(self.config.queue_dir)
+        self.lock: FlusherLock = FlusherLock(self.directory)
         self._kind = kind
         self._began = began
         self._ending = ending
         self._count = 0
         self._has_succeeded = False
         self._last_failure = ""
+        self._next_question = 0.0
         self._held = 0
         self._destination = Destination()
         self.control: Control | None = None
@@ -141,8 +142,13 @@ class Flusher:
                         place.may_be_in_flight(since)
                 loop = Loop(consumer, control, places, self.config, may_send=organisation.may_send)
 
+                is_known = organisation.generation() is not None
+                delivered_before = control.last_delivery
+
                 def ends() -> bool:
                     consumer.let_go(sync.failed)
+                    if not is_known and control.last_delivery > delivered_before:
+                        self._ask_again(control)
                     if self._kind == "caller":
                         sync_all(sync, self.directory)
                     self._held = loop.held
@@ -157,6 +163,12 @@ class Flusher:
                     loop.run(ends)
         finally:
             consumer.close()
+
+    def _ask_again(self, control: Control) -> None:
+        """Begin anew, now and then, where the server could not be asked which one it is, and works by now."""
+        if monotonic() >= self._next_question:
+            self._next_question = monotonic() + self.config.constants.probe_interval
+            control.renew("the server may say by now which one it is")
 
     def open_consumer(self, control: Control, before: Beat | None) -> Consumer:
         """Open the queue, for the holder of the lock.
@@ -203,6 +215,7 @@ class Flusher:
             unsettled=before.unsettled if before is not None else b"",
             # Until it was waited out: this one may be killed while it waits.
             in_flight=before.in_flight if before is not None and is_same_boot else None,
+            foreign_keys=before.foreign_keys if before is not None else b"",
         )
         return Control(
             self.directory,

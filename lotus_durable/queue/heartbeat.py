@@ -140,6 +140,8 @@ class Beat(NamedTuple):
     news: Sequence[News] = ()
     unsettled: bytes = b""
     """The ids that were sent to a server of 2022 and are not settled, as ``delivery/marks.py`` has them."""
+    foreign_keys: bytes = b""
+    """Fingerprints, one after the other, of API keys that are another organisation's, as the server says."""
     rate: float = 0.0
     """Events that were delivered in a second, lately."""
     last_error: str | None = None

@@ -54,22 +54,25 @@ class Room:
         self._refused_until = -math.inf
         self._refused_size = 0
 
-    def grant(self, size: int, now: float) -> int:
+    def grant(self, size: int, now: float, *, is_accepted: bool = False) -> int:
         """Return how many bytes, ``size`` or more, the caller may append to its segment before it asks again.
 
         Args:
             size: of the frame that is to be appended.
             now: ``time.monotonic()``.
+            is_accepted: the event was accepted before, and waited in memory: the limit is none for it any more.
 
         Raises:
             QueueFull: the queue is over its limit.
             OSError: the disk is nearly full, or cannot be asked (FileNotFoundError: there is no directory).
         """
-        if now < self._refused_until and size >= self._refused_size:
+        if now < self._refused_until and size >= self._refused_size and not is_accepted:
             raise self._refusal()
         on_disk = room_on_disk(self._directory.root)
         if on_disk < size:
             raise OSError(errno.ENOSPC, "no space but what settling events needs", self._directory.root)
+        if is_accepted:
+            return size
         started = time.monotonic()
         used, segments = self._look(size)
         left = self.max_queue_bytes - used

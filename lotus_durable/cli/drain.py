@@ -58,7 +58,7 @@ def run(config: Config, timeout: float | None, *, as_json: bool | None = None) -
     """
     if not config.send:
         raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
-    delivered_before = collect(existing_queue(config)).delivered
+    delivered_before = collect(existing_queue(config, arguments)).delivered
     # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
     # with it, nor have the application's make way.
     config = config._replace(flusher="external")

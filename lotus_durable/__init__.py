@@ -80,7 +80,7 @@ if TYPE_CHECKING:
         verify_idems_received,
         void_credit,
     )
-    from lotus_durable.option_types import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
+    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
     from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
@@ -169,8 +169,6 @@ flusher: Flusher | None = None
 exit_timeout: float | None = None
 api_version: ApiVersion | None = None
 call_timeout: float | None = None
-access_cache_ttl: float | None = None
-access_fallback: AccessFallback | None = None
 
 
 def track_event(

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from lotus_durable.calls.caller import Caller
     from lotus_durable.calls.methods import Calls
     from lotus_durable.flusher.drain import DrainReport
+    from lotus_durable.operate.refused import RefusedEvents
+    from lotus_durable.operate.where import Given as Where
     from lotus_durable.option_types import Options
     from lotus_durable.queue.stats import QueueStats
 else:
@@ -48,7 +50,8 @@ class Client(Calls):
     fork. All options are keyword arguments, see :class:`~lotus_durable.config.Config`.
 
     Raises:
-        ConfigurationError: an option is wrong.
+        ConfigurationError: an option is wrong; or the server has said that the API key is another organisation's than
+            the events in the queue directory.
         QueueDirectoryError: the queue directory is unsafe (others can write to it, or it belongs to somebody else), or
             it cannot be made.
     """
@@ -66,7 +69,7 @@ class Client(Calls):
     def adopt(self, config: Config) -> None:
         """Use these options from now on; after :meth:`release`, if it had others."""
         self.config = config
-        self.report = Reporter(config.on_error)
+        self.report: Reporter = Reporter(config.on_error)
         fork.register(self.report)
         if config.debug:
             log_to_stderr()
@@ -74,6 +77,8 @@ class Client(Calls):
         self._tracker = tracker_for(config, self.report)
         self._track = self._tracker.track
         self._callers: list[Caller] = []
+        if config.send:
+            self._tracker.check_key()
         if config.send and os.geteuid() != 0:
             # Root may be a server's master whose workers are others: what it made would be its own, not theirs.
             self._prepare_directory()
@@ -196,6 +201,28 @@ class Client(Calls):
 
         with _our_errors():
             return collect(self._tracker.directory, self._tracker.in_memory())
+
+    def dead_letters(self, **where: Unpack[Where]) -> RefusedEvents:
+        """Return the dead letters that a filter takes, for an operator's page: to count, list, put back and purge.
+
+        Nothing is read before it is asked for. What changes the books imports requests, filelock and SQLite into this
+        process, and has the flusher pause for a moment: a web worker runs ``lotus-durable dead-letters`` instead.
+
+        Args:
+            where: ``reason`` (a part of it), ``customer_id``, ``event_name``, ``older_than`` and ``newer_than``
+                (seconds since the event was accepted) and ``ids``; all that is given must apply.
+        """
+        from lotus_durable.operate.refused import RefusedEvents
+        from lotus_durable.operate.where import where_of
+
+        return RefusedEvents(self.config, "dead_letter", where_of(where))
+
+    def parked_events(self, **where: Unpack[Where]) -> RefusedEvents:
+        """Return the parked events that a filter takes; see :meth:`dead_letters`."""
+        from lotus_durable.operate.refused import RefusedEvents
+        from lotus_durable.operate.where import where_of
+
+        return RefusedEvents(self.config, "parked", where_of(where))
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until what this process tracked is delivered, for at most ``timeout`` seconds; a drop-in name.
@@ -338,7 +365,7 @@ def _at_exit() -> None:
     ends_at = monotonic() + max((tracker.config.exit_timeout for tracker in trackers), default=0.0)
     for tracker in trackers:
         wait_until_settled(tracker, min(monotonic() + tracker.config.exit_timeout, ends_at))
-        tracker.close()
+        tracker.end()
     for reference in tuple(_calling):
         client = reference()
         if client is not None:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from lotus_durable.option_types import AccessFallback, ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
+    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
 
 _MIB = 1 << 20
 _DAY = 86_400.0
@@ -87,8 +87,6 @@ class Config(NamedTuple):
     exit_timeout: float = 2.0
     api_version: ApiVersion = "auto"
     call_timeout: float = 30.0
-    access_cache_ttl: float = 0.0
-    access_fallback: AccessFallback = "none"
     constants: Constants = Constants()
     """What is no user's decision."""
 

@@ -8,6 +8,7 @@
     ├── InvalidEvent (ValueError)         an argument of track_event is refused; names the field and the reason
     ├── QueueFull                         the event was not accepted: no room on disk and none in memory
     ├── QueueDamaged                      the queue directory holds something this version cannot read
+    ├── QueueInUse                        the flusher does not let go of the queue for a change of its books
     ├── DiskRefused                       the disk takes no writes; events wait in memory (to on_error)
     ├── DeliveryError                     something about delivery an operator should know (to on_error)
     │   ├── DeliveryBlocked               nothing is sent, and why
@@ -74,6 +75,10 @@ class QueueDamaged(LotusError):
     """The queue directory holds something this version cannot read; nothing was changed."""
 
 
+class QueueInUse(LotusError):
+    """The flusher does not let go of the queue, and nothing, or not all, was changed; the message says who it is."""
+
+
 class DiskRefused(LotusError):
     """The disk takes no writes; accepted events wait in this process's memory until it does."""
 
@@ -121,7 +126,7 @@ class APIError(LotusError):
         self.status = status
         self.code = code
         self.detail = detail
-        self.field_errors = dict(field_errors or {})
+        self.field_errors: dict[str, tuple[str, ...]] = dict(field_errors or {})
         self.request_id = request_id
         self.outcome_unknown = outcome_unknown
 

@@ -16,7 +16,6 @@ Durability = Literal["process", "power"]
 Backend = Literal["journal", "sqlite"]
 Flusher = Literal["auto", "external"]
 ApiVersion = Literal["auto", "2022", "2024"]
-AccessFallback = Literal["none", "open", "closed"]
 
 
 class Options(TypedDict, total=False):
@@ -45,5 +44,3 @@ class Options(TypedDict, total=False):
     exit_timeout: float
     api_version: ApiVersion
     call_timeout: float
-    access_cache_ttl: float
-    access_fallback: AccessFallback

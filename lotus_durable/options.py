@@ -211,12 +211,6 @@ OPTIONS = (
         "api_version", _one_of("auto", "2022", "2024"), "which server the calls talk to; auto: it is asked, once a day"
     ),
     Option("call_timeout", _seconds(0.001), "how long a call that answers may take, with its retries"),
-    Option("access_cache_ttl", _seconds(0), "how long get_customer_access may repeat an answer"),
-    Option(
-        "access_fallback",
-        _one_of("none", "open", "closed"),
-        "what get_customer_access answers when Lotus cannot be asked: an error, access, or no access",
-    ),
 )
 
 

@@ -25,19 +25,21 @@ def wait_until_settled(tracker: Tracker, ends_at: float) -> None:
         tracker.look_now()
         if tracker.look.why_none_is_started() is not None and not tracker.look.somebody_flushes():
             return
-        ask(tracker.directory, "drain")
-        if not _is_settled_by(tracker, ends_at, written):
+        number = ask(tracker.directory, "drain")
+        if not _is_settled_by(tracker, ends_at, written, number):
             _say_what_is_left(tracker)
 
 
-def _is_settled_by(tracker: Tracker, ends_at: float, written: dict[str, int]) -> bool:
+def _is_settled_by(tracker: Tracker, ends_at: float, written: dict[str, int], number: int) -> bool:
     interval = tracker.config.constants.trusted_look
     next_look = monotonic() + interval
     while not tracker.is_settled(written):
         now = monotonic()
         beat = read_beat(tracker.directory)
         is_away = beat is not None and beat.state in ("retrying", "blocked") and tracker.look.somebody_flushes()
-        if now >= ends_at or is_away or tracker.look.cannot_start():
+        # Asked to try all there is it has said why it cannot: the events are another key's, say.
+        is_refused = beat is not None and beat.asked >= number and beat.answer is not None
+        if now >= ends_at or is_away or is_refused or tracker.look.cannot_start():
             return False
         if now >= next_look:
             next_look = now + interval
@@ -50,7 +52,8 @@ def _say_what_is_left(tracker: Tracker) -> None:
     from lotus_durable.flusher.stats import collect
 
     stats = collect(tracker.directory)
-    reason = stats.flusher.reason if stats.flusher is not None else None
+    beat = read_beat(tracker.directory)
+    reason = None if beat is None or beat.is_over() else beat.reason or beat.answer
     logger.warning(
         "%s left on disk in %s (%s); %s",
         counted(stats.pending, "event"),

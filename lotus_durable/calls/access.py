@@ -6,7 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import cast
 
-from .access_answer import Access, Question
+from lotus_durable.errors import ServerError, UnexpectedAnswer
+from lotus_durable.http.answer import Answer, excerpt
+
+from .access_answer import Access, read
 from .answers import FeatureAccess, FeatureAccessOfPlan, MetricAccess, MetricAccessOfPlan
 from .arguments import (
     SubscriptionFilter,
@@ -20,6 +23,7 @@ from .arguments import (
 )
 from .caller import Caller
 from .generation import Generation
+from .money import exact_value
 from .request import Query, Request, get, only_2024, refuse_given
 
 _BY_EVENT = "/api/customer_metric_access/"
@@ -50,8 +54,8 @@ def get_customer_access(
 ) -> Access:
     """Ask whether a customer may use a feature, or has enough left for another event.
 
-    The answer may come from the cache (option ``access_cache_ttl``), or, when Lotus cannot be asked, from the fallback
-    (option ``access_fallback``): see its ``source``.
+    Each question is a request. What to do when Lotus cannot be asked, or for how long an answer may be repeated, is
+    yours to say: docs/calls/access.md has both. With ``send=False`` everybody has access.
 
     Args:
         customer_id: who.
@@ -71,8 +75,9 @@ def get_customer_access(
         NotSupported: the server would ignore an argument.
         NotFound: there is no such customer, metric or feature.
         AuthenticationError: the server does not know the API key.
-        APIError: Lotus cannot be asked, and there is no fallback. The server of 2022 also fails on a customer with a
-            limit and no usage yet (``ServerError``).
+        UnexpectedAnswer: the answer does not say whether there is access.
+        APIError: Lotus cannot be asked. The server of 2022 also fails on a customer with a limit and no usage yet
+            (``ServerError``).
     """
     given: dict[str, object] = {
         "event_name": event_name,
@@ -94,7 +99,24 @@ def get_customer_access(
         refuse_given(generation, "ignores it", subscription_filters=filters or None)
         return get(_OF_2022, query)
 
-    return caller.gate.answer(caller, Question(customer_id, kind, name, json.dumps(filters)), plan, timeout=seconds)
+    if not caller.config.send:
+        caller.check(plan)
+        return Access(access=True)
+    outcome = caller.outcome("get_customer_access", plan, timeout=seconds)
+    if outcome.error is not None:
+        if outcome.generation == "2022" and isinstance(outcome.error, ServerError):
+            outcome.error.add_note("The server of 2022 also fails on a customer who has a limit and no usage yet.")
+        raise outcome.error
+    answer = outcome.answer
+    assert isinstance(answer, Answer)
+    access = read(outcome.generation, kind, exact_value(answer))
+    if access is None:
+        raise UnexpectedAnswer(
+            f"get_customer_access: the answer does not say whether there is access ({excerpt(answer)})",
+            status=answer.status,
+            request_id=answer.request_id,
+        )
+    return access
 
 
 def get_customer_metric_access(
@@ -105,7 +127,7 @@ def get_customer_metric_access(
     metric_id: str | None = None,
     subscription_filters: Sequence[SubscriptionFilter] | None = None,
 ) -> list[MetricAccessOfPlan]:
-    """Return usage and limits for an event or a metric, one entry for each active subscription; never cached.
+    """Return usage and limits for an event or a metric, one entry for each active subscription.
 
     Args:
         customer_id: who.
@@ -132,7 +154,7 @@ def get_customer_feature_access(
     feature_name: str,
     subscription_filters: Sequence[SubscriptionFilter] | None = None,
 ) -> list[FeatureAccessOfPlan]:
-    """Return access to a feature, one entry for each active subscription; never cached.
+    """Return access to a feature, one entry for each active subscription.
 
     Args:
         customer_id: who.
@@ -158,7 +180,7 @@ def check_metric_access(
     metric_id: str,
     subscription_filters: Sequence[SubscriptionFilter] | None = None,
 ) -> MetricAccess:
-    """Return access to a metric with the usage and limits of each active subscription; never cached.
+    """Return access to a metric with the usage and limits of each active subscription.
 
     ``access`` is the server's word: it counts a subscription without this metric as one without a limit.
 
@@ -185,7 +207,7 @@ def check_feature_access(
     feature_id: str,
     subscription_filters: Sequence[SubscriptionFilter] | None = None,
 ) -> FeatureAccess:
-    """Return access to a feature, also by add-ons, for each active subscription; never cached.
+    """Return access to a feature, also by add-ons, for each active subscription.
 
     Args:
         customer_id: who.

@@ -5,25 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, NoReturn
-
-from lotus_durable.errors import APIError
+from typing import Any, NoReturn
 
 from .generation import Generation
-
-Source = Literal["server", "cache", "fallback"]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked about whom."""
-
-    customer_id: str
-    kind: str
-    """``event_name``, ``feature_name``, ``metric_id`` or ``feature_id``."""
-    name: str
-    filters: str = "[]"
-    """JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +40,14 @@ class Access:
     """Whether a customer has access.
 
     Attributes:
-        access: the answer. When it cannot be had there is no such object but an error, or the fallback you chose.
-        source: ``server``; ``cache``: the server's answer of at most ``access_cache_ttl`` seconds ago; ``fallback``:
-            Lotus could not be asked, and ``access`` is what ``access_fallback`` says.
+        access: the answer. When it cannot be had there is no such object but an error.
         usages: what it was derived from, where the server tells: by event or metric on the server of 2024.
-        answer: the server's JSON, its numbers exact; None for the fallback.
-        error: why it is the fallback; None otherwise, and with ``send=False``.
+        answer: the server's JSON, its numbers exact; None with ``send=False``.
     """
 
     access: bool
-    source: Source
     usages: tuple[Usage, ...] = ()
     answer: Any = field(default=None, repr=False)
-    error: APIError | None = None
 
     def __bool__(self) -> NoReturn:
         """Refuse: ``if get_customer_access(…)`` would be true for everybody.
@@ -94,14 +73,14 @@ def read(generation: Generation, kind: str, answer: Any) -> Access | None:  # no
         return _any([one.access for one in usages], usages, answer)
     if not isinstance(answer, dict) or not isinstance(answer.get("access"), bool):
         return None
-    return Access(answer["access"], "server", tuple(_usages_per_subscription(answer)), answer)
+    return Access(answer["access"], tuple(_usages_per_subscription(answer)), answer)
 
 
 def _any(each: list[bool | None], usages: tuple[Usage, ...], answer: object) -> Access | None:
     if any(one is True for one in each):
-        return Access(access=True, source="server", usages=usages, answer=answer)
+        return Access(access=True, usages=usages, answer=answer)
     if all(one is False for one in each):
-        return Access(access=False, source="server", usages=usages, answer=answer)
+        return Access(access=False, usages=usages, answer=answer)
     return None  # the one that does not say might have been the one
 
 

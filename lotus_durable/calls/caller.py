@@ -23,7 +23,6 @@ from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.directory import QueueDirectory
 
 from .connections import Connections
-from .gate import Gate
 from .generation import PATH_OF_2022, PING, Generation, KnownServer, contradicts, is_2022, is_2024
 from .money import exact_value
 from .problem import is_page, problem
@@ -82,7 +81,6 @@ class Caller:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.config = config
-        self.gate = Gate(config)
         self._server = server
         self._connections = connections
         self._pause = pause

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from lotus_durable.config import Config
+from lotus_durable.options import environment_name
 
 from .env_file import environment
 from .environment import environment_help
 
 _ENV_FILE_HELP = "a file with lines LOTUS_NAME=value, which win over the environment (default: LOTUS_ENV_FILE, or none)"
 _API_KEY_FILE_HELP = "a file that holds the API key, such as a mounted secret (default: LOTUS_API_KEY_FILE, or none)"
+
+DEFAULT_DIRECTORY = "the default of this user"
+"""Where a queue directory comes from that nobody named."""
 
 
 class ExitCode(IntEnum):
@@ -47,15 +52,24 @@ class Command:
     queue_dir_help: str = "the queue directory (default: LOTUS_QUEUE_DIR, or a per-user state directory)"
     reports: bool = True
     """Whether it has a result that ``--json`` prints."""
+    examples: str = ""
+    """Command lines, shown as written."""
+    actions: tuple[Command, ...] = ()
+    """Commands below this one, which is what is run without any of them."""
 
-    def add_to(self, commands: argparse._SubParsersAction[CommandParser]) -> None:
+    def add_to(self, commands: argparse._SubParsersAction[CommandParser], *, is_action: bool = False) -> None:
         """Add its parser, with the arguments that every command takes."""
+        parts = [environment_help(self.options), _exit_code_help(self.exit_codes)]
+        if self.examples:
+            parts.insert(0, "examples:\n" + "\n".join(f"  {line}" for line in self.examples.strip().splitlines()))
         parser = commands.add_parser(
             self.name,
             help=self.summary,
             description=self.description,
-            epilog=f"{environment_help(self.options)}\n\n{_exit_code_help(self.exit_codes)}",
+            epilog="\n\n".join(parts),
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            # What was given before the action is not to be forgotten for the action's default.
+            argument_default=argparse.SUPPRESS if is_action else None,
         )
         parser.add_argument("--queue-dir", metavar="DIR", help=self.queue_dir_help)
         if self.options:
@@ -64,16 +78,27 @@ class Command:
             parser.add_argument("--api-key-file", metavar="FILE", help=_API_KEY_FILE_HELP)
         if self.reports:
             parser.add_argument(
-                "--json", action="store_true", help='print the result as one JSON object; an error as {"error": ...}'
+                "--json",
+                action="store_true",
+                default=argparse.SUPPRESS if is_action else False,
+                help='print the result as one JSON object; an error as {"error": ...}',
             )
         self.add_arguments(parser)
-        parser.set_defaults(command=self)
+        if self.actions:
+            actions = parser.add_subparsers(title="actions", metavar="ACTION")
+            for action in self.actions:
+                action.add_to(actions, is_action=True)
+        parser.set_defaults(command=self, prog=parser.prog)
 
 
 class CommandParser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all errors here are."""
 
+    message: ClassVar[str] = ""
+    """The last error of any of them."""
+
     def error(self, message: str) -> NoReturn:
+        CommandParser.message = message
         self.exit(ExitCode.WRONG_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -87,6 +112,16 @@ def configuration(arguments: argparse.Namespace) -> Config:
     """
     given = {"queue_dir": arguments.queue_dir, "api_key_file": getattr(arguments, "api_key_file", None)}
     return Config.resolve(given, environ=environment(arguments.env_file))
+
+
+def directory_source(arguments: argparse.Namespace) -> str:
+    """Say where the queue directory of a command comes from."""
+    variable = environment_name("queue_dir")
+    if arguments.queue_dir is not None:
+        return "--queue-dir"
+    if environment(arguments.env_file).get(variable):
+        return variable
+    return "$STATE_DIRECTORY" if os.environ.get("STATE_DIRECTORY") else DEFAULT_DIRECTORY
 
 
 def _exit_code_help(meanings: Mapping[ExitCode, str]) -> str:

@@ -8,6 +8,7 @@ import logging
 import time
 
 from lotus_durable.client import Client
+from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, LotusError
 from lotus_durable.flusher.drain import NO_KEY, DrainReport
 from lotus_durable.flusher.stats import collect
@@ -45,10 +46,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    config = configuration(arguments)
+    return run(configuration(arguments), arguments.timeout, as_json=arguments.json)
+
+
+def run(config: Config, timeout: float | None, *, as_json: bool | None = None) -> ExitCode:
+    """Drain, and say what came of it; ``as_json`` None: nothing about what was achieved, only what was not.
+
+    Raises:
+        LotusError: the configuration is wrong, or the queue cannot be used.
+        OSError: nor can it.
+    """
     if not config.send:
         raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
-    delivered_before = collect(existing_queue(config)).delivered
+    delivered_before = collect(existing_queue(config, arguments)).delivered
     # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
     # with it, nor have the application's make way.
     config = config._replace(flusher="external")
@@ -58,12 +68,12 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
             client = Client.from_config(config._replace(on_error=log.report))
             try:
                 watch = _Watch(client, progress, delivered_before)
-                report = client.watched_drain(arguments.timeout, watch)
+                report = client.watched_drain(timeout, watch)
             finally:
                 client.release()
-    if arguments.json:
+    if as_json:
         say_json(report._asdict())
-    else:
+    elif as_json is not None:
         say(_in_words(report))
     if report.complete:
         return ExitCode.DONE

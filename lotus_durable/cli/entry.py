@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import signal
@@ -10,14 +11,24 @@ import traceback
 from collections.abc import Sequence
 
 from lotus_durable._version import __version__
-from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.errors import LotusError, QueueDamaged, QueueInUse
 from lotus_durable.options import environment_name
 
-from . import demo, drain, flusher, health, status, stop
+from . import adopt, dead_letters, demo, drain, flusher, health, parked, status, stop
 from .command import CommandParser, ExitCode
 from .output import complain, say_json
 
-_COMMANDS = (demo.COMMAND, status.COMMAND, drain.COMMAND, flusher.COMMAND, health.COMMAND, stop.COMMAND)
+_COMMANDS = (
+    demo.COMMAND,
+    status.COMMAND,
+    drain.COMMAND,
+    flusher.COMMAND,
+    health.COMMAND,
+    parked.COMMAND,
+    dead_letters.COMMAND,
+    stop.COMMAND,
+    adopt.COMMAND,
+)
 
 _SIGNALLED = 128  # what a shell adds to the number of the signal that ended a program
 
@@ -40,12 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parsed(_parser(), sys.argv[1:] if arguments is None else arguments)
     try:
         return int(options.command.run(options))
     except QueueDamaged as error:
         code, message = int(ExitCode.DAMAGED), str(error)
+    except QueueInUse as error:
+        code, message = int(ExitCode.NOT_COMPLETE), str(error)
     except BrokenPipeError:
         raise
     except (LotusError, OSError) as error:
@@ -57,10 +69,20 @@ def _run(arguments: Sequence[str] | None) -> int:
             traceback.print_exc()
         code = int(ExitCode.NOT_COMPLETE)
         message = f"a defect of this program ({type(error).__name__}: {error}); LOTUS_DEBUG=1 shows where"
-    complain(f"{parser.prog} {options.command.name}", message)
+    complain(options.prog, message)
     if getattr(options, "json", False):
         say_json({"error": message})
     return code
+
+
+def _parsed(parser: CommandParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the arguments; what is wrong with them is said in JSON, too, where that is asked for."""
+    try:
+        return parser.parse_args(arguments)
+    except SystemExit as error:
+        if error.code == ExitCode.WRONG_USAGE and "--json" in arguments:
+            say_json({"error": parser.message})
+        raise
 
 
 def _parser() -> CommandParser:

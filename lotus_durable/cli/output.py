@@ -17,6 +17,11 @@ def say_json(result: Mapping[str, object]) -> None:
     say(json.dumps(result))
 
 
+def plain(text: str) -> str:
+    """Return a text of somebody else's as one line that cannot tell a terminal anything."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
 def complain(name: str, message: str) -> None:
     """Write one line to standard error.
 

@@ -16,13 +16,15 @@ from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, Progress, Refusal, shortened
+from lotus_durable.queue.identity import FINGERPRINT_SIZE, split_keys
 from lotus_durable.queue.requests import Request, newest, since
 from lotus_durable.queue.stats import FlusherState
 
 from .marks import Marks
 from .news import HeldNews
+from .rate import Rate
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _LOOK_INTERVAL = 0.1
 """Seconds between two looks for requests and for the word to stop, while waiting."""
@@ -30,6 +32,7 @@ _BEAT_INTERVAL = 0.5
 _LOCAL_STEP = 60.0
 """Seconds that a step without a request can take: a disk may be slow, and a backlog large."""
 _MOST_REFUSALS = 32
+_MOST_FOREIGN_KEYS = 100
 
 
 class Stopped(Exception):
@@ -56,6 +59,9 @@ class Control:
         works: called when it has come so far that its start did not fail: it settled something, found nothing to do,
             or waits for the server.
         before: of the same flusher, before it began anew: what that has heard and told stays heard and told.
+
+    Attributes:
+        is_paused: somebody wants the lock for a while, and it is to go on afterwards.
     """
 
     def __init__(
@@ -91,15 +97,17 @@ class Control:
         self._told_trouble = False
         self._news = HeldNews(constants.told_interval)
         self._unsettled = Marks(first.unsettled)
+        self._rate = Rate()
         self._beat_at = float("-inf")
         self._step_ends = float("inf")
         # What was asked of whoever flushed before is not for us, but for drains: they wait for whoever comes.
         self._read_to = read_to
         self._drain = self._read_to
         self._leave: str | None = None
+        self.is_paused: bool = False
         self._renew: str | None = None
         self._stop_asked: str | None = None
-        self.wake = threading.Event()
+        self.wake: threading.Event = threading.Event()
         if before is not None:
             self._read_to, self._drain, self._stop_asked = before._read_to, before._drain, before._stop_asked
             self._told_trouble, self._news = before._told_trouble, before._news
@@ -322,8 +330,20 @@ class Control:
                 self._drain = request.number
             case "make way":
                 self._leave = "another program flushes from now on"
+            case "pause":
+                self._leave, self.is_paused = "somebody changes what is in the books", True
             case "stop":
                 self._stop_asked = "it was asked to stop"
+            case "other organisation":
+                self.note_key(request.about[:FINGERPRINT_SIZE], is_foreign=True)
+
+    def note_key(self, key: bytes, *, is_foreign: bool) -> None:
+        """Note whether the server says that a key is another organisation's than the events in the queue."""
+        with self._lock:
+            keys = split_keys(self._beat.foreign_keys) - {key}
+            if is_foreign:
+                keys.add(key)
+            self._beat = self._beat._replace(foreign_keys=b"".join(sorted(keys)[:_MOST_FOREIGN_KEYS]))
 
     # Progress and trouble
 
@@ -338,6 +358,7 @@ class Control:
         with self._lock:
             self._progress = progress
             self._progress_is_news = True
+            self._rate.note(progress.counts.delivered)
             changes: dict[str, object] = {"trouble_since": None, "key_refused": False}
             before = self._beat
             if delivered_at is not None:
@@ -355,6 +376,7 @@ class Control:
         with self._lock:
             self._progress = progress
             self._progress_is_news = True
+            self._rate.note(progress.counts.delivered)
             self.beat()
 
     def refused(self, refusals: Sequence[Refusal]) -> None:
@@ -379,6 +401,8 @@ class Control:
         trouble = self._beat.trouble_since
         if state in ("retrying", "blocked"):
             trouble = trouble or since_boot()
+            if reason is not None:
+                self._beat = self._beat._replace(last_error=reason, last_error_at=time.time())
         elif state == "idle":
             trouble = None
         self._beat = self._beat._replace(state=state, reason=reason, since=since, trouble_since=trouble)
@@ -391,7 +415,7 @@ class Control:
         with self._lock:
             self._beat_at = monotonic()
             self._publish_news()
-            beat = self._beat = self._beat._replace(beats=self._beat.beats + 1, at=since_boot())
+            beat = self._beat = self._beat._replace(beats=self._beat.beats + 1, at=since_boot(), rate=self._rate.now())
             if beat.trouble_since is not None and (
                 beat.state == "blocked" or since_boot() - beat.trouble_since >= self._constants.told_after
             ):
@@ -423,6 +447,7 @@ class Control:
         """Write the last beat of this flusher (``ended``), or that it is about to (``leaving``)."""
         with self._lock:
             self._beat = self._beat._replace(state=state, reason=None, trouble_since=None)
+            self._step_ends = float("inf")
             self.beat()
             if state == "ended":
                 self._file.close()

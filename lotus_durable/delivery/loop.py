@@ -25,7 +25,7 @@ from .control import Control, Stopped
 from .outcome import Dead, Delivered, Failing, Parked, Verdict
 from .place import Place, Source
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _DISK_PAUSE = 1.0  # seconds between two tries of a commit that the disk refuses
 _PARKED_PAUSE = 0.5  # seconds between two requests with parked events
@@ -55,8 +55,7 @@ class Loop:
         may_send: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
         self._may_send = may_send
-        self._held_told = 0
-        self._held_told_at = 0.0
+        self._held_told_at = float("-inf")
         self._held_parked = 0  # up to this row all that is parked is another key's
         self._source = source
         self._control = control
@@ -97,16 +96,16 @@ class Loop:
         return self._batcher.held
 
     def _why_held(self) -> str | None:
-        """Say, if so, that events wait for another key; and tell it when they become more, and now and then."""
+        """Say, if so, that events wait for another key; and tell it now and then for as long as they do."""
         held = self._batcher.held
         if not held:
             return None
         reason = (
             f"{counted(held, 'event')} tracked under another API key {'waits' if held == 1 else 'wait'}: for a flusher "
-            "with that key, or for previous_api_key_file, where the key was rotated"
+            "with that key, or for `lotus-durable adopt` or previous_api_key_file, where the key was rotated"
         )
-        if held != self._held_told and monotonic() - self._held_told_at >= self._config.constants.told_interval:
-            self._held_told, self._held_told_at = held, monotonic()
+        if monotonic() - self._held_told_at >= self._config.constants.told_interval:
+            self._held_told_at = monotonic()
             self._control.tell(DeliveryBlocked(reason))
         return reason
 

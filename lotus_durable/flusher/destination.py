@@ -21,7 +21,7 @@ from lotus_durable.queue.identity import ensure_identity, fingerprint
 
 from .organisation import Organisation
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _IDLE_AT_MOST = 1.0
 """Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
@@ -83,6 +83,7 @@ def _wait_until_allowed(organisation: Organisation, config: Config, control: Con
         with control.request(is_question=True):
             ruling = organisation.rule()
         control.reached(server=ruling.reaches)
+        control.note_key(organisation.key, is_foreign=ruling.is_final)
         if ruling.may_send:
             return
         assert ruling.reason is not None

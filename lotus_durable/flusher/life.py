@@ -31,14 +31,18 @@ from lotus_durable.queue.rows import has_rows
 from lotus_durable.queue.stats import FlusherKind
 from lotus_durable.queue.sync import JournalSync
 
+from . import locks
 from .background import beating, sync_all, syncing
 from .destination import Destination
 from .lock import FlusherLock
 from .starting import Starting, note_success
 from .surroundings import pid_namespace, process_status, this_program
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
+_PAUSE_BEGINS_WITHIN = 2.0
+"""Seconds in which who asked for a pause takes the lock."""
+_PAUSE_LOOK = 0.02
 _PAUSE = 1.0
 """Seconds between two tries where the queue cannot be opened, or the work failed."""
 
@@ -62,15 +66,16 @@ class Flusher:
         ending: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._configuration = config
-        self.config = config()
-        self.directory = QueueDirectory(self.config.queue_dir)
-        self.lock = FlusherLock(self.directory)
+        self.config: Config = config()
+        self.directory: QueueDirectory = QueueDirectory(self.config.queue_dir)
+        self.lock: FlusherLock = FlusherLock(self.directory)
         self._kind = kind
         self._began = began
         self._ending = ending
         self._count = 0
         self._has_succeeded = False
         self._last_failure = ""
+        self._next_question = 0.0
         self._held = 0
         self._destination = Destination()
         self.control: Control | None = None
@@ -83,7 +88,10 @@ class Flusher:
         """
         while True:
             why = self._hold(is_done)
-            if why is not None or not self._something_is_left():
+            if self._is_paused():
+                if not self._has_lock_again():
+                    return why or "another one flushes"
+            elif why is not None or not self._something_is_left():
                 return why or "nothing is left to do"
             logger.debug("something came: it goes on")
 
@@ -94,7 +102,7 @@ class Flusher:
         try:
             while True:
                 self.config = self._current_configuration()
-                control = self.control = self._make_control(last, renewed)
+                control = self.control = self.make_control(last, renewed)
                 try:
                     try:
                         with beating(control, self.directory, self._kind):
@@ -122,11 +130,9 @@ class Flusher:
     def _flush(self, control: Control, before: Beat | None, is_done: Callable[[Control], bool] | None) -> None:
         control.check()  # a directory that was removed meanwhile is not made again
         begin_anew(self.directory)
-        consumer = Consumer(self.directory, control.tell)
+        consumer = self.open_consumer(control, before)
         sync = JournalSync(self.directory, control.tell)
         try:
-            if before is not None and before.boot == boot_id() and consumer.is_new and before.in_flight is None:
-                control.in_doubt(before.at)  # it may have sent something after its last beat that we know
             control.show(consumer.progress())
             self._tell_that_somebody_flushes(control)
             with self._destination.opened(self.config, self.directory, consumer, control) as (places, organisation):
@@ -136,8 +142,13 @@ class Flusher:
                         place.may_be_in_flight(since)
                 loop = Loop(consumer, control, places, self.config, may_send=organisation.may_send)
 
+                is_known = organisation.generation() is not None
+                delivered_before = control.last_delivery
+
                 def ends() -> bool:
                     consumer.let_go(sync.failed)
+                    if not is_known and control.last_delivery > delivered_before:
+                        self._ask_again(control)
                     if self._kind == "caller":
                         sync_all(sync, self.directory)
                     self._held = loop.held
@@ -153,7 +164,26 @@ class Flusher:
         finally:
             consumer.close()
 
-    def _make_control(self, before: Beat | None, renewed: Control | None) -> Control:
+    def _ask_again(self, control: Control) -> None:
+        """Begin anew, now and then, where the server could not be asked which one it is, and works by now."""
+        if monotonic() >= self._next_question:
+            self._next_question = monotonic() + self.config.constants.probe_interval
+            control.renew("the server may say by now which one it is")
+
+    def open_consumer(self, control: Control, before: Beat | None) -> Consumer:
+        """Open the queue, for the holder of the lock.
+
+        Raises:
+            OSError: the disk refuses.
+            QueueDamaged: the queue cannot be read.
+        """
+        consumer = Consumer(self.directory, control.tell)
+        if before is not None and before.boot == boot_id() and consumer.is_new and before.in_flight is None:
+            control.in_doubt(before.at)  # it may have sent something after its last beat that we know
+        return consumer
+
+    def make_control(self, before: Beat | None, renewed: Control | None = None) -> Control:
+        """Return what the holder of the lock shows and hears, going on from the last beat of whoever had it before."""
         connect, read = self.config.timeout
         status = process_status("self")
         with contextlib.suppress(OSError, LotusError):  # the consumer says it
@@ -178,11 +208,14 @@ class Flusher:
             # A trouble that was told goes on until something is delivered, whoever does.
             trouble_since=before.trouble_since if before is not None and is_same_boot else None,
             last_delivery=before.last_delivery if before is not None else None,
+            last_error=before.last_error if before is not None else None,
+            last_error_at=before.last_error_at if before is not None else None,
             asked=before.asked if before is not None else 0,
             news=before.news if before is not None and is_same_boot else (),
             unsettled=before.unsettled if before is not None else b"",
             # Until it was waited out: this one may be killed while it waits.
             in_flight=before.in_flight if before is not None and is_same_boot else None,
+            foreign_keys=before.foreign_keys if before is not None else b"",
         )
         return Control(
             self.directory,
@@ -250,6 +283,25 @@ class Flusher:
         control.answer(asked, text)
         control.wait(_PAUSE, asked=asked)
 
+    def _is_paused(self) -> bool:
+        """Whether it has let go of the lock for somebody who changes the books, and is to go on afterwards."""
+        return self.control is not None and self.control.is_paused and self.control.ending() is None
+
+    def _has_lock_again(self) -> bool:
+        """Wait until whoever asked for the lock has had it, and take it again; False where another one flushes."""
+        taken_by = monotonic() + _PAUSE_BEGINS_WITHIN
+        was_taken = False
+        while self._ending() is None and os.path.isdir(self.directory.root):
+            is_held = locks.is_held(self.directory.flusher_lock) is not False
+            was_taken = was_taken or is_held
+            if not is_held and (was_taken or monotonic() > taken_by):
+                if self.lock.acquire():
+                    return True
+            elif is_held and (beat := read_beat(self.directory)) is not None and _flushes(beat):
+                return False
+            time.sleep(_PAUSE_LOOK)
+        return False
+
     def _something_is_left(self) -> bool:
         """Wait until no look of before is trusted any more, and take the lock again where something came meanwhile."""
         ends = monotonic() + self.config.constants.leaving_wait
@@ -264,3 +316,8 @@ class Flusher:
         except (OSError, LotusError):
             return False  # the directory is gone, say
         return self.lock.acquire()
+
+
+def _flushes(beat: Beat) -> bool:
+    """Whether it is the beat of one that goes on flushing, not of somebody who has the lock for a while."""
+    return beat.kind != "caller" and not beat.is_over()

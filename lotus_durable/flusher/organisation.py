@@ -12,7 +12,8 @@ say nothing. What was tracked without a key is anybody's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable
 
 from lotus_durable.calls.generation import PATH_OF_2022, PING, Generation, is_2022, is_2024
 from lotus_durable.config import Config
@@ -24,6 +25,7 @@ from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import NO_KEY, fingerprint, read_identity
+from lotus_durable.queue.requests import ask
 from lotus_durable.values import NamedTuple
 
 ORGANISATION = "organisation"
@@ -63,8 +65,27 @@ def may_replace(config: Config, directory: QueueDirectory) -> bool:
     if theirs is None and (ours is not None or beat.key_refused):
         theirs = _organisation_in(_ask(config, session, PING))
     if ours is not None:
+        if theirs not in (None, ours):
+            with contextlib.suppress(OSError):
+                ask(directory, "other organisation", key)  # so that a client with this key is refused at once
         return theirs == ours
     return beat.key_refused and (theirs is not None or _takes_key_of_2022(_ask(config, session, PATH_OF_2022)))
+
+
+def may_send(key: bytes, ours: bytes, learned: Callable[[str], str | None]) -> bool:
+    """Tell whether events of another key may be sent with ours, by what the books say."""
+    organisation, theirs = (learned(key_name(each)) for each in (ours, key))
+    if organisation is not None and theirs is not None:
+        return organisation == theirs
+    seen = {key}
+    while (after := learned(succession(key))) is not None:
+        key = bytes.fromhex(after)
+        if key == ours:
+            return True
+        if key in seen:  # somebody went back to a former key
+            break
+        seen.add(key)
+    return False
 
 
 class Organisation:
@@ -75,12 +96,15 @@ class Organisation:
         session: with that server.
         key: the key's fingerprint.
         consumer: the books.
+
+    Attributes:
+        key: of the arguments.
     """
 
     def __init__(self, config: Config, session: Session, key: bytes, consumer: Consumer) -> None:
         self._config = config
         self._session = session
-        self._key = key
+        self.key = key
         self._consumer = consumer
 
     def generation(self) -> Generation | None:
@@ -99,7 +123,7 @@ class Organisation:
             OSError: the books cannot be read or written.
         """
         ours = self._consumer.learned(ORGANISATION)
-        name = key_name(self._key)
+        name = key_name(self.key)
         if self._consumer.learned(_HOST) != self._config.host:
             self._consumer.learn(_HOST, self._config.host)
             self._consumer.learn(_GENERATION, "")
@@ -131,20 +155,7 @@ class Organisation:
 
     def may_send(self, key: bytes) -> bool:
         """Tell whether events that were tracked under the key with this fingerprint may be sent with ours."""
-        if key in (self._key, NO_KEY):
-            return True
-        ours, theirs = (self._consumer.learned(key_name(each)) for each in (self._key, key))
-        if ours is not None and theirs is not None:
-            return ours == theirs
-        seen = {key}
-        while (after := self._consumer.learned(_succession(key))) is not None:
-            key = bytes.fromhex(after)
-            if key == self._key:
-                return True
-            if key in seen:  # somebody went back to a former key
-                break
-            seen.add(key)
-        return False
+        return key in (self.key, NO_KEY) or may_send(key, self.key, self._consumer.learned)
 
     def succeed(self, keys: Iterable[bytes]) -> None:
         """Take it from a person that ours has replaced these keys.
@@ -153,8 +164,8 @@ class Organisation:
             OSError: the books cannot be written.
         """
         for key in keys:
-            if key != self._key:
-                self._consumer.learn(_succession(key), self._key.hex())
+            if key != self.key:
+                self._consumer.learn(succession(key), self.key.hex())
 
     def _compared(self, theirs: str, ours: str | None) -> Ruling:
         if ours is None or theirs == ours:
@@ -172,7 +183,8 @@ def key_name(key: bytes) -> str:
     return f"key {key.hex()}"
 
 
-def _succession(key: bytes) -> str:
+def succession(key: bytes) -> str:
+    """Return the name under which the books say which key has replaced this one."""
     return f"after {key.hex()}"
 
 

@@ -27,7 +27,7 @@ from lotus_durable.values import NamedTuple
 
 from .reading import Received, Response, seconds_until
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 
 class Limits(NamedTuple):
@@ -59,7 +59,7 @@ class Channel(HTTPConnection):
 
     def __init__(self, *args: Any, addresses: Addresses, **options: Any) -> None:  # noqa: ANN401  # passed on
         super().__init__(*args, **options)
-        self.written = False
+        self.written: bool = False
         self._answer: Response | None = None
         self._addresses = addresses
         self._limits = Limits(0.0, 0.0, 0.0, 0.0, 0)

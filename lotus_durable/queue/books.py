@@ -24,13 +24,14 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from .carried import Ranges
 from .database import WHAT, BooksDatabase, fetched
-from .lately import CHUNK_SIZE, Chunk, DeliveredLately, Piece, bytes_to_write, pieces, pieces_of
+from .lately import Change, DeliveredLately
 from .protocol import StoredEvent, Table, decode_stored_event
 from .reader import Position
 from .reserve import PAGE, pages_for
@@ -54,15 +55,15 @@ class Books:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.counts = QueueStats()
+        self.counts: QueueStats = QueueStats()
         self.high: dict[Table, int] = {"parked": 0, "dead": 0}
         self.cursors: dict[bytes, Cursor] = {}
         self.carried: dict[bytes, Ranges] = {}
         self.retired: dict[bytes, Position] = {}
         self.learned: dict[str, str] = {}
-        self.delivered = DeliveredLately()
-        self.is_new = False
-        self.is_open = False
+        self.delivered: DeliveredLately = DeliveredLately()
+        self.is_new: bool = False
+        self.is_open: bool = False
         self._prepared_for = 0  # bytes
 
     def open(self) -> None:
@@ -101,13 +102,15 @@ class Books:
                 while len(waiting) > 1 and pages_for([*parked, *dead]) > self.database.reserve.most:
                     piece = _cut_off(waiting, self.database.reserve.most * PAGE // 2)
                     high[table] = self.database.commit(partial(self._insert, table, piece, 0))
-        ids = self._ids_to_enter(pieces(entry.delivered_ids)) if entry.delivered_ids else None
+        ids = self._change_of_ids(entry.delivered_ids)
         self.counts, self.high = self.database.commit(lambda: self._enter(entry, parked, dead, high, ids))
         self.cursors.update(entry.cursors)
         for segment, start, stop in entry.carried:
             self.carried.setdefault(segment, Ranges()).add(start, stop)
         if ids is not None:
-            self.delivered.add(*ids)
+            self.delivered.add(ids)
+        if entry.resolved:
+            self._give_back()
 
     def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
         """Return up to ``limit`` rows with an id above ``after``, by id.
@@ -130,17 +133,6 @@ class Books:
             statement = "INSERT OR REPLACE INTO learned VALUES (?, ?)"
             self.database.commit(lambda: self.database.connection.execute(statement, (name, value)))
             self.learned[name] = value
-
-    def know(self, digests: bytearray) -> None:
-        """Take over ids delivered lately from other books.
-
-        Raises:
-            OSError: the disk refuses.
-        """
-        last = self._ids_to_enter(pieces_of(digests))
-        if last is not None:
-            self.database.commit(partial(self._write_ids, *last))
-            self.delivered.add(*last)
 
     def forget(self, segments: Mapping[bytes, Position]) -> None:
         """Note that these segments, settled to their ends, were deleted.
@@ -168,12 +160,18 @@ class Books:
 
     def prepare_for(self, size: int) -> None:
         """Come a step nearer to room for a segment of this size, all of which may be refused."""
+        self._give_back()
         if size > self._prepared_for:
             try:
                 if self.database.do(lambda: self.database.reserve.is_ready_for(size)):
                     self._prepared_for = size
             except OSError:
                 self._prepared_for = size  # there is no room for more
+
+    def _give_back(self) -> None:
+        """Come a step nearer to books without room that nobody needs: all that lies in the directory counts as used."""
+        with contextlib.suppress(OSError):
+            self.database.do(lambda: self.database.reserve.give_back(self._prepared_for))
 
     def close(self) -> None:
         """Let go of the files; see :meth:`.BooksDatabase.close`."""
@@ -199,40 +197,19 @@ class Books:
         for segment, *end in read("SELECT segment, offset, sequence FROM retired ORDER BY id"):
             self.retired[segment] = (end[0], end[1])
         self.learned.update(read("SELECT * FROM learned").fetchall())
-        self.delivered.load(read("SELECT id, ids FROM delivered"))
+        self.delivered.load(read("SELECT * FROM delivered ORDER BY id"))
         read("DELETE FROM queue_parked WHERE _id > ?", (self.high["parked"],))
         read("DELETE FROM queue_dead WHERE _id > ?", (self.high["dead"],))
 
-    def _ids_to_enter(self, ids: Iterable[Piece]) -> tuple[Piece, Chunk] | None:
-        """Return the ids that the settlement enters, and where.
-
-        Most are all in one piece. Others go ahead: that they are known before their settlement does no harm.
-        """
-        waiting = None
-        for piece in ids:
-            if waiting is not None:
-                self.database.commit(partial(self._write_ids, *waiting))
-                self.delivered.add(*waiting)
-            chunk = self.delivered.next_chunk(len(piece.data)) or self._another_chunk()
-            waiting = None if chunk is None else (piece, chunk)
-        return waiting
-
-    def _another_chunk(self) -> Chunk | None:
-        statement = "INSERT INTO delivered (ids) VALUES (zeroblob(?))"
+    def _change_of_ids(self, ids: Sequence[str]) -> Change | None:
+        if not ids:
+            return None
+        change = self.delivered.change(ids)
         try:
-            self.database.do(lambda: self.database.reserve.ensure(CHUNK_SIZE // PAGE + 4))
-            cursor = self.database.commit(lambda: self.database.connection.execute(statement, (CHUNK_SIZE,)))
+            self.database.do(lambda: self.database.reserve.ensure(pages_for([change.digests])))
         except OSError:
-            # On a full disk the oldest go, however young they are.
-            return self.delivered.next_chunk(CHUNK_SIZE, must_reuse=True)
-        self.delivered.add_chunk(cursor.lastrowid or 0)
-        return self.delivered.chunks[-1]
-
-    def _write_ids(self, piece: Piece, chunk: Chunk) -> None:
-        start, data = bytes_to_write(chunk, piece)
-        with self.database.connection.blobopen("delivered", "ids", chunk.row) as blob:
-            blob.seek(start)
-            blob.write(data)
+            change = self.delivered.change(ids, must_reuse=True)
+        return change
 
     def _enter(
         self,
@@ -240,7 +217,7 @@ class Books:
         parked: Sequence[bytes],
         dead: Sequence[bytes],
         high: Mapping[Table, int],
-        ids: tuple[Piece, Chunk] | None,
+        ids: Change | None,
     ) -> tuple[QueueStats, dict[Table, int]]:
         connection = self.database.connection
         old = self.counts
@@ -248,12 +225,15 @@ class Books:
         if entry.resolved:
             rows = [(event.id,) for event in entry.resolved]
             gone = connection.executemany("DELETE FROM queue_parked WHERE _id = ?", rows).rowcount
+        raised = [(event.id,) for event in entry.raised]
+        connection.executemany("DELETE FROM queue_dead WHERE _id = ?", raised)
         counts = old._replace(
             # A parked event that is no longer in its row was counted otherwise already, as lost in damaged books say.
             accepted=old.accepted + entry.accepted + len(entry.resolved) - gone,
             delivered=old.delivered + entry.delivered,
             parked=old.parked + len(entry.parked) - gone,
-            dead_lettered=old.dead_lettered + len(entry.dead),
+            dead_lettered=old.dead_lettered + len(entry.dead) - len(raised),
+            discarded=old.discarded + entry.discarded,
         )
         reached: dict[Table, int] = {
             "parked": self._insert("parked", parked, high["parked"]),
@@ -265,7 +245,8 @@ class Books:
         for segment, start, stop in entry.carried:
             connection.execute("INSERT OR REPLACE INTO carried VALUES (?, ?, ?)", (segment, start, stop))
         if ids is not None:
-            self._write_ids(*ids)
+            connection.execute("DELETE FROM delivered WHERE id < ?", (ids.first,))
+            connection.execute("INSERT OR REPLACE INTO delivered VALUES (?, ?, ?)", ids[:3])
         return counts, reached
 
     def _insert(self, table: Table, rows: Sequence[bytes], high: int) -> int:

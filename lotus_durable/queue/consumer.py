@@ -11,7 +11,7 @@ from .books import Books
 from .directory import QUEUE_DB, QueueDirectory, original_name
 from .heartbeat import Progress
 from .journal import JournalReader
-from .protocol import Chunk, Report, Settlement, StoredEvent
+from .protocol import Chunk, Report, Settlement, StoredEvent, Table
 from .quarantine import keep_aside
 from .repair import RepairedBooks
 from .repeats import Repeats, Segment
@@ -19,7 +19,7 @@ from .retiring import Retiring, remove_leftovers
 from .rows import RowReader
 from .schema import Cursor, Entry
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _GONE_KEPT = 20_000
 """Segments that were not settled to their end, are not there, and are known in case somebody moves them back."""
@@ -41,7 +41,7 @@ class Consumer:
         self._report = report
         directory.prepare()
         self._repaired = RepairedBooks(directory, report)
-        self.is_new = self._repaired.is_new
+        self.is_new: bool = self._repaired.is_new
         self._repeats = Repeats(lambda: self._repaired.books)
         self._journal = JournalReader(directory, self._repeats, report)
         self._rows = RowReader(directory, self._repeats.cursor, report)
@@ -112,6 +112,8 @@ class Consumer:
             settlement.resolved,
             carried,
             settlement.delivered_ids,
+            settlement.raised,
+            settlement.discarded,
         )
         try:
             self._repaired.do(lambda books: books.settle(entry))
@@ -124,13 +126,25 @@ class Consumer:
             self._repeats.settled(segment)
             self._retiring.settled(segment)
 
-    def parked(self, after: int, limit: int) -> list[StoredEvent]:
-        """Return up to ``limit`` parked events with an id above ``after``, oldest id first.
+    def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
+        """Return up to ``limit`` parked events or dead letters with an id above ``after``, oldest id first.
 
         Raises:
             OSError: the disk refuses.
         """
-        return self._repaired.do(lambda books: books.page("parked", after, limit))
+        return self._repaired.do(lambda books: books.page(table, after, limit))
+
+    def make_safe(self) -> None:
+        """Return when all that was settled survives a power cut.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._repaired.make_safe()
+
+    def parked(self, after: int, limit: int) -> list[StoredEvent]:
+        """Return a page of parked events, see :meth:`page`."""
+        return self.page("parked", after, limit)
 
     def last_parked(self) -> int:
         """Return the id of the last event that was parked, 0 when none ever was."""

@@ -107,6 +107,11 @@ def _decode(data: bytes) -> Identity | None:
     return Identity(number, queue_id) if is_whole else None
 
 
+def split_keys(fingerprints: bytes) -> set[bytes]:
+    """Return fingerprints that were written one after the other."""
+    return {fingerprints[start : start + FINGERPRINT_SIZE] for start in range(0, len(fingerprints), FINGERPRINT_SIZE)}
+
+
 def fingerprint(identity: Identity, api_key: str | None) -> bytes:
     """Return what tells this key from another one in this queue, and tells nothing else about it."""
     if not api_key:

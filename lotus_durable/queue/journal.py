@@ -30,7 +30,7 @@ class JournalReader:
         self._repeats = repeats
         self._report = report
         self.ended: list[Segment] = []
-        self.largest = 0
+        self.largest: int = 0
         self._ids: dict[str, bytes] = {}
         self._names: deque[str] = deque()
         self._current: tuple[Segment, SegmentReader] | None = None

@@ -1,25 +1,18 @@
-"""The ids of events that were delivered lately: in memory, and in the books as a log in rows of a fixed size.
+"""The ids of events that were delivered lately: in memory, and in rows of the books.
 
-::
+A row holds what some settlements delivered, 8 bytes of BLAKE2b for each id, and is written anew until it fills about a
+page; then the next one is begun, and the oldest are deleted in the same transaction if nothing in them needs to be
+known any more. So a settlement of 500 ids writes few pages (500 rows of their own take 3.7 ms).
 
-    row     = number u64 | record* | zeros, where there is room    CHUNK_SIZE bytes together
-    record  = time f64 | length u32 | digests                      12 + length bytes; 8 of each id
-
-A row is written piece by piece, in place, until it is full; then the next one is, which is the oldest one if nothing in
-it needs to be known any more. ``number`` tells their order; behind the zeros may be what the row held before. So a
-settlement of 500 ids writes two pages, and neither frees nor takes any (500 rows of their own take 3.7 ms).
-
-An id is kept as 8 bytes of its BLAKE2b: 200,000 take 1.6 MB, and that two of them are one another's happens to one
-event in ten thousand billions. A set of them would take 15 MB, so most ids are told to be new by a table of bits.
+That two ids have one digest happens to one event in ten thousand billions. 200,000 take 1.6 MB; a set of them would
+take 15 MB, so most ids are told to be new by a table of bits.
 """
 
 from __future__ import annotations
 
-import struct
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from lotus_durable.values import NamedTuple
@@ -31,126 +24,105 @@ AT_MOST = 200_000
 KEPT_FOR = 60.0
 """Seconds."""
 
-CHUNK_SIZE = 24_000
-"""Bytes of a row: 6 pages, and some 3,000 ids."""
-
+_ROW = 4_000
+"""Bytes; with what SQLite adds it fits into a page."""
 _DIGEST = 8
 _BITS_PER_ID = 20
 """Of the table, at least, so that one in ten is set at the most; it has 1 MB at the most."""
 _FEWEST_IDS = 3_000
 """The table of which has 8 KB."""
-_NUMBER = struct.Struct("<Q")
-_RECORD = struct.Struct("<dI")
-_END = bytes(_RECORD.size)
-_MOST_AT_ONCE = CHUNK_SIZE // 2
 
 
-@dataclass(slots=True)
-class Chunk:
-    """One row."""
+class Change(NamedTuple):
+    """What a settlement changes in the rows."""
 
     row: int
-    number: int = 0
-    end: int = 0
-    """Up to where it is written."""
-    newest: float = 0.0
-    digests: bytearray = field(default_factory=bytearray)
-
-    def __len__(self) -> int:
-        return len(self.digests) // _DIGEST
-
-
-class Piece(NamedTuple):
-    """Ids that are written at once."""
-
-    digests: bytes
+    """The one that is written, and"""
     when: float
-    data: bytes
+    digests: bytes
+    """what is in it then."""
+    new: int
+    """How many bytes of that are new."""
+    first: int
+    """The oldest row that stays."""
 
 
 class DeliveredLately:
-    """The ids, by the row; ``chunks`` are the rows, oldest first."""
+    """The ids in memory, oldest first."""
 
     def __init__(self) -> None:
-        self.chunks: deque[Chunk] = deque()
+        self._rows: deque[tuple[int, float, int]] = deque()  # number, when it was written last, bytes
+        self._digests = bytearray()  # of all rows
         # Made when somebody asks, and kept up to date from then on. Bits of ids that are known no more stay for a
         # while: all that they cost is a search.
         self._bits: bytearray | None = None
         self._holds = 0
         self._stale = 0
-        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._digests) // _DIGEST
 
     def known(self, ids: Iterable[str]) -> set[str]:
         """Return those of ``ids`` that were delivered lately."""
-        is_full = self._count + self._stale > self._holds
-        if self._bits is None or is_full or self._stale > max(AT_LEAST, self._count // 2):
-            size = 1 << (max(_FEWEST_IDS, self._count) * _BITS_PER_ID // 8).bit_length()
+        count = len(self)
+        if self._bits is None or count + self._stale > self._holds or self._stale > max(AT_LEAST, count // 2):
+            size = 1 << (max(_FEWEST_IDS, count) * _BITS_PER_ID // 8).bit_length()
             self._bits, self._holds, self._stale = bytearray(size), size * 8 // _BITS_PER_ID, 0
-            for chunk in self.chunks:
-                _set(self._bits, chunk.digests)
-        return {each for each in ids if self._has(_digest(each))}
+            _set(self._bits, self._digests)
+        return {each for each in ids if self._has(_digest(each), self._bits)}
 
-    def load(self, rows: Iterable[tuple[int, bytes]]) -> None:
-        """Take in what the rows say."""
-        self.chunks.extend(sorted((_chunk(row, data) for row, data in rows), key=lambda chunk: chunk.number))
-        self._count = sum(len(chunk) for chunk in self.chunks)
+    def load(self, rows: Iterable[tuple[int, object, object]]) -> None:
+        """Take in what the rows say, in their order; one that is damaged says nothing."""
+        for row, when, digests in rows:
+            if isinstance(when, float) and isinstance(digests, bytes) and not len(digests) % _DIGEST:
+                self._rows.append((row, when, len(digests)))
+                self._digests += digests
 
-    def next_chunk(self, size: int, *, must_reuse: bool = False) -> Chunk | None:
-        """Return the row with room for a piece of this size: an empty one, or None, if there must be another."""
-        if self.chunks and (self.chunks[-1].end or _NUMBER.size) + size <= CHUNK_SIZE:
-            return self.chunks[-1]
-        if self.chunks and (must_reuse or self._is_spare(self.chunks[0])):
-            chunk = self.chunks.popleft()
-            self._count -= len(chunk)
-            self._stale += len(chunk)
-            self.add_chunk(chunk.row)
-            return self.chunks[-1]
-        return None
+    def rows(self) -> Iterator[tuple[int, float, bytes]]:
+        """Give the rows, to be written anew."""
+        start = 0
+        for row, when, size in self._rows:
+            yield row, when, bytes(self._digests[start : start + size])
+            start += size
 
-    def add_chunk(self, row: int) -> None:
-        """Take note of an empty row, which is the next one to be written."""
-        number = self.chunks[-1].number + 1 if self.chunks else 1
-        self.chunks.append(Chunk(row, number))
+    def change(self, ids: Sequence[str], *, must_reuse: bool = False) -> Change:
+        """Return what is to be written for these ids; if there is no room for more, the oldest go, however young."""
+        new = b"".join(map(_digest, ids))
+        row, _, size = self._rows[-1] if self._rows else (0, 0.0, 0)
+        last = self._digests[len(self._digests) - size :]
+        if not row or size + len(new) > _ROW:
+            row, last = row + 1, bytearray()
+        now = time.time()
+        left, freed, first = len(self), 0, row
+        for first, when, size in self._rows:  # noqa: B007  # the last one stays in any case
+            left -= size // _DIGEST
+            is_spare = left >= AT_LEAST and (now - when > KEPT_FOR or left > AT_MOST)
+            if not is_spare and (not must_reuse or freed >= len(new)):
+                break
+            freed += size
+        return Change(row, now, bytes(last) + new, len(new), first)
 
-    def add(self, piece: Piece, chunk: Chunk) -> None:
-        """Know these ids from now on; they were written to that row."""
-        chunk.end = (chunk.end or _NUMBER.size) + len(piece.data)
-        chunk.newest = piece.when
-        chunk.digests += piece.digests
-        self._count += len(piece.digests) // _DIGEST
+    def add(self, change: Change) -> None:
+        """Know these ids from now on; they were written."""
+        while self._rows and self._rows[0][0] < change.first:
+            _, _, size = self._rows.popleft()
+            del self._digests[:size]
+            self._stale += size // _DIGEST
+        if self._rows and self._rows[-1][0] == change.row:
+            self._rows.pop()
+        self._rows.append((change.row, change.when, len(change.digests)))
+        new = change.digests[len(change.digests) - change.new :]
+        self._digests += new
         if self._bits is not None:
-            _set(self._bits, piece.digests)
+            _set(self._bits, new)
 
-    def _has(self, digest: bytes) -> bool:
-        assert self._bits is not None
-        for place in _places(digest, self._bits):
-            if not self._bits[place >> 3] >> (place & 7) & 1:
-                return False
-        return any(_is_in(digest, chunk.digests) for chunk in self.chunks)
-
-    def _is_spare(self, chunk: Chunk) -> bool:
-        left = self._count - len(chunk)
-        return left >= AT_LEAST and (time.time() - chunk.newest > KEPT_FOR or self._count > AT_MOST)
-
-
-def pieces(ids: Sequence[str]) -> Iterator[Piece]:
-    """Cut ids into pieces that a row has room for."""
-    return pieces_of(b"".join(map(_digest, ids)))
-
-
-def pieces_of(digests: bytes | bytearray) -> Iterator[Piece]:
-    """Do the same for what is known of ids."""
-    when = time.time()
-    for start in range(0, len(digests), _MOST_AT_ONCE):
-        part = bytes(digests[start : start + _MOST_AT_ONCE])
-        yield Piece(part, when, _RECORD.pack(when, len(part)) + part)
-
-
-def bytes_to_write(chunk: Chunk, piece: Piece) -> tuple[int, bytes]:
-    """Return where in the row to write what; behind a record stands a zero length, for who reads it."""
-    start = chunk.end
-    data = piece.data if start else _NUMBER.pack(chunk.number) + piece.data
-    return start, data + _END[: CHUNK_SIZE - start - len(data)]
+    def _has(self, digest: bytes, bits: bytearray) -> bool:
+        if not all(bits[place >> 3] >> (place & 7) & 1 for place in _places(digest, bits)):
+            return False
+        found = self._digests.find(digest)
+        while found >= 0 and found % _DIGEST:
+            found = self._digests.find(digest, found + 1)
+        return found >= 0
 
 
 def _digest(idempotency_id: str) -> bytes:
@@ -166,27 +138,3 @@ def _set(bits: bytearray, digests: bytes | bytearray) -> None:
     for start in range(0, len(digests), _DIGEST):
         for place in _places(digests[start : start + _DIGEST], bits):
             bits[place >> 3] |= 1 << (place & 7)
-
-
-def _is_in(digest: bytes, digests: bytearray) -> bool:
-    found = digests.find(digest)
-    while found >= 0 and found % _DIGEST:
-        found = digests.find(digest, found + 1)
-    return found >= 0
-
-
-def _chunk(row: int, data: bytes) -> Chunk:
-    chunk = Chunk(row)
-    if len(data) == CHUNK_SIZE:
-        [chunk.number] = _NUMBER.unpack_from(data)
-        offset = _NUMBER.size
-        while offset + _RECORD.size <= CHUNK_SIZE:
-            when, length = _RECORD.unpack_from(data, offset)
-            if not length:
-                break
-            offset += _RECORD.size
-            chunk.digests += data[offset : min(offset + length, CHUNK_SIZE) - length % _DIGEST]
-            chunk.newest = when
-            offset += length
-            chunk.end = offset
-    return chunk

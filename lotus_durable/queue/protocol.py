@@ -90,3 +90,7 @@ class Settlement(NamedTuple):
     """Parked events (with their ids) that are no longer: delivered, dead, or parked anew by this settlement."""
     delivered_ids: Sequence[str] = ()
     """Idempotency ids of those delivered, to be known again if they come once more."""
+    raised: Sequence[StoredEvent] = ()
+    """Dead letters (with their ids) that are no longer: parked by this settlement, or discarded."""
+    discarded: int = 0
+    """Events that an operator threw away."""

@@ -80,15 +80,15 @@ class SegmentReader:
     """
 
     def __init__(self, path: str, position: Position = START) -> None:
-        self.name = os.path.basename(path)
-        self.position = position
+        self.name: str = os.path.basename(path)
+        self.position: Position = position
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._buffer = b""
         self._index = 0  # of self.position in the buffer
         self._abandoned = False
         try:
-            self.size_at_opening = os.fstat(self._descriptor).st_size
-            self.header = _read_header(self._descriptor)
+            self.size_at_opening: int = os.fstat(self._descriptor).st_size
+            self.header: Header | None = _read_header(self._descriptor)
         except BaseException:
             self.close()
             raise

@@ -60,7 +60,7 @@ class RepairedBooks:
             if books.is_new:
                 self._tell_what_is_gone(read_progress(directory).counts)
         self._books = books
-        self.is_new = books.is_new
+        self.is_new: bool = books.is_new
 
     @property
     def books(self) -> Books:
@@ -127,10 +127,8 @@ class RepairedBooks:
         _remove(unfinished)
         new = Books(unfinished)
         new.open()
-        try:
-            lost = take_over(new, old, self._path)
-        finally:
-            new.abandon()  # SQLite writes the log back and deletes it
+        new.abandon()
+        lost = take_over(unfinished, old, self._path)
         kept = _put_in_place(unfinished, self._path, "damaged", None)
         self._report(
             QueueDamaged(

@@ -5,7 +5,15 @@ so nothing has to be removed or answered one by one, and a request outlives the 
 the file was removed, by a flusher because it was long or by somebody's hand, the numbers go on where they were: the new
 file begins with a hole.
 
-    kind 1 byte (d drain, w make way, s stop) | 15 bytes: who asks (see :class:`~.heartbeat.Program`), or zeros
+    kind 1 byte | 15 bytes: the fingerprint of the API key that it is about, or zeros
+
+=====  ========================================================================
+``d``  drain
+``w``  make way: another program flushes from now on
+``p``  pause: somebody changes what is in the books
+``s``  stop
+``o``  the server says that this key is another organisation's than the events
+=====  ========================================================================
 """
 
 from __future__ import annotations
@@ -24,9 +32,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
 
-RequestKind: TypeAlias = 'Literal["drain", "make way", "stop"]'
+RequestKind: TypeAlias = 'Literal["drain", "make way", "pause", "stop", "other organisation"]'
 
-_CODES: dict[RequestKind, bytes] = {"drain": b"d", "make way": b"w", "stop": b"s"}
+_CODES: dict[RequestKind, bytes] = {
+    "drain": b"d", "make way": b"w", "pause": b"p", "stop": b"s", "other organisation": b"o",
+}  # fmt: skip
 _KINDS: dict[bytes, RequestKind] = {code: kind for kind, code in _CODES.items()}
 _SIZE = 16
 _ENOUGH = 1 << 20
@@ -41,16 +51,16 @@ class Request(NamedTuple):
 
     number: int
     kind: RequestKind
-    who: bytes = bytes(_SIZE - 1)
+    about: bytes = bytes(_SIZE - 1)
 
 
-def ask(directory: QueueDirectory, kind: RequestKind, who: bytes = b"") -> int:
+def ask(directory: QueueDirectory, kind: RequestKind, about: bytes = b"") -> int:
     """Append a request and return its number.
 
     Raises:
         OSError: the disk refuses, or there is no queue.
     """
-    record = _CODES[kind] + who[: _SIZE - 1].ljust(_SIZE - 1, b"\0")
+    record = _CODES[kind] + about[: _SIZE - 1].ljust(_SIZE - 1, b"\0")
     number = _append(directory, record)
     beat = read_beat(directory)
     if beat is not None and number <= beat.asked:

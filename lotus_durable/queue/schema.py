@@ -19,7 +19,7 @@ SCHEMA = (
     f"CREATE TABLE settled (segment BLOB PRIMARY KEY, name, offset, sequence, {COUNTERS}) WITHOUT ROWID",
     "CREATE TABLE carried (segment BLOB, start INTEGER, stop INTEGER, PRIMARY KEY (segment, start)) WITHOUT ROWID",
     "CREATE TABLE retired (id INTEGER PRIMARY KEY, segment BLOB, offset INTEGER, sequence INTEGER)",
-    "CREATE TABLE delivered (id INTEGER PRIMARY KEY, ids BLOB)",
+    "CREATE TABLE delivered (id INTEGER PRIMARY KEY, written REAL, digests BLOB)",
     "CREATE TABLE learned (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     "CREATE TABLE padding (data BLOB)",
     "INSERT INTO settled VALUES (x'', NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0)",
@@ -53,6 +53,8 @@ class Entry(NamedTuple):
     carried: Sequence[tuple[bytes, int, int]] = ()
     """Segment, and the range of it that these settled copies came from."""
     delivered_ids: Sequence[str] = ()
+    raised: Sequence[StoredEvent] = ()
+    discarded: int = 0
 
 
 def page_of(table: Table) -> str:

@@ -50,7 +50,7 @@ class FakeLotusProcess:
         text_key_errors: bool = False,
         stores_like_the_server: bool = True,
     ) -> None:
-        self.api_key = api_key
+        self.api_key: str = api_key
         self._command = [sys.executable, "-m", "lotus_durable.testing", "--until-stdin-closes"]
         self._command += ["--generation", generation, "--port", str(port), f"--api-key={api_key}"]
         self._command += [f"--customer={customer}" for customer in customers or ()]

@@ -15,7 +15,7 @@ from lotus_durable.testing import Component, FakeLotus
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [*sorted(DOCS.glob("calls/*.md")), DOCS / "moving-from-lotus-python.md"]
-SETTINGS = ("api_key", "host", "queue_dir", "access_cache_ttl", "access_fallback")
+SETTINGS = ("api_key", "host", "queue_dir")
 DIGITS = "0123456789abcdef" * 2
 
 

@@ -235,10 +235,5 @@ def test_with_send_false_calls_are_checked_and_answered_with_nothing(l24: FakeLo
     assert client.list_customers() == []
     assert client.ping() == {}
     assert client.verify_idems_received(idempotency_ids=["a"]) == {}
-    with pytest.raises(ConfigurationError, match="access_fallback"):
-        client.get_customer_access(customer_id="c", event_name="e")
-    for fallback, access in (("open", True), ("closed", False)):
-        client = connect(l24, send=False, access_fallback=fallback)
-        answer = client.get_customer_access(customer_id="c", event_name="e")
-        assert (answer.access, answer.source, answer.error) == (access, "fallback", None)
+    assert client.get_customer_access(customer_id="c", event_name="e").access is True
     assert l24.request_count == 0

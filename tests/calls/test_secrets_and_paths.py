@@ -198,7 +198,7 @@ def test_the_key_is_in_no_error_log_or_traceback(
     reply: Reply, connect: Connect, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     with ScriptedServer(reply) as server, caplog.at_level(logging.DEBUG):
-        client = connect(server, api_version="2022", call_timeout=0.6, access_fallback="open")
+        client = connect(server, api_version="2022", call_timeout=0.6)
         calls: list[Callable[[], Any]] = [
             client.list_customers,
             lambda: client.create_subscription(customer_id="c", plan_id="p", start_date="2024-01-01"),

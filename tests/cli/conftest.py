@@ -26,6 +26,8 @@ from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, read_bea
 from lotus_durable.queue.stats import FlusherKind, FlusherState
 from lotus_durable.testing import FakeLotus
 
+from .terminal import Terminal
+
 PROGRAM = [sys.executable, "-m", "lotus_durable"]
 KEY = "test-key"
 _PATIENCE = 30.0
@@ -212,6 +214,32 @@ def flushing(queue_dir: Path) -> Iterator[Callable[..., None]]:
             HeartbeatFile(directory).write(beat, None)
 
         yield show
+
+
+@pytest.fixture
+def terminal(command_line: CommandLine, tmp_path: Path) -> Iterator[Terminal]:
+    """A terminal with a shell, in the environment that the commands have."""
+    shown = Terminal(tmp_path, {**command_line.environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+    yield shown
+    shown.close()
+
+
+Refuse = Callable[..., list[str]]
+
+
+@pytest.fixture
+def refuse(queue_dir: Path, fake_lotus: FakeLotus) -> Iterator[Refuse]:
+    """Return a function that tracks events and has them refused for good; it returns their ids."""
+    client = Client(queue_dir=queue_dir, flusher="external", api_key=KEY, host=fake_lotus.host)
+
+    def refused(number: int, **fields: Any) -> list[str]:
+        event = {"customer_id": "c1", "event_name": "api_call", "time_created": "2020-01-01T00:00:00Z", **fields}
+        ids = [client.track_event(**event) for _ in range(number)]
+        client.drain(_PATIENCE)
+        return ids
+
+    yield refused
+    client.release()
 
 
 def flusher_pid(directory: QueueDirectory) -> int | None:

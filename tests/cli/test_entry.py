@@ -23,7 +23,7 @@ from lotus_durable.options import environment_name
 from .conftest import PROGRAM, CommandLine, Track
 
 NAMES = [command.name for command in entry._COMMANDS]
-EVERY = ["status", "drain", "flusher", "health", "stop"]
+EVERY = ["status", "drain", "flusher", "health", "stop", "adopt"]
 OF_A_QUEUE = ["status", "drain", "health", "stop"]
 """Those that look at a queue that is there already."""
 

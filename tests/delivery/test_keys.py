@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.client import Client
-from tests.rig import Rig, faults, track
+from lotus_durable.errors import ConfigurationError
+from lotus_durable.queue.books import read_learned
+from lotus_durable.testing import Faults, Status
+from tests.rig import Rig, faults, track, wait_until
 
 NEW = "new-key"
 GENERATIONS = pytest.mark.parametrize("generation", ["L22", "L24"])
@@ -37,6 +40,63 @@ def test_events_under_a_key_that_nobody_vouches_for_wait_and_are_told_and_ours_g
     assert [message for message in rig.messages() if "5 events tracked under another API key wait" in message]
     assert set(rig.server.times_received) == set(ours)
     assert rig.check(ids + ours).pending == 5
+
+
+def test_what_waits_for_another_key_is_told_again_and_again_for_as_long_as_it_waits(rigs: Callable[..., Rig]) -> None:
+    rig, _, _, ids = rotated(rigs, "L22")
+    watching = rig.client(api_key=NEW)
+
+    def is_told_again() -> bool:
+        watching._tracker.look_now()
+        return sum("5 events tracked under another API key wait" in message for message in rig.messages()) >= 3
+
+    rig.flush_until(is_told_again, api_key=NEW, told_interval=0.1)
+    assert rig.check(ids).pending == 5
+
+
+def test_who_waits_for_the_verdict_of_an_event_of_another_key_is_told_at_once(rigs: Callable[..., Rig]) -> None:
+    rig = rigs("L22")
+    ids = track(rig.client(flusher="auto"), 1)
+    rig.server.wait_for(1)
+    rig.server.rotate_key(NEW, keep_old=True)
+    ids += track(rig.client(api_key=NEW, flusher="auto", sync_mode=True, timeout=3600.0), 1)
+    assert rig.check(ids).pending == 1
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_a_key_that_is_another_organisations_is_refused_where_a_client_is_made_once_the_server_has_said_so(
+    rigs: Callable[..., Rig], *, lives: bool
+) -> None:
+    rig = rigs("L24")
+    ids = track(rig.client(flusher="auto" if lives else "external"), 1)
+    if not lives:
+        assert rig.client().drain(20).complete
+    rig.server.wait_for(1)
+    rig.server.rotate_key(NEW, keep_old=True)
+    rig.server.accounts.organization_id = "org_other"
+    theirs = rig.client(api_key=NEW, flusher="auto" if lives else "external")
+    ids += track(theirs, 1)
+    if not lives:
+        assert "another organisation" in (theirs.drain(20).reason or "")
+
+    def is_refused() -> bool:
+        theirs._tracker.look_now()
+        try:
+            rig.client(api_key=NEW)
+        except ConfigurationError as error:
+            return "another organisation" in str(error)
+        return False
+
+    wait_until(is_refused, "the server's word to be known")
+    assert rig.client().drain(20).delivered == 0
+    assert rig.check(ids).pending == 1
+
+
+def test_which_server_it_is_is_asked_again_when_it_could_not_be_and_events_arrive(rigs: Callable[..., Rig]) -> None:
+    rig = rigs("L24", faults=Faults(script=[Status(503)] * 2))
+    ids = track(rig.client(), 3)
+    rig.flush_until(lambda: os.path.exists(rig.directory.books) and read_learned(rig.directory.books, "generation"))
+    assert rig.check(ids).delivered == 3
 
 
 @GENERATIONS

@@ -16,7 +16,7 @@ import pytest
 from lotus_durable.queue import books as books_module
 from lotus_durable.queue import lately
 from lotus_durable.queue.books import Books, read_page
-from lotus_durable.queue.lately import DeliveredLately, bytes_to_write, pieces
+from lotus_durable.queue.lately import DeliveredLately
 from lotus_durable.queue.schema import Cursor, Entry
 from lotus_durable.queue.table import DatabaseDamaged
 
@@ -179,18 +179,12 @@ def test_segments_retired_lately_are_known_and_the_oldest_are_forgotten(
 # Ids delivered lately
 
 
-def write(delivered: DeliveredLately, rows: dict[int, bytearray], ids: list[str]) -> None:
-    for piece in pieces(ids):
-        chunk = delivered.next_chunk(len(piece.data))
-        if chunk is None:
-            row = len(rows) + 1
-            rows[row] = bytearray(lately.CHUNK_SIZE)
-            delivered.add_chunk(row)
-            chunk = delivered.chunks[-1]
-        start, data = bytes_to_write(chunk, piece)
-        rows[chunk.row][start : start + len(data)] = data
-        assert len(rows[chunk.row]) == lately.CHUNK_SIZE
-        delivered.add(piece, chunk)
+def write(delivered: DeliveredLately, rows: dict[int, tuple[float, bytes]], ids: list[str]) -> None:
+    change = delivered.change(ids)
+    for row in [row for row in rows if row < change.first]:
+        del rows[row]
+    rows[change.row] = change.when, change.digests
+    delivered.add(change)
 
 
 def test_ids_are_known_at_least_that_many_and_at_most_that_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +192,7 @@ def test_ids_are_known_at_least_that_many_and_at_most_that_long(monkeypatch: pyt
     monkeypatch.setattr(lately, "AT_MOST", 10_000)
     now = 1_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
-    delivered, rows = DeliveredLately(), dict[int, bytearray]()
+    delivered, rows = DeliveredLately(), dict[int, tuple[float, bytes]]()
     for number in range(300):
         write(delivered, rows, [f"{number:032d}-{each:03d}" for each in range(100)])
         now += 1.0
@@ -206,9 +200,9 @@ def test_ids_are_known_at_least_that_many_and_at_most_that_long(monkeypatch: pyt
             assert delivered.known([f"{number - 55:032d}-000"]), "younger than a minute"
     assert delivered.known([f"{299 - 19:032d}-000"])
     assert not delivered.known([f"{299 - 130:032d}-000"]), "older, and there are enough others"
-    assert len(rows) <= 10
+    assert len(rows) <= 16
     again = DeliveredLately()
-    again.load((row, bytes(data)) for row, data in rows.items())
+    again.load((row, *rest) for row, rest in sorted(rows.items()))
     for each in range(300):
         name = f"{each:032d}-050"
         assert again.known([name]) == delivered.known([name])
@@ -219,7 +213,7 @@ def test_ids_are_known_at_least_that_many_and_at_most_that_long(monkeypatch: pyt
 def test_two_hundred_thousand_ids_take_less_than_four_megabytes() -> None:
     tracemalloc.start()
     try:
-        delivered, rows = DeliveredLately(), dict[int, bytearray]()
+        delivered, rows = DeliveredLately(), dict[int, tuple[float, bytes]]()
         for number in range(0, 210_000, 500):
             write(delivered, rows, [f"{each:036d}" for each in range(number, number + 500)])
         rows.clear()
@@ -227,14 +221,14 @@ def test_two_hundred_thousand_ids_take_less_than_four_megabytes() -> None:
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert sum(len(chunk) for chunk in delivered.chunks) >= 195_000
+    assert len(delivered) >= 195_000
     assert used < 4_000_000
 
 
 def test_ids_that_are_known_no_more_are_not_taken_for_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lately, "AT_LEAST", 2_000)
     monkeypatch.setattr(lately, "AT_MOST", 10_000)
-    delivered, rows = DeliveredLately(), dict[int, bytearray]()
+    delivered, rows = DeliveredLately(), dict[int, tuple[float, bytes]]()
     known: list[str] = []
     for number in range(0, 100_000, 500):
         write(delivered, rows, [f"id {each}" for each in range(number, number + 500)])
@@ -257,8 +251,9 @@ def test_many_small_settlements_share_a_row(path: Path) -> None:
     books = opened(path)
     for number in range(1_000):
         books.settle(Entry(delivered_ids=[f"{number:036d}"]))
-    assert len(books.delivered.chunks) == 1
     books.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM delivered").fetchone() == (2,)
 
 
 def test_a_damaged_row_of_ids_is_no_ids(path: Path) -> None:
@@ -266,8 +261,8 @@ def test_a_damaged_row_of_ids_is_no_ids(path: Path) -> None:
     books.settle(Entry(delivered_ids=["a"]))
     books.close()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT INTO delivered (ids) VALUES (x'00')")
-        connection.execute("INSERT INTO delivered (ids) VALUES ('text')")
+        connection.execute("INSERT INTO delivered VALUES (2, 1.0, x'00')")
+        connection.execute("INSERT INTO delivered VALUES (3, 'text', 'text')")
     books = opened(path)
     assert books.delivered.known(["a"]) == {"a"}
     books.settle(Entry(delivered_ids=["b"] * 3_000))

@@ -1,0 +1,114 @@
+"""``lotus-durable adopt``: have events that were tracked under another API key sent with this one."""
+
+from __future__ import annotations
+
+import argparse
+
+from lotus_durable.config import Config
+from lotus_durable.errors import ConfigurationError
+from lotus_durable.flusher import locks
+from lotus_durable.flusher.organisation import may_send, succession
+from lotus_durable.operate.holding import held
+from lotus_durable.queue.books import read_learned
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.identity import NO_KEY, ensure_identity, fingerprint
+from lotus_durable.queue.keys import count_by_key
+
+from . import drain
+from .arguments import seconds
+from .changing import add_changing, waits_for
+from .command import Command, ExitCode, configuration
+from .existing import existing_queue
+from .output import aligned, say, say_json
+from .wording import count
+
+_DESCRIPTION = """\
+Events are sent with the API key that they were tracked under, or with one that has replaced it: the server of 2024 says
+whether it has, the server of 2022 cannot. This shows which events wait for another key than the one given here, and
+with --yes it takes your word that this key has replaced theirs: they are sent with it, now and whenever such events
+come. Never do that with another application's events: Lotus would bill them to the wrong organisation. Events whose key
+is another organisation's, as the server says, are not sent all the same.
+
+keys of --json:
+  waiting        what waits for other keys: an object of numbers of events by the fingerprint of their key
+  adopted        the fingerprints that were adopted now"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="adopt them, and have them sent; without it nothing changes")
+    parser.add_argument("--key", metavar="FINGERPRINT", help="only those of this key")
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="SECONDS", help="give up waiting for them to be sent after so long"
+    )
+    add_changing(parser)
+
+
+def _run(arguments: argparse.Namespace) -> ExitCode:
+    config = configuration(arguments)
+    directory = existing_queue(config)
+    waiting = _waiting(directory, config)
+    chosen = {key for key in waiting if arguments.key in (None, key)}
+    if arguments.key is not None and not chosen:
+        raise ConfigurationError(f"no events wait for a key with the fingerprint {arguments.key}")
+    if arguments.yes and chosen:
+        with held(config, patience=arguments.wait, waits_for=waits_for) as queue:
+            for key in chosen:
+                queue.consumer.learn(succession(bytes.fromhex(key)), _own_fingerprint(directory, config).hex())
+    if arguments.json:
+        say_json({"waiting": waiting, "adopted": sorted(chosen) if arguments.yes else []})
+    elif not waiting:
+        say("no events wait for another API key")
+    else:
+        say(
+            aligned(
+                [(key, count(number), "events, of the key with this fingerprint") for key, number in waiting.items()]
+            )
+        )
+    if not waiting:
+        return ExitCode.DONE
+    if not arguments.yes:
+        return ExitCode.NOT_COMPLETE
+    return drain.run(config, arguments.timeout)
+
+
+def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
+    """Return how many events wait for which keys.
+
+    Raises:
+        ConfigurationError: there is no key, or the flusher has another one.
+    """
+    if config.api_key is None:
+        raise ConfigurationError("api_key: it is needed, to send with it what was tracked under others (LOTUS_API_KEY)")
+    ours = _own_fingerprint(directory, config)
+    beat = read_beat(directory)
+    if beat is not None and locks.is_held(directory.flusher_lock) and beat.program.key != ours:
+        raise ConfigurationError(
+            f"the flusher, process {beat.pid} on {beat.hostname}, has another API key than this command; give this one "
+            "the same, or stop that one first"
+        )
+    return {
+        key.hex(): number
+        for key, number in sorted(count_by_key(directory).items())
+        if key not in (ours, NO_KEY) and not may_send(key, ours, lambda name: read_learned(directory.books, name))
+    }
+
+
+def _own_fingerprint(directory: QueueDirectory, config: Config) -> bytes:
+    return fingerprint(ensure_identity(directory), config.api_key)
+
+
+COMMAND = Command(
+    name="adopt",
+    summary="have events that were tracked under another API key sent with this one",
+    description=_DESCRIPTION,
+    run=_run,
+    add_arguments=_add_arguments,
+    options=drain.COMMAND.options,
+    exit_codes={
+        ExitCode.DONE: "no events wait for another key, or those that did are sent",
+        ExitCode.NOT_COMPLETE: "events wait for another key, or not all could be sent",
+        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        ExitCode.DAMAGED: "the queue is damaged, or of a later version; nothing was changed",
+    },
+)

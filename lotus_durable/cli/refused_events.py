@@ -1,0 +1,246 @@
+"""What ``parked`` and ``dead-letters`` have in common: all of it but the words."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from lotus_durable.errors import ConfigurationError
+
+from .changing import add_changing, confirmed, waits_for
+from .command import Command, ExitCode, configuration
+from .events_as_text import KEYS, as_json, as_row, write_lines
+from .existing import existing_queue
+from .filters import add_filters, where
+from .output import aligned, complain, say, say_json
+from .progress import open_progress
+from .wording import count
+
+if TYPE_CHECKING:
+    from lotus_durable.operate.refused import RefusedEvents
+    from lotus_durable.operate.stored import State
+
+_LIMIT = 50
+_FILTERED = "Of several filters all must apply."
+_EXIT_CODES = {
+    ExitCode.DONE: "done, also where there are none",
+    ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+    ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+}
+_CHANGING = {
+    **_EXIT_CODES,
+    ExitCode.NOT_COMPLETE: "the flusher does not let go of the queue, or nobody confirmed",
+}
+
+
+class RefusedCommand:
+    """The command for the events in one state.
+
+    Args:
+        name: of the command.
+        state: which events it is about.
+        noun: one of them.
+        what_they_are: some sentences.
+    """
+
+    def __init__(self, name: str, state: State, noun: str, what_they_are: str) -> None:
+        self._name = name
+        self._state = state
+        self._noun = noun
+        self._what_they_are = what_they_are
+
+    def command(self) -> Command:
+        """Return it."""
+        return Command(
+            name=self._name,
+            summary=f"{self._noun}s: count, list, show, export, retry, purge",
+            description=f"{self._what_they_are}\nWithout an action they are counted, by reason.\n\nkeys of --json:\n"
+            "  total          how many there are\n"
+            "  reasons        a list of {reason, events}, the most frequent first",
+            run=self._count,
+            exit_codes=_EXIT_CODES,
+            examples=f"lotus-durable {self._name}\nlotus-durable {self._name} --json",
+            actions=(
+                self._action(
+                    "list",
+                    self._list,
+                    f"List {self._noun}s, oldest first. {_FILTERED}\n\nkeys of --json:\n"
+                    "  events         a list of objects, as `show` prints them\n"
+                    "  next           what --after is for the events that follow, or null",
+                    'list --reason "Customer does not exist" --limit 20\nlist --customer c1 --older-than 7d',
+                    _add_page,
+                ),
+                self._action(
+                    "show",
+                    self._show,
+                    f"Show all that is known of {self._noun}s, a JSON object each. {_FILTERED}\n\n{KEYS}",
+                    "show --id 5b6c2b1e-7d8e-4f00-9122-33445566aabb",
+                    codes={**_EXIT_CODES, ExitCode.NOT_COMPLETE: "there is no such event"},
+                ),
+                self._action(
+                    "export",
+                    self._export,
+                    f"Write {self._noun}s as JSON Lines, and leave them where they are. {_FILTERED} `lotus-durable "
+                    f"import` reads\nsuch lines.\n\n{KEYS}",
+                    "export --output refused.jsonl\nexport --customer c1 --output c1.jsonl",
+                    _add_output,
+                ),
+                self._action(
+                    "retry",
+                    self._retry,
+                    f"Have {self._noun}s tried again, with their ids and times, as if it were for the first time: by "
+                    "the flusher that\nruns, or by the next one (`lotus-durable drain` is one). What cannot be read "
+                    f"stays. A flusher that runs\npauses for a moment. {_FILTERED}\n\nkeys of --json:\n"
+                    "  changed        events that are tried again\n"
+                    "  left           events that stay, because nothing of them can be read",
+                    "retry --all\nretry --reason timeout",
+                    _add_all,
+                    add_changing,
+                    codes=_CHANGING,
+                ),
+                self._action(
+                    "purge",
+                    self._purge,
+                    f"Throw {self._noun}s away, after asking; from then on they count as discarded. `export` them "
+                    f"before, if in doubt.\nA flusher that runs pauses for a moment. {_FILTERED}\n\nkeys of --json:\n"
+                    "  changed        events that are gone",
+                    "purge --older-than 90d\npurge --all --yes",
+                    _add_all,
+                    add_changing,
+                    _add_yes,
+                    codes=_CHANGING,
+                ),
+            ),
+        )
+
+    def _action(
+        self,
+        verb: str,
+        run: Callable[[argparse.Namespace], ExitCode],
+        description: str,
+        examples: str,
+        *arguments: Callable[[argparse.ArgumentParser], None],
+        codes: Mapping[ExitCode, str] = _EXIT_CODES,
+    ) -> Command:
+        def add_arguments(parser: argparse.ArgumentParser) -> None:
+            for add in arguments:
+                add(parser)
+            add_filters(parser)
+
+        return Command(
+            name=verb,
+            summary=f"{verb} {self._noun}s",
+            description=description,
+            run=run,
+            exit_codes=codes,
+            add_arguments=add_arguments,
+            examples="\n".join(f"lotus-durable {self._name} {line}" for line in examples.splitlines()),
+        )
+
+    def _selected(self, arguments: argparse.Namespace) -> RefusedEvents:
+        from lotus_durable.operate.refused import RefusedEvents  # here: with requests, filelock and SQLite
+
+        config = configuration(arguments)
+        existing_queue(config, arguments)
+        return RefusedEvents(config, self._state, where(arguments))
+
+    def _count(self, arguments: argparse.Namespace) -> ExitCode:
+        reasons = self._selected(arguments).count_by_reason()
+        total = sum(reasons.values())
+        if arguments.json:
+            listed = [{"reason": reason, "events": events} for reason, events in reasons.items()]
+            say_json({"total": total, "reasons": listed})
+        else:
+            say(f"{count(total, self._noun)}")
+            if reasons:
+                say(aligned([("", count(events), reason) for reason, events in reasons.items()]))
+        return ExitCode.DONE
+
+    def _list(self, arguments: argparse.Namespace) -> ExitCode:
+        events, following = self._selected(arguments).page(arguments.after, arguments.limit)
+        if arguments.json:
+            say_json({"events": [as_json(event) for event in events], "next": following})
+        elif events:
+            for event in events:
+                say(as_row(event))
+            if following is not None:
+                say(f"… more: --after {following}")
+        else:
+            say(f"no {self._noun}s")
+        return ExitCode.DONE
+
+    def _show(self, arguments: argparse.Namespace) -> ExitCode:
+        shown = write_lines(self._selected(arguments), None, indented=not arguments.json)
+        if not shown:
+            complain(arguments.prog, f"there is no such {self._noun}")
+        return ExitCode.DONE if shown else ExitCode.NOT_COMPLETE
+
+    def _export(self, arguments: argparse.Namespace) -> ExitCode:
+        written = write_lines(self._selected(arguments), arguments.output)
+        if arguments.output is not None:
+            _say_changed(arguments, {"written": written}, f"{count(written, self._noun)} written to {arguments.output}")
+        return ExitCode.DONE
+
+    def _retry(self, arguments: argparse.Namespace) -> ExitCode:
+        events = self._meant(arguments)
+        with open_progress(1.0) as progress:
+            result = events.retry(
+                patience=arguments.wait,
+                waits_for=waits_for,
+                watch=lambda done: progress.show({"put back": (done, done)}),
+            )
+        left = f"; {count(result.left)} left: nothing of them can be read" if result.left else ""
+        _say_changed(
+            arguments,
+            {"changed": result.changed, "left": result.left},
+            f"{count(result.changed, self._noun)} tried again by whoever flushes{left}",
+        )
+        return ExitCode.DONE
+
+    def _purge(self, arguments: argparse.Namespace) -> ExitCode:
+        events = self._meant(arguments)
+        if not arguments.yes:
+            number = events.count()
+            if number and not confirmed(f"Throw {count(number, self._noun)} away, for good?", "--yes"):
+                complain(arguments.prog, "nothing was purged")
+                return ExitCode.NOT_COMPLETE
+        with open_progress(1.0) as progress:
+            result = events.purge(
+                patience=arguments.wait, waits_for=waits_for, watch=lambda done: progress.show({"purged": (done, done)})
+            )
+        _say_changed(
+            arguments,
+            {"changed": result.changed},
+            f"{count(result.changed, self._noun)} purged; they count as discarded",
+        )
+        return ExitCode.DONE
+
+    def _meant(self, arguments: argparse.Namespace) -> RefusedEvents:
+        if where(arguments).is_everything() != arguments.all:
+            raise ConfigurationError("say which events are meant: by a filter, or all of them by --all")
+        return self._selected(arguments)
+
+
+def _say_changed(arguments: argparse.Namespace, result: dict[str, int], words: str) -> None:
+    if arguments.json:
+        say_json(result)
+    else:
+        say(words)
+
+
+def _add_page(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=int, default=_LIMIT, metavar="N", help=f"at most so many (default: {_LIMIT})")
+    parser.add_argument("--after", type=int, default=0, metavar="ROW", help="go on behind this row")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", default=None, metavar="FILE", help="write there (default: standard output)")
+
+
+def _add_all(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", default=False, help="all of them")
+
+
+def _add_yes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", default=False, help="do not ask")

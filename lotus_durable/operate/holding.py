@@ -1,0 +1,118 @@
+"""Changing what the books hold: with the flusher's lock held, in the place of the flusher.
+
+A flusher that lives is asked to pause. It lets go of the lock after its request, waits, and goes on when it has the
+lock again. So a change is made by the only process that has the books open, in the same transactions as a settlement: a
+kill leaves it made or not made, and ends the pause, because a lock ends with its holder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from lotus_durable.clock import monotonic
+from lotus_durable.config import Config
+from lotus_durable.delivery.control import Control
+from lotus_durable.errors import QueueInUse
+from lotus_durable.flusher import locks
+from lotus_durable.flusher.life import Flusher
+from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.requests import ask
+
+from . import PATIENCE
+
+_LOOK_INTERVAL = 0.01
+_ASK_INTERVAL = 1.0
+"""Seconds after which it is asked once more: one that was just starting may not have heard it."""
+
+
+class Held:
+    """The queue, while no flusher has it.
+
+    Attributes:
+        consumer: what a flusher has, too.
+    """
+
+    def __init__(self, directory: QueueDirectory, consumer: Consumer, control: Control) -> None:
+        self._directory = directory
+        self.consumer = consumer
+        self._control = control
+
+    def beat(self) -> None:
+        """Show a sign of life, if it is time; to be called between steps."""
+        self._control.beat_if_due()
+
+    def show(self) -> None:
+        """Let everybody count what is in the books now."""
+        self._control.show(self.consumer.progress())
+
+    def ask_for_drain(self) -> None:
+        """Have whoever flushes next try each event once, parked ones too."""
+        with contextlib.suppress(OSError):
+            ask(self._directory, "drain")
+
+
+@contextlib.contextmanager
+def held(
+    config: Config, *, patience: float = PATIENCE, waits_for: Callable[[str], None] = lambda _: None
+) -> Iterator[Held]:
+    """Have the queue, and let whoever flushed go on afterwards.
+
+    Args:
+        config: names the directory; neither key nor host is needed.
+        patience: seconds to wait for the flusher.
+        waits_for: told, once, who is waited for.
+
+    Raises:
+        QueueInUse: the flusher does not let go of it.
+        QueueDamaged: a later version made the books.
+        OSError: the disk refuses.
+    """
+    flusher = Flusher(lambda: config, kind="caller")
+    _take_lock(flusher, patience, waits_for)
+    try:
+        before = read_beat(flusher.directory)
+        control = flusher.make_control(before)
+        consumer = flusher.open_consumer(control, before)
+        queue = Held(flusher.directory, consumer, control)
+        try:
+            queue.show()
+            yield queue
+            consumer.make_safe()
+        finally:
+            queue.show()
+            consumer.close()
+            if flusher.lock.is_held():
+                control.end("ended")
+    finally:
+        flusher.lock.release()
+
+
+def _take_lock(flusher: Flusher, patience: float, waits_for: Callable[[str], None]) -> None:
+    directory = flusher.directory
+    ends_at = monotonic() + patience
+    next_ask, told_at = 0.0, monotonic() + 2 * _ASK_INTERVAL
+    while not flusher.lock.acquire():
+        now = monotonic()
+        if flusher.lock.refusal is not None:
+            raise QueueInUse(flusher.lock.refusal)
+        if now >= ends_at:
+            raise QueueInUse(f"{_who(directory)} and does not let go of the queue within {patience:g} s")
+        if now >= next_ask and locks.is_held(directory.flusher_lock) is not False:
+            next_ask = now + _ASK_INTERVAL
+            ask(directory, "pause")
+        if now >= told_at:
+            told_at = float("inf")
+            waits_for(_who(directory))
+        time.sleep(_LOOK_INTERVAL)
+
+
+def _who(directory: QueueDirectory) -> str:
+    beat = read_beat(directory)
+    if beat is None or beat.is_over():
+        return "another process has the flusher's lock"
+    doing = "is in the middle of a request" if beat.in_flight is not None else f"flushes ({beat.state})"
+    return f"process {beat.pid} on {beat.hostname} {doing}"

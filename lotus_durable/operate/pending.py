@@ -1,0 +1,195 @@
+"""Reading what is pending, from any process: the segments and ``queue.db``, from where the books say they are settled.
+
+What it gives is what the next flusher would read, as of now: one that lives goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.queue.carried import Ranges
+from lotus_durable.queue.database import WHAT, fetched
+from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory, original_name
+from lotus_durable.queue.format import FRAME_HEADER_SIZE, ORIGIN_SIZE, Origin, UnknownFormat
+from lotus_durable.queue.protocol import NO_KEY
+from lotus_durable.queue.reader import START, Position, SegmentReader
+from lotus_durable.queue.rows import KEY_SIZE
+from lotus_durable.queue.table import DatabaseDamaged
+from lotus_durable.values import NamedTuple
+
+Report = Callable[[LotusError], None]
+
+_LIMIT = 500
+_MOST_UNREADABLE = 1000
+"""Rows that are tried one by one behind a page that cannot be read."""
+_Row = TypeVar("_Row")
+
+
+class Found(NamedTuple):
+    """One event that is pending, or a damaged stretch."""
+
+    source: bytes
+    """The id of its segment, or of ``queue.db``."""
+    file: str
+    """Its name."""
+    start: int
+    """Where it begins there: a byte, or a row."""
+    end: Position
+    """Where the next one begins."""
+    record: bytes
+    key: bytes
+    """The fingerprint of the API key under which it was tracked."""
+    origin: Origin | None = None
+    """Where it was before, if its writer carried it over."""
+    damage: bytes | None = None
+    """The bytes that are no event, in the place of a record."""
+
+
+class PendingReader:
+    """Reads what is pending.
+
+    Args:
+        directory: of the queue.
+        report: told of what cannot be read; nothing raises for it.
+    """
+
+    def __init__(self, directory: QueueDirectory, report: Report) -> None:
+        self._directory = directory
+        self._report = report
+        self._read: dict[bytes, int] = {}
+        self._copied: dict[bytes, set[int]] = {}
+        self.cursors: dict[bytes, Position] = {}
+        self._carried: dict[bytes, Ranges] = {}
+        try:
+            for segment, *position in fetched(
+                directory.books, WHAT, "SELECT segment, offset, sequence FROM settled WHERE segment > x''"
+            ):
+                self.cursors[segment] = (position[0], position[1])
+            for segment, start, stop in fetched(directory.books, WHAT, "SELECT segment, start, stop FROM carried"):
+                self._carried.setdefault(segment, Ranges()).add(start, stop)
+        except OSError as error:
+            report(QueueDamaged(f"{directory.books}: {error}; all that lies in segments counts as pending"))
+
+    def __iter__(self) -> Iterator[Found]:
+        """Give everything that is pending, file by file, oldest first."""
+        for name in self._directory.segments():
+            yield from self.segment(name)
+        yield from self.rows()
+
+    def segment(self, name: str) -> Iterator[Found]:
+        """Give what is pending in one segment; nothing where it is gone."""
+        path = f"{self._directory.journal}/{name}"
+        try:
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                self._report(QueueDamaged(f"journal/{name} is left alone: it is no regular file"))
+                return
+            reader = SegmentReader(path)
+        except FileNotFoundError:
+            return
+        except (OSError, UnknownFormat) as error:
+            self._report(QueueDamaged(f"journal/{name} is left alone: {error}"))
+            return
+        try:
+            source = reader.header.id if reader.header is not None else original_name(name).encode()
+            reader.position = self.cursors.get(source, START)
+            yield from self._without_repeats(self._frames(reader, source, name))
+        except OSError as error:
+            self._report(QueueDamaged(f"journal/{name}, from byte {reader.position[0]} on: {error}"))
+        finally:
+            reader.close()
+
+    def _frames(self, reader: SegmentReader, source: bytes, name: str) -> Iterator[Found]:
+        key = reader.header.key if reader.header is not None else NO_KEY
+        while True:
+            stretch = reader.read(_LIMIT)
+            if stretch is None:
+                return
+            if stretch.damage is not None:
+                yield Found(
+                    source, name, stretch.damage.offset, stretch.positions[-1], b"", key, None, stretch.damage.data
+                )
+                continue
+            for index, (record, end) in enumerate(zip(stretch.records, stretch.positions, strict=True)):
+                origin = stretch.carried.get(index)
+                size = FRAME_HEADER_SIZE + len(record) + (ORIGIN_SIZE if origin else 0)
+                yield Found(source, name, end[0] - size, end, record, key, origin)
+
+    def rows(self) -> Iterator[Found]:
+        """Give what is pending in ``queue.db``."""
+        path = self._directory.queue_db
+        what = "the database queue.db"
+        try:
+            identity = fetched(path, what, "SELECT id FROM identity")
+        except OSError:
+            identity = []  # no flusher has seen it yet
+        source = bytes(identity[0][0]) if identity else b""
+        first, sequence = self.cursors.get(source, (1, 0))
+        statement = "SELECT _id, data FROM queue_pending WHERE _id > ? ORDER BY _id LIMIT ?"
+
+        def page(after: int, limit: int) -> list[tuple[Any, ...]]:
+            return fetched(path, what, statement, (after, limit))
+
+        def found() -> Iterator[Found]:
+            nonlocal sequence
+            for row, data in read_pages(page, lambda each: int(each[0]), self._report, max(1, first) - 1):
+                sequence += 1
+                end = (row + 1, sequence)
+                if isinstance(data, bytes) and len(data) >= KEY_SIZE:
+                    yield Found(source, QUEUE_DB, row, end, data[KEY_SIZE:], data[:KEY_SIZE])
+                else:
+                    kept = data if isinstance(data, bytes) else str(data or "").encode()
+                    yield Found(source, QUEUE_DB, row, end, b"", NO_KEY, None, kept)
+
+        yield from self._without_repeats(found())
+
+    def _without_repeats(self, events: Iterator[Found]) -> Iterator[Found]:
+        """Leave out what was settled by way of a copy, and of an event and its copy the one that is met later."""
+        for found in events:
+            origin = found.origin
+            is_settled = found.start in self._carried.get(found.source, ())
+            is_copied = found.start in self._copied.get(found.source, ())
+            if origin is not None:
+                segment, offset = origin
+                is_settled = is_settled or offset < self.cursors.get(segment, START)[0]
+                is_settled = is_settled or offset in self._carried.get(segment, ())
+                is_copied = is_copied or offset < self._read.get(segment, 0)
+                is_copied = is_copied or offset in self._copied.get(segment, ())
+                self._copied.setdefault(segment, set()).add(offset)
+            self._read[found.source] = found.end[0]
+            if not is_settled and not is_copied:
+                yield found
+
+
+def read_pages(
+    page: Callable[[int, int], list[_Row]], row_of: Callable[[_Row], int], report: Report, after: int = 0
+) -> Iterator[_Row]:
+    """Give the rows of a database, page by page; where a page cannot be read, the next one behind it that can.
+
+    Args:
+        page: returns up to so many rows behind an id.
+        row_of: returns the id of one.
+        report: told of what cannot be read.
+        after: the id behind which to begin.
+    """
+    missed = 0
+    while True:
+        try:
+            rows = page(after + missed, _LIMIT if not missed else 1)
+        except DatabaseDamaged as error:
+            if not missed:
+                report(QueueDamaged(f"{error}; from row {after + 1} on"))
+            missed += 1
+            if missed > _MOST_UNREADABLE:
+                return
+            continue
+        except OSError as error:
+            report(QueueDamaged(f"from row {after + 1} on: {error}"))
+            return
+        if not rows:
+            return
+        yield from rows
+        after, missed = row_of(rows[-1]), 0

@@ -1,0 +1,128 @@
+"""Events that the server refused, parked or for good: look at them, put them back, purge them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from math import inf
+
+from lotus_durable.config import Config
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.protocol import Settlement, StoredEvent, Table
+from lotus_durable.values import NamedTuple
+
+from . import PATIENCE
+from .holding import held
+from .stored import PAGE, TABLES, State, Stored, as_stored, refused_page, stored_events, takes
+from .where import ANY, Where
+
+Watch = Callable[[int], None]
+
+
+class Changed(NamedTuple):
+    """What a change did."""
+
+    changed: int
+    """Events that were put back, or purged."""
+    left: int = 0
+    """Events that were meant and cannot be sent: nothing of them can be read."""
+
+
+class RefusedEvents:
+    """The parked events, or the dead letters, of one queue that a filter takes. Nothing is read before it is asked for.
+
+    Every method may raise what the disk or the queue says: ``OSError``, ``QueueDamaged``.
+    """
+
+    def __init__(self, config: Config, state: State, where: Where = ANY) -> None:
+        self._config = config
+        self._directory = QueueDirectory(config.queue_dir)
+        self._state = state
+        self._table: Table = TABLES[state]
+        self._where = where
+
+    def __iter__(self) -> Iterator[Stored]:
+        return stored_events(self._directory, [self._state], self._where)
+
+    def page(self, after: int = 0, limit: int = 100) -> tuple[list[Stored], int | None]:
+        """Return up to ``limit`` of them behind a row, and the row to go on behind; None at the end."""
+        return refused_page(self._directory, self._table, self._where, after, limit)
+
+    def count_by_reason(self) -> dict[str, int]:
+        """Return how many there are for each reason, the most frequent first."""
+        return dict(Counter(each.reason for each in self).most_common())
+
+    def count(self) -> int:
+        """Return how many there are."""
+        return sum(1 for _ in self)
+
+    def retry(
+        self,
+        *,
+        patience: float = PATIENCE,
+        waits_for: Callable[[str], None] = lambda _: None,
+        watch: Watch = lambda _: None,
+    ) -> Changed:
+        """Have them tried again, with their ids and times, as if it were for the first time; by whoever flushes next.
+
+        Args:
+            patience: seconds to wait for a flusher that is in the middle of a request.
+            waits_for: told whom it waits for.
+            watch: told how many are done.
+
+        Raises:
+            QueueInUse: the flusher does not let go of the queue.
+        """
+
+        def put_back(rows: list[StoredEvent]) -> Settlement:
+            now = time.time()
+            again = [row._replace(attempts=0, since=now, tried=0.0, id=0) for row in rows]
+            return self._taken_out(rows)._replace(parked=again)
+
+        return self._change(put_back, patience, waits_for, watch, needs_record=True)
+
+    def purge(
+        self,
+        *,
+        patience: float = PATIENCE,
+        waits_for: Callable[[str], None] = lambda _: None,
+        watch: Watch = lambda _: None,
+    ) -> Changed:
+        """Throw them away; they count as discarded. Arguments and errors are those of :meth:`retry`."""
+        return self._change(
+            lambda rows: self._taken_out(rows)._replace(discarded=len(rows)), patience, waits_for, watch
+        )
+
+    def _taken_out(self, rows: list[StoredEvent]) -> Settlement:
+        return Settlement(resolved=rows) if self._table == "parked" else Settlement(raised=rows)
+
+    def _change(
+        self,
+        settlement: Callable[[list[StoredEvent]], Settlement],
+        patience: float,
+        waits_for: Callable[[str], None],
+        watch: Watch,
+        *,
+        needs_record: bool = False,
+    ) -> Changed:
+        now = time.time()
+        changed = left = 0
+        with held(self._config, patience=patience, waits_for=waits_for) as queue:
+            consumer = queue.consumer
+            after = 0
+            last = consumer.last_parked() if self._table == "parked" else inf
+            # What is put back has higher rows than these. Each page is one transaction: a kill leaves it done or not.
+            while rows := [row for row in consumer.page(self._table, after, PAGE) if row.id <= last]:
+                after = rows[-1].id
+                meant = [row for row in rows if takes(self._where, as_stored(row, self._table), now)]
+                chosen = [row for row in meant if row.record or not needs_record]
+                left += len(meant) - len(chosen)
+                if chosen:
+                    consumer.settle(settlement(chosen))
+                    changed += len(chosen)
+                    watch(changed)
+                queue.beat()
+            if needs_record and changed:
+                queue.ask_for_drain()
+        return Changed(changed, left)

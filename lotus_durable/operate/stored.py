@@ -1,0 +1,161 @@
+"""Every event that lies in a queue, wherever: pending, parked, dead letters, quarantine, and what is kept.
+
+Nothing is locked, opened for writing or changed, so it goes for a queue in use, a damaged one, and a copy of one. The
+database is read a page at a time, by a connection that is closed before the page is given out: a reader that stops in
+the middle (a pager) keeps no flusher from writing its log back. Memory is a page, whatever lies there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Literal, TypeAlias, get_args
+
+import msgpack
+
+from lotus_durable.errors import LotusError
+from lotus_durable.event.record import Event, RecordError, decode_record
+from lotus_durable.flusher.surroundings import content_of
+from lotus_durable.queue.books import read_page
+from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
+from lotus_durable.queue.protocol import NO_KEY, StoredEvent, Table
+from lotus_durable.values import NamedTuple
+
+from .pending import Found, PendingReader, read_pages
+from .where import ANY, Where
+
+State: TypeAlias = Literal["pending", "parked", "dead_letter", "quarantined", "kept"]
+STATES: tuple[State, ...] = get_args(State)
+TABLES: dict[State, Table] = {"parked": "parked", "dead_letter": "dead"}
+PAGE = 500
+"""Rows read at once."""
+
+Report = Callable[[LotusError], None]
+
+
+class Stored(NamedTuple):
+    """One event, and where it is."""
+
+    state: State
+    event: Event | None
+    """None where it cannot be read."""
+    reason: str = ""
+    """Why it was refused, or what is wrong with it."""
+    attempts: int = 0
+    since: float | None = None
+    """When it was first refused, seconds since the epoch."""
+    tried: float | None = None
+    """When it was last refused, seconds since the epoch."""
+    row: int = 0
+    """Of the database, to go on from."""
+    place: str = ""
+    """The file, and where in it."""
+    data: bytes = b""
+    """What is there, where it cannot be read."""
+    key: bytes = NO_KEY
+    """The fingerprint of the API key under which it was tracked."""
+
+
+def stored_events(
+    directory: QueueDirectory, states: Sequence[State], where: Where = ANY, report: Report = lambda _: None
+) -> Iterator[Stored]:
+    """Give the events in these states that are meant, state by state.
+
+    Args:
+        directory: of the queue.
+        states: in which.
+        where: which.
+        report: told of what cannot be read.
+    """
+    now = time.time()
+    for state in states:
+        for stored in _in_state(directory, state, report):
+            if takes(where, stored, now):
+                yield stored
+
+
+def refused_page(
+    directory: QueueDirectory, table: Table, where: Where, after: int, limit: int
+) -> tuple[list[Stored], int | None]:
+    """Return up to ``limit`` refused events that are meant, behind a row, and the row to go on behind; None at the end.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    now = time.time()
+    found: list[Stored] = []
+    while rows := read_page(directory.books, table, after, PAGE):
+        for row in rows:
+            after = row.id
+            stored = as_stored(row, table)
+            if takes(where, stored, now):
+                found.append(stored)
+                if len(found) == limit:
+                    return found, after
+    return found, None
+
+
+def as_stored(row: StoredEvent, table: Table) -> Stored:
+    """Return a row of the books as what is shown of it."""
+    event, wrong = _decoded(row.record)
+    return Stored(
+        "parked" if table == "parked" else "dead_letter",
+        event,
+        row.reason or wrong,
+        row.attempts,
+        row.since,
+        row.tried,
+        row.id,
+        f"books.db, row {row.id}",
+        row.record if event is None else b"",
+        row.key,
+    )
+
+
+def _in_state(directory: QueueDirectory, state: State, report: Report) -> Iterator[Stored]:
+    table = TABLES.get(state)
+    if table is not None:
+        rows = read_pages(partial(read_page, directory.books, table), lambda row: row.id, report)
+        yield from (as_stored(row, table) for row in rows)
+    elif state == "pending":
+        for found in PendingReader(directory, report):
+            yield _pending(found)
+    elif state == "quarantined":
+        yield from _quarantined(directory)
+
+
+def _pending(found: Found) -> Stored:
+    place = (
+        f"{found.file}, row {found.start}" if found.file == QUEUE_DB else f"journal/{found.file}, byte {found.start}"
+    )
+    if found.damage is not None:
+        return Stored("pending", None, "damaged", place=place, data=found.damage, key=found.key)
+    event, wrong = _decoded(found.record)
+    return Stored("pending", event, wrong, place=place, data=found.record if event is None else b"", key=found.key)
+
+
+def _quarantined(directory: QueueDirectory) -> Iterator[Stored]:
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(directory.quarantine)):
+            with contextlib.suppress(OSError):
+                data = content_of(f"{directory.quarantine}/{name}")
+                yield Stored("quarantined", None, "damaged", place=f"quarantine/{name}", data=data)
+
+
+def takes(where: Where, stored: Stored, now: float) -> bool:
+    """Whether an event is meant; of bytes that are no event, whether a part of one of this customer may be in them."""
+    if stored.event is None and where.customer_id:
+        return where._replace(customer_id="").is_everything() and msgpack.packb(where.customer_id) in stored.data
+    return where.takes(stored.event, stored.reason, now)
+
+
+def _decoded(record: bytes) -> tuple[Event | None, str]:
+    if not record:
+        return None, "nothing of it can be read"
+    try:
+        return decode_record(record), ""
+    except RecordError as error:
+        return None, str(error)

@@ -46,10 +46,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    return run(configuration(arguments), arguments.timeout, as_json=arguments.json)
+    return run(configuration(arguments), arguments, as_json=arguments.json)
 
 
-def run(config: Config, timeout: float | None, *, as_json: bool | None = None) -> ExitCode:
+def run(config: Config, arguments: argparse.Namespace, *, as_json: bool | None = None) -> ExitCode:
     """Drain, and say what came of it; ``as_json`` None: nothing about what was achieved, only what was not.
 
     Raises:
@@ -68,7 +68,7 @@ def run(config: Config, timeout: float | None, *, as_json: bool | None = None) -
             client = Client.from_config(config._replace(on_error=log.report))
             try:
                 watch = _Watch(client, progress, delivered_before)
-                report = client.watched_drain(timeout, watch)
+                report = client.watched_drain(arguments.timeout, watch)
             finally:
                 client.release()
     if as_json:

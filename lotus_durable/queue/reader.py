@@ -24,6 +24,7 @@ from .format import (
     frame_size,
     frames,
     is_event_at_end,
+    is_torn_by_power_cut,
 )
 from .writer import is_abandoned
 
@@ -190,7 +191,7 @@ class SegmentReader:
 
     def _holds_damage(self, data: bytes) -> bool:
         """Whether the end of an abandoned segment, in which no frame is whole, is to be kept and not passed over."""
-        if not data.rstrip(b"\0"):
+        if not data.rstrip(b"\0") or is_torn_by_power_cut(data, self._marker, self.position[0]):
             return False
         return classify(data, self._marker) != Stop.INCOMPLETE or is_event_at_end(data, self._marker)
 

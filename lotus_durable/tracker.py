@@ -49,9 +49,9 @@ class Lane:
     __slots__ = ("append", "encode", "way")
 
     def __init__(self, encoder: EventEncoder, way: Appender) -> None:
-        self.way = way
-        self.encode = encoder.encode
-        self.append = way.append
+        self.way: Appender = way
+        self.encode: Callable[[object, object, object, object, object], tuple[str, bytes]] = encoder.encode
+        self.append: Callable[[bytes, float], Mark | None] = way.append
 
 
 class Tracker:
@@ -70,8 +70,8 @@ class Tracker:
     def __init__(self, config: Config, report: Report) -> None:
         self.config = config
         self._report = report
-        self.directory = QueueDirectory(config.queue_dir)
-        self.look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
+        self.directory: QueueDirectory = QueueDirectory(config.queue_dir)
+        self.look: Look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
         self._trusted_look = config.constants.trusted_look
         self._has_worked = False
         self._way = _kind_of_appender(config.backend)

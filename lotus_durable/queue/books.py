@@ -55,15 +55,15 @@ class Books:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.counts = QueueStats()
+        self.counts: QueueStats = QueueStats()
         self.high: dict[Table, int] = {"parked": 0, "dead": 0}
         self.cursors: dict[bytes, Cursor] = {}
         self.carried: dict[bytes, Ranges] = {}
         self.retired: dict[bytes, Position] = {}
         self.learned: dict[str, str] = {}
-        self.delivered = DeliveredLately()
-        self.is_new = False
-        self.is_open = False
+        self.delivered: DeliveredLately = DeliveredLately()
+        self.is_new: bool = False
+        self.is_open: bool = False
         self._prepared_for = 0  # bytes
 
     def open(self) -> None:

@@ -24,6 +24,7 @@ from .format import (
     frame_size,
     frames,
     is_event_at_end,
+    is_torn_by_power_cut,
 )
 from .writer import is_abandoned
 
@@ -83,15 +84,15 @@ class SegmentReader:
     """
 
     def __init__(self, path: str, position: Position = START) -> None:
-        self.name = os.path.basename(path)
-        self.position = position
+        self.name: str = os.path.basename(path)
+        self.position: Position = position
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._buffer = b""
         self._index = 0  # of self.position in the buffer
         self._abandoned = False
         try:
-            self.size_at_opening = os.fstat(self._descriptor).st_size
-            self.header = _read_header(self._descriptor)
+            self.size_at_opening: int = os.fstat(self._descriptor).st_size
+            self.header: Header | None = _read_header(self._descriptor)
         except BaseException:
             self.close()
             raise
@@ -193,7 +194,7 @@ class SegmentReader:
 
     def _holds_damage(self, data: bytes) -> bool:
         """Whether the end of an abandoned segment, in which no frame is whole, is to be kept and not passed over."""
-        if not data.rstrip(b"\0"):
+        if not data.rstrip(b"\0") or is_torn_by_power_cut(data, self._marker, self.position[0]):
             return False
         return classify(data, self._marker) != Stop.INCOMPLETE or is_event_at_end(data, self._marker)
 

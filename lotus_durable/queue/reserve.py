@@ -66,7 +66,7 @@ class Reserve:
         self._size = max(_LEAST, min(_FREE, share))
         self._kept = max(24, self._size // 16)
         self._known_free = 0
-        self.most = self._frames // 4
+        self.most: int = self._frames // 4
         connection.execute(f"PRAGMA wal_autocheckpoint={self._frames * 3 // 5}")
         self._freeze()
 

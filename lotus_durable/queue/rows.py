@@ -65,7 +65,7 @@ class RowReader:
         self._path = directory.queue_db
         self._cursor = cursor
         self._report = report
-        self.id = b""
+        self.id: bytes = b""
         self.position: Position = (0, 0)
         self._table: EventTable | None = None
         self._place: tuple[int, int] | None = None

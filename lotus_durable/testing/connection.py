@@ -34,7 +34,7 @@ class Connection:
         self._site = site
         self._aborted = threading.Event()
         self._reset = False
-        self.thread = threading.Thread(target=self._serve, name="fake-lotus-connection", daemon=True)
+        self.thread: threading.Thread = threading.Thread(target=self._serve, name="fake-lotus-connection", daemon=True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def abort(self, *, reset: bool) -> None:

@@ -32,7 +32,7 @@ class ControlledLotus(FakeLotus):
 
     def set_faults(self, faults: dict[str, Any]) -> None:
         """Replace the faults by what ``Faults.from_json`` takes; ``{}`` ends them."""
-        self.faults = Faults.from_json(faults)
+        self.faults: Faults = Faults.from_json(faults)
 
 
 class _Order:

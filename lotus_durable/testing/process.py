@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from lotus_durable.testing import hosts
 from lotus_durable.testing.faults import Faults
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class FakeLotusProcess:
         text_key_errors: bool = False,
         stores_like_the_server: bool = True,
     ) -> None:
-        self.api_key = api_key
+        self.api_key: str = api_key
         self._command = [sys.executable, "-m", "lotus_durable.testing", "--until-stdin-closes"]
         self._command += ["--generation", generation, "--port", str(port), f"--api-key={api_key}"]
         self._command += [f"--customer={customer}" for customer in customers or ()]
@@ -88,6 +89,7 @@ class FakeLotusProcess:
             msg = f"FakeLotus did not start within {timeout:g} s"
             raise RuntimeError(msg)
         self._host = line.decode().strip()
+        hosts.add(self._host)
         return self
 
     def stop(self, timeout: float = 10.0) -> None:

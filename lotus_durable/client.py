@@ -57,18 +57,19 @@ class Client(Calls):
     """
 
     def __init__(self, **options: Unpack[Options]) -> None:
-        self._adopt(Config.resolve(options))
+        self.adopt(Config.resolve(options))
 
     @classmethod
     def from_config(cls, config: Config) -> Client:
         """Return a client for a configuration that is resolved already."""
         client = cls.__new__(cls)
-        client._adopt(config)
+        client.adopt(config)
         return client
 
-    def _adopt(self, config: Config) -> None:
+    def adopt(self, config: Config) -> None:
+        """Use these options from now on; after :meth:`release`, if it had others."""
         self.config = config
-        self.report = Reporter(config.on_error)
+        self.report: Reporter = Reporter(config.on_error)
         fork.register(self.report)
         if config.debug:
             log_to_stderr()
@@ -364,7 +365,7 @@ def _at_exit() -> None:
     ends_at = monotonic() + max((tracker.config.exit_timeout for tracker in trackers), default=0.0)
     for tracker in trackers:
         wait_until_settled(tracker, min(monotonic() + tracker.config.exit_timeout, ends_at))
-        tracker.close()
+        tracker.end()
     for reference in tuple(_calling):
         client = reference()
         if client is not None:

@@ -126,7 +126,7 @@ class APIError(LotusError):
         self.status = status
         self.code = code
         self.detail = detail
-        self.field_errors = dict(field_errors or {})
+        self.field_errors: dict[str, tuple[str, ...]] = dict(field_errors or {})
         self.request_id = request_id
         self.outcome_unknown = outcome_unknown
 

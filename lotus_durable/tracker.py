@@ -21,7 +21,7 @@ from time import clock_gettime
 from lotus_durable import fork
 from lotus_durable.clock import MONOTONIC
 from lotus_durable.config import Config
-from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError, QueueFull
+from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError
 from lotus_durable.event.encoder import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
 from lotus_durable.log import counted, logger
@@ -49,9 +49,9 @@ class Lane:
     __slots__ = ("append", "encode", "way")
 
     def __init__(self, encoder: EventEncoder, way: Appender) -> None:
-        self.way = way
-        self.encode = encoder.encode
-        self.append = way.append
+        self.way: Appender = way
+        self.encode: Callable[[object, object, object, object, object], tuple[str, bytes]] = encoder.encode
+        self.append: Callable[[bytes, float], Mark | None] = way.append
 
 
 class Tracker:
@@ -70,8 +70,8 @@ class Tracker:
     def __init__(self, config: Config, report: Report) -> None:
         self.config = config
         self._report = report
-        self.directory = QueueDirectory(config.queue_dir)
-        self.look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
+        self.directory: QueueDirectory = QueueDirectory(config.queue_dir)
+        self.look: Look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
         self._trusted_look = config.constants.trusted_look
         self._has_worked = False
         self._way = _kind_of_appender(config.backend)
@@ -165,15 +165,18 @@ class Tracker:
         self._looked_at, self._look_at = now, now + self._trusted_look
         if not self._waiting and not os.path.exists(self.directory.root):
             return  # removed with all that was in it: nobody needs a flusher, and nothing is made there again
-        if self._waiting:
-            self._write_back()
+        for other in tuple(_open):
+            if other._all_lanes:
+                other._write_back()
+            else:
+                other.close()  # again: something waits there since before a setting was changed
         for lane in tuple(self._lanes):
             self._check(lane)
         self.look.look()
 
     def in_memory(self) -> int:
         """Return how many accepted events wait in this process's memory because the disk takes none."""
-        return len(self._memory)
+        return sum(len(other._memory) for other in (self, *_open - {self}) if self._shares_queue(other))
 
     def written(self) -> dict[str, int]:
         """Return what this process has written and does not know to be settled: segments' names and their ends."""
@@ -198,7 +201,10 @@ class Tracker:
         self._report = report
 
     def close(self) -> None:
-        """Write what waits in memory, and let go of the segments; what can be written nowhere is lost, and said."""
+        """Write what waits in memory, and let go of the segments.
+
+        What the disk does not take stays in memory: it is written when some client of this process looks.
+        """
         if not _mark[0]:
             fork.begin_process()
         # A directory that is gone was removed with all that was in it: a test's, say. It is not made again for an end.
@@ -216,12 +222,16 @@ class Tracker:
             else:
                 lane.way.close()
             self._all_lanes.remove(lane)
-        if not self._all_lanes:
+        if not self._all_lanes and not self._waiting:
             _open.discard(self)
+
+    def end(self) -> None:
+        """Do so at the end of the process: what can be written nowhere is lost, and that is said."""
+        self.close()
         lost = self._memory.clear()
         if lost:
             error = DiskRefused(
-                f"{counted(lost, 'accepted event')} lost: the disk takes no writes, and this process leaves the queue"
+                f"{counted(lost, 'accepted event')} lost: the disk takes no writes, and this process ends"
             )
             logger.error("%s", error)
             self._report(error, [])
@@ -308,10 +318,10 @@ class Tracker:
 
     def _append_behind_others(self, lane: Lane, record: bytes, now: float) -> Mark | None:
         """Write back some of what waits, oldest first, and the new record only when nothing older is left."""
-        self._memory.write_back(lambda each: lane.way.append(each, now))
+        self._memory.write_back(lambda each: lane.way.append(each, now, is_accepted=True))
         if not self._waiting:
             return lane.append(record, now)
-        self._memory.keep(record)
+        self._keep_in_memory(record)
         return None
 
     def _keep(self, record: bytes, error: Exception) -> None:
@@ -325,17 +335,23 @@ class Tracker:
             raise error
         if not self._has_worked and is_misconfigured(error):
             raise directory_error(self.directory.root, error) from error
-        self._memory.keep(record)
+        self._keep_in_memory(record)
         now = clock_gettime(MONOTONIC)
         if now < self._next_warning:
             return
         self._next_warning = now + _WARNING_INTERVAL
         refusal = DiskRefused(
             f"{self.directory.root} takes no writes ({reason(error)}); "
-            f"in memory, and lost if this process ends: {counted(len(self._memory), 'accepted event')}"
+            f"in memory, and lost if this process ends: {counted(self.in_memory(), 'accepted event')}"
         )
         logger.warning("%s", refusal)
         self._report(refusal, [])
+
+    def _keep_in_memory(self, record: bytes) -> None:
+        self._memory.keep(record, sum(len(other._memory) for other in _open - {self}))
+
+    def _shares_queue(self, other: Tracker) -> bool:
+        return other.directory.root == self.directory.root
 
     def _write_back(self) -> None:
         """Write what waits in memory for as long as the disk takes it."""
@@ -343,8 +359,11 @@ class Tracker:
             return
         lane = self._taken_lane()
         try:
-            self._memory.write_back(lambda each: lane.way.append(each, clock_gettime(MONOTONIC)), len(self._memory))
-        except (OSError, QueueDirectoryError, QueueFull) as error:
+            append = lane.way.append
+            self._memory.write_back(
+                lambda each: append(each, clock_gettime(MONOTONIC), is_accepted=True), len(self._memory)
+            )
+        except (OSError, QueueDirectoryError) as error:
             logger.debug("the disk takes no writes yet: %s", error)
         finally:
             self._lanes.append(lane)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import os
 import pkgutil
 import re
 import subprocess
@@ -42,7 +44,7 @@ FIELDS = {
     ],
     "FlusherStats": [
         "pid", "hostname", "kind", "version", "state", "reason", "since", "waits_until", "beat_age", "alive",
-        "last_delivery",
+        "last_delivery", "rate", "last_error", "last_error_at", "began",
     ],
 }  # fmt: skip
 ERRORS = {
@@ -162,16 +164,40 @@ def test_a_setting_there_is_none_of_is_refused_and_the_right_one_named(name: str
         lotus.Client(**options)
 
 
+_PROGRAM = "import lotus_durable as lotus\nlotus.api_key = 'x'\nlotus.apikey = 'x'\nlotus.host = 3\nlotus.ping()\n"
+
+
 def test_a_setting_there_is_none_of_fails_in_mypy(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    program.write_text(
-        "import lotus_durable as lotus\nlotus.api_key = 'x'\nlotus.apikey = 'x'\nlotus.host = 3\nlotus.ping()\n"
-    )
+    program.write_text(_PROGRAM)
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), "--config-file=", str(program)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     errors = [line.partition("program.py:")[2] for line in result.stdout.splitlines() if " error: " in line]
     assert [error.partition(":")[0] for error in errors] == ["3", "4"], result.stdout + result.stderr
     assert 'has no attribute "apikey"' in errors[0]
+
+
+def test_a_setting_there_is_none_of_fails_in_pyright(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(_PROGRAM)
+    found = _pyright(tmp_path, str(program))["generalDiagnostics"]
+    assert [each["range"]["start"]["line"] + 1 for each in found] == [3], found  # it looks at no value of a module
+    assert '"apikey" is not a known attribute of module' in found[0]["message"]
+
+
+def test_the_types_are_complete_for_who_checks_his_program_with_pyright(tmp_path: Path) -> None:
+    found = _pyright(tmp_path, "--verifytypes", "lotus_durable", "--ignoreexternal")["typeCompleteness"]
+    unclear = [each["name"] for each in found["symbols"] if each["isExported"] and not each["isTypeKnown"]]
+    assert found["completenessScore"] >= 0.98, unclear
+
+
+def _pyright(folder: Path, *arguments: str) -> Any:
+    environment = {**os.environ, "PYTHONPATH": str(Path(lotus.__path__[0]).parent)}
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", *arguments]
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=110
+    )
+    return json.loads(result.stdout)
 
 
 def test_a_test_may_put_something_in_the_place_of_a_function(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from lotus_durable.errors import LotusError
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 
 class OneLine(logging.Formatter):

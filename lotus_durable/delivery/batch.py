@@ -95,7 +95,7 @@ class Batcher:
         self._source = source
         self._encode, self._takes_repeats = place.encode, place.takes_repeats
         self._may_send = may_send
-        self.held = 0
+        self.held: int = 0
         self._max_events = min(max_events, place.max_events)
         self._max_bytes = place.max_bytes
         self._chunk: Chunk | None = None

@@ -25,7 +25,7 @@ from .control import Control, Stopped
 from .outcome import Dead, Delivered, Failing, Parked, Verdict
 from .place import Place, Source
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _DISK_PAUSE = 1.0  # seconds between two tries of a commit that the disk refuses
 _PARKED_PAUSE = 0.5  # seconds between two requests with parked events

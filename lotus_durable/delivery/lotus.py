@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Constants
@@ -36,7 +37,7 @@ from .verdict import (
 )
 from .wire import encode_event
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _RETRY_ROUNDS = 5
 """How often events that the server cannot take now (its broker fails) are sent again before they are parked, so that
@@ -79,7 +80,7 @@ class Lotus:
         backoff: of the retries.
     """
 
-    encode = staticmethod(encode_event)
+    encode: Final = staticmethod(encode_event)
 
     def __init__(
         self,
@@ -93,9 +94,9 @@ class Lotus:
         self._transport = transport
         self._steps = steps
         self._probe_interval = constants.probe_interval
-        self.max_events = sys.maxsize if in_flight_limit is None else _INSERTED_AT_ONCE
-        self.max_bytes = constants.max_batch_bytes
-        self.takes_repeats = in_flight_limit is None
+        self.max_events: int = sys.maxsize if in_flight_limit is None else _INSERTED_AT_ONCE
+        self.max_bytes: int = constants.max_batch_bytes
+        self.takes_repeats: bool = in_flight_limit is None
         self._in_flight_limit = in_flight_limit
         self._free_at = 0.0
         self._last_request = since_boot()  # who was here before may have sent one in this moment

@@ -15,7 +15,7 @@ from lotus_durable.queue.rows import sync_rows
 from lotus_durable.queue.stats import FlusherKind
 from lotus_durable.queue.sync import JournalSync
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _BEAT_INTERVAL = 0.5
 _STOPPED_FOR = 3.0

@@ -21,7 +21,7 @@ from lotus_durable.queue.identity import ensure_identity, fingerprint
 
 from .organisation import Organisation
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _IDLE_AT_MOST = 1.0
 """Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""

@@ -38,7 +38,7 @@ from .lock import FlusherLock
 from .starting import Starting, note_success
 from .surroundings import pid_namespace, process_status, this_program
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _PAUSE_BEGINS_WITHIN = 2.0
 """Seconds in which who asked for a pause takes the lock."""
@@ -66,9 +66,9 @@ class Flusher:
         ending: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._configuration = config
-        self.config = config()
-        self.directory = QueueDirectory(self.config.queue_dir)
-        self.lock = FlusherLock(self.directory)
+        self.config: Config = config()
+        self.directory: QueueDirectory = QueueDirectory(self.config.queue_dir)
+        self.lock: FlusherLock = FlusherLock(self.directory)
         self._kind = kind
         self._began = began
         self._ending = ending
@@ -208,6 +208,8 @@ class Flusher:
             # A trouble that was told goes on until something is delivered, whoever does.
             trouble_since=before.trouble_since if before is not None and is_same_boot else None,
             last_delivery=before.last_delivery if before is not None else None,
+            last_error=before.last_error if before is not None else None,
+            last_error_at=before.last_error_at if before is not None else None,
             asked=before.asked if before is not None else 0,
             news=before.news if before is not None and is_same_boot else (),
             unsettled=before.unsettled if before is not None else b"",

@@ -24,7 +24,7 @@ from lotus_durable.queue.requests import newest
 
 from . import locks
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 
 class FlusherLock:
@@ -39,7 +39,7 @@ class FlusherLock:
         self._process = fork.this_process()
         fork.register(self)
         self._identities: dict[str, tuple[int, int]] = {}
-        self.requests_before = 0
+        self.requests_before: int = 0
         """The number of the last request before this process took the lock: what came later is for it to hear."""
         self.refusal: str | None = None
         """Why the lock cannot even be tried for, if so. That somebody else holds it is no refusal."""

@@ -31,7 +31,7 @@ from .organisation import may_replace
 from .spawn import START
 from .starting import START_LOCK, Starting, note_end
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _LOG_SIZE = 500_000
 """Bytes of one generation of the log; there are two."""

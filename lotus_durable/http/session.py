@@ -69,6 +69,8 @@ class Session:
         Raises:
             ConfigurationError: it is not the URL of a server.
         """
+        self.origin: str
+        self.base: str
         self.origin, self.base = _checked_url(host)
         """Scheme, host and port, for messages; and what comes before ``/api/`` in URLs."""
         self._settings: _Settings | None = None

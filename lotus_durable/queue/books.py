@@ -24,6 +24,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -54,15 +55,15 @@ class Books:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.counts = QueueStats()
+        self.counts: QueueStats = QueueStats()
         self.high: dict[Table, int] = {"parked": 0, "dead": 0}
         self.cursors: dict[bytes, Cursor] = {}
         self.carried: dict[bytes, Ranges] = {}
         self.retired: dict[bytes, Position] = {}
         self.learned: dict[str, str] = {}
-        self.delivered = DeliveredLately()
-        self.is_new = False
-        self.is_open = False
+        self.delivered: DeliveredLately = DeliveredLately()
+        self.is_new: bool = False
+        self.is_open: bool = False
         self._prepared_for = 0  # bytes
 
     def open(self) -> None:
@@ -108,6 +109,8 @@ class Books:
             self.carried.setdefault(segment, Ranges()).add(start, stop)
         if ids is not None:
             self.delivered.add(ids)
+        if entry.resolved:
+            self._give_back()
 
     def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
         """Return up to ``limit`` rows with an id above ``after``, by id.
@@ -157,12 +160,18 @@ class Books:
 
     def prepare_for(self, size: int) -> None:
         """Come a step nearer to room for a segment of this size, all of which may be refused."""
+        self._give_back()
         if size > self._prepared_for:
             try:
                 if self.database.do(lambda: self.database.reserve.is_ready_for(size)):
                     self._prepared_for = size
             except OSError:
                 self._prepared_for = size  # there is no room for more
+
+    def _give_back(self) -> None:
+        """Come a step nearer to books without room that nobody needs: all that lies in the directory counts as used."""
+        with contextlib.suppress(OSError):
+            self.database.do(lambda: self.database.reserve.give_back(self._prepared_for))
 
     def close(self) -> None:
         """Let go of the files; see :meth:`.BooksDatabase.close`."""

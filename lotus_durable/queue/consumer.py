@@ -19,7 +19,7 @@ from .retiring import Retiring, remove_leftovers
 from .rows import RowReader
 from .schema import Cursor, Entry
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _GONE_KEPT = 20_000
 """Segments that were not settled to their end, are not there, and are known in case somebody moves them back."""
@@ -41,7 +41,7 @@ class Consumer:
         self._report = report
         directory.prepare()
         self._repaired = RepairedBooks(directory, report)
-        self.is_new = self._repaired.is_new
+        self.is_new: bool = self._repaired.is_new
         self._repeats = Repeats(lambda: self._repaired.books)
         self._journal = JournalReader(directory, self._repeats, report)
         self._rows = RowReader(directory, self._repeats.cursor, report)

@@ -43,7 +43,7 @@ class BooksDatabase:
 
     def __init__(self, path: str, version: int, schema: Sequence[str]) -> None:
         self.path = path
-        self.is_new = False
+        self.is_new: bool = False
         self._table: EventTable | None = None
         self._log = -1
         # First opened and last closed, and never in between: POSIX gives up a process's locks on a file, SQLite's too,

@@ -46,17 +46,17 @@ class QueueDirectory:
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = os.fspath(root)
-        self.identity = f"{self.root}/identity"
-        self.journal = f"{self.root}/journal"
-        self.books = f"{self.root}/books.db"
-        self.queue_db = f"{self.root}/{QUEUE_DB}"
-        self.quarantine = f"{self.root}/quarantine"
-        self.flusher_lock = f"{self.root}/flusher.lock"
-        self.starting = f"{self.root}/starting"
-        self.requests = f"{self.root}/requests"
-        self.heartbeat = f"{self.root}/heartbeat"
-        self.log = f"{self.root}/flusher.log"
+        self.root: str = os.fspath(root)
+        self.identity: str = f"{self.root}/identity"
+        self.journal: str = f"{self.root}/journal"
+        self.books: str = f"{self.root}/books.db"
+        self.queue_db: str = f"{self.root}/{QUEUE_DB}"
+        self.quarantine: str = f"{self.root}/quarantine"
+        self.flusher_lock: str = f"{self.root}/flusher.lock"
+        self.starting: str = f"{self.root}/starting"
+        self.requests: str = f"{self.root}/requests"
+        self.heartbeat: str = f"{self.root}/heartbeat"
+        self.log: str = f"{self.root}/flusher.log"
 
     def __repr__(self) -> str:
         return f"QueueDirectory({self.root!r})"
@@ -102,7 +102,7 @@ class QueueDirectory:
         next listing at the latest, and in both together none is missing.
         """
         names = {*_names(self.journal, _SEGMENT), *_names(self.journal, _SEGMENT)}
-        return sorted(name for name in names if released_name(name) == name or released_name(name) not in names)
+        return sorted(names - {original_name(name) for name in names if name.endswith(_RELEASED)})
 
     def has_segment(self, name: str) -> bool:
         """Whether a segment lies here, by the name its writer gave it."""

@@ -29,13 +29,17 @@ class MemoryBuffer:
         """Return how many records are not written, also those that somebody tries to write now."""
         return len(self.records) + len(self._in_hand)
 
-    def keep(self, record: bytes) -> None:
+    def keep(self, record: bytes, others: int = 0) -> None:
         """Keep one record.
 
+        Args:
+            record: of an event.
+            others: how many records the other buffers of this process hold.
+
         Raises:
-            QueueFull: the buffer is full; the event is not accepted.
+            QueueFull: they are full; the event is not accepted.
         """
-        if len(self) >= self._capacity:
+        if len(self) + others >= self._capacity:
             raise QueueFull(
                 f"event not accepted: the disk takes no writes and the memory buffer is full ({self._capacity} events)"
             )

@@ -60,7 +60,7 @@ class RepairedBooks:
             if books.is_new:
                 self._tell_what_is_gone(read_progress(directory).counts)
         self._books = books
-        self.is_new = books.is_new
+        self.is_new: bool = books.is_new
 
     @property
     def books(self) -> Books:

@@ -22,6 +22,8 @@ import sqlite3
 from collections.abc import Iterable
 from math import ceil
 
+from .table import free_pages, give_back
+
 PAGE = 4096
 _USABLE = PAGE - 4  # bytes of an overflow page
 _ROW = 50  # bytes that a row takes besides its own, and its page
@@ -38,6 +40,8 @@ _PADDING = 489 + _STEP * _USABLE
 it would be so large that malloc, after the first of them, no longer gives its memory back."""
 _PLENTY = 8  # times as much as is taken for a large segment must be free
 _SEGMENT = 16 * 1024 * 1024
+_SPARE = 1024
+"""Free pages beyond those that are wanted, above which they are given back to the disk."""
 
 
 class Reserve:
@@ -62,7 +66,7 @@ class Reserve:
         self._size = max(_LEAST, min(_FREE, share))
         self._kept = max(24, self._size // 16)
         self._known_free = 0
-        self.most = self._frames // 4
+        self.most: int = self._frames // 4
         connection.execute(f"PRAGMA wal_autocheckpoint={self._frames * 3 // 5}")
         self._freeze()
 
@@ -92,7 +96,7 @@ class Reserve:
         Raises:
             OSError, sqlite3.OperationalError: the disk is full; what there is must do.
         """
-        wanted = self._size + min(size, _SEGMENT) * 3 // 2 // PAGE  # a row is larger than its frame
+        wanted = self._wanted(size)
         disk = os.fstatvfs(self._descriptor)
         missing = wanted - self._free()
         if missing <= 0 or missing * PAGE > disk.f_bavail * disk.f_frsize // _PLENTY:
@@ -100,6 +104,21 @@ class Reserve:
         for _ in range(8):
             self._add()
         return False
+
+    def _wanted(self, size: int) -> int:
+        return self._size + min(size, _SEGMENT) * 3 // 2 // PAGE  # a row is larger than its frame
+
+    def give_back(self, size: int) -> None:
+        """Come some milliseconds nearer to a file without room that nobody needs; ``size`` as in :meth:`is_ready_for`.
+
+        Raises:
+            sqlite3.OperationalError: the disk refuses.
+        """
+        if min(self._on_list() - self._kept, self._free() - self._wanted(size)) > _SPARE:
+            self._known_free = 0
+            for _ in range(2):
+                give_back(self._connection, self.most // 4)  # moving a page changes three
+            self._freeze()
 
     def ensure(self, pages: int) -> None:
         """Have this many free pages beside those that are kept.
@@ -150,7 +169,7 @@ class Reserve:
         return rows * _STEP + self._on_list()
 
     def _on_list(self) -> int:
-        return int(self._connection.execute("PRAGMA freelist_count").fetchone()[0])
+        return free_pages(self._connection)
 
     def _count(self) -> int:
         return int(self._connection.execute("PRAGMA page_count").fetchone()[0])
@@ -159,7 +178,7 @@ class Reserve:
         """Add a row of padding; what is on the list of free pages is taken first."""
         self._known_free = 0
         count = self._count()
-        new = max(0, _STEP + 2 - self._on_list())
+        new = max(0, _STEP + 3 - self._on_list())
         if new and hasattr(os, "posix_fallocate"):  # not on macOS: there writing the row has to take the blocks
             os.posix_fallocate(self._descriptor, count * PAGE, new * PAGE)
         self._connection.execute(f"PRAGMA max_page_count={count + new}")
@@ -178,7 +197,7 @@ def pages_for(rows: Iterable[bytes]) -> int:
 
     What has no room in a page goes on in pages of its own.
     """
-    pages = 4.0
+    pages = 8.0
     for row in rows:
         size = len(row) + _ROW
         pages += 1 / (PAGE // size) if size <= PAGE else 1 + size / _USABLE

@@ -23,7 +23,7 @@ from .files import sync_data
 from .format import ID_SIZE, Origin
 from .protocol import NO_KEY, Report
 from .reader import Damage, Position, Stretch
-from .table import DatabaseDamaged, EventTable, mapped, mapped_errors
+from .table import DatabaseDamaged, EventTable, free_pages, give_back, mapped, mapped_errors
 
 TABLE = "pending"
 KEY_SIZE = 8
@@ -33,6 +33,10 @@ _ID = b"queue.db"
 _WHAT = "the database queue.db"
 _MOST_UNREADABLE = 1000
 """Rows that are tried one by one behind a page that cannot be read."""
+_AT_ONCE = 500
+"""Rows, or pages, in one transaction of the deletion."""
+_SPARE = 1024
+"""Free pages above which they are given back to the disk."""
 _T = TypeVar("_T")
 
 
@@ -61,7 +65,7 @@ class RowReader:
         self._path = directory.queue_db
         self._cursor = cursor
         self._report = report
-        self.id = b""
+        self.id: bytes = b""
         self.position: Position = (0, 0)
         self._table: EventTable | None = None
         self._place: tuple[int, int] | None = None
@@ -120,7 +124,16 @@ class RowReader:
         if not self.can_delete():
             return
         settled = self._cursor(self.id)[0] - 1
-        self._do(lambda connection: connection.execute("DELETE FROM queue_pending WHERE _id <= ?", (settled,)))
+        # A few at a time: who finds the database locked meanwhile appends to a segment.
+        statement = (
+            "DELETE FROM queue_pending WHERE _id IN (SELECT _id FROM queue_pending WHERE _id <= ? ORDER BY _id LIMIT ?)"
+        )
+        while self._do(lambda connection: connection.execute(statement, (settled, _AT_ONCE)).rowcount):
+            pass
+        if self._do(free_pages) > _SPARE:
+            while self._do(free_pages) > _SPARE:
+                self._do(lambda connection: give_back(connection, _AT_ONCE))
+            self._do(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
         self._deleted = settled
 
     def close(self) -> None:

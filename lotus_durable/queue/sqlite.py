@@ -58,16 +58,16 @@ class SqliteAppender(Appender):
     _last_row = 0
     _put_since_check: list[tuple[int, bytes]]
 
-    def append(self, record: bytes, now: float) -> Mark | None:
+    def append(self, record: bytes, now: float, *, is_accepted: bool = False) -> Mark | None:
         """Append one event; see :meth:`.Appender.append`."""
         if self._is_free():
             self._in_use = True
             try:
-                if self._is_ready(len(record), now) and self._put(record):
+                if self._is_ready(len(record), now, is_accepted=is_accepted) and self._put(record):
                     return None
             finally:
                 self._in_use = False
-        return super().append(record, now)
+        return super().append(record, now, is_accepted=is_accepted)
 
     def check(self) -> None:
         """Compare database and segment with what their paths lead to, now; see :meth:`.Appender.check`."""
@@ -110,7 +110,7 @@ class SqliteAppender(Appender):
         self._report(QueueDamaged(f"{what}; no event is lost, it appends to segments from now on"))
         return False
 
-    def _is_ready(self, size: int, now: float) -> bool:
+    def _is_ready(self, size: int, now: float, *, is_accepted: bool) -> bool:
         """Whether there is a database where the path leads.
 
         Raises:
@@ -128,7 +128,7 @@ class SqliteAppender(Appender):
         self._allowance -= size
         if self._allowance < 0:
             try:
-                self._allowance = self._room.grant(size, now) - size
+                self._allowance = self._room.grant(size, now, is_accepted=is_accepted) - size
             except FileNotFoundError:
                 return False  # the directory is gone: a segment's appender makes it anew
         return True

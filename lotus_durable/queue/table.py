@@ -64,6 +64,10 @@ class EventTable(SQLiteQueue):
             f"{path}/{self.db_file_name}", timeout=timeout, check_same_thread=False, isolation_level=None
         )
         try:
+            if not connection.execute("PRAGMA page_count").fetchone()[0]:
+                # So that it gives back the room of deleted rows: all that lies in the directory counts as used. Of one
+                # that is there already this would write.
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
         except BaseException:
             connection.close()
@@ -76,6 +80,24 @@ class EventTable(SQLiteQueue):
 
     def __del__(self) -> None:
         """Close nothing: :meth:`close` does."""
+
+
+def give_back(connection: sqlite3.Connection, pages: int) -> None:
+    """Take up to this many free pages off the file; it is no smaller before the next checkpoint.
+
+    Raises:
+        sqlite3.Error: the database refuses.
+    """
+    connection.executescript(f"PRAGMA incremental_vacuum({pages})")  # by execute() it is one page
+
+
+def free_pages(connection: sqlite3.Connection) -> int:
+    """Return how many pages of the file are free.
+
+    Raises:
+        sqlite3.Error: the database refuses.
+    """
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 @contextlib.contextmanager

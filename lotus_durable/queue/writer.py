@@ -14,7 +14,7 @@ from lotus_durable.descriptors import place_of
 from .creation import create_segment
 from .directory import QueueDirectory
 from .files import sync_data, write_rest
-from .format import HEADER_SIZE, encode_frame, new_header
+from .format import HEADER_SIZE, Header, encode_frame, new_header
 from .refusal import is_of_the_disk
 
 
@@ -59,19 +59,22 @@ class SegmentWriter:
     )
 
     def __init__(self, directory: QueueDirectory, key: bytes, *, sync: bool) -> None:
-        self.header = new_header(time.time_ns(), key)
-        self.end = self.kept_from = HEADER_SIZE
-        self.stop_at = 0
-        self.sequence = self.trusted_sequence = 0
+        self.header: Header = new_header(time.time_ns(), key)
+        self.end: int = HEADER_SIZE
+        self.kept_from: int = HEADER_SIZE
+        self.stop_at: int = 0
+        self.sequence: int = 0
+        self.trusted_sequence: int = 0
         self.kept: list[bytes] = []
-        self.is_broken = False
+        self.is_broken: bool = False
         self._marker = self.header.marker
         # Reentrant: a signal handler that tracks may interrupt its own thread inside the sync.
         self._sync_lock = RLock()
         self._synced = HEADER_SIZE
         self._sync_failed = False
+        self.path: str
         self.path, self._descriptor = create_segment(directory, self.header, self.header.encode(), sync=sync)
-        self.name = os.path.basename(self.path)
+        self.name: str = os.path.basename(self.path)
         self._place = place_of(self._descriptor)
 
     def __repr__(self) -> str:

@@ -55,7 +55,7 @@ class ControlledLotus(FakeLotus):
 
     def set_faults(self, faults: dict[str, Any]) -> None:
         """Replace the faults by what ``Faults.from_json`` takes; ``{}`` ends them."""
-        self.faults = Faults.from_json(faults)
+        self.faults: Faults = Faults.from_json(faults)
 
 
 def main(arguments: Sequence[str]) -> int:

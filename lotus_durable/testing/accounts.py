@@ -135,7 +135,7 @@ class Accounts:
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self.now = now
-        self.organization_id = new_id("org_")
+        self.organization_id: str = new_id("org_")
         self.customers: dict[str, Customer] = {}
         self.plans: dict[str, Plan] = {}
         self.subscriptions: dict[str, Subscription] = {}

@@ -39,9 +39,9 @@ class Connection:
         self._stream: BinaryIO = sock.makefile("rb")
         self._aborted = threading.Event()
         self._reset = False
-        self.wait = self._aborted.wait
+        self.wait: Callable[[float], bool] = self._aborted.wait
         """Waits for so many seconds; returns True when the server ends."""
-        self.thread = threading.Thread(target=self._serve, name="fake-lotus-connection", daemon=True)
+        self.thread: threading.Thread = threading.Thread(target=self._serve, name="fake-lotus-connection", daemon=True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     # ------------------------------------------------------------------ for who decides

@@ -76,7 +76,7 @@ class FakeLotus(Server):
     ) -> None:
         super().__init__(port)
         self.generation: Generation = generation
-        self.faults = faults or Faults()
+        self.faults: Faults = faults or Faults()
         if generation not in _GENERATIONS:
             msg = f"generation {generation!r}: choose L22 or L24"
             raise ValueError(msg)

@@ -196,7 +196,7 @@ class Faults:
             if not 0 <= rate <= 1:
                 msg = f"rate of {fault}: {rate} is not between 0 and 1"
                 raise ValueError(msg)
-        self.poison = dict(poison or {})
+        self.poison: dict[str, Fault] = dict(poison or {})
         self.path = path
         self._seed = seed
         self._random = random.Random(seed)  # noqa: S311  # repeatable, not secret

@@ -46,7 +46,7 @@ class Wrong(Exception):
 
     def __init__(self, detail: str = "", code: str = "invalid", *, within: Iterable[FieldError] = ()) -> None:
         super().__init__(detail)
-        self.errors = list(within) or [FieldError(code, detail, None)]
+        self.errors: list[FieldError] = list(within) or [FieldError(code, detail, None)]
 
 
 class Refused(Exception):

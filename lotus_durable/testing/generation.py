@@ -16,6 +16,7 @@ from lotus_durable.testing.forms import READERS, FieldError, Reader, Refused, na
 from lotus_durable.testing.record import Record
 
 if TYPE_CHECKING:
+    from lotus_durable.testing.accounts import Accounts
     from lotus_durable.testing.state import KeyState, ServerState
 
 Refusal = Callable[[str], str | None]
@@ -68,9 +69,9 @@ class Generation(ABC):
         hash_verified_ids: bool = False,
     ) -> None:
         self.state = state
-        self.accounts = state.accounts
-        self.record = Record(self.name)
-        self.max_body_bytes = self.max_body if max_body_bytes is None else max_body_bytes
+        self.accounts: Accounts = state.accounts
+        self.record: Record = Record(self.name)
+        self.max_body_bytes: int = self.max_body if max_body_bytes is None else max_body_bytes
         self.text_key_errors = text_key_errors
         self.hash_verified_ids = hash_verified_ids
         self.readers: dict[str, Reader] = {**READERS, "customer": named("customer_id", self.accounts.customers.get)}

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from lotus_durable.testing import hosts
 from lotus_durable.testing.faults import Faults
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class FakeLotusProcess:
         faults: Faults | None = None,
         **options: Any,  # noqa: ANN401  # FakeLotus checks them
     ) -> None:
-        self.api_key = api_key
+        self.api_key: str = api_key
         options |= {"generation": generation, "api_key": api_key, "faults": (faults or Faults()).as_json()}
         self._command = [sys.executable, "-m", "lotus_durable.testing", "--until-stdin-closes", json.dumps(options)]
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,6 +77,7 @@ class FakeLotusProcess:
             msg = f"FakeLotus did not start within {timeout:g} s"
             raise RuntimeError(msg)
         self._host = line.decode().strip()
+        hosts.add(self._host)
         return self
 
     def stop(self, timeout: float = 10.0) -> None:

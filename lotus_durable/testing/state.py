@@ -24,7 +24,7 @@ class KeyRing:
 
     def __init__(self, key: str) -> None:
         self._states: dict[str, KeyState] = {key: "valid"}
-        self.current = key
+        self.current: str = key
 
     def rotate(self, new: str, *, keep_old: bool = False) -> None:
         """Make ``new`` valid; the others are revoked unless ``keep_old``."""
@@ -61,7 +61,7 @@ class Received:
         self.keeps_events = keep_events
         self.times: dict[str, int] = {}
         self.events: list[dict[str, Any]] = []
-        self.duplicates = 0
+        self.duplicates: int = 0
 
     def add(self, idempotency_id: str, event: dict[str, Any]) -> None:
         """Count an event that came, and keep it unless its id came before."""
@@ -94,11 +94,11 @@ class ServerState:
         keep_events: bool,
         now: Callable[[], datetime],
     ) -> None:
-        self.changed = threading.Condition(threading.RLock())
-        self.keys = KeyRing(api_key)
-        self.received = Received(keep_events=keep_events)
+        self.changed: threading.Condition = threading.Condition(threading.RLock())
+        self.keys: KeyRing = KeyRing(api_key)
+        self.received: Received = Received(keep_events=keep_events)
         self.database = database
-        self.accounts = Accounts(now)
+        self.accounts: Accounts = Accounts(now)
         for customer_id in customers or ():
             self.accounts.add_customer(customer_id)
         self._accept_all_customers = customers is None

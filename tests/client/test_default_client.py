@@ -88,19 +88,23 @@ def test_a_queue_directory_that_has_worked_and_is_spoilt_later_is_no_error_of_th
     assert set(ids) <= set(module.server.times_received)
 
 
-def test_a_setting_changed_while_the_disk_is_full_loses_nothing_in_silence(
-    module: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("setting", "value"), [("flush_interval", 0.03), ("backend", "sqlite"), ("queue_dir", "other"), ("send", False)]
+)
+def test_a_setting_changed_while_the_disk_is_full_loses_nothing(
+    module: Rig, monkeypatch: pytest.MonkeyPatch, setting: str, value: object
 ) -> None:
-    errors: list[LotusError] = []
-    monkeypatch.setattr(lotus, "on_error", lambda error, _events: errors.append(error))
+    ids = [event()]
     with full_disk(where=str(module.queue_dir)):
-        for _ in range(3):
-            event()
-        monkeypatch.setattr(lotus, "flush_interval", 0.03)
-    lost = [str(error) for error in errors if "lost" in str(error) and "accepted events lost" in str(error)]
-    assert lost == [text for text in lost if text.startswith("3 ")]
-    assert len(lost) == 1
-    assert "3 accepted events lost" in caplog.text
+        ids += [event() for _ in range(3)]
+        monkeypatch.setattr(lotus, setting, module.queue_dir.parent / "other" if setting == "queue_dir" else value)
+        if setting in ("flush_interval", "backend"):
+            assert lotus.stats().in_memory == 3
+        event()
+    default.client()._tracker.look_now()
+    monkeypatch.undo()
+    assert module.client().drain(20).complete
+    assert set(ids) <= set(module.server.times_received)
 
 
 def test_ending_what_never_began_makes_no_client(module: Rig) -> None:

@@ -16,6 +16,7 @@ from lotus_durable.errors import DiskRefused, QueueDirectoryError, QueueFull
 from lotus_durable.queue.memory import CAPACITY, MemoryBuffer
 from tests.queue.faults import full_disk, refusing, replaced, small_disk, writing_short
 from tests.rig import Rig, track
+from tests.scripts import lines
 
 Trouble = Callable[[], AbstractContextManager[object]]
 
@@ -162,18 +163,58 @@ def test_no_descriptors_left_is_trouble_like_any_other(rig: Rig) -> None:
     rig.check(ids)
 
 
-def test_what_waits_is_written_at_the_end_and_what_cannot_be_is_told_with_its_number(rig: Rig) -> None:
+def test_what_waits_is_written_when_the_client_is_let_go_and_stays_in_memory_while_it_cannot_be(rig: Rig) -> None:
     client = rig.client(trusted_look=3600.0)
     ids = track(client, 1)
     with full_disk():
         ids += track(client, 2)
     client.release()
     with full_disk():
-        track(client, 3)
+        ids += track(client, 3)
         client.release()
-    assert "3 accepted events lost" in rig.messages()[-1]
+        assert rig.client().stats().in_memory == 3
     assert rig.client().drain(20).complete
-    rig.check(ids)
+    assert rig.check(ids).delivered == 6
+
+
+@pytest.mark.parametrize("backend", ["journal", "sqlite"])
+def test_what_cannot_be_written_when_the_process_ends_is_told_with_its_number(
+    rig: Rig, tmp_path: Path, backend: str
+) -> None:
+    code = """
+    client = make(backend=sys.argv[3], on_error=lambda error, events: say(type(error).__name__, error))
+    track(client, 1)
+    for size in (1 << 16, 1 << 12, 1):
+        with open(queue_dir.parent / f"others-{size}", "wb", buffering=0) as file:
+            try:
+                while file.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                pass
+    track(client, 3, properties={"text": "x" * 20_000})
+    client.release()
+    say("the process ends")
+    """
+    with small_disk(tmp_path / "small", "16M") as disk:
+        said = lines(code, disk / "queue", rig.server.host, backend)
+    assert said[-2] == "the process ends"
+    assert said[-1] == "DiskRefused 3 accepted events lost: the disk takes no writes, and this process ends"
+
+
+@pytest.mark.parametrize("backend", ["journal", "sqlite"])
+def test_what_waited_in_memory_never_meets_the_limit_of_the_queue_again(rig: Rig, backend: str) -> None:
+    client = rig.client(backend=backend, max_queue_bytes=64 << 20, trusted_look=3600.0)
+    ids = track(client, 1)
+    with full_disk(), refusing("statvfs", errno.EIO):
+        ids += track(client, 500, properties={"text": "x" * 20_000})
+    (rig.queue_dir / "others").write_bytes(b"")
+    os.truncate(rig.queue_dir / "others", 64 << 20)
+    client._tracker.look_now()
+    assert client.stats().in_memory == 0
+    with pytest.raises(QueueFull, match="max_queue_bytes"):
+        rig.client(backend=backend, max_queue_bytes=64 << 20).track_event(customer_id="c", event_name="x")
+    assert client.drain(60).complete
+    assert rig.check(ids).delivered == 501
 
 
 def test_a_directory_that_became_unsafe_gets_no_further_segment(rig: Rig) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lotus_durable.errors import QueueFull
 from lotus_durable.testing import RefuseEvents
 from tests.rig import Rig, faults, record, track, wait_until
 
@@ -167,3 +169,19 @@ def test_damaged_books_do_not_stop_new_events(l22: Rig, damage: bytes) -> None:
     track(client, 10, customer_id="known")
     assert client.drain(20).complete
     assert l22.server.event_count == 10
+
+
+def test_a_queue_that_parked_events_have_filled_takes_events_again_when_they_are_delivered(l22: Rig) -> None:
+    """All that lies in the directory counts, so the books must give back what they need no more."""
+    client = l22.client(max_queue_bytes=64 << 20)
+    ids: list[str] = []
+    with contextlib.suppress(QueueFull):
+        while True:
+            ids += track(client, 1, customer_id="new", properties={"text": "x" * 30_000})
+    assert client.drain(60).parked == len(ids)
+    with pytest.raises(QueueFull):
+        track(client, 1)
+    l22.server.add_customer("new")
+    assert client.drain(60).delivered == len(ids)
+    l22.flush_until(lambda: sum(each.stat().st_size for each in l22.queue_dir.iterdir()) < 40 << 20)
+    assert l22.check(ids + track(client, 1, customer_id="known")).pending == 1

@@ -16,7 +16,7 @@ from lotus_durable.queue.stats import QueueStats
 from .service import Service
 from .service_manager import ServiceManager
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _LOOK_INTERVAL = 0.2  # seconds
 _COUNT_INTERVAL = 1.0

@@ -22,7 +22,7 @@ from lotus_durable.queue.requests import ask
 
 from .service_manager import ServiceManager
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _FIXED = ("queue_dir", "debug")
 """Options that a running flusher cannot change: what it holds, and where it logs, was made of them."""
@@ -55,7 +55,7 @@ class Service:
         self._why: str | None = None
         self._is_to_reload = False
         self._flushes = False
-        self.directory = QueueDirectory(config.queue_dir)
+        self.directory: QueueDirectory = QueueDirectory(config.queue_dir)
         self._prepare()
         self._flusher = Flusher(self._current, kind="external", ending=lambda: self._why)
 

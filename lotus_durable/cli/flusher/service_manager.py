@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Mapping
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _PATIENCE = 1.0  # seconds that one message may take: a manager that does not listen must not stop the flusher
 
@@ -28,7 +28,7 @@ class ServiceManager:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self._status = ""
-        self.watchdog_timeout = _watchdog_timeout(environ) if self._address else None
+        self.watchdog_timeout: float | None = _watchdog_timeout(environ) if self._address else None
         """Seconds without :meth:`alive` after which the manager kills this process; None when it never does."""
 
     def ready(self) -> None:

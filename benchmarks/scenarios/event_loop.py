@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from benchmarks.bench import Bench
 from benchmarks.child import in_child
-from benchmarks.report import Goal, Report, Table
+from benchmarks.report import Cell, Goal, Report, Table
 from benchmarks.server import serving
 from benchmarks.surroundings import API_KEY
 
@@ -31,7 +31,7 @@ def run(bench: Bench) -> Report:
                     str(bench.scale.paced_seconds * bench.scale.rounds),
                 )
     columns = (f"{bench.scale.paced_rate:,} a second", "p50", "p99", "p99.9", "max")
-    rows = [(label, *found[how]) for how, label in _HOW.items()]
+    rows: list[tuple[Cell, ...]] = [(label, *found[how]) for how, label in _HOW.items()]
     added = max(0.0, found["track_event"][0] - found["nothing"][0])
     return Report(
         "event_loop",

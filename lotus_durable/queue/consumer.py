@@ -115,6 +115,8 @@ class Consumer:
             settlement.raised,
             settlement.discarded,
         )
+        if self._rows.id in cursors:
+            self._rows.sync()
         try:
             self._repaired.do(lambda books: books.settle(entry))
         except OSError as error:

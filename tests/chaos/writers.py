@@ -296,8 +296,8 @@ _kept_in_memory: list[bool] = []
 def _note_what_is_kept() -> None:
     keep = MemoryBuffer.keep
 
-    def noted(buffer: MemoryBuffer, record: bytes) -> None:
-        keep(buffer, record)
+    def noted(buffer: MemoryBuffer, *arguments: Any) -> None:
+        keep(buffer, *arguments)
         _kept_in_memory.append(True)
 
     MemoryBuffer.keep = noted  # type: ignore[assignment, method-assign]

@@ -141,10 +141,10 @@ def check_that_it_serves(environment: dict[str, str], words: list[str]) -> None:
         service.communicate()
 
 
-def test_what_status_shows_is_what_the_readme_shows(environment: dict[str, str]) -> None:
+def test_what_status_shows_is_what_the_readme_shows(environment: dict[str, str], queue: Path) -> None:
     track_one(environment)
     assert run(environment, "-m", "lotus_durable", "drain", "--timeout", "60").returncode == 0
-    shown = run(environment, "-m", "lotus_durable", "status").stdout
+    shown = run(environment, "-m", "lotus_durable", "status", "--queue-dir", str(queue)).stdout
     [sample] = [block for block in blocks(ROOT / "README.md", "text") if block.startswith("queue in ")]
     rows = re.compile(r"^([a-z-]+):?  ?", flags=re.MULTILINE)
     assert rows.findall(sample) == rows.findall(shown)

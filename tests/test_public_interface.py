@@ -44,7 +44,7 @@ FIELDS = {
     ],
     "FlusherStats": [
         "pid", "hostname", "kind", "version", "state", "reason", "since", "waits_until", "beat_age", "alive",
-        "last_delivery",
+        "last_delivery", "rate", "last_error", "last_error_at", "began",
     ],
 }  # fmt: skip
 ERRORS = {

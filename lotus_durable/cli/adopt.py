@@ -46,7 +46,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     config = configuration(arguments)
-    directory = existing_queue(config)
+    directory = existing_queue(config, arguments)
     waiting = _waiting(directory, config)
     chosen = {key for key in waiting if arguments.key in (None, key)}
     if arguments.key is not None and not chosen:
@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         return ExitCode.DONE
     if not arguments.yes:
         return ExitCode.NOT_COMPLETE
-    return drain.run(config, arguments.timeout)
+    return drain.run(config, arguments)
 
 
 def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:

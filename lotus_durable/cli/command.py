@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, NoReturn
 
 from lotus_durable.config import Config
+from lotus_durable.options import environment_name
 
 from .env_file import environment
 from .environment import environment_help
 
 _ENV_FILE_HELP = "a file with lines LOTUS_NAME=value, which win over the environment (default: LOTUS_ENV_FILE, or none)"
 _API_KEY_FILE_HELP = "a file that holds the API key, such as a mounted secret (default: LOTUS_API_KEY_FILE, or none)"
+
+DEFAULT_DIRECTORY = "the default of this user"
+"""Where a queue directory comes from that nobody named."""
 
 
 class ExitCode(IntEnum):
@@ -107,6 +112,16 @@ def configuration(arguments: argparse.Namespace) -> Config:
     """
     given = {"queue_dir": arguments.queue_dir, "api_key_file": getattr(arguments, "api_key_file", None)}
     return Config.resolve(given, environ=environment(arguments.env_file))
+
+
+def directory_source(arguments: argparse.Namespace) -> str:
+    """Say where the queue directory of a command comes from."""
+    variable = environment_name("queue_dir")
+    if arguments.queue_dir is not None:
+        return "--queue-dir"
+    if environment(arguments.env_file).get(variable):
+        return variable
+    return "$STATE_DIRECTORY" if os.environ.get("STATE_DIRECTORY") else DEFAULT_DIRECTORY
 
 
 def _exit_code_help(meanings: Mapping[ExitCode, str]) -> str:

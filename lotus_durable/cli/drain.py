@@ -46,10 +46,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    return run(configuration(arguments), arguments.timeout, as_json=arguments.json)
+    return run(configuration(arguments), arguments, as_json=arguments.json)
 
 
-def run(config: Config, timeout: float | None, *, as_json: bool | None = None) -> ExitCode:
+def run(config: Config, arguments: argparse.Namespace, *, as_json: bool | None = None) -> ExitCode:
     """Drain, and say what came of it; ``as_json`` None: nothing about what was achieved, only what was not.
 
     Raises:
@@ -58,7 +58,7 @@ def run(config: Config, timeout: float | None, *, as_json: bool | None = None) -
     """
     if not config.send:
         raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
-    delivered_before = collect(existing_queue(config)).delivered
+    delivered_before = collect(existing_queue(config, arguments)).delivered
     # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
     # with it, nor have the application's make way.
     config = config._replace(flusher="external")
@@ -68,7 +68,7 @@ def run(config: Config, timeout: float | None, *, as_json: bool | None = None) -
             client = Client.from_config(config._replace(on_error=log.report))
             try:
                 watch = _Watch(client, progress, delivered_before)
-                report = client.watched_drain(timeout, watch)
+                report = client.watched_drain(arguments.timeout, watch)
             finally:
                 client.release()
     if as_json:

@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lotus_durable.event.record import event_as_json_object
@@ -95,8 +94,3 @@ def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = 
         os.unlink(unfinished)
         raise
     return written
-
-
-def moment(seconds: float) -> str:
-    """Return a time for people, in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import os
+import pwd
+import shlex
+import sys
 
 from lotus_durable.config import Config
 from lotus_durable.errors import QueueDirectoryError
+from lotus_durable.operate.overview import other_queues
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import read_identity
 
+from .command import DEFAULT_DIRECTORY, directory_source
 
-def existing_queue(config: Config) -> QueueDirectory:
-    """Return the queue directory; nothing is created or changed.
+
+def existing_queue(config: Config, arguments: argparse.Namespace) -> QueueDirectory:
+    """Return the queue directory; nothing is created or changed. One that nobody named is said on standard error.
 
     Raises:
         QueueDirectoryError: it does not exist, holds no queue, or is unsafe.
@@ -19,17 +27,35 @@ def existing_queue(config: Config) -> QueueDirectory:
         OSError: it cannot be looked at.
     """
     directory = QueueDirectory(config.queue_dir)
+    source = directory_source(arguments)
     try:
         directory.check()
     except FileNotFoundError:
-        raise QueueDirectoryError(
-            f"queue directory {directory.root} does not exist; name the one your program uses with --queue-dir "
-            "or LOTUS_QUEUE_DIR"
-        ) from None
+        raise _none_here(directory, source, f"queue directory {directory.root} does not exist") from None
+    except QueueDirectoryError as error:
+        raise QueueDirectoryError(f"{error}{_as_its_owner(directory.root, arguments)}") from None
     if not os.path.isdir(directory.journal):
-        raise QueueDirectoryError(
-            f"directory {directory.root} holds no queue; name the one your program uses with --queue-dir "
-            "or LOTUS_QUEUE_DIR"
-        )
+        raise _none_here(directory, source, f"directory {directory.root} holds no queue")
     read_identity(directory)
+    if source == DEFAULT_DIRECTORY and not arguments.json:
+        sys.stderr.write(f"queue directory: {directory.root} ({source})\n")
+        sys.stderr.flush()
     return directory
+
+
+def _none_here(directory: QueueDirectory, source: str, what: str) -> QueueDirectoryError:
+    others = ", ".join(root for root, _ in other_queues(directory)) if source == DEFAULT_DIRECTORY else ""
+    return QueueDirectoryError(
+        f"{what} ({source}); name the one your program uses with --queue-dir or LOTUS_QUEUE_DIR"
+        + (f"; processes of this user use {others}" if others else "")
+    )
+
+
+def _as_its_owner(root: str, arguments: argparse.Namespace) -> str:
+    """Return what root has to type instead."""
+    with contextlib.suppress(OSError, KeyError):
+        owner = os.stat(root).st_uid
+        if os.geteuid() == 0 != owner:
+            name = pwd.getpwuid(owner).pw_name
+            return f": sudo -u {shlex.quote(name)} {arguments.prog} --queue-dir {shlex.quote(root)}"
+    return ""

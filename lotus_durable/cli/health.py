@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from lotus_durable.config import Config
 from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import collect
+from lotus_durable.operate.overview import words_of_failed_start
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 
@@ -16,7 +17,7 @@ from .arguments import seconds
 from .command import Command, ExitCode, configuration
 from .existing import existing_queue
 from .output import say, say_json
-from .status import flusher_in_words, last_line, words_of_failed_start
+from .status import flusher_in_words, last_line
 from .wording import count, duration
 
 _DESCRIPTION = """\
@@ -62,7 +63,7 @@ def _number(text: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     config = configuration(arguments)
-    directory = existing_queue(config)
+    directory = existing_queue(config, arguments)
     stats = collect(directory)
     problems = [*_of_the_flusher(stats, config, directory)]
     if not arguments.live:

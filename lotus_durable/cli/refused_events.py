@@ -142,7 +142,7 @@ class RefusedCommand:
         from lotus_durable.operate.refused import RefusedEvents  # here: with requests, filelock and SQLite
 
         config = configuration(arguments)
-        existing_queue(config)
+        existing_queue(config, arguments)
         return RefusedEvents(config, self._state, where(arguments))
 
     def _count(self, arguments: argparse.Namespace) -> ExitCode:

@@ -4,30 +4,46 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
+from collections.abc import Iterator
 
-from lotus_durable.flusher.starting import Starting
-from lotus_durable.flusher.stats import collect
-from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.stats import FlusherStats, QueueStats
+from lotus_durable.config import Config
+from lotus_durable.errors import ConfigurationError
+from lotus_durable.operate.overview import Overview, other_queues, overview
+from lotus_durable.queue.stats import FlusherStats
 
-from .command import Command, ExitCode, configuration
+from .arguments import seconds
+from .command import Command, ExitCode, configuration, directory_source
 from .existing import existing_queue
-from .output import aligned, say, say_json
-from .wording import count, duration, size
+from .output import aligned, plain, say, say_json
+from .wording import count, duration, moment, size
 
 _DESCRIPTION = """\
-Show what is in the queue, for all processes that share it, and how its flusher is doing. Changes nothing.
-At any quiescent moment accepted = delivered + pending + parked + dead-lettered + discarded.
+Show what is in the queue, for all processes that share it, and how its flusher is doing. Changes nothing, and takes the
+same time however much is pending. At any quiescent moment
+accepted = delivered + pending + parked + dead-lettered + discarded.
 
 keys of --json:
   queue_dir      the directory
+  queue_dir_from why it is this one: --queue-dir, LOTUS_QUEUE_DIR, $STATE_DIRECTORY or the default of this user
   accepted, delivered, pending, parked, dead_lettered, discarded
                  numbers of events
+  parked_for_future
+                 those of the parked events whose time has not come
   pending_bytes  bytes of the pending events on disk
   oldest_age     seconds since the oldest pending event was accepted, or null
+  refused_in     seconds until that one is too old for the server (30 days), or null
+  ends_in        seconds until nothing is pending, at the rate of the last half minute, or null
+  used_bytes, limit_bytes
+                 bytes in the directory, and max_queue_bytes as it is set here
+  disk_left, files_left
+                 bytes that events may still take of the disk, and files that can be made on it
+  quarantine_files, quarantine_bytes
+                 damaged bytes that are kept for you
   flusher        null when nobody flushes, else an object:
     pid, hostname   which process
+    began           when it began, seconds since the epoch, or null
     kind            auto (started by a program that tracks), external (a service) or caller (a program that drains)
     version         of lotus-durable
     state           starting, idle, sending, retrying, blocked, leaving or ended
@@ -37,28 +53,102 @@ keys of --json:
     beat_age        seconds since its last heartbeat
     alive           false: no heartbeat for 5 s while it holds the lock, so it hangs or is stopped
     last_delivery   when the server last took events from it, seconds since the epoch, or null
-  failed_start   what the last start of a flusher had to say if it failed, or null"""
+    last_error, last_error_at
+                    what was last in the way of delivery, and when; it may be over
+    rate            events delivered in a second, in the last half minute
+  failed_start   what the last start of a flusher had to say if it failed, or null
+  other_queues   without --queue-dir, other queues that this user's processes use and that hold events:
+                 a list of {queue_dir, events}
+What waits in a program's memory while the disk takes no writes is in that program's stats().in_memory."""
+
+_WATCH_INTERVAL = 1.0
+_SHOWN_OTHERS = 5
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--watch",
+        type=seconds,
+        nargs="?",
+        const=_WATCH_INTERVAL,
+        default=None,
+        metavar="SECONDS",
+        help=f"show it again and again, until Ctrl-C (default: every {_WATCH_INTERVAL:g} s)",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     config = configuration(arguments)
-    directory = existing_queue(config)
-    stats = collect(directory)
-    failed_start = None if stats.flusher is not None else words_of_failed_start(directory)
+    directory = existing_queue(config, arguments)
+    source = directory_source(arguments)
+    others = other_queues(directory) if arguments.queue_dir is None else []
+    if arguments.watch is not None:
+        return _watch(config, source, arguments)
+    found = overview(config)
     if arguments.json:
-        say_json({"queue_dir": os.fspath(config.queue_dir), **stats.as_json(), "failed_start": failed_start})
+        listed = [{"queue_dir": root, "events": events} for root, events in others]
+        say_json({**as_json(config, source, found), "other_queues": listed})
     else:
-        who = flusher_in_words(stats.flusher)
-        if failed_start is not None:
-            who += f"; the last start of one failed: {last_line(failed_start)}"
-        say(f"queue in {config.queue_dir}\n\n{aligned(_rows(stats))}\n\nflusher: {who}")
+        say(as_text(config, source, found))
+        if others:
+            names = ", ".join(f"{root} ({count(events)})" for root, events in others[:_SHOWN_OTHERS])
+            names += f" and {len(others) - _SHOWN_OTHERS} more" if len(others) > _SHOWN_OTHERS else ""
+            say(f"other queues that processes of this user use and that hold events: {names}")
     return ExitCode.DONE
 
 
-def words_of_failed_start(directory: QueueDirectory) -> str | None:
-    """Return what the last start of a flusher had to say; None where it did not fail."""
-    notes = Starting(directory).read()
-    return (notes.words or "it said nothing") if notes.failures else None
+def _watch(config: Config, source: str, arguments: argparse.Namespace) -> ExitCode:
+    """Show it until Ctrl-C, which is how one ends watching and no error."""
+    try:
+        if arguments.json or not sys.stdout.isatty():
+            while True:
+                found = overview(config)
+                if arguments.json:
+                    say_json(as_json(config, source, found))
+                else:
+                    say(as_text(config, source, found) + "\n")
+                sys.stdout.flush()
+                time.sleep(arguments.watch)
+        _watch_on_screen(config, source, arguments.watch)
+    except KeyboardInterrupt:
+        pass
+    return ExitCode.DONE
+
+
+def _watch_on_screen(config: Config, source: str, interval: float) -> None:
+    try:
+        from rich.live import Live
+        from rich.text import Text
+    except ImportError:
+        raise ConfigurationError("--watch needs rich: pip install 'lotus-durable[cli]'") from None
+    with Live(auto_refresh=False, screen=False) as live:
+        while True:
+            live.update(Text(as_text(config, source, overview(config))), refresh=True)
+            time.sleep(interval)
+
+
+def as_json(config: Config, source: str, found: Overview) -> dict[str, object]:
+    """Return the documented keys."""
+    return {
+        "queue_dir": os.fspath(config.queue_dir),
+        "queue_dir_from": source,
+        **found.stats.as_json(),
+        "parked_for_future": found.parked_for_future,
+        "refused_in": found.refused_in,
+        "ends_in": found.ends_in,
+        "limit_bytes": found.limit_bytes,
+        **found.condition._asdict(),
+        "failed_start": found.failed_start,
+    }
+
+
+def as_text(config: Config, source: str, found: Overview) -> str:
+    """Return it for people."""
+    who = flusher_in_words(found.stats.flusher)
+    if found.failed_start is not None:
+        who += f"; the last start of one failed: {last_line(found.failed_start)}"
+    parts = [f"queue in {config.queue_dir} ({source})", aligned(_rows(found)), f"flusher: {who}\n{_room(found)}"]
+    return "\n\n".join(parts)
 
 
 def last_line(text: str) -> str:
@@ -80,6 +170,8 @@ def flusher_in_words(flusher: FlusherStats | None) -> str:
     doing = f"{who}, {flusher.state} for {duration(now - flusher.since)}"
     if flusher.reason is not None:
         doing += f": {flusher.reason}"
+    if flusher.waits_until is not None and flusher.waits_until > now:
+        doing += f"; it tries again in {duration(flusher.waits_until - now)}"
     if flusher.last_delivery is not None:
         doing += f" (last delivery {duration(now - flusher.last_delivery)} ago)"
     return doing
@@ -91,20 +183,55 @@ def _what_ends_it(flusher: FlusherStats) -> str:
     return "; the next process that tracks ends it"
 
 
-def _rows(stats: QueueStats) -> list[tuple[str, str, str]]:
+def _room(found: Overview) -> str:
+    """Say what is beside the counts, a line each; only what there is something to say of."""
+    return "\n".join(_remarks(found))
+
+
+def _remarks(found: Overview) -> Iterator[str]:
+    flusher, room = found.stats.flusher, found.condition
+    if flusher is not None:
+        since = "" if flusher.began is None else f", since {moment(flusher.began)}"
+        yield f"         {_KINDS[flusher.kind]}, lotus-durable {flusher.version}{since}"
+        if flusher.last_error is not None and flusher.last_error_at is not None and flusher.reason is None:
+            ago = duration(max(0.0, time.time() - flusher.last_error_at))
+            yield f"         last trouble, {ago} ago: {plain(flusher.last_error)}"
+    yield f"room:    {size(room.used_bytes)} of {size(found.limit_bytes)} used, {size(room.disk_left)} left on the disk"
+    if room.quarantine_files:
+        yield f"damaged: {count(room.quarantine_files, 'file')} in quarantine/, {size(room.quarantine_bytes)}"
+
+
+_KINDS = {"auto": "started by a program that tracks", "external": "a service", "caller": "a program that drains"}
+
+
+def _rows(found: Overview) -> list[tuple[str, str, str]]:
+    stats = found.stats
     pending = ""
     if stats.pending:
         pending = size(stats.pending_bytes)
-        if stats.oldest_age is not None:
+        if stats.oldest_age is not None and found.refused_in is not None:
             pending += f", the oldest accepted {duration(stats.oldest_age)} ago"
+            pending += f" ({_until_refused(found.refused_in)})" if found.refused_in < _SOON else ""
+        if found.ends_in is not None and stats.flusher is not None:
+            pending += f"; {count(round(stats.flusher.rate))} a second, done in {duration(found.ends_in)}"
+    parked = "refused for now, retried slowly" if stats.parked else ""
+    if found.parked_for_future:
+        parked += f"; {count(found.parked_for_future)} of them not before their time"
     return [
         ("accepted", count(stats.accepted), ""),
         ("delivered", count(stats.delivered), ""),
         ("pending", count(stats.pending), pending),
-        ("parked", count(stats.parked), "refused for now, retried slowly" if stats.parked else ""),
+        ("parked", count(stats.parked), parked),
         ("dead-lettered", count(stats.dead_lettered), "refused for good, kept" if stats.dead_lettered else ""),
         ("discarded", count(stats.discarded), ""),
     ]
+
+
+_SOON = 25 * 86_400.0
+
+
+def _until_refused(left: float) -> str:
+    return f"the server refuses it in {duration(left)}" if left > 0 else "too old for the server of 2024"
 
 
 COMMAND = Command(
@@ -112,6 +239,9 @@ COMMAND = Command(
     summary="show what is in the queue and how its flusher is doing",
     description=_DESCRIPTION,
     run=_run,
+    add_arguments=_add_arguments,
+    options=("queue_dir", "max_queue_bytes"),
+    examples="lotus-durable status\nlotus-durable status --watch\nlotus-durable status --json",
     exit_codes={
         ExitCode.DONE: "done, whatever is in the queue",
         ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",

@@ -90,7 +90,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    result = stop_flusher(existing_queue(configuration(arguments)), arguments.timeout)
+    result = stop_flusher(existing_queue(configuration(arguments), arguments), arguments.timeout)
     if arguments.json:
         say_json({"stopped": result.stopped, "pid": result.pid})
     elif result.stopped:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 _UNITS = ((86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 _THOUSAND = 1000
 
@@ -31,3 +33,12 @@ def size(number: int) -> str:
         if round(scaled, 1) < _THOUSAND:
             return f"{scaled:.1f} {unit}"
     return f"{scaled / _THOUSAND:.1f} TB"
+
+
+def moment(seconds: float) -> str:
+    """Return a time, in UTC: ``2026-01-31 12:00:00Z``.
+
+    Args:
+        seconds: since the epoch.
+    """
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

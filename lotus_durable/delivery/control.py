@@ -22,6 +22,7 @@ from lotus_durable.queue.stats import FlusherState
 
 from .marks import Marks
 from .news import HeldNews
+from .rate import Rate
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -96,6 +97,7 @@ class Control:
         self._told_trouble = False
         self._news = HeldNews(constants.told_interval)
         self._unsettled = Marks(first.unsettled)
+        self._rate = Rate()
         self._beat_at = float("-inf")
         self._step_ends = float("inf")
         # What was asked of whoever flushed before is not for us, but for drains: they wait for whoever comes.
@@ -356,6 +358,7 @@ class Control:
         with self._lock:
             self._progress = progress
             self._progress_is_news = True
+            self._rate.note(progress.counts.delivered)
             changes: dict[str, object] = {"trouble_since": None, "key_refused": False}
             before = self._beat
             if delivered_at is not None:
@@ -373,6 +376,7 @@ class Control:
         with self._lock:
             self._progress = progress
             self._progress_is_news = True
+            self._rate.note(progress.counts.delivered)
             self.beat()
 
     def refused(self, refusals: Sequence[Refusal]) -> None:
@@ -397,6 +401,8 @@ class Control:
         trouble = self._beat.trouble_since
         if state in ("retrying", "blocked"):
             trouble = trouble or since_boot()
+            if reason is not None:
+                self._beat = self._beat._replace(last_error=reason, last_error_at=time.time())
         elif state == "idle":
             trouble = None
         self._beat = self._beat._replace(state=state, reason=reason, since=since, trouble_since=trouble)
@@ -409,7 +415,7 @@ class Control:
         with self._lock:
             self._beat_at = monotonic()
             self._publish_news()
-            beat = self._beat = self._beat._replace(beats=self._beat.beats + 1, at=since_boot())
+            beat = self._beat = self._beat._replace(beats=self._beat.beats + 1, at=since_boot(), rate=self._rate.now())
             if beat.trouble_since is not None and (
                 beat.state == "blocked" or since_boot() - beat.trouble_since >= self._constants.told_after
             ):

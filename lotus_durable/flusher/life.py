@@ -208,6 +208,8 @@ class Flusher:
             # A trouble that was told goes on until something is delivered, whoever does.
             trouble_since=before.trouble_since if before is not None and is_same_boot else None,
             last_delivery=before.last_delivery if before is not None else None,
+            last_error=before.last_error if before is not None else None,
+            last_error_at=before.last_error_at if before is not None else None,
             asked=before.asked if before is not None else 0,
             news=before.news if before is not None and is_same_boot else (),
             unsettled=before.unsettled if before is not None else b"",

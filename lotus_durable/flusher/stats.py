@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
+
+from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, read_beat
@@ -36,4 +40,14 @@ def _flusher(beat: Beat) -> FlusherStats:
         beat_age=age,
         alive=age < _SILENT_AFTER,
         last_delivery=beat.last_delivery,
+        rate=beat.rate if age < _SILENT_AFTER else 0.0,
+        last_error=beat.last_error,
+        last_error_at=beat.last_error_at,
+        began=_began(beat),
     )
+
+
+def _began(beat: Beat) -> float | None:
+    if beat.boot != boot_id() or not beat.start_time:
+        return None
+    return time.time() - since_boot() + beat.start_time / os.sysconf("SC_CLK_TCK")

@@ -142,6 +142,12 @@ class Beat(NamedTuple):
     """The ids that were sent to a server of 2022 and are not settled, as ``delivery/marks.py`` has them."""
     foreign_keys: bytes = b""
     """Fingerprints, one after the other, of API keys that are another organisation's, as the server says."""
+    rate: float = 0.0
+    """Events that were delivered in a second, lately."""
+    last_error: str | None = None
+    """Why delivery was in trouble last; it may be over."""
+    last_error_at: float | None = None
+    """Seconds since the epoch."""
 
     def age(self) -> float:
         """Return seconds since it was written; infinity for one of before the last boot."""

@@ -68,7 +68,7 @@ class Room:
         """
         if now < self._refused_until and size >= self._refused_size and not is_accepted:
             raise self._refusal()
-        on_disk = _room_on_disk(self._directory.root)
+        on_disk = room_on_disk(self._directory.root)
         if on_disk < size:
             raise OSError(errno.ENOSPC, "no space but what settling events needs", self._directory.root)
         if is_accepted:
@@ -98,16 +98,16 @@ class Room:
 
     def _look(self, size: int) -> tuple[int, int]:
         """Return how many bytes the queue has, and how many segments."""
-        others = _bytes_in(self._directory.root)[0] + _bytes_in(self._directory.quarantine)[0]
+        others = bytes_in(self._directory.root)[0] + bytes_in(self._directory.quarantine)[0]
         if not self._looks:
             used, segments, is_all = _estimate(self._directory.journal)
             if is_all or others + used + size <= self.max_queue_bytes:
                 return others + used, segments
-        used, segments = _bytes_in(self._directory.journal)
+        used, segments = bytes_in(self._directory.journal)
         return others + used, max(1, segments)
 
 
-def _bytes_in(folder: str) -> tuple[int, int]:
+def bytes_in(folder: str) -> tuple[int, int]:
     """Return the bytes and the number of the files in a folder."""
     total = count = 0
     with os.scandir(folder) as entries:
@@ -135,7 +135,7 @@ def _estimate(folder: str) -> tuple[int, int, bool]:
             return total, max(1, count), True
     at_most = os.stat(folder).st_size // _LEAST_BYTES_PER_NAME
     if at_most < count:
-        return *_bytes_in(folder), True
+        return *bytes_in(folder), True
     return total * at_most // count, at_most, False
 
 
@@ -148,7 +148,7 @@ def _size(entry: os.DirEntry[str]) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def _room_on_disk(path: str) -> int:
+def room_on_disk(path: str) -> int:
     """Return how many bytes events may still take of the disk.
 
     Raises:

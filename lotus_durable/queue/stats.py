@@ -34,6 +34,14 @@ class FlusherStats(NamedTuple):
     """False: no heartbeat for 5 s while it holds the lock. It hangs or is stopped, and whoever tracks next ends it."""
     last_delivery: float | None
     """When the server last settled an event, seconds since the epoch."""
+    rate: float = 0.0
+    """Events delivered in a second, in the last half minute."""
+    last_error: str | None = None
+    """What was last in the way of delivery, in one sentence; it may be over."""
+    last_error_at: float | None = None
+    """Seconds since the epoch."""
+    began: float | None = None
+    """When its process began, seconds since the epoch; None where that cannot be told."""
 
 
 class QueueStats(NamedTuple):

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.cli.demo.command import COMMAND
-from lotus_durable.cli.demo.judge import judge
-from lotus_durable.cli.demo.play import Played
-from lotus_durable.cli.demo.report import as_json, say_result
+from lotus_durable.cli.demo.report import Result
 
 from .conftest import CommandLine, wait_until
 
@@ -36,11 +34,10 @@ def test_nothing_is_lost_and_nothing_is_left_behind(command_line: CommandLine, t
     figures = result.json()
     assert (result.code, figures["ok"], figures["problems"]) == (0, True, [])
     assert figures["tracked"] == 2000
-    assert figures["at_server"] == 2000 + figures["in_doubt"]
+    assert figures["at_server"] == 2000
     assert (figures["lost"], figures["lost_ids"], figures["never_tracked_ids"]) == (0, [], [])
     assert figures["kills"] == {"workers": 2, "flushers": 2}
-    after = figures["new_flusher_after"]
-    assert after["slowest"] == max(after["all"])
+    assert max(figures["new_flusher_after"]) > 0
     assert not {key for key in figures if key not in COMMAND.description}
     assert figures["directory"] is None
     assert list(temporary.iterdir()) == []
@@ -90,41 +87,39 @@ def test_a_directory_that_cannot_be_made_is_wrong_usage(command_line: CommandLin
     assert "/proc/queue" in result.one_error()
 
 
-def test_what_is_tracked_and_not_at_the_server_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
-    judgement = judge(["a", "b", "c"], [], {"a": 1, "c": 1}, [])
-    assert not judgement.is_good
-    assert judgement.lost == ["b"]
-    say_result(judgement, Played(), 1.0, None)
-    assert "NOT as promised: lost: b" in capsys.readouterr().out
-    assert as_json(judgement, Played(), 1.0, None)["ok"] is False
+def result(tracked: list[str], received: dict[str, int]) -> Result:
+    found = Result()
+    found.compare(tracked, received)
+    return found
 
 
-def test_what_is_at_the_server_and_tracked_by_nobody_is_not_as_promised(capsys: pytest.CaptureFixture[str]) -> None:
-    judgement = judge(["a"], ["b"], {"a": 1, "b": 1, "c": 1}, [])
-    assert not judgement.is_good
-    assert judgement.never_tracked == ["c"]
-    assert judgement.in_doubt == ["b"], "the worker was killed at it"
-    say_result(judgement, Played(), 1.0, None)
-    assert "NOT as promised: never tracked: c" in capsys.readouterr().out
+def test_what_is_tracked_and_not_at_the_server_is_lost() -> None:
+    found = result(["a", "b", "c"], {"a": 1, "c": 1})
+    assert (found.ok, found.lost_ids) == (False, ["b"])
+    assert "NOT as promised: lost: b" in found.as_text()
+    assert found.as_json()["lost"] == 1
+    assert found.as_json()["ok"] is False
 
 
-def test_an_event_that_a_worker_was_killed_at_need_not_be_at_the_server() -> None:
-    judgement = judge(["a"], ["b"], {"a": 1}, [])
-    assert judgement.is_good
-    assert judgement.in_doubt == []
+def test_what_is_at_the_server_and_tracked_by_nobody_is_not_as_promised() -> None:
+    found = result(["a"], {"a": 1, "c": 1})
+    assert (found.ok, found.never_tracked_ids) == (False, ["c"])
+    assert "NOT as promised: never tracked: c" in found.as_text()
 
 
-def test_duplicates_are_named_and_are_as_promised(capsys: pytest.CaptureFixture[str]) -> None:
-    judgement = judge(["a", "b", "c"], [], {"a": 3, "b": 1, "c": 2}, [])
-    assert judgement.is_good
-    assert judgement.duplicates == ["a", "c"]
-    say_result(judgement, Played(), 1.0, None)
-    assert "sent again, counted once: a … c" in capsys.readouterr().out
+def test_duplicates_are_named_and_are_as_promised() -> None:
+    found = result(["a", "b", "c"], {"a": 3, "b": 1, "c": 2})
+    assert (found.ok, found.duplicate_ids) == (True, ["a", "c"])
+    assert "sent again, counted once: a …" in found.as_text()
+    assert found.as_json()["duplicates"] == 2
 
 
-def test_one_id_that_was_accepted_twice_and_whatever_went_wrong_is_not_as_promised() -> None:
-    assert judge(["a", "a"], [], {"a": 1}, []).problems == ["1 ids were accepted twice"]
-    assert not judge(["a"], [], {"a": 1}, ["the drain failed"]).is_good
+def test_whatever_went_wrong_is_not_as_promised() -> None:
+    found = result(["a"], {"a": 1})
+    found.problems.append("the drain failed")
+    assert not found.ok
+    assert "NOT as promised: the drain failed" in found.as_text()
+    assert "Nothing was lost" not in found.as_text()
 
 
 def _processes_about(folder: Path) -> list[int]:

@@ -30,6 +30,17 @@ KEYS = {
     "oldest_age",
     "flusher",
     "failed_start",
+    "queue_dir_from",
+    "parked_for_future",
+    "refused_in",
+    "ends_in",
+    "used_bytes",
+    "limit_bytes",
+    "disk_left",
+    "files_left",
+    "quarantine_files",
+    "quarantine_bytes",
+    "other_queues",
 }
 FLUSHER_KEYS = {
     "pid",
@@ -43,6 +54,10 @@ FLUSHER_KEYS = {
     "beat_age",
     "alive",
     "last_delivery",
+    "rate",
+    "last_error",
+    "last_error_at",
+    "began",
 }
 
 

@@ -1,7 +1,7 @@
 """``lotus-durable demo``: kills processes at work, and counts what the server has in the end.
 
-``command`` is what is typed, ``run`` sets up and cleans up, ``play`` is what happens, ``worker`` is one of those who
-track, ``judge`` compares what they accepted with what the server has, and ``report`` says it.
+``command`` is what is typed, ``run`` what happens, ``worker`` one of those who track, and ``report`` compares what they
+accepted with what the server has. The serious test of all this is the chaos harness of the source's tests.
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ keys of --json:
   lost, lost_ids  tracked, and not at the server
   never_tracked, never_tracked_ids
                   at the server, and tracked by nobody
-  in_doubt        at the server; their workers were killed before they could write that down
   duplicates, duplicate_ids
                   sent more than once after a kill; the server counted them once
   kills           {workers, flushers}: SIGKILLs
-  new_flusher_after     {slowest, all}: seconds from the kill of a flusher until the next one flushed
+  new_flusher_after
+                  for each kill of a flusher, the seconds until the next one flushed
   seconds         how long it took
   problems        everything else that is not as promised, a sentence each
   directory       where the files are kept, or null

@@ -1,104 +1,77 @@
-"""The demo's result: one table for people, one object for programs."""
+"""The demo's result: the workers' records of what was accepted, against the server's list of what it has."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
-from lotus_durable.cli.output import aligned, say
+from lotus_durable.cli.output import aligned
 from lotus_durable.cli.wording import count
-
-from .judge import Judgement
-from .play import Played
 
 _SHOWN_IDS = 100
 
-Rows = list[tuple[str, str, str]]
 
+@dataclass(slots=True)
+class Result:
+    """What became of the events; :meth:`as_json` has the documented keys."""
 
-def say_result(judgement: Judgement, played: Played, seconds: float, folder: Path | None) -> None:
-    """Write the table and the verdict to standard output, in colour where somebody looks and rich is installed."""
-    table = _rows(judgement, played)
-    verdict = "\n".join(_verdict(judgement, seconds, folder))
-    if sys.stdout.isatty():
-        try:
-            _say_with_rich(table, verdict, is_good=judgement.is_good)
-        except ImportError:
-            pass
-        else:
-            return
-    say(f"{aligned(table)}\n\n{verdict}")
+    tracked: int = 0
+    """Events for which ``track_event`` returned."""
+    at_server: int = 0
+    lost_ids: list[str] = field(default_factory=list)
+    """Tracked, and not at the server."""
+    never_tracked_ids: list[str] = field(default_factory=list)
+    """At the server, and tracked by nobody."""
+    duplicate_ids: list[str] = field(default_factory=list)
+    """The server got them more than once, and counted them once."""
+    kills: dict[str, int] = field(default_factory=lambda: {"workers": 0, "flushers": 0})
+    new_flusher_after: list[float] = field(default_factory=list)
+    """For each kill of a flusher while events were tracked: after how many seconds another one flushed."""
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+    """Whatever else is not as promised."""
+    directory: str | None = None
+    """Where the files are kept."""
 
+    def compare(self, tracked: Sequence[str], received: Mapping[str, int]) -> None:
+        """Enter the ids in the workers' records, and how often the server got which id."""
+        known = set(tracked)
+        self.tracked, self.at_server = len(known), len(received)
+        self.lost_ids = sorted(known - received.keys())
+        self.never_tracked_ids = sorted(received.keys() - known)
+        self.duplicate_ids = sorted(each for each, times in received.items() if times > 1)
 
-def as_json(judgement: Judgement, played: Played, seconds: float, folder: Path | None) -> dict[str, Any]:
-    """Return the documented keys."""
-    after = played.new_flusher_after
-    return {
-        "ok": judgement.is_good,
-        "tracked": judgement.tracked,
-        "at_server": judgement.at_server,
-        "lost": len(judgement.lost),
-        "lost_ids": judgement.lost[:_SHOWN_IDS],
-        "never_tracked": len(judgement.never_tracked),
-        "never_tracked_ids": judgement.never_tracked[:_SHOWN_IDS],
-        "in_doubt": len(judgement.in_doubt),
-        "duplicates": len(judgement.duplicates),
-        "duplicate_ids": judgement.duplicates[:_SHOWN_IDS],
-        "kills": {"workers": played.worker_kills, "flushers": played.flusher_kills},
-        "new_flusher_after": {"slowest": max(after, default=None), "all": after},
-        "seconds": seconds,
-        "problems": judgement.problems,
-        "directory": None if folder is None else str(folder),
-    }
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as promised."""
+        return not (self.lost_ids or self.never_tracked_ids or self.problems)
 
+    def as_json(self) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        found = {"ok": self.ok, **asdict(self)}
+        for name in ("lost_ids", "never_tracked_ids", "duplicate_ids"):
+            found[name] = getattr(self, name)[:_SHOWN_IDS]
+            found[{"duplicate_ids": "duplicates"}.get(name, name.removesuffix("_ids"))] = len(getattr(self, name))
+        return found
 
-def _rows(judgement: Judgement, played: Played) -> Rows:
-    after = played.new_flusher_after
-    kills = f"{count(played.flusher_kills, 'flusher')}, {count(played.worker_kills, 'worker')}"
-    rows = [
-        ("tracked", count(judgement.tracked), "by the workers' own records"),
-        ("at the server", count(judgement.at_server), "by the server's own list of ids"),
-        ("lost", count(len(judgement.lost)), "tracked, and not at the server"),
-        ("never tracked", count(len(judgement.never_tracked)), "at the server, and tracked by nobody"),
-        ("in doubt", count(len(judgement.in_doubt)), "their worker was killed before it wrote them down"),
-        ("duplicates", count(len(judgement.duplicates)), _duplicates_in_words(judgement.duplicates)),
-        ("killed", count(played.flusher_kills + played.worker_kills), f"by SIGKILL: {kills}"),
-    ]
-    if after:
-        rows.append(("new flusher", f"{max(after):.2f} s", "after a kill, at the most"))
-    return rows
-
-
-def _duplicates_in_words(ids: list[str]) -> str:
-    if not ids:
-        return ""
-    which = ids[0] if len(ids) == 1 else f"{ids[0]} … {ids[-1]}"
-    return f"sent again, counted once: {which}"
-
-
-def _verdict(judgement: Judgement, seconds: float, folder: Path | None) -> list[str]:
-    lines = [f"Nothing was lost ({seconds:.0f} s)."]
-    if not judgement.is_good:
-        lines = [f"NOT as promised: {each}" for each in judgement.problems]
-        lines += [f"NOT as promised: lost: {each}" for each in judgement.lost[:_SHOWN_IDS]]
-        lines += [f"NOT as promised: never tracked: {each}" for each in judgement.never_tracked[:_SHOWN_IDS]]
-    return lines if folder is None else [*lines, f"The queue and the workers' records are in {folder}"]
-
-
-def _say_with_rich(table: Rows, verdict: str, *, is_good: bool) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    colour = "bold green" if is_good else "bold red"
-    grid = Table(box=box.ROUNDED, show_header=False)
-    grid.add_column(style="bold")
-    grid.add_column(justify="right")
-    grid.add_column(style="dim")
-    for name, figure, remark in table:
-        grid.add_row(name, Text(figure, style=colour if name == "lost" else ""), remark)
-    console = Console()
-    console.print(grid)
-    console.print(Text(verdict, style=colour))
+    def as_text(self) -> str:
+        """Return a table, and below it whether all is as promised."""
+        again = f"sent again, counted once: {self.duplicate_ids[0]} …" if self.duplicate_ids else ""
+        killed = f"by SIGKILL: {count(self.kills['flushers'], 'flusher')}, {count(self.kills['workers'], 'worker')}"
+        rows = [
+            ("tracked", count(self.tracked), "by the workers' own records"),
+            ("at the server", count(self.at_server), "by the server's own list of ids"),
+            ("lost", count(len(self.lost_ids)), "tracked, and not at the server"),
+            ("never tracked", count(len(self.never_tracked_ids)), "at the server, and tracked by nobody"),
+            ("duplicates", count(len(self.duplicate_ids)), again),
+            ("killed", count(sum(self.kills.values())), killed),
+        ]
+        if self.new_flusher_after:
+            rows.append(("new flusher", f"{max(self.new_flusher_after):.2f} s", "after a kill, at the most"))
+        wrong = [*self.problems, *(f"lost: {each}" for each in self.lost_ids[:_SHOWN_IDS])]
+        wrong += [f"never tracked: {each}" for each in self.never_tracked_ids[:_SHOWN_IDS]]
+        lines = [aligned(rows), ""]
+        lines += [f"NOT as promised: {each}" for each in wrong] or [f"Nothing was lost ({self.seconds:.0f} s)."]
+        if self.directory is not None:
+            lines.append(f"The queue and the workers' records are in {self.directory}")
+        return "\n".join(lines)

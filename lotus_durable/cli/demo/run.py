@@ -1,4 +1,4 @@
-"""Sets the demo up, lets it happen, drains, judges, and cleans up, however it ends."""
+"""What happens in the demo: workers track, processes are killed, the server goes away; then a drain and the result."""
 
 from __future__ import annotations
 
@@ -7,30 +7,44 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from lotus_durable.cli.command import ExitCode
-from lotus_durable.cli.output import say_json
-from lotus_durable.cli.progress import open_progress
+from lotus_durable.cli.output import say, say_json
+from lotus_durable.cli.progress import Progress, open_progress
 from lotus_durable.cli.stop import stop_flusher
 from lotus_durable.errors import QueueDirectoryError
+from lotus_durable.flusher import locks
+from lotus_durable.flusher.surroundings import process_status
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import Beat, read_beat
+from lotus_durable.testing.faults import Delay, Faults
 from lotus_durable.testing.process import FakeLotusProcess
 
-from .judge import Judgement, judge
-from .play import Play, Played
-from .report import as_json, say_result
+from .report import Result
+from .worker import event_id
 
+_WORKERS = 4
 _KEY = "demo-key"
-_LINE_INTERVAL = 5.0  # seconds between two lines where nobody watches
+_EVENTS_PER_SECOND = 2000
+_SECONDS_PER_KILL = 1.2
+_SHORTEST = 3.0
+_SLOW_ANSWERS = Faults(rates={Delay(0.15): 0.5})
+"""So that some kills come in the middle of a request: the server has its events, and nobody heard the answer."""
+_AWAY = 1.5  # seconds, when half of the events are tracked
+_LONGEST = 60.0  # seconds of tracking, whatever happens
+_FLUSHER_COMES = 10.0  # seconds after a kill
 _DRAIN = 30.0  # seconds
 _STOP = 10.0  # seconds
+_TICK = 0.005  # seconds
+_LINE_INTERVAL = 5.0  # seconds between two lines where nobody watches
+_ID_LINE = len(event_id(0, 0)) + 1
 _CLEANER = 'cat >/dev/null; for again in 1 2 3 4 5; do rm -rf -- "$1"; sleep 0.3; done'
 """Removes the folder when its input ends because the demo was killed; without the folder its flusher ends too. Again,
 because a worker that was just tracking has made the folder anew."""
@@ -41,37 +55,164 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     started = time.monotonic()
     with _folder(arguments) as (folder, keep):
         with open_progress(_LINE_INTERVAL) as progress, FakeLotusProcess(api_key=_KEY) as server:
-            directory = QueueDirectory(folder / "queue")
-            environment = _environment(directory, server)
+            demo = Demo(folder, server, arguments.events, arguments.kills, progress)
             try:
-                with Play(arguments.events, arguments.kills, directory, folder, server, environment, progress) as play:
-                    played = play.play()
-                judgement = _drained_and_judged(played, server, environment)
+                demo.track_and_kill()
+                demo.drain_and_compare()
             finally:
-                stop_flusher(directory, _STOP)
-        seconds = time.monotonic() - started
-        shown = folder if keep else None
+                demo.end()
+        result = demo.result
+        result.seconds, result.directory = time.monotonic() - started, str(folder) if keep else None
         if arguments.json:
-            say_json(as_json(judgement, played, seconds, shown))
+            say_json(result.as_json())
         else:
-            say_result(judgement, played, seconds, shown)
-    return ExitCode.DONE if judgement.is_good else ExitCode.NOT_COMPLETE
+            say(result.as_text())
+    return ExitCode.DONE if result.ok else ExitCode.NOT_COMPLETE
 
 
-def _drained_and_judged(played: Played, server: FakeLotusProcess, environment: Mapping[str, str]) -> Judgement:
-    """Drain as a deploy hook would, and compare."""
-    server.set_faults(None)
-    drain = subprocess.run(  # noqa: S603  # our own command
-        [sys.executable, "-m", "lotus_durable", "drain", "--json", "--timeout", str(_DRAIN)],
-        env=environment,
-        capture_output=True,
-        check=False,
-    )
-    problems = list(played.problems)
-    if drain.returncode != 0:
-        report: dict[str, Any] = json.loads(drain.stdout or b"{}")
-        problems.append(f"lotus-durable drain: {report.get('reason') or report.get('error') or 'it failed'}")
-    return judge(played.tracked, played.in_doubt, server.ids(), problems)
+class Demo:
+    """One run.
+
+    Args:
+        folder: for the queue and the workers' records.
+        server: runs.
+        events: how many are tracked.
+        kills: how many processes are killed, a flusher and a worker by turns.
+        progress: where steps are shown.
+    """
+
+    def __init__(self, folder: Path, server: FakeLotusProcess, events: int, kills: int, progress: Progress) -> None:
+        self.result: Result = Result()
+        self._folder = folder
+        self._directory = QueueDirectory(folder / "queue")
+        self._server = server
+        self._environment = _environment(self._directory, server)
+        self._events, self._kills, self._progress = events, kills, progress
+        self._rate = events / _WORKERS / max(_SHORTEST, events / _EVENTS_PER_SECOND, kills * _SECONDS_PER_KILL)
+        self._records = [folder / f"accepted-by-worker-{number}" for number in range(_WORKERS)]
+        self._workers: list[subprocess.Popen[bytes]] = []
+        self._killed: tuple[int, int] | None = None
+        """The flusher that was killed, until there is another one: its pid and when it began."""
+        self._killed_at = 0.0
+        self._started = time.monotonic()
+
+    def track_and_kill(self) -> None:
+        """Have all events tracked, while processes are killed and the server is away for a while."""
+        self._server.set_faults(_SLOW_ANSWERS)
+        for number, record in enumerate(self._records):
+            record.touch()
+            self._workers.append(self._started_worker(number))
+        kills_done, was_away = 0, False
+        while (accepted := sum(map(_accepted, self._records))) < self._events and not self.result.problems:
+            self._progress.show({"tracked": (accepted, self._events)})
+            if not was_away and accepted >= self._events / 2:
+                was_away = True
+                self._server.go_away(_AWAY)
+                self._tell(f"the server is gone for {_AWAY:g} s")
+            if self._killed is not None:
+                self._look_for_new_flusher()
+            elif kills_done < self._kills and accepted >= self._events * (kills_done + 1) / (self._kills + 1):
+                kills_done += self._kill_flusher() if kills_done % 2 == 0 else self._kill_worker(kills_done // 2)
+            self._look_for_trouble()
+            time.sleep(_TICK)
+        for worker in self._workers:
+            if not self.result.problems:
+                worker.wait(_DRAIN)  # it ends as any program does
+
+    def drain_and_compare(self) -> None:
+        """Drain as a deploy hook would, and compare."""
+        self._tell("all is tracked and the workers have ended; then: lotus-durable drain")
+        self._server.set_faults(None)
+        drain = subprocess.run(  # noqa: S603  # our own command
+            [sys.executable, "-m", "lotus_durable", "drain", "--json", "--timeout", str(_DRAIN)],
+            env=self._environment,
+            capture_output=True,
+            check=False,
+        )
+        if drain.returncode != 0:
+            report: Mapping[str, object] = json.loads(drain.stdout or b"{}")
+            self.result.problems.append(
+                f"lotus-durable drain: {report.get('reason') or report.get('error') or 'it failed'}"
+            )
+        tracked = [each for record in self._records for each in record.read_text().split()]
+        self.result.compare(tracked, self._server.ids())
+
+    def end(self) -> None:
+        """End all processes."""
+        for worker in self._workers:
+            worker.kill()
+            worker.wait()
+        stop_flusher(self._directory, _STOP)
+
+    def _kill_flusher(self) -> bool:
+        beat = read_beat(self._directory)
+        if beat is None or not self._flushes(beat):
+            return False
+        os.kill(beat.pid, signal.SIGKILL)
+        self._killed, self._killed_at = (beat.pid, beat.start_time), time.monotonic()
+        self.result.kills["flushers"] += 1
+        where = "at work" if beat.in_flight is None else "in the middle of a request"
+        self._tell(f"the flusher, process {beat.pid}, is killed {where}")
+        return True
+
+    def _look_for_new_flusher(self) -> None:
+        after = time.monotonic() - self._killed_at
+        beat = read_beat(self._directory)
+        if beat is not None and (beat.pid, beat.start_time) != self._killed and self._flushes(beat):
+            self._killed = None
+            self.result.new_flusher_after.append(after)
+            self._tell(f"process {beat.pid} flushes, {after:.2f} s after the kill")
+        elif after > _FLUSHER_COMES:
+            self.result.problems.append(f"no flusher came within {_FLUSHER_COMES:g} s of a kill")
+
+    def _flushes(self, beat: Beat) -> bool:
+        status = process_status(beat.pid)
+        is_there = status is not None and status.start_time == beat.start_time and status.state != "Z"
+        return is_there and not beat.is_over() and bool(locks.is_held(self._directory.flusher_lock))
+
+    def _kill_worker(self, first: int) -> bool:
+        """Kill one that still tracks, and let another one go on where it was: with the same id, if need be."""
+        for number in (each % _WORKERS for each in range(first, first + _WORKERS)):
+            worker = self._workers[number]
+            if worker.poll() is None and _accepted(self._records[number]) < self._quota(number):
+                worker.kill()
+                worker.wait()
+                self.result.kills["workers"] += 1
+                self._tell(f"worker {number}, process {worker.pid}, is killed; another one goes on")
+                self._workers[number] = self._started_worker(number)
+                break
+        return True
+
+    def _started_worker(self, number: int) -> subprocess.Popen[bytes]:
+        record = self._records[number]
+        told = (os.getpid(), number, _accepted(record), self._quota(number), self._rate, record)
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(  # noqa: S603  # our own module
+                [sys.executable, "-m", "lotus_durable.cli.demo.worker", *map(str, told)],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _quota(self, number: int) -> int:
+        return self._events // _WORKERS + (number < self._events % _WORKERS)
+
+    def _look_for_trouble(self) -> None:
+        for number, worker in enumerate(self._workers):
+            if worker.poll():
+                self.result.problems.append(
+                    f"worker {number} ended with status {worker.poll()}, see {self._folder}/log"
+                )
+        if time.monotonic() - self._started > _LONGEST:
+            self.result.problems.append(f"the workers did not come to an end within {_LONGEST:g} s")
+
+    def _tell(self, what: str) -> None:
+        self._progress.tell(f"{time.monotonic() - self._started:5.1f} s  {what}")
+
+
+def _accepted(record: Path) -> int:
+    return record.stat().st_size // _ID_LINE
 
 
 def _environment(directory: QueueDirectory, server: FakeLotusProcess) -> dict[str, str]:
@@ -81,7 +222,7 @@ def _environment(directory: QueueDirectory, server: FakeLotusProcess) -> dict[st
         for name, value in os.environ.items()
         if not name.startswith("LOTUS_") and not name.lower().endswith("_proxy")
     }
-    return {**others, "LOTUS_QUEUE_DIR": str(directory.root), "LOTUS_API_KEY": _KEY, "LOTUS_HOST": server.host}
+    return {**others, "LOTUS_QUEUE_DIR": directory.root, "LOTUS_API_KEY": _KEY, "LOTUS_HOST": server.host}
 
 
 @contextlib.contextmanager

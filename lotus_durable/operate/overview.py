@@ -1,0 +1,127 @@
+"""What an operator wants to know at a glance; for the command, metrics and pages alike. It changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+
+from lotus_durable.config import Config
+from lotus_durable.event.timestamps import utc_text
+from lotus_durable.flusher.starting import Starting
+from lotus_durable.flusher.stats import collect
+from lotus_durable.flusher.surroundings import content_of
+from lotus_durable.queue.condition import Condition, condition
+from lotus_durable.queue.counting import count
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.stats import QueueStats
+from lotus_durable.values import NamedTuple
+
+OLDEST_TAKEN = 30 * 86_400.0
+"""Seconds; the server of 2024 refuses events that are older (``Time created too far in the past``)."""
+_MOST_PARKED = 20_000
+"""Rows that are looked at for those of the future: a look must be quick."""
+_MOST_OTHERS = 100
+_LOOKED_FOR = 0.3  # seconds
+
+
+class Overview(NamedTuple):
+    """One look at a queue."""
+
+    stats: QueueStats
+    condition: Condition
+    limit_bytes: int
+    """``max_queue_bytes`` as it is set for who looks."""
+    ends_in: float | None
+    """Seconds until nothing is pending, at the rate of the last half minute; None where nothing is being delivered."""
+    refused_in: float | None
+    """Seconds until the oldest pending event is too old for the server; None where none is pending."""
+    parked_for_future: int
+    """Parked events whose time has not come, among the first 20,000."""
+    failed_start: str | None
+    """What the last start of a flusher had to say, where none flushes and it failed."""
+
+
+def overview(config: Config) -> Overview:
+    """Look.
+
+    Raises:
+        OSError: the directory, or a database in it, cannot be read.
+        QueueDamaged: the queue cannot be read.
+    """
+    directory = QueueDirectory(config.queue_dir)
+    stats = collect(directory)
+    rate = stats.flusher.rate if stats.flusher is not None else 0.0
+    return Overview(
+        stats=stats,
+        condition=condition(directory),
+        limit_bytes=config.max_queue_bytes,
+        ends_in=stats.pending / rate if rate and stats.pending else None,
+        refused_in=None if stats.oldest_age is None else OLDEST_TAKEN - stats.oldest_age,
+        parked_for_future=_parked_for_future(directory) if stats.parked else 0,
+        failed_start=words_of_failed_start(directory) if stats.flusher is None else None,
+    )
+
+
+def words_of_failed_start(directory: QueueDirectory) -> str | None:
+    """Return what the last start of a flusher had to say; None where it did not fail."""
+    notes = Starting(directory, makes=False).read()
+    return (notes.words or "it said nothing") if notes.failures else None
+
+
+def other_queues(directory: QueueDirectory) -> list[tuple[str, int]]:
+    """Return other queues of this user that hold events, with how many: those that his processes use now.
+
+    What can be seen: the environment and the open files of his processes.
+    """
+    ends_at = time.monotonic() + _LOOKED_FOR
+    own = os.path.realpath(directory.root)
+    found: dict[str, int] = {}
+    seen = {own}
+    for root in _roots_in_use():
+        if time.monotonic() > ends_at or len(found) == _MOST_OTHERS:
+            break
+        if root not in seen:
+            seen.add(root)
+            other = QueueDirectory(root)
+            with contextlib.suppress(Exception):  # it is somebody's, and may be anything
+                other.check()
+                stats = count(other)
+                held = stats.pending + stats.parked + stats.dead_lettered
+                if held and os.path.isdir(other.journal):
+                    found[root] = held
+    return sorted(found.items())
+
+
+def _roots_in_use() -> Iterator[str]:
+    user = os.geteuid()
+    names = os.listdir("/proc") if sys.platform == "linux" else []
+    for name in sorted(names, key=lambda each: each.zfill(10), reverse=True):  # the newest processes first
+        if name.isdecimal():
+            with contextlib.suppress(OSError, ValueError):
+                if os.stat(f"/proc/{name}").st_uid == user:
+                    yield from _roots_of(name)
+
+
+def _roots_of(pid: str) -> Iterator[str]:
+    for entry in content_of(f"/proc/{pid}/environ").split(b"\0"):
+        variable, _, value = entry.partition(b"=")
+        if variable == b"LOTUS_QUEUE_DIR" and value:
+            yield os.path.realpath(os.fsdecode(value))
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            folder, _, file = os.readlink(f"/proc/{pid}/fd/{descriptor}").rpartition("/journal/")
+            if file.endswith(".seg") and folder:
+                yield folder
+
+
+def _parked_for_future(directory: QueueDirectory) -> int:
+    from .stored import stored_events  # with SQLite: most queues have no parked events
+
+    now = utc_text(datetime.now(UTC))
+    parked = islice(stored_events(directory, ["parked"]), _MOST_PARKED)
+    return sum(1 for each in parked if each.event is not None and each.event.time_created > now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from types import MappingProxyType
 
@@ -33,6 +33,9 @@ _GLANCE_SIZE = 4096
 _NO_MARKER = b"\xc1\xff\xff\xff"
 """For a segment whose header is damaged and that was renamed: no frame can be told, and all of it is damage."""
 
+
+_Read = Callable[[int, int], bytes]
+"""Reads so many bytes from an offset on."""
 
 Position = tuple[int, int]
 """A place in a segment: the next byte and the next sequence number to read. A plain tuple: one is made per event."""
@@ -261,16 +264,22 @@ def glance(path: str, position: Position) -> Glance:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        size = os.fstat(descriptor).st_size
-        header = _read_header(descriptor)
+        beginning = os.pread(descriptor, _GLANCE_SIZE, 0)
+        is_all = len(beginning) < _GLANCE_SIZE  # of a short-lived process's
+
+        def read(size: int, offset: int) -> bytes:
+            return beginning[offset : offset + size] if is_all else os.pread(descriptor, size, offset)
+
+        size = len(beginning) if is_all else os.fstat(descriptor).st_size
+        header = decode_header(beginning[:HEADER_SIZE])
         marker = _marker(header, os.path.basename(path))
-        count = max(position[1], count_frames(descriptor, marker, size))
-        return Glance(count, size, _record_at(descriptor, marker, position[0], size), header)
+        count = max(position[1], count_frames(read, marker, size))
+        return Glance(count, size, _record_at(read, marker, position[0], size), header)
     finally:
         os.close(descriptor)
 
 
-def count_frames(descriptor: int, marker: bytes, size: int) -> int:
+def count_frames(read: _Read, marker: bytes, size: int) -> int:
     """Return how many frames the first ``size`` bytes of a segment hold, by the sequence of the last one.
 
     Raises:
@@ -279,7 +288,7 @@ def count_frames(descriptor: int, marker: bytes, size: int) -> int:
     window = _GLANCE_SIZE
     while True:
         start = max(HEADER_SIZE, size - window)
-        last = find_last_frame(os.pread(descriptor, max(0, size - start), start), marker)
+        last = find_last_frame(read(max(0, size - start), start), marker)
         if last is not None:
             return last[0] + 1
         if start == HEADER_SIZE:
@@ -287,10 +296,10 @@ def count_frames(descriptor: int, marker: bytes, size: int) -> int:
         window *= 8
 
 
-def _record_at(descriptor: int, marker: bytes, offset: int, size: int) -> bytes | None:
+def _record_at(read: _Read, marker: bytes, offset: int, size: int) -> bytes | None:
     window = _GLANCE_SIZE
     while offset < size:
-        data = os.pread(descriptor, window, offset)
+        data = read(window, offset)
         for _, _, record, _ in frames(data, marker):
             return record
         if classify(data, marker) != Stop.INCOMPLETE or offset + len(data) >= size:

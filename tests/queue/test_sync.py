@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import DiskRefused
+from lotus_durable.queue import sync as sync_module
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory, released_name
+from lotus_durable.queue.files import sync_file_system
 from lotus_durable.queue.sync import JournalSync
 
 from .faults import refusing, replaced
@@ -77,6 +79,23 @@ def test_what_a_released_segment_gets_last_is_synced_too(
     assert Synced(sync).segments == []
     append(appender, 1)
     assert Synced(sync).segments == [released_name(name)]
+
+
+def test_a_segment_that_is_released_in_the_middle_of_a_run_is_synced_in_that_run(
+    directory: QueueDirectory, appender: Appender, sync: JournalSync, reports: Reports
+) -> None:
+    append(appender, 0)
+    append(open_appender(directory, reports), 1)
+    first, second = directory.segments()
+    real = os.stat
+
+    def release_meanwhile(path: str) -> os.stat_result:
+        if path.endswith(first):
+            directory.let_go(second)
+        return real(path)
+
+    with replaced("stat", release_meanwhile, where=".seg"):
+        assert Synced(sync).segments == [first, released_name(second)]
 
 
 def test_a_segment_that_cannot_be_synced_is_told_and_tried_no_more_and_its_writer_can_be_sent_on(
@@ -146,7 +165,51 @@ def test_segments_that_go_away_are_forgotten(
     (Path(directory.journal) / directory.segments()[0]).unlink()
     sync.run()
     assert sync._synced == {}
-    assert sync._named == set()
     shutil.rmtree(directory.root)
     sync.run()
     assert reports == []
+
+
+def test_a_segment_that_is_synced_to_its_end_is_looked_at_no_more(
+    directory: QueueDirectory, appender: Appender, sync: JournalSync
+) -> None:
+    append(appender, 0)
+    sync.run()
+    appender.close()
+    sync.run()
+    with replaced("stat", os.stat, where=".seg") as looks:
+        sync.run()
+    assert looks.count == 0
+    (Path(directory.journal) / directory.segments()[0]).unlink()
+    sync.run()
+    assert sync._final == set()
+
+
+def test_many_new_segments_are_synced_at_once(
+    directory: QueueDirectory, sync: JournalSync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_module, "_MANY", 3)
+    monkeypatch.setattr(sync_module, "sync_file_system", lambda _: True)
+    appenders = [open_appender(directory, print) for _ in range(4)]
+    for number, appender in enumerate(appenders):
+        append(appender, number)
+    synced = Synced(sync)
+    assert (synced.segments, synced.directories) == ([], ["journal"])
+    append(appenders[0], 4)
+    assert Synced(sync).segments == directory.segments()[:1], "those that grow are synced one by one"
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSYS])
+def test_where_the_file_system_cannot_be_synced_each_segment_is(
+    directory: QueueDirectory, sync: JournalSync, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(sync_module, "_MANY", 3)
+    for number in range(4):
+        append(open_appender(directory, print), number)
+    with refusing("open", code, where="/journal", times=1):
+        assert Synced(sync).segments == directory.segments()
+
+
+def test_a_file_system_can_be_synced_and_what_is_no_file_system_cannot(directory: QueueDirectory) -> None:
+    assert sync_file_system(directory.root)
+    assert not sync_file_system(f"{directory.root}/nothing")

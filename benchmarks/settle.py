@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def settle(queue_dir: str, settlements: int, ids: int) -> list[float]:
         places.append((chunk.source, chunk.positions[-1], len(chunk.records)))
     took = []
     for number, (source, position, count) in enumerate(places[:settlements]):
-        more = {"delivered_ids": [f"{number:020d}-{each:015d}" for each in range(BATCH)]} if ids else {}
+        more: dict[str, Any] = {"delivered_ids": [f"{number:020d}-{each:015d}" for each in range(BATCH)]} if ids else {}
         settlement = Settlement(through={source: position}, delivered=count, **more)
         began = time.perf_counter()
         consumer.settle(settlement)
@@ -44,15 +45,12 @@ def settle(queue_dir: str, settlements: int, ids: int) -> list[float]:
 
 
 def _opened(root: Path) -> Any:  # noqa: ANN401  # of another build
-    from lotus_durable.queue import consumer
-    from lotus_durable.queue.directory import QueueDirectory
-
-    directory = QueueDirectory(root)
+    consumer: Any = import_module("lotus_durable.queue.consumer")
+    directory: Any = import_module("lotus_durable.queue.directory").QueueDirectory(root)
     if hasattr(consumer, "Consumer"):
         return consumer.Consumer(directory, print)
-    from lotus_durable.queue.store import Store  # type: ignore[import-not-found]  # as it was until eaa2519
-
-    return consumer.JournalConsumer(directory, Store(directory.store), print, sync_interval=1.0)
+    store = import_module("lotus_durable.queue.store").Store(directory.store)  # as it was until eaa2519
+    return consumer.JournalConsumer(directory, store, print, sync_interval=1.0)
 
 
 if __name__ == "__main__":

@@ -95,12 +95,12 @@ def _settled(bench: Bench, python: Path | None, *, ids: bool) -> _Found:
         took = json.loads(_run(python, "settle", str(queue), str(count * 2), str(int(ids))))
         calls = None
         if shutil.which("strace"):
-            once, twice = (_calls(python, copy, count * (turn + 1), ids) for turn, copy in enumerate(copies))
+            once, twice = (_calls(python, copy, count * (turn + 1), ids=ids) for turn, copy in enumerate(copies))
             calls = (twice - once) / count
     return _Found([seconds * 1e6 for seconds in took], calls)
 
 
-def _calls(python: Path | None, queue: Path, settlements: int, ids: bool) -> int:
+def _calls(python: Path | None, queue: Path, settlements: int, *, ids: bool) -> int:
     with tempfile.NamedTemporaryFile() as said:
         before = ("strace", "-f", "-c", "-o", said.name)
         _run(python, "settle", str(queue), str(settlements), str(int(ids)), before=before)

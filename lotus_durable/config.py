@@ -45,9 +45,9 @@ class Constants(NamedTuple):
     """Longer than a look is trusted: what was written on the word of one is seen before a flusher ends."""
     hung_after: float = 10.0
     """Without a beat: a flusher beats twice a second, and ends itself when a step takes longer than it can."""
-    told_after: float = 30.0
+    report_after: float = 30.0
     """Without a delivery before it is told: shorter troubles are every deploy's."""
-    told_interval: float = 60.0
+    report_interval: float = 60.0
     """Between two times that the same trouble is told on one host."""
     unreachable_before_making_way: float = 30.0
     """Without a connection before a process of other surroundings may try."""

@@ -330,9 +330,13 @@ if not TYPE_CHECKING:  # else every name would pass, of a setting too
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 
+sys.modules[__name__].__class__ = SettingsModule
+
+if "LOTUS_ISOLATION" in os.environ:  # a program that a test has started
+    from lotus_durable.testing.isolation import isolation as _isolation
+
+    _isolation.begin_as_child()
 if os.environ.get("LOTUS_API_KEY") and os.environ.get("LOTUS_QUEUE_DIR"):
     from lotus_durable.settings import look_at_import
 
     look_at_import()
-
-sys.modules[__name__].__class__ = SettingsModule

@@ -57,16 +57,17 @@ class Client(Calls):
     """
 
     def __init__(self, **options: Unpack[Options]) -> None:
-        self._adopt(Config.resolve(options))
+        self.adopt(Config.resolve(options))
 
     @classmethod
     def from_config(cls, config: Config) -> Client:
         """Return a client for a configuration that is resolved already."""
         client = cls.__new__(cls)
-        client._adopt(config)
+        client.adopt(config)
         return client
 
-    def _adopt(self, config: Config) -> None:
+    def adopt(self, config: Config) -> None:
+        """Use these options from now on; after :meth:`release`, if it had others."""
         self.config = config
         self.report: Reporter = Reporter(config.on_error)
         fork.register(self.report)

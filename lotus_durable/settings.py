@@ -77,10 +77,11 @@ def _make() -> Client:
 def look_at_import() -> None:
     """Have what processes before this one have left delivered, where the environment alone says how.
 
-    Not in a command of ours: `status` must change nothing, and `stop` start nothing. What is wrong with the environment
-    is said by the first call, as of any other setting: an import that fails would take a program down that may set it.
+    Not where pytest runs, for its plugin to decide; and not in a command of ours: `status` must change nothing, and
+    `stop` start nothing. What is wrong with the environment is said by the first call, as of any other setting: an
+    import that fails would take a program down that may set it.
     """
-    if _is_command():
+    if _is_command() or "_pytest.config" in sys.modules:
         return
     with contextlib.suppress(LotusError):
         config = Config.resolve()

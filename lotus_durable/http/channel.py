@@ -9,7 +9,6 @@ comes unasked while the next request is on its way: it is the next one's.
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401  # the codec for names of hosts, which Python would import when it meets the first
-import http.client
 import logging
 import os
 import socket
@@ -19,7 +18,8 @@ from contextlib import closing, suppress
 from time import monotonic
 from typing import Any
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
+# Where the pools have them from: VCR.py puts others into the module that defines them, for as long as a cassette plays.
+from urllib3.connectionpool import HTTPConnection, HTTPSConnection  # type: ignore[attr-defined]
 from urllib3.util import wait_for_read
 from urllib3.util.connection import allowed_gai_family
 
@@ -90,7 +90,7 @@ class Channel(HTTPConnection):
             is_early = self._write(b"".join(self._outgoing), min(monotonic() + limits.read, limits.ends_at))
             self.sock.settimeout(limits.read)
             # Not urllib3's, which would have the body read later and elsewhere.
-            with closing(http.client.HTTPConnection.getresponse(self)):
+            with closing(super(HTTPConnection, self).getresponse()):
                 assert self._answer is not None
                 received = self._answer.received()
                 is_clean = self._answer.is_clean

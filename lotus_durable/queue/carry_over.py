@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import time
+from functools import partial
 
 from lotus_durable.values import NamedTuple
 
@@ -104,7 +105,8 @@ def _missing_at(path: str, writer: SegmentWriter, what: str, *, sync: bool) -> S
     try:
         there = os.pread(descriptor, writer.end - writer.kept_from, writer.kept_from)
         size = min(os.fstat(descriptor).st_size, writer.kept_from)
-        before = count_frames(descriptor, writer.header.marker, size) if size < writer.kept_from else None
+        read = partial(os.pread, descriptor)
+        before = count_frames(read, writer.header.marker, size) if size < writer.kept_from else None
         if sync:
             try:
                 sync_data(descriptor)

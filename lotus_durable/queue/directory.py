@@ -102,7 +102,7 @@ class QueueDirectory:
         next listing at the latest, and in both together none is missing.
         """
         names = {*_names(self.journal, _SEGMENT), *_names(self.journal, _SEGMENT)}
-        return sorted(name for name in names if released_name(name) == name or released_name(name) not in names)
+        return sorted(names - {original_name(name) for name in names if name.endswith(_RELEASED)})
 
     def has_segment(self, name: str) -> bool:
         """Whether a segment lies here, by the name its writer gave it."""

@@ -28,7 +28,8 @@ Invariants:
   only leave an incomplete frame at the end, a *torn tail*, and that event was never acknowledged.
 - bytes are never changed once written; a writer may cut back (truncate) a frame it could not write whole, and frames
   that it could not sync and that nobody was told of. To the latter it appends nothing more.
-- what a power cut leaves at the end can be zeros: no event either.
+- what a power cut leaves at the end can be zeros, or the beginning of a frame and then zeros from the beginning of a
+  disk's sector on: no event either.
 - anything else that does not parse is *damage*: it is skipped up to the next frame whose checksum holds, kept aside
   and counted. Damage never hides what follows it.
 """
@@ -61,6 +62,8 @@ _CARRIED = 1 << 31
 _pack_frame_start = struct.Struct("<4sI").pack
 _pack_frame_rest = struct.Struct("<II").pack
 
+SECTOR = 512
+"""Bytes that a disk writes as one, at least; each is as it was before a power cut, or as it was to be."""
 MAX_RECORD_SIZE = 1 << 24
 """Bytes; a length above it cannot have been written by us, so it is damage and not a frame still to come."""
 _MAX_BODY_SIZE = MAX_RECORD_SIZE + ORIGIN_SIZE
@@ -208,6 +211,18 @@ def find_last_frame(data: bytes, marker: bytes) -> Frame | None:
             return frame
         offset = data.rfind(marker, 0, offset + MARKER_SIZE - 1)
     return None
+
+
+def is_torn_by_power_cut(data: bytes, marker: bytes, offset: int) -> bool:
+    """Whether ``data``, the end of a segment from ``offset`` on, is half a frame, and zeros where the rest was to be.
+
+    So it is when the file's new size came to the disk, and not all of its sectors did.
+    """
+    written = len(data.rstrip(b"\0"))
+    cut = -(-(offset + written) // SECTOR) * SECTOR - offset
+    if cut >= len(data) or data[: min(written, MARKER_SIZE)] != marker[:written]:
+        return False
+    return cut < FRAME_HEADER_SIZE or cut < frame_size(data)
 
 
 def is_event_at_end(data: bytes, marker: bytes) -> bool:

@@ -110,7 +110,7 @@ class JournalReader:
             if segment.ended or not has_no_writer(path):
                 return  # nothing new, and nothing to see of its end
         reader = SegmentReader(path, START if segment is None else segment.read)
-        segment_id = reader.header.id if reader.header is not None else original_name(name).encode()
+        segment_id = reader.header.id if reader.header is not None else self._repeats.id_by_name(original_name(name))
         if segment is None or (segment.id != segment_id and reader.header is not None):
             segments = self._repeats.segments
             segment = segments.setdefault(segment_id, Segment(segment_id, name, self._repeats.cursor(segment_id)))

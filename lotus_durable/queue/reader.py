@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from types import MappingProxyType
 
@@ -24,6 +24,7 @@ from .format import (
     frame_size,
     frames,
     is_event_at_end,
+    is_torn_by_power_cut,
 )
 from .writer import is_abandoned
 
@@ -32,6 +33,9 @@ _GLANCE_SIZE = 4096
 _NO_MARKER = b"\xc1\xff\xff\xff"
 """For a segment whose header is damaged and that was renamed: no frame can be told, and all of it is damage."""
 
+
+_Read = Callable[[int, int], bytes]
+"""Reads so many bytes from an offset on."""
 
 Position = tuple[int, int]
 """A place in a segment: the next byte and the next sequence number to read. A plain tuple: one is made per event."""
@@ -190,7 +194,7 @@ class SegmentReader:
 
     def _holds_damage(self, data: bytes) -> bool:
         """Whether the end of an abandoned segment, in which no frame is whole, is to be kept and not passed over."""
-        if not data.rstrip(b"\0"):
+        if not data.rstrip(b"\0") or is_torn_by_power_cut(data, self._marker, self.position[0]):
             return False
         return classify(data, self._marker) != Stop.INCOMPLETE or is_event_at_end(data, self._marker)
 
@@ -246,16 +250,22 @@ def glance(path: str, position: Position) -> Glance:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        size = os.fstat(descriptor).st_size
-        header = _read_header(descriptor)
+        beginning = os.pread(descriptor, _GLANCE_SIZE, 0)
+        is_all = len(beginning) < _GLANCE_SIZE  # of a short-lived process's
+
+        def read(size: int, offset: int) -> bytes:
+            return beginning[offset : offset + size] if is_all else os.pread(descriptor, size, offset)
+
+        size = len(beginning) if is_all else os.fstat(descriptor).st_size
+        header = decode_header(beginning[:HEADER_SIZE])
         marker = _marker(header, os.path.basename(path))
-        count = max(position[1], count_frames(descriptor, marker, size))
-        return Glance(count, size, _record_at(descriptor, marker, position[0], size), header)
+        count = max(position[1], count_frames(read, marker, size))
+        return Glance(count, size, _record_at(read, marker, position[0], size), header)
     finally:
         os.close(descriptor)
 
 
-def count_frames(descriptor: int, marker: bytes, size: int) -> int:
+def count_frames(read: _Read, marker: bytes, size: int) -> int:
     """Return how many frames the first ``size`` bytes of a segment hold, by the sequence of the last one.
 
     Raises:
@@ -264,7 +274,7 @@ def count_frames(descriptor: int, marker: bytes, size: int) -> int:
     window = _GLANCE_SIZE
     while True:
         start = max(HEADER_SIZE, size - window)
-        last = find_last_frame(os.pread(descriptor, max(0, size - start), start), marker)
+        last = find_last_frame(read(max(0, size - start), start), marker)
         if last is not None:
             return last[0] + 1
         if start == HEADER_SIZE:
@@ -272,10 +282,10 @@ def count_frames(descriptor: int, marker: bytes, size: int) -> int:
         window *= 8
 
 
-def _record_at(descriptor: int, marker: bytes, offset: int, size: int) -> bytes | None:
+def _record_at(read: _Read, marker: bytes, offset: int, size: int) -> bytes | None:
     window = _GLANCE_SIZE
     while offset < size:
-        data = os.pread(descriptor, window, offset)
+        data = read(window, offset)
         for _, _, record, _ in frames(data, marker):
             return record
         if classify(data, marker) != Stop.INCOMPLETE or offset + len(data) >= size:

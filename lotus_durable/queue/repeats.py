@@ -67,6 +67,10 @@ class Repeats:
         cursor = books.cursors.get(segment)
         return books.retired.get(segment, START) if cursor is None else (cursor.offset, cursor.sequence)
 
+    def id_by_name(self, name: str) -> bytes:
+        """Return what a segment without a header is known by: the id that it had, where some of it is settled."""
+        return next((id_ for id_, cursor in self._books().cursors.items() if cursor.name == name), name.encode())
+
     def chunk(self, segment: Segment, stretch: Stretch, key: bytes) -> Chunk | None:
         """Return what of it is to be sent; None when an event is held back at once.
 

@@ -8,6 +8,8 @@ import os
 import time
 from collections.abc import Iterable
 
+from lotus_durable.clock import monotonic
+
 from .directory import QueueDirectory, original_name
 from .files import sync_path
 from .journal import JournalReader, has_no_writer
@@ -20,6 +22,8 @@ _SMALL = 256 * 1024
 _ALL_LIVE = 64 * 1024 * 1024
 """Bytes that are settled in the segment of a writer that lives, above which it is let go: the less, the more there are,
 so that they stay below the last number together. A writer that is let go carries 50 ms of its frames over."""
+_LONGEST = 1.0
+"""Seconds for deleting at once: a busy disk takes milliseconds for each of 50,000, and events wait meanwhile."""
 _LOOK_INTERVAL = 1.0
 """Seconds between two looks whether the writers of settled segments are gone."""
 _FORGET_INTERVAL = 1.0
@@ -62,12 +66,15 @@ class Retiring:
         return bool(self._done)
 
     def delete(self) -> None:
-        """Delete what is done; the books must be safe from a power cut.
+        """Delete what is done, for up to a second; the books must be safe from a power cut.
 
         Raises:
             OSError: the disk refuses.
         """
+        began = monotonic()
         for segment in tuple(self._done.values()):
+            if monotonic() - began > _LONGEST:
+                return
             path = f"{self._directory.journal}/{segment.name}"
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(path).st_size != segment.seen:
@@ -86,17 +93,17 @@ class Retiring:
         Raises:
             OSError: the disk refuses.
         """
-        due = now or len(self.deleted) >= _MANY or not 0 <= time.monotonic() - self._forgot_at < _FORGET_INTERVAL
+        due = now or len(self.deleted) >= _MANY or not 0 <= monotonic() - self._forgot_at < _FORGET_INTERVAL
         if self.deleted and due:
             sync_path(self._directory.journal)
             self._books.do(lambda books: books.forget(self.deleted))
             self.deleted.clear()
-            self._forgot_at = time.monotonic()
+            self._forgot_at = monotonic()
 
     def look_for_ends(self) -> None:
         """Have the next pass read on in settled segments whose writer is gone: it is to see their end."""
-        if not 0 <= time.monotonic() - self._looked_at < _LOOK_INTERVAL:
-            self._looked_at = time.monotonic()
+        if not 0 <= monotonic() - self._looked_at < _LOOK_INTERVAL:
+            self._looked_at = monotonic()
             for segment in self._repeats.segments.values():
                 if not segment.ended and segment.seen >= 0:
                     with contextlib.suppress(OSError):

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
+from lotus_durable.testing import hosts
 from lotus_durable.testing.connection import Connection
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Server(ABC):
         if self._reservation is None:
             self._reservation = _reusable_socket(self._port)
             self._port = self._reservation.getsockname()[1]
+            hosts.add(self.host)
             _all_servers.add(self)
             self._listen()
         return self

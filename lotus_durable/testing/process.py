@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from lotus_durable.testing import hosts
 from lotus_durable.testing.faults import Faults
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class FakeLotusProcess:
             msg = f"FakeLotus did not start within {timeout:g} s"
             raise RuntimeError(msg)
         self._host = line.decode().strip()
+        hosts.add(self._host)
         return self
 
     def stop(self, timeout: float = 10.0) -> None:

@@ -1,4 +1,4 @@
-"""pytest fixtures: ``fake_lotus``, a running server, and ``fake_lotus_factory``, which starts more of them.
+"""pytest: an application's tests touch nothing real, and ``fake_lotus`` is a running server with an empty queue.
 
 ::
 
@@ -7,7 +7,8 @@
     @pytest.mark.fake_lotus("L22", customers=["c1"])
     def test_with_the_server_of_2022(fake_lotus): ...
 
-Loaded by pytest wherever the package is installed: the server itself is imported by the first test that uses it.
+Loaded by pytest wherever the package is installed: the server itself is imported by the first test that uses it. What
+is kept away from what is in :mod:`.isolation`; ``lotus_isolation = false`` in pytest's configuration turns that off.
 """
 
 from __future__ import annotations
@@ -16,10 +17,32 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lotus_durable.testing.isolation import isolation
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lotus_durable.testing.fake_lotus import FakeLotus
+
+_is_isolated = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Make the option known."""
+    parser.addini(
+        "lotus_isolation",
+        "lotus_durable: keep tests away from real queues and servers (default: true)",
+        type="bool",
+        default=True,
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Begin before anything of the application's is imported."""
+    early_config.stash[_is_isolated] = early_config.getini("lotus_isolation")
+    if early_config.stash[_is_isolated]:
+        isolation.begin(None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,6 +51,18 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         'fake_lotus(generation="L24", **options): how the fake_lotus fixture builds its FakeLotus',
     )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End it."""
+    if config.stash.get(_is_isolated, False):
+        isolation.end()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _lotus_temporary_directory(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> None:
+    if pytestconfig.stash.get(_is_isolated, False):
+        isolation.begin(str(tmp_path_factory.getbasetemp().resolve()))
 
 
 @pytest.fixture
@@ -48,7 +83,12 @@ def fake_lotus_factory() -> Iterator[Callable[..., FakeLotus]]:
 
 
 @pytest.fixture
-def fake_lotus(request: pytest.FixtureRequest, fake_lotus_factory: Callable[..., FakeLotus]) -> FakeLotus:
-    """Start a FakeLotus: L24 unless ``@pytest.mark.fake_lotus(...)`` says otherwise."""
+def fake_lotus(request: pytest.FixtureRequest, fake_lotus_factory: Callable[..., FakeLotus]) -> Iterator[FakeLotus]:
+    """Start a FakeLotus, L24 unless ``@pytest.mark.fake_lotus(...)`` says otherwise, and have all clients use it."""
     marker = request.node.get_closest_marker("fake_lotus")
-    return fake_lotus_factory() if marker is None else fake_lotus_factory(*marker.args, **marker.kwargs)
+    server = fake_lotus_factory() if marker is None else fake_lotus_factory(*marker.args, **marker.kwargs)
+    if not request.config.stash.get(_is_isolated, False):
+        yield server
+        return
+    with isolation.with_server(server.host, server.api_key):
+        yield server

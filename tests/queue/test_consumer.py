@@ -11,6 +11,7 @@ import pytest
 
 from lotus_durable.queue import retiring
 from lotus_durable.queue.directory import QueueDirectory, released_name
+from lotus_durable.queue.format import HEADER_SIZE, Header
 from lotus_durable.queue.protocol import Settlement
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass, stored
@@ -284,12 +285,27 @@ def test_thousands_of_small_segments_are_delivered_and_retired(memory_path: Path
 
 def _copy_with_id(directory: QueueDirectory, content: bytes, segment_id: bytes, number: int) -> None:
     """Write a segment of one event without a writer: as fast as it goes."""
-    from lotus_durable.queue.format import HEADER_SIZE, Header
-
     marker = content[12:16]
     header = Header(marker, 1, number, segment_id, KEY).encode()
     path = Path(directory.journal) / f"{number:020d}-1-{marker.hex()}.seg"
     path.write_bytes(header + content[HEADER_SIZE:])
+
+
+def test_a_segment_that_lost_its_header_to_a_power_cut_is_known_by_its_name_and_read_on_from_its_cursor(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    writer = write_segment(directory, [record(number) for number in range(6)])
+    with consuming(directory, reports) as consumer:
+        first = consumer.read(4)
+        assert first is not None
+        consumer.settle(Settlement({first.source: first.positions[-1]}, delivered=4))
+    writer.seal()
+    path = Path(writer.path)
+    path.write_bytes(bytes(HEADER_SIZE) + path.read_bytes()[HEADER_SIZE:])
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [4, 5]
+        assert counts(directory, consumer).accepted == 6
+        assert directory.segments() == []
 
 
 def test_a_child_that_keeps_the_descriptor_delays_nothing_once_the_parent_has_sealed(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE, encode_frame
+from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE, SECTOR, encode_frame
 from lotus_durable.queue.reader import SegmentReader
 
 from .segments import (
@@ -171,6 +171,20 @@ def test_a_tail_of_zeros_costs_the_frames_it_replaces(directory: QueueDirectory)
         assert len(records) - count <= 1, size
         # Of the one that is there in part it cannot be known whether it was acknowledged.
         assert sum(damage.events for damage in damages) <= (size != sample.ends[count]), size
+
+
+def test_half_a_frame_and_zeros_from_a_sector_on_are_a_torn_tail(directory: QueueDirectory) -> None:
+    """What a power cut leaves when the file's new size came to the disk, and not the last sectors."""
+    writer = write_segment(directory, [record(number, padding=700) for number in range(COUNT)])
+    writer.seal()
+    path = Path(writer.path)
+    whole = path.read_bytes()
+    for cut in range(SECTOR, len(whole), SECTOR):
+        path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
+        records, damages = read_segment(writer.path)
+        assert numbers_of(records) == list(range(len(records)))
+        assert damages == []
+        assert is_finished(writer.path)
 
 
 @pytest.mark.parametrize("living", [True, False])

@@ -15,6 +15,7 @@ from lotus_durable.queue.format import (
     HEADER_SIZE,
     MAX_RECORD_SIZE,
     ORIGIN_SIZE,
+    SECTOR,
     Header,
     Origin,
     Stop,
@@ -27,6 +28,7 @@ from lotus_durable.queue.format import (
     find_last_frame,
     frames,
     is_event_at_end,
+    is_torn_by_power_cut,
     new_header,
 )
 
@@ -182,6 +184,21 @@ def test_a_torn_last_frame_is_no_event() -> None:
 )
 def test_what_cannot_have_been_an_event_is_none(tail: bytes) -> None:
     assert not is_event_at_end(tail, MARKER)
+
+
+@pytest.mark.parametrize("size", [100, 600, 3000])
+@pytest.mark.parametrize("offset", [56, 500, 508, 511, 512, 4090])
+def test_the_sectors_of_a_frame_that_a_power_cut_has_not_written_are_zeros_and_then_it_is_torn(
+    size: int, offset: int
+) -> None:
+    whole = encode_frame(MARKER, 5, b"x" * size)
+    for cut in range(SECTOR - offset % SECTOR, len(whole), SECTOR):
+        torn = whole[:cut] + bytes(len(whole) - cut)
+        assert is_torn_by_power_cut(torn, MARKER, offset)
+        assert is_torn_by_power_cut(torn + bytes(1000), MARKER, offset)
+        assert not is_torn_by_power_cut(flip(torn, 0), MARKER, offset)
+    assert not is_torn_by_power_cut(flip(whole, 20), MARKER, offset)
+    assert not is_torn_by_power_cut(flip(whole, 20) + bytes(1000), MARKER, offset)
 
 
 @pytest.mark.parametrize("tail", [b"garbage" * 9, MARKER * 9, bytes(50) + b"x"])

@@ -262,7 +262,8 @@ def test_the_cost_of_a_glance_does_not_grow_with_the_segment(writer: SegmentWrit
             glance(writer.path, BEGINNING)
         return preads.count
 
-    writer.append(record(0))
+    for number in range(200):
+        writer.append(record(number))
     few = reads()
     for number in range(20_000):
         writer.append(record(number))

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import DiskRefused
+from lotus_durable.queue import sync as sync_module
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory, released_name
+from lotus_durable.queue.files import sync_file_system
 from lotus_durable.queue.sync import JournalSync
 
 from .faults import refusing, replaced
@@ -146,7 +148,51 @@ def test_segments_that_go_away_are_forgotten(
     (Path(directory.journal) / directory.segments()[0]).unlink()
     sync.run()
     assert sync._synced == {}
-    assert sync._named == set()
     shutil.rmtree(directory.root)
     sync.run()
     assert reports == []
+
+
+def test_a_segment_that_is_synced_to_its_end_is_looked_at_no_more(
+    directory: QueueDirectory, appender: Appender, sync: JournalSync
+) -> None:
+    append(appender, 0)
+    sync.run()
+    appender.close()
+    sync.run()
+    with replaced("stat", os.stat, where=".seg") as looks:
+        sync.run()
+    assert looks.count == 0
+    (Path(directory.journal) / directory.segments()[0]).unlink()
+    sync.run()
+    assert sync._final == set()
+
+
+def test_many_new_segments_are_synced_at_once(
+    directory: QueueDirectory, sync: JournalSync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_module, "_MANY", 3)
+    monkeypatch.setattr(sync_module, "sync_file_system", lambda _: True)
+    appenders = [open_appender(directory, print) for _ in range(4)]
+    for number, appender in enumerate(appenders):
+        append(appender, number)
+    synced = Synced(sync)
+    assert (synced.segments, synced.directories) == ([], ["journal"])
+    append(appenders[0], 4)
+    assert Synced(sync).segments == directory.segments()[:1], "those that grow are synced one by one"
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSYS])
+def test_where_the_file_system_cannot_be_synced_each_segment_is(
+    directory: QueueDirectory, sync: JournalSync, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(sync_module, "_MANY", 3)
+    for number in range(4):
+        append(open_appender(directory, print), number)
+    with refusing("open", code, where="/journal", times=1):
+        assert Synced(sync).segments == directory.segments()
+
+
+def test_a_file_system_can_be_synced_and_what_is_no_file_system_cannot(directory: QueueDirectory) -> None:
+    assert sync_file_system(directory.root)
+    assert not sync_file_system(f"{directory.root}/nothing")

@@ -138,10 +138,10 @@ def import_everything() -> None:
     import requests
 
     from lotus_durable.delivery.wire import fastest_dumps
-    from lotus_durable.http import failure, session
+    from lotus_durable.http import failure, routes
 
     fastest_dumps()
-    del email, encodings, sqlite3, persistqueue, requests, failure, session
+    del email, encodings, sqlite3, persistqueue, requests, failure, routes
 
 
 def _stand_alone(ending: Ending) -> None:

@@ -41,43 +41,19 @@ if TYPE_CHECKING:
         Slow,
         Status,
         Truncate,
-    )
+    )  # fmt: skip
     from lotus_durable.testing.process import FakeLotusProcess
 
 __all__ = [
-    "NAMED",
-    "Away",
-    "Close",
-    "Component",
-    "DatabaseDown",
-    "Delay",
-    "Drip",
-    "Early",
-    "FakeLotus",
-    "FakeLotusProcess",
-    "Fault",
-    "Faults",
-    "Feature",
-    "Generation",
-    "Interim",
-    "Plan",
-    "RateLimited",
-    "ReceivedRequest",
-    "Redirect",
-    "RefuseEvents",
-    "Reset",
-    "Slow",
-    "Status",
-    "Truncate",
-]
+    "NAMED", "Away", "Close", "Component", "DatabaseDown", "Delay", "Drip", "Early", "FakeLotus", "FakeLotusProcess",
+    "Fault", "Faults", "Feature", "Generation", "Interim", "Plan", "RateLimited", "ReceivedRequest", "Redirect",
+    "RefuseEvents", "Reset", "Slow", "Status", "Truncate",
+]  # fmt: skip
 
 _MODULES = {
-    "Component": "catalog",
-    "FakeLotus": "fake_lotus",
+    **dict.fromkeys(("Component", "Feature", "Plan"), "catalog"),
+    **dict.fromkeys(("FakeLotus", "Generation"), "fake_lotus"),
     "FakeLotusProcess": "process",
-    "Feature": "catalog",
-    "Generation": "fake_lotus",
-    "Plan": "catalog",
     "ReceivedRequest": "exchange",
 }
 

@@ -1,88 +1,89 @@
-"""Run a FakeLotus as a process of its own: ``python -m lotus_durable.testing``.
+"""Run a FakeLotus as a process of its own: ``python -m lotus_durable.testing '{"generation": "L22", "port": 8000}'``.
 
-The first line on standard output is its URL. It ends on SIGTERM or SIGINT, and with ``--until-stdin-closes`` when
-its starter closes the pipe or dies. ``/_fake/`` (see ``control``) shows and changes its state from outside.
+The argument is a JSON object of :class:`FakeLotus`'s arguments; ``faults`` as in :meth:`Faults.from_json`. The first
+line on standard output is its URL. It ends on SIGTERM or SIGINT, and with ``--until-stdin-closes`` when its starter
+closes the pipe or dies.
+
+Another process can look at it and tell it what to do by ``POST /_fake/<name>``: the body is a JSON object of arguments,
+the answer the result as JSON, 400 or 404 with ``{"error": …}`` when it is not understood. The names are those of
+``_ORDERS``, as :class:`FakeLotus` has them. They ask for no key, take part in no fault and are not recorded.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import sys
 import threading
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any
 
-from lotus_durable.testing.control import ControlledLotus
+from lotus_durable.testing.exchange import JSON, Answer, Reply
+from lotus_durable.testing.fake_lotus import FakeLotus
 from lotus_durable.testing.faults import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lotus_durable.testing.connection import Connection
+    from lotus_durable.testing.exchange import Request
 
-def main(arguments: Sequence[str] | None = None) -> int:
+_PREFIX = "/_fake/"
+_ORDERS = {
+    *("counts", "times_received", "database"),
+    *("add_customer", "rotate_key", "expire_key", "go_away_for", "set_faults"),
+}
+
+
+class ControlledLotus(FakeLotus):
+    """A FakeLotus with these endpoints."""
+
+    def decide(self, head: Request, connection: Connection) -> Reply:
+        """Do what is asked and answer with the result; else answer as ever."""
+        if not head.path.startswith(_PREFIX):
+            return super().decide(head, connection)
+        name, status, result = head.path.removeprefix(_PREFIX), 200, None
+        arguments = connection.whole(head).body
+        if name not in _ORDERS or head.method != "POST":
+            status, result = 404, {"error": f"no {head.method} {name}"}
+        else:
+            try:
+                order = getattr(self, name)
+                result = order(**json.loads(arguments or b"{}")) if callable(order) else order
+            except (ValueError, TypeError, AttributeError) as error:
+                status, result = 400, {"error": f"{type(error).__name__}: {error}"}
+        return Reply(Answer(status, json.dumps(result, default=sorted).encode(), JSON))
+
+    def set_faults(self, faults: dict[str, Any]) -> None:
+        """Replace the faults by what ``Faults.from_json`` takes; ``{}`` ends them."""
+        self.faults: Faults = Faults.from_json(faults)
+
+
+def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; 0 when it ended in order, 2 for a wrong argument or a port that is taken."""
-    options = _parse(arguments)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    with ExitStack() as stack:
-        server = ControlledLotus(
-            options.generation,
-            api_key=options.api_key,
-            customers=options.customer or ([] if options.only_known_customers else None),
-            faults=Faults.from_json(options.faults),
-            port=options.port,
-            text_key_errors=options.text_key_errors,
-            keep_requests=0,
-            keep_events=False,
-            stores_like_the_server=not options.stores_all,
-        )
-        try:
-            server.start()
-        except OSError as error:
-            print(f"port {options.port}: {error}", file=sys.stderr)  # noqa: T201  # a command's output
-            return 2
-        stack.callback(server.stop)
+    options = [argument for argument in arguments if argument != "--until-stdin-closes"]
+    try:
+        given = {"keep_requests": 0, "keep_events": False, **json.loads("".join(options) or "{}")}
+        server = ControlledLotus(**{**given, "faults": Faults.from_json(given.get("faults", {}))})
+        server.start()
+    except (ValueError, TypeError, OSError) as error:
+        print(f"{' '.join(options)}: {error}", file=sys.stderr)  # noqa: T201  # a command's output
+        return 2
+    with server:
         print(server.host, flush=True)  # noqa: T201
-        if options.until_stdin_closes:
-            threading.Thread(target=_wait_for_end, args=(sys.stdin, stop), daemon=True).start()
+        if len(options) < len(arguments):
+            threading.Thread(target=_stop_when_it_closes, args=(stop,), daemon=True).start()
         while not stop.wait(3600):
             pass
     return 0
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m lotus_durable.testing",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--generation", choices=["L22", "L24"], default="L24")
-    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
-    parser.add_argument("--api-key", default="test-key", help="the valid key (default: test-key)")
-    parser.add_argument("--customer", action="append", metavar="ID", help="a known customer; default: all are")
-    parser.add_argument("--only-known-customers", action="store_true", help="L22: know nobody but the --customer given")
-    parser.add_argument("--faults", type=_faults_json, default={}, metavar="JSON", help="see Faults.from_json")
-    parser.add_argument("--text-key-errors", action="store_true", help="L24: key errors as plain text")
-    parser.add_argument("--stores-all", action="store_true", help="store whatever was accepted, as no real server does")
-    parser.add_argument("--until-stdin-closes", action="store_true", help="end with the process that started it")
-    return parser.parse_args(arguments)
-
-
-def _faults_json(text: str) -> dict[str, object]:
-    value = json.loads(text)
-    Faults.from_json(value)  # a ValueError here is a wrong argument
-    assert isinstance(value, dict)
-    return value
-
-
-def _wait_for_end(stream: TextIO, stop: threading.Event) -> None:
-    while stream.read(4096):
-        pass
+def _stop_when_it_closes(stop: threading.Event) -> None:
+    sys.stdin.read()
     stop.set()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
@@ -34,8 +34,7 @@ class Request:
     """One request as read from the socket.
 
     Attributes:
-        path: the path without the query, still percent-encoded.
-        query: what follows the question mark, without it.
+        path: without the query, still percent-encoded.
         headers: by lower-case name; repeated ones joined with ", ".
         body: the bytes after transfer decoding.
         content_length: what the header said, or None (no body, or a chunked one).
@@ -47,11 +46,6 @@ class Request:
     headers: Mapping[str, str]
     body: bytes = b""
     content_length: int | None = None
-
-    @property
-    def chunked(self) -> bool:
-        """Whether the body came without a length, in chunks."""
-        return "chunked" in self.headers.get("transfer-encoding", "").lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +81,6 @@ class Reply:
     close: bool = False
 
 
-class Exchange(Protocol):
-    """The server's side of one request: decided in two steps, so that it can fail before the body is read."""
-
-    def before_body(self) -> Reply | None:
-        """Return what to do at once, without reading the body, or None to go on.
-
-        A reply without an answer, but with interim ones, sends those and goes on.
-        """
-
-    def after_body(self, request: Request, wait: Callable[[float], bool]) -> Reply:
-        """Process the whole request and return how to answer it; ``wait`` returns True when the server ends."""
-
-
-class Site(Protocol):
-    """What a connection serves."""
-
-    def open_exchange(self, head: Request) -> Exchange:
-        """Start the exchange for this request line and these headers."""
-
-
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
     """A request the server got, and what it answered.
@@ -130,14 +104,14 @@ class ReceivedRequest:
         return json.loads(self.body)
 
 
-def nginx_page(status: int) -> Answer:
+def nginx_page(status: int, *headers: tuple[str, str]) -> Answer:
     """Answer with nginx's page for this status."""
     title = f"{status} {phrase(status)}"
     body = (
         f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
         f"<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
     )
-    return Answer(status, body.encode(), "text/html")
+    return Answer(status, body.encode(), "text/html", headers)
 
 
 def phrase(status: int) -> str:

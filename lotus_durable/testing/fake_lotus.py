@@ -8,18 +8,20 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from lotus_durable.testing.database import Database, DatabaseOf2022, DatabaseOf2024
-from lotus_durable.testing.faults import Fault, Faults
+from lotus_durable.testing.exchange import ReceivedRequest
+from lotus_durable.testing.faults import Fault, Faults, Interim, RefuseEvents, Slow
 from lotus_durable.testing.l22 import L22
 from lotus_durable.testing.l24.server import L24
 from lotus_durable.testing.listener import Server
-from lotus_durable.testing.serving import FaultyExchange
+from lotus_durable.testing.serving import RESET, instead, on_its_way, unread
 from lotus_durable.testing.state import ServerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from lotus_durable.testing.accounts import Accounts
-    from lotus_durable.testing.exchange import Exchange, ReceivedRequest, Request
+    from lotus_durable.testing.connection import Connection
+    from lotus_durable.testing.exchange import Reply, Request
 
 Generation = Literal["L22", "L24"]
 _GENERATIONS: dict[str, tuple[type[L22 | L24], type[Database]]] = {
@@ -225,9 +227,38 @@ class FakeLotus(Server):
 
     # ------------------------------------------------------------------ serving
 
-    def open_exchange(self, head: Request) -> Exchange:
-        """Begin to answer a request (called by its connection)."""
-        return FaultyExchange(head, self._answers, self.faults, report=self._report, go_away=self.go_away_for)
+    def decide(self, head: Request, connection: Connection) -> Reply:
+        """Return how to answer a request, of which the connection has read the head."""
+        fault, request = self.faults.draw(head.path), head
+        reply = unread(fault, self.go_away_for)
+        if reply is None:
+            if isinstance(fault, Interim) and fault.early:
+                connection.send_interim(fault.statuses)
+            request = connection.whole(head)
+            fault = fault or self.faults.poison_in(request.body)
+            reply = self.process(request, fault, connection)
+        path = f"{request.path}?{request.query}" if request.query else request.path
+        status = None if reply.answer is None else reply.answer.status
+        name = None if fault is None else type(fault).__name__
+        self._report(ReceivedRequest(request.method, path, request.headers, request.body, status, name))
+        return reply
+
+    def process(self, request: Request, fault: Fault | None, connection: Connection) -> Reply:
+        """Process a request that was read, as far as the fault lets it be, and return how to answer it."""
+        # A poison comes at once too, but the body had to be read to know.
+        reply = unread(fault, self.go_away_for) or instead(fault, self._answers)
+        if reply is not None:
+            return reply
+
+        def why_refused(idempotency_id: str) -> str | None:
+            is_refused = isinstance(fault, RefuseEvents) and self.faults.refuses(fault, idempotency_id)
+            return fault.reason if isinstance(fault, RefuseEvents) and is_refused else None
+
+        def works() -> bool:
+            return isinstance(fault, Slow) and connection.wait(fault.seconds)
+
+        answer = self._answers.respond(request, why_refused, works)
+        return RESET if answer is None else on_its_way(answer, fault)
 
     def _report(self, request: ReceivedRequest) -> None:
         with self._state.changed:

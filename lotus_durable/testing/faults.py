@@ -12,6 +12,7 @@ no rule of the server (key, size, customers) is looked at. Those that let it be 
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections import deque
@@ -234,6 +235,14 @@ class Faults:
             return True
         with self._lock:
             return self._random.random() < fault.fraction
+
+    def poison_in(self, body: bytes) -> Fault | None:
+        """Return the fault of the first poisonous event in the batch."""
+        try:
+            ids = [event["idempotency_id"] for event in json.loads(body)["batch"]] if self.poison else []
+        except (ValueError, LookupError, TypeError):
+            return None
+        return next((self.poison[id_] for id_ in ids if id_ in self.poison), None)
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``from_json`` takes, for a server in another process."""

@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 import weakref
-from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
@@ -17,7 +16,7 @@ from lotus_durable.testing.connection import Connection
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from lotus_durable.testing.exchange import Exchange, Request
+    from lotus_durable.testing.exchange import Reply, Request
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
@@ -34,7 +33,7 @@ def _reusable_socket(port: int) -> socket.socket:
     return sock
 
 
-class Server(ABC):
+class Server:
     """Listens on a loopback port: a context manager, also :meth:`start` and :meth:`stop`.
 
     A second socket stays bound to the port without listening: while the server is away the kernel refuses
@@ -50,9 +49,9 @@ class Server(ABC):
         self._connections: set[Connection] = set()
         self._timers: list[threading.Timer] = []
 
-    @abstractmethod
-    def open_exchange(self, head: Request) -> Exchange:
-        """Begin to answer a request (called by its connection)."""
+    def decide(self, head: Request, connection: Connection) -> Reply:
+        """Return how to answer a request, of which the connection has read the head."""
+        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self.start()
@@ -136,7 +135,7 @@ class Server(ABC):
             self._acceptor.start()
 
     def _go_away(self, *, reset: bool) -> None:
-        """Stop listening and end every connection, by RST or by FIN; returns when all threads have ended."""
+        """Stop listening and end every connection; returns when all threads have ended."""
         with self._lock:
             sock, acceptor = self._listening, self._acceptor
             self._listening = self._acceptor = None
@@ -162,7 +161,7 @@ class Server(ABC):
                     return
                 time.sleep(0.05)  # out of descriptors, most likely: the client waits in the backlog
                 continue
-            connection = Connection(client, self)
+            connection = Connection(client, self.decide)
             with self._lock:
                 self._connections = {c for c in self._connections if c.thread.is_alive()}
                 self._connections.add(connection)

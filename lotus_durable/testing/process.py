@@ -17,7 +17,6 @@ from lotus_durable.testing import hosts
 from lotus_durable.testing.faults import Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from types import TracebackType
 
     from lotus_durable.testing.fake_lotus import Generation
@@ -32,11 +31,8 @@ class FakeLotusProcess:
     Args:
         generation: "L22" or "L24".
         api_key: the valid key.
-        customers: whose events L22 accepts; None accepts everybody's.
         faults: what goes wrong from the start.
-        port: 0 takes a free one.
-        text_key_errors: L24 only: key errors as plain text.
-        stores_like_the_server: False stores whatever was accepted, as no real server does.
+        options: further arguments of FakeLotus, as far as JSON can hold them.
     """
 
     def __init__(
@@ -44,20 +40,12 @@ class FakeLotusProcess:
         generation: Generation = "L24",
         *,
         api_key: str = "test-key",
-        customers: Iterable[str] | None = None,
         faults: Faults | None = None,
-        port: int = 0,
-        text_key_errors: bool = False,
-        stores_like_the_server: bool = True,
+        **options: Any,  # noqa: ANN401  # FakeLotus checks them
     ) -> None:
         self.api_key: str = api_key
-        self._command = [sys.executable, "-m", "lotus_durable.testing", "--until-stdin-closes"]
-        self._command += ["--generation", generation, "--port", str(port), f"--api-key={api_key}"]
-        self._command += [f"--customer={customer}" for customer in customers or ()]
-        self._command += ["--only-known-customers"] * (customers is not None)
-        self._command += ["--faults", json.dumps((faults or Faults()).as_json())]
-        self._command += ["--text-key-errors"] * text_key_errors
-        self._command += ["--stores-all"] * (not stores_like_the_server)
+        options |= {"generation": generation, "api_key": api_key, "faults": (faults or Faults()).as_json()}
+        self._command = [sys.executable, "-m", "lotus_durable.testing", "--until-stdin-closes", json.dumps(options)]
         self._process: subprocess.Popen[bytes] | None = None
         self._starter = os.getpid()
         self._host = ""
@@ -94,28 +82,18 @@ class FakeLotusProcess:
 
     def stop(self, timeout: float = 10.0) -> None:
         """End it in order, by force after ``timeout`` seconds. In a forked child only the handle is dropped."""
-        process = self._process
-        if process is None or os.getpid() != self._starter:
-            return
-        process.terminate()
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        self._let_go(process)
+        if self._process is not None and os.getpid() == self._starter:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout)
+            self.kill()
 
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would; what it held is gone. :meth:`start` begins anew."""
         if self._process is not None and os.getpid() == self._starter:
             self._process.kill()
-            self._let_go(self._process)
-
-    def _let_go(self, process: subprocess.Popen[bytes]) -> None:
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._process = None
+            self._process.communicate()
+            self._process = None
 
     @property
     def host(self) -> str:
@@ -135,13 +113,11 @@ class FakeLotusProcess:
 
     def state(self) -> dict[str, Any]:
         """Return the server's counts: events, duplicates, requests, answers by status, faults by name."""
-        counts: dict[str, Any] = self._order("counts")
-        return counts
+        return dict(self._order("counts"))
 
     def ids(self) -> dict[str, int]:
         """Return how often each accepted idempotency id was received (1: no duplicate), in order of arrival."""
-        times: dict[str, int] = self._order("times_received")
-        return times
+        return dict(self._order("times_received"))
 
     def database(self) -> set[str]:
         """Return the ids of what is stored in the end, see :attr:`FakeLotus.database`."""
@@ -179,7 +155,7 @@ class FakeLotusProcess:
             time.sleep(0.02)
 
     def _order(self, name: str, /, **arguments: object) -> Any:  # noqa: ANN401  # JSON
-        """See ``control``; raises RuntimeError when it refuses and OSError when the server is away."""
+        """See ``__main__``; raises RuntimeError when it refuses and OSError when the server is away."""
         connection = http.client.HTTPConnection(urlsplit(self.host).netloc, timeout=30)
         try:
             connection.request("POST", f"/_fake/{name}", json.dumps(arguments))

@@ -5,7 +5,8 @@ Written by hand because a server that injects faults must hold every byte itself
 
 from __future__ import annotations
 
-from email.utils import formatdate
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from lotus_durable.testing.exchange import Answer, Request, phrase
@@ -13,8 +14,7 @@ from lotus_durable.testing.exchange import Answer, Request, phrase
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-MAX_LINE = 65_536
-MAX_HEADERS = 200
+_MAX_LINE = 65_536
 
 
 class BadRequest(Exception):
@@ -27,28 +27,17 @@ class Disconnected(Exception):
 
 def read_head(stream: BinaryIO) -> Request | None:
     """Read a request line and its headers; None when the client closed the connection between requests."""
-    line = stream.readline(MAX_LINE)
+    line = stream.readline(_MAX_LINE)
     while line in {b"\r\n", b"\n"}:  # clients may send an empty line before a request (RFC 9112, 2.2)
-        line = stream.readline(MAX_LINE)
+        line = stream.readline(_MAX_LINE)
     if not line:
         return None
     parts = line.decode("latin-1").split()
     if len(parts) != 3 or not parts[2].startswith("HTTP/1."):  # noqa: PLR2004  # method, target, version
         raise BadRequest(line[:100])
     method, target, version = parts
-    headers = _read_headers(stream)
-    if version == "HTTP/1.0":
-        headers.setdefault("connection", "close")
-    path, _, query = target.partition("?")
-    return Request(method, path, query, headers, content_length=_content_length(headers))
-
-
-def _read_headers(stream: BinaryIO) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for _ in range(MAX_HEADERS):
-        line = stream.readline(MAX_LINE)
-        if line in {b"\r\n", b"\n"}:
-            return headers
+    while (line := stream.readline(_MAX_LINE)) not in {b"\r\n", b"\n"}:
         if not line.endswith(b"\n"):
             raise Disconnected
         name, colon, value = line.decode("latin-1").partition(":")
@@ -56,16 +45,13 @@ def _read_headers(stream: BinaryIO) -> dict[str, str]:
             raise BadRequest(line[:100])
         name, value = name.lower(), value.strip()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    raise BadRequest(b"too many headers")
-
-
-def _content_length(headers: dict[str, str]) -> int | None:
-    value = headers.get("content-length")
-    if value is None:
-        return None
-    if not value.isascii() or not value.isdigit():
+    if version == "HTTP/1.0":
+        headers.setdefault("connection", "close")
+    length = headers.get("content-length")
+    if length is not None and not (length.isascii() and length.isdigit()):
         raise BadRequest(b"Content-Length")
-    return int(value)
+    path, _, query = target.partition("?")
+    return Request(method, path, query, headers, content_length=None if length is None else int(length))
 
 
 def wants_continue(head: Request) -> bool:
@@ -80,27 +66,22 @@ def wants_close(head: Request) -> bool:
 
 def read_body(stream: BinaryIO, head: Request) -> bytes:
     """Read the body that belongs to ``head``; raises Disconnected when it ends too early."""
-    if head.chunked:
-        return _read_chunks(stream)
-    length = head.content_length or 0
-    body = stream.read(length)
-    if len(body) < length:
-        raise Disconnected
-    return body
-
-
-def _read_chunks(stream: BinaryIO) -> bytes:
+    if "chunked" not in head.headers.get("transfer-encoding", "").lower():
+        return _read(stream, head.content_length or 0)
     pieces: list[bytes] = []
-    while True:
-        size = _chunk_size(stream.readline(MAX_LINE))
-        if size == 0:
-            while stream.readline(MAX_LINE) not in {b"\r\n", b"\n", b""}:  # trailers
-                pass
-            return b"".join(pieces)
-        piece = stream.read(size)
-        if len(piece) < size or not stream.readline(MAX_LINE):
-            raise Disconnected
-        pieces.append(piece)
+    while size := _chunk_size(stream.readline(_MAX_LINE)):
+        pieces.append(_read(stream, size))
+        stream.readline(_MAX_LINE)
+    while stream.readline(_MAX_LINE) not in {b"\r\n", b"\n", b""}:  # trailers
+        pass
+    return b"".join(pieces)
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise Disconnected
+    return data
 
 
 def _chunk_size(line: bytes) -> int:
@@ -116,7 +97,7 @@ def encode_head(answer: Answer, *, close: bool) -> bytes:
     """Return status line and headers, up to and with the empty line."""
     lines = [
         f"HTTP/1.1 {answer.status} {phrase(answer.status)}",
-        f"Date: {formatdate(usegmt=True)}",
+        f"Date: {format_datetime(datetime.now(UTC), usegmt=True)}",
         f"Content-Type: {answer.content_type}",
         f"Content-Length: {len(answer.body)}",
         f"Connection: {'close' if close else 'keep-alive'}",

@@ -6,15 +6,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lotus_durable.testing import FakeLotusProcess
 from lotus_durable.testing import __main__ as program
-from lotus_durable.testing.control import ControlledLotus
-from lotus_durable.testing.exchange import Exchange, Reply, Request
+from lotus_durable.testing.connection import Connection
+from lotus_durable.testing.exchange import Reply, Request
+from lotus_durable.testing.faults import Fault
 
 from .plan import REPOSITORY
 
@@ -62,31 +62,19 @@ class ServerProcess(FakeLotusProcess):
         return self.served
 
 
-class _Watched:
-    def __init__(self, exchange: Exchange, log: int) -> None:
-        self._exchange = exchange
-        self._log = log
-
-    def before_body(self) -> Reply | None:
-        return self._exchange.before_body()
-
-    def after_body(self, request: Request, wait: Callable[[float], bool]) -> Reply:
-        began = time.monotonic()
-        reply = self._exchange.after_body(request, wait)
-        is_good = reply.answer is not None and reply.answer.status < 300 and len(request.body) > _PROBE
-        line = f"{began:.6f} {time.monotonic():.6f} {threading.get_native_id()} {is_good:d}\n"
-        os.write(self._log, line.encode())
-        return reply
-
-
 def main() -> int:
     """Serve, as ``python -m lotus_durable.testing`` does, with a file for the requests as first argument."""
     log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
-    class WatchedLotus(ControlledLotus):
-        def open_exchange(self, head: Request) -> Exchange:
-            exchange = super().open_exchange(head)
-            return _Watched(exchange, log) if head.path == "/api/track/" else exchange
+    class WatchedLotus(program.ControlledLotus):
+        def process(self, request: Request, fault: Fault | None, connection: Connection) -> Reply:
+            began = time.monotonic()
+            reply = super().process(request, fault, connection)
+            if request.path == "/api/track/":
+                is_good = reply.answer is not None and reply.answer.status < 300 and len(request.body) > _PROBE
+                line = f"{began:.6f} {time.monotonic():.6f} {threading.get_native_id()} {is_good:d}\n"
+                os.write(log, line.encode())
+            return reply
 
-    program.ControlledLotus = WatchedLotus  # type: ignore[attr-defined]
+    program.ControlledLotus = WatchedLotus  # type: ignore[misc]
     return program.main(sys.argv[2:])

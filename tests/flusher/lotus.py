@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from lotus_durable.testing import FakeLotus
-from lotus_durable.testing.exchange import Exchange, Reply, Request
+from lotus_durable.testing.connection import Connection
+from lotus_durable.testing.exchange import Reply, Request
+from lotus_durable.testing.faults import Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,12 @@ class WatchedLotus(FakeLotus):
         super().__init__(*arguments, **options)
         self.sent: list[Sent] = []
 
-    def open_exchange(self, head: Request) -> Exchange:
-        exchange = super().open_exchange(head)
-        return _Watched(exchange, self.sent) if head.path == "/api/track/" else exchange
+    def process(self, request: Request, fault: Fault | None, connection: Connection) -> Reply:
+        began = time.monotonic()
+        reply = super().process(request, fault, connection)
+        if request.path == "/api/track/" and request.body not in (b"", b'{"batch":[]}'):
+            self.sent.append(Sent(threading.get_ident(), began, time.monotonic() + reply.delay))
+        return reply
 
     def senders_take_turns(self) -> bool:
         """Whether nobody sent again on a connection after events had come over another one."""
@@ -47,20 +51,3 @@ class WatchedLotus(FakeLotus):
             now += change
             most = max(most, now)
         return most
-
-
-class _Watched:
-    def __init__(self, exchange: Exchange, sent: list[Sent]) -> None:
-        self._exchange = exchange
-        self._sent = sent
-        self._began = time.monotonic()
-
-    def before_body(self) -> Reply | None:
-        return self._exchange.before_body()
-
-    def after_body(self, request: Request, wait: Callable[[float], bool]) -> Reply:
-        reply = self._exchange.after_body(request, wait)
-        if request.body not in (b"", b'{"batch":[]}'):
-            ends = time.monotonic() + reply.delay
-            self._sent.append(Sent(threading.get_ident(), self._began, ends))
-        return reply

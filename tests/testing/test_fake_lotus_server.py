@@ -80,7 +80,6 @@ def test_a_head_request_gets_no_body(start: Start, connect: Connect) -> None:
         b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 201 + b"\r\n",
     ],
 )
 def test_what_is_not_http_is_400_and_closed(start: Start, request_bytes: bytes) -> None:

@@ -17,6 +17,7 @@ SCENARIOS = {
     "tail": "one process from its first event on",
     "start": "the event that starts a flusher, and a look",
     "takeover": "the flusher is killed",
+    "event_loop": "track_event in an event loop: how late its other tasks are",
     "imports": "time and memory of the import",
     "cost": "processor time and bytes of an event's whole way",
     "instructions": "instructions of one track_event, which repeat where times do not",

@@ -130,7 +130,7 @@ class Reserve:
         self._known_free -= pages
         if self._known_free < self._kept:
             needed = pages + self._kept
-            self._release(needed)
+            self._release(needed + self._size // 2)  # and some more, so that it is not looked at each time
             if self._on_list() < needed:
                 while self._free() < needed:
                     self._add()

@@ -10,7 +10,7 @@ and it says so for one event at a time, on the server's word for that event; wha
     id in failed_events, 201 or 400                             by its reason: see ``_by_reason``
     400: id not in failed_events, others are                    Retry
     failed_events name ids that are not ours, or "some" no id   Split; single event: by the reason, never Delivered
-    400 none, "Invalid JSON"                                    Split; single event: Dead
+    400 none, "Invalid JSON"                                    Split; single event: Failing
     400 none, no failed_events                                  Blocked; to the empty probe it is the right answer
     413; 400 text/html "Bad Request"                            Split; single event: Blocked
     400 {"message": …}, {}, text about the API key; 401, 403    Blocked: the key
@@ -157,7 +157,8 @@ def _report(answer: Answer) -> _Report | None:
 
 def _by_report(answer: Answer, report: _Report, batch: _Batch) -> Outcome:
     if _INVALID_BODY in report.failed.values():
-        return Settled((Dead(_INVALID_BODY),)) if len(batch.ids) == 1 else Split(_INVALID_BODY)
+        # What we send is right. One bad node of two that breaks bodies says this of whatever comes.
+        return Settled((Failing(_INVALID_BODY),)) if len(batch.ids) == 1 else Split(_INVALID_BODY)
     if not report.failed:
         return _nobody_named(answer, report, batch)
     strangers = report.failed.keys() - set(batch.ids)

@@ -46,7 +46,7 @@ class Look:
         self._directory = directory
         self._config = config
         self._starting = Starting(directory)
-        self._reporter = TroubleReporter(self._starting, config.constants, report)
+        self._reporter = TroubleReporter(directory, self._starting, config.constants, report)
         self._asked = False
         self._noted_newest_at = float("-inf")
 

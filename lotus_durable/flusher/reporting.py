@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 from lotus_durable import errors
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryBlocked, LotusError
-from lotus_durable.log import DEBUG, INFO, WARNING, logger
+from lotus_durable.log import DEBUG, INFO, WARNING, counted, logger
+from lotus_durable.queue.counting import count
+from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat
 
 from .starting import Starting
+
+_MOST_COUNTED = 500
+"""Segments, of 20 µs each, that a call which reports trouble may take the time to look at."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,12 +31,14 @@ class TroubleReporter:
     """Reports what the heartbeat and the looks of one process find.
 
     Args:
+        directory: of the queue.
         starting: has the notes of what was reported already, by whichever process.
         constants: intervals.
         report: called with it and the events it is about.
     """
 
-    def __init__(self, starting: Starting, constants: Constants, report: Report) -> None:
+    def __init__(self, directory: QueueDirectory, starting: Starting, constants: Constants, report: Report) -> None:
+        self._directory = directory
         self._starting = starting
         self._constants = constants
         self._report = report
@@ -49,11 +57,12 @@ class TroubleReporter:
         self.report_blocked(reason, since)
 
     def report_blocked(self, reason: str, since: str = "") -> None:
-        """Report why nothing is delivered; ``since``: for how long."""
-        self._report_lasting(DeliveryBlocked(f"nothing is delivered{since}, events are kept: {reason}"))
+        """Report why nothing is delivered: one process of the host does, once a minute.
 
-    def _report_lasting(self, error: LotusError) -> None:
-        """Report trouble that lasts: one process of the host does, once a minute."""
+        Args:
+            reason: one sentence.
+            since: for how long.
+        """
         if since_boot() < self._next_report:
             return
         now = since_boot()
@@ -65,8 +74,17 @@ class TroubleReporter:
             if now - notes.reported_at < interval:
                 return
             notes.reported_at = now
+        error = DeliveryBlocked(f"nothing is delivered{since}, {self._what_waits()}: {reason}")
         logger.warning("%s", error)
         self._report(error, [])
+
+    def _what_waits(self) -> str:
+        with contextlib.suppress(OSError):
+            if len(self._directory.segments()) <= _MOST_COUNTED:
+                waits = count(self._directory)
+                age = f", the oldest for {waits.oldest_age:.0f} s" if waits.oldest_age is not None else ""
+                return f"{counted(waits.pending, 'event')} {'is' if waits.pending == 1 else 'are'} kept{age}"
+        return "events are kept"
 
     def report_notices(self, beat: Beat) -> None:
         """Report what happened once, if nobody did."""

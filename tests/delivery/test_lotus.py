@@ -16,7 +16,7 @@ from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Renewed, Stopped
 from lotus_durable.delivery.lotus import Lotus
 from lotus_durable.delivery.unsettled import UnsettledIds
-from lotus_durable.delivery.verdict import Dead, Delivered, Failing, Parked, Retry, Verdict
+from lotus_durable.delivery.verdict import Delivered, Failing, Parked, Retry, Verdict
 from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
 from lotus_durable.http.answer import Answer, NoAnswer
@@ -223,7 +223,7 @@ def test_one_poisonous_event_of_500_is_found_by_halves_and_nothing_waits_for_it(
     verdicts = scene.send(*ids)
     assert [number for number, verdict in enumerate(verdicts) if verdict != Delivered()] == [137]
     found = verdicts[137]
-    assert isinstance(found, Dead) if outcome is INVALID_JSON else isinstance(found, Parked) and found.unproven
+    assert isinstance(found, Failing) if outcome is INVALID_JSON else isinstance(found, Parked) and found.unproven
     assert scene.steps.waits == []
     assert len(scene.sent) <= 3 * 10
 

@@ -11,6 +11,7 @@ from lotus_durable.delivery.verdict import (
     Blocked,
     Dead,
     Delivered,
+    Failing,
     Parked,
     Retry,
     RetryBatch,
@@ -169,14 +170,14 @@ def test_a_reason_gives_its_event_the_verdict_of_the_table(status: int, reason: 
         pytest.param(html(400, BAD_REQUEST), Blocked, id="400 text/html Bad Request"),
     ],
 )
-def test_a_batch_refused_as_a_whole_is_split_and_a_single_event_is_dead_only_on_the_word_of_lotus(
+def test_a_batch_refused_as_a_whole_is_split_and_no_single_event_is_given_up_for_it_at_once(
     came_back: Answer, alone: type
 ) -> None:
     assert isinstance(outcome(came_back), Split)
     assert isinstance(outcome(came_back, ["a", "b"]), Split)
     assert isinstance(outcome(came_back, ["a"]), alone)
     if alone is Settled:
-        assert verdicts(came_back, ["a"]) == [Dead("Invalid JSON")]
+        assert verdicts(came_back, ["a"]) == [Failing("Invalid JSON")]
     assert isinstance(outcome_of_probe(came_back), Blocked)
 
 

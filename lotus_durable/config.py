@@ -29,7 +29,7 @@ class Constants(NamedTuple):
     max_batch_bytes: int = 475_000
     """Of one request's body: below what proxies take by default (1 MB in nginx), and both servers."""
     parked_max_age: float = 7 * _DAY
-    """How long a parked event is retried, by the queue's clock: a customer may be created days after its first event."""
+    """How long a parked event is retried, by the queue's clock: a customer may be created days later."""
     parked_retry_interval: float = 60.0
     """Between the first two tries of a parked event; it doubles up to 60 times that."""
     probe_interval: float = 60.0
@@ -46,9 +46,9 @@ class Constants(NamedTuple):
     """Longer than a look is trusted: what was written on the word of one is seen before a flusher ends."""
     hung_after: float = 10.0
     """Without a beat: a flusher beats twice a second, and ends itself when a step takes longer than it can."""
-    told_after: float = 30.0
+    report_after: float = 30.0
     """Without a delivery before it is told: shorter troubles are every deploy's."""
-    told_interval: float = 60.0
+    report_interval: float = 60.0
     """Between two times that the same trouble is told on one host."""
     unreachable_before_making_way: float = 30.0
     """Without a connection before a process of other surroundings may try."""

@@ -96,6 +96,7 @@ def run(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess
         text=True,
         timeout=90,
         check=False,
+        cwd=Path(environment["LOTUS_QUEUE_DIR"]).parent,
     )
 
 
@@ -123,6 +124,9 @@ def test_every_example_runs_as_written(
 def test_every_command_runs_as_written(found: tuple[Path, str], environment: dict[str, str], queue: Path) -> None:
     words = shlex.split(found[1].replace(QUEUE, str(queue)))[1:]
     track_one(environment)
+    if words[0] == "import":
+        export = ["export", "--output", words[1], "--queue-dir", str(queue)]
+        assert run(environment, "-m", "lotus_durable", *export).returncode == 0
     if words[0] == "flusher":
         check_that_it_serves(environment, words)
         return
@@ -155,12 +159,12 @@ def test_what_status_shows_is_what_the_readme_shows(environment: dict[str, str],
 
 
 def test_a_directory_can_be_copied_and_put_back_as_the_page_says(environment: dict[str, str], queue: Path) -> None:
-    [block] = [each for _, each in of_all("console") if "cp -a" in each]
+    [command] = [line for _, line in COMMANDS if " backup " in line]
     track_one(environment)
-    script = block.replace(QUEUE, str(queue)).replace("lotus-durable", f"{sys.executable} -m lotus_durable")
-    script += f"rm -r {queue} && mv {queue}-backup {queue}\n"
-    done = subprocess.run(["sh", "-e", "-c", script], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert run(environment, "-m", "lotus_durable", *shlex.split(command.replace(QUEUE, str(queue)))[1:]).returncode == 0
+    assert run(environment, "-m", "lotus_durable", "stop").returncode == 0
+    queue.rename(f"{queue}-old")
+    Path(f"{queue}-backup").rename(queue)
     track_one(environment)
     report = run(environment, "-m", "lotus_durable", "drain", "--timeout", "60")
     assert report.returncode == 0, report.stderr

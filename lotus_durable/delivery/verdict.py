@@ -36,7 +36,7 @@ from .outcome import Blocked, Dead, Delivered, Failing, Outcome, Parked, Retry, 
 
 __all__ = [
     "Blocked", "Dead", "Delivered", "Failing", "Outcome", "Parked", "Retry", "RetryBatch", "Settled", "Split",
-    "Verdict", "is_in_doubt", "is_mild", "judge", "judge_probe",
+    "Verdict", "is_in_doubt", "is_mild", "outcome_of", "outcome_of_probe",
 ]  # fmt: skip
 
 _DELIVERED = Delivered()
@@ -76,7 +76,7 @@ class _Report(NamedTuple):
     """An id without a reason was accepted."""
 
 
-def judge(answer: Answer | NoAnswer, ids: Sequence[str], times: Sequence[str], *, now: float) -> Outcome:
+def outcome_of(answer: Answer | NoAnswer, ids: Sequence[str], times: Sequence[str], *, now: float) -> Outcome:
     """Decide what becomes of a batch.
 
     Args:
@@ -91,9 +91,9 @@ def judge(answer: Answer | NoAnswer, ids: Sequence[str], times: Sequence[str], *
     return _by_status(answer, _Batch(ids, times, now))
 
 
-def judge_probe(answer: Answer | NoAnswer) -> Settled | RetryBatch | Blocked:
+def outcome_of_probe(answer: Answer | NoAnswer) -> Settled | RetryBatch | Blocked:
     """Decide what the answer to an empty batch means: ``Settled(())`` when host, key and server work."""
-    outcome = judge(answer, (), (), now=0.0)
+    outcome = outcome_of(answer, (), (), now=0.0)
     if isinstance(outcome, Split):  # of an empty batch nothing can be too large
         return Blocked(f"even an empty batch is refused ({outcome.reason}); check the host and its http:// or https://")
     return outcome

@@ -15,7 +15,7 @@ from lotus_durable.config import Constants
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Renewed, Stopped
 from lotus_durable.delivery.lotus import Lotus
-from lotus_durable.delivery.marks import Marks
+from lotus_durable.delivery.unsettled import UnsettledIds
 from lotus_durable.delivery.verdict import Dead, Delivered, Failing, Parked, Retry, Verdict
 from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
@@ -78,7 +78,7 @@ class FakeSteps:
     told: list[str] = field(default_factory=list)
     key_refusals: int = 0
     doubts: int = 0
-    marks: Marks = field(default_factory=Marks)
+    marks: UnsettledIds = field(default_factory=UnsettledIds)
     reaches: list[bool] = field(default_factory=list)
     stop_after: int = 1000
     """Waits until it is time to end."""
@@ -116,7 +116,7 @@ class FakeSteps:
         assert reason is not None
         self.answered.add(number)
 
-    def tell(self, error: LotusError) -> None:
+    def report(self, error: LotusError) -> None:
         self.told.append(str(error))
 
     def wait(self, seconds: float, *, asked: int | None = None) -> None:

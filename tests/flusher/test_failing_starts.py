@@ -261,7 +261,7 @@ def test_trouble_of_the_queue_itself_is_told_when_it_lasts(scene: Scene) -> None
     [told] = scene.run(
         """
     told = []
-    client = make(exit_timeout=0, constants={"told_after": 2.5},
+    client = make(exit_timeout=0, constants={"report_after": 2.5},
                   on_error=lambda error, events: told.append(f"{type(error).__name__}: {error}"))
     def again():
         track(client, os.urandom(4).hex())

@@ -187,11 +187,18 @@ class Client(Calls):
             return drain(self._tracker, self.config, timeout=timeout, watch=watch)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Drain, and return whether it was complete; a drop-in name. Raises what :meth:`drain` raises."""
+        """Drain, and return whether it was complete; a drop-in name.
+
+        Args:
+            timeout: seconds; None or infinity for as long as it takes, less than 0 counts as 0.
+
+        Raises:
+            LotusError: as :meth:`drain`.
+        """
         return self.drain(timeout).complete
 
     def stats(self) -> QueueStats:
-        """Count what is in the queue, for all processes that share it.
+        """Count what is in the queue, for all processes that share it; ages in seconds, sizes in bytes.
 
         Raises:
             DiskRefused: the queue directory cannot be read.

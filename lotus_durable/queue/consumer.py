@@ -12,13 +12,15 @@ from .directory import QUEUE_DB, QueueDirectory, original_name
 from .elapsed import QueueClock
 from .heartbeat import Progress
 from .journal import JournalReader
+from .kept import KeptSegments
 from .protocol import Chunk, Report, Settlement, StoredEvent, Table
 from .quarantine import keep_aside
 from .repair import RepairedBooks
 from .repeats import Repeats, Segment
-from .retiring import Retiring, remove_leftovers
+from .retiring import Retiring, publish_rewritten, remove_leftovers
 from .rows import RowReader
 from .schema import Cursor, Entry
+from .table import DatabaseDamaged
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -40,16 +42,18 @@ class Consumer:
         QueueDamaged: a newer version wrote the books; nothing was changed.
     """
 
-    def __init__(self, directory: QueueDirectory, report: Report) -> None:
+    def __init__(self, directory: QueueDirectory, report: Report, kept: KeptSegments | None = None) -> None:
         self._directory = directory
         self._report = report
         directory.prepare()
         self._repaired = RepairedBooks(directory, report)
+        publish_rewritten(directory, self._repaired.books.cursors)
         self.is_new: bool = self._repaired.is_new
         self._repeats = Repeats(lambda: self._repaired.books)
         self._journal = JournalReader(directory, self._repeats, report)
         self._rows = RowReader(directory, self._repeats.cursor, report)
-        self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired)
+        kept = KeptSegments(directory, 0.0, 0) if kept is None else kept
+        self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired, kept)
         self._in_pass = False
         self._gone: set[bytes] | None = None
         self._clock = QueueClock(self.learned(_CLOCK))
@@ -149,6 +153,28 @@ class Consumer:
         """
         return self._repaired.do(lambda books: books.page(table, after, limit))
 
+    def enter(self, entry: Entry) -> None:
+        """Commit what somebody did by hand.
+
+        Raises:
+            OSError: the disk refuses; nothing of it counts.
+        """
+        self._repaired.do(lambda books: books.settle(entry))
+
+    def begin_new_books(self, why: str) -> None:
+        """Set the books aside, and begin new ones with all that can be read of them.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        damage = [DatabaseDamaged(why)]
+
+        def work(_: Books) -> None:
+            if damage:
+                raise damage.pop()
+
+        self._repaired.do(work)
+
     def make_safe(self) -> None:
         """Return when all that was settled survives a power cut.
 
@@ -191,6 +217,7 @@ class Consumer:
             if has_done:
                 self._retiring.delete()
             self._retiring.forget_deleted()
+            self._retiring.expire()
             if has_rows:
                 self._rows.delete()
             self._books.prepare_for(self._journal.largest)

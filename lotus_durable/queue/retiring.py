@@ -6,14 +6,16 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from lotus_durable.clock import monotonic
 
-from .directory import QueueDirectory, original_name
+from .directory import QueueDirectory, original_name, segment_name
 from .files import sync_path
+from .format import UnknownFormat
 from .journal import JournalReader, has_no_writer
-from .reader import Position
+from .kept import KeptSegments
+from .reader import Position, header_of
 from .repair import RepairedBooks
 from .repeats import Repeats, Segment
 
@@ -41,12 +43,18 @@ class Retiring:
     """
 
     def __init__(
-        self, directory: QueueDirectory, journal: JournalReader, repeats: Repeats, books: RepairedBooks
+        self,
+        directory: QueueDirectory,
+        journal: JournalReader,
+        repeats: Repeats,
+        books: RepairedBooks,
+        kept: KeptSegments,
     ) -> None:
         self._directory = directory
         self._journal = journal
         self._repeats = repeats
         self._books = books
+        self._kept = kept
         self._done: dict[bytes, Segment] = {}
         self.deleted: dict[bytes, Position] = {}
         self._looked_at = self._forgot_at = -math.inf
@@ -58,6 +66,14 @@ class Retiring:
         """
         if segment.ended and self._repeats.cursor(segment.id)[1] == segment.read[1]:
             self._done[segment.id] = segment
+
+    def expire(self) -> None:
+        """Delete what was kept for long enough.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._kept.expire()
 
     def has_done(self) -> bool:
         """Whether there is something to delete."""
@@ -81,7 +97,7 @@ class Retiring:
                     segment.ended = False  # somebody has brought more: it is read again
                     del self._done[segment.id]
                     continue
-                os.unlink(path)
+                self._kept.take(path)
             self.deleted[segment.id] = segment.read
             self._journal.forget(self._done.pop(segment.id))
 
@@ -146,3 +162,23 @@ def remove_leftovers(directory: QueueDirectory) -> None:
             # A writer whose file is taken away before it has its name notices, and creates another.
             if time.time() - os.stat(path).st_mtime > _LEFTOVER_AGE and has_no_writer(path):
                 os.unlink(path)
+
+
+def publish_rewritten(directory: QueueDirectory, known: Container[bytes]) -> None:
+    """Give a segment its name that took the place of another one when a kill came between the two.
+
+    Args:
+        directory: of the queue.
+        known: the segments that the books know. They know one that is not published only if it was settled, in the
+            same transaction, that what it holds is no longer where it was.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    for name in directory.unfinished():
+        path = f"{directory.journal}/{name}"
+        with contextlib.suppress(FileNotFoundError, UnknownFormat):
+            header = header_of(path)
+            if header is not None and header.id in known:
+                os.rename(path, f"{directory.journal}/{segment_name(header.created_ns, header.pid, header.marker)}")
+                sync_path(directory.journal)

@@ -44,7 +44,7 @@ from lotus_durable.errors import (
     UnexpectedAnswer,
 )
 from lotus_durable.options import INSTEAD
-from lotus_durable.settings import SettingsModule
+from lotus_durable.settings import SettingsModule, configure
 from lotus_durable.settings import client as _client
 
 TYPE_CHECKING = False
@@ -92,6 +92,7 @@ __all__ = [
     "check_event",
     "check_feature_access",
     "check_metric_access",
+    "configure",
     "create_credit",
     "create_customer",
     "create_subscription",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -85,6 +86,7 @@ class Config(NamedTuple):
     backend: Backend = "journal"
     flusher: Flusher = "auto"
     exit_timeout: float = 2.0
+    keep_delivered: float = 0.0
     api_version: ApiVersion = "auto"
     call_timeout: float = 30.0
     constants: Constants = Constants()
@@ -126,7 +128,7 @@ class Config(NamedTuple):
                     values[option.name] = read_option(option, source, value)
                     break
         if "queue_dir" not in values:
-            values["queue_dir"] = _default_queue_dir()
+            values["queue_dir"] = default_queue_dir()
         return cls(**values)
 
 
@@ -155,7 +157,24 @@ def _with_key_file(source: Mapping[str, Any], name: Callable[[str], str] = lambd
     return {**source, name("api_key"): KeyFile(file)} if file else source
 
 
-def _default_queue_dir() -> str:
+_LONGEST_NAME = 1_000
+
+
+def this_application() -> str:
+    """Name what this process belongs to, in printable ASCII: its virtual environment, or where its program lies.
+
+    A command of the Python installation (gunicorn in a container) lies nowhere: its working directory counts.
+    """
+    found = sys.prefix
+    if sys.prefix == sys.base_prefix:
+        program = getattr(sys.modules.get("__main__"), "__file__", None)
+        with contextlib.suppress(OSError):  # the working directory was removed
+            folder = os.path.dirname(os.path.abspath(program)) if program else found
+            found = os.path.abspath(".") if folder.startswith(found) else folder
+    return ascii(found)[1:-1][:_LONGEST_NAME]
+
+
+def default_queue_dir() -> str:
     """Return ``$STATE_DIRECTORY/lotus`` under systemd (its first entry), else this user's state directory.
 
     Raises:

@@ -27,5 +27,5 @@ def function(name: str) -> Callable[..., Any]:
     signature = inspect.signature(method)
     parameters = list(signature.parameters.values())[1:]
     vars(call).update(__signature__=signature.replace(parameters=parameters))
-    call.__qualname__ = name
+    call.__module__, call.__qualname__ = "lotus_durable", name  # where it is found when it is unpickled
     return call

@@ -17,6 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from typing import Unpack
+
+    from lotus_durable.option_types import Options
 
 _client: Client | None = None
 
@@ -84,6 +87,27 @@ def current() -> Client | None:
     return _client
 
 
+def configure(**settings: Unpack[Options]) -> None:
+    """Set several settings at once, all of them or none; what is not named stays, and None means not set.
+
+    For child processes, which may not have what their parent has set: give it to a pool as its initializer, by
+    ``functools.partial(lotus_durable.configure, api_key=…, queue_dir=…)``.
+
+    Args:
+        settings: by their names, as for ``Client``.
+
+    Raises:
+        ConfigurationError: one is wrong, or there is none of that name; nothing is set.
+    """
+    module = sys.modules["lotus_durable"]
+    for name in settings:
+        if name not in module.__annotations__:
+            raise ConfigurationError(f"lotus_durable.{name}: {unknown_setting(name)}")
+    Config.resolve(settings={**_settings(), **settings})
+    vars(module).update(settings)
+    renew()
+
+
 def renew() -> None:
     """Let the next call make another default client; the old one's events are on disk."""
     global _client  # the one piece of module state: it is what a default client is
@@ -92,12 +116,14 @@ def renew() -> None:
         old.release()
 
 
+def _settings() -> dict[str, object]:
+    module = sys.modules["lotus_durable"]
+    return {name: getattr(module, name, None) for name in module.__annotations__}
+
+
 def _make() -> Client:
     global _client  # noqa: PLW0603  # see renew()
-    module = sys.modules["lotus_durable"]
-    made = Client.from_config(
-        Config.resolve(settings={name: getattr(module, name, None) for name in module.__annotations__})
-    )
+    made = Client.from_config(Config.resolve(settings=_settings()))
     # Of two threads that come here at once, the second uses the first one's.
     _client = _client or made
     return _client

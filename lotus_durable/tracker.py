@@ -20,7 +20,7 @@ from time import clock_gettime
 
 from lotus_durable import fork
 from lotus_durable.clock import MONOTONIC
-from lotus_durable.config import Config
+from lotus_durable.config import Config, default_queue_dir, this_application
 from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError
 from lotus_durable.event.encoder import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
@@ -74,6 +74,7 @@ class Tracker:
         self.look: Look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
         self._trusted_look = config.constants.trusted_look
         self._has_worked = False
+        self._has_said_whose = False
         self._way = _kind_of_appender(config.backend)
         self._encoder = _kind_of_encoder(config, self._tell_refused)
         self._begin()
@@ -284,7 +285,19 @@ class Tracker:
         )
 
     def _fingerprint(self) -> bytes:
-        return fingerprint(ensure_identity(self.directory), self.config.api_key)
+        application = this_application()
+        identity = ensure_identity(self.directory, application)
+        is_anothers = identity.application not in ("", application)
+        if is_anothers and not self._has_said_whose and self.config.queue_dir == default_queue_dir():
+            self._has_said_whose = True
+            logger.warning(
+                "%s is the default queue directory, and another application of this user made it (%s; this one is %s): "
+                "give each a queue_dir of its own",
+                self.directory.root,
+                identity.application,
+                application,
+            )
+        return fingerprint(identity, self.config.api_key)
 
     def _check(self, pair: Pair) -> None:
         """Notice what happened to a segment behind this process's back; an idle one has no event to do it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import pickle
 import pkgutil
 import re
 import subprocess
@@ -26,6 +27,7 @@ TRACKING = {
         "(*, customer_id: 'str', event_name: 'str', properties: 'Mapping[str, object] | None' = None, "
         "time_created: 'datetime | str | None' = None, idempotency_id: 'str | None' = None) -> 'dict[str, Any]'"
     ),
+    "configure": "(**settings: 'Unpack[Options]') -> 'None'",
     "drain": "(timeout: 'float | None' = None) -> 'DrainReport'",
     "flush": "(timeout: 'float | None' = None) -> 'bool'",
     "join": "(timeout: 'float | None' = None) -> 'None'",
@@ -63,8 +65,8 @@ ERRORS = {
 SETTINGS = {
     "api_key", "host", "queue_dir", "debug", "on_error", "send", "on_invalid", "sync_mode", "durability",
     "sync_interval", "flush_interval", "max_batch_events", "max_event_bytes", "max_queue_bytes", "upload_concurrency",
-    "timeout", "backend", "flusher", "exit_timeout", "api_key_file", "previous_api_key_file", "api_version",
-    "call_timeout",
+    "timeout", "backend", "flusher", "exit_timeout", "keep_delivered", "api_key_file", "previous_api_key_file",
+    "api_version", "call_timeout",
 }  # fmt: skip
 
 
@@ -222,14 +224,21 @@ def test_the_docstring_of_each_function_has_its_arguments_units_and_errors() -> 
 
 
 def test_each_function_is_the_method_of_that_name() -> None:
-    functions = [name for name in lotus.__all__ if inspect.isfunction(getattr(lotus, name))]
-    assert set(functions) >= set(TRACKING) - {"Client"}
+    functions = [name for name in lotus.__all__ if inspect.isfunction(getattr(lotus, name)) and name != "configure"]
+    assert set(functions) >= set(TRACKING) - {"Client", "configure"}
     for name in functions:
         of_module = list(inspect.signature(getattr(lotus, name)).parameters.values())
         of_client = list(inspect.signature(getattr(Client, name)).parameters.values())[1:]
         assert [(each.name, each.kind, each.default) for each in of_module] == [
             (each.name, each.kind, each.default) for each in of_client
         ], name
+
+
+def test_each_function_can_be_given_to_another_process() -> None:
+    for name in lotus.__all__:
+        function = getattr(lotus, name)
+        if inspect.isfunction(function):
+            assert pickle.loads(pickle.dumps(function)) is function, name
 
 
 def test_the_signatures_can_be_resolved_by_tools() -> None:

@@ -33,6 +33,13 @@ _NEWEST_INTERVAL = 20.0
 """Seconds between two notes that this version is still in use."""
 
 
+_IN_CHILD = (
+    "; events wait in {}. This is a child process of multiprocessing: what its parent sets under "
+    '`if __name__ == "__main__":` does not reach it. Set it in the environment, or call lotus_durable.configure(...) '
+    "in each child (the initializer of a pool)"
+)
+
+
 class Look:
     """One process's looks at one queue.
 
@@ -84,7 +91,8 @@ class Look:
                 "events are kept on disk"
             )
         if self._config.api_key is None:
-            return "no API key is set (lotus_durable.api_key or LOTUS_API_KEY), so no flusher is started"
+            no_key = "no API key is set (lotus_durable.api_key or LOTUS_API_KEY), so no flusher is started"
+            return no_key + (_IN_CHILD.format(self._directory.root) if _is_child_of_multiprocessing() else "")
         if self._interpreter is None:
             return (
                 f"no Python interpreter is found to run the flusher (sys.executable is {sys.executable}): events are "
@@ -292,3 +300,8 @@ def _module_paths() -> list[str]:
             with contextlib.suppress(OSError):  # the working directory was removed
                 found.append(os.path.abspath(os.fspath(path)))
     return found
+
+
+def _is_child_of_multiprocessing() -> bool:
+    module = sys.modules.get("multiprocessing.process")  # a child has it, and who has not need not import it
+    return module is not None and module.parent_process() is not None

@@ -43,6 +43,8 @@ from lotus_durable.errors import (
     Timeout,
     UnexpectedAnswer,
 )
+from lotus_durable.event.ids import TrackedId
+from lotus_durable.options import INSTEAD
 from lotus_durable.settings import SettingsModule
 from lotus_durable.settings import client as _client
 from lotus_durable.settings import current as _current
@@ -202,12 +204,14 @@ def track_event(
         ConfigurationError: a setting is wrong.
         EventRefused: with ``sync_mode`` only: the server refused it for good.
     """
-    return _client().track_event(
-        customer_id=customer_id,
-        event_name=event_name,
-        properties=properties,
-        time_created=time_created,
-        idempotency_id=idempotency_id,
+    return TrackedId(
+        _client().track_event(
+            customer_id=customer_id,
+            event_name=event_name,
+            properties=properties,
+            time_created=time_created,
+            idempotency_id=idempotency_id,
+        )
     )
 
 
@@ -327,7 +331,10 @@ if not TYPE_CHECKING:  # else every name would pass, of a setting too
 
         if name in __all__:
             return getattr(import_module(_VALUES.get(name, _CALLS)), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+        why = f": {INSTEAD[name]}" if name in INSTEAD else ""
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}{why}", name=name, obj=sys.modules[__name__]
+        )
 
 
 sys.modules[__name__].__class__ = SettingsModule

@@ -28,13 +28,13 @@ class Constants(NamedTuple):
     max_batch_bytes: int = 475_000
     """Of one request's body: below what proxies take by default (1 MB in nginx), and both servers."""
     parked_max_age: float = 7 * _DAY
-    """How long a parked event is retried: a customer may be created some days after its first event."""
+    """How long a parked event is retried, by the queue's clock: a customer may be created days after its first event."""
     parked_retry_interval: float = 60.0
-    """Between two tries of a parked event."""
+    """Between the first two tries of a parked event; it doubles up to 60 times that."""
     probe_interval: float = 60.0
     """Between two probes while delivery is blocked: a person has to come first."""
     max_event_attempts: int = 20
-    """Of one event that the server fails on, with deliveries of others between them, before it is a dead letter."""
+    """Of one event before it is given up; on one that the server fails on, with deliveries of others between them."""
     failing_min_age: float = _DAY
     """Such an event's age before it is one: a server that fails on some events is mended within a day."""
     idle_before_end: float = 30.0

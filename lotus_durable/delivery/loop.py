@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
@@ -23,13 +22,12 @@ from lotus_durable.queue.protocol import Settlement, StoredEvent
 from .batch import Batch, Batcher, batches_of_parked
 from .control import Control, Stopped
 from .outcome import Dead, Delivered, Failing, Parked, Verdict
+from .parked import ParkedEvents, Tried
 from .place import Place, Source
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _DISK_PAUSE = 1.0  # seconds between two tries of a commit that the disk refuses
-_PARKED_PAUSE = 0.5  # seconds between two requests with parked events
-_DAY = 86_400.0
 
 _Result = Sequence[Verdict] | BaseException
 
@@ -56,15 +54,17 @@ class Loop:
     ) -> None:
         self._may_send = may_send
         self._held_told_at = float("-inf")
-        self._held_parked = 0  # up to this row all that is parked is another key's
         self._source = source
         self._control = control
         self._places = places
         self._config = config
         self._batcher = Batcher(source, places[0], max_events=config.max_batch_events, may_send=may_send)
-        self._next_parked_retry = 0.0
+        most = min(config.max_batch_events, places[0].max_events)
+        self._parked = ParkedEvents(
+            source, config.constants, most, may_send=may_send, try_again=self._try_again, give_up=self._give_up
+        )
         self._busy_at = monotonic()
-        self._delivered_at = control.last_delivery
+        self._delivered_at = float("-inf")  # by the source's clock
         self._undecided: list[Settlement] = []
 
     def run(self, is_done: Callable[[], bool]) -> None:
@@ -81,7 +81,8 @@ class Loop:
             parked_before = self._source.last_parked()
             self._pass()
             if is_asked:
-                self._retry_all_parked(parked_before)
+                for _ in self._parked.try_all(parked_before):
+                    self._control.check()
             self._control.enter("idle")
             self._control.show(self._source.progress())
             self._source.retire()
@@ -132,8 +133,10 @@ class Loop:
                 if isinstance(result, BaseException):
                     raise result
                 self._decide(result, self._settlement(batch, result))
-            self._retry_due_parked()
+            self._parked.step()
         self._settle_undecided()
+        for _ in self._parked.steps():
+            self._control.check()
 
     def _decide(self, verdicts: Sequence[Verdict], settlement: Settlement) -> None:
         """Settle, but where Lotus has said a word of no event: these are pending until what comes next tells more.
@@ -193,8 +196,9 @@ class Loop:
                 self._control.wait(_DISK_PAUSE)
             else:
                 break
-        delivered_at = self._delivered_at if settlement.delivered else None
-        self._control.settled(self._source.progress(), delivered_at=delivered_at)
+        self._control.settled(self._source.progress(), delivered_at=time.time() if settlement.delivered else None)
+        if settlement.parked:
+            self._parked.has_parked()
         # What was refused at the call was told there, and nobody waits for its verdict.
         dead = [event for event in settlement.dead if not event.record.startswith(REFUSED_AT_CALL)]
         self._report_dead(dead)
@@ -205,14 +209,18 @@ class Loop:
         ]
         self._control.refused(refusals)
         if not self._places[0].takes_repeats:
-            self._control.does_not_have((*settlement.delivered_ids, *(each.idempotency_id for each in refusals)))
+            tried = (_field(event.record, "idempotency_id") for event in settlement.tried)
+            self._control.does_not_have(
+                (*settlement.delivered_ids, *(each.idempotency_id for each in refusals), *tried)
+            )
 
     def _settlement(self, batch: Batch, verdicts: Sequence[Verdict]) -> Settlement:
         """Turn verdicts into what is committed."""
-        now = time.time()
+        now, elapsed = time.time(), self._source.elapsed()
         delivered: list[str] = []
         parked = list(batch.unsent)
         dead = list(batch.dead)
+        tried: list[StoredEvent] = []
         unknown: Counter[str] = Counter()
         for index, verdict in enumerate(verdicts):
             if isinstance(verdict, Delivered):
@@ -222,74 +230,70 @@ class Loop:
                 batch.rows[index] if batch.rows else StoredEvent(batch.records[index], "", 0, now, 0.0, key=batch.key)
             )
             # A try counts against the event only if others were delivered since the one before it.
-            is_witnessed = self._delivered_at > before.tried or not batch.rows
+            is_witnessed = self._delivered_at > before.tried_at or not batch.rows
             counts = is_witnessed or not (isinstance(verdict, Failing) or _is_unproven(verdict))
-            event = before._replace(reason=verdict.reason, attempts=before.attempts + counts, tried=now, id=0)
-            if counts and self._is_for_good(verdict, event, batch.times[index]):
-                dead.append(event)
+            event = before._replace(
+                reason=verdict.reason,
+                attempts=before.attempts + counts,
+                tried=now,
+                parked_at=before.parked_at or elapsed,
+                tried_at=elapsed,
+            )
+            if counts and self._is_for_good(verdict, event):
+                dead.append(event._replace(id=0))
+            elif batch.rows:
+                tried.append(event)
             else:
                 parked.append(event)
             if isinstance(verdict, Parked) and verdict.unlisted:
                 unknown[verdict.reason] += 1
         if delivered or batch.repeats:
-            self._delivered_at = now
+            self._delivered_at = elapsed
         for reason, count in unknown.items():
             self._control.tell(
                 DeliveryBlocked(f"parked for a reason we do not know, {counted(count, 'event')}: {reason}")
             )
+        stay = {event.id for event in tried}
         return Settlement(
             batch.through,
             len(delivered) + batch.repeats,
             parked,
             dead,
-            batch.resolved,
+            [row for row in batch.resolved if row.id not in stay],
+            tried,
             () if self._places[0].takes_repeats else delivered,
         )
 
-    def _is_for_good(self, verdict: Verdict, event: StoredEvent, time_created: str) -> bool:
-        constants = self._config.constants
+    def _is_for_good(self, verdict: Verdict, event: StoredEvent) -> bool:
+        """Whether it is given up: on the server's word, or after many tries and a long time that nobody has set."""
         if isinstance(verdict, Dead):
             return True
-        if isinstance(verdict, Failing):
-            age = event.tried - event.since
-            return event.attempts >= constants.max_event_attempts and age >= constants.failing_min_age
-        # An event ahead of its time can only be taken once the server's window reaches it, a day before.
-        possible_since = max(event.since, _seconds(time_created) - _DAY)
-        return event.tried - possible_since > constants.parked_max_age
+        if isinstance(verdict, Parked) and verdict.is_ahead:
+            return False
+        constants = self._config.constants
+        age = constants.failing_min_age if isinstance(verdict, Failing) else constants.parked_max_age
+        return event.attempts >= constants.max_event_attempts and event.tried_at - event.parked_at >= age
 
-    def _retry_due_parked(self) -> None:
-        """Try some of the parked events that are due; now and then, so that new events are never far behind."""
-        if monotonic() < self._next_parked_retry:
-            return
-        interval = self._config.constants.parked_retry_interval
-        self._next_parked_retry = monotonic() + min(_PARKED_PAUSE, interval)
-        now = time.time()
-        # They are in the order of their last try: where none of a page is due, none of the next one is.
-        page = self._page_of_parked()
-        # A try in the future: the clock was set back, and must not keep the event here until it is there again.
-        self._retry_parked([row for row in page if not 0 <= now - row.tried < interval])
-
-    def _page_of_parked(self) -> list[StoredEvent]:
-        """Return the first page that holds some that may be sent, and these."""
-        while page := self._source.parked(self._held_parked, self._config.max_batch_events):
-            if ours := [row for row in page if self._may_send(row.key)]:
-                return ours
-            self._held_parked = page[-1].id
-        return []
-
-    def _retry_all_parked(self, through: int) -> None:
-        """Try each parked event up to row ``through`` once."""
-        after = 0
-        while page := [row for row in self._source.parked(after, self._config.max_batch_events) if row.id <= through]:
-            after = page[-1].id
-            self._retry_parked([row for row in page if self._may_send(row.key)])
-
-    def _retry_parked(self, rows: Sequence[StoredEvent]) -> None:
+    def _try_again(self, rows: Sequence[StoredEvent]) -> Tried:
+        """Send parked events, and settle what comes of it."""
+        reasons: dict[int, str] = {}
+        gone: set[int] = set()
         for batch in batches_of_parked(rows, self._places[0]):
             [result] = self._send([batch])
             if isinstance(result, BaseException):
                 raise result
-            self._settle(self._settlement(batch, result))
+            for row, verdict in zip(batch.rows, result, strict=True):
+                if isinstance(verdict, Delivered):
+                    self._busy_at = monotonic()
+                else:
+                    reasons[row.id] = verdict.reason
+            settlement = self._settlement(batch, result)
+            self._settle(settlement)
+            gone.update(row.id for row in settlement.resolved)
+        return Tried(reasons, gone)
+
+    def _give_up(self, rows: Sequence[StoredEvent]) -> None:
+        self._settle(Settlement(dead=[row._replace(id=0) for row in rows], resolved=rows))
 
     def _report_dead(self, dead: Sequence[StoredEvent]) -> None:
         for reason in sorted({event.reason for event in dead}):
@@ -314,11 +318,3 @@ def _field(record: bytes, name: str) -> str:
         return str(getattr(decode_record(record), name))
     except RecordError:
         return ""
-
-
-def _seconds(time_created: str) -> float:
-    """Return a time in seconds since the epoch, the epoch for what is no time: a record is not trusted to hold one."""
-    try:
-        return datetime.fromisoformat(time_created).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0

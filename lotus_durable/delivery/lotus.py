@@ -148,7 +148,8 @@ class Lotus:
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
         new = self._noted(selected.ids)
         answer = self._exchanged(lambda: self._transport.post_batch(selected.body()))
-        outcome = judge(answer, selected.ids, selected.times, now=time.time())
+        told = answer.date if isinstance(answer, Answer) else None
+        outcome = judge(answer, selected.ids, selected.times, now=time.time() if told is None else told)
         if new and not isinstance(outcome, Settled) and not is_in_doubt(answer):
             self._steps.does_not_have(new)
         logger.debug("sent %d events: %s", len(selected), type(outcome).__name__)

@@ -23,6 +23,8 @@ class Parked(NamedTuple):
     unproven: bool = False
     """It is not Lotus' word about this event: the request with it came to nothing while an empty one passed. One bad
     node of two looks like this, so the event is not given up before others were delivered between its tries."""
+    is_ahead: bool = False
+    """Its time will come: it is never given up."""
 
 
 class Dead(NamedTuple):

@@ -87,5 +87,18 @@ class Source(Protocol):
     def last_parked(self) -> int:
         """Return the id of the last event that was parked, 0 when none ever was."""
 
+    @property
+    def rows_at_once(self) -> int:
+        """How many pages of the books one settlement of parked events may change."""
+
+    def elapsed(self) -> float:
+        """Return the time by the source's own clock, in seconds: no wall clock that is set moves it."""
+
+    def learned(self, name: str) -> str | None:
+        """Return what was kept under this name."""
+
+    def learn(self, name: str, value: str) -> None:
+        """Keep it."""
+
     def retire(self) -> None:
         """Delete what is settled and no longer needed."""

@@ -41,7 +41,7 @@ __all__ = [
 
 _DELIVERED = Delivered()
 _ALREADY_KNOWN = ("Event idempotency already exists", "Duplicate event idempotency in request")
-_UNKNOWN_CUSTOMER = "Customer does not exist"
+UNKNOWN_CUSTOMER = "Customer does not exist"
 _INVALID = ("No customer_id provided", "Invalid time_created", "No idempotency_id provided")
 _INVALID_BODY = "Invalid JSON"
 _TOO_FAR = "Time created too far"
@@ -83,7 +83,7 @@ def judge(answer: Answer | NoAnswer, ids: Sequence[str], times: Sequence[str], *
         answer: what came back.
         ids: the idempotency ids in the order sent, each once.
         times: their ``time_created``, in the same order; looked at only where the server finds one too far away.
-        now: unix seconds, for the same purpose.
+        now: unix seconds, for the same purpose: by the server's clock, if it has told.
     """
     if isinstance(answer, NoAnswer):
         after_timeout = answer.timed_out and answer.sent
@@ -204,26 +204,24 @@ def _by_reason(reason: str, time_created: str, now: float) -> Verdict:
     if reason in _ALREADY_KNOWN:
         return Delivered(already_known=True)
     text = printable(reason)
-    if reason == _UNKNOWN_CUSTOMER:
+    if reason == UNKNOWN_CUSTOMER:
         return Parked(text)
     if reason in _INVALID:
         return Dead(text)
     if reason.startswith(_BROKER):
         return Dead(text) if _BROKER_TOO_LARGE in reason else Retry(text)
     if reason.startswith(_TOO_FAR):
-        return Dead(text) if _is_past(time_created, now) else Parked(text)
+        is_past = _is_past(time_created, now)
+        return Dead(text) if is_past else Parked(text, is_ahead=is_past is False)
     return Parked(text, unlisted=True)
 
 
-def _is_past(time_created: str, now: float) -> bool:
-    """Tell which end of the server's window an event missed: by our clock, the nearer one.
-
-    Not simply "before now": on a host whose clock is days ahead, a fresh event is in the server's future and can wait.
-    """
+def _is_past(time_created: str, now: float) -> bool | None:
+    """Tell which end of the server's window an event missed: the nearer one. None where its time cannot be read."""
     try:
         moment = datetime.fromisoformat(time_created)
     except ValueError:
-        return False  # unreadable: parked, never given up on a guess
+        return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return moment.timestamp() - now < _MIDDLE_OF_WINDOW

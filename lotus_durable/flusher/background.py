@@ -103,4 +103,4 @@ def sync_all(sync: JournalSync, directory: QueueDirectory) -> None:
         OSError: the disk refuses to sync what went into SQLite.
     """
     sync.run()
-    sync_rows(directory)
+    sync_rows(directory.queue_db)

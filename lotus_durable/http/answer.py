@@ -28,6 +28,8 @@ class Answer(NamedTuple):
     """Seconds the server asked us to wait."""
     request_id: str | None = None
     """What the server or a proxy calls this request in its log (``X-Request-ID``)."""
+    date: float | None = None
+    """What the server says is the time (``Date``), unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)

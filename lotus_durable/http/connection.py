@@ -173,12 +173,14 @@ class Connection:
     def _answer(self, received: Received) -> Answer:
         headers = received.headers
         request_id = headers.get("X-Request-ID")
+        date = _moment(headers.get("Date"))
         return Answer(
             status=received.status,
             content_type=str(headers.get("Content-Type", "")),
             body=self._without_key(received.body),
-            retry_after=retry_after_seconds(headers.get("Retry-After"), now=time.time()),
+            retry_after=retry_after_seconds(headers.get("Retry-After"), now=time.time() if date is None else date),
             request_id=printable(self._without_key(str(request_id).encode()).decode()) if request_id else None,
+            date=date,
         )
 
     def _without_key(self, content: bytes) -> bytes:
@@ -198,11 +200,15 @@ def retry_after_seconds(value: str | None, *, now: float) -> float | None:
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return float(min(int(text[:9]), _LONGEST_RETRY_AFTER))
+    moment = _moment(text)
+    return None if moment is None else min(max(moment - now, 0.0), float(_LONGEST_RETRY_AFTER))
+
+
+def _moment(value: object) -> float | None:
+    """Read an HTTP date as unix seconds; None when absent or not readable."""
     try:
-        moment = parsedate_to_datetime(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return min(max(moment.timestamp() - now, 0.0), float(_LONGEST_RETRY_AFTER))
+        moment = parsedate_to_datetime(str(value or ""))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
 

@@ -77,7 +77,7 @@ class RefusedEvents:
 
         def put_back(rows: list[StoredEvent]) -> Settlement:
             now = time.time()
-            again = [row._replace(attempts=0, since=now, tried=0.0, id=0) for row in rows]
+            again = [row._replace(attempts=0, since=now, tried=0.0, id=0, parked_at=0.0, tried_at=0.0) for row in rows]
             return self._taken_out(rows)._replace(parked=again)
 
         return self._change(put_back, patience, waits_for, watch, needs_record=True)

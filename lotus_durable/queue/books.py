@@ -25,6 +25,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -37,6 +38,9 @@ from .reader import Position
 from .reserve import PAGE, pages_for
 from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, Cursor, Entry, as_row, page_of
 from .stats import QueueStats
+from .table import DatabaseDamaged
+
+logger = logging.getLogger("lotus_durable")
 
 _RETIRED_KEPT = 20_000
 """Segments that were deleted and are still known, for when a copy of what was in them turns up."""
@@ -90,6 +94,7 @@ class Books:
             OSError: the disk refuses; nothing of it counts.
             DatabaseDamaged: (an OSError) so it does, and will.
         """
+        self._note_tries(entry.tried)
         parked = [event.encode() for event in entry.parked]
         dead = [event.encode() for event in entry.dead]
         high = self.high.copy()
@@ -111,6 +116,20 @@ class Books:
             self.delivered.add(ids)
         if entry.resolved:
             self._give_back()
+
+    def _note_tries(self, rows: Sequence[StoredEvent]) -> None:
+        """Write what is known of parked events in their places; a disk that has no room for it stops nothing."""
+        most = max(1, self.database.reserve.most // 2)
+        for start in range(0, len(rows), most):
+            changes = [(event.encode(), event.id) for event in rows[start : start + most]]
+            write = partial(self.database.connection.executemany, "UPDATE queue_parked SET data = ? WHERE _id = ?")
+            try:
+                self.database.commit(lambda: write(changes))  # noqa: B023  # called at once
+            except DatabaseDamaged:
+                raise
+            except OSError as error:
+                logger.debug("cannot note what was tried: %s", error)
+                return
 
     def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
         """Return up to ``limit`` rows with an id above ``after``, by id.

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from .books import Books
 from .directory import QUEUE_DB, QueueDirectory, original_name
+from .elapsed import QueueClock
 from .heartbeat import Progress
 from .journal import JournalReader
 from .protocol import Chunk, Report, Settlement, StoredEvent, Table
@@ -21,6 +22,8 @@ from .schema import Cursor, Entry
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
+_CLOCK = "clock"
+_CLOCK_KEPT_EVERY = 60.0  # seconds
 _GONE_KEPT = 20_000
 """Segments that were not settled to their end, are not there, and are known in case somebody moves them back."""
 
@@ -30,6 +33,7 @@ class Consumer:
 
     Attributes:
         is_new: there were no books, or damaged ones: what an earlier flusher did last is not known.
+        elapsed: returns the time by the queue's own clock, in seconds.
 
     Raises:
         OSError: the disk refuses.
@@ -48,6 +52,14 @@ class Consumer:
         self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired)
         self._in_pass = False
         self._gone: set[bytes] | None = None
+        self._clock = QueueClock(self.learned(_CLOCK))
+        self._clock_kept_at = self._clock.now()
+        self.elapsed = self._clock.now
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many pages of the books one settlement of parked events may change."""
+        return max(1, self._books.database.reserve.most // 2)
 
     @property
     def in_doubt_since(self) -> float | None:
@@ -110,11 +122,14 @@ class Consumer:
             settlement.parked,
             settlement.dead,
             settlement.resolved,
+            settlement.tried,
             carried,
             settlement.delivered_ids,
             settlement.raised,
             settlement.discarded,
         )
+        if self._rows.id in cursors:
+            self._rows.sync()
         try:
             self._repaired.do(lambda books: books.settle(entry))
         except OSError as error:
@@ -179,6 +194,8 @@ class Consumer:
             if has_rows:
                 self._rows.delete()
             self._books.prepare_for(self._journal.largest)
+            if self.elapsed() - self._clock_kept_at >= _CLOCK_KEPT_EVERY:
+                self._keep_clock()
         except OSError as error:
             logger.warning("cannot delete what is settled in %s, trying again later: %s", self._directory.root, error)
 
@@ -209,10 +226,15 @@ class Consumer:
     def close(self) -> None:
         """Let go of files; what is not settled stays. Raises nothing."""
         with contextlib.suppress(OSError):
+            self._keep_clock()
             self._retiring.forget_deleted(now=True)
         self._journal.close()
         self._rows.close()
         self._repaired.close()
+
+    def _keep_clock(self) -> None:
+        self._clock_kept_at = self.elapsed()
+        self.learn(_CLOCK, self._clock.as_text())
 
     @property
     def _books(self) -> Books:

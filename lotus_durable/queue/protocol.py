@@ -40,10 +40,15 @@ class StoredEvent(NamedTuple):
     """The row, once it is stored."""
     key: bytes = NO_KEY
     """The fingerprint of the API key under which it was tracked."""
+    parked_at: float = 0.0
+    """When it was first refused, by the queue's own clock (:mod:`.elapsed`); 0: that begins with its next try."""
+    tried_at: float = 0.0
+    """When it was last refused, by the same; 0: never."""
 
     def encode(self) -> bytes:
         """Return the row's bytes."""
-        packed: bytes = msgpack.packb([self.record, self.reason, self.attempts, self.since, self.tried, self.key])
+        record, reason, attempts, since, tried, _, *others = self
+        packed: bytes = msgpack.packb([record, reason, attempts, since, tried, *others])
         return packed
 
 
@@ -53,11 +58,12 @@ def decode_stored_event(row: int, data: object) -> StoredEvent:
     So one damaged row does not hide the others of its page, and goes the way of every record that cannot be read.
     """
     try:
-        record, reason, attempts, since, tried, *key = msgpack.unpackb(data)
+        record, reason, attempts, since, tried, key, parked_at, tried_at = msgpack.unpackb(data)
         if not isinstance(record, bytes):
             raise TypeError("no record")
+        times = float(since), float(tried)
         return StoredEvent(
-            record, str(reason), int(attempts), float(since), float(tried), row, bytes(key[0]) if key else NO_KEY
+            record, str(reason), int(attempts), *times, row, bytes(key), float(parked_at), float(tried_at)
         )
     except (ValueError, TypeError, OverflowError) as error:
         return StoredEvent(b"", f"row {row} of the books is damaged: {error}", 0, 0.0, 0.0, row)
@@ -88,6 +94,8 @@ class Settlement(NamedTuple):
     dead: Sequence[StoredEvent] = ()
     resolved: Sequence[StoredEvent] = ()
     """Parked events (with their ids) that are no longer: delivered, dead, or parked anew by this settlement."""
+    tried: Sequence[StoredEvent] = ()
+    """Parked events (with their ids) that stay so, and what is known of them now. That alone may be lost."""
     delivered_ids: Sequence[str] = ()
     """Idempotency ids of those delivered, to be known again if they come once more."""
     raised: Sequence[StoredEvent] = ()

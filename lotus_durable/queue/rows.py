@@ -54,6 +54,16 @@ def ensure_id(connection: sqlite3.Connection) -> bytes:
     return bytes(connection.execute("SELECT id FROM identity").fetchone()[0])
 
 
+def renew_id(connection: sqlite3.Connection) -> bytes:
+    """Have a database be another one, of which nothing is settled; return its id.
+
+    Raises:
+        sqlite3.Error: the database refuses.
+    """
+    connection.execute("DELETE FROM identity")
+    return ensure_id(connection)
+
+
 class RowReader:
     """Reads ``queue.db`` from a position on: (the next row, how many rows were read before). Opened when it is there.
 
@@ -111,6 +121,16 @@ class RowReader:
                 return max(0, self._last_row() + 1 - max(1, self._cursor(self.id)[0]))
         return 0
 
+    def sync(self) -> None:
+        """Make what was read survive a power cut.
+
+        Before the cursor may: a database that lost rows gives their numbers to others, which would count as settled.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        sync_rows(self._path)
+
     def can_delete(self) -> bool:
         """Whether there are settled rows."""
         return self._table is not None and self._cursor(self.id)[0] - 1 > self._deleted
@@ -160,11 +180,25 @@ class RowReader:
             self.close()
             raise mapped(error, _WHAT) from error
         self.position = self._cursor(self.id)
+        if self._next_row() < self.position[0]:
+            # Restored from an older backup: it gives numbers to new rows that the cursor says are settled.
+            self.id = self._do(renew_id)
+            self.position = self._cursor(self.id)
+            self._report(QueueDamaged(f"{self._path} is older than the books: what it holds is sent again"))
         self._deleted = 0
 
     def _last_row(self) -> int:
         [[last]] = self._do(lambda connection: connection.execute("SELECT max(_id) FROM queue_pending").fetchall())
         return last or 0
+
+    def _next_row(self) -> int:
+        """Return the number that the next row gets, at least."""
+        found = self._do(
+            lambda connection: connection.execute(
+                "SELECT seq FROM sqlite_sequence WHERE name = 'queue_pending'"
+            ).fetchone()
+        )
+        return 1 + (found[0] if found else 0)
 
     def _rows_behind(self, limit: int) -> list[tuple[int, object]]:
         """Return the next rows; where a page cannot be read, the next one behind it that can."""
@@ -235,7 +269,7 @@ def has_rows(directory: QueueDirectory) -> bool:
     return bool(fetched(directory.queue_db, _WHAT, "SELECT 1 FROM queue_pending LIMIT 1"))
 
 
-def sync_rows(directory: QueueDirectory) -> None:
+def sync_rows(path: str) -> None:
     """Make what was put into ``queue.db`` survive a power cut: it is in the log until a checkpoint, which syncs too.
 
     SQLite takes no locks on the log, so closing this descriptor gives none up.
@@ -244,7 +278,7 @@ def sync_rows(directory: QueueDirectory) -> None:
         OSError: the disk refuses.
     """
     with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(f"{directory.queue_db}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
         try:
             sync_data(descriptor)
         finally:

@@ -50,6 +50,7 @@ class Entry(NamedTuple):
     parked: Sequence[StoredEvent] = ()
     dead: Sequence[StoredEvent] = ()
     resolved: Sequence[StoredEvent] = ()
+    tried: Sequence[StoredEvent] = ()
     carried: Sequence[tuple[bytes, int, int]] = ()
     """Segment, and the range of it that these settled copies came from."""
     delivered_ids: Sequence[str] = ()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from lotus_durable.errors import DiskRefused, LotusError
 
-from .directory import QueueDirectory, original_name
+from .directory import QueueDirectory, original_name, released_name
 from .files import sync_data, sync_file_system, sync_path
 from .journal import has_no_writer
 
@@ -55,8 +55,8 @@ class JournalSync:
         if len(new) > _MANY:
             self._sync_at_once([(each, self._path(names[each])) for each in new])
         for each, name in names.items():
-            if each not in self._failed and each not in self._final:
-                self._sync(each, name)
+            if each not in self._failed and each not in self._final and not self._sync(each, name):
+                self._sync(each, released_name(name))  # the flusher has let go of it meanwhile
         if new or self._names_failed:
             self._sync_names()
         self._synced = {name: size for name, size in self._synced.items() if name in names}
@@ -74,16 +74,19 @@ class JournalSync:
         if sync_file_system(self._directory.journal):
             self._synced.update(sizes)
 
-    def _sync(self, segment: str, name: str) -> None:
+    def _sync(self, segment: str, name: str) -> bool:
+        """Return whether it was there, by that name."""
         try:
             size = os.stat(self._path(name)).st_size
             if size == self._synced.get(segment):
                 if has_no_writer(self._path(name)) and os.stat(self._path(name)).st_size == size:
                     self._final.add(segment)
-                return
+                return True
             descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
         except OSError:
-            return  # retired meanwhile, or not readable now: the next run will tell
+            return True  # not readable now: the next run will tell
         try:
             sync_data(descriptor)
             self._synced[segment] = size
@@ -94,6 +97,7 @@ class JournalSync:
             )
         finally:
             os.close(descriptor)
+        return True
 
     def _sync_names(self) -> None:
         try:

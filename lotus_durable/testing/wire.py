@@ -5,7 +5,8 @@ Written by hand because a server that injects faults must hold every byte itself
 
 from __future__ import annotations
 
-from email.utils import formatdate
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from lotus_durable.testing.exchange import Answer, Request, phrase
@@ -96,7 +97,7 @@ def encode_head(answer: Answer, *, close: bool) -> bytes:
     """Return status line and headers, up to and with the empty line."""
     lines = [
         f"HTTP/1.1 {answer.status} {phrase(answer.status)}",
-        f"Date: {formatdate(usegmt=True)}",
+        f"Date: {format_datetime(datetime.now(UTC), usegmt=True)}",
         f"Content-Type: {answer.content_type}",
         f"Content-Length: {len(answer.body)}",
         f"Connection: {'close' if close else 'keep-alive'}",

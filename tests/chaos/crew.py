@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,36 +16,53 @@ from typing import Self
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 
+from .clock import Clock
 from .plan import REPOSITORY, Plan
 from .points import ARMS, Arms
 from .writers import SHORT, WORKER, Folder, Shift, encode
 
-_BOOT = os.fsencode(REPOSITORY / "tests" / "chaos" / "boot.py")
+_BOOT = b"/tests/chaos/boot.py"
 _STOP_TIMEOUT = 20.0
 
 
 class Crew:
     """A context manager that leaves no process behind."""
 
-    def __init__(self, plan: Plan, folder: Folder, host: str, queue_dir: Path, arms: Arms) -> None:
+    def __init__(self, plan: Plan, folder: Folder, host: str, queue_dir: Path, arms: Arms, clock: Clock) -> None:
         self._plan = plan
         self._folder = folder
         self._host = host
         self._queue_dir = queue_dir
         self._arms = arms
+        self._clock = clock
+        self._releases = [REPOSITORY, _next_release(folder.root / "next-release")]
+        self._deployments = 0
         self._directory = QueueDirectory(queue_dir)
         self._nursery: subprocess.Popen[bytes] | None = None
         self._resume_at: dict[int, float] = {}
         self.log = folder.root / "processes.log"
 
     def __enter__(self) -> Self:
+        self._begin()
+        return self
+
+    def deploy(self) -> list[str]:
+        """Stop what tracks, and begin anew with the next release, or again with the one before; return problems."""
+        problems = self.stop()
+        self._deployments += 1
+        self._begin()
+        return problems
+
+    def _begin(self) -> None:
+        release = self._releases[self._deployments % 2]
         shift = Shift(
             host=self._host,
             queue_dir=os.fspath(self._queue_dir),
             folder=os.fspath(self._folder.root),
             workers=self._plan.workers,
             rate=self._plan.rate,
-            seed=str(self._plan.seed),
+            seed=f"{self._plan.seed}/{self._deployments}",
+            ways=self._plan.ways,
         )
         with self.log.open("ab") as log:
             self._nursery = subprocess.Popen(
@@ -51,11 +70,10 @@ class Crew:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                cwd=REPOSITORY,
-                env=self.environment(),
+                cwd=release,
+                env=self._environment(release),
                 start_new_session=True,  # Ctrl-C in a terminal is for the harness, which then ends it
             )
-        return self
 
     def __exit__(self, *exception: object) -> None:
         if self._nursery is not None:
@@ -64,10 +82,11 @@ class Crew:
         for pid in self.flushers():
             strike(pid, signal.SIGKILL)
 
-    def environment(self) -> dict[str, str]:
+    def _environment(self, release: Path) -> dict[str, str]:
         """Of the processes: nothing of this machine's settings."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOTUS_", "CHAOS_"))}
-        return {**kept, "PYTHONPATH": os.fspath(REPOSITORY), "NO_PROXY": "*", ARMS: os.fspath(self._arms.folder)}
+        ours = {"PYTHONPATH": os.fspath(release), "NO_PROXY": "*", ARMS: os.fspath(self._arms.folder)}
+        return {**kept, **ours, **self._clock.environment()}
 
     def has_failed(self) -> bool:
         """Whether there is no nursery any more."""
@@ -88,7 +107,7 @@ class Crew:
         for name in os.listdir("/proc"):
             if name.isdigit():
                 parts = _read(f"/proc/{name}/cmdline").rstrip(b"\0").split(b"\0")
-                if _BOOT in parts and parts[-1] == place and is_alive(int(name)):
+                if any(part.endswith(_BOOT) for part in parts) and parts[-1] == place and is_alive(int(name)):
                     found.add(int(name))
         return found
 
@@ -146,6 +165,17 @@ class Crew:
         pid = self._nursery.pid
         found = [int(each) for each in _read(f"/proc/{pid}/task/{pid}/children").split()]
         return [each for each in found if _read(f"/proc/{each}/comm").strip() == name.encode() and is_alive(each)]
+
+
+def _next_release(folder: Path) -> Path:
+    """Make a copy of the package that says it is a later version, beside the same tests."""
+    shutil.copytree(
+        REPOSITORY / "lotus_durable", folder / "lotus_durable", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    version = folder / "lotus_durable" / "_version.py"
+    version.write_text(re.sub(r'"(\d+)\.(\d+)\.(\d+)', r'"\1.\2.9\3', version.read_text()))
+    (folder / "tests").symlink_to(REPOSITORY / "tests")
+    return folder
 
 
 def strike(pid: int, number: signal.Signals) -> bool:

@@ -14,6 +14,8 @@ CUT = "segment cut off"
 """The strike that destroys what its writer has to count and tell."""
 BOOKS = "books removed, flusher killed"
 """The strike that destroys what the next flusher has to tell."""
+RESTORED = "older books restored"
+"""The strike that destroys what was refused since they were copied."""
 _SHOWN = 3
 
 
@@ -41,6 +43,8 @@ class Evidence:
     parked: Collection[str]
     dead: Collection[str]
     pending: Collection[str]
+    given_up: Collection[str]
+    """Dead letters of events that the server would take, now or some day."""
     counts: Sequence[QueueStats]
     """The six numbers of each queue directory there has been."""
     struck: Mapping[str, str]
@@ -122,6 +126,7 @@ def judge(evidence: Evidence) -> Judgement:
             *_destroyed_in_silence(destroyed, evidence),
             *_collided(entries),
             *_twice(evidence),
+            *_given_up(evidence),
             *_not_settled(evidence, settled),
             *_miscounted(evidence, len(found)),
         ),
@@ -174,6 +179,11 @@ def _collided(entries: Entries) -> list[str]:
 def _twice(evidence: Evidence) -> list[str]:
     twice = sorted(set(evidence.parked) & set(evidence.dead))
     return [f"{len(twice)} events are parked and dead letters: {_some(twice)}"] if twice else []
+
+
+def _given_up(evidence: Evidence) -> list[str]:
+    given_up = sorted(evidence.given_up)
+    return [f"{len(given_up)} events were given up that the server would take: {_some(given_up)}"] * bool(given_up)
 
 
 def _not_settled(evidence: Evidence, settled: Collection[str]) -> list[str]:

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from lotus_durable.config import Config, Constants
+from lotus_durable.option_types import Backend, Durability
 
 Generation = Literal["L22", "L24"]
 Mode = Literal["full", "trickle", "silent"]
 """How much is tracked: as the plan says; an event now and then, by processes that end at once; nothing."""
+
+Way = tuple[Backend, Durability]
+WAYS: tuple[Way, ...] = (("journal", "process"), ("sqlite", "process"), ("journal", "power"), ("sqlite", "power"))
 
 REPOSITORY = Path(__file__).parents[2]
 API_KEY = "chaos-key"
@@ -37,6 +41,8 @@ class Plan:
     """Events in a second, of all workers."""
     workers: int = 4
     generation: Generation = "L24"
+    ways: tuple[Way, ...] = WAYS
+    """How workers track, in turn: so many of each as are in here."""
     without: tuple[str, ...] = ()
     """Strikes that are left out."""
 

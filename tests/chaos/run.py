@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from lotus_durable.event.record import decode_record
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.counting import count
@@ -21,14 +23,16 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Table
 from tests.servers.apps.ledger import read_ledger
 
+from .clock import Clock
 from .crew import Crew
 from .disk import disk
+from .hands import id_of
 from .oracle import Evidence, Judgement, judge
 from .plan import API_KEY, CUSTOMERS, READ_TIMEOUT, REPOSITORY, Plan
 from .points import Arms
 from .server import ServerProcess
 from .stage import STALL, Stage, Tally
-from .strikes import STRIKES, WORLD, _id, rounds
+from .strikes import STRIKES, WORLD, rounds
 from .writers import Folder
 
 _LONGEST_PAUSE = 0.15
@@ -64,9 +68,12 @@ def run(plan: Plan, root: Path, *, say: Callable[[str], None] = lambda _line: No
             ServerProcess(root / "requests", plan.generation, api_key=API_KEY, customers=customers)
         )
         place = stack.enter_context(disk(root / "disk"))
-        queue_dir = place.root / "queue"
-        crew = stack.enter_context(Crew(plan, folder, server.host, queue_dir, arms))
-        stage = Stage(plan, folder=folder, server=server, disk=place, queue_dir=queue_dir, crew=crew, arms=arms)
+        queue_dir = place.root / "app" / "queue"
+        clock = Clock(root / "clock")
+        crew = stack.enter_context(Crew(plan, folder, server.host, queue_dir, arms, clock))
+        stage = Stage(
+            plan, folder=folder, server=server, disk=place, queue_dir=queue_dir, crew=crew, arms=arms, clock=clock
+        )
         play(stage, folder, ends_at=began + plan.seconds, say=say)
         problems = crew.stop()
         say("all writers are stopped; draining")
@@ -148,6 +155,7 @@ def collect(stage: Stage, folder: Folder, queue_dirs: Sequence[Path], not_draine
         received=stage.server.ids(),
         parked=[id_ for each in directories for id_ in _ids(each, "parked")],
         dead=[id_ for each in directories for id_ in _ids(each, "dead")],
+        given_up=[id_ for each in directories for id_ in _given_up(each)],
         pending=[id_ for each in directories for id_ in _pending_ids(each)],
         counts=counts,
         struck=stage.struck,
@@ -164,7 +172,15 @@ def collect(stage: Stage, folder: Folder, queue_dirs: Sequence[Path], not_draine
 
 
 def _ids(directory: QueueDirectory, table: Table) -> list[str]:
-    return [_id(each.record) for each in read_page(directory.books, table, 0, 1 << 30)]
+    return [id_of(each.record) for each in read_page(directory.books, table, 0, 1 << 30)]
+
+
+def _given_up(directory: QueueDirectory) -> list[str]:
+    """Return the dead letters whose time is not one that the server refuses for good: too long ago."""
+    oldest = datetime.now(UTC) - timedelta(days=29)
+    records = [each.record for each in read_page(directory.books, "dead", 0, 1 << 30) if each.record]
+    events = [decode_record(record) for record in records]
+    return [each.idempotency_id for each in events if datetime.fromisoformat(each.time_created) > oldest]
 
 
 def _pending_ids(directory: QueueDirectory) -> list[str]:
@@ -172,5 +188,5 @@ def _pending_ids(directory: QueueDirectory) -> list[str]:
     with contextlib.closing(Consumer(directory, lambda _: None)) as consumer:
         found: list[str] = []
         while (chunk := consumer.read(1000)) is not None:
-            found += [_id(record) for record in chunk.records]
+            found += [id_of(record) for record in chunk.records]
         return found

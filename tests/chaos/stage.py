@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,7 +17,8 @@ from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import Faults, Slow
 
-from .crew import Crew
+from .clock import Clock
+from .crew import Crew, strike
 from .disk import Disk
 from .oracle import Kill, gap
 from .plan import Mode, Plan
@@ -28,6 +30,7 @@ _TICK = 0.005  # seconds
 STALL = 30.0
 """Seconds after which a queue that does not get empty, when all is well, is a problem."""
 _SERVER_PATIENCE = 10.0
+_SOON = 3.0
 _WELL: Mapping[str, Faults | None] = {"L24": None, "L22": Faults(rates={Slow(0.2): 0.2})}
 """The server of 2022 takes its time now and then: a request must be there for another to meet it."""
 
@@ -51,7 +54,16 @@ class Stage:
     """What strikes work with."""
 
     def __init__(
-        self, plan: Plan, *, folder: Folder, server: ServerProcess, disk: Disk, queue_dir: Path, crew: Crew, arms: Arms
+        self,
+        plan: Plan,
+        *,
+        folder: Folder,
+        server: ServerProcess,
+        disk: Disk,
+        queue_dir: Path,
+        crew: Crew,
+        arms: Arms,
+        clock: Clock,
     ) -> None:
         self.plan = plan
         self.chance = self.chance_of(plan.seed)
@@ -60,6 +72,7 @@ class Stage:
         self.queue = QueueDirectory(queue_dir)
         self.crew = crew
         self.arms = arms
+        self.clock = clock
         self.struck: dict[str, str] = {}
         """See :attr:`.Evidence.struck`."""
         self.asides: list[Path] = []
@@ -94,6 +107,18 @@ class Stage:
         """Return who flushes, 0 when nobody does for so long."""
         self.wait(self.crew.flusher, patience)
         return self.crew.flusher()
+
+    def worker(self, *, that_has: Callable[[int], object] = lambda _: True) -> int:
+        """Return one that is struck, 0 where there is none that has this."""
+        self.wait(self.crew.workers, _SOON)
+        workers = [pid for pid in self.crew.workers() if that_has(pid)]
+        return self.chance.choice(workers) if workers else 0
+
+    def kill(self, pid: int) -> bool:
+        """SIGKILL, counted; return whether it was there."""
+        is_struck = bool(pid) and strike(pid, signal.SIGKILL)
+        self.tally.kills += is_struck
+        return is_struck
 
     # What happens to all
 

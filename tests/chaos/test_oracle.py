@@ -14,6 +14,7 @@ from tests.rig import record
 from tests.servers.apps.ledger import Entries, Ledger, read_ledger
 
 from . import stage as stages
+from .clock import Clock
 from .disk import Disk
 from .oracle import BOOKS, CUT, Evidence, Kill, judge, most_at_once
 from .plan import Plan
@@ -35,6 +36,7 @@ def evidence() -> Evidence:
         parked=["c"],
         dead=["by-library"],
         pending=[],
+        given_up=[],
         counts=[COUNTS],
         struck={},
         told_destroyed=0,
@@ -166,6 +168,7 @@ def test_a_queue_that_does_not_get_empty_is_found(tmp_path: Path, monkeypatch: p
         queue_dir=tmp_path / "queue",
         crew=cast("Any", nobody),
         arms=Arms(tmp_path / "arms"),
+        clock=Clock(tmp_path / "clock"),
     )
     stage.get_well()
     [found] = stage.tally.problems

@@ -28,7 +28,7 @@ from lotus_durable import Client, LotusError, QueueFull
 from lotus_durable.queue.memory import MemoryBuffer
 from tests.servers.apps.ledger import Ledger
 
-from .plan import CUSTOMERS, STRANGER, configuration
+from .plan import CUSTOMERS, STRANGER, Way, configuration
 from .points import spare_this_process, wrap_writers
 
 WORKER, SHORT = "chaos-worker", "chaos-short"
@@ -65,6 +65,7 @@ class Shift:
     workers: int
     rate: float
     seed: str
+    ways: Sequence[Way]
 
 
 class Folder:
@@ -230,13 +231,21 @@ class Nursery:
         try:
             Path("/proc/self/comm").write_text(name)
             end_with_starter()
-            be(Writer(self._writer.client, self._folder, f"{self._shift.seed}/{self._started}"))
+            be(Writer(self._client_of(name), self._folder, f"{self._shift.seed}/{self._started}"))
         except Exception as error:  # noqa: BLE001  # whatever it is, it is a problem
             self._folder.note(self._folder.ends, f"{name}: {type(error).__name__}: {error}")
             os._exit(1)
         if name == SHORT:
             os._exit(0)
         sys.exit(0)  # as any program ends, with its exit hooks
+
+    def _client_of(self, name: str) -> Client:
+        """Return what a child tracks with: what it inherited, or for another way a client of its own."""
+        backend, durability = self._shift.ways[self._started % len(self._shift.ways)]
+        config = self._writer.client.config
+        if name == SHORT or (backend, durability) == (config.backend, config.durability):
+            return self._writer.client
+        return Client.from_config(config._replace(backend=backend, durability=durability))
 
     def _be_worker(self, writer: Writer) -> None:
         os.setsid()
@@ -287,8 +296,8 @@ _kept_in_memory: list[bool] = []
 def _note_what_is_kept() -> None:
     keep = MemoryBuffer.keep
 
-    def noted(buffer: MemoryBuffer, record: bytes) -> None:
-        keep(buffer, record)
+    def noted(buffer: MemoryBuffer, *arguments: Any) -> None:
+        keep(buffer, *arguments)
         _kept_in_memory.append(True)
 
     MemoryBuffer.keep = noted  # type: ignore[assignment, method-assign]

@@ -11,7 +11,7 @@ import pytest
 
 from lotus_durable.errors import QueueFull
 from lotus_durable.testing import RefuseEvents
-from tests.rig import Rig, faults, record, track, wait_until
+from tests.rig import Rig, faults, track, wait_until
 
 
 @pytest.fixture
@@ -76,12 +76,17 @@ def test_the_same_id_parked_twice_is_never_twice_in_one_request_and_both_are_set
 def test_what_is_too_old_while_parked_becomes_a_dead_letter(l22: Rig) -> None:
     client = l22.client()
     ids = track(client, 3, customer_id="never")
-    l22.flush_until(lambda: client.stats().dead_lettered == 3, parked_retry_interval=0.05, parked_max_age=0.2)
+    l22.flush_until(
+        lambda: client.stats().dead_lettered == 3, parked_retry_interval=0.05, parked_max_age=0.2, max_event_attempts=3
+    )
     assert client.drain(20).complete, "and tells what happened"
     [(error, events)] = l22.errors
-    assert str(error) == "3 dead letters: Customer does not exist"
-    assert [event["idempotency_id"] for event in events] == ids
-    assert all(event.attempts >= 2 and event.tried > event.since for event in l22.stored("dead"))
+    assert str(error) == "1 dead letter: Customer does not exist", "the others are told a minute later"
+    assert [event["idempotency_id"] for event in events] == ids[:1]
+    [canary, *others] = l22.stored("dead")
+    assert canary.attempts >= 3
+    assert canary.tried > canary.since
+    assert all(event.attempts < 3 for event in others), "one was tried for all"
     stats = l22.check(ids)
     assert (stats.parked, stats.dead_lettered) == (0, 3)
 
@@ -125,26 +130,132 @@ def test_a_steady_stream_of_new_events_does_not_keep_parked_ones_waiting(l22: Ri
     assert l22.check(ids).delivered == len(ids)
 
 
-def test_an_event_ahead_of_time_is_not_too_old_before_the_server_could_have_taken_it(rig: Rig) -> None:
+def test_an_event_ahead_of_time_is_never_given_up(rig: Rig) -> None:
     tomorrow = time.time() + 2 * 86_400
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(tomorrow))
     ids = track(rig.client(), 1, time_created=created)
-    rig.flush_until(lambda: len(rig.posts) >= 4, parked_retry_interval=0.05, parked_max_age=0.0)
+    rig.flush_until(lambda: len(rig.posts) >= 4, parked_retry_interval=0.05, parked_max_age=0.0, max_event_attempts=1)
     stats = rig.check(ids)
     assert (stats.parked, stats.dead_lettered) == (1, 0)
 
 
-def test_a_clock_that_was_set_back_does_not_keep_parked_events_for_years(
-    l22: Rig, monkeypatch: pytest.MonkeyPatch
+# One for all that wait for the same
+
+
+def parked_posts(l22: Rig, ids: list[str]) -> list[list[str]]:
+    return [batch for batch in l22.batches() if set(batch) <= set(ids)]
+
+
+def test_of_each_unknown_customer_one_event_is_tried_for_all(l22: Rig) -> None:
+    client = l22.client()
+    ids = [each for name in ("a", "b", "c") for each in track(client, 20, customer_id=name)]
+    assert client.drain(20).parked == 60
+    seen = len(l22.posts)
+    assert client.drain(20).parked == 60
+    [batch] = l22.batches()[seen:]
+    assert batch == [ids[0], ids[20], ids[40]]
+    assert l22.check(ids).parked == 60
+
+
+def test_when_the_one_that_is_tried_passes_all_of_its_customer_are_released_and_no_other(l22: Rig) -> None:
+    client = l22.client(max_batch_events=10)
+    ids = {name: track(client, 25, customer_id=name) for name in ("a", "b")}
+    assert client.drain(20).parked == 50
+    l22.server.add_customer("b")
+    l22.flush_until(lambda: l22.server.event_count == 25, parked_retry_interval=0.05)
+    assert set(l22.server.times_received) == set(ids["b"])
+    assert l22.check(ids["a"] + ids["b"]).parked == 25
+
+
+def test_a_customer_that_is_tried_again_and_again_is_tried_ever_more_slowly(l22: Rig) -> None:
+    client = l22.client()
+    ids = track(client, 100, customer_id="never")
+    interval = 0.02
+    l22.flush_until(lambda: any(event.attempts >= 7 for event in l22.stored("parked")), parked_retry_interval=interval)
+    [first, *others] = l22.stored("parked")
+    assert [event.attempts for event in others] == [1] * 99
+    assert first.tried_at - first.parked_at >= interval * (2**6 - 1)
+    assert l22.check(ids).parked == 100
+
+
+def test_a_try_changes_the_row_of_one_event_where_it_is(l22: Rig) -> None:
+    client = l22.client()
+    track(client, 5, customer_id="never")
+    client.drain(20)
+    before = l22.stored("parked")
+    client.drain(20)
+    first, *others = l22.stored("parked")
+    assert (first.id, first.attempts) == (before[0].id, 2)
+    assert others == before[1:]
+
+
+def test_more_customers_than_one_request_takes_are_all_tried_and_released(l22: Rig) -> None:
+    client = l22.client(max_batch_events=7)
+    ids = [each for number in range(60) for each in track(client, 2, customer_id=f"c{number}")]
+    assert client.drain(60).parked == 120
+    for number in range(0, 60, 2):
+        l22.server.add_customer(f"c{number}")
+    assert client.drain(60).delivered == 60
+    assert l22.check(ids).parked == 60
+
+
+def test_a_customer_that_goes_in_the_middle_of_its_release_is_unknown_again(l22: Rig) -> None:
+    client = l22.client(max_batch_events=5)
+    ids = track(client, 20, customer_id="new")
+    assert client.drain(20).parked == 20
+    l22.server.faults = faults(rates={RefuseEvents("Customer does not exist", ids=(ids[8],)): 1.0})
+    l22.server.add_customer("new")
+    report = client.drain(20)
+    assert (report.delivered, report.parked) == (19, 1)
+    l22.server.faults = faults()
+    assert client.drain(20).delivered == 1
+    assert l22.check(ids).delivered == 20
+
+
+def test_when_it_is_due_is_known_to_the_next_flusher(l22: Rig) -> None:
+    client = l22.client()
+    ids = track(client, 3, customer_id="never")
+    assert client.drain(20).parked == 3
+    posts = len(l22.posts)
+    for _ in range(3):
+        ids += track(client, 1, customer_id="known")
+        l22.flush_until(lambda: client.stats().pending == 0, parked_retry_interval=60.0)
+    assert len(l22.posts) == posts + 3
+    assert l22.check(ids).parked == 3
+
+
+# Clocks
+
+
+@pytest.mark.parametrize("days", [-400, -1, 1, 8, 400])
+def test_a_wall_clock_that_jumps_gives_nothing_up_and_delays_nothing(
+    l22: Rig, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:
     real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 10 * 365 * 86_400)
-    ids = l22.put(record("a", customer_id="new"))
-    l22.flush_until(lambda: l22.stats().parked == 1)
+    client = l22.client()
+    ids = track(client, 3, customer_id="new")
+    assert client.drain(20).parked == 3
+    posts = len(l22.posts)
+    monkeypatch.setattr(time, "time", lambda: real() + days * 86_400)
+    l22.flush_until(lambda: len(l22.posts) >= posts + 4, parked_retry_interval=0.02, max_event_attempts=2)
     monkeypatch.setattr(time, "time", real)
+    assert (l22.stats().parked, l22.stats().dead_lettered) == (3, 0)
     l22.server.add_customer("new")
-    l22.flush_until(lambda: l22.server.event_count == 1, parked_retry_interval=600.0)
-    assert l22.check(ids).delivered == 1
+    l22.flush_until(lambda: l22.server.event_count == 3, parked_retry_interval=0.05)
+    assert l22.check(ids).delivered == 3
+
+
+def test_a_wall_clock_that_jumps_while_an_answer_comes_calls_no_event_late(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too far away, and on which side, the server says by its own clock."""
+    real = time.time
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(real() + 2 * 86_400))
+    ids = track(rig.client(), 1, time_created=created)
+    monkeypatch.setattr(time, "time", lambda: real() + 400 * 86_400)
+    rig.flush_until(lambda: rig.stats().parked == 1)
+    monkeypatch.setattr(time, "time", real)
+    assert rig.check(ids).dead_lettered == 0
 
 
 def test_broker_trouble_of_one_event_is_tried_a_few_times_and_then_parked(rig: Rig) -> None:

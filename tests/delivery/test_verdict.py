@@ -103,8 +103,8 @@ def test_an_event_without_an_id_is_looked_for_by_halves_and_is_dead() -> None:
     [
         (timedelta(days=30, seconds=1), Dead(TOO_FAR)),
         (timedelta(days=4_000), Dead(TOO_FAR)),
-        (timedelta(days=-1, seconds=-1), Parked(TOO_FAR)),
-        (timedelta(days=-4_000), Parked(TOO_FAR)),
+        (timedelta(days=-1, seconds=-1), Parked(TOO_FAR, is_ahead=True)),
+        (timedelta(days=-4_000), Parked(TOO_FAR, is_ahead=True)),
     ],
     ids=["in the past", "far in the past", "ahead", "far ahead"],
 )
@@ -113,7 +113,9 @@ def test_an_event_in_the_past_is_dead_and_one_ahead_of_time_is_parked(age: timed
 
 
 def test_a_fresh_event_of_a_host_whose_clock_is_ahead_is_parked() -> None:
-    assert verdicts(refusal(400, "none", a=TOO_FAR), ["a"], age=timedelta(seconds=3)) == [Parked(TOO_FAR)]
+    assert verdicts(refusal(400, "none", a=TOO_FAR), ["a"], age=timedelta(seconds=3)) == [
+        Parked(TOO_FAR, is_ahead=True)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_a_fresh_event_of_a_host_whose_clock_is_ahead_is_parked() -> None:
         ("2023-12-31T23:59:59+05:30", Dead(TOO_FAR)),
         ("2023-12-31T23:59:59", Dead(TOO_FAR)),
         ("0001-01-01T00:00:00+23:59", Dead(TOO_FAR)),
-        ("9999-12-31T23:59:59-23:59", Parked(TOO_FAR)),
+        ("9999-12-31T23:59:59-23:59", Parked(TOO_FAR, is_ahead=True)),
         ("yesterday", Parked(TOO_FAR)),
         ("", Parked(TOO_FAR)),
     ],

@@ -277,6 +277,11 @@ class Disk:
 
     _fdatasync = _fsync
 
+    def _syncfs(self, call: Call) -> bool:
+        for node in self._nodes(self.folder):
+            node.sync(call.began + 1)
+        return True
+
     def _mmap(self, call: Call) -> bool:
         if "PROT_WRITE" in str(call.arguments[2]) and "MAP_SHARED" in str(call.arguments[3]):
             raise NotImplementedError(f"a mapping that is written: {call.arguments}")
@@ -305,6 +310,11 @@ class Disk:
             if name in folder.now:
                 return folder.now[name]
         return self._deleted.get(path)
+
+    def _nodes(self, folder: Folder) -> Iterator[File | Folder]:
+        yield folder
+        for node in {*folder.kept.values(), *folder.now.values(), *self._deleted.values()}:
+            yield from self._nodes(node) if isinstance(node, Folder) else [node]
 
     def _file(self, argument: str | bytes) -> File:
         node = self._node(argument)

@@ -28,7 +28,7 @@ from lotus_durable.queue.sqlite import SqliteAppender
 from lotus_durable.queue.table import EventTable
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass
-from .faults import dies_at, exit_status, in_child, small_disk
+from .faults import dies_at, exit_status, in_child, refusing, small_disk
 from .segments import KEY, Reports, open_appender, record
 from .segments import append as append_to_segment
 from .waiting import wait_until
@@ -111,6 +111,43 @@ def test_settled_rows_are_deleted_later(directory: QueueDirectory, reports: Repo
         assert rows(directory) == 0
         append(appender, 10)
         assert deliver_all(consumer) == [10], "no number is used twice"
+
+
+def test_rows_are_safe_from_a_power_cut_before_they_are_settled(
+    directory: QueueDirectory, reports: Reports, appender: SqliteAppender
+) -> None:
+    """Else the books could know of more rows than the database has left, and would take the next ones for settled."""
+    append(appender, *range(10))
+    with consuming(directory, reports) as consumer:
+        output = read_pass(consumer)
+        with refusing("fdatasync", errno.EIO, where="queue.db-wal"), pytest.raises(OSError, match="Input/output"):
+            consumer.settle(output.settlement())
+        assert counts(directory, consumer).pending == 10
+        consumer.settle(output.settlement())
+        assert counts(directory, consumer).pending == 0
+
+
+def test_what_is_put_into_an_older_database_that_somebody_restored_is_delivered(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    appender = open_sqlite(directory, reports)
+    append(appender, *range(5))
+    appender.close()
+    older = Path(directory.queue_db).read_bytes()
+    appender = open_sqlite(directory, reports)
+    append(appender, *range(5, 10))
+    with consuming(directory, reports) as consumer:
+        assert deliver(consumer) == list(range(10))
+    appender.close()
+    Path(directory.queue_db).write_bytes(older)
+    appender = open_sqlite(directory, reports)
+    append(appender, 10, 11)
+    with consuming(directory, reports) as consumer:
+        assert set(deliver_all(consumer)) >= {10, 11}
+        append(appender, *range(12, 20))
+        assert deliver_all(consumer) == list(range(12, 20))
+    assert "older than the books" in str(reports[0])
+    appender.close()
 
 
 def test_a_flusher_killed_between_settling_and_deleting_settles_no_row_twice(

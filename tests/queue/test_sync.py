@@ -81,6 +81,23 @@ def test_what_a_released_segment_gets_last_is_synced_too(
     assert Synced(sync).segments == [released_name(name)]
 
 
+def test_a_segment_that_is_released_in_the_middle_of_a_run_is_synced_in_that_run(
+    directory: QueueDirectory, appender: Appender, sync: JournalSync, reports: Reports
+) -> None:
+    append(appender, 0)
+    append(open_appender(directory, reports), 1)
+    first, second = directory.segments()
+    real = os.stat
+
+    def release_meanwhile(path: str) -> os.stat_result:
+        if path.endswith(first):
+            directory.let_go(second)
+        return real(path)
+
+    with replaced("stat", release_meanwhile, where=".seg"):
+        assert Synced(sync).segments == [first, released_name(second)]
+
+
 def test_a_segment_that_cannot_be_synced_is_told_and_tried_no_more_and_its_writer_can_be_sent_on(
     directory: QueueDirectory, appender: Appender, sync: JournalSync, reports: Reports
 ) -> None:

@@ -27,7 +27,7 @@ SID_PYTHON = "3.15"
 """The newest that sid has: what CI runs of it."""
 NOT_TO_BE_HAD = 77
 """The exit status with which ``sid.sh`` says that there is no sid here, and why."""
-LATEST_START = 18 * 60
+LATEST_START = 20 * 60
 """Seconds after which sid is not begun with any more."""
 _ASK = """
 import sys, sysconfig

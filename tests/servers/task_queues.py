@@ -98,7 +98,7 @@ def celery(*options: str, needs: Sequence[str] = (), deaths: Sequence[str] = (),
             "--without-gossip", "--without-mingle", "--without-heartbeat", "--concurrency=2", *options,
         ],
         "celery_tasks",
-        ("celery", *needs),
+        ("celery", "redis-server", *needs),
         deaths=deaths,
         is_quick=is_quick,
     )  # fmt: skip

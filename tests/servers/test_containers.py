@@ -103,11 +103,9 @@ def test_a_sidecar_sends_what_a_killed_container_left_and_the_rest_when_it_is_st
     container.crash()
     site.check(at_least=TAIL)
 
-    site.lotus.pause()
     container = uvicorn(site, ())
     container.track(TAIL)
     container.crash()
-    site.lotus.resume()
     stop(sidecar)
     site.check(at_least=2 * TAIL, may_repeat=True)
     assert not is_held(str(site.directory.flusher_lock))

@@ -123,6 +123,7 @@ def test_a_lambda_function_that_is_frozen_between_calls_and_killed_at_last_has_s
     (site.scratch / "runtime.py").write_text(RUNTIME)
     fifo, answers = site.scratch / "calls", site.scratch / "answers"
     os.mkfifo(fifo)
+    answers.touch()
     runtime = site.run(["sh", "-c", f"exec {sys.executable} runtime.py <{fifo} >{answers}"])
     served = 0
     with fifo.open("w", buffering=1) as calls:

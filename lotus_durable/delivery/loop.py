@@ -19,7 +19,8 @@ from lotus_durable.log import counted
 from lotus_durable.queue.heartbeat import Refusal
 from lotus_durable.queue.protocol import Settlement, StoredEvent
 
-from .batch import Batch, Batcher, batches_of_parked
+from .batch import Batch
+from .batching import Batcher, batches_of_parked
 from .control import Control, Stopped
 from .outcome import Dead, Delivered, Failing, Parked, Verdict
 from .parked import ParkedEvents, Tried

@@ -11,15 +11,13 @@ HTTP (:class:`~.lotus.Lotus`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from lotus_durable.queue.heartbeat import Progress
 from lotus_durable.queue.protocol import Chunk, Settlement, StoredEvent
 
+from .batch import Batch
 from .outcome import Verdict
-
-if TYPE_CHECKING:
-    from .batch import Batch
 
 
 class Place(Protocol):

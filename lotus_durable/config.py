@@ -28,7 +28,7 @@ class Constants(NamedTuple):
     max_batch_bytes: int = 475_000
     """Of one request's body: below what proxies take by default (1 MB in nginx), and both servers."""
     parked_max_age: float = 7 * _DAY
-    """How long a parked event is retried, by the queue's clock: a customer may be created days after its first event."""
+    """How long a parked event is retried, by the queue's clock: a customer may be created some days later."""
     parked_retry_interval: float = 60.0
     """Between the first two tries of a parked event; it doubles up to 60 times that."""
     probe_interval: float = 60.0

@@ -446,7 +446,8 @@ class Control:
     def end(self, state: FlusherState) -> None:
         """Write the last beat of this flusher (``ended``), or that it is about to (``leaving``)."""
         with self._lock:
-            self._beat = self._beat._replace(state=state, reason=None, trouble_since=None)
+            news = self._news.with_what_is_due(self._beat.news, all_are=True)  # nobody else would tell them
+            self._beat = self._beat._replace(state=state, reason=None, trouble_since=None, news=news)
             self._step_ends = float("inf")
             self.beat()
             if state == "ended":

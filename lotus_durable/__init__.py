@@ -47,13 +47,14 @@ from lotus_durable.event.ids import TrackedId
 from lotus_durable.options import INSTEAD
 from lotus_durable.settings import SettingsModule
 from lotus_durable.settings import client as _client
+from lotus_durable.settings import configure as _configure
 from lotus_durable.settings import current as _current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from typing import Any
+    from typing import Any, Unpack
 
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
@@ -82,7 +83,7 @@ if TYPE_CHECKING:
         verify_idems_received,
         void_credit,
     )
-    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
+    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid, Options
     from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
@@ -121,6 +122,7 @@ __all__ = [
     "check_event",
     "check_feature_access",
     "check_metric_access",
+    "configure",
     "create_credit",
     "create_customer",
     "create_subscription",
@@ -169,8 +171,24 @@ timeout: float | tuple[float, float] | None = None
 backend: Backend | None = None
 flusher: Flusher | None = None
 exit_timeout: float | None = None
+keep_delivered: float | None = None
 api_version: ApiVersion | None = None
 call_timeout: float | None = None
+
+
+def configure(**settings: Unpack[Options]) -> None:
+    """Set several settings at once, all of them or none; what is not named stays, and None means not set.
+
+    For child processes, which may not have what their parent has set: give it to a pool as its initializer, by
+    ``functools.partial(lotus_durable.configure, api_key=…, queue_dir=…)``.
+
+    Args:
+        settings: by their names, as for ``Client``.
+
+    Raises:
+        ConfigurationError: one is wrong, or there is none of that name; nothing is set.
+    """
+    _configure(settings)
 
 
 def track_event(

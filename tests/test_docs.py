@@ -106,11 +106,15 @@ def track_one(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("found", EXAMPLES, ids=map(named, EXAMPLES))
-def test_every_example_runs_as_written(found: tuple[Path, str], environment: dict[str, str], queue: Path) -> None:
+def test_every_example_runs_as_written(
+    found: tuple[Path, str], environment: dict[str, str], queue: Path, tmp_path: Path
+) -> None:
     page, example = found
     if page.stem == "moving-from-lotus-python":
         environment = {**environment, "LOTUS_API_KEY": ""}  # it sets its own
-    result = run(environment, "-c", example.replace(QUEUE, str(queue)))
+    program = tmp_path / "example.py"
+    program.write_text(example.replace(QUEUE, str(queue)))
+    result = run(environment, str(program))
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert "on disk" not in result.stdout

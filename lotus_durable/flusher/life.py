@@ -26,6 +26,7 @@ from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.queue.identity import ensure_identity
+from lotus_durable.queue.kept import KeptSegments
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.rows import has_rows
 from lotus_durable.queue.stats import FlusherKind
@@ -44,6 +45,8 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 _PAUSE_BEGINS_WITHIN = 2.0
 """Seconds in which who asked for a pause takes the lock."""
 _PAUSE_LOOK = 0.02
+_KEPT_SHARE = 4
+"""Of the limit of a queue, the part that delivered segments may take, beside it, with ``keep_delivered``."""
 _PAUSE = 1.0
 """Seconds between two tries where the queue cannot be opened, or the work failed."""
 
@@ -136,7 +139,7 @@ class Flusher:
         control.check()  # a directory that was removed meanwhile is not made again
         begin_anew(self.directory)
         consumer = self.open_consumer(control, before)
-        sync = JournalSync(self.directory, control.tell)
+        sync = JournalSync(self.directory, control.report)
         try:
             control.show(consumer.progress())
             self._tell_that_somebody_flushes(control)
@@ -182,7 +185,8 @@ class Flusher:
             OSError: the disk refuses.
             QueueDamaged: the queue cannot be read.
         """
-        consumer = Consumer(self.directory, control.tell)
+        kept = KeptSegments(self.directory, self.config.keep_delivered, self.config.max_queue_bytes // _KEPT_SHARE)
+        consumer = Consumer(self.directory, control.report, kept)
         if before is not None and before.boot == boot_id() and consumer.is_new and before.in_flight is None:
             control.in_doubt(before.at)  # it may have sent something after its last beat that we know
         return consumer
@@ -216,7 +220,7 @@ class Flusher:
             last_error=before.last_error if before is not None else None,
             last_error_at=before.last_error_at if before is not None else None,
             asked=before.asked if before is not None else 0,
-            news=before.news if before is not None and is_same_boot else (),
+            notices=before.notices if before is not None and is_same_boot else (),
             unsettled=before.unsettled if before is not None else b"",
             # Until it was waited out: this one may be killed while it waits.
             in_flight=before.in_flight if before is not None and is_same_boot else None,
@@ -268,9 +272,9 @@ class Flusher:
             if notes is None or notes.nobody_since is None:
                 return
             since, notes.nobody_since = notes.nobody_since, None
-            was_told = notes.told_at >= since
+            was_told = notes.reported_at >= since
         if was_told:
-            control.tell(DeliveryResumed(f"somebody flushes again, after {since_boot() - since:.0f} s"))
+            control.report(DeliveryResumed(f"somebody flushes again, after {since_boot() - since:.0f} s"))
 
     def _failed(self, control: Control, error: OSError | LotusError) -> None:
         """Say what went wrong, and wait: whatever it is, the events are on disk and the next try may go better.

@@ -143,6 +143,7 @@ flusher: Flusher | None = None
 exit_timeout: float | None = None
 api_version: ApiVersion | None = None
 call_timeout: float | None = None
+keep_delivered: float | None = None
 
 
 if TYPE_CHECKING:

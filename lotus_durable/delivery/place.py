@@ -85,6 +85,9 @@ class Source(Protocol):
     def last_parked(self) -> int:
         """Return the id of the last event that was parked, 0 when none ever was."""
 
+    def left_alone(self) -> tuple[int, str | None]:
+        """Return how many events lie, at the least, in what cannot be read, and why they are not done."""
+
     @property
     def rows_at_once(self) -> int:
         """How many pages of the books one settlement of parked events may change."""

@@ -316,7 +316,7 @@ def sync_rows(path: str) -> None:
         OSError: the disk refuses.
     """
     with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             sync_data(descriptor)
         finally:

@@ -165,11 +165,15 @@ def restore(stage: Stage) -> bool:
         if not is_stopped:
             return False
         if part != "journal":
+            # First beside it: the disk may be full.
+            copies = [
+                shutil.copy2(path, f"{stage.queue.root}/restored-{path.name}") for path in backup.glob("books.db*")
+            ]
             mark_struck(stage, sorted({*_rows(stage)} - before), RESTORED)
             for path in _books(stage):
                 path.unlink()
-            for path in sorted(backup.glob("books.db*"), reverse=True):
-                shutil.copy2(path, stage.queue.root)
+            for copy in sorted(copies, reverse=True):
+                os.rename(copy, copy.replace("restored-", ""))
         if part != "books":
             for path in (backup / "journal").iterdir():
                 name = original_name(path.name)
@@ -180,6 +184,8 @@ def restore(stage: Stage) -> bool:
         stage.kill(pid)
         stage.flusher_killed(time.monotonic(), in_haste=True)
         return True
+    for path in Path(stage.queue.root).glob("restored-*"):
+        path.unlink()
     return False
 
 

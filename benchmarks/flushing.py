@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.server import Server
-from benchmarks.surroundings import API_KEY, environment
+from benchmarks.surroundings import API_KEY, environment, only_benchmarks
 from benchmarks.watched import Watched
 
 LIBRARIES = (
@@ -26,7 +26,12 @@ _STOP_TIMEOUT = 30  # seconds
 
 @contextmanager
 def flushing(
-    queue_dir: Path, server: Server, *, orjson: bool = True, options: dict[str, str] | None = None
+    queue_dir: Path,
+    server: Server,
+    *,
+    orjson: bool = True,
+    options: dict[str, str] | None = None,
+    python: Path | None = None,
 ) -> Iterator[Watched]:
     """Start a flusher for ``queue_dir``; stop it afterwards.
 
@@ -35,11 +40,14 @@ def flushing(
         server: where to.
         orjson: False: as if it were not installed.
         options: more ``LOTUS_`` variables.
+        python: of an environment with another build, whose flusher it is then.
     """
     code = _RUN if orjson else _WITHOUT_ORJSON + _RUN
-    command = [sys.executable, "-c", code, "flusher", "--queue-dir", str(queue_dir)]
+    command = [str(python or sys.executable), "-c", code, "flusher", "--queue-dir", str(queue_dir)]
     variables = environment(LOTUS_API_KEY=API_KEY, LOTUS_HOST=server.url, **(options or {}))
-    with subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL) as process:
+    if python is not None:
+        variables["PYTHONPATH"] = str(only_benchmarks())
+    with subprocess.Popen(command, env=variables, cwd=only_benchmarks(), stderr=subprocess.DEVNULL) as process:
         try:
             yield Watched(process.pid)
         finally:

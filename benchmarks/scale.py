@@ -31,6 +31,9 @@ class Scale:
     """For the server that takes 50 ms."""
     busy_backlog: int
     """For draining while others keep tracking, and next to a request handler."""
+    settlements: int
+    settled_backlog: int
+    """Drained beside another build."""
     starts: int
     takeovers: int
     imports: int
@@ -53,6 +56,8 @@ FULL = Scale(
     drain_repeats=3,
     slow_backlog=20_000,
     busy_backlog=400_000,
+    settlements=1_000,
+    settled_backlog=1_000_000,
     starts=15,
     takeovers=40,
     imports=15,
@@ -75,6 +80,8 @@ QUICK = Scale(
     drain_repeats=2,
     slow_backlog=5_000,
     busy_backlog=100_000,
+    settlements=200,
+    settled_backlog=200_000,
     starts=5,
     takeovers=8,
     imports=4,
@@ -97,6 +104,8 @@ TINY = Scale(
     drain_repeats=1,
     slow_backlog=500,
     busy_backlog=1_000,
+    settlements=3,
+    settled_backlog=600,
     starts=1,
     takeovers=1,
     imports=1,

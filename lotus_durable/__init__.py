@@ -43,15 +43,18 @@ from lotus_durable.errors import (
     Timeout,
     UnexpectedAnswer,
 )
+from lotus_durable.event.ids import TrackedId
+from lotus_durable.options import INSTEAD
 from lotus_durable.settings import SettingsModule
 from lotus_durable.settings import client as _client
+from lotus_durable.settings import configure as _configure
 from lotus_durable.settings import current as _current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from typing import Any
+    from typing import Any, Unpack
 
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
@@ -80,7 +83,7 @@ if TYPE_CHECKING:
         verify_idems_received,
         void_credit,
     )
-    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
+    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid, Options
     from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
@@ -119,6 +122,7 @@ __all__ = [
     "check_event",
     "check_feature_access",
     "check_metric_access",
+    "configure",
     "create_credit",
     "create_customer",
     "create_subscription",
@@ -171,6 +175,21 @@ api_version: ApiVersion | None = None
 call_timeout: float | None = None
 
 
+def configure(**settings: Unpack[Options]) -> None:
+    """Set several settings at once, all of them or none; what is not named stays, and None means not set.
+
+    For child processes, which may not have what their parent has set: give it to a pool as its initializer, by
+    ``functools.partial(lotus_durable.configure, api_key=…, queue_dir=…)``.
+
+    Args:
+        settings: by their names, as for ``Client``.
+
+    Raises:
+        ConfigurationError: one is wrong, or there is none of that name; nothing is set.
+    """
+    _configure(settings)
+
+
 def track_event(
     *,
     customer_id: str,
@@ -202,12 +221,14 @@ def track_event(
         ConfigurationError: a setting is wrong.
         EventRefused: with ``sync_mode`` only: the server refused it for good.
     """
-    return _client().track_event(
-        customer_id=customer_id,
-        event_name=event_name,
-        properties=properties,
-        time_created=time_created,
-        idempotency_id=idempotency_id,
+    return TrackedId(
+        _client().track_event(
+            customer_id=customer_id,
+            event_name=event_name,
+            properties=properties,
+            time_created=time_created,
+            idempotency_id=idempotency_id,
+        )
     )
 
 
@@ -327,7 +348,10 @@ if not TYPE_CHECKING:  # else every name would pass, of a setting too
 
         if name in __all__:
             return getattr(import_module(_VALUES.get(name, _CALLS)), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+        why = f": {INSTEAD[name]}" if name in INSTEAD else ""
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}{why}", name=name, obj=sys.modules[__name__]
+        )
 
 
 sys.modules[__name__].__class__ = SettingsModule

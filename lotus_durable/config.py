@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ class Constants(NamedTuple):
     max_batch_bytes: int = 475_000
     """Of one request's body: below what proxies take by default (1 MB in nginx), and both servers."""
     parked_max_age: float = 7 * _DAY
-    """How long a parked event is retried, by the queue's clock: a customer may be created days after its first event."""
+    """How long a parked event is retried, by the queue's clock: a customer may be created days later."""
     parked_retry_interval: float = 60.0
     """Between the first two tries of a parked event; it doubles up to 60 times that."""
     probe_interval: float = 60.0
@@ -45,9 +46,9 @@ class Constants(NamedTuple):
     """Longer than a look is trusted: what was written on the word of one is seen before a flusher ends."""
     hung_after: float = 10.0
     """Without a beat: a flusher beats twice a second, and ends itself when a step takes longer than it can."""
-    told_after: float = 30.0
+    report_after: float = 30.0
     """Without a delivery before it is told: shorter troubles are every deploy's."""
-    told_interval: float = 60.0
+    report_interval: float = 60.0
     """Between two times that the same trouble is told on one host."""
     unreachable_before_making_way: float = 30.0
     """Without a connection before a process of other surroundings may try."""
@@ -126,7 +127,7 @@ class Config(NamedTuple):
                     values[option.name] = read_option(option, source, value)
                     break
         if "queue_dir" not in values:
-            values["queue_dir"] = _default_queue_dir()
+            values["queue_dir"] = default_queue_dir()
         return cls(**values)
 
 
@@ -155,7 +156,24 @@ def _with_key_file(source: Mapping[str, Any], name: Callable[[str], str] = lambd
     return {**source, name("api_key"): KeyFile(file)} if file else source
 
 
-def _default_queue_dir() -> str:
+_LONGEST_NAME = 1_000
+
+
+def this_application() -> str:
+    """Name what this process belongs to, in printable ASCII: its virtual environment, or where its program lies.
+
+    A command of the Python installation (gunicorn in a container) lies nowhere: its working directory counts.
+    """
+    found = sys.prefix
+    if sys.prefix == sys.base_prefix:
+        program = getattr(sys.modules.get("__main__"), "__file__", None)
+        with contextlib.suppress(OSError):  # the working directory was removed
+            folder = os.path.dirname(os.path.abspath(program)) if program else found
+            found = os.path.abspath(".") if folder.startswith(found) else folder
+    return ascii(found)[1:-1][:_LONGEST_NAME]
+
+
+def default_queue_dir() -> str:
     """Return ``$STATE_DIRECTORY/lotus`` under systemd (its first entry), else this user's state directory.
 
     Raises:

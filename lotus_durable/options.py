@@ -222,8 +222,10 @@ INSTEAD = {
     "gzip": "none is needed here: no server can read it",
     "strict": "none is needed here: answers are not refused for what is in them",
     "default_client": "make a lotus_durable.Client of your own",
+    "update_addon": "lotus-python has the name, and fails: no server can do it",
+    "batch_create_customers": "call create_customer for each",
 }
-"""lotus-python's settings that have another name here, or none."""
+"""lotus-python's settings and functions that have another name here, or none."""
 
 
 def unknown_setting(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 
 from lotus_durable.client import Client
@@ -55,6 +56,21 @@ def current() -> Client | None:
     return _client
 
 
+def configure(options: Mapping[str, object]) -> None:
+    """Set settings, all of them or none.
+
+    Raises:
+        ConfigurationError: one is wrong, or there is none of that name.
+    """
+    module = sys.modules["lotus_durable"]
+    for name in options:
+        if name not in module.__annotations__:
+            raise ConfigurationError(f"lotus_durable.{name}: {unknown_setting(name)}")
+    Config.resolve(settings={**_settings(), **options})
+    vars(module).update(options)
+    renew()
+
+
 def renew() -> None:
     """Let the next call make another default client; the old one's events are on disk."""
     global _client  # the one piece of module state: it is what a default client is
@@ -63,12 +79,14 @@ def renew() -> None:
         old.release()
 
 
+def _settings() -> dict[str, object]:
+    module = sys.modules["lotus_durable"]
+    return {name: getattr(module, name, None) for name in module.__annotations__}
+
+
 def _make() -> Client:
     global _client  # noqa: PLW0603  # see renew()
-    module = sys.modules["lotus_durable"]
-    made = Client.from_config(
-        Config.resolve(settings={name: getattr(module, name, None) for name in module.__annotations__})
-    )
+    made = Client.from_config(Config.resolve(settings=_settings()))
     # Of two threads that come here at once, the second uses the first one's.
     _client = _client or made
     return _client

@@ -1,9 +1,9 @@
-"""What tracks in a process: encoders and segments in lanes, the memory buffer, and the looks.
+"""What tracks in a process: pairs of encoder and appender, the memory buffer, and the looks.
 
 No thread, no lock and no late import: an event is checked, packed and appended, and when the last look is older than
 half a second, it is looked whether somebody flushes. Append first, look after: see :mod:`lotus_durable.flusher.look`.
 
-A *lane* is an encoder and a way to disk, taken out for one call and put back: so concurrent threads, and a signal
+A *pair* is an encoder and an appender, taken out for one call and put back: so concurrent threads, and a signal
 handler in the middle of a call, each find (or open) one that is theirs for the moment.
 
 Everything here belongs to one process. A forked child drops what it inherited: by a hook, or where the fork ran none by
@@ -20,7 +20,7 @@ from time import clock_gettime
 
 from lotus_durable import fork
 from lotus_durable.clock import MONOTONIC
-from lotus_durable.config import Config
+from lotus_durable.config import Config, default_queue_dir, this_application
 from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError
 from lotus_durable.event.encoder import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
@@ -29,29 +29,29 @@ from lotus_durable.queue.appender import Appender, Mark
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat, read_progress
 from lotus_durable.queue.identity import ensure_identity, fingerprint, split_keys
+from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.memory import MemoryBuffer
 from lotus_durable.queue.refusal import directory_error, is_misconfigured, is_of_the_disk, reason
-from lotus_durable.queue.room import Room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from lotus_durable.flusher.telling import Report
+    from lotus_durable.flusher.reporting import Report
 
 _mark = fork.mark
 _WARNING_INTERVAL = 60.0  # seconds
 
 
-class Lane:
+class Pair:
     """What one call needs."""
 
-    __slots__ = ("append", "encode", "way")
+    __slots__ = ("append", "appender", "encode")
 
-    def __init__(self, encoder: EventEncoder, way: Appender) -> None:
-        self.way: Appender = way
+    def __init__(self, encoder: EventEncoder, appender: Appender) -> None:
+        self.appender: Appender = appender
         self.encode: Callable[[object, object, object, object, object], tuple[str, bytes]] = encoder.encode
-        self.append: Callable[[bytes, float], Mark | None] = way.append
+        self.append: Callable[[bytes, float], Mark | None] = appender.append
 
 
 class Tracker:
@@ -74,6 +74,7 @@ class Tracker:
         self.look: Look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
         self._trusted_look = config.constants.trusted_look
         self._has_worked = False
+        self._has_said_whose = False
         self._way = _kind_of_appender(config.backend)
         self._encoder = _kind_of_encoder(config, self._tell_refused)
         self._begin()
@@ -81,11 +82,11 @@ class Tracker:
 
     def _begin(self) -> None:
         self._process = fork.this_process()
-        self._lanes: list[Lane] = []
-        self._all_lanes: list[Lane] = []
+        self._pairs: list[Pair] = []
+        self._all_pairs: list[Pair] = []
         self._memory = MemoryBuffer()
         self._waiting = self._memory.records
-        self._room = Room(self.directory, self.config.max_queue_bytes)
+        self._limit = QueueLimit(self.directory, self.config.max_queue_bytes)
         self._look_at = float("-inf")
         self._looked_at = float("-inf")
         self._next_warning = float("-inf")
@@ -104,21 +105,21 @@ class Tracker:
         """
         if not _mark[0]:
             fork.begin_process()
-        lanes = self._lanes
+        pairs = self._pairs
         try:
-            lane = lanes.pop()
+            pair = pairs.pop()
         except IndexError:
-            lane = self._new_lane()
+            pair = self._new_pair()
         mark = None
         try:
-            event_id, record = lane.encode(customer_id, event_name, properties, time_created, idempotency_id)
+            event_id, record = pair.encode(customer_id, event_name, properties, time_created, idempotency_id)
             now = clock_gettime(MONOTONIC)
             try:
-                mark = self._append_behind_others(lane, record, now) if self._waiting else lane.append(record, now)
+                mark = self._append_behind_others(pair, record, now) if self._waiting else pair.append(record, now)
             except (OSError, QueueDirectoryError) as error:
                 self._keep(record, error)
         finally:
-            lanes.append(lane)
+            pairs.append(pair)
         if mark is not None:
             self._sync(record, mark)
         # Anew: what was on disk before this moment is seen by a flusher that leaves. The call may have been held up.
@@ -166,12 +167,12 @@ class Tracker:
         if not self._waiting and not os.path.exists(self.directory.root):
             return  # removed with all that was in it: nobody needs a flusher, and nothing is made there again
         for other in tuple(_open):
-            if other._all_lanes:
+            if other._all_pairs:
                 other._write_back()
             else:
                 other.close()  # again: something waits there since before a setting was changed
-        for lane in tuple(self._lanes):
-            self._check(lane)
+        for pair in tuple(self._pairs):
+            self._check(pair)
         self.look.look()
 
     def in_memory(self) -> int:
@@ -184,8 +185,8 @@ class Tracker:
             fork.begin_process()
         self._written = {name: end for name, end in self._written.items() if self.directory.has_segment(name)}
         found = dict(self._written)
-        for lane in tuple(self._all_lanes):
-            found.update(lane.way.written())
+        for pair in tuple(self._all_pairs):
+            found.update(pair.appender.written())
         return found
 
     def is_settled(self, written: Mapping[str, int]) -> bool:
@@ -211,18 +212,18 @@ class Tracker:
         is_gone = not os.path.isdir(self.directory.root)
         if not is_gone:
             self._write_back()
-        while self._lanes:
+        while self._pairs:
             try:
-                lane = self._lanes.pop()
+                pair = self._pairs.pop()
             except IndexError:
                 break
-            self._written.update(lane.way.written())
+            self._written.update(pair.appender.written())
             if is_gone:
-                lane.way.abandon()
+                pair.appender.abandon()
             else:
-                lane.way.close()
-            self._all_lanes.remove(lane)
-        if not self._all_lanes and not self._waiting:
+                pair.appender.close()
+            self._all_pairs.remove(pair)
+        if not self._all_pairs and not self._waiting:
             _open.discard(self)
 
     def end(self) -> None:
@@ -239,25 +240,25 @@ class Tracker:
     def abandon(self) -> None:
         """Drop, in a forked child, what is the parent's."""
         if self._process != fork.this_process():
-            for lane in self._all_lanes:
-                lane.way.abandon()
+            for pair in self._all_pairs:
+                pair.appender.abandon()
             _open.discard(self)
             self._begin()
 
-    # Lanes
+    # Pairs
 
-    def _taken_lane(self) -> Lane:
+    def _taken_pair(self) -> Pair:
         try:
-            return self._lanes.pop()
+            return self._pairs.pop()
         except IndexError:
-            return self._new_lane()
+            return self._new_pair()
 
-    def _new_lane(self) -> Lane:
-        """Open another lane; its file is made by its first append."""
-        lane = Lane(self.make_encoder(), self._make_way())
+    def _new_pair(self) -> Pair:
+        """Open another pair; its file is made by its first append."""
+        pair = Pair(self.make_encoder(), self._make_appender())
         _open.add(self)
-        self._all_lanes.append(lane)
-        return lane
+        self._all_pairs.append(pair)
+        return pair
 
     def make_encoder(self) -> EventEncoder:
         """Return an encoder that does with what it refuses what ``on_invalid`` says."""
@@ -273,10 +274,10 @@ class Tracker:
             logger.warning("an event is refused, and track_event goes on (on_invalid): %s", refused)
         self._report(refused, events)
 
-    def _make_way(self) -> Appender:
+    def _make_appender(self) -> Appender:
         return self._way(
             self.directory,
-            self._room,
+            self._limit,
             key=self._fingerprint,
             power=self.config.durability == "power",
             report=lambda error: self._report(error, []),
@@ -284,20 +285,32 @@ class Tracker:
         )
 
     def _fingerprint(self) -> bytes:
-        return fingerprint(ensure_identity(self.directory), self.config.api_key)
+        application = this_application()
+        identity = ensure_identity(self.directory, application)
+        is_anothers = identity.application not in ("", application)
+        if is_anothers and not self._has_said_whose and self.config.queue_dir == default_queue_dir():
+            self._has_said_whose = True
+            logger.warning(
+                "%s is the default queue directory, and another application of this user made it (%s; this one is %s): "
+                "give each a queue_dir of its own",
+                self.directory.root,
+                identity.application,
+                application,
+            )
+        return fingerprint(identity, self.config.api_key)
 
-    def _check(self, lane: Lane) -> None:
+    def _check(self, pair: Pair) -> None:
         """Notice what happened to a segment behind this process's back; an idle one has no event to do it."""
         try:
-            self._lanes.remove(lane)
+            self._pairs.remove(pair)
         except ValueError:
             return  # in use: its append looks
         try:
-            lane.way.check()
+            pair.appender.check()
         except (OSError, LotusError) as error:
             logger.debug("cannot check a segment: %s", error)
         finally:
-            self._lanes.append(lane)
+            self._pairs.append(pair)
 
     def _sync(self, record: bytes, mark: Mark) -> None:
         """Return when an event survives a power cut; where its segment cannot be synced it is written anew, once."""
@@ -306,21 +319,21 @@ class Tracker:
         except OSError as error:
             if not is_of_the_disk(error):
                 raise
-            lane = self._taken_lane()
+            pair = self._taken_pair()
             try:
-                lane.way.append_again(record, clock_gettime(MONOTONIC), mark)
+                pair.appender.append_again(record, clock_gettime(MONOTONIC), mark)
             except (OSError, QueueDirectoryError) as refusal:
                 self._keep(record, refusal)
             finally:
-                self._lanes.append(lane)
+                self._pairs.append(pair)
 
     # The memory buffer
 
-    def _append_behind_others(self, lane: Lane, record: bytes, now: float) -> Mark | None:
+    def _append_behind_others(self, pair: Pair, record: bytes, now: float) -> Mark | None:
         """Write back some of what waits, oldest first, and the new record only when nothing older is left."""
-        self._memory.write_back(lambda each: lane.way.append(each, now, is_accepted=True))
+        self._memory.write_back(lambda each: pair.appender.append(each, now, is_accepted=True))
         if not self._waiting:
-            return lane.append(record, now)
+            return pair.append(record, now)
         self._keep_in_memory(record)
         return None
 
@@ -357,16 +370,16 @@ class Tracker:
         """Write what waits in memory for as long as the disk takes it."""
         if not self._waiting:
             return
-        lane = self._taken_lane()
+        pair = self._taken_pair()
         try:
-            append = lane.way.append
+            append = pair.appender.append
             self._memory.write_back(
                 lambda each: append(each, clock_gettime(MONOTONIC), is_accepted=True), len(self._memory)
             )
         except (OSError, QueueDirectoryError) as error:
             logger.debug("the disk takes no writes yet: %s", error)
         finally:
-            self._lanes.append(lane)
+            self._pairs.append(pair)
 
 
 def _kind_of_encoder(config: Config, report: Report) -> Callable[[int, int], EventEncoder]:

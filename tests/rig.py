@@ -23,9 +23,9 @@ from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.protocol import StoredEvent, Table
 from lotus_durable.queue.requests import ask
-from lotus_durable.queue.room import Room
 from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import FakeLotus, Faults
 from lotus_durable.testing.exchange import ReceivedRequest
@@ -144,7 +144,7 @@ class Rig:
         identity = ensure_identity(self.directory)
         way = Appender(
             self.directory,
-            Room(self.directory, 1 << 30),
+            QueueLimit(self.directory, 1 << 30),
             key=lambda: fingerprint(identity, "test-key"),
             power=False,
             report=lambda _: None,

@@ -96,6 +96,7 @@ def run(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess
         text=True,
         timeout=90,
         check=False,
+        cwd=Path(environment["LOTUS_QUEUE_DIR"]).parent,
     )
 
 
@@ -105,11 +106,15 @@ def track_one(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("found", EXAMPLES, ids=map(named, EXAMPLES))
-def test_every_example_runs_as_written(found: tuple[Path, str], environment: dict[str, str], queue: Path) -> None:
+def test_every_example_runs_as_written(
+    found: tuple[Path, str], environment: dict[str, str], queue: Path, tmp_path: Path
+) -> None:
     page, example = found
     if page.stem == "moving-from-lotus-python":
         environment = {**environment, "LOTUS_API_KEY": ""}  # it sets its own
-    result = run(environment, "-c", example.replace(QUEUE, str(queue)))
+    program = tmp_path / "example.py"
+    program.write_text(example.replace(QUEUE, str(queue)))
+    result = run(environment, str(program))
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert "on disk" not in result.stdout
@@ -119,6 +124,9 @@ def test_every_example_runs_as_written(found: tuple[Path, str], environment: dic
 def test_every_command_runs_as_written(found: tuple[Path, str], environment: dict[str, str], queue: Path) -> None:
     words = shlex.split(found[1].replace(QUEUE, str(queue)))[1:]
     track_one(environment)
+    if words[0] == "import":
+        export = ["export", "--output", words[1], "--queue-dir", str(queue)]
+        assert run(environment, "-m", "lotus_durable", *export).returncode == 0
     if words[0] == "flusher":
         check_that_it_serves(environment, words)
         return
@@ -151,12 +159,12 @@ def test_what_status_shows_is_what_the_readme_shows(environment: dict[str, str],
 
 
 def test_a_directory_can_be_copied_and_put_back_as_the_page_says(environment: dict[str, str], queue: Path) -> None:
-    [block] = [each for _, each in of_all("console") if "cp -a" in each]
+    [command] = [line for _, line in COMMANDS if " backup " in line]
     track_one(environment)
-    script = block.replace(QUEUE, str(queue)).replace("lotus-durable", f"{sys.executable} -m lotus_durable")
-    script += f"rm -r {queue} && mv {queue}-backup {queue}\n"
-    done = subprocess.run(["sh", "-e", "-c", script], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert run(environment, "-m", "lotus_durable", *shlex.split(command.replace(QUEUE, str(queue)))[1:]).returncode == 0
+    assert run(environment, "-m", "lotus_durable", "stop").returncode == 0
+    queue.rename(f"{queue}-old")
+    Path(f"{queue}-backup").rename(queue)
     track_one(environment)
     report = run(environment, "-m", "lotus_durable", "drain", "--timeout", "60")
     assert report.returncode == 0, report.stderr

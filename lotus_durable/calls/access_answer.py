@@ -49,6 +49,16 @@ class Access:
     usages: tuple[Usage, ...] = ()
     answer: Any = field(default=None, repr=False)
 
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  # of each field
+        """Return an attribute by its name, as of the answer of the server of 2022.
+
+        Raises:
+            KeyError: there is none.
+        """
+        if name not in self.__slots__:
+            raise KeyError(name)
+        return getattr(self, name)
+
     def __bool__(self) -> NoReturn:
         """Refuse: ``if get_customer_access(…)`` would be true for everybody.
 

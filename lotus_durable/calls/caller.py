@@ -150,7 +150,7 @@ class Caller:
             if found != generation:
                 generation, request = found, plan(found)
                 answer, arrived_before = self._send(request, limits)
-        return _judged(call, generation, request, answer, arrived_before=arrived_before)
+        return _ended(call, generation, request, answer, arrived_before=arrived_before)
 
     def _planned(self, call: str, plan: Plan, limits: Limits) -> tuple[Generation, Request]:
         generation = self._generation(call, limits)
@@ -225,18 +225,18 @@ def open_caller(config: Config) -> Caller:
     """Return what makes calls in this process; it connects at the first."""
     # Here, and not above: a process that only tracks imports the calls as methods of its client, but not requests.
     from lotus_durable.http.connection import Connection
-    from lotus_durable.http.session import Session
+    from lotus_durable.http.routes import Routes
 
     @cache
-    def session() -> Session:  # one for all connections: what it reads is read once
-        return Session(config.host)
+    def routes() -> Routes:  # one for all connections: what it reads is read once
+        return Routes(config.host)
 
     def open_connection() -> Connection:
         if config.api_key is None:
             raise ConfigurationError("api_key: none is set (lotus_durable.api_key or LOTUS_API_KEY)")
         connect, read = config.timeout
         return Connection(
-            session(), config.api_key, connect_timeout=connect, read_timeout=read, largest_answer=_LARGEST_ANSWER
+            routes(), config.api_key, connect_timeout=connect, read_timeout=read, largest_answer=_LARGEST_ANSWER
         )
 
     server = KnownServer(config.host, QueueDirectory(config.queue_dir) if config.send else None)
@@ -263,7 +263,7 @@ def value_of(call: str, outcome: Outcome, shape: type[T]) -> T:
     return value
 
 
-def _judged(
+def _ended(
     call: str, generation: Generation, request: Request, answer: Answer | NoAnswer, *, arrived_before: bool
 ) -> Outcome:
     error = problem(call, answer, changes=request.changes)

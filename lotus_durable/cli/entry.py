@@ -14,19 +14,41 @@ from lotus_durable._version import __version__
 from lotus_durable.errors import LotusError, QueueDamaged, QueueInUse
 from lotus_durable.options import environment_name
 
-from . import adopt, dead_letters, demo, drain, flusher, health, parked, status, stop
+from . import (
+    adopt,
+    backup,
+    check,
+    dead_letters,
+    demo,
+    drain,
+    erase,
+    export,
+    flusher,
+    health,
+    import_,
+    parked,
+    repair,
+    status,
+    stop,
+)
 from .command import CommandParser, ExitCode
 from .output import complain, say_json
 
 _COMMANDS = (
     demo.COMMAND,
     status.COMMAND,
+    health.COMMAND,
     drain.COMMAND,
     flusher.COMMAND,
-    health.COMMAND,
+    stop.COMMAND,
     parked.COMMAND,
     dead_letters.COMMAND,
-    stop.COMMAND,
+    check.COMMAND,
+    repair.COMMAND,
+    export.COMMAND,
+    import_.COMMAND,
+    backup.COMMAND,
+    erase.COMMAND,
     adopt.COMMAND,
 )
 

@@ -18,8 +18,13 @@ from lotus_durable.queue.identity import read_identity
 from .command import DEFAULT_DIRECTORY, directory_source
 
 
-def existing_queue(config: Config, arguments: argparse.Namespace) -> QueueDirectory:
+def existing_queue(config: Config, arguments: argparse.Namespace, *, is_checked: bool = True) -> QueueDirectory:
     """Return the queue directory; nothing is created or changed. One that nobody named is said on standard error.
+
+    Args:
+        config: names it.
+        arguments: of the command.
+        is_checked: whether it must be one that this version can read.
 
     Raises:
         QueueDirectoryError: it does not exist, holds no queue, or is unsafe.
@@ -36,7 +41,8 @@ def existing_queue(config: Config, arguments: argparse.Namespace) -> QueueDirect
         raise QueueDirectoryError(f"{error}{_as_its_owner(directory.root, arguments)}") from None
     if not os.path.isdir(directory.journal):
         raise _none_here(directory, source, f"directory {directory.root} holds no queue")
-    read_identity(directory)
+    if is_checked:
+        read_identity(directory)
     if source == DEFAULT_DIRECTORY and not arguments.json:
         sys.stderr.write(f"queue directory: {directory.root} ({source})\n")
         sys.stderr.flush()

@@ -102,7 +102,7 @@ def _of_delivery(stats: QueueStats, config: Config, max_age: float, max_pending:
         lasts = time.time() - flusher.since
         if flusher.state == "blocked":
             yield f"delivery is blocked: {flusher.reason}"
-        elif flusher.state == "retrying" and lasts > config.constants.told_after:
+        elif flusher.state == "retrying" and lasts > config.constants.report_after:
             yield f"nothing is delivered for {duration(lasts)}: {flusher.reason}"
     if stats.oldest_age is not None and stats.oldest_age > max_age:
         yield f"the oldest pending event was accepted {duration(stats.oldest_age)} ago"

@@ -20,9 +20,9 @@ from lotus_durable.queue.identity import FINGERPRINT_SIZE, split_keys
 from lotus_durable.queue.requests import Request, newest, since
 from lotus_durable.queue.stats import FlusherState
 
-from .marks import Marks
-from .news import HeldNews
+from .notices import HeldNotices
 from .rate import Rate
+from .unsettled import UnsettledIds
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -94,9 +94,9 @@ class Control:
         self._progress: Progress | None = None
         self._refusals: list[Refusal] = []
         self._progress_is_news = False
-        self._told_trouble = False
-        self._news = HeldNews(constants.told_interval)
-        self._unsettled = Marks(first.unsettled)
+        self._reported_trouble = False
+        self._notices = HeldNotices(constants.report_interval)
+        self._unsettled = UnsettledIds(first.unsettled)
         self._rate = Rate()
         self._beat_at = float("-inf")
         self._step_ends = float("inf")
@@ -110,7 +110,7 @@ class Control:
         self.wake: threading.Event = threading.Event()
         if before is not None:
             self._read_to, self._drain, self._stop_asked = before._read_to, before._drain, before._stop_asked
-            self._told_trouble, self._news = before._told_trouble, before._news
+            self._reported_trouble, self._notices = before._reported_trouble, before._notices
 
     @property
     def last_beat(self) -> Beat:
@@ -366,10 +366,10 @@ class Control:
             self._beat = before._replace(**changes)  # type: ignore[arg-type]
             if before.reason is not None:
                 self._change("sending", None)
-            if before.trouble_since is not None and self._told_trouble:
-                self._told_trouble = False
+            if before.trouble_since is not None and self._reported_trouble:
+                self._reported_trouble = False
                 lasted = since_boot() - before.trouble_since
-                self.tell(DeliveryResumed(f"events are delivered again, after {lasted:.0f} s"))
+                self.report(DeliveryResumed(f"events are delivered again, after {lasted:.0f} s"))
 
     def show(self, progress: Progress) -> None:
         """Note how far the queue is settled, and write it: before anything is deleted on that word."""
@@ -385,16 +385,16 @@ class Control:
             self._refusals = [*self._refusals, *refusals][-_MOST_REFUSALS:]
             self._progress_is_news = True
 
-    def tell(self, error: LotusError, events: Sequence[Mapping[str, str]] = ()) -> None:
+    def report(self, error: LotusError, events: Sequence[Mapping[str, str]] = ()) -> None:
         """Log what happened once, and have it told in a process that tracks: of one kind once a minute, counted."""
         logger.warning("%s", error)
         with self._lock:
-            self._news.add(error, events)
+            self._notices.add(error, events)
             self._publish_news()
 
     def _publish_news(self) -> None:
         """Put what is due into the beat."""
-        self._beat = self._beat._replace(news=self._news.with_what_is_due(self._beat.news))
+        self._beat = self._beat._replace(notices=self._notices.with_what_is_due(self._beat.notices))
 
     def _change(self, state: FlusherState, reason: str | None) -> None:
         since = time.time() if state != self._beat.state else self._beat.since
@@ -417,9 +417,9 @@ class Control:
             self._publish_news()
             beat = self._beat = self._beat._replace(beats=self._beat.beats + 1, at=since_boot(), rate=self._rate.now())
             if beat.trouble_since is not None and (
-                beat.state == "blocked" or since_boot() - beat.trouble_since >= self._constants.told_after
+                beat.state == "blocked" or since_boot() - beat.trouble_since >= self._constants.report_after
             ):
-                self._told_trouble = True
+                self._reported_trouble = True
             progress = None
             if self._progress_is_news and self._progress is not None:
                 progress = self._progress._replace(refusals=self._refusals)

@@ -105,9 +105,9 @@ class Loop:
             f"{counted(held, 'event')} tracked under another API key {'waits' if held == 1 else 'wait'}: for a flusher "
             "with that key, or for `lotus-durable adopt` or previous_api_key_file, where the key was rotated"
         )
-        if monotonic() - self._held_told_at >= self._config.constants.told_interval:
+        if monotonic() - self._held_told_at >= self._config.constants.report_interval:
             self._held_told_at = monotonic()
-            self._control.tell(DeliveryBlocked(reason))
+            self._control.report(DeliveryBlocked(reason))
         return reason
 
     def idle_for(self) -> float:
@@ -192,7 +192,7 @@ class Loop:
             except OSError as error:
                 reason = f"the disk refuses to commit what was delivered: {error}"
                 if self._control.enter("retrying", reason):
-                    self._control.tell(DiskRefused(reason))
+                    self._control.report(DiskRefused(reason))
                 self._control.wait(_DISK_PAUSE)
             else:
                 break
@@ -250,7 +250,7 @@ class Loop:
         if delivered or batch.repeats:
             self._delivered_at = elapsed
         for reason, count in unknown.items():
-            self._control.tell(
+            self._control.report(
                 DeliveryBlocked(f"parked for a reason we do not know, {counted(count, 'event')}: {reason}")
             )
         stay = {event.id for event in tried}
@@ -298,7 +298,7 @@ class Loop:
     def _report_dead(self, dead: Sequence[StoredEvent]) -> None:
         for reason in sorted({event.reason for event in dead}):
             refused = [event for event in dead if event.reason == reason]
-            self._control.tell(
+            self._control.report(
                 EventRefused(f"{counted(len(refused), 'dead letter')}: {reason}"),
                 [_shown(event.record) for event in refused],
             )

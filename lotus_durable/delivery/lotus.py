@@ -32,8 +32,8 @@ from .verdict import (
     Verdict,
     is_in_doubt,
     is_mild,
-    judge,
-    judge_probe,
+    outcome_of,
+    outcome_of_probe,
 )
 from .wire import encode_event
 
@@ -149,7 +149,7 @@ class Lotus:
         new = self._noted(selected.ids)
         answer = self._exchanged(lambda: self._transport.post_batch(selected.body()))
         told = answer.date if isinstance(answer, Answer) else None
-        outcome = judge(answer, selected.ids, selected.times, now=time.time() if told is None else told)
+        outcome = outcome_of(answer, selected.ids, selected.times, now=time.time() if told is None else told)
         if new and not isinstance(outcome, Settled) and not is_in_doubt(answer):
             self._steps.does_not_have(new)
         logger.debug("sent %d events: %s", len(selected), type(outcome).__name__)
@@ -245,12 +245,12 @@ class Lotus:
     def _probe_passes(self) -> bool:
         """Whether an empty batch gets the right answer; when not, wait as its own outcome says."""
         self._steps.enter("sending")
-        outcome = judge_probe(self._exchanged(self._transport.probe))
+        outcome = outcome_of_probe(self._exchanged(self._transport.probe))
         if isinstance(outcome, Blocked):
             self._wait_until_unblocked(outcome)
         elif isinstance(outcome, RetryBatch) and outcome.unlisted:
             if self._steps.enter("retrying", outcome.reason):
-                self._steps.tell(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
+                self._steps.report(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
             pause = max(self._probe_interval, outcome.retry_after or 0.0)
             self._steps.wait(pause, asked=self._asked if outcome.retry_after is None else None)
         elif isinstance(outcome, RetryBatch):
@@ -289,7 +289,7 @@ class Lotus:
                 self._steps.reached(server=False)  # a proxy, say, that other surroundings do not have
             self._steps.answer(self._asked, outcome.reason)
             self._steps.wait(self._probe_interval, asked=self._asked)
-            outcome = judge_probe(self._exchanged(self._transport.probe))
+            outcome = outcome_of_probe(self._exchanged(self._transport.probe))
 
     def _exchanged(self, exchange: Callable[[], Answer | NoAnswer]) -> Answer | NoAnswer:
         self._wait_until(self._free_at, "the server may be at work on an earlier request")

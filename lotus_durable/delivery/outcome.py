@@ -40,7 +40,10 @@ class Retry(NamedTuple):
 
 
 class Failing(NamedTuple):
-    """The server fails on this one event while it serves others: park it, and count its attempts."""
+    """The server fails on this one event while it serves others: park it, and count its attempts.
+
+    Those between which others were delivered count; after many of them, and a day, it is a dead letter.
+    """
 
     reason: str
 

@@ -43,5 +43,5 @@ class Steps(Protocol):
     def wait(self, seconds: float, *, asked: int | None = None) -> None:
         """Wait, less long when a drain is asked for after number ``asked``; None: not for that."""
 
-    def tell(self, error: LotusError) -> None:
+    def report(self, error: LotusError) -> None:
         """Have something that happened once told."""

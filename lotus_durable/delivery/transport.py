@@ -10,7 +10,7 @@ from lotus_durable.http.answer import Answer, NoAnswer
 from .wire import body as request_body
 
 if TYPE_CHECKING:
-    from lotus_durable.http.session import Session
+    from lotus_durable.http.routes import Routes
 
 _PATH: Final = "/api/track/"
 _EMPTY_BATCH: Final = request_body(())
@@ -31,7 +31,7 @@ class Transport(Protocol):
         """
 
     def probe(self) -> Answer | NoAnswer:
-        """Send an empty batch; ``verdict.judge_probe`` says what the answer means."""
+        """Send an empty batch; ``verdict.outcome_of_probe`` says what the answer means."""
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
@@ -49,7 +49,7 @@ class HttpTransport:
 
     def __init__(
         self,
-        host: str | Session,
+        host: str | Routes,
         api_key: str,
         *,
         connect_timeout: float = 5.0,
@@ -60,7 +60,7 @@ class HttpTransport:
         """Check the arguments; nothing is opened yet.
 
         Args:
-            host: ``https://…``, with or without a trailing slash, or a path before ``/api/track/``; or a session, when
+            host: ``https://…``, with or without a trailing slash, or a path before ``/api/track/``; or a routes, when
                 several connections share one.
             api_key: sent as ``X-API-KEY``, and shown nowhere.
             connect_timeout: seconds to open a connection.

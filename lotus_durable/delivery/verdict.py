@@ -10,7 +10,7 @@ and it says so for one event at a time, on the server's word for that event; wha
     id in failed_events, 201 or 400                             by its reason: see ``_by_reason``
     400: id not in failed_events, others are                    Retry
     failed_events name ids that are not ours, or "some" no id   Split; single event: by the reason, never Delivered
-    400 none, "Invalid JSON"                                    Split; single event: Dead
+    400 none, "Invalid JSON"                                    Split; single event: Failing
     400 none, no failed_events                                  Blocked; to the empty probe it is the right answer
     413; 400 text/html "Bad Request"                            Split; single event: Blocked
     400 {"message": …}, {}, text about the API key; 401, 403    Blocked: the key
@@ -36,7 +36,7 @@ from .outcome import Blocked, Dead, Delivered, Failing, Outcome, Parked, Retry, 
 
 __all__ = [
     "Blocked", "Dead", "Delivered", "Failing", "Outcome", "Parked", "Retry", "RetryBatch", "Settled", "Split",
-    "Verdict", "is_in_doubt", "is_mild", "judge", "judge_probe",
+    "Verdict", "is_in_doubt", "is_mild", "outcome_of", "outcome_of_probe",
 ]  # fmt: skip
 
 _DELIVERED = Delivered()
@@ -76,7 +76,7 @@ class _Report(NamedTuple):
     """An id without a reason was accepted."""
 
 
-def judge(answer: Answer | NoAnswer, ids: Sequence[str], times: Sequence[str], *, now: float) -> Outcome:
+def outcome_of(answer: Answer | NoAnswer, ids: Sequence[str], times: Sequence[str], *, now: float) -> Outcome:
     """Decide what becomes of a batch.
 
     Args:
@@ -91,9 +91,9 @@ def judge(answer: Answer | NoAnswer, ids: Sequence[str], times: Sequence[str], *
     return _by_status(answer, _Batch(ids, times, now))
 
 
-def judge_probe(answer: Answer | NoAnswer) -> Settled | RetryBatch | Blocked:
+def outcome_of_probe(answer: Answer | NoAnswer) -> Settled | RetryBatch | Blocked:
     """Decide what the answer to an empty batch means: ``Settled(())`` when host, key and server work."""
-    outcome = judge(answer, (), (), now=0.0)
+    outcome = outcome_of(answer, (), (), now=0.0)
     if isinstance(outcome, Split):  # of an empty batch nothing can be too large
         return Blocked(f"even an empty batch is refused ({outcome.reason}); check the host and its http:// or https://")
     return outcome
@@ -157,7 +157,8 @@ def _report(answer: Answer) -> _Report | None:
 
 def _by_report(answer: Answer, report: _Report, batch: _Batch) -> Outcome:
     if _INVALID_BODY in report.failed.values():
-        return Settled((Dead(_INVALID_BODY),)) if len(batch.ids) == 1 else Split(_INVALID_BODY)
+        # What we send is right. One bad node of two that breaks bodies says this of whatever comes.
+        return Settled((Failing(_INVALID_BODY),)) if len(batch.ids) == 1 else Split(_INVALID_BODY)
     if not report.failed:
         return _nobody_named(answer, report, batch)
     strangers = report.failed.keys() - set(batch.ids)

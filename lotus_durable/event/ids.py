@@ -5,10 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _LENGTH = 36
 _COUNT = 64  # one call in 64 pays for a refill, about what three more events cost
 _SLICES = tuple(slice(start, start + _LENGTH) for start in range(0, _COUNT * _LENGTH, _LENGTH))
 _VARIANT = bytes.maketrans(b"0123456789abcdef", b"89ab" * 4)
+
+
+class TrackedId(str):
+    """The id that the module's ``track_event`` returns: text, that can also be unpacked as what lotus-python returns.
+
+    ``ok, message = track_event(…)`` would else fail when the event is accepted already, and be tracked once more.
+    """
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Give True and the id; never its characters, which nobody asks for."""
+        return iter((True, str(self)))
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Be a plain ``str`` wherever it is unpickled."""
+        return str, (str(self),)
 
 
 def random_ids() -> Iterator[str]:

@@ -132,16 +132,16 @@ def _placed(error: Exception, step: str) -> Refused | InvalidEvent:
 class _Cleaner:
     """One walk through one event's properties: the containers being read, the bytes the record may still take."""
 
-    __slots__ = ("_max_bytes", "_open", "_room", "has_rounded")
+    __slots__ = ("_left", "_max_bytes", "_open", "has_rounded")
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = self._room = max_bytes
+        self._max_bytes = self._left = max_bytes
         self.has_rounded = False
         self._open: set[int] = set()  # by identity; a refusal ends the walk, so only success takes one out
 
     def text(self, value: str) -> str:
-        self._room -= len(value)
-        if self._room < 0:
+        self._left -= len(value)
+        if self._left < 0:
             raise self._too_large()
         if not value.isascii() or "\0" in value:
             fault = text_fault(value)
@@ -176,7 +176,7 @@ class _Cleaner:
             if name in cleaned:
                 raise Refused(f"has two keys with the text {shown(name)}")
             try:
-                self._room -= len(name)  # looked at with the next text or container
+                self._left -= len(name)  # looked at with the next text or container
                 cleaned[name] = (_EXACT.get(type(item)) or _cleaning_of(item))(self, item)
             except Exception as error:  # noqa: BLE001  # none is lost: it is the cause of the refusal
                 raise _placed(error, path_step(name)) from None
@@ -207,9 +207,9 @@ class _Cleaner:
         if len(self._open) == MAX_DEPTH:
             raise Refused(f"is nested more than {MAX_DEPTH} levels deep")
         self._open.add(id(container))
-        held = tuple(islice(items, max(self._room, 0) + 1))
-        self._room -= len(held)
-        if self._room < 0:
+        held = tuple(islice(items, max(self._left, 0) + 1))
+        self._left -= len(held)
+        if self._left < 0:
             raise self._too_large()
         return held
 

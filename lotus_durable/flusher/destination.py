@@ -13,7 +13,7 @@ from lotus_durable.delivery.lotus import Lotus
 from lotus_durable.delivery.place import Place
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.http.session import Session
+from lotus_durable.http.routes import Routes
 from lotus_durable.options import read_key_file
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
@@ -34,7 +34,7 @@ class Destination:
 
     def __init__(self) -> None:
         self._own_keys: list[str] = []
-        self._session: Session | None = None
+        self._routes: Routes | None = None
 
     @contextmanager
     def opened(
@@ -46,23 +46,23 @@ class Destination:
             Stopped: it is time to end.
             OSError: the books cannot be read or written.
         """
-        session = self._session_for(config.host)
+        routes = self._routes_to(config.host)
         identity = ensure_identity(directory)
-        organisation = Organisation(config, session, fingerprint(identity, config.api_key), consumer)
-        organisation.succeed(fingerprint(identity, each) for each in self._former_keys(config, control))
+        organisation = Organisation(config, routes, fingerprint(identity, config.api_key), consumer)
+        organisation.replaces(fingerprint(identity, each) for each in self._former_keys(config, control))
         _wait_until_allowed(organisation, config, control)
-        places = list(_places(session, config, control, is_2024=organisation.generation() == "2024"))
+        places = list(_places(routes, config, control, is_2024=organisation.generation() == "2024"))
         try:
             yield places, organisation
         finally:
             for place in places:
                 place.close()
 
-    def _session_for(self, host: str) -> Session:
+    def _routes_to(self, host: str) -> Routes:
         """Return what was read of the CA bundle and the proxies: once, because a deploy may replace the files."""
-        if self._session is None or self._session.base != host:
-            self._session = Session(host)
-        return self._session
+        if self._routes is None or self._routes.base != host:
+            self._routes = Routes(host)
+        return self._routes
 
     def _former_keys(self, config: Config, control: Control) -> list[str]:
         """Return those that ours replaces: what this flusher had before, and what ``previous_api_key_file`` names."""
@@ -74,33 +74,33 @@ class Destination:
             try:
                 former.append(read_key_file("previous_api_key_file", config.previous_api_key_file))
             except ConfigurationError as error:
-                control.tell(error)  # what was tracked under our own key is sent all the same
+                control.report(error)  # what was tracked under our own key is sent all the same
         return former
 
 
 def _wait_until_allowed(organisation: Organisation, config: Config, control: Control) -> None:
     while True:
         with control.request(is_question=True):
-            ruling = organisation.rule()
-        control.reached(server=ruling.reaches)
-        control.note_key(organisation.key, is_foreign=ruling.is_final)
-        if ruling.may_send:
+            permission = organisation.permission()
+        control.reached(server=permission.reaches)
+        control.note_key(organisation.key, is_foreign=permission.is_final)
+        if permission.may_send:
             return
-        assert ruling.reason is not None
+        assert permission.reason is not None
         asked = control.asked()
-        if control.enter("blocked" if ruling.is_final else "retrying", ruling.reason):
-            logger.warning("nothing is sent: %s", ruling.reason)
-        control.answer(asked, ruling.reason)
-        control.wait(config.constants.probe_interval if ruling.is_final else _PAUSE, asked=asked)
+        if control.enter("blocked" if permission.is_final else "retrying", permission.reason):
+            logger.warning("nothing is sent: %s", permission.reason)
+        control.answer(asked, permission.reason)
+        control.wait(config.constants.probe_interval if permission.is_final else _PAUSE, asked=asked)
 
 
-def _places(session: Session, config: Config, control: Control, *, is_2024: bool) -> Iterator[Place]:
+def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) -> Iterator[Place]:
     """Give one place for each request that may be in flight at once."""
     assert config.api_key is not None
     connect, read = config.timeout
     for _ in range(config.upload_concurrency):
         transport = HttpTransport(
-            session,
+            routes,
             config.api_key,
             connect_timeout=connect,
             read_timeout=read,

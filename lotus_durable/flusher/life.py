@@ -131,7 +131,7 @@ class Flusher:
         control.check()  # a directory that was removed meanwhile is not made again
         begin_anew(self.directory)
         consumer = self.open_consumer(control, before)
-        sync = JournalSync(self.directory, control.tell)
+        sync = JournalSync(self.directory, control.report)
         try:
             control.show(consumer.progress())
             self._tell_that_somebody_flushes(control)
@@ -177,7 +177,7 @@ class Flusher:
             OSError: the disk refuses.
             QueueDamaged: the queue cannot be read.
         """
-        consumer = Consumer(self.directory, control.tell)
+        consumer = Consumer(self.directory, control.report)
         if before is not None and before.boot == boot_id() and consumer.is_new and before.in_flight is None:
             control.in_doubt(before.at)  # it may have sent something after its last beat that we know
         return consumer
@@ -211,7 +211,7 @@ class Flusher:
             last_error=before.last_error if before is not None else None,
             last_error_at=before.last_error_at if before is not None else None,
             asked=before.asked if before is not None else 0,
-            news=before.news if before is not None and is_same_boot else (),
+            notices=before.notices if before is not None and is_same_boot else (),
             unsettled=before.unsettled if before is not None else b"",
             # Until it was waited out: this one may be killed while it waits.
             in_flight=before.in_flight if before is not None and is_same_boot else None,
@@ -263,9 +263,9 @@ class Flusher:
             if notes is None or notes.nobody_since is None:
                 return
             since, notes.nobody_since = notes.nobody_since, None
-            was_told = notes.told_at >= since
+            was_told = notes.reported_at >= since
         if was_told:
-            control.tell(DeliveryResumed(f"somebody flushes again, after {since_boot() - since:.0f} s"))
+            control.report(DeliveryResumed(f"somebody flushes again, after {since_boot() - since:.0f} s"))
 
     def _failed(self, control: Control, error: OSError | LotusError) -> None:
         """Say what went wrong, and wait: whatever it is, the events are on disk and the next try may go better.

@@ -20,17 +20,24 @@ from lotus_durable.queue.heartbeat import Beat, Program, read_beat
 from . import hung, locks
 from .interpreter import find_interpreter
 from .making_way import asks_to_make_way
-from .spawn import Order, encode_settings, start_flusher
+from .reporting import TroubleReporter
+from .spawn import Invocation, encode_settings, start_flusher
 from .starting import Notes, Start, Starting, last_words, note_end, note_failure
 from .surroundings import program_began, this_program, version_order
-from .telling import Teller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .telling import Report
+    from .reporting import Report
 
 _NEWEST_INTERVAL = 20.0
 """Seconds between two notes that this version is still in use."""
+
+
+_IN_CHILD = (
+    "; events wait in {}. This is a child process of multiprocessing: what its parent sets under "
+    '`if __name__ == "__main__":` does not reach it. Set it in the environment, or call lotus_durable.configure(...) '
+    "in each child (the initializer of a pool)"
+)
 
 
 class Look:
@@ -46,7 +53,7 @@ class Look:
         self._directory = directory
         self._config = config
         self._starting = Starting(directory)
-        self._teller = Teller(self._starting, config.constants, report)
+        self._reporter = TroubleReporter(directory, self._starting, config.constants, report)
         self._asked = False
         self._noted_newest_at = float("-inf")
 
@@ -62,7 +69,7 @@ class Look:
             # The caller's event is on disk, whatever happens here.
             if not _is_ours(error):
                 raise
-            self._teller.say_once(f"looking after the flusher failed: {type(error).__name__}: {error}")
+            self._reporter.warn_once(f"looking after the flusher failed: {type(error).__name__}: {error}")
 
     def somebody_flushes(self) -> bool | None:
         """Whether somebody holds the flusher's lock; None when that cannot be told."""
@@ -84,7 +91,8 @@ class Look:
                 "events are kept on disk"
             )
         if self._config.api_key is None:
-            return "no API key is set (lotus_durable.api_key or LOTUS_API_KEY), so no flusher is started"
+            no_key = "no API key is set (lotus_durable.api_key or LOTUS_API_KEY), so no flusher is started"
+            return no_key + (_IN_CHILD.format(self._directory.root) if _is_child_of_multiprocessing() else "")
         if self._interpreter is None:
             return (
                 f"no Python interpreter is found to run the flusher (sys.executable is {sys.executable}): events are "
@@ -112,7 +120,7 @@ class Look:
                 self._look_at(beat)
             return
         if beat is not None:
-            self._teller.tell_news(beat)
+            self._reporter.report_notices(beat)
         if is_held is None or self._starting.is_starting() or self.somebody_flushes():
             return  # the last: one that was on its way has come to flush since we looked
         self._none_flushes(beat)
@@ -121,9 +129,9 @@ class Look:
         if not beat.is_over() and not hung.is_young(beat):
             self._look_at_silent(beat)
             return
-        self._teller.tell_news(beat)
+        self._reporter.report_notices(beat)
         if beat.trouble_since is not None:
-            self._teller.tell_trouble(beat)
+            self._reporter.report_trouble(beat)
         self._note_version()
         if beat.kind == "auto" and self._asks(beat):
             self.start(make_way=True)
@@ -142,7 +150,7 @@ class Look:
         if killed_for is not None:
             why_not = hung.undead(beat, killed_for)
             if why_not is not None:
-                self._teller.tell_blocked(why_not)
+                self._reporter.report_blocked(why_not)
             return
         why_not = hung.end(beat)
         if why_not is None:
@@ -152,7 +160,7 @@ class Look:
             logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seconds)
             self._none_flushes(beat, is_ended=True)  # now: there may be no next look
         else:
-            self._teller.tell_blocked(why_not)
+            self._reporter.report_blocked(why_not)
 
     def _none_flushes(self, beat: Beat | None, *, is_ended: bool = False) -> None:
         """Start one, or tell why not.
@@ -173,7 +181,7 @@ class Look:
             why = notes.failure()
         elif self._config.flusher == "external" and not self._is_unserved(notes):
             return
-        self._teller.tell_blocked(why)
+        self._reporter.report_blocked(why)
 
     def _note_end(self, start: Start, beat: Beat | None) -> Notes:
         """Note what a start came to that nobody has noted: it failed, unless it has ended in order."""
@@ -195,7 +203,7 @@ class Look:
                 if changed is not None and changed.nobody_since is None:
                     changed.nobody_since = since_boot()
             return False
-        return since_boot() - notes.nobody_since >= self._config.constants.told_after
+        return since_boot() - notes.nobody_since >= self._config.constants.report_after
 
     # Starting
 
@@ -229,7 +237,7 @@ class Look:
             log_size = 0
         self._starting.note(lock, log_size)
         try:
-            start_flusher(Order(self._interpreter, self._directory, settings), lock)
+            start_flusher(Invocation(self._interpreter, self._directory, settings), lock)
         except OSError as error:
             self._start_refused(f"no process can be started: {error.strerror or error}")
             return False
@@ -241,7 +249,7 @@ class Look:
         with self._starting.changing() as notes:
             if notes is not None and start is not None:
                 note_failure(notes, start, reason)
-        self._teller.tell_blocked(f"a flusher cannot be started: {reason}")
+        self._reporter.report_blocked(f"a flusher cannot be started: {reason}")
 
     def _asks(self, beat: Beat) -> bool:
         """Whether a flusher of this process's should take over from the one that flushes."""
@@ -292,3 +300,8 @@ def _module_paths() -> list[str]:
             with contextlib.suppress(OSError):  # the working directory was removed
                 found.append(os.path.abspath(os.fspath(path)))
     return found
+
+
+def _is_child_of_multiprocessing() -> bool:
+    module = sys.modules.get("multiprocessing.process")  # a child has it, and who has not need not import it
+    return module is not None and module.parent_process() is not None

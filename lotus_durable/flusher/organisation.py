@@ -19,7 +19,7 @@ from lotus_durable.calls.generation import PATH_OF_2022, PING, Generation, is_20
 from lotus_durable.config import Config
 from lotus_durable.http.answer import Answer, NoAnswer, json_value
 from lotus_durable.http.connection import Connection
-from lotus_durable.http.session import Session
+from lotus_durable.http.routes import Routes
 from lotus_durable.queue.books import read_learned
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
@@ -33,7 +33,7 @@ _GENERATION = "generation"
 _HOST = "host"
 
 
-class Ruling(NamedTuple):
+class Permission(NamedTuple):
     """Whether this key may flush this queue."""
 
     may_send: bool
@@ -61,15 +61,15 @@ def may_replace(config: Config, directory: QueueDirectory) -> bool:
         return True
     ours = read_learned(directory.books, ORGANISATION)
     theirs = read_learned(directory.books, key_name(key))
-    session = Session(config.host)
+    routes = Routes(config.host)
     if theirs is None and (ours is not None or beat.key_refused):
-        theirs = _organisation_in(_ask(config, session, PING))
+        theirs = _organisation_in(_ask(config, routes, PING))
     if ours is not None:
         if theirs not in (None, ours):
             with contextlib.suppress(OSError):
                 ask(directory, "other organisation", key)  # so that a client with this key is refused at once
         return theirs == ours
-    return beat.key_refused and (theirs is not None or _takes_key_of_2022(_ask(config, session, PATH_OF_2022)))
+    return beat.key_refused and (theirs is not None or _takes_key_of_2022(_ask(config, routes, PATH_OF_2022)))
 
 
 def may_send(key: bytes, ours: bytes, learned: Callable[[str], str | None]) -> bool:
@@ -93,7 +93,7 @@ class Organisation:
 
     Args:
         config: with the key and the server.
-        session: with that server.
+        routes: with that server.
         key: the key's fingerprint.
         consumer: the books.
 
@@ -101,9 +101,9 @@ class Organisation:
         key: of the arguments.
     """
 
-    def __init__(self, config: Config, session: Session, key: bytes, consumer: Consumer) -> None:
+    def __init__(self, config: Config, routes: Routes, key: bytes, consumer: Consumer) -> None:
         self._config = config
-        self._session = session
+        self._routes = routes
         self.key = key
         self._consumer = consumer
 
@@ -116,7 +116,7 @@ class Organisation:
         known = self._consumer.learned(_GENERATION)
         return known if known in ("2022", "2024") else None  # type: ignore[return-value]
 
-    def rule(self) -> Ruling:  # noqa: PLR0911  # a table
+    def permission(self) -> Permission:  # noqa: PLR0911  # a table
         """Tell whether this key may flush; asks the server where the books do not say.
 
         Raises:
@@ -130,34 +130,34 @@ class Organisation:
         known = self._consumer.learned(name)
         if known is not None and self.generation() is not None:
             return self._compared(known, ours)
-        answer = _ask(self._config, self._session, PING)
+        answer = _ask(self._config, self._routes, PING)
         if is_2024(answer):
             self._consumer.learn(_GENERATION, "2024")
             theirs = _organisation_in(answer)
             if theirs is None:
-                return Ruling(may_send=True)  # the key is refused: delivery says so in its own words
+                return Permission(may_send=True)  # the key is refused: delivery says so in its own words
             self._consumer.learn(name, theirs)
             if ours is None:
                 self._consumer.learn(ORGANISATION, theirs)
-                return Ruling(may_send=True)
+                return Permission(may_send=True)
             return self._compared(theirs, ours)
-        if isinstance(answer, Answer) and is_2022(_ask(self._config, self._session, PATH_OF_2022)):
+        if isinstance(answer, Answer) and is_2022(_ask(self._config, self._routes, PATH_OF_2022)):
             self._consumer.learn(_GENERATION, "2022")
-            return Ruling(may_send=True)
+            return Permission(may_send=True)
         if ours is not None:
-            return Ruling(
+            return Permission(
                 may_send=False,
                 reason="this API key is new to the queue, and the server cannot be asked whether it is the same "
                 "organisation's",
                 reaches=isinstance(answer, Answer) or answer.sent,
             )
-        return Ruling(may_send=True)
+        return Permission(may_send=True)
 
     def may_send(self, key: bytes) -> bool:
         """Tell whether events that were tracked under the key with this fingerprint may be sent with ours."""
         return key in (self.key, NO_KEY) or may_send(key, self.key, self._consumer.learned)
 
-    def succeed(self, keys: Iterable[bytes]) -> None:
+    def replaces(self, keys: Iterable[bytes]) -> None:
         """Take it from a person that ours has replaced these keys.
 
         Raises:
@@ -167,10 +167,10 @@ class Organisation:
             if key != self.key:
                 self._consumer.learn(succession(key), self.key.hex())
 
-    def _compared(self, theirs: str, ours: str | None) -> Ruling:
+    def _compared(self, theirs: str, ours: str | None) -> Permission:
         if ours is None or theirs == ours:
-            return Ruling(may_send=True)
-        return Ruling(
+            return Permission(may_send=True)
+        return Permission(
             may_send=False,
             is_final=True,
             reason="the API key belongs to another organisation than the events in this queue: give each application a "
@@ -188,10 +188,10 @@ def succession(key: bytes) -> str:
     return f"after {key.hex()}"
 
 
-def _ask(config: Config, session: Session, path: str) -> Answer | NoAnswer:
+def _ask(config: Config, routes: Routes, path: str) -> Answer | NoAnswer:
     assert config.api_key is not None
     connect, read = config.timeout
-    connection = Connection(session, config.api_key, connect_timeout=connect, read_timeout=read)
+    connection = Connection(routes, config.api_key, connect_timeout=connect, read_timeout=read)
     try:
         return connection.exchange("GET", path)
     finally:

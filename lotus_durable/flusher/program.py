@@ -97,7 +97,7 @@ def main(settings: Mapping[str, Any]) -> None:
     gc.collect()  # 0.2 MB that the imports left
     gc.freeze()
     if settings["make_way"]:
-        _knock(flusher)
+        _ask_to_make_way(flusher)
     if _acquired(flusher, ending, make_way=settings["make_way"]):
         with contextlib.suppress(OSError):
             # By name: a child that the starter forked in that moment keeps a copy of the descriptor.
@@ -138,10 +138,10 @@ def import_everything() -> None:
     import requests
 
     from lotus_durable.delivery.wire import fastest_dumps
-    from lotus_durable.http import failure, session
+    from lotus_durable.http import failure, routes
 
     fastest_dumps()
-    del email, encodings, sqlite3, persistqueue, requests, failure, session
+    del email, encodings, sqlite3, persistqueue, requests, failure, routes
 
 
 def _stand_alone(ending: Ending) -> None:
@@ -174,7 +174,7 @@ def _log_to(directory: QueueDirectory, level: int) -> None:
     logger.addHandler(handler)
 
 
-def _knock(flusher: Flusher) -> None:
+def _ask_to_make_way(flusher: Flusher) -> None:
     """Ask the one that flushes to make way, where our key is known to be the same organisation's."""
     beat = read_beat(flusher.directory)
     if beat is not None and beat.kind != "auto":

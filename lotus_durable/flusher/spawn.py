@@ -44,7 +44,7 @@ SETTINGS, START = 3, 4
 _SHELL = "/bin/sh"
 _IN_BACKGROUND = f'{{ {{ echo {COMMAND} >/proc/self/comm; }} 2>/dev/null; exec "$@"; }} &'
 """It has its name before it is a Python: what comes to nothing is known by it too, see :func:`.hung.reap`."""
-_NOT_TOLD = ("on_error", "debug", "api_key_file", "queue_dir", "sync_mode")
+_NOT_PASSED_ON = ("on_error", "debug", "api_key_file", "queue_dir", "sync_mode")
 _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """What a service manager gives one of its processes, which the flusher is not. ``LOTUS_`` and ``PYTHON`` variables are
 left out too: the settings come by the pipe, and the interpreter is told where to look."""
@@ -52,7 +52,7 @@ _HIGH = 16
 """Descriptors are moved to this and above, or one of them could be what another is to become."""
 
 
-class Order(NamedTuple):
+class Invocation(NamedTuple):
     """What a flusher is started with."""
 
     interpreter: str
@@ -63,7 +63,7 @@ class Order(NamedTuple):
 def encode_settings(config: Config, paths: list[str], *, began: float, log_level: int, make_way: bool) -> bytes:
     """Return what a flusher is told: a Python literal, which takes no import to write and runs nothing to read."""
     told: dict[str, Any] = {
-        option.name: getattr(config, option.name) for option in OPTIONS if option.name not in _NOT_TOLD
+        option.name: getattr(config, option.name) for option in OPTIONS if option.name not in _NOT_PASSED_ON
     }
     told_all = {
         "version": __version__,
@@ -79,11 +79,11 @@ def encode_settings(config: Config, paths: list[str], *, began: float, log_level
     return repr(told_all).encode() + END_OF_SETTINGS
 
 
-def start_flusher(order: Order, start_lock: int) -> None:
+def start_flusher(invocation: Invocation, start_lock: int) -> None:
     """Start one; returns when it is on its way and nobody's child.
 
     Args:
-        order: what is started.
+        invocation: what is started.
         start_lock: the descriptor of the lock of a start; it is the flusher's from now on, and closed here.
 
     Raises:
@@ -91,13 +91,13 @@ def start_flusher(order: Order, start_lock: int) -> None:
     """
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, start_lock)
-        settings = _readable(order.settings, order.directory, stack)
-        log = os.open(order.directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+        settings = _readable(invocation.settings, invocation.directory, stack)
+        log = os.open(invocation.directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
         stack.callback(os.close, log)
         given = {0: _opened_null(stack), 1: log, 2: log, SETTINGS: settings, START: start_lock}
         # All are moved first, or one could be overwritten before it is copied; they close themselves in the program.
         actions = [(os.POSIX_SPAWN_DUP2, _moved_up(descriptor, stack), there) for there, descriptor in given.items()]
-        program, arguments = _command(order)
+        program, arguments = _command(invocation)
         options: dict[str, Any] = {
             "file_actions": actions,
             # A handler of the application's cannot be inherited, what it ignores or blocks can.
@@ -121,12 +121,12 @@ def _reap(pid: int) -> None:
         posix.waitpid(pid, 0)
 
 
-def _command(order: Order) -> tuple[str, list[str]]:
+def _command(invocation: Invocation) -> tuple[str, list[str]]:
     boot = os.path.join(PACKAGE, "flusher", "boot.py")
-    python = [order.interpreter, "-I", "-S", "-X", "utf8", boot]
+    python = [invocation.interpreter, "-I", "-S", "-X", "utf8", boot]
     if may_run(_SHELL):
-        return _SHELL, [_SHELL, "-c", _IN_BACKGROUND, "lotus-durable", *python, order.directory.root]
-    return order.interpreter, [*python, "--fork", order.directory.root]
+        return _SHELL, [_SHELL, "-c", _IN_BACKGROUND, "lotus-durable", *python, invocation.directory.root]
+    return invocation.interpreter, [*python, "--fork", invocation.directory.root]
 
 
 def _environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Starts in common: one at a time, backed off for the whole directory, with their last words; and who was told what.
+"""Starts in common: one at a time, backed off for the whole directory, with their last words; and what was reported.
 
 The file ``starting`` carries two locks, on bytes behind its end. One is held from before a flusher is started until it
 has its own lock: handed over through the shell, it shows to all at once that one is on its way. The other is held for
@@ -69,10 +69,10 @@ class Notes:
     seen: Seen | None = None
     nobody_since: float | None = None
     """Since when looks have found nobody who flushes."""
-    told_at: float = -1e9
-    """When trouble was told last."""
-    told_news: int = 0
-    """The serial of the last news that were told."""
+    reported_at: float = -1e9
+    """When trouble was reported last."""
+    reported_notices: int = 0
+    """The serial of the last notice that was reported."""
     tried: Mapping[bytes, float] = MappingProxyType({})
     """When surroundings asked a flusher that reaches nobody to make way."""
     newest_version: str = ""

@@ -23,7 +23,7 @@ from .answer import Answer, NoAnswer, printable
 from .channel import Limits
 from .failure import NETWORK_ERRORS, unanswered, unopened
 from .reading import Received
-from .session import Route, Session
+from .routes import Route, Routes
 
 _LONGEST_RETRY_AFTER: Final = 3_600
 """Seconds."""
@@ -41,7 +41,7 @@ class Connection:
 
     def __init__(
         self,
-        host: str | Session,
+        host: str | Routes,
         api_key: str,
         *,
         connect_timeout: float = 5.0,
@@ -51,7 +51,7 @@ class Connection:
         """Check the arguments; nothing is opened yet.
 
         Args:
-            host: ``https://…``, with or without a trailing slash, or a path before ``/api/``; or a session, when
+            host: ``https://…``, with or without a trailing slash, or a path before ``/api/``; or a routes, when
                 several connections share one.
             api_key: sent as ``X-API-KEY``, and shown nowhere.
             connect_timeout: seconds to open a connection.
@@ -62,7 +62,7 @@ class Connection:
         Raises:
             ConfigurationError: the host is not the URL of a server, or the key cannot be sent in a header.
         """
-        self._session = host if isinstance(host, Session) else Session(host)
+        self._routes = host if isinstance(host, Routes) else Routes(host)
         self._key = _checked_key(api_key)
         self._limits = Limits(connect_timeout, read_timeout, 2 * read_timeout, math.inf, largest_answer)
         self._route: Route | None = None
@@ -82,7 +82,7 @@ class Connection:
     @property
     def base(self) -> str:
         """What comes before ``/api/`` in the server's URLs."""
-        return self._session.base
+        return self._routes.base
 
     def exchange(
         self,
@@ -105,7 +105,7 @@ class Connection:
         """
         limits = _within(self._limits, ends_at)
         if limits.whole <= 0:
-            return NoAnswer(f"no time left for a request to {self._session.origin}", timed_out=True)
+            return NoAnswer(f"no time left for a request to {self._routes.origin}", timed_out=True)
         self.abandon()
         try:
             return self._exchange(method, target, content, limits, idle_at_most)
@@ -143,7 +143,7 @@ class Connection:
         except NETWORK_ERRORS as error:
             proxy = self._route.proxy if self._route is not None else None
             self.close()
-            return unopened(error, self._session.origin, proxy=proxy, connect=limits.connect)
+            return unopened(error, self._routes.origin, proxy=proxy, connect=limits.connect)
         channel = route.channel
         try:
             headers = {**self._headers, **route.headers}
@@ -152,7 +152,7 @@ class Connection:
             self.close()
             return unanswered(
                 error,
-                self._session.origin,
+                self._routes.origin,
                 proxy=None if route.is_tunnel else route.proxy,
                 sent=channel.written,
                 was_kept=kept is not None,
@@ -162,7 +162,7 @@ class Connection:
         return self._answer(received)
 
     def _opened(self, limits: Limits) -> Route:
-        route = self._session.route()
+        route = self._routes.route()
         self._process, self._route = (
             fork.this_process(),
             route,

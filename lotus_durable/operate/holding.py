@@ -94,7 +94,7 @@ def held(
 def _take_lock(flusher: Flusher, patience: float, waits_for: Callable[[str], None]) -> None:
     directory = flusher.directory
     ends_at = monotonic() + patience
-    next_ask, told_at = 0.0, monotonic() + 2 * _ASK_INTERVAL
+    next_ask, reported_at = 0.0, monotonic() + 2 * _ASK_INTERVAL
     while not flusher.lock.acquire():
         now = monotonic()
         if flusher.lock.refusal is not None:
@@ -104,8 +104,8 @@ def _take_lock(flusher: Flusher, patience: float, waits_for: Callable[[str], Non
         if now >= next_ask and locks.is_held(directory.flusher_lock) is not False:
             next_ask = now + _ASK_INTERVAL
             ask(directory, "pause")
-        if now >= told_at:
-            told_at = float("inf")
+        if now >= reported_at:
+            reported_at = float("inf")
             waits_for(_who(directory))
         time.sleep(_LOOK_INTERVAL)
 

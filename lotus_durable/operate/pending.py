@@ -47,6 +47,8 @@ class Found(NamedTuple):
     """Where it was before, if its writer carried it over."""
     damage: bytes | None = None
     """The bytes that are no event, in the place of a record."""
+    lost: int = 0
+    """How many events it held, of a damaged stretch."""
 
 
 class PendingReader:
@@ -109,9 +111,8 @@ class PendingReader:
             if stretch is None:
                 return
             if stretch.damage is not None:
-                yield Found(
-                    source, name, stretch.damage.offset, stretch.positions[-1], b"", key, None, stretch.damage.data
-                )
+                found = stretch.damage
+                yield Found(source, name, found.offset, stretch.positions[-1], b"", key, None, found.data, found.events)
                 continue
             for index, (record, end) in enumerate(zip(stretch.records, stretch.positions, strict=True)):
                 origin = stretch.carried.get(index)
@@ -142,7 +143,7 @@ class PendingReader:
                     yield Found(source, QUEUE_DB, row, end, data[KEY_SIZE:], data[:KEY_SIZE])
                 else:
                     kept = data if isinstance(data, bytes) else str(data or "").encode()
-                    yield Found(source, QUEUE_DB, row, end, b"", NO_KEY, None, kept)
+                    yield Found(source, QUEUE_DB, row, end, b"", NO_KEY, None, kept, 1)
 
         yield from self._without_repeats(found())
 
@@ -175,14 +176,15 @@ def read_pages(
         report: told of what cannot be read.
         after: the id behind which to begin.
     """
-    missed = 0
+    missed = singly = 0
     while True:
         try:
-            rows = page(after + missed, _LIMIT if not missed else 1)
+            rows = page(after + missed, 1 if singly else _LIMIT)
         except DatabaseDamaged as error:
-            if not missed:
+            if not singly:
                 report(QueueDamaged(f"{error}; from row {after + 1} on"))
-            missed += 1
+            missed += bool(singly)
+            singly = _LIMIT
             if missed > _MOST_UNREADABLE:
                 return
             continue
@@ -192,4 +194,4 @@ def read_pages(
         if not rows:
             return
         yield from rows
-        after, missed = row_of(rows[-1]), 0
+        after, missed, singly = row_of(rows[-1]), 0, max(0, singly - 1)

@@ -13,7 +13,7 @@ from lotus_durable.queue.protocol import Settlement, StoredEvent, Table
 from lotus_durable.values import NamedTuple
 
 from . import PATIENCE
-from .holding import held
+from .holding import Held, held
 from .stored import PAGE, TABLES, State, Stored, as_stored, refused_page, stored_events, takes
 from .where import ANY, Where
 
@@ -78,7 +78,7 @@ class RefusedEvents:
         def put_back(rows: list[StoredEvent]) -> Settlement:
             now = time.time()
             again = [row._replace(attempts=0, since=now, tried=0.0, id=0, parked_at=0.0, tried_at=0.0) for row in rows]
-            return self._taken_out(rows)._replace(parked=again)
+            return _taken_out(rows, self._table)._replace(parked=again)
 
         return self._change(put_back, patience, waits_for, watch, needs_record=True)
 
@@ -91,11 +91,8 @@ class RefusedEvents:
     ) -> Changed:
         """Throw them away; they count as discarded. Arguments and errors are those of :meth:`retry`."""
         return self._change(
-            lambda rows: self._taken_out(rows)._replace(discarded=len(rows)), patience, waits_for, watch
+            lambda rows: _taken_out(rows, self._table)._replace(discarded=len(rows)), patience, waits_for, watch
         )
-
-    def _taken_out(self, rows: list[StoredEvent]) -> Settlement:
-        return Settlement(resolved=rows) if self._table == "parked" else Settlement(raised=rows)
 
     def _change(
         self,
@@ -106,23 +103,44 @@ class RefusedEvents:
         *,
         needs_record: bool = False,
     ) -> Changed:
-        now = time.time()
-        changed = left = 0
         with held(self._config, patience=patience, waits_for=waits_for) as queue:
-            consumer = queue.consumer
-            after = 0
-            last = consumer.last_parked() if self._table == "parked" else inf
-            # What is put back has higher rows than these. Each page is one transaction: a kill leaves it done or not.
-            while rows := [row for row in consumer.page(self._table, after, PAGE) if row.id <= last]:
-                after = rows[-1].id
-                meant = [row for row in rows if takes(self._where, as_stored(row, self._table), now)]
-                chosen = [row for row in meant if row.record or not needs_record]
-                left += len(meant) - len(chosen)
-                if chosen:
-                    consumer.settle(settlement(chosen))
-                    changed += len(chosen)
-                    watch(changed)
-                queue.beat()
-            if needs_record and changed:
+            result = _change(queue, self._table, self._where, settlement, watch, needs_record=needs_record)
+            if needs_record and result.changed:
                 queue.ask_for_drain()
-        return Changed(changed, left)
+        return result
+
+
+def take_out(queue: Held, table: Table, where: Where) -> int:
+    """Throw away the refused events that are meant; return how many. They count as discarded."""
+    return _change(queue, table, where, lambda rows: _taken_out(rows, table)._replace(discarded=len(rows))).changed
+
+
+def _taken_out(rows: list[StoredEvent], table: Table) -> Settlement:
+    return Settlement(resolved=rows) if table == "parked" else Settlement(raised=rows)
+
+
+def _change(
+    queue: Held,
+    table: Table,
+    where: Where,
+    settlement: Callable[[list[StoredEvent]], Settlement],
+    watch: Watch = lambda _: None,
+    *,
+    needs_record: bool = False,
+) -> Changed:
+    now = time.time()
+    changed = left = after = 0
+    consumer = queue.consumer
+    last = consumer.last_parked() if table == "parked" else inf
+    # What is put back has higher rows than these. Each page is one transaction: a kill leaves it done or not.
+    while rows := [row for row in consumer.page(table, after, PAGE) if row.id <= last]:
+        after = rows[-1].id
+        meant = [row for row in rows if takes(where, as_stored(row, table), now)]
+        chosen = [row for row in meant if row.record or not needs_record]
+        left += len(meant) - len(chosen)
+        if chosen:
+            consumer.settle(settlement(chosen))
+            changed += len(chosen)
+            watch(changed)
+        queue.beat()
+    return Changed(changed, left)

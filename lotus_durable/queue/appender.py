@@ -13,8 +13,8 @@ from lotus_durable.errors import LotusError, QueueDamaged
 from .carry_over import Placed, find_stranded, is_sound, write_carried
 from .directory import QueueDirectory
 from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE, Header
+from .limit import QueueLimit
 from .refusal import is_of_the_disk
-from .room import Room
 from .writer import SegmentWriter
 
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -39,7 +39,7 @@ Mark = tuple[SegmentWriter, int, int]
 
 
 class Appender:
-    """One lane's way to disk; for one thread at a time, and for the process that made it.
+    """Appends to files of its own; for one thread at a time, and for the process that made it.
 
     Whether the segment is still this process's, and still where its path leads, is checked when an event comes and the
     last good check is older than 50 ms, and after every error. If it is not, the appender goes on in a new one where
@@ -47,7 +47,7 @@ class Appender:
 
     Args:
         directory: of the queue; made when it is missing.
-        room: the limits, shared by the lanes of this process.
+        limit: of the queue, shared by the pairs of this process.
         key: returns the fingerprint of the API key that events are for; asked when a segment is made, when the
             directory is there.
         power: whether events must survive a power cut; then :meth:`append` returns what :meth:`sync` needs.
@@ -58,7 +58,7 @@ class Appender:
     def __init__(
         self,
         directory: QueueDirectory,
-        room: Room,
+        limit: QueueLimit,
         *,
         key: Callable[[], bytes],
         power: bool,
@@ -66,11 +66,11 @@ class Appender:
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self._directory = directory
-        self._room = room
+        self._queue_limit = limit
         self._key = key
         self._power = power
         self._report = report
-        most = max(_SMALLEST_SEGMENT, room.max_queue_bytes // _SEGMENTS_PER_QUEUE)
+        most = max(_SMALLEST_SEGMENT, limit.max_queue_bytes // _SEGMENTS_PER_QUEUE)
         self._limit = min(segment_bytes, most)
         self._writer: SegmentWriter | None = None
         self._checked_at = math.inf
@@ -124,7 +124,7 @@ class Appender:
     def sync(mark: Mark) -> None:
         """Return when an event survives a power cut. Any thread may call it; those that wait share one sync.
 
-        Call it when the lane is somebody else's to use again: what others append meanwhile is covered by the next sync.
+        Call it when the pair is somebody else's to use again: what others append meanwhile is covered by the next sync.
 
         Raises:
             OSError: the disk refuses, and the event is no longer where it was: see :meth:`append_again`.
@@ -167,7 +167,7 @@ class Appender:
     def abandon(self) -> None:
         """In a forked child: the segments are the parent's."""
         writer, self._writer = self._writer, None
-        self._room.begin_again()
+        self._queue_limit.begin_again()
         self._sealed.clear()
         if writer is not None:
             writer.abandon()
@@ -198,11 +198,11 @@ class Appender:
 
     def _granted(self, size: int, now: float, *, is_accepted: bool) -> int:
         try:
-            return self._room.grant(size, now, is_accepted=is_accepted)
+            return self._queue_limit.grant(size, now, is_accepted=is_accepted)
         except FileNotFoundError:
             # Not made yet, or deleted while we run.
             self._directory.prepare()
-            return self._room.grant(size, now, is_accepted=is_accepted)
+            return self._queue_limit.grant(size, now, is_accepted=is_accepted)
 
     def _new_writer(self, now: float) -> SegmentWriter:
         self._make_sure_of_the_directory()

@@ -32,7 +32,8 @@ from functools import partial
 
 from .carried import Ranges
 from .database import WHAT, BooksDatabase, fetched
-from .lately import Change, DeliveredLately
+from .lately import DeliveredLately
+from .lately import as_row as ids_as_row
 from .protocol import StoredEvent, Table, decode_stored_event
 from .reader import Position
 from .reserve import PAGE, pages_for
@@ -107,13 +108,13 @@ class Books:
                 while len(waiting) > 1 and pages_for([*parked, *dead]) > self.database.reserve.most:
                     piece = _cut_off(waiting, self.database.reserve.most * PAGE // 2)
                     high[table] = self.database.commit(partial(self._insert, table, piece, 0))
-        ids = self._change_of_ids(entry.delivered_ids)
+        ids = self._ids_to_enter(entry.delivered_ids)
         self.counts, self.high = self.database.commit(lambda: self._enter(entry, parked, dead, high, ids))
         self.cursors.update(entry.cursors)
         for segment, start, stop in entry.carried:
             self.carried.setdefault(segment, Ranges()).add(start, stop)
         if ids is not None:
-            self.delivered.add(ids)
+            self.delivered.add(ids[0], entry.delivered_ids)
         if entry.resolved:
             self._give_back()
 
@@ -216,19 +217,21 @@ class Books:
         for segment, *end in read("SELECT segment, offset, sequence FROM retired ORDER BY id"):
             self.retired[segment] = (end[0], end[1])
         self.learned.update(read("SELECT * FROM learned").fetchall())
-        self.delivered.load(read("SELECT * FROM delivered ORDER BY id"))
+        self.delivered.load(read("SELECT generation, ids FROM delivered ORDER BY id"))
         read("DELETE FROM queue_parked WHERE _id > ?", (self.high["parked"],))
         read("DELETE FROM queue_dead WHERE _id > ?", (self.high["dead"],))
 
-    def _change_of_ids(self, ids: Sequence[str]) -> Change | None:
+    def _ids_to_enter(self, ids: Sequence[str]) -> tuple[int, bytes] | None:
+        """Return what is entered for ids delivered: their generation and the row; None if there is no room for them."""
         if not ids:
             return None
-        change = self.delivered.change(ids)
+        row = ids_as_row(ids)
         try:
-            self.database.do(lambda: self.database.reserve.ensure(pages_for([change.digests])))
+            self.database.do(lambda: self.database.reserve.ensure(pages_for([row])))
         except OSError:
-            change = self.delivered.change(ids, must_reuse=True)
-        return change
+            # On a full disk the oldest go, however young they are.
+            return (self.delivered.generation + 1, row) if self.delivered else None
+        return self.delivered.next_generation(), row
 
     def _enter(
         self,
@@ -236,7 +239,7 @@ class Books:
         parked: Sequence[bytes],
         dead: Sequence[bytes],
         high: Mapping[Table, int],
-        ids: Change | None,
+        ids: tuple[int, bytes] | None,
     ) -> tuple[QueueStats, dict[Table, int]]:
         connection = self.database.connection
         old = self.counts
@@ -264,8 +267,9 @@ class Books:
         for segment, start, stop in entry.carried:
             connection.execute("INSERT OR REPLACE INTO carried VALUES (?, ?, ?)", (segment, start, stop))
         if ids is not None:
-            connection.execute("DELETE FROM delivered WHERE id < ?", (ids.first,))
-            connection.execute("INSERT OR REPLACE INTO delivered VALUES (?, ?, ?)", ids[:3])
+            if ids[0] > self.delivered.generation:
+                connection.execute("DELETE FROM delivered WHERE generation < ?", (self.delivered.generation,))
+            connection.execute("INSERT INTO delivered (generation, ids) VALUES (?, ?)", ids)
         return counts, reached
 
     def _insert(self, table: Table, rows: Sequence[bytes], high: int) -> int:

@@ -8,7 +8,7 @@ import sys
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .room import bytes_in, room_on_disk
+from .limit import bytes_in, free_on_disk
 
 
 class Condition(NamedTuple):
@@ -34,7 +34,7 @@ def condition(directory: QueueDirectory) -> Condition:
     disk = os.statvfs(directory.root)
     return Condition(
         used_bytes=sum(size for size, _ in folders),
-        disk_left=max(0, room_on_disk(directory.root)),
+        disk_left=max(0, free_on_disk(directory.root)),
         files_left=disk.f_favail if disk.f_files else sys.maxsize,
         quarantine_files=folders[2][1],
         quarantine_bytes=folders[2][0],

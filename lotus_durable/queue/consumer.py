@@ -16,9 +16,10 @@ from .protocol import Chunk, Report, Settlement, StoredEvent, Table
 from .quarantine import keep_aside
 from .repair import RepairedBooks
 from .repeats import Repeats, Segment
-from .retiring import Retiring, remove_leftovers
+from .retiring import Retiring, publish_rewritten, remove_leftovers
 from .rows import RowReader
 from .schema import Cursor, Entry
+from .table import DatabaseDamaged
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -45,6 +46,7 @@ class Consumer:
         self._report = report
         directory.prepare()
         self._repaired = RepairedBooks(directory, report)
+        publish_rewritten(directory, self._repaired.books.cursors)
         self.is_new: bool = self._repaired.is_new
         self._repeats = Repeats(lambda: self._repaired.books)
         self._journal = JournalReader(directory, self._repeats, report)
@@ -148,6 +150,28 @@ class Consumer:
             OSError: the disk refuses.
         """
         return self._repaired.do(lambda books: books.page(table, after, limit))
+
+    def enter(self, entry: Entry) -> None:
+        """Commit what somebody did by hand.
+
+        Raises:
+            OSError: the disk refuses; nothing of it counts.
+        """
+        self._repaired.do(lambda books: books.settle(entry))
+
+    def begin_new_books(self, why: str) -> None:
+        """Set the books aside, and begin new ones with all that can be read of them.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        damage = [DatabaseDamaged(why)]
+
+        def work(_: Books) -> None:
+            if damage:
+                raise damage.pop()
+
+        self._repaired.do(work)
 
     def make_safe(self) -> None:
         """Return when all that was settled survives a power cut.

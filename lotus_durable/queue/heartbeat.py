@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _HEAD = struct.Struct("<II")
 _BEAT_SIZE = 16 * 1024
-"""The longest beat with one piece of news, and mostly with all of them."""
+"""The longest beat with one notice, and mostly with all of them."""
 _GLANCE_SIZE = 4096
 """What most beats fit into: one read."""
 _MISSED_FOR = 0.4
@@ -54,11 +54,11 @@ _LONGEST_TEXT = 400
 """Characters of one text."""
 
 
-class News(NamedTuple):
-    """Something that happened once, to be told in a process that tracks."""
+class Notice(NamedTuple):
+    """Something that happened once, to be reported in a process that tracks."""
 
     serial: int
-    """Higher than that of all news before it, also of flushers before this one."""
+    """Higher than that of all notices before it, also of flushers before this one."""
     kind: str
     """The name of the error of ours that says it."""
     text: str
@@ -137,9 +137,9 @@ class Beat(NamedTuple):
     """How many bytes of the requests' file were there when the last pass began that is done."""
     answer: str | None = None
     """Why not everything asked for was tried, if so."""
-    news: Sequence[News] = ()
+    notices: Sequence[Notice] = ()
     unsettled: bytes = b""
-    """The ids that were sent to a server of 2022 and are not settled, as ``delivery/marks.py`` has them."""
+    """The ids that were sent to a server of 2022 and are not settled, as ``delivery/unsettled.py`` has them."""
     foreign_keys: bytes = b""
     """Fingerprints, one after the other, of API keys that are another organisation's, as the server says."""
     rate: float = 0.0
@@ -168,7 +168,7 @@ class HeartbeatFile:
         self._missed_at: float | None = None
 
     def write(self, beat: Beat, progress: Progress | None) -> None:
-        """Write the beat, and the progress when there is news of it.
+        """Write the beat, and the progress when it has changed.
 
         Raises:
             OSError: the disk refuses, or the directory is gone; nothing is created where it was.
@@ -273,9 +273,9 @@ def _read(directory: QueueDirectory, offset: int, most: int) -> Any:  # noqa: AN
 
 
 def _framed_beat(beat: Beat) -> bytes:
-    """Return a beat that ends before the progress begins: the oldest news leave first, they were told long ago."""
-    while len(framed := _framed(_beat_as_plain(beat))) > _BEAT_SIZE and beat.news:
-        beat = beat._replace(news=beat.news[1:])
+    """Return a beat that ends before the progress begins: the oldest notices leave first, reported long ago."""
+    while len(framed := _framed(_beat_as_plain(beat))) > _BEAT_SIZE and beat.notices:
+        beat = beat._replace(notices=beat.notices[1:])
     return framed
 
 
@@ -286,14 +286,14 @@ def _beat_as_plain(beat: Beat) -> list[Any]:
 
 def _beat_of(plain: list[Any]) -> Beat:
     plain[_PROGRAM] = _made(Program, plain[_PROGRAM])
-    if plain[_NEWS:]:
-        plain[_NEWS] = [_made(News, each) for each in plain[_NEWS]]
+    if plain[_NOTICES:]:
+        plain[_NOTICES] = [_made(Notice, each) for each in plain[_NOTICES]]
     return _made(Beat, plain)
 
 
 _COUNTED = QueueStats._fields.index("in_memory")
 """The six counts; the rest of it is found by whoever asks."""
-_PROGRAM, _NEWS = Beat._fields.index("program"), Beat._fields.index("news")
+_PROGRAM, _NOTICES = Beat._fields.index("program"), Beat._fields.index("notices")
 
 
 def _made(kind: type[_Value], values: list[Any]) -> _Value:

@@ -5,9 +5,11 @@
     lotus-durable queue
     format 1
     id 0123456789abcdef0123456789abcdef
+    application /srv/app/venv
 
 ``format`` is that of everything in the directory. A program that finds a later one than its own leaves all of it alone.
 ``id`` is 16 random bytes. It salts the fingerprints of API keys, so that they tell nothing outside of their queue.
+``application`` is whose first event made the queue, in ASCII with escapes; the line may be missing.
 """
 
 from __future__ import annotations
@@ -44,14 +46,20 @@ class Identity(NamedTuple):
 
     format: int
     queue_id: bytes
+    application: str = ""
 
     def encode(self) -> bytes:
         """Return what the file holds."""
-        return f"{_FIRST_LINE}\nformat {self.format}\nid {self.queue_id.hex()}\n".encode()
+        application = f"application {self.application}\n" if self.application else ""
+        return f"{_FIRST_LINE}\nformat {self.format}\nid {self.queue_id.hex()}\n{application}".encode()
 
 
-def ensure_identity(directory: QueueDirectory) -> Identity:
+def ensure_identity(directory: QueueDirectory, application: str = "") -> Identity:
     """Return the identity of the queue, after making it if there is none: the same for all who do this at once.
+
+    Args:
+        directory: of the queue.
+        application: whose queue it is, if it is made now; printable ASCII.
 
     Raises:
         LaterFormat: (a QueueDamaged) a later version made the queue.
@@ -60,7 +68,7 @@ def ensure_identity(directory: QueueDirectory) -> Identity:
     """
     identity = read_identity(directory)
     while identity is None:
-        create_atomically(directory.identity, Identity(FORMAT, os.urandom(QUEUE_ID_SIZE)).encode())
+        create_atomically(directory.identity, Identity(FORMAT, os.urandom(QUEUE_ID_SIZE), application).encode())
         identity = read_identity(directory)
     return identity
 
@@ -104,7 +112,7 @@ def _decode(data: bytes) -> Identity | None:
     except (ValueError, KeyError):
         return None
     is_whole = first == _FIRST_LINE and number > 0 and (number > FORMAT or len(queue_id) == QUEUE_ID_SIZE)
-    return Identity(number, queue_id) if is_whole else None
+    return Identity(number, queue_id, fields.get("application", "")) if is_whole else None
 
 
 def split_keys(fingerprints: bytes) -> set[bytes]:

@@ -220,6 +220,20 @@ def _cut_at_gap(records: list[bytes], positions: list[Position], expected: int) 
     del records[good:], positions[good:]
 
 
+def header_of(path: str) -> Header | None:
+    """Return what a segment says about itself; None when that is damaged.
+
+    Raises:
+        OSError: it is gone or cannot be read.
+        UnknownFormat: a newer version wrote it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return _read_header(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _read_header(descriptor: int) -> Header | None:
     return decode_header(os.pread(descriptor, HEADER_SIZE, 0))
 

@@ -58,7 +58,7 @@ class RepairedBooks:
             books.is_new = True  # a flusher has been here, and what it last did is not known for sure
         else:
             if books.is_new:
-                self._tell_what_is_gone(read_progress(directory).counts)
+                self._report_what_is_gone(read_progress(directory).counts)
         self._books = books
         self.is_new: bool = books.is_new
 
@@ -100,7 +100,7 @@ class RepairedBooks:
         """See :meth:`.Books.close`."""
         self._books.close()
 
-    def _tell_what_is_gone(self, last: QueueStats) -> None:
+    def _report_what_is_gone(self, last: QueueStats) -> None:
         """Tell what was in books that were removed when nobody had them open, as the last heartbeat counted it."""
         if last.parked + last.dead_lettered:
             self._report(

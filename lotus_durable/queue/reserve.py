@@ -32,8 +32,8 @@ _LOG = 1024
 _FREE = 512
 _LEAST = 64
 _SHARE = 20
-"""Of a small disk, the part that log and padding each take. Events leave an eighth of it free (:mod:`.room`), and these
-two, with what there is besides, must find room in that."""
+"""Of a small disk, the part that log and padding each take. Events leave an eighth of it free (:mod:`.limit`), and
+these two, with what there is besides, must find room in that."""
 _STEP = 16
 _PADDING = 489 + _STEP * _USABLE
 """Bytes of a row of padding: so many full pages, and what SQLite keeps of it in the page that leads there. Of 32 pages
@@ -130,7 +130,7 @@ class Reserve:
         self._known_free -= pages
         if self._known_free < self._kept:
             needed = pages + self._kept
-            self._release(needed)
+            self._release(needed + self._size // 2)  # and some more, so that it is not looked at each time
             if self._on_list() < needed:
                 while self._free() < needed:
                     self._add()

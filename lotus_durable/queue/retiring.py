@@ -6,14 +6,15 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from lotus_durable.clock import monotonic
 
-from .directory import QueueDirectory, original_name
+from .directory import QueueDirectory, original_name, segment_name
 from .files import sync_path
+from .format import UnknownFormat
 from .journal import JournalReader, has_no_writer
-from .reader import Position
+from .reader import Position, header_of
 from .repair import RepairedBooks
 from .repeats import Repeats, Segment
 
@@ -146,3 +147,23 @@ def remove_leftovers(directory: QueueDirectory) -> None:
             # A writer whose file is taken away before it has its name notices, and creates another.
             if time.time() - os.stat(path).st_mtime > _LEFTOVER_AGE and has_no_writer(path):
                 os.unlink(path)
+
+
+def publish_rewritten(directory: QueueDirectory, known: Container[bytes]) -> None:
+    """Give a segment its name that took the place of another one when a kill came between the two.
+
+    Args:
+        directory: of the queue.
+        known: the segments that the books know. They know one that is not published only if it was settled, in the
+            same transaction, that what it holds is no longer where it was.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    for name in directory.unfinished():
+        path = f"{directory.journal}/{name}"
+        with contextlib.suppress(FileNotFoundError, UnknownFormat):
+            header = header_of(path)
+            if header is not None and header.id in known:
+                os.rename(path, f"{directory.journal}/{segment_name(header.created_ns, header.pid, header.marker)}")
+                sync_path(directory.journal)

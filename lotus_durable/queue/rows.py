@@ -260,6 +260,40 @@ def is_row(place: Origin) -> bool:
     return place[0].startswith(_ID)
 
 
+def ensure_rows_id(directory: QueueDirectory) -> None:
+    """Give ``queue.db`` its id where it is there and has none; for the holder of the flusher's lock.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    _in_database(directory, ensure_id)
+
+
+def delete_rows(directory: QueueDirectory, before: int) -> None:
+    """Delete the rows below a number, which are settled, and what they held; for the holder of the flusher's lock.
+
+    Raises:
+        OSError: the disk refuses, or somebody holds the database locked.
+    """
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA secure_delete=ON")
+        connection.execute("DELETE FROM queue_pending WHERE _id < ?", (before,))
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    _in_database(directory, work)
+
+
+def _in_database(directory: QueueDirectory, work: Callable[[sqlite3.Connection], object]) -> None:
+    if os.path.exists(directory.queue_db):
+        with mapped_errors(_WHAT):
+            table = EventTable(directory.queue_db, TABLE)
+            try:
+                work(table.connection)
+            finally:
+                table.close()
+
+
 def has_rows(directory: QueueDirectory) -> bool:
     """Whether something lies in ``queue.db``, for who does not flush: what is settled was deleted.
 

@@ -128,7 +128,7 @@ class SqliteAppender(Appender):
         self._allowance -= size
         if self._allowance < 0:
             try:
-                self._allowance = self._room.grant(size, now, is_accepted=is_accepted) - size
+                self._allowance = self._queue_limit.grant(size, now, is_accepted=is_accepted) - size
             except FileNotFoundError:
                 return False  # the directory is gone: a segment's appender makes it anew
         return True

@@ -68,7 +68,9 @@ class EventTable(SQLiteQueue):
                 # So that it gives back the room of deleted rows: all that lies in the directory counts as used. Of one
                 # that is there already this would write.
                 connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            connection.execute("PRAGMA journal_mode=WAL")
+            # Some builds of SQLite (Debian's) would else write zeros over what is deleted.
+            for pragma in ("secure_delete=OFF", "journal_mode=WAL"):
+                connection.execute(f"PRAGMA {pragma}")
         except BaseException:
             connection.close()
             raise

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 from .books import Books
 from .database import WHAT, read_only
@@ -34,7 +35,8 @@ def take_over(unfinished: str, old: Books, path: str) -> int:
         retired = [(segment, *end) for segment, end in old.retired.items()]
         many("INSERT INTO retired (segment, offset, sequence) VALUES (?, ?, ?)", retired)
         many("INSERT INTO learned VALUES (?, ?)", old.learned.items())
-        many("INSERT INTO delivered VALUES (?, ?, ?)", old.delivered.rows())
+        delivered = _readable(path, "delivered", "generation, ids")
+        many("INSERT INTO delivered VALUES (?, ?, ?)", delivered)
         connection.commit()
     return lost
 
@@ -48,7 +50,7 @@ def _take_over_rows(connection: sqlite3.Connection, old: Books, path: str) -> in
     now = time.time()
     tables: tuple[tuple[Table, int], ...] = (("parked", was.parked), ("dead", was.dead_lettered))
     for table, count in tables:
-        rows = _readable(path, table, high[table])
+        rows = _readable(path, f"queue_{table}", "data", high[table])
         while page := list(islice(rows, _FEW)):
             statement = f"INSERT INTO queue_{table} VALUES (?, ?, {now})"  # noqa: S608  # ours
             connection.executemany(statement, page)
@@ -70,15 +72,15 @@ def _take_over_rows(connection: sqlite3.Connection, old: Books, path: str) -> in
     return lost
 
 
-def _readable(path: str, table: Table, high: int) -> Iterator[tuple[int, object]]:
+def _readable(path: str, table: str, columns: str, high: int = 0) -> Iterator[tuple[Any, ...]]:
     """Give the rows of a damaged database that can be read, up to row ``high`` if that is known, by id."""
-    condition = f"<= {high}" if high else "> 0"
+    condition = f"rowid <= {high}" if high else "1"
     row = 0
     missed = 0
     with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(path)) as connection:
         while missed <= _MOST_UNREADABLE:
-            where = f"_id {'=' if missed else '>'} ? AND _id {condition}"
-            statement = f"SELECT _id, data FROM queue_{table} WHERE {where} LIMIT 1"  # noqa: S608  # ours
+            where = f"rowid {'=' if missed else '>'} ? AND {condition}"
+            statement = f"SELECT rowid, {columns} FROM {table} WHERE {where} LIMIT 1"  # noqa: S608  # ours
             try:
                 found = connection.execute(statement, (row + missed,)).fetchone()
             except sqlite3.DatabaseError:

@@ -11,7 +11,7 @@ import pytest
 
 from lotus_durable.calls import caller
 from lotus_durable.client import Client
-from lotus_durable.http import session  # noqa: F401  # now, and not within the deadline of some test
+from lotus_durable.http import routes  # noqa: F401  # now, and not within the deadline of some test
 from lotus_durable.testing import FakeLotus
 
 KEY = "abcdefgh.0123456789abcdef0123456789abcdef"

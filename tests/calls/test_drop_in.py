@@ -68,6 +68,9 @@ def test_get_customer_access_as_written(fixture: str, request: pytest.FixtureReq
       event_name='api_call'
     )  # fmt: skip
     assert answer.access is True
+    assert answer["access"] is True
+    with pytest.raises(KeyError, match="acces"):
+        answer["acces"]
 
 
 def test_the_newest_server_gets_what_the_examples_say_where_it_can(l24: FakeLotus) -> None:

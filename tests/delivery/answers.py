@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lotus_durable.delivery.verdict import Outcome, Settled, Verdict, judge
+from lotus_durable.delivery.verdict import Outcome, Settled, Verdict, outcome_of
 from lotus_durable.http.answer import Answer, NoAnswer
 
 NOW = datetime(2024, 2, 19, 12, tzinfo=UTC)
@@ -39,7 +39,7 @@ def refusal(status: int, success: str, **failed: str) -> Answer:
 
 def outcome(came_back: Answer | NoAnswer, ids: Sequence[str] = IDS, *, age: timedelta = timedelta(0)) -> Outcome:
     times = [(NOW - age).isoformat()] * len(ids)
-    return judge(came_back, ids, times, now=NOW.timestamp())
+    return outcome_of(came_back, ids, times, now=NOW.timestamp())
 
 
 def verdicts(came_back: Answer | NoAnswer, ids: Sequence[str] = IDS, *, age: timedelta = timedelta(0)) -> list[Verdict]:

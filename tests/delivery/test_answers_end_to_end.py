@@ -153,7 +153,7 @@ def test_the_same_id_is_never_twice_in_one_request(
     [
         pytest.param({"customer_id": ""}, "L24", "dead", id="empty customer"),
         pytest.param({"time_created": "0001-01-01T00:00:00Z"}, "L24", "dead", id="zero time"),
-        pytest.param({"time_created": "yesterday"}, "L24", "dead", id="no time"),
+        pytest.param({"time_created": "yesterday"}, "L24", "parked", id="no time"),
         pytest.param({"time_created": "yesterday"}, "L22", "delivered or dead", id="no time, L22"),
         pytest.param({"time_created": "2020-01-01T00:00:00Z"}, "L24", "dead", id="old"),
         pytest.param({"time_created": "2020-01-01T00:00:00Z"}, "L22", "delivered", id="old, L22"),

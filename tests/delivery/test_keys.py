@@ -50,7 +50,7 @@ def test_what_waits_for_another_key_is_told_again_and_again_for_as_long_as_it_wa
         watching._tracker.look_now()
         return sum("5 events tracked under another API key wait" in message for message in rig.messages()) >= 3
 
-    rig.flush_until(is_told_again, api_key=NEW, told_interval=0.1)
+    rig.flush_until(is_told_again, api_key=NEW, report_interval=0.1)
     assert rig.check(ids).pending == 5
 
 

@@ -15,8 +15,8 @@ from lotus_durable.config import Constants
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Renewed, Stopped
 from lotus_durable.delivery.lotus import Lotus
-from lotus_durable.delivery.marks import Marks
-from lotus_durable.delivery.verdict import Dead, Delivered, Failing, Parked, Retry, Verdict
+from lotus_durable.delivery.unsettled import UnsettledIds
+from lotus_durable.delivery.verdict import Delivered, Failing, Parked, Retry, Verdict
 from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
 from lotus_durable.http.answer import Answer, NoAnswer
@@ -78,7 +78,7 @@ class FakeSteps:
     told: list[str] = field(default_factory=list)
     key_refusals: int = 0
     doubts: int = 0
-    marks: Marks = field(default_factory=Marks)
+    marks: UnsettledIds = field(default_factory=UnsettledIds)
     reaches: list[bool] = field(default_factory=list)
     stop_after: int = 1000
     """Waits until it is time to end."""
@@ -116,7 +116,7 @@ class FakeSteps:
         assert reason is not None
         self.answered.add(number)
 
-    def tell(self, error: LotusError) -> None:
+    def report(self, error: LotusError) -> None:
         self.told.append(str(error))
 
     def wait(self, seconds: float, *, asked: int | None = None) -> None:
@@ -223,7 +223,7 @@ def test_one_poisonous_event_of_500_is_found_by_halves_and_nothing_waits_for_it(
     verdicts = scene.send(*ids)
     assert [number for number, verdict in enumerate(verdicts) if verdict != Delivered()] == [137]
     found = verdicts[137]
-    assert isinstance(found, Dead) if outcome is INVALID_JSON else isinstance(found, Parked) and found.unproven
+    assert isinstance(found, Failing) if outcome is INVALID_JSON else isinstance(found, Parked) and found.unproven
     assert scene.steps.waits == []
     assert len(scene.sent) <= 3 * 10
 

@@ -72,7 +72,7 @@ def test_an_outage_is_shown_by_the_heartbeat_but_is_no_error(rig: Rig) -> None:
 
 def test_an_outage_that_lasts_is_told_and_when_it_is_over(rig: Rig) -> None:
     rig.server.pause()
-    client = rig.client(flusher="auto", told_after=0.2, told_interval=0.5)
+    client = rig.client(flusher="auto", report_after=0.2, report_interval=0.5)
     ids: list[str] = []
 
     def is_told(kind: type) -> bool:

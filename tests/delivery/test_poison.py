@@ -17,10 +17,24 @@ def test_one_event_that_makes_a_batch_of_500_invalid_isolates_exactly_itself(rig
     assert rig.client().drain(20).complete
     assert rig.posts[0].status == 400
     stats = rig.check(ids)
-    assert (stats.delivered, stats.dead_lettered) == (499, 1)
+    assert (stats.delivered, stats.parked) == (499, 1)
+    assert rig.ids("parked") == {"e321"}
+    ids += track(rig.client(), 1)
+    assert rig.client(max_event_attempts=2, failing_min_age=0.0).drain(20).complete
+    assert rig.check(ids).dead_lettered == 1
     [dead] = rig.stored("dead")
-    assert rig.ids("dead") == {"e321"}
-    assert (dead.reason, dead.attempts) == ("Invalid JSON", 1)
+    assert (dead.reason, dead.attempts) == ("Invalid JSON", 2)
+
+
+def test_one_node_of_two_that_breaks_bodies_gives_no_event_up(rig: Rig) -> None:
+    """It finds invalid JSON in whatever comes; the other one takes the same events."""
+    invalid = Status(400, '{"success":"none","failed_events":{"no_idempotency_id":"Invalid JSON"}}', "application/json")
+    rig.server.faults = faults(rates={invalid: 0.5}, seed=1)
+    client = rig.client(max_batch_events=4)
+    ids = track(client, 40)
+    wait_until(lambda: client.drain(20).complete and not client.stats().parked, "all of it")
+    stats = rig.check(ids)
+    assert (stats.delivered, stats.dead_lettered) == (40, 0)
 
 
 def test_what_is_no_record_at_all_is_a_dead_letter_that_was_never_sent(rig: Rig) -> None:

@@ -11,14 +11,15 @@ from lotus_durable.delivery.verdict import (
     Blocked,
     Dead,
     Delivered,
+    Failing,
     Parked,
     Retry,
     RetryBatch,
     Settled,
     Split,
     Verdict,
-    judge,
-    judge_probe,
+    outcome_of,
+    outcome_of_probe,
 )
 from lotus_durable.http.answer import Answer, NoAnswer
 
@@ -131,7 +132,7 @@ def test_a_fresh_event_of_a_host_whose_clock_is_ahead_is_parked() -> None:
     ],
 )
 def test_a_time_that_cannot_be_read_is_no_reason_to_give_an_event_up(time_created: str, expected: Verdict) -> None:
-    settled = judge(refusal(400, "none", a=TOO_FAR), ["a"], [time_created], now=NOW.timestamp())
+    settled = outcome_of(refusal(400, "none", a=TOO_FAR), ["a"], [time_created], now=NOW.timestamp())
     assert settled == Settled((expected,))
 
 
@@ -169,15 +170,15 @@ def test_a_reason_gives_its_event_the_verdict_of_the_table(status: int, reason: 
         pytest.param(html(400, BAD_REQUEST), Blocked, id="400 text/html Bad Request"),
     ],
 )
-def test_a_batch_refused_as_a_whole_is_split_and_a_single_event_is_dead_only_on_the_word_of_lotus(
+def test_a_batch_refused_as_a_whole_is_split_and_no_single_event_is_given_up_for_it_at_once(
     came_back: Answer, alone: type
 ) -> None:
     assert isinstance(outcome(came_back), Split)
     assert isinstance(outcome(came_back, ["a", "b"]), Split)
     assert isinstance(outcome(came_back, ["a"]), alone)
     if alone is Settled:
-        assert verdicts(came_back, ["a"]) == [Dead("Invalid JSON")]
-    assert isinstance(judge_probe(came_back), Blocked)
+        assert verdicts(came_back, ["a"]) == [Failing("Invalid JSON")]
+    assert isinstance(outcome_of_probe(came_back), Blocked)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_a_bad_key_blocks_and_says_so(came_back: Answer) -> None:
         assert isinstance(blocked, Blocked)
         assert "refuses the API key" in blocked.reason
         assert f"HTTP {came_back.status}" in blocked.reason
-    assert isinstance(judge_probe(came_back), Blocked)
+    assert isinstance(outcome_of_probe(came_back), Blocked)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -262,7 +263,7 @@ def test_an_answer_that_is_not_of_lotus_blocks_and_says_so(came_back: Answer) ->
         assert isinstance(blocked, Blocked)
         assert "not an answer of Lotus" in blocked.reason
         assert f"HTTP {came_back.status}" in blocked.reason
-    assert isinstance(judge_probe(came_back), Blocked)
+    assert isinstance(outcome_of_probe(came_back), Blocked)
 
 
 @pytest.mark.parametrize("failed", [{}, None])
@@ -307,7 +308,7 @@ def test_no_answer_is_retried_and_after_a_timeout_the_server_gets_time(
     no_answer: NoAnswer, after_timeout: bool
 ) -> None:
     assert outcome(no_answer) == RetryBatch(no_answer.reason, after_timeout=after_timeout)
-    assert judge_probe(no_answer) == RetryBatch(no_answer.reason, after_timeout=after_timeout)
+    assert outcome_of_probe(no_answer) == RetryBatch(no_answer.reason, after_timeout=after_timeout)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from lotus_durable.delivery.verdict import (
     RetryBatch,
     Settled,
     Split,
-    judge_probe,
+    outcome_of_probe,
 )
 from lotus_durable.http.answer import Answer
 
@@ -93,19 +93,19 @@ def test_an_id_that_looks_like_the_servers_own_key_is_an_id() -> None:
     ],
 )
 def test_the_right_answer_to_an_empty_batch_says_that_all_works(came_back: Answer) -> None:
-    assert judge_probe(came_back) == Settled(())
+    assert outcome_of_probe(came_back) == Settled(())
 
 
 @pytest.mark.parametrize("came_back", [html(413, REQUEST_TOO_LARGE), html(400, BAD_REQUEST), answer(400, INVALID_JSON)])
 def test_a_server_that_refuses_even_an_empty_batch_unread_is_blocked(came_back: Answer) -> None:
-    blocked = judge_probe(came_back)
+    blocked = outcome_of_probe(came_back)
     assert isinstance(blocked, Blocked)
     assert "even an empty batch" in blocked.reason
 
 
 @pytest.mark.parametrize("came_back", [refusal(400, "none", x="Customer does not exist"), html(418, "?")])
 def test_a_strange_answer_to_an_empty_batch_is_no_success(came_back: Answer) -> None:
-    probed = judge_probe(came_back)
+    probed = outcome_of_probe(came_back)
     assert isinstance(probed, RetryBatch)
     assert probed.unlisted
 
@@ -191,4 +191,4 @@ def test_no_answer_raises_or_delivers_what_it_does_not_prove(came_back: Answer, 
 
 @given(came_back=st.builds(Answer, statuses, content_types, bodies))
 def test_no_answer_to_a_probe_raises_or_asks_for_halves(came_back: Answer) -> None:
-    assert isinstance(judge_probe(came_back), Settled | RetryBatch | Blocked)
+    assert isinstance(outcome_of_probe(came_back), Settled | RetryBatch | Blocked)

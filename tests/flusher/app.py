@@ -25,11 +25,11 @@ _T = TypeVar("_T")
 _start_flusher = spawn.start_flusher
 
 
-def _start_and_count(order: spawn.Order, start_lock: int) -> None:
+def _start_and_count(invocation: spawn.Invocation, start_lock: int) -> None:
     descriptor = os.open(STARTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     os.close(descriptor)
-    _start_flusher(order, start_lock)
+    _start_flusher(invocation, start_lock)
 
 
 look.start_flusher = _start_and_count  # type: ignore[attr-defined]

@@ -169,7 +169,7 @@ def test_a_flusher_in_a_frozen_cgroup_is_named_and_replaced_when_it_is_thawed(sc
     worker = scene.start(
         f"""
         told = []
-        constants = {{**{QUICK}, "told_interval": 0.5}}
+        constants = {{**{QUICK}, "report_interval": 0.5}}
         client = make(constants=constants, on_error=lambda error, events: told.append(str(error)))
         def named():
             track(client, os.urandom(4).hex())
@@ -469,8 +469,8 @@ def test_an_event_that_was_held_up_between_its_clock_and_its_write_arrives(scene
         constants = {"idle_before_end": 0.1, "trusted_look": 0.3, "leaving_wait": 0.4}
         client = make(constants=constants, flush_interval=0.02)
         track(client, "first")
-        [lane] = client._tracker._lanes
-        append, flushes = lane.append, client._tracker.look.somebody_flushes
+        [pair] = client._tracker._pairs
+        append, flushes = pair.append, client._tracker.look.somebody_flushes
         wait_until(lambda: client.stats().delivered == 1)
         track(client, "second")
 
@@ -481,7 +481,7 @@ def test_an_event_that_was_held_up_between_its_clock_and_its_write_arrives(scene
 
         time.sleep(0.35)
         track(client, "third")     # looks
-        lane.append = held_up
+        pair.append = held_up
         track(client, "held up")
         os._exit(0)
         """

@@ -99,7 +99,7 @@ def test_a_directory_of_certificates_is_read_whole(
 def test_without_requests_own_bundle_the_systems_is_trusted(
     certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lotus_durable.http.session.DEFAULT_CA_BUNDLE_PATH", str(tmp_path / "gone.pem"))
+    monkeypatch.setattr("lotus_durable.http.routes.DEFAULT_CA_BUNDLE_PATH", str(tmp_path / "gone.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with talking(says(201), tls=certificate) as (_, transport):
         assert isinstance(transport.post_batch(BODY), Answer)

@@ -282,12 +282,12 @@ def test_a_forked_child_opens_no_file_for_tls_and_takes_no_lock_of_the_parents_c
     with talking(says(201), tls=certificate) as (server, transport):
         assert isinstance(transport.post_batch(BODY), Answer)
         certificate.unlink()
-        parents = transport._connection._session._adapter
+        parents = transport._connection._routes._adapter
         child = os.fork()
         if child == 0:
             signal.alarm(int(LIMIT))  # ends a child that waits
             is_answered = isinstance(transport.post_batch(BODY), Answer)
-            os._exit(0 if is_answered and transport._connection._session._adapter != parents else 1)
+            os._exit(0 if is_answered and transport._connection._routes._adapter != parents else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert [request.connection for request in server.requests] == [1, 2]
 

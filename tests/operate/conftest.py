@@ -12,7 +12,7 @@ import pytest
 from lotus_durable.operate.refused import RefusedEvents
 from lotus_durable.operate.stored import State
 from lotus_durable.operate.where import Where
-from tests.rig import Rig, rigs, track  # noqa: F401  # a fixture
+from tests.rig import Rig, rig, rigs, track  # noqa: F401  # fixtures
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -127,7 +127,7 @@ def flush(scene: Scene) -> None:
             assert hasattr(module, name)
             setattr(module, name, value)
     notes = Notes(scene.ledger)
-    sync_all, post_batch, tell = background.sync_all, HttpTransport.post_batch, Control.tell
+    sync_all, post_batch, report = background.sync_all, HttpTransport.post_batch, Control.report
 
     def noted_sync(*arguments: Any) -> None:
         notes.add("syncs")
@@ -141,13 +141,13 @@ def flush(scene: Scene) -> None:
         notes.add("answered", *ids)
         return answer
 
-    def noted_tell(control: Control, error: LotusError, *events: Any) -> None:
+    def noted_report(control: Control, error: LotusError, *events: Any) -> None:
         if "written back" in str(error):
             notes.add("restored")
-        tell(control, error, *events)
+        report(control, error, *events)
 
     for owner, name, noted in (
-        (Control, "tell", noted_tell),
+        (Control, "report", noted_report),
         (background, "sync_all", noted_sync),
         (HttpTransport, "post_batch", noted_post),
     ):

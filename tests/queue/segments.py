@@ -12,8 +12,8 @@ from lotus_durable.errors import LotusError
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import Origin
+from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.reader import Damage, SegmentReader
-from lotus_durable.queue.room import Room
 from lotus_durable.queue.writer import SegmentWriter
 
 EPOCH = 1_700_000_000.0
@@ -52,14 +52,14 @@ def open_appender(
     directory: QueueDirectory,
     report: Callable[[LotusError], None],
     *,
-    room: Room | None = None,
+    limit: QueueLimit | None = None,
     power: bool = False,
     segment_bytes: int = 1 << 20,
     key: Callable[[], bytes] = lambda: KEY,
 ) -> Appender:
     """Return an appender like a process's own."""
-    room = room or Room(directory, 1 << 30)
-    return Appender(directory, room, key=key, power=power, report=report, segment_bytes=segment_bytes)
+    limit = limit or QueueLimit(directory, 1 << 30)
+    return Appender(directory, limit, key=key, power=power, report=report, segment_bytes=segment_bytes)
 
 
 def append(appender: Appender, *numbers: int, padding: int = 0) -> None:

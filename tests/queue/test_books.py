@@ -7,7 +7,6 @@ import errno
 import pickletools
 import sqlite3
 import stat
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -179,61 +178,37 @@ def test_segments_retired_lately_are_known_and_the_oldest_are_forgotten(
 # Ids delivered lately
 
 
-def write(delivered: DeliveredLately, rows: dict[int, tuple[float, bytes]], ids: list[str]) -> None:
-    change = delivered.change(ids)
-    for row in [row for row in rows if row < change.first]:
-        del rows[row]
-    rows[change.row] = change.when, change.digests
-    delivered.add(change)
+def test_of_ids_so_many_are_known_at_the_least_and_about_twice_as_many_at_the_most(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lately, "GENERATION", 1_000)
+    books = opened(path)
+    for number in range(80):
+        books.settle(Entry(delivered_ids=[f"{number:032d}-{each:03d}" for each in range(100)]))
+        assert books.delivered.known([f"{max(0, number - 9):032d}-000"])
+        assert len(books.delivered) <= 2_000
+    assert not books.delivered.known([f"{79 - 21:032d}-000"])
+    before = [bool(books.delivered.known([f"{number:032d}-050"])) for number in range(80)]
+    books.close()
+    books = opened(path)
+    assert [bool(books.delivered.known([f"{number:032d}-050"])) for number in range(80)] == before
+    books.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        [[kept]] = connection.execute("SELECT count(*) FROM delivered")
+        assert kept <= 20
 
 
-def test_ids_are_known_at_least_that_many_and_at_most_that_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lately, "AT_LEAST", 2_000)
-    monkeypatch.setattr(lately, "AT_MOST", 10_000)
-    now = 1_000_000.0
-    monkeypatch.setattr(time, "time", lambda: now)
-    delivered, rows = DeliveredLately(), dict[int, tuple[float, bytes]]()
-    for number in range(300):
-        write(delivered, rows, [f"{number:032d}-{each:03d}" for each in range(100)])
-        now += 1.0
-        if number == 150:
-            assert delivered.known([f"{number - 55:032d}-000"]), "younger than a minute"
-    assert delivered.known([f"{299 - 19:032d}-000"])
-    assert not delivered.known([f"{299 - 130:032d}-000"]), "older, and there are enough others"
-    assert len(rows) <= 16
-    again = DeliveredLately()
-    again.load((row, *rest) for row, rest in sorted(rows.items()))
-    for each in range(300):
-        name = f"{each:032d}-050"
-        assert again.known([name]) == delivered.known([name])
-    write(again, rows, ["x"])
-    assert again.known(["x"])
-
-
-def test_two_hundred_thousand_ids_take_less_than_four_megabytes() -> None:
+def test_the_ids_that_are_known_take_less_than_four_megabytes() -> None:
     tracemalloc.start()
     try:
-        delivered, rows = DeliveredLately(), dict[int, tuple[float, bytes]]()
+        delivered = DeliveredLately()
         for number in range(0, 210_000, 500):
-            write(delivered, rows, [f"{each:036d}" for each in range(number, number + 500)])
-        rows.clear()
-        assert delivered.known(["x", f"{209_999:036d}", f"{15_000:036d}"]) == {f"{209_999:036d}", f"{15_000:036d}"}
+            delivered.add(delivered.next_generation(), [f"{each:036d}" for each in range(number, number + 500)])
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(delivered) >= 195_000
+    assert delivered.known(["x", f"{209_999:036d}", f"{195_000:036d}"]) == {f"{209_999:036d}", f"{195_000:036d}"}
     assert used < 4_000_000
-
-
-def test_ids_that_are_known_no_more_are_not_taken_for_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lately, "AT_LEAST", 2_000)
-    monkeypatch.setattr(lately, "AT_MOST", 10_000)
-    delivered, rows = DeliveredLately(), dict[int, tuple[float, bytes]]()
-    known: list[str] = []
-    for number in range(0, 100_000, 500):
-        write(delivered, rows, [f"id {each}" for each in range(number, number + 500)])
-        known.extend(delivered.known([f"id {number}", f"id {number - 20_000}", f"id {number + 500}"]))
-    assert known == [f"id {number}" for number in range(0, 100_000, 500)]
 
 
 def test_ids_of_any_length_come_back(path: Path) -> None:
@@ -247,22 +222,14 @@ def test_ids_of_any_length_come_back(path: Path) -> None:
     books.close()
 
 
-def test_many_small_settlements_share_a_row(path: Path) -> None:
-    books = opened(path)
-    for number in range(1_000):
-        books.settle(Entry(delivered_ids=[f"{number:036d}"]))
-    books.close()
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM delivered").fetchone() == (2,)
-
-
 def test_a_damaged_row_of_ids_is_no_ids(path: Path) -> None:
     books = opened(path)
     books.settle(Entry(delivered_ids=["a"]))
     books.close()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT INTO delivered VALUES (2, 1.0, x'00')")
-        connection.execute("INSERT INTO delivered VALUES (3, 'text', 'text')")
+        connection.execute("INSERT INTO delivered VALUES (2, 0, x'00')")
+        connection.execute("INSERT INTO delivered VALUES (3, 0, x'c1ff')")
+        connection.execute("INSERT INTO delivered VALUES (4, 'text', 'text')")
     books = opened(path)
     assert books.delivered.known(["a"]) == {"a"}
     books.settle(Entry(delivered_ids=["b"] * 3_000))

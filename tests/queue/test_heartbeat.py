@@ -12,7 +12,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import (
     Beat,
     HeartbeatFile,
-    News,
+    Notice,
     Program,
     Progress,
     Refusal,
@@ -23,7 +23,7 @@ from lotus_durable.queue.stats import QueueStats
 
 PROGRAM = Program("1.2", "/somewhere", b"settings", b"key", b"surroundings", 5.0)
 BEAT = Beat(
-    1, 2, 3, 4, "host", "boot", "auto", PROGRAM, 7, 8.0, "blocked", "why", news=[News(1, "QueueFull", "text", [])]
+    1, 2, 3, 4, "host", "boot", "auto", PROGRAM, 7, 8.0, "blocked", "why", notices=[Notice(1, "QueueFull", "text", [])]
 )
 
 
@@ -40,15 +40,15 @@ def test_a_beat_is_read_as_it_was_written(directory: QueueDirectory) -> None:
 
 def test_a_beat_of_a_later_version_says_more(directory: QueueDirectory) -> None:
     program = [*PROGRAM, "more"]
-    news = [[*BEAT.news[0], "more"]]
-    write(directory, [*BEAT._replace(program=program, news=news), "more"])  # type: ignore[arg-type]
+    notices = [[*BEAT.notices[0], "more"]]
+    write(directory, [*BEAT._replace(program=program, notices=notices), "more"])  # type: ignore[arg-type]
     assert read_beat(directory) == BEAT
 
 
 def test_a_beat_of_an_earlier_version_says_less(directory: QueueDirectory) -> None:
     write(directory, list(BEAT[: Beat._fields.index("reason")]))
     found = read_beat(directory)
-    assert found == BEAT._replace(reason=None, news=())
+    assert found == BEAT._replace(reason=None, notices=())
 
 
 @pytest.mark.parametrize("plain", [[], list(BEAT[:5]), {"pid": 1}, None, 3, [*BEAT[:7], 3, *BEAT[8:]]])
@@ -64,9 +64,11 @@ def test_a_half_written_beat_is_none(directory: QueueDirectory) -> None:
     assert read_beat(directory) is None
 
 
-def beat(news: list[News], reason: str | None = None) -> Beat:
+def beat(notices: list[Notice], reason: str | None = None) -> Beat:
     program = Program("0.1.0", "/srv/" + "x" * 400, b"settings", b"keykeyke", b"surround", 1.0)
-    return Beat(1, 2, 3, 4, "host", "boot", "auto", program, 5, 6.0, "idle", reason=reason, answer=reason, news=news)
+    return Beat(
+        1, 2, 3, 4, "host", "boot", "auto", program, 5, 6.0, "idle", reason=reason, answer=reason, notices=notices
+    )
 
 
 @pytest.fixture
@@ -82,13 +84,13 @@ def test_news_of_the_longest_ids_leave_the_beat_and_the_progress_readable(
     directory: QueueDirectory, letter: str, count: int
 ) -> None:
     event = {"idempotency_id": letter * 255, "customer_id": letter * 50, "event_name": letter * 200}
-    news = [News(number, "EventRefused", letter * 400, [event] * 3) for number in range(count)]
+    notices = [Notice(number, "EventRefused", letter * 400, [event] * 3) for number in range(count)]
     file = HeartbeatFile(directory)
     progress = Progress(QueueStats(3, 1, 2), {"1-a.seg": (56, 1)}, [Refusal("id", "why", True)])
     file.write(beat([]), progress)
-    file.write(beat(news, letter * 1000), None)
+    file.write(beat(notices, letter * 1000), None)
     file.close()
     read = read_beat(directory)
     assert read is not None
-    assert list(read.news)[-1] == news[-1]
+    assert list(read.notices)[-1] == notices[-1]
     assert read_progress(directory) == progress

@@ -78,7 +78,7 @@ def test_a_signal_handler_that_tracks_through_a_lane_of_its_own_disturbs_nothing
 def test_a_signal_handler_that_tracks_while_its_own_thread_waits_for_a_sync_uses_the_same_segment(
     directory: QueueDirectory, reports: Reports, on_signal: Handle
 ) -> None:
-    """The lane is free while a thread waits for its sync."""
+    """The pair is free while a thread waits for its sync."""
     appender = open_appender(directory, reports, power=True)
     append(appender, 0)
     on_signal(lambda: append(appender, 2))

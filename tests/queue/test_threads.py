@@ -1,4 +1,4 @@
-"""Threads that append at once, each through a lane that is its own for the moment: nothing is lost, no gaps."""
+"""Threads that append at once, each through a pair that is its own for the moment: nothing is lost, no gaps."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import pytest
 
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.room import Room
+from lotus_durable.queue.limit import QueueLimit
 
 from .segments import Reports, open_appender, read_journal, read_segment, record
 
 
-class Lanes:
-    """A pool as a process has it: a lane is taken for an append, and free again while its event is synced."""
+class Pairs:
+    """A pool as a process has it: a pair is taken for an append, and free again while its event is synced."""
 
     def __init__(self, directory: QueueDirectory, reports: Reports, *, power: bool) -> None:
         self.directory, self.reports, self.power = directory, reports, power
-        self.room = Room(directory, 1 << 30)
+        self.limit = QueueLimit(directory, 1 << 30)
         self.idle: list[Appender] = []
         self.all: list[Appender] = []
 
     def append(self, number: int) -> None:
         try:
-            lane = self.idle.pop()
+            pair = self.idle.pop()
         except IndexError:
-            lane = open_appender(self.directory, self.reports, room=self.room, power=self.power, segment_bytes=20_000)
-            self.all.append(lane)
+            pair = open_appender(self.directory, self.reports, limit=self.limit, power=self.power, segment_bytes=20_000)
+            self.all.append(pair)
         try:
-            mark = lane.append(record(number), time.monotonic())
+            mark = pair.append(record(number), time.monotonic())
         finally:
-            self.idle.append(lane)
+            self.idle.append(pair)
         if mark is not None:
-            lane.sync(mark)
+            pair.sync(mark)
 
 
 @pytest.mark.usefixtures("eager_switching")
 @pytest.mark.parametrize("power", [False, True])
 def test_threads_that_append_at_once_lose_nothing(directory: QueueDirectory, reports: Reports, power: bool) -> None:
     count, threads = (50, 8) if power else (2000, 8)
-    lanes = Lanes(directory, reports, power=power)
+    pairs = Pairs(directory, reports, power=power)
     start = threading.Barrier(threads)
     failures: list[BaseException] = []
 
@@ -50,7 +50,7 @@ def test_threads_that_append_at_once_lose_nothing(directory: QueueDirectory, rep
         try:
             start.wait(10)
             for number in range(first, first + count):
-                lanes.append(number)
+                pairs.append(number)
         except BaseException as error:  # noqa: BLE001  # shown by the assertion below
             failures.append(error)
 
@@ -60,8 +60,8 @@ def test_threads_that_append_at_once_lose_nothing(directory: QueueDirectory, rep
     for worker in workers:
         worker.join(60)
     assert failures == []
-    for lane in lanes.all:
-        lane.close()
+    for pair in pairs.all:
+        pair.close()
     for name in directory.segments():
         assert read_segment(Path(directory.journal) / name)[1] == []  # so the sequence numbers have no gaps
     assert sorted(read_journal(directory)) == list(range(count * threads))

@@ -57,7 +57,7 @@ class Route(NamedTuple):
     """The proxy takes no part in a request and its answer."""
 
 
-class Session:
+class Routes:
     """How one server is reached; any number of connections, threads and forked processes share it."""
 
     def __init__(self, host: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from lotus_durable.errors import QueueFull
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.room import Room
+from lotus_durable.queue.limit import QueueLimit
 
 from .faults import replaced, small_disk
 from .segments import Reports, append, open_appender, read_journal, record
@@ -25,8 +25,8 @@ LIMIT = 1 << 20
 
 
 @pytest.fixture
-def room(directory: QueueDirectory) -> Room:
-    return Room(directory, LIMIT)
+def limit(directory: QueueDirectory) -> QueueLimit:
+    return QueueLimit(directory, LIMIT)
 
 
 def put(directory: QueueDirectory, size: int, *, name: str = "journal/other.seg") -> None:
@@ -66,10 +66,10 @@ def counting_looks() -> Iterator[list[str]]:
 
 
 def test_a_queue_over_its_limit_takes_no_event_and_says_so(
-    directory: QueueDirectory, room: Room, reports: Reports
+    directory: QueueDirectory, limit: QueueLimit, reports: Reports
 ) -> None:
     put(directory, LIMIT)
-    appender = open_appender(directory, reports, room=room)
+    appender = open_appender(directory, reports, limit=limit)
     with pytest.raises(QueueFull, match=rf"over max_queue_bytes \({LIMIT} bytes\)"):
         append(appender, 0)
     assert appender.written() == {}
@@ -77,22 +77,22 @@ def test_a_queue_over_its_limit_takes_no_event_and_says_so(
 
 
 @pytest.mark.parametrize("name", ["books.db", "queue.db-wal", "quarantine/damage.bin", "journal/unfinished.new"])
-def test_all_that_lies_in_the_directory_counts(directory: QueueDirectory, room: Room, name: str) -> None:
+def test_all_that_lies_in_the_directory_counts(directory: QueueDirectory, limit: QueueLimit, name: str) -> None:
     put(directory, LIMIT - 100, name=name)
-    assert room.grant(50, 0.0) >= 50
+    assert limit.grant(50, 0.0) >= 50
     with pytest.raises(QueueFull):
-        room.grant(101, 0.0)
+        limit.grant(101, 0.0)
 
 
-def test_an_event_that_fits_is_taken_where_a_larger_one_is_not(directory: QueueDirectory, room: Room) -> None:
+def test_an_event_that_fits_is_taken_where_a_larger_one_is_not(directory: QueueDirectory, limit: QueueLimit) -> None:
     put(directory, LIMIT - 100)
     with pytest.raises(QueueFull):
-        room.grant(101, 0.0)
-    assert room.grant(99, 0.0) >= 99
+        limit.grant(101, 0.0)
+    assert limit.grant(99, 0.0) >= 99
 
 
-def test_one_process_fills_a_queue_to_its_limit(directory: QueueDirectory, room: Room, reports: Reports) -> None:
-    appender = open_appender(directory, reports, room=room)
+def test_one_process_fills_a_queue_to_its_limit(directory: QueueDirectory, limit: QueueLimit, reports: Reports) -> None:
+    appender = open_appender(directory, reports, limit=limit)
     accepted = fill(appender)
     assert 0.95 * LIMIT < used(directory) <= LIMIT
     appender.close()
@@ -116,7 +116,7 @@ def test_processes_that_append_at_once_stay_near_the_limit_though_nobody_flushes
 ) -> None:
     directory = QueueDirectory(memory_path / "queue")
     directory.prepare()
-    appenders = [open_appender(directory, reports, room=Room(directory, limit)) for _ in range(processes)]
+    appenders = [open_appender(directory, reports, limit=QueueLimit(directory, limit)) for _ in range(processes)]
     turn = random.Random(processes)
     packed = record(0, padding=100)
     waiting = list(appenders)
@@ -136,13 +136,13 @@ def test_processes_that_append_at_once_stay_near_the_limit_though_nobody_flushes
 
 
 def test_forked_children_begin_small_though_their_parent_took_much(
-    directory: QueueDirectory, room: Room, reports: Reports
+    directory: QueueDirectory, limit: QueueLimit, reports: Reports
 ) -> None:
-    inherited = open_appender(directory, reports, room=room)
+    inherited = open_appender(directory, reports, limit=limit)
     for _ in range(20):
-        grown = room.grant(1, 0.0)
+        grown = limit.grant(1, 0.0)
     inherited.abandon()
-    assert room.grant(1, 0.0) == LIMIT // 4096 < grown // 100
+    assert limit.grant(1, 0.0) == LIMIT // 4096 < grown // 100
 
 
 # What it costs
@@ -158,17 +158,17 @@ def test_a_process_alone_looks_rarely(directory: QueueDirectory, reports: Report
     appender.close()
 
 
-def test_a_refusal_is_remembered_for_a_moment(directory: QueueDirectory, room: Room) -> None:
+def test_a_refusal_is_remembered_for_a_moment(directory: QueueDirectory, limit: QueueLimit) -> None:
     put(directory, LIMIT)
     with counting_looks() as seen:
         for _ in range(1000):
             with pytest.raises(QueueFull):
-                room.grant(100, 1000.0)
+                limit.grant(100, 1000.0)
     assert seen.count(str(directory.journal)) == 1
     put(directory, 0)
     with pytest.raises(QueueFull):
-        room.grant(100, 1000.04)
-    assert room.grant(100, 2000.0) >= 100
+        limit.grant(100, 1000.04)
+    assert limit.grant(100, 2000.0) >= 100
 
 
 def test_the_first_event_looks_at_few_of_many_segments(memory_path: Path) -> None:
@@ -176,13 +176,13 @@ def test_the_first_event_looks_at_few_of_many_segments(memory_path: Path) -> Non
     directory.prepare()
     for number in range(2000):
         put(directory, 300, name=f"journal/{number}.seg")
-    room = Room(directory, 1 << 30)
+    limit = QueueLimit(directory, 1 << 30)
     with counting_looks() as seen:
-        granted = room.grant(100, 0.0)
+        granted = limit.grant(100, 0.0)
     assert len(seen) < 300
     assert granted <= 1 << 18
     with counting_looks() as seen:
-        room.grant(100, 0.0)
+        limit.grant(100, 0.0)
     assert len(seen) > 2000
 
 
@@ -191,9 +191,9 @@ def test_many_small_segments_are_counted_when_they_may_be_over_the_limit(memory_
     directory.prepare()
     for number in range(2000):
         put(directory, 1000, name=f"journal/{number}.seg")
-    assert Room(directory, 2_000_000 + 1000).grant(1000, 0.0) == 1000
+    assert QueueLimit(directory, 2_000_000 + 1000).grant(1000, 0.0) == 1000
     with pytest.raises(QueueFull):
-        Room(directory, 2_000_000 + 999).grant(1000, 0.0)
+        QueueLimit(directory, 2_000_000 + 999).grant(1000, 0.0)
 
 
 def test_where_the_size_of_a_directory_tells_nothing_all_its_files_are_looked_at(
@@ -214,11 +214,11 @@ def test_where_the_size_of_a_directory_tells_nothing_all_its_files_are_looked_at
 
     monkeypatch.setattr(os, "stat", without_size)
     with counting_looks() as seen:
-        assert Room(directory, 7000).grant(100, 0.0) == 100
+        assert QueueLimit(directory, 7000).grant(100, 0.0) == 100
     assert len(seen) > 600
 
 
-def test_files_that_go_away_during_a_look_count_nothing(directory: QueueDirectory, room: Room) -> None:
+def test_files_that_go_away_during_a_look_count_nothing(directory: QueueDirectory, limit: QueueLimit) -> None:
     put(directory, LIMIT)
     real = os.scandir
 
@@ -230,7 +230,7 @@ def test_files_that_go_away_during_a_look_count_nothing(directory: QueueDirector
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "scandir", deleting)
-        assert room.grant(100, 0.0) >= 100
+        assert limit.grant(100, 0.0) >= 100
 
 
 # The disk
@@ -250,7 +250,7 @@ def test_a_disk_keeps_room_for_settling_what_lies_on_it(tmp_path: Path, reports:
             appender.close()
 
 
-def test_a_disk_that_does_not_tell_its_size_is_written_to(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_does_not_tell_its_size_is_written_to(limit: QueueLimit, monkeypatch: pytest.MonkeyPatch) -> None:
     told = os.statvfs_result((4096, 4096, 0, 0, 0, 0, 0, 0, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda _path: told)
-    assert room.grant(100, 0.0) >= 100
+    assert limit.grant(100, 0.0) >= 100

@@ -40,7 +40,7 @@ _LEAST_BYTES_PER_NAME = 20
 more. Where the size says nothing (it is less than what was seen), all files are looked at."""
 
 
-class Room:
+class QueueLimit:
     """The limit of one queue, as one process keeps it; shared by its threads.
 
     A look costs about one ``stat`` for each segment, so there is none per event: a look allows so many bytes. All that
@@ -68,7 +68,7 @@ class Room:
         """
         if now < self._refused_until and size >= self._refused_size and not is_accepted:
             raise self._refusal()
-        on_disk = room_on_disk(self._directory.root)
+        on_disk = free_on_disk(self._directory.root)
         if on_disk < size:
             raise OSError(errno.ENOSPC, "no space but what settling events needs", self._directory.root)
         if is_accepted:
@@ -148,7 +148,7 @@ def _size(entry: os.DirEntry[str]) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def room_on_disk(path: str) -> int:
+def free_on_disk(path: str) -> int:
     """Return how many bytes events may still take of the disk.
 
     Raises:

@@ -20,7 +20,7 @@ _MOST = 2_500
 """Marks that are remembered: more than two requests with as many events as the server inserts at once."""
 
 
-class Marks:
+class UnsettledIds:
     """Marks of ids.
 
     Args:

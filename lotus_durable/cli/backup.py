@@ -1,0 +1,49 @@
+"""``lotus-durable backup``: a copy of a queue in use that can be put back."""
+
+from __future__ import annotations
+
+import argparse
+
+from .command import Command, ExitCode, configuration
+from .existing import existing_queue
+from .output import say, say_json
+from .wording import count, size
+
+_DESCRIPTION = """\
+Copy a queue that is in use into a new directory, from which it can be used or put back. Nobody waits for it. Plain `cp`
+is wrong: it copies a database and its log at different moments. To restore, stop everything that uses the queue, put
+the copy where the queue was, and start again. What was delivered since the copy was made is sent again then, with its
+ids: the server counts it once for as long as it remembers them.
+
+keys of --json:
+  files, bytes   what was copied"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="DIR", help="where the copy is to be; it must not exist")
+
+
+def _run(arguments: argparse.Namespace) -> ExitCode:
+    from lotus_durable.operate.backing_up import back_up  # with SQLite
+
+    result = back_up(existing_queue(configuration(arguments), arguments), arguments.target)
+    if arguments.json:
+        say_json(result._asdict())
+    else:
+        say(f"{count(result.files, 'file')}, {size(result.bytes)}, copied to {arguments.target}")
+    return ExitCode.DONE
+
+
+COMMAND = Command(
+    name="backup",
+    summary="copy a queue that is in use",
+    description=_DESCRIPTION,
+    run=_run,
+    add_arguments=_add_arguments,
+    examples="lotus-durable backup /var/backups/lotus-2026-01-31",
+    exit_codes={
+        ExitCode.DONE: "the copy is there, as a whole",
+        ExitCode.WRONG_USAGE: "wrong usage or configuration, or the disk refuses: there is no copy",
+        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+    },
+)

@@ -1,0 +1,82 @@
+"""``lotus-durable check``: look at every byte of a queue, and change none."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from .command import Command, ExitCode, configuration
+from .existing import existing_queue
+from .output import plain, say, say_json
+from .progress import open_progress
+from .wording import count, size
+
+if TYPE_CHECKING:
+    from lotus_durable.operate.checking import Checked, Finding
+
+_DESCRIPTION = """\
+Look at every frame of every segment, at the books and at queue.db, and say what is damaged: where, what is lost by it,
+and what can be mended. Changes nothing, and may run beside everything else. Needs neither key nor host.
+
+keys of --json:
+  damaged        how many places are damaged
+  files, bytes, events
+                 how much was looked at
+  findings       a list of {path, offset, what, lost, remedy}; offset is a byte, the row of a database, or null"""
+
+FINDING_KEYS = ("path", "offset", "what", "lost", "remedy")
+
+
+def _run(arguments: argparse.Namespace) -> ExitCode:
+    from lotus_durable.operate.checking import check  # with SQLite
+
+    directory = existing_queue(configuration(arguments), arguments, is_checked=False)
+    began = time.monotonic()
+    with open_progress(5.0, total=size) as progress:
+        found = check(directory, lambda done: progress.show({"checked": (done, done)}))
+    if arguments.json:
+        say_json(as_json(found))
+    else:
+        took = max(0.001, time.monotonic() - began)
+        looked = f"{count(found.files, 'file')}, {count(found.events, 'event')} and {size(found.bytes)} in {took:.1f} s"
+        for finding in found.findings:
+            say(in_words(finding))
+        say(
+            f"{count(found.damaged, 'place')} damaged in {looked}" if found.damaged else f"nothing is damaged: {looked}"
+        )
+    return ExitCode.DAMAGED if found.damaged else ExitCode.DONE
+
+
+def as_json(found: Checked) -> dict[str, object]:
+    """Return the documented keys."""
+    findings = [finding._asdict() for finding in found.findings]
+    return {
+        "damaged": found.damaged,
+        "files": found.files,
+        "bytes": found.bytes,
+        "events": found.events,
+        "findings": findings,
+    }
+
+
+def in_words(finding: Finding) -> str:
+    """Return a line about it."""
+    where = plain(finding.path) + (f", byte {finding.offset}" if finding.offset is not None else "")
+    lost = f"; lost: {finding.lost}" if finding.lost else "; nothing is lost"
+    remedy = f"; {finding.remedy}" if finding.remedy else ""
+    return f"{where}: {plain(finding.what)}{lost}{remedy}"
+
+
+COMMAND = Command(
+    name="check",
+    summary="look for damage, and change nothing",
+    description=_DESCRIPTION,
+    run=_run,
+    examples="lotus-durable check\nlotus-durable check --queue-dir /mnt/rescued/lotus --json",
+    exit_codes={
+        ExitCode.DONE: "nothing is damaged",
+        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        ExitCode.DAMAGED: "something is damaged",
+    },
+)

@@ -1,0 +1,70 @@
+"""``lotus-durable erase``: everything of one customer leaves the queue."""
+
+from __future__ import annotations
+
+import argparse
+
+from .changing import add_changing, confirmed, waits_for
+from .command import Command, ExitCode, configuration
+from .existing import existing_queue
+from .output import complain, say, say_json
+from .wording import count
+
+_DESCRIPTION = """\
+Erase all events of a customer, after asking: pending ones, parked ones, dead letters, what keep_delivered keeps, and
+files of damaged bytes in which the customer's id is. They count as discarded, and their bytes are overwritten. For
+requests of erasure; `lotus-durable export --customer ID` is for those of access. What was delivered is Lotus' to erase.
+A flusher that runs pauses meanwhile.
+
+keys of --json:
+  pending, parked, dead_letters, kept
+                 events that are gone
+  quarantined    files of damaged bytes that are gone"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--customer", metavar="ID", required=True, help="whose events")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    add_changing(parser)
+
+
+def _run(arguments: argparse.Namespace) -> ExitCode:
+    from lotus_durable.operate.erasing import erase_customer  # with requests, filelock and SQLite
+
+    config = configuration(arguments)
+    existing_queue(config, arguments)
+    if not arguments.yes and not confirmed(f"Erase all events of customer {arguments.customer}, for good?", "--yes"):
+        complain(arguments.prog, "nothing was erased")
+        return ExitCode.NOT_COMPLETE
+    result = erase_customer(
+        config,
+        arguments.customer,
+        report=lambda error: complain(arguments.prog, str(error)),
+        patience=arguments.wait,
+        waits_for=waits_for,
+    )
+    if arguments.json:
+        say_json(result._asdict())
+    else:
+        files = count(result.quarantined, "damaged file")
+        say(
+            f"erased: {count(result.pending)} pending, {count(result.parked)} parked, "
+            f"{count(result.dead_letters, 'dead letter')}, {files}"
+        )
+    return ExitCode.DONE
+
+
+COMMAND = Command(
+    name="erase",
+    summary="erase all events of a customer",
+    description=_DESCRIPTION,
+    run=_run,
+    add_arguments=_add_arguments,
+    examples="lotus-durable export --customer c1 --output about-c1.jsonl\nlotus-durable erase --customer c1",
+    exit_codes={
+        ExitCode.DONE: "they are gone, or there were none",
+        ExitCode.NOT_COMPLETE: "the flusher does not let go of the queue, or nobody confirmed",
+        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+    },
+)

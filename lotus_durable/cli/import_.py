@@ -1,0 +1,79 @@
+"""``lotus-durable import``: events from JSON Lines into the queue."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import BinaryIO
+
+from .command import Command, ExitCode, configuration
+from .output import complain, say, say_json
+from .progress import open_progress
+from .wording import count, size
+
+_DESCRIPTION = """\
+Put events into the queue, from a file of JSON Lines (or - for standard input): a month of history, or what `export`
+wrote. A line is an object with customer_id and event_name, and idempotency_id, time_created and properties as far as
+they are there; other keys say nothing. Ids and times are kept. All of a file is taken or nothing of it, also when this
+is killed; the same file is not taken a second time by mistake. Whoever flushes sends them: `lotus-durable drain` waits.
+The server of 2024 takes no events older than 30 days.
+
+keys of --json:
+  events         that are in the queue now
+  skipped        lines that are no events
+  problems       what is wrong with the first of them, a list of sentences
+  already        true: the same file was imported before, and nothing was done"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="JSON Lines; - for standard input")
+    parser.add_argument("--skip-invalid", action="store_true", help="take the other lines where some are no events")
+    parser.add_argument("--again", action="store_true", help="also where the same file was imported before")
+
+
+def _run(arguments: argparse.Namespace) -> ExitCode:
+    if arguments.file == "-":
+        return _import(arguments, sys.stdin.buffer, 0)
+    with open(arguments.file, "rb") as file:
+        return _import(arguments, file, os.fstat(file.fileno()).st_size)
+
+
+def _import(arguments: argparse.Namespace, file: BinaryIO, total: int) -> ExitCode:
+    from lotus_durable.operate.importing import import_events  # with SQLite
+
+    config = configuration(arguments)
+    with open_progress(5.0, total=size) as progress:
+        result = import_events(
+            config,
+            file,
+            skip_invalid=arguments.skip_invalid,
+            again=arguments.again,
+            watch=lambda _, read: progress.show({"read": (read, max(read, total))}),
+        )
+    for problem in result.problems:
+        complain(arguments.prog, problem)
+    if arguments.json:
+        say_json(result._asdict())
+    elif result.already:
+        say("this file was imported before; nothing was done (--again imports it once more)")
+    else:
+        skipped = f"; {count(result.skipped, 'line')} skipped" if result.skipped else ""
+        say(f"{count(result.events, 'event')} imported into {config.queue_dir}{skipped}")
+    return ExitCode.DONE
+
+
+COMMAND = Command(
+    name="import",
+    summary="put events from a file of JSON Lines into the queue",
+    description=_DESCRIPTION,
+    run=_run,
+    add_arguments=_add_arguments,
+    options=("queue_dir", "api_key", "api_key_file", "max_event_bytes", "max_queue_bytes"),
+    examples="lotus-durable import history.jsonl\nlotus-durable export --queue-dir OLD | lotus-durable import -",
+    exit_codes={
+        ExitCode.DONE: "it is in the queue, now or since before",
+        ExitCode.WRONG_USAGE: "wrong usage or configuration, lines that are no events, no room: nothing was imported",
+        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+    },
+)

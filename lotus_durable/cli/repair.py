@@ -1,0 +1,77 @@
+"""``lotus-durable repair``: mend what ``check`` finds; without ``--apply`` only say what would be done."""
+
+from __future__ import annotations
+
+import argparse
+
+from lotus_durable.errors import LotusError
+
+from .changing import add_changing, waits_for
+from .check import as_json, in_words
+from .command import Command, ExitCode, configuration
+from .existing import existing_queue
+from .output import say, say_json
+from .progress import open_progress
+from .wording import count, size
+
+_DESCRIPTION = """\
+Say what is damaged and what would be done about it; with --apply do it. Every byte that is taken out of a file is kept
+in quarantine/. Events around damage go on to be delivered; what the damage held becomes dead letters without a content.
+A flusher mends most of it by itself: this is for a queue that is to be in order now. One that runs pauses meanwhile.
+
+keys of --json: those of `lotus-durable check`, before, or with --apply afterwards, and
+  done           what was done, a list of sentences"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--apply", action="store_true", help="do it")
+    add_changing(parser)
+
+
+def _run(arguments: argparse.Namespace) -> ExitCode:
+    from lotus_durable.operate.checking import check  # with SQLite
+    from lotus_durable.operate.repairing import repair  # and requests, and filelock
+
+    config = configuration(arguments)
+    directory = existing_queue(config, arguments, is_checked=False)
+    done: list[str] = []
+
+    def note(error: LotusError) -> None:
+        done.append(str(error))
+
+    with open_progress(5.0, total=size) as progress:
+
+        def watch(number: int) -> None:
+            progress.show({"checked": (number, number)})
+
+        found = check(directory, watch)
+        if arguments.apply and found.damaged:
+            found = repair(config, report=note, patience=arguments.wait, waits_for=waits_for, watch=watch)
+    if arguments.json:
+        say_json({**as_json(found), "done": done})
+    else:
+        for line in done:
+            say(line)
+        for finding in found.findings:
+            say(in_words(finding))
+        if not found.damaged:
+            say("nothing is damaged" + (" any more" if done else ""))
+        elif not arguments.apply:
+            say(f"{count(found.damaged, 'place')} damaged; nothing was changed: --apply does it")
+    return ExitCode.DAMAGED if found.damaged else ExitCode.DONE
+
+
+COMMAND = Command(
+    name="repair",
+    summary="mend what is damaged; a plan, or with --apply the work",
+    description=_DESCRIPTION,
+    run=_run,
+    add_arguments=_add_arguments,
+    examples="lotus-durable repair\nlotus-durable repair --apply",
+    exit_codes={
+        ExitCode.DONE: "nothing is damaged, or not any more",
+        ExitCode.NOT_COMPLETE: "the flusher does not let go of the queue",
+        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        ExitCode.DAMAGED: "something is damaged; with --apply: still",
+    },
+)

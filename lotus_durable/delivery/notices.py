@@ -1,0 +1,47 @@
+"""Notices: what happened once in the flusher and is reported in a process that tracks. They travel in the heartbeat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lotus_durable.clock import monotonic, since_boot
+from lotus_durable.errors import LotusError
+from lotus_durable.queue.heartbeat import Notice, shortened
+
+_MOST_NOTICES = 6
+_MOST_EVENTS = 3
+"""Of one notice, so that it fits into a beat."""
+
+
+class HeldNotices:
+    """Notices that are not in the heartbeat yet: of one kind, one comes into it each interval, and counts the others.
+
+    Args:
+        interval: seconds.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._next: dict[str, float] = {}
+        self._held: dict[str, tuple[int, Notice]] = {}
+
+    def add(self, error: LotusError, events: Sequence[Mapping[str, str]]) -> None:
+        """Take the last of its kind, with some of the events it is about."""
+        kind = type(error).__name__
+        count, _ = self._held.get(kind, (0, None))
+        notice = Notice(0, kind, shortened(str(error)), [dict(event) for event in events[:_MOST_EVENTS]])
+        self._held[kind] = (count + 1, notice)
+
+    def with_what_is_due(self, shown: Sequence[Notice]) -> Sequence[Notice]:
+        """Return the notices that are in the heartbeat, followed by those that are due now; these are held no more."""
+        now = monotonic()
+        for kind, (count, notice) in list(self._held.items()):
+            if now < self._next.get(kind, float("-inf")):
+                continue
+            del self._held[kind]
+            self._next[kind] = now + self._interval
+            last = shown[-1].serial if shown else 0
+            text = notice.text if count == 1 else f"{notice.text} (the last of {count} of this kind)"
+            published = notice._replace(serial=max(last + 1, int(since_boot() * 1e6)), text=text)
+            shown = [*shown, published][-_MOST_NOTICES:]
+        return shown

@@ -1,0 +1,98 @@
+"""A backup of a queue that is in use: what it holds is consistent, though nobody is asked to wait.
+
+Segments come first, then ``queue.db``, and the books last. So the books are never older than the events: what they
+count as settled is not sent again, and what was not settled by then is in the copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import stat
+from contextlib import closing
+
+from lotus_durable.errors import ConfigurationError
+from lotus_durable.queue.database import read_only
+from lotus_durable.queue.directory import DIRECTORY_MODE, QueueDirectory
+from lotus_durable.queue.files import FILE_MODE, sync_path
+from lotus_durable.queue.table import mapped_errors
+from lotus_durable.values import NamedTuple
+
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class BackedUp(NamedTuple):
+    """What is in a backup."""
+
+    files: int
+    bytes: int
+
+
+def back_up(directory: QueueDirectory, target: str) -> BackedUp:
+    """Copy a queue; the copy is there as a whole, or not at all.
+
+    Args:
+        directory: of the queue, which may be in use.
+        target: where the copy is to be; it must not exist.
+
+    Raises:
+        ConfigurationError: it does.
+        OSError: the disk refuses.
+    """
+    target = os.path.abspath(target)
+    if os.path.lexists(target):
+        raise ConfigurationError(f"{target} exists: a backup is made in a new directory")
+    unfinished = f"{target}.{os.getpid()}.tmp"
+    copy = QueueDirectory(unfinished)
+    os.mkdir(unfinished, DIRECTORY_MODE)
+    try:
+        for folder in (copy.journal, copy.quarantine):
+            os.mkdir(folder, DIRECTORY_MODE)
+        _copy_folder(directory.journal, copy.journal)
+        for source, to in ((directory.queue_db, copy.queue_db), (directory.books, copy.books)):
+            if os.path.exists(source):
+                _copy_database(source, to)
+        # What has another name since, or is new: the books may say that it took the place of what was copied.
+        _copy_folder(directory.journal, copy.journal)
+        _copy_folder(directory.quarantine, copy.quarantine)
+        if os.path.exists(directory.identity):
+            _copy(directory.identity, copy.identity)
+        sizes = [os.stat(f"{folder}/{name}").st_size for folder, _, names in os.walk(unfinished) for name in names]
+        for folder in (copy.journal, copy.quarantine, unfinished):
+            sync_path(folder)
+        os.rename(unfinished, target)
+        sync_path(os.path.dirname(target))
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return BackedUp(len(sizes), sum(sizes))
+
+
+def _copy_folder(source: str, target: str) -> None:
+    """Copy what is there and not in the target."""
+    for name in sorted(os.listdir(source) if os.path.isdir(source) else ()):
+        if not os.path.exists(f"{target}/{name}") and not name.endswith((".new", ".tmp")):
+            with contextlib.suppress(FileNotFoundError):  # it was settled meanwhile
+                _copy(f"{source}/{name}", f"{target}/{name}")
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file, synced, if it is a regular one."""
+    if not stat.S_ISREG(os.lstat(source).st_mode):
+        return
+    with (
+        open(os.open(source, _READ), "rb") as original,
+        open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE), "wb") as copy,
+    ):
+        shutil.copyfileobj(original, copy, 1 << 20)
+        copy.flush()
+        os.fsync(copy.fileno())
+
+
+def _copy_database(source: str, target: str) -> None:
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    with mapped_errors(source), closing(read_only(source)) as original, closing(sqlite3.connect(target)) as copy:
+        original.backup(copy)
+    sync_path(target)

@@ -1,0 +1,185 @@
+"""Looking at every byte of a queue, and changing none: each frame of each segment, and the databases."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from lotus_durable.errors import QueueDamaged
+from lotus_durable.queue.books import read_page
+from lotus_durable.queue.database import WHAT, fetched
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.format import UnknownFormat
+from lotus_durable.queue.identity import read_identity
+from lotus_durable.queue.protocol import Table
+from lotus_durable.queue.reader import START, SegmentReader
+from lotus_durable.values import NamedTuple
+
+from .pending import PendingReader, read_pages
+
+_AT_ONCE = 4096
+"""Frames."""
+_SEGMENT, _UNFINISHED = ".seg", ".new"
+
+
+class Finding(NamedTuple):
+    """Something that is not as it should be."""
+
+    path: str
+    """In the queue directory."""
+    offset: int | None
+    """The byte, or the row of a database, where it begins."""
+    what: str
+    lost: str
+    """What is lost by it, in words; empty if nothing is."""
+    remedy: str
+    """What can be done, or is done by itself."""
+
+
+class Checked:
+    """What was looked at.
+
+    Attributes:
+        files, bytes, events: how much.
+        findings: what is wrong, the first ten thousand.
+        damaged: how many are wrong.
+    """
+
+    def __init__(self) -> None:
+        self.files = self.bytes = self.events = self.damaged = 0
+        self.findings: list[Finding] = []
+
+    def add(self, finding: Finding) -> None:
+        """Take note of one."""
+        self.damaged += 1
+        if len(self.findings) < _MOST_FINDINGS:
+            self.findings.append(finding)
+
+
+_MOST_FINDINGS = 10_000
+_BY_REPAIR = "`lotus-durable repair` keeps the bytes in quarantine/ and goes on behind them; so does the flusher"
+
+
+def check(directory: QueueDirectory, watch: Callable[[int], None] = lambda _bytes: None) -> Checked:
+    """Look at everything.
+
+    Args:
+        directory: of the queue, which may be in use.
+        watch: told how many bytes were looked at.
+
+    Raises:
+        OSError: the directory cannot be listed.
+    """
+    found = Checked()
+    for finding in (*_of_identity(directory), *_of_books(directory, found), *_of_rows(directory)):
+        found.add(finding)
+    settled = PendingReader(directory, lambda _: None).cursors
+    for name in sorted(os.listdir(directory.journal)):
+        for finding in _of_entry(directory, name, settled, found, watch):
+            found.add(finding)
+        found.files += 1
+    return found
+
+
+def _of_entry(
+    directory: QueueDirectory,
+    name: str,
+    settled: dict[bytes, tuple[int, int]],
+    found: Checked,
+    watch: Callable[[int], None],
+) -> Iterator[Finding]:
+    path = f"journal/{name}"
+    try:
+        status = os.lstat(f"{directory.journal}/{name}")
+        if not stat.S_ISREG(status.st_mode):
+            yield Finding(path, None, "it is no regular file", "", "`repair` moves it aside; it is never followed")
+        elif name.endswith(_SEGMENT):
+            yield from _of_segment(directory, name, settled, found)
+        elif not name.endswith(_UNFINISHED):
+            yield Finding(path, None, "it is no segment", "", "`repair` moves it aside")
+        found.bytes += status.st_size
+        watch(found.bytes)
+    except FileNotFoundError:
+        return  # settled meanwhile
+    except UnknownFormat as error:
+        yield Finding(path, 0, str(error), "", "use a newer version of lotus-durable; nothing of it is touched")
+    except OSError as error:
+        yield Finding(path, None, f"it cannot be read: {error.strerror}", "what is in it, unless that changes", "")
+
+
+def _of_segment(
+    directory: QueueDirectory, name: str, settled: dict[bytes, tuple[int, int]], found: Checked
+) -> Iterator[Finding]:
+    reader = SegmentReader(f"{directory.journal}/{name}", START)
+    try:
+        cursor = settled.get(reader.header.id, START) if reader.header is not None else START
+        while (stretch := reader.read(_AT_ONCE)) is not None:
+            found.events += len(stretch.records)
+            damage = stretch.damage
+            if damage is not None and damage.offset >= cursor[0]:
+                lost = f"{damage.events} events" if damage.events else ""
+                yield Finding(
+                    f"journal/{name}", damage.offset, f"{len(damage.data)} bytes are no event", lost, _BY_REPAIR
+                )
+    finally:
+        reader.close()
+
+
+def _of_identity(directory: QueueDirectory) -> Iterator[Finding]:
+    try:
+        read_identity(directory)
+    except (QueueDamaged, OSError) as error:
+        remedy = "restore it from a backup; or `repair`, and then `adopt` what was tracked with a key"
+        yield Finding("identity", 0, str(error), "which API key events were tracked with", remedy)
+
+
+def _of_books(directory: QueueDirectory, found: Checked) -> Iterator[Finding]:
+    remedy = "`repair` begins new books with all that can be read, and keeps these; so does the flusher"
+    lost = "parked events and dead letters that cannot be read; what was delivered lately is sent again with its ids"
+    try:
+        for problem in _quick_check(directory.books):
+            yield Finding("books.db", None, problem, lost, remedy)
+        counts = fetched(directory.books, WHAT, _COUNTS)
+        for accepted, delivered, parked, dead, discarded in counts:
+            if accepted != delivered + parked + dead + discarded:
+                yield Finding("books.db", None, "its counts do not add up", "", "please report it")
+            tables: tuple[tuple[Table, int], ...] = (("parked", parked), ("dead", dead))
+            for table, expected in tables:
+                rows = 0
+                for row in read_pages(_pages_of(directory, table), lambda each: each.id, lambda _: None):
+                    rows += 1
+                    if not row.record and row.reason.startswith("row "):
+                        yield Finding("books.db", row.id, row.reason, "1 event", "it stays, as a dead letter")
+                if rows != expected:
+                    what = f"{expected} rows are counted in queue_{table}, and {rows} can be read"
+                    yield Finding("books.db", None, what, f"{max(0, expected - rows)} events", remedy)
+    except OSError as error:
+        yield Finding("books.db", None, str(error), lost, remedy)
+    with contextlib.suppress(OSError):
+        found.bytes += os.stat(directory.books).st_size
+        found.files += 1
+
+
+_COUNTS = "SELECT accepted, delivered, parked, dead_lettered, discarded FROM settled WHERE segment = x''"
+
+
+def _pages_of(directory: QueueDirectory, table: Table) -> Callable[[int, int], list]:  # type: ignore[type-arg]
+    return lambda after, limit: read_page(directory.books, table, after, limit)
+
+
+def _of_rows(directory: QueueDirectory) -> Iterator[Finding]:
+    lost = "events whose rows cannot be read"
+    try:
+        for problem in _quick_check(directory.queue_db):
+            yield Finding(
+                "queue.db", None, problem, lost, "`repair` moves what can be read into a segment, and keeps it"
+            )
+    except OSError as error:
+        yield Finding("queue.db", None, str(error), lost, "`repair` moves it aside; programs make a new one")
+
+
+def _quick_check(path: str) -> list[str]:
+    found = [str(row[0]) for row in fetched(path, os.path.basename(path), "PRAGMA quick_check(20)")]
+    return [] if found == ["ok"] else found

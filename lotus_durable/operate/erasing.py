@@ -1,0 +1,79 @@
+"""Everything of one customer leaves a queue: for requests that the law gives people a right to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+from lotus_durable.config import Config
+from lotus_durable.event.record import RecordError, unpack_record
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.protocol import Table
+from lotus_durable.values import NamedTuple
+
+from . import PATIENCE
+from .holding import held
+from .pending import Found, Report
+from .refused import take_out
+from .rewriting import Rewriting
+from .stored import stored_events
+from .where import Where
+
+
+class Erased(NamedTuple):
+    """What is gone; each event counts as discarded."""
+
+    pending: int
+    parked: int
+    dead_letters: int
+    quarantined: int
+    """Files of damaged bytes in which the customer's id was; what they held was counted before."""
+
+
+def erase_customer(
+    config: Config,
+    customer_id: str,
+    *,
+    report: Report = lambda _: None,
+    patience: float = PATIENCE,
+    waits_for: Callable[[str], None] = lambda _: None,
+) -> Erased:
+    """Erase a customer's events that are pending, parked, dead letters or damaged. What Lotus has is not touched.
+
+    Args:
+        config: names the queue.
+        customer_id: whose.
+        report: told of what cannot be read.
+        patience: seconds to wait for a flusher in the middle of a request.
+        waits_for: told whom it waits for.
+
+    Raises:
+        QueueInUse: the flusher does not let go of the queue.
+        OSError: the disk refuses; what was done before is done.
+    """
+    directory = QueueDirectory(config.queue_dir)
+    where = Where(customer_id=customer_id)
+
+    def is_wanted(found: Found) -> bool:
+        try:
+            return unpack_record(found.record)[1] != customer_id
+        except RecordError:
+            return customer_id.encode() not in found.record
+
+    with held(config, patience=patience, waits_for=waits_for) as queue:
+        rewriting = Rewriting(directory, queue, is_wanted, report)
+        rewriting.run()
+        tables: tuple[Table, ...] = ("parked", "dead")
+        parked, dead = (take_out(queue, table, where) for table in tables)
+        quarantined = _quarantined(directory, where)
+    return Erased(rewriting.taken_out, parked, dead, quarantined)
+
+
+def _quarantined(directory: QueueDirectory, where: Where) -> int:
+    removed = 0
+    for found in stored_events(directory, ["quarantined"], where):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{directory.root}/{found.place}")
+            removed += 1
+    return removed

@@ -1,0 +1,147 @@
+"""Import: events from JSON Lines into the journal, all of a file or nothing of it, with their ids.
+
+A file becomes one segment, which is published when the last line is in it. Its id is a digest of the file, and the
+books know the segments that were settled lately: so the same file is not taken a second time by mistake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from typing import BinaryIO
+
+from lotus_durable.config import Config
+from lotus_durable.errors import ConfigurationError, InvalidEvent, QueueFull
+from lotus_durable.event.encoder import MAX_EVENT_NAME_2022, EventEncoder
+from lotus_durable.queue.condition import condition
+from lotus_durable.queue.database import fetched
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.format import ID_SIZE, UnknownFormat
+from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.reader import header_of
+from lotus_durable.values import NamedTuple
+
+from .segment_file import NewSegment
+
+_FIELDS = ("customer_id", "event_name", "properties", "time_created", "idempotency_id")
+_MOST_LINE = 64 << 20
+"""Bytes; a longer line is no event."""
+_MOST_TOLD = 20
+_LOOK_EVERY = 1000  # lines
+
+
+class Imported(NamedTuple):
+    """What an import did."""
+
+    events: int
+    """That are in the queue now."""
+    skipped: int
+    """Lines that are no event."""
+    problems: list[str]
+    """What is wrong with the first of them."""
+    already: bool = False
+    """The same file was imported before: nothing was done."""
+
+
+def import_events(
+    config: Config,
+    file: BinaryIO,
+    *,
+    skip_invalid: bool = False,
+    again: bool = False,
+    watch: Callable[[int, int], None] = lambda _events, _bytes: None,
+) -> Imported:
+    """Import a file.
+
+    Args:
+        config: the queue; its key is the one that the events are for.
+        file: JSON Lines: objects with ``customer_id`` and ``event_name``, and, as far as they are there,
+            ``idempotency_id``, ``time_created`` and ``properties``; other keys say nothing.
+        skip_invalid: take the other lines where some are no events.
+        again: also where the same file was imported before; as other events, if they have no ids.
+        watch: told how many events and bytes were read.
+
+    Raises:
+        ConfigurationError: lines are no events, and nothing was imported.
+        QueueFull: there is no room for it in the queue; nothing was imported.
+        OSError: the disk refuses; nothing was imported.
+    """
+    directory = QueueDirectory(config.queue_dir)
+    directory.prepare()
+    key = fingerprint(ensure_identity(directory), config.api_key)
+    encoder = EventEncoder(config.max_event_bytes, MAX_EVENT_NAME_2022)
+    digest = blake2b(digest_size=ID_SIZE)
+    segment = NewSegment(directory, key)
+    left = config.max_queue_bytes - condition(directory).used_bytes
+    problems: list[str] = []
+    skipped = read = 0
+    try:
+        for number, line in enumerate(_lines(file), 1):
+            digest.update(line)
+            read += len(line)
+            try:
+                _add(segment, encoder, line)
+            except ValueError as error:
+                skipped += 1
+                problems += [f"line {number}: {error}"] if len(problems) < _MOST_TOLD else []
+            if number % _LOOK_EVERY == 0:
+                watch(segment.events, read)
+                if segment.size > left:
+                    raise QueueFull(
+                        f"no room for it: max_queue_bytes is {config.max_queue_bytes}; nothing was imported"
+                    )
+        watch(segment.events, read)
+        if problems and not skip_invalid:
+            raise ConfigurationError(f"{skipped} of the lines are no events, nothing was imported: {problems[0]}")
+        if not again:
+            if _was_imported(directory, digest.digest()):
+                return Imported(0, skipped, problems, already=True)
+            segment.take_id(digest.digest())
+        segment.finish()
+        if segment.events:
+            segment.publish()
+        return Imported(segment.events, skipped, problems)
+    finally:
+        segment.discard()
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    while line := file.readline(_MOST_LINE):
+        yield line
+
+
+def _add(segment: NewSegment, encoder: EventEncoder, line: bytes) -> None:
+    """Add the event in a line, if that is not empty.
+
+    Raises:
+        ValueError: there is none in it; the message quotes nothing of it.
+    """
+    if line.isspace():
+        return
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is no JSON ({type(error).__name__})") from None
+    if not isinstance(event, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004  # a line of a file, not an argument
+    try:
+        _, record = encoder.encode(*(event.get(name) for name in _FIELDS))
+    except InvalidEvent as error:
+        raise ValueError(str(error)) from None
+    segment.add(record)
+
+
+def _was_imported(directory: QueueDirectory, segment: bytes) -> bool:
+    """Whether a segment with this id lies here, or did and is known."""
+    statement = "SELECT 1 FROM settled WHERE segment = ?1 UNION ALL SELECT 1 FROM retired WHERE segment = ?1 LIMIT 1"
+    with contextlib.suppress(OSError):
+        if fetched(directory.books, "the books", statement, (segment,)):
+            return True
+    for name in directory.segments():
+        with contextlib.suppress(OSError, UnknownFormat):
+            header = header_of(f"{directory.journal}/{name}")
+            if header is not None and header.id == segment:
+                return True
+    return False

@@ -1,0 +1,87 @@
+"""Mending a queue: what is to be done first, and doing it if that is wanted. Nothing that is removed is gone."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from lotus_durable.config import Config
+from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.files import sync_path
+from lotus_durable.queue.identity import ensure_identity, read_identity
+
+from . import PATIENCE
+from .checking import Checked, Finding, check
+from .holding import Held, held
+from .rewriting import Rewriting
+
+Report = Callable[[LotusError], None]
+
+
+def repair(
+    config: Config,
+    *,
+    report: Report = lambda _: None,
+    patience: float = PATIENCE,
+    waits_for: Callable[[str], None] = lambda _: None,
+    watch: Callable[[int], None] = lambda _: None,
+) -> Checked:
+    """Mend what can be, and return what is wrong afterwards.
+
+    Args:
+        config: names the queue.
+        report: told of each damage, and where its bytes are kept.
+        patience: seconds to wait for a flusher in the middle of a request.
+        waits_for: told whom it waits for.
+        watch: told how many bytes were looked at.
+
+    Raises:
+        QueueInUse: the flusher does not let go of the queue.
+        OSError: the disk refuses; what was done before is done.
+    """
+    directory = QueueDirectory(config.queue_dir)
+    _mend_identity(directory, report)
+    with held(config, patience=patience, waits_for=waits_for) as queue:
+        found = check(directory, watch)
+        for finding in found.findings:
+            if finding.path.startswith("journal/") and finding.offset is None:
+                _move_aside(directory, finding.path, report)
+        if any(finding.path == "books.db" for finding in found.findings):
+            queue.consumer.begin_new_books("the books are damaged")
+        _mend_rows(directory, queue, found.findings, report)
+        if any(finding.path.startswith("journal/") and finding.offset is not None for finding in found.findings):
+            Rewriting(directory, queue, lambda _: True, report).run()
+    return check(directory, watch)
+
+
+def _mend_identity(directory: QueueDirectory, report: Report) -> None:
+    try:
+        read_identity(directory)
+    except QueueDamaged as error:
+        if "newer version" in str(error):
+            raise
+        kept = _move_aside(directory, "identity", report)
+        ensure_identity(directory)
+        report(QueueDamaged(f"the identity was damaged; a new one was made, the damaged one is kept as {kept}"))
+
+
+def _mend_rows(directory: QueueDirectory, queue: Held, findings: list[Finding], report: Report) -> None:
+    if not any(finding.path == "queue.db" for finding in findings):
+        return
+    try:
+        Rewriting(directory, queue, lambda _: True, report).move_rows()
+    except OSError as error:
+        report(QueueDamaged(f"queue.db: nothing can be moved out of it: {error}"))
+    for suffix in ("-shm", "-wal", ""):
+        if os.path.exists(directory.queue_db + suffix):
+            _move_aside(directory, f"queue.db{suffix}", report)
+
+
+def _move_aside(directory: QueueDirectory, path: str, report: Report) -> str:
+    kept = f"{directory.quarantine}/{time.time_ns()}-{os.path.basename(path)}"
+    os.rename(f"{directory.root}/{path}", kept)
+    sync_path(directory.quarantine)
+    report(QueueDamaged(f"{path} was moved to {kept}"))
+    return kept

@@ -1,0 +1,103 @@
+"""A segment that is written as a whole: nobody reads it before it is published, and a kill before that leaves none."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+
+from lotus_durable.queue.directory import QueueDirectory, segment_name, unfinished_name
+from lotus_durable.queue.files import FILE_MODE, sync_path, write_rest
+from lotus_durable.queue.format import encode_frame, new_header
+
+_BUFFER = 1 << 20
+
+
+class NewSegment:
+    """One new segment of a queue.
+
+    Args:
+        directory: of the queue.
+        key: the fingerprint of the API key that its events are for.
+
+    Attributes:
+        name: that it has once it is published.
+        header: what it says about itself.
+        events: how many are in it.
+        size: bytes.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+
+    def __init__(self, directory: QueueDirectory, key: bytes) -> None:
+        self.header = header = new_header(time.time_ns(), key)
+        self.name = segment_name(header.created_ns, header.pid, header.marker)
+        self.events = 0
+        self.size = 0
+        self._journal = directory.journal
+        self._unfinished = f"{directory.journal}/{unfinished_name(self.name)}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._descriptor = os.open(self._unfinished, flags, FILE_MODE)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else it looks like what a crash has left
+        self._buffer = bytearray(self.header.encode())
+
+    def add(self, record: bytes) -> None:
+        """Append one event.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._buffer += encode_frame(self.header.marker, self.events, record)
+        self.events += 1
+        if len(self._buffer) >= _BUFFER:
+            self._write()
+
+    def take_id(self, segment_id: bytes) -> None:
+        """Have another id from now on; before it is finished.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._write()
+        self.header = self.header._replace(id=segment_id)
+        os.pwrite(self._descriptor, self.header.encode(), 0)
+
+    def finish(self) -> None:
+        """Make it survive a power cut; it is not published yet.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._write()
+        os.fsync(self._descriptor)
+        sync_path(self._journal)
+
+    def publish(self) -> None:
+        """Have the flusher read it, whatever happens from now on.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        os.rename(self._unfinished, f"{self._journal}/{self.name}")
+        sync_path(self._journal)
+        self._close()
+
+    def discard(self) -> None:
+        """Remove it, if it was not published."""
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.unlink(self._unfinished)
+            self._close()
+
+    def _write(self) -> None:
+        write_rest(self._descriptor, bytes(self._buffer), self.size)
+        self.size += len(self._buffer)
+        self._buffer.clear()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile has a copy
+        os.close(descriptor)

@@ -1,0 +1,143 @@
+"""Check finds each damage and where it is; repair mends it, keeps every byte, and what is around it is delivered."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.operate.checking import check
+from lotus_durable.operate.repairing import repair
+from lotus_durable.operate.stored import stored_events
+from tests.rig import Rig, conserved, track
+
+from .killing import killed
+
+
+def a_segment(rig: Rig, count: int = 10) -> tuple[list[str], Path]:
+    """Track with a client that ends; return the ids and the segment."""
+    client = rig.client()
+    before = set(rig.directory.segments())
+    ids = track(client, count)
+    client.release()
+    [name] = set(rig.directory.segments()) - before
+    return ids, Path(rig.directory.journal, name)
+
+
+def damage(path: Path, what: bytes, with_what: bytes) -> int:
+    data = path.read_bytes()
+    offset = data.index(what)
+    path.write_bytes(data.replace(what, with_what))
+    return offset
+
+
+def test_a_sound_queue_is_sound_and_is_not_changed(rig: Rig) -> None:
+    track(rig.client(), 100)
+    before = {path: path.stat().st_mtime_ns for path in rig.queue_dir.rglob("*")}
+    found = check(rig.directory)
+    assert (found.damaged, found.events, found.findings) == (0, 100, [])
+    assert {path: path.stat().st_mtime_ns for path in rig.queue_dir.rglob("*")} == before
+
+
+def test_a_damaged_frame_is_named_with_its_place_and_what_is_lost(rig: Rig) -> None:
+    ids, path = a_segment(rig)
+    damage(path, ids[4].encode(), b"x" * 36)
+    found = check(rig.directory)
+    [finding] = found.findings
+    assert finding.path == f"journal/{path.name}"
+    assert finding.lost == "1 events"
+    assert finding.offset is not None
+    assert b"x" * 36 in path.read_bytes()[finding.offset :][:200]
+    assert found.events == 9
+
+
+def test_repair_keeps_the_bytes_and_delivers_what_is_around_them(rig: Rig) -> None:
+    ids, path = a_segment(rig)
+    others, _ = a_segment(rig)
+    damage(path, ids[4].encode(), b"x" * 36)
+    assert check(rig.directory).damaged == 1
+    said: list[str] = []
+    assert repair(rig.config(), report=lambda error: said.append(str(error))).damaged == 0
+    [kept] = Path(rig.directory.quarantine).iterdir()
+    assert b"x" * 36 in kept.read_bytes()
+    assert str(kept) in said[0]
+    stats = rig.stats()
+    assert (stats.accepted, stats.pending, stats.dead_lettered) == (20, 19, 1)
+    assert conserved(stats)
+    assert rig.client().drain().complete
+    assert set(rig.server.times_received) == {*ids, *others} - {ids[4]}
+    assert conserved(rig.stats())
+
+
+@pytest.mark.parametrize("step", ["after it is finished", "within the transaction", "before it is published"])
+def test_a_repair_that_is_killed_is_made_good_by_the_next(rig: Rig, step: str) -> None:
+    ids, path = a_segment(rig)
+    damage(path, ids[4].encode(), b"x" * 36)
+    killed(rig, "from lotus_durable.operate.repairing import repair\nrepair(config)", step)
+    repair(rig.config())
+    stats = rig.stats()
+    assert (stats.accepted, stats.pending, stats.dead_lettered) == (10, 9, 1)
+    assert rig.client().drain().complete
+    assert dict(rig.server.times_received) == dict.fromkeys(set(ids) - {ids[4]}, 1)
+
+
+def test_what_is_no_segment_is_named_and_moved_aside(rig: Rig) -> None:
+    ids, path = a_segment(rig)
+    journal = Path(rig.directory.journal)
+    (journal / "folder.seg").mkdir()
+    os.mkfifo(journal / "fifo.seg")
+    (journal / "link.seg").symlink_to(path)
+    (journal / "notes.txt").write_text("whose?")
+    assert {finding.path for finding in check(rig.directory).findings} == {
+        "journal/folder.seg", "journal/fifo.seg", "journal/link.seg", "journal/notes.txt",
+    }  # fmt: skip
+    assert repair(rig.config()).damaged == 0
+    assert len(list(Path(rig.directory.quarantine).iterdir())) == 4
+    assert rig.client().drain().complete
+    assert set(rig.server.times_received) == set(ids)
+
+
+def test_damaged_books_are_named_and_begun_anew(rig: Rig) -> None:
+    a_segment(rig)
+    rig.client().drain()
+    books = Path(rig.directory.books)
+    data = bytearray(books.read_bytes())
+    data[4096 : 4096 * 3] = b"\xff" * 4096 * 2
+    books.write_bytes(bytes(data))
+    assert any(finding.path == "books.db" for finding in check(rig.directory).findings)
+    assert not any(finding.path == "books.db" for finding in repair(rig.config()).findings)
+    assert list(rig.queue_dir.glob("books.db.damaged-*"))
+
+
+def test_a_damaged_identity_is_kept_and_made_anew(rig: Rig) -> None:
+    track(rig.client(), 1)
+    Path(rig.directory.identity).write_text("nonsense")
+    assert [finding.path for finding in check(rig.directory).findings] == ["identity"]
+    assert repair(rig.config()).damaged == 0
+    [kept] = Path(rig.directory.quarantine).iterdir()
+    assert kept.read_text() == "nonsense"
+
+
+def test_rows_of_a_damaged_queue_db_are_moved_into_a_segment(rig: Rig) -> None:
+    client = rig.client(backend="sqlite")
+    ids = track(client, 300)
+    client.release()
+    with sqlite3.connect(rig.directory.queue_db) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        [[page]] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'queue_pending'").fetchall()
+    connection.close()
+    path = Path(rig.directory.queue_db)
+    data = bytearray(path.read_bytes())
+    data[len(data) - 4096 :] = b"\xff" * 4096
+    path.write_bytes(bytes(data))
+    assert any(finding.path == "queue.db" for finding in check(rig.directory).findings), page
+    repair(rig.config())
+    assert not path.exists()
+    assert [kept.name.endswith("queue.db") for kept in Path(rig.directory.quarantine).iterdir()]
+    moved = [each.event.idempotency_id for each in stored_events(rig.directory, ["pending"]) if each.event]
+    assert len(moved) > 250
+    assert set(moved) <= set(ids)
+    assert rig.client().drain().complete
+    assert set(rig.server.times_received) == set(moved)

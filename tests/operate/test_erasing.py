@@ -1,0 +1,113 @@
+"""Erasing a customer: nothing of him is left, everything of others is delivered once, and the sum holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.operate.erasing import Erased, erase_customer
+from lotus_durable.operate.holding import held
+from lotus_durable.operate.stored import stored_events
+from lotus_durable.queue.directory import QueueDirectory
+from tests.rig import Rig, conserved, track
+
+from .conftest import Scene
+from .killing import killed
+
+GONE = "customer-who-wants-to-be-forgotten"
+
+
+def bytes_of(rig: Rig) -> bytes:
+    paths = [path for path in Path(rig.queue_dir).rglob("*") if path.is_file() and path.name != "heartbeat"]
+    return b"".join(path.read_bytes() for path in paths)
+
+
+@pytest.mark.parametrize("backend", ["journal", "sqlite"])
+def test_what_is_pending_of_him_is_gone_and_of_others_is_delivered(rig: Rig, backend: str) -> None:
+    client = rig.client(backend=backend)
+    before = track(client, 5)
+    theirs = track(client, 7, customer_id=GONE)
+    after = track(client, 5)
+    assert GONE.encode() in bytes_of(rig)
+    assert erase_customer(rig.config(), GONE) == Erased(7, 0, 0, 0)
+    assert GONE.encode() not in bytes_of(rig)  # although the client lives, and has its segment open
+    stats = rig.stats()
+    assert (stats.accepted, stats.pending, stats.discarded) == (17, 10, 7)
+    assert conserved(stats)
+    later = track(client, 3)
+    assert rig.client().drain().complete
+    assert dict(rig.server.times_received) == dict.fromkeys([*before, *after, *later], 1)
+    stats = rig.stats()
+    assert (stats.accepted, stats.delivered, stats.discarded) == (20, 13, 7)
+    assert not set(theirs) & set(rig.server.times_received)
+
+
+def test_a_writer_that_is_told_late_carries_nothing_of_him_back(rig: Rig) -> None:
+    client = rig.client()
+    track(client, 1)
+    others = track(client, 1)
+    track(client, 3, customer_id=GONE)  # the last frames, which the writer still knows
+    erase_customer(rig.config(), GONE)
+    others += track(client, 2)
+    assert rig.client().drain().complete
+    assert len(rig.server.times_received) == 4
+    assert GONE.encode() not in str(rig.server.events).encode()
+    assert conserved(rig.stats())
+
+
+def test_dead_letters_and_quarantine_are_erased_too(scene: Scene) -> None:
+    scene.make_dead(2)
+    scene.make_dead(3, customer_id=GONE)
+    scene.rig.write(b"\xc1 damaged, of " + GONE.encode())
+    scene.rig.client().drain()
+    quarantine = Path(scene.rig.directory.quarantine)
+    (quarantine / "1.bin").write_bytes(b"\xd9" + bytes([len(GONE)]) + GONE.encode())
+    (quarantine / "2.bin").write_bytes(b"another's")
+    erased = erase_customer(scene.rig.config(), GONE)
+    assert (erased.pending, erased.dead_letters, erased.quarantined) == (0, 3, 1)
+    assert [path.name for path in quarantine.iterdir()] == ["2.bin"]
+    stats = scene.rig.stats()
+    assert (stats.dead_lettered, stats.discarded) == (3, 3)
+    assert conserved(stats)
+
+
+def test_nothing_is_written_anew_where_there_is_nothing_of_him(rig: Rig) -> None:
+    track(rig.client(), 3)
+    [name] = rig.directory.segments()
+    assert erase_customer(rig.config(), GONE) == Erased(0, 0, 0, 0)
+    assert rig.directory.segments() == [name]
+
+
+STEPS = [
+    "before an event is written",
+    "before it is finished",
+    "after it is finished",
+    "before it is settled",
+    "within the transaction",
+    "after it is settled",
+    "before it is published",
+    "after it is published",
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_at_any_step_loses_and_doubles_nothing(rig: Rig, step: str) -> None:
+    client = rig.client()
+    ids = track(client, 4)
+    track(client, 3, customer_id=GONE)
+    client.release()
+    with held(rig.config()):
+        pass  # so that the books are there, and what is killed does not make them
+    code = f"from lotus_durable.operate.erasing import erase_customer\nerase_customer(config, {GONE!r})"
+    killed(rig, code, step)
+    erase_customer(rig.config(), GONE)
+    stats = rig.stats()
+    assert conserved(stats)
+    assert (stats.accepted, stats.pending, stats.discarded) == (7, 4, 3)
+    assert [each for each in stored_events(QueueDirectory(rig.queue_dir), ["pending"]) if each.event is None] == []
+    assert rig.client().drain().complete
+    assert dict(rig.server.times_received) == dict.fromkeys(ids, 1)
+    stats = rig.stats()
+    assert (stats.accepted, stats.delivered, stats.discarded) == (7, 4, 3)
+    assert rig.directory.unfinished() == [] or step in STEPS[:5]  # what a kill left is removed a minute later

@@ -1,0 +1,71 @@
+"""What would be uploaded to PyPI: built from the tree, and read as a user meets it."""
+
+from __future__ import annotations
+
+import email
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(next(built.glob("*.whl")))
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    [name] = [each for each in wheel.namelist() if each.endswith("METADATA")]
+    return email.message_from_bytes(wheel.read(name))
+
+
+def test_pypi_would_take_both_files(built: Path) -> None:
+    files = [str(each) for each in sorted(built.iterdir())]
+    assert len(files) == 2
+    command = [sys.executable, "-m", "twine", "check", "--strict", *files]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_readmes_links_lead_somewhere_on_pypi_too(metadata: Message) -> None:
+    payload = metadata.get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    targets = re.findall(r"\]\(([^)\s]+)\)", payload.decode())
+    assert len(targets) > 20
+    assert [each for each in targets if not each.startswith(("https://", "#"))] == []
+
+
+def test_the_projects_pages_begin_with_its_source(metadata: Message) -> None:
+    urls = dict(each.split(", ") for each in metadata.get_all("Project-URL", []))
+    assert {"Source", "Documentation", "Changelog", "Issues"} <= set(urls)
+    assert all(each.startswith(urls["Source"]) for each in urls.values())
+
+
+def test_the_wheel_has_the_package_its_types_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    tops = {each.partition("/")[0] for each in wheel.namelist()}
+    assert {each for each in tops if not each.endswith(".dist-info")} == {"lotus_durable"}
+    assert "lotus_durable/py.typed" in wheel.namelist()
+
+
+def test_the_source_can_be_tested_as_it_is_unpacked(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as source:
+        inside = {each.partition("/")[2] for each in source.getnames()}
+    assert {"README.md", "CHANGELOG.md", "tox.ini", ".ci/run", "tests/rig.py", "docs/architecture.md"} <= inside
+    assert not [each for each in inside if "__pycache__" in each or each.startswith((".venv", ".tox"))]

@@ -171,6 +171,7 @@ timeout: float | tuple[float, float] | None = None
 backend: Backend | None = None
 flusher: Flusher | None = None
 exit_timeout: float | None = None
+keep_delivered: float | None = None
 api_version: ApiVersion | None = None
 call_timeout: float | None = None
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import lotus_durable as lotus
 
@@ -37,37 +37,37 @@ def awaitable(function: Callable[_P, _T]) -> Callable[_P, Awaitable[_T]]:
     return in_thread
 
 
-drain = awaitable(lotus.drain)
-flush = awaitable(lotus.flush)
-join = awaitable(lotus.join)
-shutdown = awaitable(lotus.shutdown)
-stats = awaitable(lotus.stats)
+drain: Final = awaitable(lotus.drain)
+flush: Final = awaitable(lotus.flush)
+join: Final = awaitable(lotus.join)
+shutdown: Final = awaitable(lotus.shutdown)
+stats: Final = awaitable(lotus.stats)
 
-ping = awaitable(lotus.ping)
-verify_idems_received = awaitable(lotus.verify_idems_received)
+ping: Final = awaitable(lotus.ping)
+verify_idems_received: Final = awaitable(lotus.verify_idems_received)
 
-create_customer = awaitable(lotus.create_customer)
-list_customers = awaitable(lotus.list_customers)
-get_customer = awaitable(lotus.get_customer)
+create_customer: Final = awaitable(lotus.create_customer)
+list_customers: Final = awaitable(lotus.list_customers)
+get_customer: Final = awaitable(lotus.get_customer)
 
-list_plans = awaitable(lotus.list_plans)
-get_plan = awaitable(lotus.get_plan)
+list_plans: Final = awaitable(lotus.list_plans)
+get_plan: Final = awaitable(lotus.get_plan)
 
-create_subscription = awaitable(lotus.create_subscription)
-cancel_subscription = awaitable(lotus.cancel_subscription)
-list_subscriptions = awaitable(lotus.list_subscriptions)
-update_subscription = awaitable(lotus.update_subscription)
-switch_subscription_plan = awaitable(lotus.switch_subscription_plan)
-attach_addon = awaitable(lotus.attach_addon)
-cancel_addon = awaitable(lotus.cancel_addon)
+create_subscription: Final = awaitable(lotus.create_subscription)
+cancel_subscription: Final = awaitable(lotus.cancel_subscription)
+list_subscriptions: Final = awaitable(lotus.list_subscriptions)
+update_subscription: Final = awaitable(lotus.update_subscription)
+switch_subscription_plan: Final = awaitable(lotus.switch_subscription_plan)
+attach_addon: Final = awaitable(lotus.attach_addon)
+cancel_addon: Final = awaitable(lotus.cancel_addon)
 
-list_credits = awaitable(lotus.list_credits)
-create_credit = awaitable(lotus.create_credit)
-update_credit = awaitable(lotus.update_credit)
-void_credit = awaitable(lotus.void_credit)
+list_credits: Final = awaitable(lotus.list_credits)
+create_credit: Final = awaitable(lotus.create_credit)
+update_credit: Final = awaitable(lotus.update_credit)
+void_credit: Final = awaitable(lotus.void_credit)
 
-get_customer_access = awaitable(lotus.get_customer_access)
-get_customer_metric_access = awaitable(lotus.get_customer_metric_access)
-get_customer_feature_access = awaitable(lotus.get_customer_feature_access)
-check_metric_access = awaitable(lotus.check_metric_access)
-check_feature_access = awaitable(lotus.check_feature_access)
+get_customer_access: Final = awaitable(lotus.get_customer_access)
+get_customer_metric_access: Final = awaitable(lotus.get_customer_metric_access)
+get_customer_feature_access: Final = awaitable(lotus.get_customer_feature_access)
+check_metric_access: Final = awaitable(lotus.check_metric_access)
+check_feature_access: Final = awaitable(lotus.check_feature_access)

@@ -86,6 +86,7 @@ class Config(NamedTuple):
     backend: Backend = "journal"
     flusher: Flusher = "auto"
     exit_timeout: float = 2.0
+    keep_delivered: float = 0.0
     api_version: ApiVersion = "auto"
     call_timeout: float = 30.0
     constants: Constants = Constants()

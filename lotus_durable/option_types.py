@@ -42,5 +42,6 @@ class Options(TypedDict, total=False):
     backend: Backend
     flusher: Flusher
     exit_timeout: float
+    keep_delivered: float
     api_version: ApiVersion
     call_timeout: float

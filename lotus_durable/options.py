@@ -208,6 +208,9 @@ OPTIONS = (
     ),
     Option("exit_timeout", _seconds(0), "how long a process that ends waits for what it tracked to be delivered"),
     Option(
+        "keep_delivered", _seconds(0), "how long delivered segments are kept, for `lotus-durable verify` to ask about"
+    ),
+    Option(
         "api_version", _one_of("auto", "2022", "2024"), "which server the calls talk to; auto: it is asked, once a day"
     ),
     Option("call_timeout", _seconds(0.001), "how long a call that answers may take, with its retries"),

@@ -30,6 +30,7 @@ from . import (
     repair,
     status,
     stop,
+    verify,
 )
 from .command import CommandParser, ExitCode
 from .output import complain, say_json
@@ -49,6 +50,7 @@ _COMMANDS = (
     import_.COMMAND,
     backup.COMMAND,
     erase.COMMAND,
+    verify.COMMAND,
     adopt.COMMAND,
 )
 

@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         files = count(result.quarantined, "damaged file")
         say(
             f"erased: {count(result.pending)} pending, {count(result.parked)} parked, "
-            f"{count(result.dead_letters, 'dead letter')}, {files}"
+            f"{count(result.dead_letters, 'dead letter')}, {count(result.kept)} kept, {files}"
         )
     return ExitCode.DONE
 

@@ -26,6 +26,7 @@ from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.queue.identity import ensure_identity
+from lotus_durable.queue.kept import KeptSegments
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.rows import has_rows
 from lotus_durable.queue.stats import FlusherKind
@@ -43,6 +44,8 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 _PAUSE_BEGINS_WITHIN = 2.0
 """Seconds in which who asked for a pause takes the lock."""
 _PAUSE_LOOK = 0.02
+_KEPT_SHARE = 4
+"""Of the limit of a queue, the part that delivered segments may take, beside it, with ``keep_delivered``."""
 _PAUSE = 1.0
 """Seconds between two tries where the queue cannot be opened, or the work failed."""
 
@@ -177,7 +180,8 @@ class Flusher:
             OSError: the disk refuses.
             QueueDamaged: the queue cannot be read.
         """
-        consumer = Consumer(self.directory, control.report)
+        kept = KeptSegments(self.directory, self.config.keep_delivered, self.config.max_queue_bytes // _KEPT_SHARE)
+        consumer = Consumer(self.directory, control.report, kept)
         if before is not None and before.boot == boot_id() and consumer.is_new and before.in_flight is None:
             control.in_doubt(before.at)  # it may have sent something after its last beat that we know
         return consumer

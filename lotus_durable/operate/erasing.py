@@ -9,12 +9,16 @@ from collections.abc import Callable
 from lotus_durable.config import Config
 from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.files import FILE_MODE, sync_path
+from lotus_durable.queue.format import encode_frame
+from lotus_durable.queue.kept import kept_files
 from lotus_durable.queue.protocol import Table
+from lotus_durable.queue.reader import header_of
 from lotus_durable.values import NamedTuple
 
 from . import PATIENCE
 from .holding import held
-from .pending import Found, Report
+from .pending import Found, Report, records_of
 from .refused import take_out
 from .rewriting import Rewriting
 from .stored import stored_events
@@ -27,6 +31,8 @@ class Erased(NamedTuple):
     pending: int
     parked: int
     dead_letters: int
+    kept: int
+    """Delivered events that keep_delivered has kept; these count as delivered still."""
     quarantined: int
     """Files of damaged bytes in which the customer's id was; what they held was counted before."""
 
@@ -55,19 +61,45 @@ def erase_customer(
     directory = QueueDirectory(config.queue_dir)
     where = Where(customer_id=customer_id)
 
-    def is_wanted(found: Found) -> bool:
+    def is_wanted_record(record: bytes) -> bool:
         try:
-            return unpack_record(found.record)[1] != customer_id
+            return unpack_record(record)[1] != customer_id
         except RecordError:
-            return customer_id.encode() not in found.record
+            return customer_id.encode() not in record
+
+    def is_wanted(found: Found) -> bool:
+        return is_wanted_record(found.record)
 
     with held(config, patience=patience, waits_for=waits_for) as queue:
         rewriting = Rewriting(directory, queue, is_wanted, report)
         rewriting.run()
         tables: tuple[Table, ...] = ("parked", "dead")
         parked, dead = (take_out(queue, table, where) for table in tables)
+        kept = sum(_from_kept(file.path, is_wanted_record) for file in list(kept_files(directory)))
         quarantined = _quarantined(directory, where)
-    return Erased(rewriting.taken_out, parked, dead, quarantined)
+    return Erased(rewriting.taken_out, parked, dead, kept, quarantined)
+
+
+def _from_kept(path: str, is_wanted: Callable[[bytes], bool]) -> int:
+    """Write a file that is kept anew without what is not wanted; return how many events that were."""
+    records = [record for record, _ in records_of(path)]
+    wanted = [record for record in records if is_wanted(record)]
+    header = header_of(path)
+    if len(wanted) < len(records) and header is not None:
+        frames = (encode_frame(header.marker, number, record) for number, record in enumerate(wanted))
+        _replace(path, header.encode() + b"".join(frames))
+    return len(records) - len(wanted)
+
+
+def _replace(path: str, data: bytes) -> None:
+    unfinished = f"{path}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(unfinished, flags, FILE_MODE), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(unfinished, path)
+    sync_path(os.path.dirname(path))
 
 
 def _quarantined(directory: QueueDirectory, where: Where) -> int:

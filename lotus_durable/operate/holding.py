@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
 from lotus_durable.errors import QueueInUse
+from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.flusher import locks
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.kept import note_undelivered
+from lotus_durable.queue.protocol import StoredEvent
 from lotus_durable.queue.requests import ask
 
 from . import PATIENCE
@@ -48,6 +51,18 @@ class Held:
     def show(self) -> None:
         """Let everybody count what is in the books now."""
         self._control.show(self.consumer.progress())
+
+    def note_undelivered(self, events: Iterable[StoredEvent]) -> None:
+        """Note what is about to be thrown away, for who verifies what is kept.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        ids: list[str] = []
+        for event in events:
+            with contextlib.suppress(RecordError):
+                ids.append(unpack_record(event.record)[0])
+        note_undelivered(self._directory, ids)
 
     def ask_for_drain(self) -> None:
         """Have whoever flushes next try each event once, parked ones too."""

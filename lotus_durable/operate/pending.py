@@ -195,3 +195,24 @@ def read_pages(
             return
         yield from rows
         after, missed, singly = row_of(rows[-1]), 0, max(0, singly - 1)
+
+
+def records_of(path: str, ends: Position | None = None) -> Iterator[tuple[bytes, bytes]]:
+    """Give (record, key) of the events in one segment, whether they are settled or not; nothing where it is gone.
+
+    Args:
+        path: of the segment.
+        ends: up to where; to its end if not given.
+    """
+    try:
+        reader = SegmentReader(path)
+    except (FileNotFoundError, UnknownFormat):
+        return
+    try:
+        key = reader.header.key if reader.header is not None else NO_KEY
+        while (ends is None or reader.position < ends) and (stretch := reader.read(_LIMIT)) is not None:
+            for record, position in zip(stretch.records, stretch.positions, strict=False):
+                if ends is None or position <= ends:
+                    yield record, key
+    finally:
+        reader.close()

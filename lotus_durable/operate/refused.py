@@ -139,7 +139,10 @@ def _change(
         chosen = [row for row in meant if row.record or not needs_record]
         left += len(meant) - len(chosen)
         if chosen:
-            consumer.settle(settlement(chosen))
+            entered = settlement(chosen)
+            if entered.discarded:
+                queue.note_undelivered(chosen)
+            consumer.settle(entered)
             changed += len(chosen)
             watch(changed)
         queue.beat()

@@ -21,10 +21,11 @@ from lotus_durable.event.record import Event, RecordError, decode_record
 from lotus_durable.flusher.surroundings import content_of
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
+from lotus_durable.queue.kept import kept_files
 from lotus_durable.queue.protocol import NO_KEY, StoredEvent, Table
 from lotus_durable.values import NamedTuple
 
-from .pending import Found, PendingReader, read_pages
+from .pending import Found, PendingReader, read_pages, records_of
 from .where import ANY, Where
 
 State: TypeAlias = Literal["pending", "parked", "dead_letter", "quarantined", "kept"]
@@ -125,6 +126,11 @@ def _in_state(directory: QueueDirectory, state: State, report: Report) -> Iterat
             yield _pending(found)
     elif state == "quarantined":
         yield from _quarantined(directory)
+    elif state == "kept":
+        for file in sorted(kept_files(directory)):
+            for record, key in records_of(file.path):
+                event, wrong = _decoded(record)
+                yield Stored("kept", event, wrong, place=f"kept/{os.path.basename(file.path)}", key=key)
 
 
 def _pending(found: Found) -> Stored:

@@ -12,6 +12,7 @@ from .directory import QUEUE_DB, QueueDirectory, original_name
 from .elapsed import QueueClock
 from .heartbeat import Progress
 from .journal import JournalReader
+from .kept import KeptSegments
 from .protocol import Chunk, Report, Settlement, StoredEvent, Table
 from .quarantine import keep_aside
 from .repair import RepairedBooks
@@ -41,7 +42,7 @@ class Consumer:
         QueueDamaged: a newer version wrote the books; nothing was changed.
     """
 
-    def __init__(self, directory: QueueDirectory, report: Report) -> None:
+    def __init__(self, directory: QueueDirectory, report: Report, kept: KeptSegments | None = None) -> None:
         self._directory = directory
         self._report = report
         directory.prepare()
@@ -51,7 +52,8 @@ class Consumer:
         self._repeats = Repeats(lambda: self._repaired.books)
         self._journal = JournalReader(directory, self._repeats, report)
         self._rows = RowReader(directory, self._repeats.cursor, report)
-        self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired)
+        kept = KeptSegments(directory, 0.0, 0) if kept is None else kept
+        self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired, kept)
         self._in_pass = False
         self._gone: set[bytes] | None = None
         self._clock = QueueClock(self.learned(_CLOCK))
@@ -215,6 +217,7 @@ class Consumer:
             if has_done:
                 self._retiring.delete()
             self._retiring.forget_deleted()
+            self._retiring.expire()
             if has_rows:
                 self._rows.delete()
             self._books.prepare_for(self._journal.largest)

@@ -9,6 +9,7 @@
       books.db              what became of the events; only the flusher writes it
       queue.db              what was appended with backend="sqlite"
       quarantine/           damaged bytes, kept for an operator
+      kept/                 segments that are settled, with keep_delivered
       flusher.lock          held by the flusher
       starting              held while a flusher is being started
       requests              what other processes ask of the flusher
@@ -52,6 +53,7 @@ class QueueDirectory:
         self.books: str = f"{self.root}/books.db"
         self.queue_db: str = f"{self.root}/{QUEUE_DB}"
         self.quarantine: str = f"{self.root}/quarantine"
+        self.kept: str = f"{self.root}/kept"
         self.flusher_lock: str = f"{self.root}/flusher.lock"
         self.starting: str = f"{self.root}/starting"
         self.requests: str = f"{self.root}/requests"

@@ -14,6 +14,7 @@ from .directory import QueueDirectory, original_name, segment_name
 from .files import sync_path
 from .format import UnknownFormat
 from .journal import JournalReader, has_no_writer
+from .kept import KeptSegments
 from .reader import Position, header_of
 from .repair import RepairedBooks
 from .repeats import Repeats, Segment
@@ -42,12 +43,18 @@ class Retiring:
     """
 
     def __init__(
-        self, directory: QueueDirectory, journal: JournalReader, repeats: Repeats, books: RepairedBooks
+        self,
+        directory: QueueDirectory,
+        journal: JournalReader,
+        repeats: Repeats,
+        books: RepairedBooks,
+        kept: KeptSegments,
     ) -> None:
         self._directory = directory
         self._journal = journal
         self._repeats = repeats
         self._books = books
+        self._kept = kept
         self._done: dict[bytes, Segment] = {}
         self.deleted: dict[bytes, Position] = {}
         self._looked_at = self._forgot_at = -math.inf
@@ -59,6 +66,14 @@ class Retiring:
         """
         if segment.ended and self._repeats.cursor(segment.id)[1] == segment.read[1]:
             self._done[segment.id] = segment
+
+    def expire(self) -> None:
+        """Delete what was kept for long enough.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._kept.expire()
 
     def has_done(self) -> bool:
         """Whether there is something to delete."""
@@ -82,7 +97,7 @@ class Retiring:
                     segment.ended = False  # somebody has brought more: it is read again
                     del self._done[segment.id]
                     continue
-                os.unlink(path)
+                self._kept.take(path)
             self.deleted[segment.id] = segment.read
             self._journal.forget(self._done.pop(segment.id))
 

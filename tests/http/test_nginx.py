@@ -13,8 +13,9 @@ import pytest
 
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.http.answer import Answer, NoAnswer, excerpt
+from lotus_durable.testing import FakeLotus, Slow
 from tests.delivery.scripted_server import BODY, KEY, LIMIT, Reply, ScriptedServer, says, sends, stays_silent
-from tests.rig import wait_until
+from tests.rig import Rig, rigs, track, wait_until  # noqa: F401  # rigs is a fixture
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
@@ -61,7 +62,7 @@ Behind = Callable[..., tuple[ScriptedServer, HttpTransport]]
 class Nginx:
     """nginx before one server."""
 
-    def __init__(self, folder: Path, certificate: Path, upstream: ScriptedServer) -> None:
+    def __init__(self, folder: Path, certificate: Path, upstream: ScriptedServer | FakeLotus) -> None:
         self.port, self.tls_port = _free_ports()
         self._log = folder / "access.log"
         configuration = folder / "nginx.conf"
@@ -101,6 +102,11 @@ def _free_ports() -> tuple[int, int]:
         return one.getsockname()[1], two.getsockname()[1]
 
 
+def said(came_back: Answer | NoAnswer) -> tuple[int, bytes]:
+    assert isinstance(came_back, Answer)
+    return came_back.status, came_back.body
+
+
 @pytest.fixture
 def nginx(tmp_path: Path, certificate: Path) -> Iterator[Callable[..., Nginx]]:
     """Start nginx before a server that gives these replies."""
@@ -126,7 +132,7 @@ def test_requests_and_answers_pass(nginx: Callable[..., Nginx]) -> None:
     transport = nginx(*(says(201, b"%d" % number) for number in range(5))).transport()
     answers = [transport.post_batch(BODY) for _ in range(5)]
     transport.close()
-    assert answers == [Answer(201, "application/json", b"%d" % number) for number in range(5)]
+    assert [said(each) for each in answers] == [(201, b"%d" % number) for number in range(5)]
 
 
 @pytest.mark.parametrize("interim", [b"103 Early Hints\r\nLink: </a>", b"102 Processing", b"100 Continue"])
@@ -181,10 +187,41 @@ def test_after_a_request_that_was_given_up_the_next_gets_its_own_answer(nginx: C
     came_back = transport.post_batch(BODY)
     assert isinstance(came_back, NoAnswer)
     assert (came_back.timed_out, came_back.sent) == (True, True)
-    assert transport.post_batch(BODY) == Answer(201, "application/json", b'"second"')
+    assert said(transport.post_batch(BODY)) == (201, b'"second"')
     transport.close()
     wait_until(lambda: len(proxy.statuses()) == 2, "both requests in its log")
     assert sorted(proxy.statuses()) == ["201", "499"]
+
+
+@pytest.mark.parametrize("generation", ["L22", "L24"])
+def test_what_it_refuses_drops_and_cuts_short_loses_no_event_and_stores_none_twice(
+    rigs: Callable[..., Rig],  # noqa: F811  # the fixture
+    tmp_path: Path,
+    certificate: Path,
+    generation: str,
+) -> None:
+    """413 for batches over its limit, 499 for what comes too late for us, 502 while the server is away."""
+    rig = rigs(generation)
+    proxy = Nginx(tmp_path, certificate, rig.server)
+    host = f"http://127.0.0.1:{proxy.port}"
+    client = rig.client(host=host, timeout=(5.0, 1.0), flusher="auto")
+    try:
+        ids = track(client, 700, properties={"text": "x" * 200})
+        rig.server.wait_for(700, LIMIT)
+        rig.server.fail_next(Slow(2.0))
+        ids += track(client, 20)
+        wait_until(lambda: "499" in proxy.statuses(), "a request that was given up")
+        rig.server.pause()
+        ids += track(client, 20)
+        wait_until(lambda: "502" in proxy.statuses(), "a request that it could not pass on")
+        rig.server.resume()
+        assert client.drain(60).complete
+        assert rig.check(ids).delivered == len(ids)
+        assert rig.server.database == set(ids)
+        assert {"413", "499", "502", "201"} <= set(proxy.statuses())
+    finally:
+        rig.stop()
+        proxy.stop()
 
 
 def test_http_to_its_port_for_https_is_told_by_its_own_words(nginx: Callable[..., Nginx]) -> None:

@@ -30,7 +30,7 @@ def test_what_is_pending_of_him_is_gone_and_of_others_is_delivered(rig: Rig, bac
     theirs = track(client, 7, customer_id=GONE)
     after = track(client, 5)
     assert GONE.encode() in bytes_of(rig)
-    assert erase_customer(rig.config(), GONE) == Erased(7, 0, 0, 0)
+    assert erase_customer(rig.config(), GONE) == Erased(7, 0, 0, 0, 0)
     assert GONE.encode() not in bytes_of(rig)  # although the client lives, and has its segment open
     stats = rig.stats()
     assert (stats.accepted, stats.pending, stats.discarded) == (17, 10, 7)
@@ -75,7 +75,7 @@ def test_dead_letters_and_quarantine_are_erased_too(scene: Scene) -> None:
 def test_nothing_is_written_anew_where_there_is_nothing_of_him(rig: Rig) -> None:
     track(rig.client(), 3)
     [name] = rig.directory.segments()
-    assert erase_customer(rig.config(), GONE) == Erased(0, 0, 0, 0)
+    assert erase_customer(rig.config(), GONE) == Erased(0, 0, 0, 0, 0)
     assert rig.directory.segments() == [name]
 
 

@@ -1,0 +1,93 @@
+"""``lotus-durable verify``: ask Lotus whether it has what it took."""
+
+from __future__ import annotations
+
+import argparse
+
+from lotus_durable.errors import ConfigurationError
+
+from .arguments import seconds
+from .changing import add_changing, waits_for
+from .command import Command, ExitCode, configuration
+from .existing import existing_queue
+from .output import plain, say, say_json
+from .progress import open_progress
+from .wording import count
+
+_DESCRIPTION = """\
+Ask Lotus, by verify_idems_received, whether it has stored the events that it accepted: those in the segments that
+keep_delivered keeps, and in those that are still written. It answers "accepted" before an event is stored, so what is
+younger than --ingestion is not asked about. With --resend what it does not know is pending again, with its ids and
+times, and counts as delivered no more. Only the server of 2024 can be asked.
+
+keys of --json:
+  asked          events that it was asked about
+  unknown        ids that it does not know, a list
+  too_young      events that were not asked about yet
+  resent         events that are pending again"""
+
+_INGESTION = 120.0
+_HOUR = 3600.0
+_SHOWN = 20
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--hours", type=seconds, metavar="N", help="only events of the last N hours (default: all)")
+    parser.add_argument("--resend", action="store_true", help="have what is unknown delivered again")
+    parser.add_argument(
+        "--ingestion",
+        type=seconds,
+        default=_INGESTION,
+        metavar="SECONDS",
+        help=f"how long the server may take to store an event (default: {_INGESTION:g})",
+    )
+    add_changing(parser)
+
+
+def _run(arguments: argparse.Namespace) -> ExitCode:
+    from lotus_durable.operate.verifying import verify  # with requests, filelock and SQLite
+
+    config = configuration(arguments)
+    existing_queue(config, arguments)
+    if config.api_key is None:
+        raise ConfigurationError("api_key: it is needed to ask the server (LOTUS_API_KEY or LOTUS_API_KEY_FILE)")
+    with open_progress(5.0) as progress:
+        result = verify(
+            config,
+            newer_than=None if arguments.hours is None else arguments.hours * _HOUR,
+            ingestion_takes=arguments.ingestion,
+            resend=arguments.resend,
+            patience=arguments.wait,
+            waits_for=waits_for,
+            watch=lambda done: progress.show({"asked": (done, done)}),
+        )
+    if arguments.json:
+        say_json(result._asdict())
+    else:
+        for id_ in result.unknown[:_SHOWN]:
+            say(f"unknown to the server: {plain(id_)}")
+        if len(result.unknown) > _SHOWN:
+            say(f"… and {count(len(result.unknown) - _SHOWN)} more: --json has them all")
+        young = f"; {count(result.too_young)} are too young to ask" if result.too_young else ""
+        again = f"; {count(result.resent, 'event')} pending again" if result.resent else ""
+        known = count(result.asked - len(result.unknown))
+        say(f"the server has {known} of {count(result.asked, 'event')}{young}{again}")
+    return ExitCode.NOT_COMPLETE if result.unknown else ExitCode.DONE
+
+
+COMMAND = Command(
+    name="verify",
+    summary="ask Lotus whether it has stored what it accepted",
+    description=_DESCRIPTION,
+    run=_run,
+    add_arguments=_add_arguments,
+    options=("queue_dir", "api_key", "api_key_file", "host", "timeout", "call_timeout", "api_version"),
+    examples="LOTUS_KEEP_DELIVERED=86400 for the application, and then each hour\nlotus-durable verify --hours 24\n"
+    "lotus-durable verify --hours 24 --resend",
+    exit_codes={
+        ExitCode.DONE: "the server has all that it was asked about",
+        ExitCode.NOT_COMPLETE: "it does not know some; with --resend they are pending again",
+        ExitCode.WRONG_USAGE: "wrong usage or configuration; the server does not answer, or cannot say",
+        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+    },
+)

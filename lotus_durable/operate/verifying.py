@@ -1,0 +1,175 @@
+"""Asking Lotus whether it has what it took, and putting back what it does not know.
+
+Ingestion is asynchronous: the server answers "accepted" before an event is stored. What segments hold that are kept
+(``keep_delivered``) can be asked about some time later; no other client can prove that its events arrived.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+
+from lotus_durable.calls.caller import Caller, open_caller
+from lotus_durable.calls.service import verify_idems_received
+from lotus_durable.config import Config
+from lotus_durable.event.record import RecordError, unpack_record
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.format import UnknownFormat
+from lotus_durable.queue.kept import Undelivered, kept_files
+from lotus_durable.queue.reader import BEGINNING, Position, header_of
+from lotus_durable.queue.schema import Cursor, Entry
+from lotus_durable.values import NamedTuple
+
+from . import PATIENCE
+from .holding import held
+from .pending import PendingReader, records_of
+from .segment_file import NewSegment
+from .stored import stored_events
+from .where import Where
+
+INGESTION_TAKES = 120.0
+"""Seconds in which the server stores what it has accepted; younger events are not asked about."""
+_AT_ONCE = 500
+_LOOKBACK = 31  # days; the server takes nothing that is older than 30
+
+
+class Verified(NamedTuple):
+    """What the server said."""
+
+    asked: int
+    """Events that it was asked about."""
+    unknown: list[str]
+    """Ids that it does not know."""
+    too_young: int
+    """Events that it may not have stored yet."""
+    resent: int = 0
+    """Events that are pending again."""
+
+
+def verify(
+    config: Config,
+    *,
+    newer_than: float | None = None,
+    ingestion_takes: float = INGESTION_TAKES,
+    resend: bool = False,
+    patience: float = PATIENCE,
+    waits_for: Callable[[str], None] = lambda _: None,
+    watch: Callable[[int], None] = lambda _: None,
+) -> Verified:
+    """Ask about everything that is kept.
+
+    Args:
+        config: with the API key.
+        newer_than: only events that were accepted so many seconds ago or later.
+        ingestion_takes: seconds; see :data:`INGESTION_TAKES`.
+        resend: have what is unknown delivered again, with its ids and times. It counts as delivered no more until then.
+        patience: seconds to wait for a flusher in the middle of a request; only with ``resend``.
+        waits_for: told whom it waits for.
+        watch: told how many were asked about.
+
+    Raises:
+        APIError: the server did not answer, is of 2022, or cannot be believed.
+        QueueInUse: the flusher does not let go of the queue.
+        OSError: the disk refuses.
+    """
+    directory = QueueDirectory(config.queue_dir)
+    now = time.time()
+    asked = too_young = 0
+    unknown: dict[str, None] = {}
+    with closing(open_caller(config)) as caller:
+        batch: list[str] = []
+        for id_, accepted_at, _, _ in _delivered(directory):
+            if newer_than is not None and now - accepted_at > newer_than:
+                continue
+            if now - accepted_at < ingestion_takes:
+                too_young += 1
+                continue
+            batch.append(id_)
+            if len(batch) == _AT_ONCE:
+                asked += len(batch)
+                unknown.update(dict.fromkeys(_unknown(caller, batch)))
+                batch.clear()
+                watch(asked)
+        asked += len(batch)
+        unknown.update(dict.fromkeys(_unknown(caller, batch)))
+        watch(asked)
+        for id_ in _elsewhere(directory, unknown):
+            del unknown[id_]
+        still = [
+            id_
+            for start in range(0, len(unknown), _AT_ONCE)
+            for id_ in _unknown(caller, list(unknown)[start : start + _AT_ONCE])  # it may have been on its way
+        ]
+    resent = _put_back(config, directory, set(still), patience, waits_for) if resend and still else 0
+    return Verified(asked, still, too_young, resent)
+
+
+def _put_back(
+    config: Config, directory: QueueDirectory, ids: set[str], patience: float, waits_for: Callable[[str], None]
+) -> int:
+    """Have events delivered again: they leave what is delivered and are pending, in one transaction."""
+    new: dict[bytes, NewSegment] = {}
+    with held(config, patience=patience, waits_for=waits_for) as queue:
+        try:
+            # Not what one that was killed has put back: it is pending now that the books are open.
+            missing = ids.difference(_elsewhere(directory, dict.fromkeys(ids)))
+            for id_, _, record, key in _delivered(directory):
+                queue.beat()
+                if id_ in missing:
+                    if key not in new:
+                        new[key] = NewSegment(directory, key)
+                    new[key].add(record)
+            for segment in new.values():
+                segment.finish()
+            count = sum(segment.events for segment in new.values())
+            known = {segment.header.id: Cursor(segment.name, *BEGINNING) for segment in new.values()}
+            queue.consumer.enter(Entry(known, accepted=-count, delivered=-count))
+            queue.consumer.make_safe()
+            for segment in new.values():
+                segment.publish()
+        finally:
+            for segment in new.values():
+                segment.discard()
+    return count
+
+
+def _unknown(caller: Caller, ids: list[str]) -> list[str]:
+    if not ids:
+        return []
+    answer = verify_idems_received(caller, idempotency_ids=ids, number_days_lookback=_LOOKBACK)
+    return list(answer.get("ids_not_found") or ())
+
+
+def _elsewhere(directory: QueueDirectory, ids: dict[str, None]) -> list[str]:
+    """Return those of these ids that were never delivered: they are parked, dead letters, pending, or thrown away."""
+    if not ids:
+        return []
+    thrown_away = Undelivered(directory)
+    found = [id_ for id_ in ids if id_ in thrown_away]
+    elsewhere = stored_events(directory, ["pending", "parked", "dead_letter"], Where(ids=ids))
+    found += [stored.event.idempotency_id for stored in elsewhere if stored.event is not None]
+    return list(dict.fromkeys(found))
+
+
+def _delivered(directory: QueueDirectory) -> Iterator[tuple[str, float, bytes, bytes]]:
+    """Give (id, when it was accepted, record, key) of the events that are settled and still there, each once."""
+    cursors = PendingReader(directory, lambda _: None).cursors
+    seen: set[str] = set()
+    for path, ends in _segments(directory, cursors):
+        for record, key in records_of(path, ends):
+            with suppress(RecordError):
+                id_, *_, accepted_at = unpack_record(record)
+                if id_ not in seen:
+                    seen.add(id_)
+                    yield id_, accepted_at, record, key
+
+
+def _segments(directory: QueueDirectory, cursors: Mapping[bytes, Position]) -> Iterator[tuple[str, Position | None]]:
+    """Give the segments that hold settled events, and up to where they do."""
+    for file in sorted(kept_files(directory)):
+        yield file.path, None
+    for name in directory.segments():
+        with suppress(OSError, UnknownFormat):
+            header = header_of(f"{directory.journal}/{name}")
+            yield f"{directory.journal}/{name}", cursors.get(header.id, BEGINNING) if header else BEGINNING

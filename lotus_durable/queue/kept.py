@@ -1,0 +1,125 @@
+"""Segments that are settled and kept for a while (``keep_delivered``): so that it can be asked whether Lotus has them.
+
+``kept/<when it was settled, seconds since the epoch>-<name>.seg``; bounded by age and by bytes, oldest first. Here
+a wall clock decides: at the worst what nobody needs to keep is kept too long, or not long enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+
+from lotus_durable.clock import monotonic
+from lotus_durable.values import NamedTuple
+
+from .directory import DIRECTORY_MODE, QueueDirectory
+from .files import FILE_MODE
+
+_EXPIRE_INTERVAL = 10.0
+_UNDELIVERED = "undelivered"
+_SIZE = 16
+
+
+class KeptFile(NamedTuple):
+    """One file that is kept."""
+
+    path: str
+    settled_at: float
+    """Seconds since the epoch."""
+    size: int
+
+
+class KeptSegments:
+    """What one flusher keeps.
+
+    Args:
+        directory: of the queue.
+        seconds: how long; 0: not at all.
+        most_bytes: of all that is kept.
+    """
+
+    def __init__(self, directory: QueueDirectory, seconds: float, most_bytes: int) -> None:
+        self._directory = directory
+        self._seconds = seconds
+        self._most_bytes = most_bytes
+        self._expired_at = float("-inf")
+
+    def take(self, path: str) -> None:
+        """Take a settled segment out of the journal: rename it aside, or delete it.
+
+        Raises:
+            FileNotFoundError: it is gone.
+            OSError: the disk refuses.
+        """
+        if not self._seconds:
+            os.unlink(path)
+            return
+        folder = self._directory.kept
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, DIRECTORY_MODE)
+        os.rename(path, f"{folder}/{int(time.time())}-{os.path.basename(path)}")
+
+    def expire(self) -> None:
+        """Delete what is too old, and the oldest of what is too much; now and then.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        now = monotonic()
+        if 0 <= now - self._expired_at < _EXPIRE_INTERVAL:
+            return
+        self._expired_at = now
+        left = self._most_bytes
+        newest_first = sorted(kept_files(self._directory), key=lambda file: file.settled_at, reverse=True)
+        for file in newest_first:
+            left -= file.size
+            if left < 0 or time.time() - file.settled_at > self._seconds:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(file.path)
+        if not newest_first:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._directory.kept}/{_UNDELIVERED}")
+
+
+def kept_files(directory: QueueDirectory) -> Iterator[KeptFile]:
+    """Give what is kept."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory.kept) as entries:
+        for entry in entries:
+            when = entry.name.partition("-")[0]
+            with contextlib.suppress(FileNotFoundError):
+                if when.isdecimal() and entry.is_file(follow_symlinks=False) and entry.name.endswith(".seg"):
+                    yield KeptFile(entry.path, float(when), entry.stat(follow_symlinks=False).st_size)
+
+
+def note_undelivered(directory: QueueDirectory, ids: Iterable[str]) -> None:
+    """Note events that were thrown away: they are in segments that are kept, and nobody is to put them back.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    if os.path.isdir(directory.kept):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        with open(os.open(f"{directory.kept}/{_UNDELIVERED}", flags, FILE_MODE), "ab") as file:
+            file.write(b"".join(map(_digest, ids)))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class Undelivered:
+    """The events that were thrown away while segments are kept."""
+
+    def __init__(self, directory: QueueDirectory) -> None:
+        data = b""
+        with contextlib.suppress(FileNotFoundError), open(f"{directory.kept}/{_UNDELIVERED}", "rb") as file:
+            data = file.read()
+        self._digests = {data[start : start + _SIZE] for start in range(0, len(data), _SIZE)}
+
+    def __contains__(self, idempotency_id: str) -> bool:
+        return _digest(idempotency_id) in self._digests
+
+
+def _digest(idempotency_id: str) -> bytes:
+    return blake2b(idempotency_id.encode(), digest_size=_SIZE).digest()

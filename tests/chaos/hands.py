@@ -111,7 +111,8 @@ def _segment_in_use(stage: Stage) -> Iterator[tuple[Path | None, int]]:
         return
     try:
         stage.wait(lambda: state_of(pid) == "T", _SOON)
-        own = _segments_of(stage, pid)
+        # Not one that it has moved on from, and has left what it holds: nobody could carry that over.
+        own = [path for path in _segments_of(stage, pid) if stage.crew.has_open(pid, path)]
         yield (own[-1] if own else None), pid
     finally:
         strike(pid, signal.SIGCONT)
@@ -128,9 +129,9 @@ def _segments_of(stage: Stage, pid: int) -> list[Path]:
 
 def _wait_until_it_goes_on(stage: Stage, pid: int, path: Path) -> None:
     """Wait until a writer has noticed and goes on in another segment, or is dead."""
-    if not stage.wait(lambda: not is_alive(pid) or set(_segments_of(stage, pid)) - {path}, _SOON):
+    if not stage.wait(lambda: not is_alive(pid) or set(_segments_of(stage, pid)) - {path}, _PATIENCE):
         stage.tally.problems.append(
-            f"process {pid} still writes segment {path.name}, {_SOON:g} s after a hand was on it"
+            f"process {pid} still writes segment {path.name}, {_PATIENCE:g} s after a hand was on it"
         )
 
 

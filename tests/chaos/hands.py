@@ -105,7 +105,8 @@ def remove_books(stage: Stage) -> bool:
 @contextlib.contextmanager
 def _segment_in_use(stage: Stage) -> Iterator[tuple[Path | None, int]]:
     """Give a segment that a worker writes, and its pid; the worker stands still meanwhile."""
-    pid = stage.worker(that_has=lambda each: _segments_of(stage, each))
+    rows = stage.queue.queue_db  # who has them open goes on there, and needs no other segment
+    pid = stage.worker(that_has=lambda each: _segments_of(stage, each) and not stage.crew.has_open(each, rows))
     if not pid or not strike(pid, signal.SIGSTOP):
         yield None, 0
         return

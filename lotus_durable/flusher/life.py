@@ -34,7 +34,7 @@ from lotus_durable.queue.stats import FlusherKind
 from lotus_durable.queue.sync import JournalSync
 
 from . import locks
-from .background import beating, sync_all, syncing
+from .background import beating, sync_all, syncing, warning
 from .destination import ToLotus
 from .lock import FlusherLock
 from .repeated import repeats_held_back
@@ -114,7 +114,7 @@ class Flusher:
                 control = self.control = self.make_control(last, renewed)
                 try:
                     try:
-                        with beating(control, self.directory, self._kind):
+                        with beating(control, self.directory, self._kind), self._warning(control):
                             self._flush(control, last if renewed is None else None, is_done)
                     except (OSError, LotusError) as error:
                         self._failed(control, error)
@@ -171,6 +171,10 @@ class Flusher:
                     loop.run(ends)
         finally:
             consumer.close()
+
+    def _warning(self, control: Control) -> contextlib.AbstractContextManager[None]:
+        in_background = self._kind != "caller"
+        return warning(self.directory, self.config, control.report, in_background=in_background)
 
     def _ask_again(self, control: Control) -> None:
         """Begin anew, now and then, where the server could not be asked which one it is, and works by now."""

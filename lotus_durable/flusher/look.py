@@ -148,7 +148,7 @@ class Look:
                 return
             killed_for = hung.killed_for(notes)
         if killed_for is not None:
-            why_not = hung.undead(beat, killed_for)
+            why_not = hung.why_it_lives(beat, killed_for)
             if why_not is not None:
                 self._reporter.report_blocked(why_not)
             return

@@ -1,6 +1,6 @@
 """The client: options, the calls, and its end. What tracks is in :mod:`.tracker`, who flushes in :mod:`.flusher`.
 
-A third of its lines is what its methods promise.
+It is one file; a third of its lines is what its methods promise.
 """
 
 from __future__ import annotations

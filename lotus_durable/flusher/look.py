@@ -2,6 +2,8 @@
 
 Called after an event was appended, never before: what is on disk when a flusher leaves is seen by it, what comes later
 is seen by this look (:mod:`.life` has the other half). It takes no lock that anybody waits for, and raises nothing.
+
+It is one file, because what a look finds first decides what it asks next.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ Invariants:
   segments then. :meth:`.BooksDatabase.sync` must return before anything is deleted for them.
 - what is committed is in the memory of the one :class:`Books` too; the database is read when it is opened, and for a
   page of parked events.
+
+It is one file, because all of it is what one transaction changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts."""
+"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts.
+
+It is one file, because what bytes are (frames, still being written, damage) is decided in one place.
+"""
 
 from __future__ import annotations
 

@@ -6,9 +6,11 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from benchmarks.surroundings import API_KEY
 
@@ -35,13 +37,21 @@ def settle(queue_dir: str, settlements: int, ids: int) -> list[float]:
     while (chunk := consumer.read(BATCH)) is not None:
         places.append((chunk.source, chunk.positions[-1], len(chunk.records)))
     took = []
-    for number, (source, position, count) in enumerate(places[:settlements]):
-        more: dict[str, Any] = {"delivered_ids": [f"{number:020d}-{each:015d}" for each in range(BATCH)]} if ids else {}
+    drawn = map(str, random_ids(settlements * BATCH if ids else 0))
+    batches = iter([[next(drawn) for _ in range(BATCH)] for _ in range(settlements if ids else 0)])
+    for source, position, count in places[:settlements]:
+        more: dict[str, Any] = {"delivered_ids": next(batches)} if ids else {}
         settlement = Settlement(through={source: position}, delivered=count, **more)
         began = time.perf_counter()
         consumer.settle(settlement)
         took.append(time.perf_counter() - began)
     return took
+
+
+def random_ids(count: int) -> Iterator[UUID]:
+    """Give ids like those that an event has by default."""
+    drawn = os.urandom(16 * count)
+    return (UUID(bytes=drawn[start : start + 16], version=4) for start in range(0, len(drawn), 16))
 
 
 def _opened(root: Path) -> Any:  # noqa: ANN401  # of another build

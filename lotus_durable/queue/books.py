@@ -221,7 +221,7 @@ class Books:
         read("DELETE FROM queue_parked WHERE _id > ?", (self.high["parked"],))
         read("DELETE FROM queue_dead WHERE _id > ?", (self.high["dead"],))
 
-    def _ids_to_enter(self, ids: Sequence[str]) -> tuple[int, bytes] | None:
+    def _ids_to_enter(self, ids: Sequence[str]) -> tuple[int, bytes | str] | None:
         """Return what is entered for ids delivered: their generation and the row; None if there is no room for them."""
         if not ids:
             return None
@@ -239,7 +239,7 @@ class Books:
         parked: Sequence[bytes],
         dead: Sequence[bytes],
         high: Mapping[Table, int],
-        ids: tuple[int, bytes] | None,
+        ids: tuple[int, bytes | str] | None,
     ) -> tuple[QueueStats, dict[Table, int]]:
         connection = self.database.connection
         old = self.counts

@@ -192,7 +192,7 @@ class Reserve:
         self._connection.execute(f"PRAGMA max_page_count={self._count()}")
 
 
-def pages_for(rows: Iterable[bytes]) -> int:
+def pages_for(rows: Iterable[bytes | str]) -> int:
     """Return how many pages these rows take at the most: as many to a page as have room, and none is split for nothing.
 
     What has no room in a page goes on in pages of its own.

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import tracemalloc
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -216,9 +217,14 @@ def test_ids_of_any_length_come_back(path: Path) -> None:
     long = [f"{number:0255d}" for number in range(500)]
     books.settle(Entry(delivered_ids=long))
     books.settle(Entry(delivered_ids=["", "ü", "a b"]))
+    random = [str(uuid4()) for _ in range(500)]
+    books.settle(Entry(delivered_ids=random))
+    books.settle(Entry(delivered_ids=[random[0].upper(), "x" * 8 + "-4444-4444-4444-" + "0" * 12]))
     books.close()
     books = opened(path)
     assert books.delivered.known([*long, "ü", "a b", "z"]) == {*long, "ü", "a b"}
+    assert books.delivered.known(random) == {*random}
+    assert len(books.delivered) == 500 + 3 + 500 + 2
     books.close()
 
 

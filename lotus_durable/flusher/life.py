@@ -33,9 +33,10 @@ from lotus_durable.queue.stats import FlusherKind
 from lotus_durable.queue.sync import JournalSync
 
 from . import locks
-from .background import beating, sync_all, syncing
+from .background import beating, sync_all, syncing, warning
 from .destination import Destination
 from .lock import FlusherLock
+from .repeated import repeats_held_back
 from .starting import Starting, note_success
 from .surroundings import pid_namespace, process_status, this_program
 
@@ -89,6 +90,10 @@ class Flusher:
         Args:
             is_done: whether that is so after a pass; if not given, when nothing came for a while (``auto``), or never.
         """
+        with repeats_held_back(logger):
+            return self._run(is_done)
+
+    def _run(self, is_done: Callable[[Control], bool] | None) -> str:
         while True:
             why = self._hold(is_done)
             if self._is_paused():
@@ -108,7 +113,7 @@ class Flusher:
                 control = self.control = self.make_control(last, renewed)
                 try:
                     try:
-                        with beating(control, self.directory, self._kind):
+                        with beating(control, self.directory, self._kind), self._warning(control):
                             self._flush(control, last if renewed is None else None, is_done)
                     except (OSError, LotusError) as error:
                         self._failed(control, error)
@@ -154,7 +159,7 @@ class Flusher:
                         self._ask_again(control)
                     if self._kind == "caller":
                         sync_all(sync, self.directory)
-                    self._held = loop.held
+                    self._held = loop.left
                     if is_done is not None:
                         return control.ending() is not None or is_done(control)
                     if control.ending() is not None:
@@ -166,6 +171,10 @@ class Flusher:
                     loop.run(ends)
         finally:
             consumer.close()
+
+    def _warning(self, control: Control) -> contextlib.AbstractContextManager[None]:
+        in_background = self._kind != "caller"
+        return warning(self.directory, self.config, control.report, in_background=in_background)
 
     def _ask_again(self, control: Control) -> None:
         """Begin anew, now and then, where the server could not be asked which one it is, and works by now."""

@@ -18,6 +18,7 @@ from lotus_durable.calls.lazy import bind_calls
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, DiskRefused, EventRefused, QueueDirectoryError
+from lotus_durable.event.encoder import PACKS_SLOWLY
 from lotus_durable.event.record import decode_record, event_as_json_object
 from lotus_durable.log import Reporter, log_to_stderr, logger, warn_if_unencrypted
 from lotus_durable.queue.heartbeat import read_progress
@@ -74,6 +75,10 @@ class Client(Calls):
         if config.debug:
             log_to_stderr()
         warn_if_unencrypted(config.host)
+        if PACKS_SLOWLY:
+            logger.warning(
+                "msgpack runs without its compiled part here, as in every sub-interpreter: events cost more CPU"
+            )
         self._tracker = tracker_for(config, self.report)
         self._track = self._tracker.track
         self._callers: list[Caller] = []
@@ -187,11 +192,18 @@ class Client(Calls):
             return drain(self._tracker, self.config, timeout=timeout, watch=watch)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Drain, and return whether it was complete; a drop-in name. Raises what :meth:`drain` raises."""
+        """Drain, and return whether it was complete; a drop-in name.
+
+        Args:
+            timeout: seconds; None or infinity for as long as it takes, less than 0 counts as 0.
+
+        Raises:
+            LotusError: as :meth:`drain`.
+        """
         return self.drain(timeout).complete
 
     def stats(self) -> QueueStats:
-        """Count what is in the queue, for all processes that share it.
+        """Count what is in the queue, for all processes that share it; ages in seconds, sizes in bytes.
 
         Raises:
             DiskRefused: the queue directory cannot be read.

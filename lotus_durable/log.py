@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.errors import LotusError
 from lotus_durable.url import host_name
 
 TYPE_CHECKING = False
@@ -132,12 +132,7 @@ class Reporter:
         self._running: list[None] = []
 
     def __call__(self, error: LotusError, events: Sequence[dict[str, Any]] = ()) -> None:
-        """Tell it; what it raises is logged. Not KeyboardInterrupt and SystemExit, which are for the whole program.
-
-        Damage is logged here: the queue, which finds it, tells nobody else, and there may be no ``on_error``.
-        """
-        if isinstance(error, QueueDamaged):
-            logger.error("%s", error)
+        """Tell it; what it raises is logged. Not KeyboardInterrupt and SystemExit, which are for the whole program."""
         if self._on_error is None:
             return
         self._waiting.append((error, list(events)))

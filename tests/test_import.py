@@ -48,6 +48,7 @@ MODULES = {
     "_weakrefset", "_signal", "atexit", "collections", "collections.abc", "contextlib", "datetime", "errno", "fcntl",
     "functools", "itertools", "keyword", "math", "mmap", "operator", "pwd", "reprlib", "struct", "time", "types",
     "weakref", "zlib", "msgpack", "msgpack._cmsgpack", "msgpack.exceptions", "msgpack.ext", "cython_runtime",
+    "_math_integer", "_types", "math.integer",
 }  # fmt: skip
 """What a process that only tracks imports with us: every worker pays for each. See ``lotus_durable/values.py``."""
 

@@ -20,7 +20,7 @@ from lotus_durable.http.backoff import Backoff
 from .batch import Batch
 from .control import Renewed
 from .steps import Steps
-from .transport import Transport
+from .transport import HttpTransport
 from .verdict import (
     Blocked,
     Failing,
@@ -84,7 +84,7 @@ class Lotus:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: HttpTransport,
         steps: Steps,
         constants: Constants,
         *,

@@ -32,11 +32,11 @@ class HeldNotices:
         notice = Notice(0, kind, shortened(str(error)), [dict(event) for event in events[:_MOST_EVENTS]])
         self._held[kind] = (count + 1, notice)
 
-    def with_what_is_due(self, shown: Sequence[Notice]) -> Sequence[Notice]:
+    def with_what_is_due(self, shown: Sequence[Notice], *, all_are: bool = False) -> Sequence[Notice]:
         """Return the notices that are in the heartbeat, followed by those that are due now; these are held no more."""
         now = monotonic()
         for kind, (count, notice) in list(self._held.items()):
-            if now < self._next.get(kind, float("-inf")):
+            if now < self._next.get(kind, float("-inf")) and not all_are:
                 continue
             del self._held[kind]
             self._next[kind] = now + self._interval

@@ -11,15 +11,13 @@ HTTP (:class:`~.lotus.Lotus`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from lotus_durable.queue.heartbeat import Progress
 from lotus_durable.queue.protocol import Chunk, Settlement, StoredEvent
 
+from .batch import Batch
 from .outcome import Verdict
-
-if TYPE_CHECKING:
-    from .batch import Batch
 
 
 class Place(Protocol):
@@ -86,6 +84,9 @@ class Source(Protocol):
 
     def last_parked(self) -> int:
         """Return the id of the last event that was parked, 0 when none ever was."""
+
+    def left_alone(self) -> tuple[int, str | None]:
+        """Return how many events lie, at the least, in what cannot be read, and why they are not done."""
 
     @property
     def rows_at_once(self) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from lotus_durable.http.answer import Answer, NoAnswer
+from lotus_durable.http.connection import Connection
 
 from .wire import body as request_body
 
@@ -18,26 +19,6 @@ _BESIDE_THE_EVENTS: Final = 256 * 1024
 _FOR_EACH_EVENT: Final = 4 * 1024
 """Bytes of the largest answer. An event that is refused takes about 400 of them; with the longest id, of 255 characters
 that JSON escapes as 12 bytes each, 3.5 KB."""
-
-
-class Transport(Protocol):
-    """How batches reach the server. For one thread at a time."""
-
-    def post_batch(self, body: bytes) -> Answer | NoAnswer:
-        """Send one request, once, and return what came back; raises nothing that the network or the server can cause.
-
-        Args:
-            body: ``{"batch": [event, …]}`` as JSON.
-        """
-
-    def probe(self) -> Answer | NoAnswer:
-        """Send an empty batch; ``verdict.outcome_of_probe`` says what the answer means."""
-
-    def close(self) -> None:
-        """Close the connection; the next request opens another."""
-
-    def abandon(self) -> None:
-        """Drop what a forked child inherited, without touching the parent's connection."""
 
 
 class HttpTransport:
@@ -73,9 +54,6 @@ class HttpTransport:
         Raises:
             ConfigurationError: the host is not the URL of a server, or the key cannot be sent in a header.
         """
-        # Here, and not above: the protocol is used where nothing is sent, and requests is slow to import.
-        from lotus_durable.http.connection import Connection
-
         self._idle_at_most = idle_at_most
         self._connection = Connection(
             host,

@@ -135,7 +135,7 @@ def _by_text(answer: Answer, batch: _Batch) -> Outcome:
     if value == {} or (isinstance(value, dict) and "message" in value) or "api key" in text.lower():
         return _bad_key(answer)
     if "HTTPS port" in text:  # nginx: "The plain HTTP request was sent to HTTPS port", headed "400 Bad Request"
-        return _bad_url(answer)
+        return Blocked(f"the host takes only https ({text}); check that its URL begins with https://")
     if value is NOT_JSON and media_type(answer) == "text/html" and "Bad Request" in text:
         return _unread(f"refused unread, as when it is too large: {text}", batch)
     return _unlisted(answer)

@@ -38,6 +38,9 @@ MAX_EVENT_NAME_2022 = 200
 MAX_IDEMPOTENCY_ID = 255
 """Characters of an idempotency id both servers store."""
 
+PACKS_SLOWLY = Packer.__module__ == "msgpack.fallback"
+"""Whether msgpack runs without its compiled part: in sub-interpreters it does, and says nothing."""
+
 
 class EventEncoder:
     """Turns the arguments of ``track_event`` into records.

@@ -36,6 +36,7 @@ from . import locks
 from .background import beating, sync_all, syncing
 from .destination import Destination
 from .lock import FlusherLock
+from .repeated import repeats_held_back
 from .starting import Starting, note_success
 from .surroundings import pid_namespace, process_status, this_program
 
@@ -89,6 +90,10 @@ class Flusher:
         Args:
             is_done: whether that is so after a pass; if not given, when nothing came for a while (``auto``), or never.
         """
+        with repeats_held_back(logger):
+            return self._run(is_done)
+
+    def _run(self, is_done: Callable[[Control], bool] | None) -> str:
         while True:
             why = self._hold(is_done)
             if self._is_paused():
@@ -154,7 +159,7 @@ class Flusher:
                         self._ask_again(control)
                     if self._kind == "caller":
                         sync_all(sync, self.directory)
-                    self._held = loop.held
+                    self._held = loop.left
                     if is_done is not None:
                         return control.ending() is not None or is_done(control)
                     if control.ending() is not None:

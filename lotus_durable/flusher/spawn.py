@@ -48,6 +48,9 @@ _NOT_PASSED_ON = ("on_error", "debug", "api_key_file", "queue_dir", "sync_mode")
 _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """What a service manager gives one of its processes, which the flusher is not. ``LOTUS_`` and ``PYTHON`` variables are
 left out too: the settings come by the pipe, and the interpreter is told where to look."""
+_HELD_BACK = (_signal.SIGTERM, _signal.SIGINT)
+"""Blocked until it has handlers for them: a service that is stopped in this moment ends a flusher, which notes that and
+sends what it can, and not the start of one, which would count as failed and put off the next."""
 _HIGH = 16
 """Descriptors are moved to this and above, or one of them could be what another is to become."""
 
@@ -101,7 +104,7 @@ def start_flusher(invocation: Invocation, start_lock: int) -> None:
         options: dict[str, Any] = {
             "file_actions": actions,
             # A handler of the application's cannot be inherited, what it ignores or blocks can.
-            "setsigmask": (),
+            "setsigmask": _HELD_BACK,
             "setsigdef": _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP},
         }
         try:

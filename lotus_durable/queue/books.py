@@ -41,7 +41,7 @@ from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION,
 from .stats import QueueStats
 from .table import DatabaseDamaged
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _RETIRED_KEPT = 20_000
 """Segments that were deleted and are still known, for when a copy of what was in them turns up."""

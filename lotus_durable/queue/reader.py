@@ -17,6 +17,7 @@ from .format import (
     Header,
     Origin,
     Stop,
+    UnknownFormat,
     classify,
     decode_header,
     find_frame,
@@ -238,6 +239,14 @@ def _read_header(descriptor: int) -> Header | None:
     return decode_header(os.pread(descriptor, HEADER_SIZE, 0))
 
 
+def _is_ours(header: bytes) -> bool:
+    try:
+        decode_header(header)
+    except UnknownFormat:
+        return False
+    return True
+
+
 def _marker(header: Header | None, name: str) -> bytes:
     return header.marker if header is not None else marker_in_name(name) or _NO_MARKER
 
@@ -260,9 +269,8 @@ def glance(path: str, position: Position) -> Glance:
 
     Raises:
         OSError: the segment is gone or cannot be read.
-        UnknownFormat: a newer version wrote it.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         beginning = os.pread(descriptor, _GLANCE_SIZE, 0)
         is_all = len(beginning) < _GLANCE_SIZE  # of a short-lived process's
@@ -271,9 +279,11 @@ def glance(path: str, position: Position) -> Glance:
             return beginning[offset : offset + size] if is_all else os.pread(descriptor, size, offset)
 
         size = len(beginning) if is_all else os.fstat(descriptor).st_size
-        header = decode_header(beginning[:HEADER_SIZE])
+        header = decode_header(beginning[:HEADER_SIZE], any_version=True)
         marker = _marker(header, os.path.basename(path))
         count = max(position[1], count_frames(read, marker, size))
+        if not count and size > HEADER_SIZE and not _is_ours(beginning):
+            count = 1  # at the least
         return Glance(count, size, _record_at(read, marker, position[0], size), header)
     finally:
         os.close(descriptor)

@@ -69,6 +69,7 @@ class RowReader:
 
     Attributes:
         id: of the database that is open; empty when there is none.
+        trouble: why it cannot be read, empty when it can.
     """
 
     def __init__(self, directory: QueueDirectory, cursor: Callable[[bytes], Position], report: Report) -> None:
@@ -81,6 +82,7 @@ class RowReader:
         self._place: tuple[int, int] | None = None
         self._pass_ends = 0
         self._deleted = 0
+        self.trouble: str = ""
         self._told = ""
 
     def begin_pass(self) -> None:
@@ -90,6 +92,7 @@ class RowReader:
             self._follow()
             if self._table is not None:
                 self._pass_ends = self._last_row()
+            self.trouble = ""
 
     def read(self, limit: int) -> tuple[Stretch, bytes] | None:
         """Return up to ``limit`` further rows of one key, with that key, or None at the end of the pass."""
@@ -245,9 +248,10 @@ class RowReader:
         try:
             yield
         except OSError as error:
-            if str(error) != self._told:
-                self._told = str(error)
-                self._report(QueueDamaged(f"{self._path} is left alone: {error}"))
+            self.trouble = f"{self._path} is left alone: {error}"
+            if self.trouble != self._told:
+                self._told = self.trouble
+                self._report(QueueDamaged(self.trouble))
 
     def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         assert self._table is not None

@@ -53,6 +53,7 @@ def test_parent_and_child_both_track_after_a_fork_and_their_ids_never_collide(
 def test_forks_in_the_middle_of_use_by_other_threads_lose_nothing(rig: Rig, no_hooks: bool) -> None:
     said = lines(
         """
+        allow_forks_beside_threads()
         client = make(segment_bytes=1 << 16)
         ended_tracking = threading.Event()
         kept = []
@@ -239,6 +240,7 @@ def test_a_pool_of_processes_tracks(rig: Rig) -> None:
 def test_threads_that_fork_at_once_do_not_wait_for_each_other_for_ever(rig: Rig) -> None:
     lines(
         """
+        allow_forks_beside_threads()
         clients = [make(), make(queue_dir=queue_dir.with_name("other"))]
         for client in clients:
             track(client, 1)

@@ -15,6 +15,7 @@ from lotus_durable.config import Constants
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Renewed, Stopped
 from lotus_durable.delivery.lotus import Lotus
+from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.delivery.unsettled import UnsettledIds
 from lotus_durable.delivery.verdict import Delivered, Failing, Parked, Retry, Verdict
 from lotus_durable.delivery.wire import encode_event
@@ -48,7 +49,7 @@ Server = Callable[[list[str]], Answer | NoAnswer]
 
 
 @dataclass
-class FakeTransport:
+class FakeTransport(HttpTransport):
     """Hands each batch's ids to a function."""
 
     server: Server
@@ -57,15 +58,6 @@ class FakeTransport:
     def post_batch(self, body: bytes) -> Answer | NoAnswer:
         self.sent.append([event["idempotency_id"] for event in json.loads(body)["batch"]])
         return self.server(self.sent[-1])
-
-    def probe(self) -> Answer | NoAnswer:
-        return self.post_batch(b'{"batch":[]}')
-
-    def close(self) -> None:
-        pass
-
-    def abandon(self) -> None:
-        pass
 
 
 @dataclass

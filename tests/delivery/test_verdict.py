@@ -252,9 +252,6 @@ def test_a_firewalls_403_is_not_called_a_wrong_key(status: int) -> None:
         pytest.param(answer(201, {"success": "all", "failed_events": ""}), id="201 failed_events a text"),
         pytest.param(answer(201, {"success": "some", "failed_events": {"a": None}}), id="201 a reason of null"),
         pytest.param(answer(201, {"success": "some", "failed_events": {"a": {"why": 1}}}), id="201 a reason in parts"),
-        pytest.param(
-            html(400, "<h1>400 Bad Request</h1>The plain HTTP request was sent to HTTPS port"), id="400 TLS port"
-        ),
     ],
 )
 def test_an_answer_that_is_not_of_lotus_blocks_and_says_so(came_back: Answer) -> None:
@@ -264,6 +261,12 @@ def test_an_answer_that_is_not_of_lotus_blocks_and_says_so(came_back: Answer) ->
         assert "not an answer of Lotus" in blocked.reason
         assert f"HTTP {came_back.status}" in blocked.reason
     assert isinstance(outcome_of_probe(came_back), Blocked)
+
+
+def test_a_port_that_takes_only_https_is_told_as_that() -> None:
+    found = outcome(html(400, "<h1>400 Bad Request</h1>The plain HTTP request was sent to HTTPS port"))
+    assert isinstance(found, Blocked)
+    assert "check that its URL begins with https://" in found.reason
 
 
 @pytest.mark.parametrize("failed", [{}, None])

@@ -57,6 +57,20 @@ def test_a_missing_module_is_told_in_the_words_of_the_start_and_drain_says_it_to
     assert application.wait(20) == 0
 
 
+def test_a_start_that_is_told_to_end_before_it_can_listen_is_no_failure_and_delivers(scene: Scene) -> None:
+    """A service is stopped in that moment: systemd's SIGTERM goes to everything in the cgroup."""
+    deployment = Deployment(scene.root / "deployment")
+    boot = deployment.site / "lotus_durable" / "flusher" / "boot.py"
+    boot.write_text(boot.read_text().replace("import os\n", "import os\nos.kill(os.getpid(), 15)\n", 1))
+    application = scene.start(
+        "track(make(), 'first'); os._exit(0)", python=deployment.python, more={"PYTHONPATH": deployment.paths}
+    )
+    assert application.wait(20) == 0
+    scene.arrived("first")
+    wait_until(lambda: not scene.flushers(), "it to end")
+    assert Starting(scene.directory).read().failures == 0
+
+
 def gone(folder: Path) -> str:
     return str(folder / "python3")
 
@@ -280,7 +294,7 @@ def test_trouble_of_the_queue_itself_is_told_when_it_lasts(scene: Scene) -> None
 def test_flushers_that_end_in_the_middle_of_their_work_are_backed_off_and_told_and_drain_says_so(scene: Scene) -> None:
     """Killed for want of memory, say, at the same event each time: only the first of them is replaced at once."""
     deployment = Deployment(scene.root / "deployment")
-    (deployment.site / "lotus_durable" / "delivery" / "batch.py").write_text(
+    (deployment.site / "lotus_durable" / "delivery" / "batching.py").write_text(
         "import os, signal\n"
         "class Batch: pass\n"
         "def batches_of_parked(*_, **__): return []\n"

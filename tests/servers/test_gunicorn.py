@@ -75,3 +75,23 @@ def test_no_event_is_lost_while_a_new_master_takes_over_from_the_old_one(site: S
     for pid in server.processes():
         server.kill(pid)
     site.check(at_least=TAIL)
+
+
+def test_with_settings_in_the_module_the_first_call_after_a_restart_sends_what_was_left(site: Site) -> None:
+    given = site.environment()
+    for name in ("API_KEY", "HOST", "QUEUE_DIR"):
+        site.variables |= {f"TEST_{name}": given[f"LOTUS_{name}"], f"LOTUS_{name}": ""}
+    kind = gunicorn("sync", application="tests.servers.apps.settings_in_the_module")
+    server = kind.start(site)
+    server.track(3)
+    site.wait_until_all_arrived()
+    site.lotus.pause()
+    server.track(TAIL)
+    server.crash()
+    site.kill_flusher()
+    site.lotus.resume()
+    assert not site.accepted() <= site.lotus.times_received.keys()
+    server = kind.start(site)
+    assert site.flushers() == set()
+    server.track(1)
+    site.check(at_least=3 + TAIL + 1, may_repeat=True)

@@ -21,6 +21,7 @@ from lotus_durable._version import __version__
 from lotus_durable.client import Client
 from lotus_durable.errors import (
     APIError,
+    AttentionNeeded,
     AuthenticationError,
     ConfigurationError,
     Conflict,
@@ -38,6 +39,7 @@ from lotus_durable.errors import (
     QueueDamaged,
     QueueDirectoryError,
     QueueFull,
+    QueueInUse,
     RateLimited,
     ServerError,
     Timeout,
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 __all__ = [
     "APIError",
     "Access",
+    "AttentionNeeded",
     "AuthenticationError",
     "Client",
     "ConfigurationError",
@@ -79,6 +82,7 @@ __all__ = [
     "QueueDamaged",
     "QueueDirectoryError",
     "QueueFull",
+    "QueueInUse",
     "QueueStats",
     "RateLimited",
     "ServerError",

@@ -50,6 +50,7 @@ FIELDS = {
     ],
 }  # fmt: skip
 ERRORS = {
+    "AttentionNeeded": "DeliveryError",
     "ConfigurationError": "LotusError, ValueError",
     "DeliveryBlocked": "DeliveryError",
     "DeliveryError": "LotusError",
@@ -61,6 +62,7 @@ ERRORS = {
     "QueueDamaged": "LotusError",
     "QueueDirectoryError": "ConfigurationError",
     "QueueFull": "LotusError",
+    "QueueInUse": "LotusError",
 }
 SETTINGS = {
     "api_key", "host", "queue_dir", "debug", "on_error", "send", "on_invalid", "sync_mode", "durability",

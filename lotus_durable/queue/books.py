@@ -20,6 +20,8 @@ Invariants:
   segments then. :meth:`.BooksDatabase.sync` must return before anything is deleted for them.
 - what is committed is in the memory of the one :class:`Books` too; the database is read when it is opened, and for a
   page of parked events.
+
+It is one file, because all of it is what one transaction changes.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from functools import partial
 
 from .carried import Ranges
 from .database import WHAT, BooksDatabase, fetched
-from .lately import DeliveredLately
+from .lately import COMPLETE, DeliveredLately
 from .lately import as_row as ids_as_row
 from .protocol import StoredEvent, Table, decode_stored_event
 from .reader import Position
@@ -268,7 +270,9 @@ class Books:
             connection.execute("INSERT OR REPLACE INTO carried VALUES (?, ?, ?)", (segment, start, stop))
         if ids is not None:
             if ids[0] > self.delivered.generation:
-                connection.execute("DELETE FROM delivered WHERE generation < ?", (self.delivered.generation,))
+                connection.execute(
+                    "DELETE FROM delivered WHERE generation <= ?", (self.delivered.generation - COMPLETE,)
+                )
             connection.execute("INSERT INTO delivered (generation, ids) VALUES (?, ?)", ids)
         return counts, reached
 

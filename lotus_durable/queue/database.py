@@ -74,7 +74,7 @@ class BooksDatabase:
             except sqlite3.OperationalError as error:
                 if not is_full(error):
                     raise
-                self.reserve.relieve()
+                self.reserve.make_space()
                 return self._attempt(work)
 
         return self.do(attempt)

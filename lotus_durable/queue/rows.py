@@ -3,6 +3,8 @@
 ``queue.db`` holds persist-queue's table of pending events and the id of this very database. The books hold, under that
 id, up to which row its events are settled; the rows are deleted afterwards, in a transaction of their own. So a kill
 between the two settles nothing twice, and a database that somebody replaced is not taken for the former one.
+
+It is one file, because reading, settling and deleting go by one position.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@
     ├── DeliveryError                     something about delivery an operator should know (to on_error)
     │   ├── DeliveryBlocked               nothing is sent, and why
     │   ├── DeliveryResumed               that is over
+    │   ├── AttentionNeeded               it works still: a limit is near, or events are parked
     │   └── EventRefused                  the server refused this event for good
     └── APIError                          a call that answers failed
         ├── InvalidRequest (ValueError)   an argument is refused, here or by the server
@@ -93,6 +94,18 @@ class DeliveryBlocked(DeliveryError):
 
 class DeliveryResumed(DeliveryError):
     """Events are delivered again after trouble that was told."""
+
+
+class AttentionNeeded(DeliveryError):
+    """Everything works still, and somebody should look before it does not.
+
+    Attributes:
+        about: what it is: ``limit``, ``disk``, ``age``, ``parked`` or ``future``; empty where it was told by another.
+    """
+
+    def __init__(self, message: str, about: str = "") -> None:
+        super().__init__(message)
+        self.about = about
 
 
 class EventRefused(DeliveryError):

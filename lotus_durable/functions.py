@@ -1,38 +1,31 @@
-"""The calls that answer, as functions: the methods of the default client. Imported by the first of them."""
+"""The module's functions beside ``track_event``: methods of the default client. Imported by the first of them."""
 
 from __future__ import annotations
 
-from typing import Final
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
 
-from lotus_durable.calls import access, addons, credit, customers, plans, service, subscription_changes, subscriptions
-from lotus_durable.calls.binding import function as bound
-from lotus_durable.settings import client
+from lotus_durable import settings
+from lotus_durable.client import Client
 
-ping: Final = bound(service.ping, client)
-verify_idems_received: Final = bound(service.verify_idems_received, client)
+_NEED_NO_CLIENT = ("join", "shutdown")
+"""What these wait for, no client has tracked where there is none."""
 
-create_customer: Final = bound(customers.create_customer, client)
-list_customers: Final = bound(customers.list_customers, client)
-get_customer: Final = bound(customers.get_customer, client)
 
-list_plans: Final = bound(plans.list_plans, client)
-get_plan: Final = bound(plans.get_plan, client)
+@functools.cache
+def function(name: str) -> Callable[..., Any]:
+    """Return a method of the default client as a function."""
+    method: Callable[..., Any] = getattr(Client, name)
 
-create_subscription: Final = bound(subscriptions.create_subscription, client)
-cancel_subscription: Final = bound(subscriptions.cancel_subscription, client)
-list_subscriptions: Final = bound(subscriptions.list_subscriptions, client)
-update_subscription: Final = bound(subscription_changes.update_subscription, client)
-switch_subscription_plan: Final = bound(subscription_changes.switch_subscription_plan, client)
-attach_addon: Final = bound(addons.attach_addon, client)
-cancel_addon: Final = bound(addons.cancel_addon, client)
+    @functools.wraps(method)
+    def call(*arguments: object, **named: object) -> object:
+        client = settings.current() if name in _NEED_NO_CLIENT else settings.client()
+        return None if client is None else getattr(client, name)(*arguments, **named)
 
-list_credits: Final = bound(credit.list_credits, client)
-create_credit: Final = bound(credit.create_credit, client)
-update_credit: Final = bound(credit.update_credit, client)
-void_credit: Final = bound(credit.void_credit, client)
-
-get_customer_access: Final = bound(access.get_customer_access, client)
-get_customer_metric_access: Final = bound(access.get_customer_metric_access, client)
-get_customer_feature_access: Final = bound(access.get_customer_feature_access, client)
-check_metric_access: Final = bound(access.check_metric_access, client)
-check_feature_access: Final = bound(access.check_feature_access, client)
+    signature = inspect.signature(method)
+    parameters = list(signature.parameters.values())[1:]
+    vars(call).update(__signature__=signature.replace(parameters=parameters))
+    call.__module__, call.__qualname__ = "lotus_durable", name  # where it is found when it is unpickled
+    return call

@@ -58,7 +58,7 @@ def _text(value: object) -> str:
 
 
 def _api_key(value: object) -> str:
-    key = _text(_content(value) if isinstance(value, KeyFile) else value)
+    key = _text(_key_in(value) if isinstance(value, KeyFile) else value)
     if not key.isascii() or not key.isprintable():
         raise Refused("it has characters that no HTTP header can carry")
     return key
@@ -154,15 +154,29 @@ class KeyFile(NamedTuple):
     path: object
 
 
-def _content(file: KeyFile) -> str:
+def _key_in(file: KeyFile) -> str:
+    """Return the key that a file holds: as it is, in quotes, or as LOTUS_API_KEY=key; an editor's BOM is not of it."""
     path = _path(file.path)
     try:
         with open(path, "rb") as opened:
-            return opened.read().decode()
+            text = opened.read().removeprefix(_BOM).decode()
     except OSError as error:
         raise Refused(f"the key file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise Refused(f"the key file {path} holds no text") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 1:
+        raise Refused(f"the key file {path} holds {len(lines)} lines: the key and nothing else is needed")
+    key = "".join(lines)
+    name, equals, value = key.removeprefix("export ").partition("=")
+    if equals and name.isidentifier() and name.isupper():
+        if name != environment_name("api_key"):
+            raise Refused(f"the key file {path} holds {name}=…: the key and nothing else is needed")
+        key = value.strip()
+    return key[1:-1].strip() if len(key) > 1 and key[0] == key[-1] and key[0] in "\"'" else key
+
+
+_BOM = b"\xef\xbb\xbf"
 
 
 OPTIONS = (

@@ -5,13 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
 from types import ModuleType
 
 from lotus_durable.client import Client
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, LotusError
+from lotus_durable.event.ids import TrackedId
 from lotus_durable.options import unknown_setting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from typing import Unpack
+
+    from lotus_durable.option_types import Options
 
 _client: Client | None = None
 
@@ -51,23 +59,52 @@ def client() -> Client:
     return _client or _make()
 
 
+def track_event(
+    *,
+    customer_id: str,
+    event_name: str,
+    properties: Mapping[str, object] | None = None,
+    time_created: datetime | str | None = None,
+    idempotency_id: str | None = None,
+) -> str:
+    """Call the default client's, whose docstring this gets: the module's own function, written out to be fast."""
+    return TrackedId(
+        client().track_event(
+            customer_id=customer_id,
+            event_name=event_name,
+            properties=properties,
+            time_created=time_created,
+            idempotency_id=idempotency_id,
+        )
+    )
+
+
+track_event.__doc__ = Client.track_event.__doc__
+
+
 def current() -> Client | None:
     """Return the default client if there is one."""
     return _client
 
 
-def configure(options: Mapping[str, object]) -> None:
-    """Set settings, all of them or none.
+def configure(**settings: Unpack[Options]) -> None:
+    """Set several settings at once, all of them or none; what is not named stays, and None means not set.
+
+    For child processes, which may not have what their parent has set: give it to a pool as its initializer, by
+    ``functools.partial(lotus_durable.configure, api_key=…, queue_dir=…)``.
+
+    Args:
+        settings: by their names, as for ``Client``.
 
     Raises:
-        ConfigurationError: one is wrong, or there is none of that name.
+        ConfigurationError: one is wrong, or there is none of that name; nothing is set.
     """
     module = sys.modules["lotus_durable"]
-    for name in options:
+    for name in settings:
         if name not in module.__annotations__:
             raise ConfigurationError(f"lotus_durable.{name}: {unknown_setting(name)}")
-    Config.resolve(settings={**_settings(), **options})
-    vars(module).update(options)
+    Config.resolve(settings={**_settings(), **settings})
+    vars(module).update(settings)
     renew()
 
 

@@ -280,9 +280,13 @@ class Tracker:
             self._limit,
             key=self._fingerprint,
             power=self.config.durability == "power",
-            report=lambda error: self._report(error, []),
+            report=self._report_damage,
             segment_bytes=self.config.constants.segment_bytes,
         )
+
+    def _report_damage(self, error: LotusError) -> None:
+        logger.error("%s", error)
+        self._report(error, [])
 
     def _fingerprint(self) -> bytes:
         application = this_application()

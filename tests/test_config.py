@@ -129,7 +129,7 @@ def test_a_key_file_is_not_even_read_when_a_key_is_named_closer_to_the_call(tmp_
     [
         (None, "cannot be read: No such file"),
         (b"", "a non-empty string"),
-        (b"secret\nsecret", "no HTTP header"),
+        (b"secret\nsecret", "holds 2 lines"),
         (b"secret\xff", "holds no text"),
     ],
 )

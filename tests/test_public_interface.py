@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import pickle
 import pkgutil
 import re
 import subprocess
@@ -49,6 +50,7 @@ FIELDS = {
     ],
 }  # fmt: skip
 ERRORS = {
+    "AttentionNeeded": "DeliveryError",
     "ConfigurationError": "LotusError, ValueError",
     "DeliveryBlocked": "DeliveryError",
     "DeliveryError": "LotusError",
@@ -60,6 +62,7 @@ ERRORS = {
     "QueueDamaged": "LotusError",
     "QueueDirectoryError": "ConfigurationError",
     "QueueFull": "LotusError",
+    "QueueInUse": "LotusError",
 }
 SETTINGS = {
     "api_key", "host", "queue_dir", "debug", "on_error", "send", "on_invalid", "sync_mode", "durability",
@@ -231,6 +234,13 @@ def test_each_function_is_the_method_of_that_name() -> None:
         assert [(each.name, each.kind, each.default) for each in of_module] == [
             (each.name, each.kind, each.default) for each in of_client
         ], name
+
+
+def test_each_function_can_be_given_to_another_process() -> None:
+    for name in lotus.__all__:
+        function = getattr(lotus, name)
+        if inspect.isfunction(function):
+            assert pickle.loads(pickle.dumps(function)) is function, name
 
 
 def test_the_signatures_can_be_resolved_by_tools() -> None:

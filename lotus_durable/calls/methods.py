@@ -1,12 +1,41 @@
-"""The calls that answer, as methods of the client."""
+"""The calls that answer, as methods of the client. Signature, types and docstring are written once, with the call."""
 
 from __future__ import annotations
 
-from typing import Final
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from . import access, addons, credit, customers, plans, service, subscription_changes, subscriptions
-from .binding import HasCaller, method
 from .caller import Caller
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class HasCaller(Protocol):
+    """A client."""
+
+    def caller(self) -> Caller:
+        """Return what makes calls in this process."""
+
+
+def method(call: Callable[Concatenate[Caller, P], R]) -> Callable[Concatenate[HasCaller, P], R]:
+    """Return a call as a method of the client."""
+
+    @functools.wraps(call)
+    def answering(self: HasCaller, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return call(self.caller(), *args, **kwargs)
+
+    # For help() and editors: what is called, not how it is made.
+    signature = inspect.signature(call)
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    parameters = [itself, *list(signature.parameters.values())[1:]]
+    shown = {"__signature__": signature.replace(parameters=parameters), "__qualname__": f"Client.{call.__name__}"}
+    for name, value in shown.items():
+        setattr(answering, name, value)
+    return answering
 
 
 class Calls(HasCaller):

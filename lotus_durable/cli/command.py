@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import ClassVar, NoReturn
 
 from lotus_durable.config import Config
+from lotus_durable.errors import ConfigurationError
 from lotus_durable.options import environment_name
 
 from .env_file import environment
@@ -68,6 +69,7 @@ class Command:
             description=self.description,
             epilog="\n\n".join(parts),
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
             # What was given before the action is not to be forgotten for the action's default.
             argument_default=argparse.SUPPRESS if is_action else None,
         )
@@ -111,7 +113,14 @@ def configuration(arguments: argparse.Namespace) -> Config:
         ConfigurationError: an option is wrong, or a file cannot be read.
     """
     given = {"queue_dir": arguments.queue_dir, "api_key_file": getattr(arguments, "api_key_file", None)}
-    return Config.resolve(given, environ=environment(arguments.env_file))
+    around = environment(arguments.env_file)
+    try:
+        return Config.resolve(given, environ=around)
+    except ConfigurationError as error:
+        place = around.places.get(str(error).partition(":")[0])
+        if place is None:
+            raise
+        raise type(error)(f"{place}: {error}") from None
 
 
 def directory_source(arguments: argparse.Namespace) -> str:

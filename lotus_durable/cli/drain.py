@@ -40,6 +40,7 @@ _LINE_INTERVAL = 5.0  # seconds
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="show no progress, and no result but a failure")
     parser.add_argument(
         "--timeout", type=seconds, metavar="SECONDS", help="give up after so long (default: as long as it takes)"
     )
@@ -62,18 +63,20 @@ def run(config: Config, arguments: argparse.Namespace, *, as_json: bool | None =
     # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
     # with it, nor have the application's make way.
     config = config._replace(flusher="external")
-    with open_progress(_LINE_INTERVAL) as progress:
+    with open_progress(_LINE_INTERVAL, is_quiet=as_json is None or arguments.quiet) as progress:
         log = Log(logging.ERROR, "lotus-durable drain: %(message)s", debug=config.debug)
         with log:
             client = Client.from_config(config._replace(on_error=log.report))
+            watch = _Watch(client, progress, delivered_before)
             try:
-                watch = _Watch(client, progress, delivered_before)
                 report = client.watched_drain(arguments.timeout, watch)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(watch.so_far()) from None
             finally:
                 client.release()
     if as_json:
         say_json(report._asdict())
-    elif as_json is not None:
+    elif as_json is not None and not arguments.quiet:
         say(_in_words(report))
     if report.complete:
         return ExitCode.DONE
@@ -89,6 +92,14 @@ class _Watch:
         self._progress = progress
         self._next = 0.0
         self._delivered_before = delivered_before
+
+    def so_far(self) -> str:
+        """Say what was done, for who interrupts it."""
+        with contextlib.suppress(LotusError):
+            stats = self._client.stats()
+            done = count(stats.delivered - self._delivered_before)
+            return f": {done} delivered, {count(stats.pending, 'event')} pending; what is pending stays in the queue"
+        return ""
 
     def __call__(self) -> None:
         if time.monotonic() < self._next:

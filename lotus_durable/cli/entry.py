@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TextIO
 
 from lotus_durable._version import __version__
 from lotus_durable.errors import LotusError, QueueDamaged, QueueInUse
@@ -20,6 +21,7 @@ from . import (
     check,
     dead_letters,
     demo,
+    doctor,
     drain,
     erase,
     export,
@@ -33,12 +35,13 @@ from . import (
     verify,
 )
 from .command import CommandParser, ExitCode
-from .output import complain, say_json
+from .output import OutputRefused, complain, flush, have_standard_streams, say_json
 
 _COMMANDS = (
     demo.COMMAND,
     status.COMMAND,
     health.COMMAND,
+    doctor.COMMAND,
     drain.COMMAND,
     flusher.COMMAND,
     stop.COMMAND,
@@ -54,6 +57,7 @@ _COMMANDS = (
     adopt.COMMAND,
 )
 
+_KEYS = ("--api-key", "--api_key", "--apikey")
 _SIGNALLED = 128  # what a shell adds to the number of the signal that ended a program
 
 
@@ -63,14 +67,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; those of this process if not given.
     """
+    have_standard_streams()
     try:
         try:
             return _run(arguments)
         finally:
-            sys.stdout.flush()
+            flush()
+    except OutputRefused as error:
+        _stop_writing(sys.stdout)
+        complain("lotus-durable", f"{error}; what the command does to a queue is done")
+        return int(ExitCode.NOT_COMPLETE)
     except BrokenPipeError:
         # Whoever read our output has enough of it (`| head`): end as quietly as other programs do.
-        _stop_writing()
+        _stop_writing(sys.stdout, sys.stderr)
         return _SIGNALLED + signal.SIGPIPE
 
 
@@ -82,12 +91,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         code, message = int(ExitCode.DAMAGED), str(error)
     except QueueInUse as error:
         code, message = int(ExitCode.NOT_COMPLETE), str(error)
-    except BrokenPipeError:
+    except (BrokenPipeError, OutputRefused):
         raise
     except (LotusError, OSError) as error:
         code, message = int(ExitCode.WRONG_USAGE), str(error)
-    except KeyboardInterrupt:
-        code, message = _SIGNALLED + signal.SIGINT, "interrupted"
+    except KeyboardInterrupt as error:
+        code, message = _SIGNALLED + signal.SIGINT, f"interrupted{error}"
     except Exception as error:  # noqa: BLE001  # a person at a terminal gets a sentence, whatever it is
         if os.environ.get(environment_name("debug")):
             traceback.print_exc()
@@ -102,6 +111,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _parsed(parser: CommandParser, arguments: Sequence[str]) -> argparse.Namespace:
     """Read the arguments; what is wrong with them is said in JSON, too, where that is asked for."""
     try:
+        if any(each.partition("=")[0] in _KEYS for each in arguments):
+            parser.error("a key in the arguments is for every user of this machine to read: use --api-key-file")
         return parser.parse_args(arguments)
     except SystemExit as error:
         if error.code == ExitCode.WRONG_USAGE and "--json" in arguments:
@@ -122,10 +133,10 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _stop_writing() -> None:
+def _stop_writing(*streams: TextIO) -> None:
     """Let what is still buffered go nowhere, or the interpreter complains about the pipe once more as it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -1,14 +1,16 @@
 """The environment file: options in a file, because the environment of a running process cannot be changed.
 
-A line is ``LOTUS_NAME=value``; blank lines and lines that begin with ``#`` say nothing. Quotes around a whole value are
-taken off, as systemd does; nothing else is expanded. Names that do not begin with ``LOTUS_`` are somebody else's: the
-file may be one that a service manager reads too. Its values win over the environment, because a service manager that
-reads the same file has put what was in it at the start there. They go nowhere but into the configuration.
+A line is ``LOTUS_NAME=value``; blank lines and lines that begin with ``#`` or ``;`` say nothing. Quotes around a whole
+value are taken off, as systemd does; nothing else is expanded. Names that do not begin with ``LOTUS_`` are somebody
+else's, whatever they look like, and so are those that Kubernetes makes of a service called ``lotus``: the file may be
+one that a service manager reads too. Its values win over the environment, because a service manager that reads the same
+file has put what was in it at the start there. They go nowhere but into the configuration.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,47 +21,66 @@ from lotus_durable.options import ENVIRONMENT_PREFIX
 VARIABLE = "LOTUS_ENV_FILE"
 
 
-def environment(file: str | None) -> Mapping[str, str]:
+class Environment(dict[str, str]):
+    """Variables, and where those stand that come from a file.
+
+    Attributes:
+        places: by name.
+    """
+
+    def __init__(self, variables: Mapping[str, str], places: Mapping[str, str]) -> None:
+        super().__init__(variables)
+        self.places = places
+
+
+def environment(file: str | None) -> Environment:
     """Return the environment of this process with what the file says.
 
     Args:
         file: its path; that in ``LOTUS_ENV_FILE`` if not given, and none if that is not set either.
 
     Raises:
-        ConfigurationError: the file cannot be read, a line is no assignment, or it names an option that does not
-            exist. The message holds no value: that may be a key.
+        ConfigurationError: the file cannot be read, or it names an option that does not exist. The message holds no
+            value: that may be a key.
     """
     file = file or os.environ.get(VARIABLE)
     if not file:
-        return os.environ
+        return Environment(os.environ, {})
     try:
-        lines = Path(file).read_text().splitlines()
+        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise ConfigurationError(f"environment file {file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"environment file {file} holds no text") from None
-    assigned = _assignments(file, lines)
+    assigned, places = _assignments(file, lines)
     around = dict(os.environ)
     if "LOTUS_API_KEY" in assigned:
         around.pop("LOTUS_API_KEY_FILE", None)  # it would win over the key, but the file wins over it
-    return {**around, **assigned}
+    return Environment({**around, **assigned}, places)
 
 
-def _assignments(file: str, lines: list[str]) -> dict[str, str]:
+def _assignments(file: str, lines: list[str]) -> tuple[dict[str, str], dict[str, str]]:
     known = environment_options()
     found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith("#"):
+        if not line or line[0] in "#;":
             continue
-        name, equals, value = line.partition("=")
-        name = name.rstrip()
-        if not equals or not name.isidentifier():
+        name, equals, value = line.removeprefix("export ").partition("=")
+        name = name.strip()
+        if not equals or not name or " " in name:
             raise ConfigurationError(f"environment file {file}, line {number}: NAME=value is needed")
-        if name.startswith(ENVIRONMENT_PREFIX):
-            if name not in known:
-                raise ConfigurationError(f"environment file {file}, line {number}: there is no option {name}")
-            found[name] = _unquoted(value.strip())
-    return found
+        if not name.startswith(ENVIRONMENT_PREFIX) or _OTHERS.fullmatch(name):
+            continue
+        if name not in known:
+            raise ConfigurationError(f"environment file {file}, line {number}: there is no option {name}")
+        found[name] = _unquoted(value.strip())
+        places[name] = f"environment file {file}, line {number}"
+    return found, places
+
+
+_OTHERS = re.compile(r"LOTUS_(SERVICE_(HOST|PORT)|PORT)(_[A-Z0-9_]+)?")
+"""What Kubernetes sets for a service that is called lotus."""
 
 
 def _unquoted(value: str) -> str:

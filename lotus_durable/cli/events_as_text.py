@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import sys
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from lotus_durable.event.record import event_as_json_object
 from lotus_durable.queue.files import FILE_MODE
 
-from .output import plain
+from .output import plain, say
 from .wording import duration
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = 
     written = 0
     if path is None:
         for each in events:
-            sys.stdout.write(f"{json.dumps(as_json(each), indent=2 if indented else None)}\n")
+            say(json.dumps(as_json(each), indent=2 if indented else None))
             written += 1
         return written
     unfinished = f"{path}.{os.getpid()}.tmp"

@@ -44,13 +44,16 @@ def _import(arguments: argparse.Namespace, file: BinaryIO, total: int) -> ExitCo
 
     config = configuration(arguments)
     with open_progress(5.0, total=size) as progress:
-        result = import_events(
-            config,
-            file,
-            skip_invalid=arguments.skip_invalid,
-            again=arguments.again,
-            watch=lambda _, read: progress.show({"read": (read, max(read, total))}),
-        )
+        try:
+            result = import_events(
+                config,
+                file,
+                skip_invalid=arguments.skip_invalid,
+                again=arguments.again,
+                watch=lambda _, read: progress.show({"read": (read, max(read, total))}),
+            )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(": nothing was imported") from None
     for problem in result.problems:
         complain(arguments.prog, problem)
     if arguments.json:

@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+
+class OutputRefused(Exception):
+    """Standard output takes no writes; what the command did is done."""
 
 
 def say(text: str) -> None:
-    """Write a result, or a part of it, to standard output."""
-    sys.stdout.write(f"{text}\n")
+    """Write a result, or a part of it, to standard output.
+
+    Raises:
+        OutputRefused: it takes none.
+        BrokenPipeError: nobody reads it any more.
+    """
+    with written():
+        sys.stdout.write(f"{text}\n")
+
+
+@contextlib.contextmanager
+def written() -> Iterator[None]:
+    """Tell errors of standard output from those of the queue's disk."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputRefused(f"standard output takes no writes: {error.strerror}") from error
+
+
+def flush() -> None:
+    """Write out what is buffered; raises what :func:`say` raises."""
+    with written():
+        sys.stdout.flush()
+
+
+def have_standard_streams() -> None:
+    """Open what is closed of the three standard streams, on nothing: else the next file would be taken for one."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # for as long as the program runs
 
 
 def say_json(result: Mapping[str, object]) -> None:
@@ -29,9 +69,11 @@ def complain(name: str, message: str) -> None:
         name: the program and the command, as the user called it.
         message: what is wrong.
     """
-    sys.stdout.flush()
-    sys.stderr.write(f"{name}: {' '.join(message.split())}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OutputRefused):
+        flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{name}: {' '.join(message.split())}\n")
+        sys.stderr.flush()
 
 
 def aligned(rows: Sequence[tuple[str, str, str]]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from lotus_durable.errors import ConfigurationError
@@ -184,12 +185,8 @@ class RefusedCommand:
 
     def _retry(self, arguments: argparse.Namespace) -> ExitCode:
         events = self._meant(arguments)
-        with open_progress(1.0) as progress:
-            result = events.retry(
-                patience=arguments.wait,
-                waits_for=waits_for,
-                watch=lambda done: progress.show({"put back": (done, done)}),
-            )
+        with _counted("put back") as watch:
+            result = events.retry(patience=arguments.wait, waits_for=waits_for, watch=watch)
         left = f"; {count(result.left)} left: nothing of them can be read" if result.left else ""
         _say_changed(
             arguments,
@@ -205,10 +202,8 @@ class RefusedCommand:
             if number and not confirmed(f"Throw {count(number, self._noun)} away, for good?", "--yes"):
                 complain(arguments.prog, "nothing was purged")
                 return ExitCode.NOT_COMPLETE
-        with open_progress(1.0) as progress:
-            result = events.purge(
-                patience=arguments.wait, waits_for=waits_for, watch=lambda done: progress.show({"purged": (done, done)})
-            )
+        with _counted("purged") as watch:
+            result = events.purge(patience=arguments.wait, waits_for=waits_for, watch=watch)
         _say_changed(
             arguments,
             {"changed": result.changed},
@@ -220,6 +215,23 @@ class RefusedCommand:
         if where(arguments).is_everything() != arguments.all:
             raise ConfigurationError("say which events are meant: by a filter, or all of them by --all")
         return self._selected(arguments)
+
+
+@contextlib.contextmanager
+def _counted(what: str) -> Iterator[Callable[[int], None]]:
+    """Show how many are done; who interrupts it hears how many were."""
+    done = 0
+    with open_progress(1.0) as progress:
+
+        def watch(number: int) -> None:
+            nonlocal done
+            done = number
+            progress.show({what: (done, done)})
+
+        try:
+            yield watch
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f": {count(done)} {what}; the others are as they were") from None
 
 
 def _say_changed(arguments: argparse.Namespace, result: dict[str, int], words: str) -> None:

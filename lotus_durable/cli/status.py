@@ -16,7 +16,7 @@ from lotus_durable.queue.stats import FlusherStats
 from .arguments import seconds
 from .command import Command, ExitCode, configuration, directory_source
 from .existing import existing_queue
-from .output import aligned, plain, say, say_json
+from .output import aligned, flush, plain, say, say_json
 from .wording import count, duration, moment, size
 
 _DESCRIPTION = """\
@@ -107,7 +107,7 @@ def _watch(config: Config, source: str, arguments: argparse.Namespace) -> ExitCo
                     say_json(as_json(config, source, found))
                 else:
                     say(as_text(config, source, found) + "\n")
-                sys.stdout.flush()
+                flush()
                 time.sleep(arguments.watch)
         _watch_on_screen(config, source, arguments.watch)
     except KeyboardInterrupt:

@@ -390,9 +390,9 @@ class Control:
         logger.warning("%s", error)
         with self._lock:
             self._notices.add(error, events)
-            self._publish_news()
+            self._publish_notices()
 
-    def _publish_news(self) -> None:
+    def _publish_notices(self) -> None:
         """Put what is due into the beat."""
         self._beat = self._beat._replace(notices=self._notices.with_what_is_due(self._beat.notices))
 
@@ -414,7 +414,7 @@ class Control:
         """Write the heartbeat. A disk that refuses is no reason to stop: the lock says that somebody flushes."""
         with self._lock:
             self._beat_at = monotonic()
-            self._publish_news()
+            self._publish_notices()
             beat = self._beat = self._beat._replace(beats=self._beat.beats + 1, at=since_boot(), rate=self._rate.now())
             if beat.trouble_since is not None and (
                 beat.state == "blocked" or since_boot() - beat.trouble_since >= self._constants.report_after
@@ -446,7 +446,8 @@ class Control:
     def end(self, state: FlusherState) -> None:
         """Write the last beat of this flusher (``ended``), or that it is about to (``leaving``)."""
         with self._lock:
-            self._beat = self._beat._replace(state=state, reason=None, trouble_since=None)
+            notices = self._notices.with_what_is_due(self._beat.notices, all_are=True)  # nobody else would tell them
+            self._beat = self._beat._replace(state=state, reason=None, trouble_since=None, notices=notices)
             self._step_ends = float("inf")
             self.beat()
             if state == "ended":

@@ -19,7 +19,8 @@ from lotus_durable.log import counted
 from lotus_durable.queue.heartbeat import Refusal
 from lotus_durable.queue.protocol import Settlement, StoredEvent
 
-from .batch import Batch, Batcher, batches_of_parked
+from .batch import Batch
+from .batching import Batcher, batches_of_parked
 from .control import Control, Stopped
 from .outcome import Dead, Delivered, Failing, Parked, Verdict
 from .parked import ParkedEvents, Tried
@@ -41,6 +42,9 @@ class Loop:
         places: where they go, all the same one, as many as batches may be on their way at once.
         config: options.
         may_send: whether events that were tracked under the key with this fingerprint may be sent with ours.
+
+    Attributes:
+        left: events that the last pass has met and left where they are: they cannot be read, or are another key's.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Loop:
     ) -> None:
         self._may_send = may_send
         self._held_told_at = float("-inf")
+        self.left: int = 0
         self._source = source
         self._control = control
         self._places = places
@@ -91,16 +96,13 @@ class Loop:
                 return
             self._control.rest(self._config.flush_interval)
 
-    @property
-    def held(self) -> int:
-        """How many events were met that were tracked under another key, and are not sent."""
-        return self._batcher.held
-
     def _why_held(self) -> str | None:
-        """Say, if so, that events wait for another key; and tell it now and then for as long as they do."""
+        """Say, if so, that events wait for another key or cannot be read; tell the first for as long as they do."""
         held = self._batcher.held
+        self.left, unread = self._source.left_alone()
+        self.left += held
         if not held:
-            return None
+            return unread
         reason = (
             f"{counted(held, 'event')} tracked under another API key {'waits' if held == 1 else 'wait'}: for a flusher "
             "with that key, or for `lotus-durable adopt` or previous_api_key_file, where the key was rotated"

@@ -27,16 +27,17 @@ class HeldNotices:
 
     def add(self, error: LotusError, events: Sequence[Mapping[str, str]]) -> None:
         """Take the last of its kind, with some of the events it is about."""
-        kind = type(error).__name__
+        name = type(error).__name__
+        kind = f"{name} {getattr(error, 'about', '')}"
         count, _ = self._held.get(kind, (0, None))
-        notice = Notice(0, kind, shortened(str(error)), [dict(event) for event in events[:_MOST_EVENTS]])
+        notice = Notice(0, name, shortened(str(error)), [dict(event) for event in events[:_MOST_EVENTS]])
         self._held[kind] = (count + 1, notice)
 
-    def with_what_is_due(self, shown: Sequence[Notice]) -> Sequence[Notice]:
+    def with_what_is_due(self, shown: Sequence[Notice], *, all_are: bool = False) -> Sequence[Notice]:
         """Return the notices that are in the heartbeat, followed by those that are due now; these are held no more."""
         now = monotonic()
         for kind, (count, notice) in list(self._held.items()):
-            if now < self._next.get(kind, float("-inf")):
+            if now < self._next.get(kind, float("-inf")) and not all_are:
                 continue
             del self._held[kind]
             self._next[kind] = now + self._interval

@@ -9,11 +9,15 @@ import threading
 from collections.abc import Callable, Iterator
 
 from lotus_durable.clock import monotonic
+from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
+from lotus_durable.errors import LotusError
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.rows import sync_rows
 from lotus_durable.queue.stats import FlusherKind
 from lotus_durable.queue.sync import JournalSync
+
+from .early_warning import EarlyWarnings
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -75,6 +79,26 @@ def syncing(sync: JournalSync, directory: QueueDirectory, interval: float, *, in
                 logger.exception("the background sync failed and is tried again")
 
     with every(interval, run, "lotus_durable sync"):
+        yield
+
+
+@contextlib.contextmanager
+def warning(
+    directory: QueueDirectory, config: Config, report: Callable[[LotusError], None], *, in_background: bool
+) -> Iterator[None]:
+    """Look now and then whether somebody should know something before it is too late."""
+    if not in_background:
+        yield
+        return
+    warnings = EarlyWarnings(directory, config, report)
+
+    def look() -> None:
+        try:
+            warnings.look()
+        except Exception as error:  # noqa: BLE001  # the books are being replaced, say: the next time may go better
+            logger.debug("cannot look at the queue's condition: %s", error)
+
+    with every(config.constants.report_interval, look, "lotus_durable early warning"):
         yield
 
 

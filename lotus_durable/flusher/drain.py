@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
-from lotus_durable.log import counted
+from lotus_durable.log import counted, logger
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import read_identity
-from lotus_durable.queue.requests import ask, newest
+from lotus_durable.queue.requests import ask
 from lotus_durable.values import NamedTuple
 
 from .starting import Starting
@@ -95,15 +95,14 @@ def drain(
 
 
 def _answer(
-    tracker: Tracker, config: Config, number: int, give_up: Callable[[], str | None], watch: Callable[[], None]
+    tracker: Tracker, config: Config, number: int | None, give_up: Callable[[], str | None], watch: Callable[[], None]
 ) -> str:
     """Wait for the answer to request ``number``: empty, or why not everything was tried."""
     look = tracker.look
     next_look = float("-inf")
     while True:
-        beat = read_beat(tracker.directory)
-        if beat is not None and beat.asked >= number:
-            return beat.answer or ""
+        if (answer := _answered(tracker.directory, number)) is not None:
+            return answer
         if (why := give_up()) is not None:
             return why
         if monotonic() >= next_look:
@@ -124,7 +123,7 @@ def _answer(
 
 
 def _flushed_here(
-    config: Config, number: int, give_up: Callable[[], str | None], watch: Callable[[], None]
+    config: Config, number: int | None, give_up: Callable[[], str | None], watch: Callable[[], None]
 ) -> str | None:
     """Flush in this process; return the answer, None where another one was faster to take the lock."""
     try:
@@ -132,13 +131,14 @@ def _flushed_here(
     except ImportError as error:
         return f"no flusher can be started, and this process cannot flush: {error}"
 
+    logger.debug("flushing in this process")
     given_up: str | None = None
 
     def ending() -> str | None:
         nonlocal given_up
         watch()
         control = flusher.control
-        if control is not None and control.is_answered(number):
+        if control is not None and number is not None and control.is_answered(number):
             return "it was asked for no more"
         # Kept as it was first: the last beat of this flusher no longer says what the trouble was.
         given_up = given_up or give_up()
@@ -148,21 +148,32 @@ def _flushed_here(
     if not flusher.lock.acquire():
         return flusher.lock.refusal
     try:
-        flusher.run(lambda control: control.is_answered(number))
+        flusher.run(lambda control: number is None or control.is_answered(number))
     except ImportError as error:
         return f"no flusher can be started, and this process cannot flush: {error}"
-    beat = read_beat(flusher.directory)
-    if beat is not None and beat.asked >= number:
-        return beat.answer or ""
-    return given_up
+    answer = _answered(flusher.directory, number)
+    return given_up if answer is None else answer
 
 
-def _asked(directory: QueueDirectory) -> int:
+def _asked(directory: QueueDirectory) -> int | None:
+    """Ask, and return the number of the request; None where the disk does not take it."""
     try:
         return ask(directory, "drain")
     except OSError:
-        # A full disk: then everything asked for so far is waited for, and the flusher's next pass.
-        return newest(directory)
+        return None
+
+
+def _answered(directory: QueueDirectory, number: int | None) -> str | None:
+    """Return the answer to a request, empty if it was carried out; None where there is none yet.
+
+    Where nobody could be asked, all is done when nothing is pending.
+    """
+    beat = read_beat(directory)
+    if number is not None:
+        return (beat.answer or "") if beat is not None and beat.asked >= number else None
+    if not count(directory).pending:
+        return ""
+    return beat.reason if beat is not None and beat.state == "blocked" else None
 
 
 def _why_out_of_time(directory: QueueDirectory, timeout: float) -> str:

@@ -20,6 +20,7 @@ from lotus_durable.clock import boot_id, monotonic, since_boot
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
+from lotus_durable.delivery.place import Destination
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.counting import count
@@ -33,9 +34,10 @@ from lotus_durable.queue.stats import FlusherKind
 from lotus_durable.queue.sync import JournalSync
 
 from . import locks
-from .background import beating, sync_all, syncing
-from .destination import Destination
+from .background import beating, sync_all, syncing, warning
+from .destination import ToLotus
 from .lock import FlusherLock
+from .repeated import repeats_held_back
 from .starting import Starting, note_success
 from .surroundings import pid_namespace, process_status, this_program
 
@@ -80,7 +82,7 @@ class Flusher:
         self._last_failure = ""
         self._next_question = 0.0
         self._held = 0
-        self._destination = Destination()
+        self._destination: Destination = ToLotus()
         self.control: Control | None = None
 
     def run(self, is_done: Callable[[Control], bool] | None = None) -> str:
@@ -89,6 +91,10 @@ class Flusher:
         Args:
             is_done: whether that is so after a pass; if not given, when nothing came for a while (``auto``), or never.
         """
+        with repeats_held_back(logger):
+            return self._run(is_done)
+
+    def _run(self, is_done: Callable[[Control], bool] | None) -> str:
         while True:
             why = self._hold(is_done)
             if self._is_paused():
@@ -108,7 +114,7 @@ class Flusher:
                 control = self.control = self.make_control(last, renewed)
                 try:
                     try:
-                        with beating(control, self.directory, self._kind):
+                        with beating(control, self.directory, self._kind), self._warning(control):
                             self._flush(control, last if renewed is None else None, is_done)
                     except (OSError, LotusError) as error:
                         self._failed(control, error)
@@ -138,23 +144,22 @@ class Flusher:
         try:
             control.show(consumer.progress())
             self._tell_that_somebody_flushes(control)
-            with self._destination.opened(self.config, self.directory, consumer, control) as (places, organisation):
+            with self._destination.opened(self.config, self.directory, consumer, control) as way:
                 if (since := control.last_beat.in_flight) is not None:
                     # A sender that is killed leaves its request running for as long as the server takes.
-                    for place in places:
+                    for place in way.places:
                         place.may_be_in_flight(since)
-                loop = Loop(consumer, control, places, self.config, may_send=organisation.may_send)
+                loop = Loop(consumer, control, way.places, self.config, may_send=way.may_send)
 
-                is_known = organisation.generation() is not None
                 delivered_before = control.last_delivery
 
                 def ends() -> bool:
                     consumer.let_go(sync.failed)
-                    if not is_known and control.last_delivery > delivered_before:
+                    if not way.is_known and control.last_delivery > delivered_before:
                         self._ask_again(control)
                     if self._kind == "caller":
                         sync_all(sync, self.directory)
-                    self._held = loop.held
+                    self._held = loop.left
                     if is_done is not None:
                         return control.ending() is not None or is_done(control)
                     if control.ending() is not None:
@@ -166,6 +171,10 @@ class Flusher:
                     loop.run(ends)
         finally:
             consumer.close()
+
+    def _warning(self, control: Control) -> contextlib.AbstractContextManager[None]:
+        in_background = self._kind != "caller"
+        return warning(self.directory, self.config, control.report, in_background=in_background)
 
     def _ask_again(self, control: Control) -> None:
         """Begin anew, now and then, where the server could not be asked which one it is, and works by now."""

@@ -48,7 +48,10 @@ class Checked:
     """
 
     def __init__(self) -> None:
-        self.files = self.bytes = self.events = self.damaged = 0
+        self.files: int = 0
+        self.bytes: int = 0
+        self.events: int = 0
+        self.damaged: int = 0
         self.findings: list[Finding] = []
 
     def add(self, finding: Finding) -> None:

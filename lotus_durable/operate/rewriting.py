@@ -50,7 +50,8 @@ class Rewriting:
         self._queue = queue
         self._is_wanted = is_wanted
         self._report = report
-        self.taken_out = self.lost = 0
+        self.taken_out: int = 0
+        self.lost: int = 0
         self.files: list[str] = []
 
     def run(self) -> None:

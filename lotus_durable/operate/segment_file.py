@@ -9,7 +9,7 @@ import time
 
 from lotus_durable.queue.directory import QueueDirectory, segment_name, unfinished_name
 from lotus_durable.queue.files import FILE_MODE, sync_path, write_rest
-from lotus_durable.queue.format import encode_frame, new_header
+from lotus_durable.queue.format import Header, encode_frame, new_header
 
 _BUFFER = 1 << 20
 
@@ -32,10 +32,11 @@ class NewSegment:
     """
 
     def __init__(self, directory: QueueDirectory, key: bytes) -> None:
-        self.header = header = new_header(time.time_ns(), key)
-        self.name = segment_name(header.created_ns, header.pid, header.marker)
-        self.events = 0
-        self.size = 0
+        header = new_header(time.time_ns(), key)
+        self.header: Header = header
+        self.name: str = segment_name(header.created_ns, header.pid, header.marker)
+        self.events: int = 0
+        self.size: int = 0
         self._journal = directory.journal
         self._unfinished = f"{directory.journal}/{unfinished_name(self.name)}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -20,6 +20,8 @@ Invariants:
   segments then. :meth:`.BooksDatabase.sync` must return before anything is deleted for them.
 - what is committed is in the memory of the one :class:`Books` too; the database is read when it is opened, and for a
   page of parked events.
+
+It is one file, because all of it is what one transaction changes.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION,
 from .stats import QueueStats
 from .table import DatabaseDamaged
 
-logger = logging.getLogger("lotus_durable")
+logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _RETIRED_KEPT = 20_000
 """Segments that were deleted and are still known, for when a copy of what was in them turns up."""

@@ -1,4 +1,7 @@
-"""The flusher's side of the queue: read what was appended, settle it, retire what is settled."""
+"""The flusher's side of the queue: read what was appended, settle it, retire what is settled.
+
+It is one file: all that the flusher asks of the queue.
+"""
 
 from __future__ import annotations
 
@@ -92,6 +95,16 @@ class Consumer:
         chunk = self._journal.read(limit) or self._read_rows(limit)
         self._in_pass = chunk is not None
         return chunk
+
+    def left_alone(self) -> tuple[int, str | None]:
+        """Return how many events lie, at the least, in what cannot be read, and why they are not done."""
+        events, reasons = self._journal.left_alone()
+        if self._rows.trouble:
+            reasons.append(self._rows.trouble)
+        if not reasons:
+            return 0, None
+        more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+        return events, f"not everything can be read: {reasons[0]}{more}"
 
     def has_pending(self) -> bool:
         """Whether there is something to read now, by the sizes of the files alone.

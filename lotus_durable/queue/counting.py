@@ -9,9 +9,9 @@ import time
 import msgpack
 
 from .directory import QueueDirectory, original_name
-from .format import UnknownFormat
+from .format import HEADER_SIZE
 from .heartbeat import Progress, read_progress
-from .reader import BEGINNING, glance
+from .reader import BEGINNING, Glance, Position, glance
 from .stats import QueueStats
 
 
@@ -19,8 +19,7 @@ def count(directory: QueueDirectory, progress: Progress | None = None) -> QueueS
     """Count; the cost depends on the number of segments, not of events. A directory that does not exist is empty.
 
     A segment whose settling began after the heartbeat counts as pending from where the heartbeat saw it, so the sum
-    holds at any moment, as of the heartbeat. How many events a segment of a later version holds is not known here:
-    none of them is counted.
+    holds at any moment, as of the heartbeat. A segment that cannot be read counts as one event at the least.
 
     Args:
         directory: of the queue.
@@ -35,12 +34,9 @@ def count(directory: QueueDirectory, progress: Progress | None = None) -> QueueS
     for name in directory.segments():
         position = cursor.get(original_name(name), BEGINNING)
         path = f"{directory.journal}/{name}"
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                continue
-            seen = glance(path, max(BEGINNING, position))
-        except (OSError, UnknownFormat):
-            continue  # retired meanwhile; or it cannot be read, which the flusher tells
+        seen = look_at(path, max(BEGINNING, position))
+        if seen is None:
+            continue
         waiting = max(0, seen.frames - position[1])
         pending += waiting
         size += max(0, seen.size - max(BEGINNING, position)[0])
@@ -52,6 +48,25 @@ def count(directory: QueueDirectory, progress: Progress | None = None) -> QueueS
         pending_bytes=size,
         oldest_age=None if oldest is None else max(0.0, time.time() - oldest),
     )
+
+
+def look_at(path: str, position: Position) -> Glance | None:
+    """Look at a segment; None where there is none: it was deleted meanwhile, or what is there is no file.
+
+    What cannot be read is not done: it counts as one event, for how many they are is not known.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    try:
+        return glance(path, position)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return Glance(position[1] + 1, status.st_size, None, None) if status.st_size > HEADER_SIZE else None
 
 
 def _accepted_at(record: bytes | None) -> float | None:

@@ -17,7 +17,7 @@ from lotus_durable.errors import QueueDamaged
 
 from .files import FILE_MODE, sync_data, sync_path
 from .reserve import Reserve, is_full
-from .table import LOCK_TIMEOUT, EventTable, mapped, mapped_errors
+from .table import LOCK_TIMEOUT, DatabaseDamaged, EventTable, mapped, mapped_errors
 
 _CACHE = 128
 """KiB of pages in memory. The reserve is written through it, and would fill the 2 MB that SQLite keeps by default."""
@@ -46,6 +46,8 @@ class BooksDatabase:
         self.is_new: bool = False
         self._table: EventTable | None = None
         self._log = -1
+        for part in (path, _log(path)):
+            _refuse_odd(part, WHAT)
         # First opened and last closed, and never in between: POSIX gives up a process's locks on a file, SQLite's too,
         # with any of its descriptors.
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
@@ -72,7 +74,7 @@ class BooksDatabase:
             except sqlite3.OperationalError as error:
                 if not is_full(error):
                     raise
-                self.reserve.relieve()
+                self.reserve.make_space()
                 return self._attempt(work)
 
         return self.do(attempt)
@@ -181,10 +183,17 @@ def fetched(path: str, what: str, statement: str, parameters: Sequence[object] =
         OSError: the disk refuses.
         DatabaseDamaged: (an OSError) it cannot be read.
     """
-    if not os.path.exists(path):
+    if not os.path.lexists(path):
         return []
+    _refuse_odd(path, what)
     with mapped_errors(what), contextlib.closing(read_only(path)) as connection:
         return connection.execute(statement, parameters).fetchall()
+
+
+def _refuse_odd(path: str, what: str) -> None:
+    """Refuse what is no file: to open a pipe waits for ever."""
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise DatabaseDamaged(f"{what}: {path} is no regular file")
 
 
 def _log(path: str) -> str:

@@ -74,6 +74,7 @@ class QueueDirectory:
         try:
             _make_directories(self.root)
             self.check()
+            self._refuse_odd_files()
             missing = [folder for folder in self._folders() if not os.path.isdir(folder)]
             for folder in missing:
                 _make_directory(folder)
@@ -93,6 +94,16 @@ class QueueDirectory:
         for folder in self._folders():
             with contextlib.suppress(FileNotFoundError):
                 _check(folder)
+
+    def _refuse_odd_files(self) -> None:
+        """Refuse what is no file in the place of one of ours: opening a pipe there would wait for ever.
+
+        Not of the two databases: events are kept and delivered without them, and the flusher says what is wrong.
+        """
+        for path in (self.identity, self.flusher_lock, self.starting, self.requests, self.heartbeat, self.log):
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISREG(os.stat(path).st_mode):
+                    raise QueueDirectoryError(f"queue_dir: {path} is no regular file: remove it")
 
     def _folders(self) -> tuple[str, ...]:
         return self.journal, self.quarantine

@@ -30,6 +30,8 @@ Invariants:
   that it could not sync and that nobody was told of. To the latter it appends nothing more.
 - what a power cut leaves at the end can be zeros, or the beginning of a frame and then zeros from the beginning of a
   disk's sector on: no event either.
+- a later version keeps the header and what opens each frame (marker, checksum, length, sequence), and may change the
+  body: an earlier program counts such events, leaves them alone and says so.
 - anything else that does not parse is *damage*: it is skipped up to the next frame whose checksum holds, kept aside
   and counted. Damage never hides what follows it.
 """
@@ -94,8 +96,12 @@ def new_header(created_ns: int, key: bytes) -> Header:
     return Header(b"\xc1" + drawn[ID_SIZE:], os.getpid(), created_ns, drawn[:ID_SIZE], key)
 
 
-def decode_header(data: bytes) -> Header | None:
+def decode_header(data: bytes, *, any_version: bool = False) -> Header | None:
     """Return the header, or None when it is damaged.
+
+    Args:
+        data: the beginning of a segment.
+        any_version: for who only counts.
 
     Raises:
         UnknownFormat: the header is whole but not of this version.
@@ -106,7 +112,7 @@ def decode_header(data: bytes) -> Header | None:
     (checksum,) = _CRC.unpack_from(data, _HEADER.size)
     if crc32(data[: _HEADER.size]) != checksum:
         return None
-    if magic != MAGIC or version != VERSION:
+    if (magic != MAGIC or version != VERSION) and not any_version:
         raise UnknownFormat(f"segment format {magic!r} version {version}; this program reads version {VERSION}")
     return Header(marker, pid, created_ns, segment_id, key)
 

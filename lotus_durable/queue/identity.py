@@ -82,11 +82,14 @@ def read_identity(directory: QueueDirectory) -> Identity | None:
         OSError: the disk refuses.
     """
     try:
-        descriptor = os.open(directory.identity, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(directory.identity, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
+    data = b""
     try:
         data = os.read(descriptor, _MOST_BYTES)
+    except (IsADirectoryError, BlockingIOError):
+        pass  # it is no file, and so no identity
     finally:
         os.close(descriptor)
     identity = _decode(data)

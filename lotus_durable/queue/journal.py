@@ -8,11 +8,12 @@ from collections import deque
 
 from lotus_durable.errors import QueueDamaged
 
+from .counting import look_at
 from .directory import QueueDirectory, original_name
 from .format import UnknownFormat
 from .protocol import NO_KEY, Chunk, Report
 from .quarantine import keep_aside
-from .reader import START, SegmentReader
+from .reader import BEGINNING, START, SegmentReader
 from .repeats import Repeats, Segment
 from .writer import is_abandoned
 
@@ -34,7 +35,7 @@ class JournalReader:
         self._ids: dict[str, bytes] = {}
         self._names: deque[str] = deque()
         self._current: tuple[Segment, SegmentReader] | None = None
-        self._odd: set[str] = set()
+        self._odd: dict[str, str] = {}
 
     def begin_pass(self) -> list[str]:
         """List the segments, and return their names; what comes later is for the next pass.
@@ -43,6 +44,7 @@ class JournalReader:
             OSError: the disk refuses.
         """
         names = self._directory.segments()
+        self._odd = {name: self._odd[name] for name in names if name in self._odd}
         # Those that were released first: they end soon, and their disk may be failing.
         self._names.extend(name for name in names if original_name(name) != name)
         self._names.extend(name for name in names if original_name(name) == name)
@@ -71,6 +73,19 @@ class JournalReader:
                     continue
         return False
 
+    def left_alone(self) -> tuple[int, list[str]]:
+        """Return how many events lie, at the least, in segments that cannot be read, and why not, for each segment."""
+        events = 0
+        reasons = []
+        for name, why in self._odd.items():
+            segment = self._known(name)
+            position = BEGINNING if segment is None else max(BEGINNING, self._repeats.cursor(segment.id))
+            seen = look_at(f"{self._directory.journal}/{name}", position)
+            if seen is not None and seen.frames > position[1]:
+                events += seen.frames - position[1]
+                reasons.append(f"journal/{name}: {why}")
+        return events, reasons
+
     def forget(self, segment: Segment) -> None:
         """Forget one that was deleted."""
         self._repeats.segments.pop(segment.id, None)
@@ -94,7 +109,6 @@ class JournalReader:
                 self._name_odd(name, str(error))
                 continue
             if self._current is not None:
-                self._odd.discard(name)
                 return True
         return False
 
@@ -131,6 +145,7 @@ class JournalReader:
             # it should have a header.
             stretch = reader.read(limit) if reader.position[0] < max(1, reader.size_at_opening) else None
             if stretch is None:
+                self._odd.pop(segment.name, None)
                 if reader.finished():
                     segment.ended = True
                     self.ended.append(segment)
@@ -154,8 +169,8 @@ class JournalReader:
         return None if segment is None else self._repeats.segments.get(segment)
 
     def _name_odd(self, name: str, why: str) -> None:
-        if name not in self._odd:
-            self._odd.add(name)
+        if self._odd.get(name) != why:
+            self._odd[name] = why
             self._report(QueueDamaged(f"journal/{name} is left alone: {why}"))
 
 

@@ -1,4 +1,7 @@
-"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts."""
+"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts.
+
+It is one file, because what bytes are (frames, still being written, damage) is decided in one place.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from .format import (
     Header,
     Origin,
     Stop,
+    UnknownFormat,
     classify,
     decode_header,
     find_frame,
@@ -119,7 +123,7 @@ class SegmentReader:
             return None
         stretch = self._parse(limit)
         if stretch is None and self._fill():
-            stretch = self._parse(limit) or self._judge(limit)
+            stretch = self._parse(limit) or self._classify(limit)
         return stretch
 
     def finished(self) -> bool:
@@ -168,7 +172,7 @@ class SegmentReader:
             self._buffer = os.pread(self._descriptor, frame_size(self._buffer), self.position[0])
         return bool(self._buffer)
 
-    def _judge(self, limit: int) -> Stretch | None:
+    def _classify(self, limit: int) -> Stretch | None:
         """Decide about bytes that are not the next frame: still being written, nothing, or damage."""
         if not self._is_abandoned() and self._search()[1] is None:
             return None
@@ -238,6 +242,14 @@ def _read_header(descriptor: int) -> Header | None:
     return decode_header(os.pread(descriptor, HEADER_SIZE, 0))
 
 
+def _is_ours(header: bytes) -> bool:
+    try:
+        decode_header(header)
+    except UnknownFormat:
+        return False
+    return True
+
+
 def _marker(header: Header | None, name: str) -> bytes:
     return header.marker if header is not None else marker_in_name(name) or _NO_MARKER
 
@@ -260,9 +272,8 @@ def glance(path: str, position: Position) -> Glance:
 
     Raises:
         OSError: the segment is gone or cannot be read.
-        UnknownFormat: a newer version wrote it.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         beginning = os.pread(descriptor, _GLANCE_SIZE, 0)
         is_all = len(beginning) < _GLANCE_SIZE  # of a short-lived process's
@@ -271,9 +282,11 @@ def glance(path: str, position: Position) -> Glance:
             return beginning[offset : offset + size] if is_all else os.pread(descriptor, size, offset)
 
         size = len(beginning) if is_all else os.fstat(descriptor).st_size
-        header = decode_header(beginning[:HEADER_SIZE])
+        header = decode_header(beginning[:HEADER_SIZE], any_version=True)
         marker = _marker(header, os.path.basename(path))
         count = max(position[1], count_frames(read, marker, size))
+        if not count and size > HEADER_SIZE and not _is_ours(beginning):
+            count = 1  # at the least
         return Glance(count, size, _record_at(read, marker, position[0], size), header)
     finally:
         os.close(descriptor)

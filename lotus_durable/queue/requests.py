@@ -72,7 +72,7 @@ def ask(directory: QueueDirectory, kind: RequestKind, about: bytes = b"") -> int
 
 
 def _append(directory: QueueDirectory, record: bytes) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(directory.requests, flags, FILE_MODE)
     try:
         written = os.write(descriptor, record)

@@ -3,6 +3,8 @@
 ``queue.db`` holds persist-queue's table of pending events and the id of this very database. The books hold, under that
 id, up to which row its events are settled; the rows are deleted afterwards, in a transaction of their own. So a kill
 between the two settles nothing twice, and a database that somebody replaced is not taken for the former one.
+
+It is one file, because reading, settling and deleting go by one position.
 """
 
 from __future__ import annotations
@@ -69,6 +71,7 @@ class RowReader:
 
     Attributes:
         id: of the database that is open; empty when there is none.
+        trouble: why it cannot be read, empty when it can.
     """
 
     def __init__(self, directory: QueueDirectory, cursor: Callable[[bytes], Position], report: Report) -> None:
@@ -81,6 +84,7 @@ class RowReader:
         self._place: tuple[int, int] | None = None
         self._pass_ends = 0
         self._deleted = 0
+        self.trouble: str = ""
         self._told = ""
 
     def begin_pass(self) -> None:
@@ -90,6 +94,7 @@ class RowReader:
             self._follow()
             if self._table is not None:
                 self._pass_ends = self._last_row()
+            self.trouble = ""
 
     def read(self, limit: int) -> tuple[Stretch, bytes] | None:
         """Return up to ``limit`` further rows of one key, with that key, or None at the end of the pass."""
@@ -245,9 +250,10 @@ class RowReader:
         try:
             yield
         except OSError as error:
-            if str(error) != self._told:
-                self._told = str(error)
-                self._report(QueueDamaged(f"{self._path} is left alone: {error}"))
+            self.trouble = f"{self._path} is left alone: {error}"
+            if self.trouble != self._told:
+                self._told = self.trouble
+                self._report(QueueDamaged(self.trouble))
 
     def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         assert self._table is not None

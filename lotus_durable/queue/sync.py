@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable, Sequence
 
 from lotus_durable.errors import DiskRefused, LotusError
@@ -77,12 +78,15 @@ class JournalSync:
     def _sync(self, segment: str, name: str) -> bool:
         """Return whether it was there, by that name."""
         try:
-            size = os.stat(self._path(name)).st_size
+            status = os.stat(self._path(name))
+            if not stat.S_ISREG(status.st_mode):
+                return True  # the reader names it
+            size = status.st_size
             if size == self._synced.get(segment):
                 if has_no_writer(self._path(name)) and os.stat(self._path(name)).st_size == size:
                     self._final.add(segment)
                 return True
-            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return False
         except OSError:

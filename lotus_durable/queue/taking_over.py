@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -77,6 +78,8 @@ def _readable(path: str, table: str, columns: str, high: int = 0) -> Iterator[tu
     condition = f"rowid <= {high}" if high else "1"
     row = 0
     missed = 0
+    if not os.path.isfile(path):
+        return
     with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(path)) as connection:
         while missed <= _MOST_UNREADABLE:
             where = f"rowid {'=' if missed else '>'} ? AND {condition}"

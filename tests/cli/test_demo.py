@@ -87,10 +87,14 @@ def test_a_directory_that_cannot_be_made_is_wrong_usage(command_line: CommandLin
     assert "/proc/queue" in result.one_error()
 
 
-def result(tracked: list[str], received: dict[str, int]) -> Result:
+def result(tracked: list[str], received: dict[str, int], *, not_stored: str = "") -> Result:
     found = Result()
-    found.compare(tracked, received)
+    found.compare(tracked, set(received) - {not_stored}, received)
     return found
+
+
+def test_what_the_server_has_taken_and_not_stored_is_lost() -> None:
+    assert result(["a", "b"], {"a": 1, "b": 1}, not_stored="b").lost_ids == ["b"]
 
 
 def test_what_is_tracked_and_not_at_the_server_is_lost() -> None:

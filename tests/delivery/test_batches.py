@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lotus_durable.delivery.batch import Batch, Batcher, batches_of_parked
+from lotus_durable.delivery.batch import Batch
+from lotus_durable.delivery.batching import Batcher, batches_of_parked
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.delivery.verdict import Verdict
 from lotus_durable.delivery.wire import body, encode_event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from lotus_durable.flusher.drain import NO_KEY
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.requests import ask
 from lotus_durable.testing import Delay, Status
+from tests.queue.faults import refusing
 from tests.rig import Rig, faults, track, wait_until
 
 FLUSHERS = pytest.mark.parametrize("flusher", ["auto", "external"])
@@ -223,12 +225,11 @@ def test_a_drain_is_carried_out_also_when_the_file_of_requests_became_long_and_w
 
 @FLUSHERS
 def test_where_nothing_can_be_asked_a_drain_waits_for_the_next_pass(rig: Rig, flusher: str) -> None:
-    rig.directory.prepare()
-    Path(rig.directory.requests).mkdir()
     client = rig.client(flusher=flusher)
     ids = track(client, 3)
-    assert client.drain(20).complete
-    Path(rig.directory.requests).rmdir()
+    with refusing("open", errno.ENOSPC, where="requests"):
+        assert client.drain(20).complete
+        assert rig.server.event_count == 3
     assert rig.check(ids).delivered == 3
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lotus_durable.flusher.surroundings import NETWORK_VARIABLES
+from tests.rig import rigs  # noqa: F401  # a fixture
 
 from .scene import Scene
 

@@ -294,7 +294,7 @@ def test_trouble_of_the_queue_itself_is_told_when_it_lasts(scene: Scene) -> None
 def test_flushers_that_end_in_the_middle_of_their_work_are_backed_off_and_told_and_drain_says_so(scene: Scene) -> None:
     """Killed for want of memory, say, at the same event each time: only the first of them is replaced at once."""
     deployment = Deployment(scene.root / "deployment")
-    (deployment.site / "lotus_durable" / "delivery" / "batch.py").write_text(
+    (deployment.site / "lotus_durable" / "delivery" / "batching.py").write_text(
         "import os, signal\n"
         "class Batch: pass\n"
         "def batches_of_parked(*_, **__): return []\n"

@@ -145,7 +145,6 @@ def test_what_an_application_patches_of_requests_is_not_met(monkeypatch: pytest.
         (requests, "Session"),
         (requests.sessions, "Session"),
         (requests.adapters.HTTPAdapter, "send"),
-        (requests.sessions.HTTPAdapter, "send"),
     ):
         monkeypatch.setattr(owner, name, patched)
     with talking(says(201)) as (_, transport):

@@ -418,7 +418,9 @@ def test_a_segment_of_a_later_format_is_left_alone_told_and_never_counted_as_don
         assert Path(writer.path).exists()
         assert not consumer.has_pending()
         found = counts(directory, consumer)
-        assert (found.accepted, found.delivered) == (0, 0)
+        assert (found.accepted, found.pending, found.delivered) == (1, 1, 0)
+        events, why = consumer.left_alone()
+        assert (events, "version 99" in str(why)) == (1, True)
     assert len(reports) == 1
 
 

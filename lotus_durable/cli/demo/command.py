@@ -16,7 +16,7 @@ accepted, against what the server has. Nothing leaves this machine, and no setti
 keys of --json:
   ok              whether nothing was lost, nothing was made up, and all of it could be shown
   tracked         events for which track_event returned, by the workers' own records
-  at_server       events that the server has, by its own list
+  at_server       events in the server's database
   lost, lost_ids  tracked, and not at the server
   never_tracked, never_tracked_ids
                   at the server, and tracked by nobody

@@ -33,12 +33,12 @@ class Result:
     directory: str | None = None
     """Where the files are kept."""
 
-    def compare(self, tracked: Sequence[str], received: Mapping[str, int]) -> None:
-        """Enter the ids in the workers' records, and how often the server got which id."""
+    def compare(self, tracked: Sequence[str], stored: set[str], received: Mapping[str, int]) -> None:
+        """Enter the ids in the workers' records, those in the server's database, and how often it got which id."""
         known = set(tracked)
-        self.tracked, self.at_server = len(known), len(received)
-        self.lost_ids = sorted(known - received.keys())
-        self.never_tracked_ids = sorted(received.keys() - known)
+        self.tracked, self.at_server = len(known), len(stored)
+        self.lost_ids = sorted(known - stored)
+        self.never_tracked_ids = sorted(stored - known)
         self.duplicate_ids = sorted(each for each, times in received.items() if times > 1)
 
     @property
@@ -60,7 +60,7 @@ class Result:
         killed = f"by SIGKILL: {count(self.kills['flushers'], 'flusher')}, {count(self.kills['workers'], 'worker')}"
         rows = [
             ("tracked", count(self.tracked), "by the workers' own records"),
-            ("at the server", count(self.at_server), "by the server's own list of ids"),
+            ("at the server", count(self.at_server), "in its database"),
             ("lost", count(len(self.lost_ids)), "tracked, and not at the server"),
             ("never tracked", count(len(self.never_tracked_ids)), "at the server, and tracked by nobody"),
             ("duplicates", count(len(self.duplicate_ids)), again),

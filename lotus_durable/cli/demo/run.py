@@ -135,7 +135,7 @@ class Demo:
                 f"lotus-durable drain: {report.get('reason') or report.get('error') or 'it failed'}"
             )
         tracked = [each for record in self._records for each in record.read_text().split()]
-        self.result.compare(tracked, self._server.ids())
+        self.result.compare(tracked, self._server.database(), self._server.ids())
 
     def end(self) -> None:
         """End all processes."""

@@ -1,0 +1,89 @@
+"""``lotus-durable doctor``: is everything as it must be, and if not, what is to be done."""
+
+from __future__ import annotations
+
+import argparse
+
+from lotus_durable.config import Config, environment_options
+from lotus_durable.options import environment_name
+
+from .command import Command, ExitCode, configuration, directory_source
+from .env_file import environment
+from .output import plain, say, say_json
+
+_DESCRIPTION = """\
+Look at everything that a queue and its flusher need here, a line each, with what to do: user and directory, file system
+and its locks (tried with two processes and a kill), disk, the queue and its flusher, versions in use, the interpreter
+for a flusher, and, by asking the server: host, TLS, key, organisation and clock. Then the settings and where each
+comes from; the key is never shown. Run it as the application's user, with its environment. Changes nothing.
+
+keys of --json:
+  ok             whether nothing is wrong
+  answers        a list of {about, mark, text, remedy}; mark is ok, warning or wrong
+  settings       a list of {name, value, source}"""
+
+_SIGNS = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}
+_HIDDEN = {"api_key"}
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--settings", action="store_true", help="show those too that are the defaults")
+
+
+def _run(arguments: argparse.Namespace) -> ExitCode:
+    from lotus_durable.operate.examination import examine  # with requests
+
+    config = configuration(arguments)
+    answers = []
+    for answer in examine(config):
+        answers.append(answer)
+        if not arguments.json:
+            remedy = f" - {answer.remedy}" if answer.remedy else ""
+            say(f"{_SIGNS[answer.mark]}  {answer.about:<11}  {plain(answer.text)}{remedy}")
+    settings = _settings(config, arguments)
+    is_ok = not any(answer.mark == "wrong" for answer in answers)
+    if arguments.json:
+        say_json({"ok": is_ok, "answers": [answer._asdict() for answer in answers], "settings": settings})
+    else:
+        for setting in settings:
+            if arguments.settings or setting["source"] != "default":
+                say(f"setting  {setting['name']} = {setting['value']} ({setting['source']})")
+    return ExitCode.DONE if is_ok else ExitCode.NOT_COMPLETE
+
+
+def _settings(config: Config, arguments: argparse.Namespace) -> list[dict[str, str]]:
+    around = environment(arguments.env_file)
+    known = environment_options()
+    found = []
+    for name, value in config._asdict().items():
+        variable = environment_name(name)
+        if name == "constants" or (variable not in known and name != "queue_dir"):
+            continue
+        source = "default"
+        if name == "queue_dir":
+            source = directory_source(arguments)
+        elif getattr(arguments, name, None) is not None:
+            source = f"--{name.replace('_', '-')}"
+        elif name == "api_key" and (arguments.api_key_file or around.get("LOTUS_API_KEY_FILE")):
+            source = "--api-key-file" if arguments.api_key_file else "LOTUS_API_KEY_FILE"
+        elif around.get(variable):
+            source = around.places.get(variable, variable)
+        shown = "set, and not shown" if name in _HIDDEN and value is not None else str(value)
+        found.append({"name": name, "value": shown, "source": source})
+    return found
+
+
+COMMAND = Command(
+    name="doctor",
+    summary="look whether everything is as it must be, and say what to do",
+    description=_DESCRIPTION,
+    run=_run,
+    add_arguments=_add_arguments,
+    options=("queue_dir", "api_key", "api_key_file", "host", "timeout", "flusher", "max_queue_bytes"),
+    examples="lotus-durable doctor\nsudo -u app env LOTUS_ENV_FILE=/etc/app/lotus.env lotus-durable doctor --settings",
+    exit_codes={
+        ExitCode.DONE: "nothing is wrong; there may be warnings",
+        ExitCode.NOT_COMPLETE: "something is wrong, and stands in a line that begins with WRONG",
+        ExitCode.WRONG_USAGE: "wrong usage or configuration",
+    },
+)

@@ -1,0 +1,105 @@
+"""Before it is too late: what a person should know while everything still works. The flusher looks once a minute.
+
+Each is reported once a minute with its count, in a process that tracks, like all trouble; see :mod:`.telling`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from lotus_durable.config import Config
+from lotus_durable.errors import AttentionNeeded, LotusError
+from lotus_durable.event.record import RecordError, unpack_record
+from lotus_durable.event.timestamps import utc_text
+from lotus_durable.log import counted
+from lotus_durable.queue.books import read_page
+from lotus_durable.queue.condition import condition
+from lotus_durable.queue.counting import count
+from lotus_durable.queue.database import WHAT, fetched
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import read_progress
+
+_DAY = 86_400.0
+_OLDEST_TAKEN = 30 * _DAY
+"""Seconds; the server of 2024 refuses events that are older."""
+_EARLY = 5 * _DAY
+"""How long before that it is told: a person may be away for a long weekend."""
+_NEARLY_FULL = 0.8
+"""Of ``max_queue_bytes``."""
+_FEW_BYTES = 64 * 1024 * 1024
+"""Of the disk, for events: some minutes of a busy application."""
+_FEW_FILES = 1_000
+_PAGE = 500
+_MOST_ROWS = 20 * _PAGE
+"""New parked events that are looked at, at once, for those of the future."""
+
+
+class EarlyWarnings:
+    """Looks at one queue.
+
+    Args:
+        directory: of the queue.
+        config: names the limit.
+        report: told of each.
+    """
+
+    def __init__(self, directory: QueueDirectory, config: Config, report: Callable[[LotusError], None]) -> None:
+        self._directory = directory
+        self._limit = config.max_queue_bytes
+        self._report = report
+        self._parked = read_progress(directory).counts.parked
+        self._row = 0
+        with contextlib.suppress(OSError):
+            for high in fetched(directory.books, WHAT, "SELECT parked_high FROM settled WHERE segment = x''"):
+                self._row = high[0]
+
+    def look(self) -> None:
+        """Look, and report.
+
+        Raises:
+            OSError: the directory, or the books, cannot be read.
+        """
+        for about, text in (*self._of_room(), *self._of_age(), *self._of_parked()):
+            self._report(AttentionNeeded(text, about))
+
+    def _of_room(self) -> Iterator[tuple[str, str]]:
+        room = condition(self._directory)
+        if room.used_bytes > self._limit * _NEARLY_FULL:
+            share = 100 * room.used_bytes // self._limit
+            yield "limit", f"the queue is {share} % full (max_queue_bytes is {self._limit}): events are refused soon"
+        if room.disk_left < _FEW_BYTES:
+            yield "disk", f"the disk is nearly full: {room.disk_left // 1_000_000} MB are left for events"
+        elif room.files_left < _FEW_FILES:
+            yield "disk", f"the disk is nearly full: {counted(room.files_left, 'file')} can be made on it"
+
+    def _of_age(self) -> Iterator[tuple[str, str]]:
+        stats = count(self._directory)
+        if stats.oldest_age is not None and stats.oldest_age > _OLDEST_TAKEN - _EARLY:
+            days = stats.oldest_age / _DAY
+            pending = counted(stats.pending, "event")
+            yield "age", f"the oldest of {pending} pending is {days:.0f} days old: the server takes none older than 30"
+
+    def _of_parked(self) -> Iterator[tuple[str, str]]:
+        parked = read_progress(self._directory).counts.parked
+        if parked > self._parked:
+            yield "parked", f"{counted(parked, 'event')} parked, {parked - self._parked} of them since a minute ago"
+        self._parked = parked
+        now = utc_text(datetime.now(UTC))
+        future = sum(1 for time_created in self._new_rows() if time_created > now)
+        if future:
+            yield "future", f"{counted(future, 'event')} parked for the future: is a clock, or a time zone, wrong?"
+
+    def _new_rows(self) -> Iterator[str]:
+        """Give the times of the events that were parked since the last look."""
+        for _ in range(_MOST_ROWS // _PAGE):
+            page = read_page(self._directory.books, "parked", self._row, _PAGE)
+            for row in page:
+                self._row = row.id
+                try:
+                    yield unpack_record(row.record)[3]
+                except RecordError:
+                    continue
+            if len(page) < _PAGE:
+                return

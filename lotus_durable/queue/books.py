@@ -34,7 +34,7 @@ from functools import partial
 
 from .carried import Ranges
 from .database import WHAT, BooksDatabase, fetched
-from .lately import DeliveredLately
+from .lately import COMPLETE, DeliveredLately
 from .lately import as_row as ids_as_row
 from .protocol import Cursor, Settlement, StoredEvent, Table, decode_stored_event
 from .reader import Position
@@ -262,7 +262,9 @@ class Books:
             connection.execute("INSERT OR REPLACE INTO carried VALUES (?, ?, ?)", (segment, start, stop))
         if ids is not None:
             if ids[0] > self.delivered.generation:
-                connection.execute("DELETE FROM delivered WHERE generation < ?", (self.delivered.generation,))
+                connection.execute(
+                    "DELETE FROM delivered WHERE generation <= ?", (self.delivered.generation - COMPLETE,)
+                )
             connection.execute("INSERT INTO delivered (generation, ids) VALUES (?, ?)", ids)
         return counts, reached
 

@@ -188,7 +188,7 @@ def test_segments_retired_lately_are_known_and_the_oldest_are_forgotten(
 def test_of_ids_so_many_are_known_at_the_least_and_about_twice_as_many_at_the_most(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lately, "GENERATION", 1_000)
+    monkeypatch.setattr(lately, "GENERATION", 300)
     books = opened(path)
     for number in range(80):
         books.settle(Settlement(delivered_ids=[f"{number:032d}-{each:03d}" for each in range(100)]))
@@ -214,7 +214,7 @@ def test_the_ids_that_are_known_take_less_than_four_megabytes() -> None:
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert delivered.known(["x", f"{209_999:036d}", f"{195_000:036d}"]) == {f"{209_999:036d}", f"{195_000:036d}"}
+    assert delivered.known(["x", f"{209_999:036d}", f"{188_500:036d}"]) == {f"{209_999:036d}", f"{188_500:036d}"}
     assert used < 4_000_000
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from lotus_durable import settings
 from lotus_durable.client import Client
 from lotus_durable.errors import InvalidEvent, LotusError
-from lotus_durable.event.ids import random_ids
+from lotus_durable.event.ids import random_id
 from lotus_durable.log import logger
 
 
@@ -33,7 +33,7 @@ class CheckedEvent:
         except InvalidEvent:
             if self._client.config.on_invalid == "raise":
                 raise
-            self._arguments = {**arguments, "idempotency_id": arguments["idempotency_id"] or next(random_ids())}
+            self._arguments = {**arguments, "idempotency_id": arguments["idempotency_id"] or random_id()}
 
     @property
     def idempotency_id(self) -> str:

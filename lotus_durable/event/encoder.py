@@ -16,7 +16,7 @@ from time import time
 from msgpack import Packer
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event.ids import random_ids
+from lotus_durable.event.ids import MOMENT, TWELVE_DIGITS, beginnings, now
 from lotus_durable.event.properties import clean_properties, is_plain
 from lotus_durable.event.rounding import warn_of_rounding
 from lotus_durable.event.text import plain_text, text_fault, type_name
@@ -56,13 +56,13 @@ class EventEncoder:
             that one.
     """
 
-    __slots__ = ("_ids", "_last_name", "_max_event_bytes", "_max_event_name", "_now_text", "_pack")
+    __slots__ = ("_beginnings", "_last_name", "_max_event_bytes", "_max_event_name", "_now_text", "_pack")
 
     def __init__(self, max_event_bytes: int, max_event_name: int = MAX_EVENT_NAME) -> None:
         self._max_event_bytes = max_event_bytes
         self._max_event_name = max_event_name
         self._now_text = Clock().text
-        self._ids: Iterator[str] = iter(())
+        self._beginnings: Iterator[str] = iter(())
         self._last_name: object = object()  # no name is this one
         self._pack = _packer()
 
@@ -87,10 +87,11 @@ class EventEncoder:
             self._last_name = event_name
         if idempotency_id is None:
             try:
-                chosen_id = next(self._ids)
+                beginning = next(self._beginnings)
             except StopIteration:
-                self._ids = random_ids()
-                chosen_id = next(self._ids)
+                self._beginnings = beginnings()
+                beginning = next(self._beginnings)
+            chosen_id = f"{beginning}{now() & MOMENT | TWELVE_DIGITS:x}"
         else:
             chosen_id = _clean_text("idempotency_id", idempotency_id, MAX_IDEMPOTENCY_ID)
         plain: Mapping[str, JsonValue]

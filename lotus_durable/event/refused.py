@@ -11,7 +11,7 @@ from msgpack import packb
 
 from lotus_durable.errors import InvalidEvent
 from lotus_durable.event.encoder import EventEncoder
-from lotus_durable.event.ids import random_ids
+from lotus_durable.event.ids import random_id
 from lotus_durable.event.properties import clean_properties
 from lotus_durable.event.record import decode_record, event_as_json_object
 from lotus_durable.event.text import plain_text, text_fault, type_name
@@ -58,7 +58,7 @@ class ReportingEncoder(EventEncoder):
         try:
             return super().encode(customer_id, event_name, properties, time_created, idempotency_id)
         except InvalidEvent as refused:
-            event_id = ("" if idempotency_id is None else _shown(idempotency_id)) or next(random_ids())
+            event_id = ("" if idempotency_id is None else _shown(idempotency_id)) or random_id()
             now = time() + 0.0
             fields = [event_id, _shown(customer_id), _shown(event_name), _shown_time(time_created, now)]
             record: bytes = packb([*fields, self._shown_properties(properties), now, str(refused)])

@@ -1,4 +1,7 @@
-"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts."""
+"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts.
+
+It is one file, because what bytes are (frames, still being written, damage) is decided in one place.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +123,7 @@ class SegmentReader:
             return None
         stretch = self._parse(limit)
         if stretch is None and self._fill():
-            stretch = self._parse(limit) or self._judge(limit)
+            stretch = self._parse(limit) or self._classify(limit)
         return stretch
 
     def finished(self) -> bool:
@@ -169,7 +172,7 @@ class SegmentReader:
             self._buffer = os.pread(self._descriptor, frame_size(self._buffer), self.position[0])
         return bool(self._buffer)
 
-    def _judge(self, limit: int) -> Stretch | None:
+    def _classify(self, limit: int) -> Stretch | None:
         """Decide about bytes that are not the next frame: still being written, nothing, or damage."""
         if not self._is_abandoned() and self._search()[1] is None:
             return None

@@ -108,11 +108,11 @@ def test_ids_left_out_are_random_uuids_and_never_the_same() -> None:
         assert (parsed.version, parsed.variant, str(parsed)) == (4, uuid.RFC_4122, text)
 
 
-def test_every_digit_of_a_generated_id_is_random_but_the_version() -> None:
+def test_every_digit_of_a_generated_id_is_random_but_the_version_and_the_moment() -> None:
     encoder = EventEncoder(LIMIT)
-    columns = [set(column) for column in zip(*(encode(encoder)[0] for _ in range(2_000)), strict=True)]
+    columns = [set(column) for column in zip(*(encode(encoder)[0][:24] for _ in range(2_000)), strict=True)]
     digits = set("0123456789abcdef")
-    expected = [digits] * 36
+    expected = [digits] * 24
     for place in (8, 13, 18, 23):
         expected[place] = {"-"}
     expected[14], expected[19] = {"4"}, set("89ab")

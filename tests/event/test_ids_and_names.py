@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import uuid
 from decimal import Decimal
 from enum import IntEnum, StrEnum
@@ -165,3 +166,29 @@ def test_a_name_is_checked_whatever_the_name_before_it_was(encoder: EventEncoder
         for bad in (None, "", long, long, "a\0", "\ud800", "\ud800", 5):
             with pytest.raises(InvalidEvent, match=r"^event_name: "):
                 encode(encoder, event_name=bad)
+
+
+def test_ids_are_random_uuids_and_no_two_are_the_same(encoder: EventEncoder) -> None:
+    ids = [encode(encoder)[0] for _ in range(5_000)]
+    assert len(set(ids)) == 5_000
+    assert {(uuid.UUID(each).version, uuid.UUID(each).variant) for each in ids} == {(4, uuid.RFC_4122)}
+    assert all(str(uuid.UUID(each)) == each for each in ids)
+    assert len({each[:24] for each in ids}) == 5_000
+
+
+def test_two_copies_of_a_process_never_give_one_id_to_two_events(encoder: EventEncoder) -> None:
+    """A virtual machine that is cloned while it runs: nothing tells the encoder, as its owner tells it after a fork."""
+    given = {encode(encoder)[0]}
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, " ".join(encode(encoder)[0] for _ in range(100)).encode())
+        os._exit(0)
+    given |= {encode(encoder)[0] for _ in range(100)}
+    os.close(writer)
+    with open(reader) as theirs:
+        others = theirs.read().split()
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(set(others)) == 100
+    assert {each[:24] for each in others} & {each[:24] for each in given}, "they were drawn before"
+    assert not given & set(others)

@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator
 
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory, original_name
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE
-from lotus_durable.queue.protocol import StoredEvent
+from lotus_durable.queue.protocol import Cursor, Settlement, StoredEvent
 from lotus_durable.queue.quarantine import keep_aside
 from lotus_durable.queue.reader import BEGINNING, Damage
 from lotus_durable.queue.rows import delete_rows, ensure_rows_id, is_row
-from lotus_durable.queue.schema import Cursor, Entry
 
 from .holding import Held
 from .pending import Found, PendingReader, Report
@@ -119,7 +118,9 @@ class Rewriting:
             new = {each.header.id: Cursor(each.name, *BEGINNING) for each in kept.values()}
             old = {last.source: Cursor(original_name(name), *last.end)}
             self._queue.consumer.enter(
-                Entry({**new, **old}, taken_out + lost, dead=dead, carried=carried, discarded=taken_out)
+                Settlement(
+                    cursors={**new, **old}, accepted=taken_out + lost, dead=dead, carried=carried, discarded=taken_out
+                )
             )
             self._queue.consumer.make_safe()
             for segment in kept.values():

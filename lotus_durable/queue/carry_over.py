@@ -57,9 +57,6 @@ def find_stranded(writer: SegmentWriter, *, sync: bool) -> Stranded:
     Args:
         writer: of the segment.
         sync: whether what stays where it is must survive a power cut.
-
-    Raises:
-        OSError: the disk refuses.
     """
     status = writer.own_status()
     for path in (writer.path, released_name(writer.path)):

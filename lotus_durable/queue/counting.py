@@ -24,9 +24,6 @@ def count(directory: QueueDirectory, progress: Progress | None = None) -> QueueS
     Args:
         directory: of the queue.
         progress: how far it is settled; what the heartbeat says, if not given.
-
-    Raises:
-        OSError: the disk refuses.
     """
     counts, cursor, _ = read_progress(directory) if progress is None else progress
     pending, size = 0, 0

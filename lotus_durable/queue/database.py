@@ -97,11 +97,7 @@ class BooksDatabase:
         return all(place_of(path) == place for path, place in self._places.items())
 
     def copy_to(self, path: str) -> None:
-        """Write all of it to a new database, synced; the open one can be read whatever became of its path.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Write all of it to a new database, synced; the open one can be read whatever became of its path."""
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
 
         def work() -> None:

@@ -13,11 +13,7 @@ from .reader import Damage
 
 
 def keep_aside(directory: QueueDirectory, damage: Damage, report: Report) -> None:
-    """Write the bytes of a damaged stretch to the quarantine, durably, and report it.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Write the bytes of a damaged stretch to the quarantine, durably, and report it."""
     if not damage.data:
         report(QueueDamaged(f"{damage}; nothing is left of them"))
         return

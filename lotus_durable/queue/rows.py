@@ -130,9 +130,6 @@ class RowReader:
         """Make what was read survive a power cut.
 
         Before the cursor may: a database that lost rows gives their numbers to others, which would count as settled.
-
-        Raises:
-            OSError: the disk refuses.
         """
         sync_rows(self._path)
 
@@ -313,9 +310,6 @@ def sync_rows(path: str) -> None:
     """Make what was put into ``queue.db`` survive a power cut: it is in the log until a checkpoint, which syncs too.
 
     SQLite takes no locks on the log, so closing this descriptor gives none up.
-
-    Raises:
-        OSError: the disk refuses.
     """
     with contextlib.suppress(FileNotFoundError):
         descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)

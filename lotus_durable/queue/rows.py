@@ -308,7 +308,7 @@ def sync_rows(path: str) -> None:
     SQLite takes no locks on the log, so closing this descriptor gives none up.
     """
     with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             sync_data(descriptor)
         finally:

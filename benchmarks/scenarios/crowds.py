@@ -144,8 +144,7 @@ def park(queue_dir: str, rows: str) -> None:
     from lotus_durable.event.encoder import EventEncoder
     from lotus_durable.queue.books import Books
     from lotus_durable.queue.consumer import Consumer
-    from lotus_durable.queue.protocol import StoredEvent
-    from lotus_durable.queue.schema import Entry
+    from lotus_durable.queue.protocol import Settlement, StoredEvent
 
     directory = QueueDirectory(queue_dir)
     Consumer(directory, print).close()
@@ -155,7 +154,9 @@ def park(queue_dir: str, rows: str) -> None:
     for start in range(0, int(rows), 500):
         records = [encode("customer-123", "api_call", {"mb_used": start}, None, None)[1] for _ in range(500)]
         books.settle(
-            Entry(accepted=500, parked=[StoredEvent(each, "refused", 1, now, now, key=b"another ") for each in records])
+            Settlement(
+                accepted=500, parked=[StoredEvent(each, "refused", 1, now, now, key=b"another ") for each in records]
+            )
         )
     books.close()
 

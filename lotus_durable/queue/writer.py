@@ -39,25 +39,6 @@ class SegmentWriter:
             empty segment.
     """
 
-    __slots__ = (
-        "_descriptor",
-        "_marker",
-        "_place",
-        "_sync_failed",
-        "_sync_lock",
-        "_synced",
-        "end",
-        "header",
-        "is_broken",
-        "kept",
-        "kept_from",
-        "name",
-        "path",
-        "sequence",
-        "stop_at",
-        "trusted_sequence",
-    )
-
     def __init__(self, directory: QueueDirectory, key: bytes, *, sync: bool) -> None:
         self.header: Header = new_header(time.time_ns(), key)
         self.end: int = HEADER_SIZE
@@ -148,11 +129,7 @@ class SegmentWriter:
         return place_of(path) == self._place
 
     def read_own(self, size: int, offset: int) -> bytes:
-        """Read what the segment holds, whatever its name is now; only when :meth:`own_status` says that it is ours.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Read what the segment holds, whatever its name is now; only when :meth:`own_status` says that it is ours."""
         return os.pread(self._descriptor, size, offset)
 
     # Power cuts

@@ -146,12 +146,20 @@ class Rewriting:
         if name == QUEUE_DB:
             delete_rows(self._directory, end)
             return
-        with contextlib.suppress(FileNotFoundError):
-            flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-            descriptor = os.open(f"{self._directory.journal}/{name}", flags)
-            try:
-                for start in range(HEADER_SIZE, end, len(_ZEROS)):
-                    os.pwrite(descriptor, _ZEROS[: end - start], start)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        overwrite(f"{self._directory.journal}/{name}", end)
+
+
+def overwrite(path: str, end: int) -> None:
+    """Overwrite what is settled of a segment; that it is must be safe from a power cut.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            for start in range(HEADER_SIZE, end, len(_ZEROS)):
+                os.pwrite(descriptor, _ZEROS[: end - start], start)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

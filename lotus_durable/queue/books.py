@@ -172,6 +172,16 @@ class Books:
         while len(self.retired) > _RETIRED_KEPT:
             del self.retired[next(iter(self.retired))]
 
+    def overwrite_deleted(self) -> None:
+        """Have nothing left of rows that were deleted, neither in the database nor in its log.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        connection = self.database.connection
+        self.database.do(lambda: connection.execute("VACUUM"))
+        self.database.do(lambda: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+
     def prepare_for(self, size: int) -> None:
         """Come a step nearer to room for a segment of this size, all of which may be refused."""
         self._give_back()

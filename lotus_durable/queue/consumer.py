@@ -150,6 +150,14 @@ class Consumer:
         """
         self._repaired.do(lambda books: books.settle(entry))
 
+    def overwrite_deleted(self) -> None:
+        """Have nothing left of rows that were deleted; it takes as long as the books are large.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._repaired.do(lambda books: books.overwrite_deleted())
+
     def begin_new_books(self, why: str) -> None:
         """Set the books aside, and begin new ones with all that can be read of them."""
         damage = [DatabaseDamaged(why)]

@@ -53,7 +53,7 @@ def look_at(path: str, position: Position) -> Glance | None:
     What cannot be read is not done: it counts as one event, for how many they are is not known.
     """
     try:
-        status = os.stat(path)
+        status = os.lstat(path)
     except OSError:
         return None
     if not stat.S_ISREG(status.st_mode):

@@ -106,7 +106,7 @@ class JournalReader:
 
     def _open(self, name: str) -> None:
         path = f"{self._directory.journal}/{name}"
-        status = os.stat(path)
+        status = os.lstat(path)
         if not stat.S_ISREG(status.st_mode):
             self._name_odd(name, "it is no regular file")
             return
@@ -168,7 +168,7 @@ class JournalReader:
 
 def has_no_writer(path: str) -> bool:
     """Whether no process writes this segment any more."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         return is_abandoned(descriptor)
     finally:

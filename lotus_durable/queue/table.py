@@ -52,12 +52,6 @@ class EventTable(SQLiteQueue):
         connection: sqlite3.Connection = self._conn
         return connection
 
-    @property
-    def insertion(self) -> str:
-        """The statement that inserts a row of (data, timestamp)."""
-        statement: str = self._sql_insert
-        return statement
-
     def _new_db_connection(self, path: str, multithreading: bool, timeout: float) -> sqlite3.Connection:  # noqa: FBT001, ARG002
         # In autocommit mode, and for whichever thread has it at the moment.
         connection = sqlite3.connect(

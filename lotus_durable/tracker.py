@@ -79,6 +79,9 @@ class Tracker:
         self._encoder = _kind_of_encoder(config, self._tell_refused)
         self._begin()
         fork.register(self)
+        if config.send and config.queue_dir not in _named:
+            _named.add(config.queue_dir)
+            logger.info("events are kept in %s", config.queue_dir)
 
     def _begin(self) -> None:
         self._process = fork.this_process()
@@ -406,6 +409,7 @@ def _kind_of_appender(backend: str) -> type[Appender]:
 
 _trackers: dict[Config, Tracker] = {}
 _open: set[Tracker] = set()
+_named: set[str] = set()
 
 
 def open_trackers() -> list[Tracker]:

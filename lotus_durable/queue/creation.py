@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 
 from lotus_durable import descriptors
+from lotus_durable.disk import DiskErrorsSuppressed
 
 from .directory import QueueDirectory, refuse_without_locks, segment_name, unfinished_name
 from .files import FILE_MODE, sync_data, sync_path, write_rest
@@ -48,7 +48,7 @@ def create_segment(directory: QueueDirectory, header: Header, content: bytes, *,
     except BaseException:
         os.close(descriptor)
         for file in (unfinished, path):
-            with contextlib.suppress(OSError):
+            with DiskErrorsSuppressed():
                 os.unlink(file)
         raise
     return path, descriptor

@@ -153,6 +153,46 @@ def test_a_signal_handlers_timeout_inside_an_append_is_the_callers(rig: Rig) -> 
     rig.check(ids)
 
 
+@pytest.mark.parametrize("backend", ["journal", "sqlite"])
+@pytest.mark.parametrize("number", ["", "110, "], ids=["without a number", "ETIMEDOUT"])
+def test_time_limits_that_strike_anywhere_in_a_call_are_the_callers(rig: Rig, backend: str, number: str) -> None:
+    code = """
+    import random
+    strikes = caught = 0
+    is_inside = False
+
+    def strike(*_):
+        global strikes
+        if is_inside:
+            strikes += 1
+            raise eval(f"TimeoutError({sys.argv[4]}'takes too long')")
+
+    errors = []
+    client = make(trusted_look=3600.0, backend=sys.argv[3], on_error=lambda error, _: errors.append(error))
+    ids = track(client)
+    signal.signal(signal.SIGALRM, strike)
+    sys.unraisablehook = lambda _: None  # where Python cannot raise it: in a finalizer
+    while strikes < 300:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 1e-4))
+        try:
+            is_inside = True
+            ids += track(client)
+            is_inside = False
+        except TimeoutError:
+            is_inside = False
+            caught += 1
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+    say(strikes - caught, client.stats().in_memory, errors)
+    say(client.drain(60).complete)
+    say(*ids)
+    """
+    struck, complete, ids = lines(code, rig.queue_dir, rig.server.host, backend, number)
+    assert int(struck.split()[0]) <= 3
+    assert struck.split(maxsplit=1)[1] == "0 []"
+    assert complete == "True"
+    assert set(ids.split()) <= set(rig.server.times_received)
+
+
 def test_no_descriptors_left_is_trouble_like_any_other(rig: Rig) -> None:
     client = rig.client()
     with refusing("open", errno.EMFILE, where="journal"):

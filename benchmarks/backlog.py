@@ -35,6 +35,16 @@ def fill(root: Path, events: int) -> QueueDirectory:
     return directory
 
 
+def crowd(root: Path, segments: int) -> None:
+    """Add so many segments with one event each, as processes leave them that end at once."""
+    directory = QueueDirectory(root)
+    directory.prepare()
+    key = fingerprint(ensure_identity(directory), API_KEY)
+    encode = EventEncoder(1 << 15).encode
+    for _ in range(segments):
+        _write_segment(directory, key, iter([encode("customer-123", "api_call", None, None, None)[1]]))
+
+
 def _record_around_its_id() -> tuple[bytes, bytes]:
     properties = {"region": "US", "mb_used": 150}
     event_id, record = EventEncoder(1 << 15).encode("customer-123", "api_call", properties, None, None)

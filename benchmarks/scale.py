@@ -34,6 +34,9 @@ class Scale:
     settlements: int
     settled_backlog: int
     """Drained beside another build."""
+    crowd: int
+    """Segments with an event each."""
+    parked_rows: int
     starts: int
     takeovers: int
     imports: int
@@ -58,6 +61,8 @@ FULL = Scale(
     busy_backlog=400_000,
     settlements=1_000,
     settled_backlog=1_000_000,
+    crowd=50_000,
+    parked_rows=500_000,
     starts=15,
     takeovers=40,
     imports=15,
@@ -82,6 +87,8 @@ QUICK = Scale(
     busy_backlog=100_000,
     settlements=200,
     settled_backlog=200_000,
+    crowd=5_000,
+    parked_rows=50_000,
     starts=5,
     takeovers=8,
     imports=4,
@@ -106,6 +113,8 @@ TINY = Scale(
     busy_backlog=1_000,
     settlements=3,
     settled_backlog=600,
+    crowd=30,
+    parked_rows=1_000,
     starts=1,
     takeovers=1,
     imports=1,

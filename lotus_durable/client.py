@@ -1,6 +1,6 @@
 """The client: options, the calls, and its end. What tracks is in :mod:`.tracker`, who flushes in :mod:`.flusher`.
 
-A third of its lines is what its methods promise.
+It is one file; a third of its lines is what its methods promise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, DiskRefused, EventRefused, QueueDirectoryError
 from lotus_durable.event.encoder import PACKS_SLOWLY
 from lotus_durable.event.record import decode_record, event_as_json_object
-from lotus_durable.log import Reporter, log_to_stderr, logger, warn_if_unencrypted
+from lotus_durable.log import Reporter, log_steps, logger, warn_if_unencrypted
 from lotus_durable.queue.heartbeat import read_progress
 from lotus_durable.queue.refusal import directory_error, is_misconfigured
 from lotus_durable.tracker import Tracker, open_trackers, tracker_for
@@ -72,8 +72,7 @@ class Client(Calls):
         self.config = config
         self.report: Reporter = Reporter(config.on_error)
         fork.register(self.report)
-        if config.debug:
-            log_to_stderr()
+        log_steps(self, debug=config.debug)
         warn_if_unencrypted(config.host)
         if PACKS_SLOWLY:
             logger.warning(

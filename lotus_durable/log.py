@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from _weakref import ref  # weakref itself imports more
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -31,7 +33,11 @@ class _Logger:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # one of logging.Logger's
         # There is no getLogger yet while another thread is in the middle of the import.
         get = getattr(sys.modules.get("logging"), "getLogger", None)
-        return getattr(_unconfigured if get is None else get(_NAME), name)
+        if get is None:
+            return getattr(_unconfigured, name)
+        theirs = get(_NAME)
+        theirs.addFilter(_steps)
+        return getattr(theirs, name)
 
 
 class _Unconfigured:
@@ -89,16 +95,57 @@ def _traceback(error: BaseException | None) -> list[str]:
     return [*lines, f"{type(error).__name__}: {error}"]
 
 
-def log_to_stderr() -> None:
-    """Log every step; to standard error, unless the program has said where logs go."""
-    import logging
+class _Steps:
+    """What becomes of our lines in a program with ``logging``: a filter of our logger.
 
-    theirs = logging.getLogger(_NAME)
-    theirs.setLevel(logging.DEBUG)
-    if not theirs.handlers and not logging.getLogger().handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(process)d %(levelname)s %(message)s"))
-        theirs.addHandler(handler)
+    Steps (the level DEBUG) are for who asks for them: by ``debug=True``, and then they go to standard error and nowhere
+    else, or by a level or a handler of our own logger. Not for who listens to everybody: a handler of the root that
+    tracks what is logged would be fed by each event that it tracks.
+    """
+
+    def __init__(self) -> None:
+        self._clients: list[ref[object]] = []
+        self._level = 0
+
+    def follow(self, client: object, *, debug: bool) -> None:
+        """Log steps for as long as there is a client with ``debug``."""
+        known = [each for each in self._clients if each() is client]
+        if debug and not known:
+            import logging
+
+            theirs = logging.getLogger(_NAME)
+            if not self._clients:
+                self._level = theirs.level
+            theirs.setLevel(DEBUG)
+            theirs.addFilter(self)
+            self._clients.append(ref(client, self._forget))
+        elif known and not debug:
+            self._forget(known[0])
+
+    def _forget(self, client: ref[object]) -> None:
+        self._clients.remove(client)
+        logging = sys.modules.get("logging")
+        if not self._clients and logging is not None:
+            logging.getLogger(_NAME).setLevel(self._level)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether handlers get this record."""
+        logging = sys.modules["logging"]
+        theirs = logging.getLogger(_NAME)
+        if self._clients and not theirs.handlers:
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # it is closed, say
+                sys.stderr.write(f"{logging.Formatter(_LINE).format(record)}\n")
+            return record.levelno > DEBUG and theirs.hasHandlers()
+        return record.levelno > DEBUG or theirs.level > 0
+
+
+_LINE = "%(asctime)s %(name)s %(process)d %(levelname)s %(message)s"
+_steps = _Steps()
+
+
+def log_steps(client: object, *, debug: bool) -> None:
+    """Log every step to standard error for as long as there is this client, if it is to."""
+    _steps.follow(client, debug=debug)
 
 
 def counted(number: int, noun: str) -> str:

@@ -27,7 +27,7 @@ WITH_EXAMPLES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 QUEUE = "/var/lib/app/lotus"
 KEY = "YOUR API KEY"
-KEPT = {"LOTUS_TEST", "LOTUS_ENV_FILE", "LOTUS_NAME", "LOTUS_"}
+KEPT = {"LOTUS_TEST", "LOTUS_TEST_EXAMPLES", "LOTUS_ENV_FILE", "LOTUS_NAME", "LOTUS_"}
 """Names that begin like variables of ours and are no options: the environment file, and placeholders."""
 
 

@@ -185,7 +185,8 @@ def test_a_setting_there_is_none_of_fails_in_pyright(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(_PROGRAM)
     found = _pyright(tmp_path, str(program))["generalDiagnostics"]
-    assert [each["range"]["start"]["line"] + 1 for each in found] == [3], found  # it looks at no value of a module
+    # The wrong value it takes: findings/pyright-takes-any-value-for-a-modules-attribute.sh
+    assert [each["range"]["start"]["line"] + 1 for each in found] == [3], found
     assert '"apikey" is not a known attribute of module' in found[0]["message"]
 
 

@@ -13,6 +13,7 @@ SCENARIOS = {
     "workers": "1 to 16 processes, and threads, on one queue",
     "drain": "an external flusher and backlogs of up to five million",
     "settling": "the transaction after each request, beside another build",
+    "crowds": "many segments, parked events and pending ones",
     "interference": "track_event and a request handler beside a flusher at work",
     "memory": "eight workers and their flusher",
     "tail": "one process from its first event on",

@@ -10,7 +10,7 @@ from lotus_durable.errors import ServerError, UnexpectedAnswer
 from lotus_durable.http.answer import Answer, excerpt
 
 from .access_answer import Access, read
-from .answers import FeatureAccess, FeatureAccessOfPlan, MetricAccess, MetricAccessOfPlan
+from .answers import FeatureAccess, FeatureAccessOfPlan, MetricAccess, MetricAccessOfPlan, exact_value
 from .arguments import (
     SubscriptionFilter,
     duration,
@@ -23,7 +23,6 @@ from .arguments import (
 )
 from .caller import Caller
 from .generation import Generation
-from .money import exact_value
 from .request import Query, Request, get, only_2024, refuse_given
 
 _BY_EVENT = "/api/customer_metric_access/"

@@ -6,8 +6,18 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from .answers import AddonSubscription
-from .arguments import count, exactly_one, identifier, json_object, optional, path_part
-from .behavior import FlatFeeBehavior, InvoicingBehavior, UsageBehavior, cancelling
+from .arguments import (
+    FlatFeeBehavior,
+    InvoicingBehavior,
+    UsageBehavior,
+    cancelling,
+    count,
+    exactly_one,
+    identifier,
+    json_object,
+    optional,
+    path_part,
+)
 from .caller import Caller
 from .request import only_2024, post
 

@@ -1,14 +1,17 @@
-"""The shapes of what the calls return, as types for your own annotations.
+"""What the calls return: its shapes, as types for your own annotations, and its numbers, exact.
 
-They are the server's JSON objects as plain dicts: fields that are not named here are kept, and any that is named may be
-missing, because the servers of 2022 and 2024 differ, and so does each version between and after them. Money and limits
-are ``Decimal``, with the digits that the server sent; times are RFC 3339 text.
+The shapes are the server's JSON objects as plain dicts: fields that are not named here are kept, and any that is named
+may be missing, because the servers of 2022 and 2024 differ, and so does each version between and after them. Money and
+limits are ``Decimal``, with the digits that the server sent: they come as JSON numbers (``"amount": 10.5``), a float
+would be another number, and sums of floats are not sums of money. Times are RFC 3339 text.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Any, Literal, TypedDict
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, Literal, TypedDict
+
+from lotus_durable.http.answer import NOT_JSON, Answer, json_value
 
 from .arguments import SubscriptionFilter
 
@@ -24,6 +27,7 @@ __all__ = [
     "Plan",
     "Subscription",
     "VerifiedIds",
+    "exact_value",
 ]
 
 
@@ -175,3 +179,33 @@ class FeatureAccess(TypedDict, total=False):
     access: bool
     feature: dict[str, Any]
     access_per_subscription: list[dict[str, Any]]
+
+
+_MONEY: Final = frozenset({
+    "amount", "amount_paid", "amount_remaining", "balance", "cost_per_batch", "flat_rate", "free_metric_units",
+    "max_metric_units", "metric_free_limit", "metric_total_limit", "metric_units_per_batch", "metric_usage", "tax_rate",
+    "total_amount_due",
+})  # fmt: skip
+"""Fields that are a ``Decimal`` also where a server sends a whole number, or text."""
+
+
+def exact_value(answer: Answer) -> object:
+    """Return an answer's JSON value with its numbers exact, or ``NOT_JSON``; raises nothing."""
+    try:
+        return _exact(json_value(answer, fraction=Decimal))
+    except RecursionError:
+        return NOT_JSON
+
+
+def _exact(value: object, field: str = "") -> object:
+    if isinstance(value, dict):
+        return {name: _exact(one, name) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_exact(one) for one in value]
+    if field in _MONEY and isinstance(value, int | str) and not isinstance(value, bool):
+        try:
+            number = Decimal(value)
+        except InvalidOperation:
+            return value
+        return number if number.is_finite() else value
+    return value

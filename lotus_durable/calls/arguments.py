@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from math import inf, isfinite
-from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, get_args
 from urllib.parse import quote
 
 from lotus_durable.errors import InvalidEvent, InvalidRequest
@@ -31,6 +31,11 @@ Boolean: TypeAlias = bool | Literal["True", "False"]
 
 Number: TypeAlias = Decimal | int | float
 """Money or units; sent digit by digit."""
+
+FlatFeeBehavior: TypeAlias = Literal["refund", "charge_prorated", "charge_full"]
+UsageBehavior: TypeAlias = Literal["bill_full", "bill_none"]
+InvoicingBehavior: TypeAlias = Literal["invoice_now", "add_to_next_invoice"]
+"""How the server of 2024 settles what is cancelled or switched."""
 
 T = TypeVar("T")
 
@@ -241,6 +246,20 @@ def initial_units(argument: str, value: object) -> dict[str, str]:
     """Read the units that one fixed charge begins with."""
     metric_id, units = _fields(argument, value, "metric_id", "units")
     return {"metric_id": identifier(f"{argument}.metric_id", metric_id), "units": number(f"{argument}.units", units)}
+
+
+def cancelling(flat_fee_behavior: object, usage_behavior: object, invoicing_behavior: object) -> dict[str, str | None]:
+    """Read the three arguments of a cancellation into the fields that are sent."""
+    return {
+        "flat_fee_behavior": optional(choice(get_args(FlatFeeBehavior)), "flat_fee_behavior", flat_fee_behavior),
+        "usage_behavior": optional(choice(get_args(UsageBehavior)), "usage_behavior", usage_behavior),
+        "invoicing_behavior": invoicing(invoicing_behavior),
+    }
+
+
+def invoicing(value: object) -> str | None:
+    """Read ``invoicing_behavior``."""
+    return optional(choice(get_args(InvoicingBehavior)), "invoicing_behavior", value)
 
 
 def _fields(argument: str, value: object, *names: str) -> Sequence[object]:

@@ -22,9 +22,9 @@ from lotus_durable.http.answer import Answer, NoAnswer, excerpt
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.directory import QueueDirectory
 
+from .answers import exact_value
 from .connections import Connections
 from .generation import PATH_OF_2022, PING, Generation, KnownServer, contradicts, is_2022, is_2024
-from .money import exact_value
 from .problem import is_page, problem
 from .request import Plan, Request, get
 
@@ -99,23 +99,31 @@ class Caller:
         self._connections.abandon()
         self._finding_out = threading.RLock()  # a thread that is not here may hold the parent's
 
-    def object_of(self, call: str, plan: Plan) -> dict[str, Any]:
+    def object_of(
+        self, call: str, plan: Plan, *, failed: Callable[[Outcome], dict[str, Any]] | None = None
+    ) -> dict[str, Any]:
         """Make a call that is answered by an object; with ``send=False`` only check it, and return an empty one.
+
+        Args:
+            call: its name, for messages.
+            plan: makes its request.
+            failed: returns what a failure comes to, or raises the error that it is; its own error if not given.
 
         Raises:
             APIError: the call failed; also what :meth:`outcome` raises.
         """
-        return self._value(call, plan, dict)
+        return self._value(call, plan, dict, failed)
 
     def list_of(self, call: str, plan: Plan) -> list[Any]:
         """Make a call that is answered by a list; otherwise as :meth:`object_of`."""
         return self._value(call, plan, list)
 
-    def _value(self, call: str, plan: Plan, shape: type[T]) -> T:
+    def _value(self, call: str, plan: Plan, shape: type[T], failed: Callable[[Outcome], T] | None = None) -> T:
         if not self.config.send:
             self.check(plan)
             return shape()
-        return value_of(call, self.outcome(call, plan), shape)
+        outcome = self.outcome(call, plan)
+        return value_of(call, outcome, shape) if outcome.error is None or failed is None else failed(outcome)
 
     def check(self, plan: Plan) -> None:
         """Check what can be checked of a call without asking a server.

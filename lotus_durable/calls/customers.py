@@ -12,7 +12,7 @@ from lotus_durable.queue.requests import remind
 
 from .answers import Customer
 from .arguments import Number, at_most_one, choice, identifier, json_object, number, optional, path_part, refused, text
-from .caller import Caller, value_of
+from .caller import Caller, Outcome
 from .generation import Generation
 from .request import Request, get, needed, post, refuse_given
 
@@ -92,15 +92,15 @@ def create_customer(
         body = {"customer_id": customer_id, "customer_name": shown_name, "email": mail_address, **newer}
         return post(_PATH, body, repeatable=True)
 
-    if not caller.config.send:
-        caller.check(plan)
-        return {}
-    outcome = caller.outcome("create_customer", plan)
-    if isinstance(outcome.error, Conflict) and outcome.arrived_before:
-        customer = _existing(caller, customer_id, outcome.error, mail_address)
-    else:
-        customer = cast("Customer", value_of("create_customer", outcome, dict))
-    _send_parked_events(caller)
+    def failed(outcome: Outcome) -> dict[str, Any]:
+        assert outcome.error is not None
+        if isinstance(outcome.error, Conflict) and outcome.arrived_before:
+            return dict(_existing(caller, customer_id, outcome.error, mail_address))
+        raise outcome.error
+
+    customer = cast("Customer", caller.object_of("create_customer", plan, failed=failed))
+    if caller.config.send:
+        _send_parked_events(caller)
     return customer
 
 

@@ -9,6 +9,7 @@ from .answers import Subscription
 from .arguments import (
     Boolean,
     InitialUnits,
+    InvoicingBehavior,
     Moment,
     all_initial_units,
     at_least_one,
@@ -16,13 +17,13 @@ from .arguments import (
     choice,
     exactly_one,
     identifier,
+    invoicing,
     json_object,
     moment,
     optional,
     path_part,
 )
-from .behavior import InvoicingBehavior, invoicing
-from .caller import Caller, value_of
+from .caller import Caller, Outcome
 from .follow_up import PATH, explained
 from .request import only_2024, post
 
@@ -103,10 +104,8 @@ def switch_subscription_plan(
     }
     path = f"{PATH}{path_part('subscription_id', subscription_id)}/switch_plan/"
     plan = only_2024(post(path, body), "cannot switch plans: cancel the subscription and create another")
-    if not caller.config.send:
-        caller.check(plan)
-        return {}
-    outcome = caller.outcome("switch_subscription_plan", plan)
-    if outcome.error is not None:
+
+    def failed(outcome: Outcome) -> dict[str, Any]:
         raise explained(caller, "switch_subscription_plan", outcome, subscription_id)
-    return cast("Subscription", value_of("switch_subscription_plan", outcome, dict))
+
+    return cast("Subscription", caller.object_of("switch_subscription_plan", plan, failed=failed))

@@ -11,11 +11,15 @@ from lotus_durable.errors import Conflict
 from .answers import Subscription
 from .arguments import (
     Boolean,
+    FlatFeeBehavior,
     InitialUnits,
+    InvoicingBehavior,
     Moment,
     SubscriptionFilter,
+    UsageBehavior,
     all_initial_units,
     boolean,
+    cancelling,
     choice,
     day,
     exactly_one,
@@ -28,8 +32,7 @@ from .arguments import (
     refused,
     subscription_filter,
 )
-from .behavior import FlatFeeBehavior, InvoicingBehavior, UsageBehavior, cancelling
-from .caller import Caller, value_of
+from .caller import Caller, Outcome, value_of
 from .follow_up import PATH, cancelled, explained, not_renewing
 from .generation import Generation
 from .request import Request, get, needed, not_supported, post, refuse_given
@@ -178,15 +181,12 @@ def cancel_subscription(
             }
         return post(f"{PATH}{path_part(name, uid)}/cancel/", sent, repeatable=True)
 
-    if not caller.config.send:
-        caller.check(plan)
-        return {}
-    outcome = caller.outcome("cancel_subscription", plan)
-    if isinstance(outcome.error, Conflict) and outcome.arrived_before:
-        return cancelled(caller, outcome.generation, uid)
-    if outcome.error is not None:
+    def failed(outcome: Outcome) -> dict[str, Any]:
+        if isinstance(outcome.error, Conflict) and outcome.arrived_before:
+            return dict(cancelled(caller, outcome.generation, uid))
         raise explained(caller, "cancel_subscription", outcome, uid)
-    return cast("Subscription", value_of("cancel_subscription", outcome, dict))
+
+    return cast("Subscription", caller.object_of("cancel_subscription", plan, failed=failed))
 
 
 def list_subscriptions(

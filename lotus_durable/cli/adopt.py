@@ -7,13 +7,9 @@ import argparse
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.flusher import locks
-from lotus_durable.flusher.organisation import may_send, succession
-from lotus_durable.operate.holding import held
-from lotus_durable.queue.books import read_learned
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import NO_KEY, ensure_identity, fingerprint
-from lotus_durable.queue.keys import count_by_key
 
 from . import drain
 from .arguments import seconds
@@ -45,6 +41,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
+    # With requests, filelock and SQLite: other commands, probes among them, do not load them.
+    from lotus_durable.flusher.organisation import succession
+    from lotus_durable.operate.holding import held
+
     config = configuration(arguments)
     directory = existing_queue(config, arguments)
     waiting = _waiting(directory, config)
@@ -78,6 +78,10 @@ def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
     Raises:
         ConfigurationError: there is no key, or the flusher has another one.
     """
+    from lotus_durable.flusher.organisation import may_send
+    from lotus_durable.queue.books import read_learned
+    from lotus_durable.queue.keys import count_by_key
+
     if config.api_key is None:
         raise ConfigurationError("api_key: it is needed, to send with it what was tracked under others (LOTUS_API_KEY)")
     ours = _own_fingerprint(directory, config)

@@ -195,7 +195,7 @@ class Lotus:
         )
         self._refused_in_a_row += is_new
         if self._refused_in_a_row == _REFUSED_IN_A_ROW:
-            self._wait_for_the_way(outcome.reason)
+            self._wait_until_it_gets_through(outcome.reason)
         return []
 
     def _settle(self, part: _Part, verdicts: Sequence[Verdict], found: dict[int, Verdict]) -> list[_Part]:
@@ -257,7 +257,7 @@ class Lotus:
             self._retry_batch(outcome)
         return isinstance(outcome, Settled)
 
-    def _wait_for_the_way(self, reason: str) -> None:
+    def _wait_until_it_gets_through(self, reason: str) -> None:
         """Hold everything: not the events are refused, but something on the way refuses whatever is no empty request.
 
         Raises:

@@ -5,18 +5,23 @@ what became of it. What a position is only the source knows. Lock, heartbeat, re
 both ends: the place hears and tells what lies between two requests through its :class:`~.steps.Steps`.
 
 Today the source is the queue on disk (:class:`~lotus_durable.queue.consumer.Consumer`), and the place is Lotus over
-HTTP (:class:`~.lotus.Lotus`).
+HTTP (:class:`~.lotus.Lotus`), which :mod:`lotus_durable.flusher.destination` opens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
+from lotus_durable.config import Config
+from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Progress
 from lotus_durable.queue.protocol import Chunk, Settlement, StoredEvent
+from lotus_durable.values import NamedTuple
 
 from .batch import Batch
+from .control import Control
 from .outcome import Verdict
 
 
@@ -103,3 +108,28 @@ class Source(Protocol):
 
     def retire(self) -> None:
         """Delete what is settled and no longer needed."""
+
+
+class Way(NamedTuple):
+    """A destination that is open."""
+
+    places: Sequence[Place]
+    """All the same one, as many as batches may be on their way at once."""
+    may_send: Callable[[bytes], bool]
+    """Whether events that were tracked under the API key with this fingerprint may go there."""
+    is_known: bool = True
+    """Else it could not be asked what it is, and may say so once it has taken something."""
+
+
+class Destination(Protocol):
+    """What a flusher opens a place by, each time that it begins anew."""
+
+    def opened(
+        self, config: Config, directory: QueueDirectory, source: Source, control: Control
+    ) -> AbstractContextManager[Way]:
+        """Wait until events may be sent there, and open it; close it at the end.
+
+        Raises:
+            Stopped: it is time to end.
+            OSError: what was learned cannot be read or written.
+        """

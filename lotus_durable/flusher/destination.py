@@ -10,12 +10,11 @@ from math import inf
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.lotus import Lotus
-from lotus_durable.delivery.place import Place
+from lotus_durable.delivery.place import Place, Source, Way
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.http.routes import Routes
 from lotus_durable.options import read_key_file
-from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import ensure_identity, fingerprint
 
@@ -29,18 +28,16 @@ _PAUSE = 1.0
 """Seconds between two tries while the server cannot be asked."""
 
 
-class Destination:
-    """What a flusher keeps of the way there, each time that it begins anew."""
+class ToLotus:
+    """Opens Lotus for a flusher, each time that it begins anew, and keeps what does not change in between."""
 
     def __init__(self) -> None:
         self._own_keys: list[str] = []
         self._routes: Routes | None = None
 
     @contextmanager
-    def opened(
-        self, config: Config, directory: QueueDirectory, consumer: Consumer, control: Control
-    ) -> Iterator[tuple[list[Place], Organisation]]:
-        """Wait until this key may send, and give the places to send to, and who says which events may go there.
+    def opened(self, config: Config, directory: QueueDirectory, source: Source, control: Control) -> Iterator[Way]:
+        """Wait until this key may send, and open as many connections as requests may be in flight at once.
 
         Raises:
             Stopped: it is time to end.
@@ -48,12 +45,13 @@ class Destination:
         """
         routes = self._routes_to(config.host)
         identity = ensure_identity(directory)
-        organisation = Organisation(config, routes, fingerprint(identity, config.api_key), consumer)
+        organisation = Organisation(config, routes, fingerprint(identity, config.api_key), source)
         organisation.replaces(fingerprint(identity, each) for each in self._former_keys(config, control))
         _wait_until_allowed(organisation, config, control)
-        places = list(_places(routes, config, control, is_2024=organisation.generation() == "2024"))
+        generation = organisation.generation()
+        places = list(_places(routes, config, control, is_2024=generation == "2024"))
         try:
-            yield places, organisation
+            yield Way(places, organisation.may_send, is_known=generation is not None)
         finally:
             for place in places:
                 place.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
-from lotus_durable.log import counted
+from lotus_durable.log import counted, logger
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
@@ -131,6 +131,7 @@ def _flushed_here(
     except ImportError as error:
         return f"no flusher can be started, and this process cannot flush: {error}"
 
+    logger.debug("flushing in this process")
     given_up: str | None = None
 
     def ending() -> str | None:

@@ -64,7 +64,7 @@ def killed_for(notes: Notes) -> float | None:
     return None if killed_at is None else since_boot() - killed_at
 
 
-def undead(beat: Beat, seconds: float) -> str | None:
+def why_it_lives(beat: Beat, seconds: float) -> str | None:
     """Return who it is that outlives SIGKILL, and why; None while it may still be dying."""
     if seconds < _DIES_WITHIN:
         return None

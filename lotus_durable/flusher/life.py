@@ -20,6 +20,7 @@ from lotus_durable.clock import boot_id, monotonic, since_boot
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
+from lotus_durable.delivery.place import Destination
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.counting import count
@@ -34,7 +35,7 @@ from lotus_durable.queue.sync import JournalSync
 
 from . import locks
 from .background import beating, sync_all, syncing, warning
-from .destination import Destination
+from .destination import ToLotus
 from .lock import FlusherLock
 from .repeated import repeats_held_back
 from .starting import Starting, note_success
@@ -81,7 +82,7 @@ class Flusher:
         self._last_failure = ""
         self._next_question = 0.0
         self._held = 0
-        self._destination = Destination()
+        self._destination: Destination = ToLotus()
         self.control: Control | None = None
 
     def run(self, is_done: Callable[[Control], bool] | None = None) -> str:
@@ -143,19 +144,18 @@ class Flusher:
         try:
             control.show(consumer.progress())
             self._tell_that_somebody_flushes(control)
-            with self._destination.opened(self.config, self.directory, consumer, control) as (places, organisation):
+            with self._destination.opened(self.config, self.directory, consumer, control) as way:
                 if (since := control.last_beat.in_flight) is not None:
                     # A sender that is killed leaves its request running for as long as the server takes.
-                    for place in places:
+                    for place in way.places:
                         place.may_be_in_flight(since)
-                loop = Loop(consumer, control, places, self.config, may_send=organisation.may_send)
+                loop = Loop(consumer, control, way.places, self.config, may_send=way.may_send)
 
-                is_known = organisation.generation() is not None
                 delivered_before = control.last_delivery
 
                 def ends() -> bool:
                     consumer.let_go(sync.failed)
-                    if not is_known and control.last_delivery > delivered_before:
+                    if not way.is_known and control.last_delivery > delivered_before:
                         self._ask_again(control)
                     if self._kind == "caller":
                         sync_all(sync, self.directory)

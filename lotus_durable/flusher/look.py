@@ -2,6 +2,8 @@
 
 Called after an event was appended, never before: what is on disk when a flusher leaves is seen by it, what comes later
 is seen by this look (:mod:`.life` has the other half). It takes no lock that anybody waits for, and raises nothing.
+
+It is one file, because what a look finds first decides what it asks next.
 """
 
 from __future__ import annotations
@@ -148,7 +150,7 @@ class Look:
                 return
             killed_for = hung.killed_for(notes)
         if killed_for is not None:
-            why_not = hung.undead(beat, killed_for)
+            why_not = hung.why_it_lives(beat, killed_for)
             if why_not is not None:
                 self._reporter.report_blocked(why_not)
             return

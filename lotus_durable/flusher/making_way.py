@@ -1,6 +1,6 @@
 """Who makes way for whom: in a rolling deploy the newer program flushes, and nobody blocks the queue for ever.
 
-A process that sees another program flush than its own asks once, by starting a flusher that knocks: the one that
+A process that sees another program flush than its own asks once, by starting a flusher that asks: the one that
 flushes leaves after its request. Of two different programs the one that began later is right; an older version asks
 only where no newer one is in use any more, so a rollback takes hold and a forgotten cron job does not. A flusher that
 reaches no server makes way for whoever lives in other surroundings (another proxy, network namespace or cgroup).

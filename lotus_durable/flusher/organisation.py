@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable
 
 from lotus_durable.calls.generation import PATH_OF_2022, PING, Generation, is_2022, is_2024
 from lotus_durable.config import Config
+from lotus_durable.delivery.place import Source
 from lotus_durable.http.answer import Answer, NoAnswer, json_value
 from lotus_durable.http.connection import Connection
 from lotus_durable.http.routes import Routes
 from lotus_durable.queue.books import read_learned
-from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import NO_KEY, fingerprint, read_identity
@@ -95,25 +95,25 @@ class Organisation:
         config: with the key and the server.
         routes: with that server.
         key: the key's fingerprint.
-        consumer: the books.
+        source: keeps what is known.
 
     Attributes:
         key: of the arguments.
     """
 
-    def __init__(self, config: Config, routes: Routes, key: bytes, consumer: Consumer) -> None:
+    def __init__(self, config: Config, routes: Routes, key: bytes, source: Source) -> None:
         self._config = config
         self._routes = routes
         self.key = key
-        self._consumer = consumer
+        self._source = source
 
     def generation(self) -> Generation | None:
         """Return which server it is, as far as is known."""
         if self._config.api_version != "auto":
             return self._config.api_version
-        if self._consumer.learned(_HOST) != self._config.host:
+        if self._source.learned(_HOST) != self._config.host:
             return None
-        known = self._consumer.learned(_GENERATION)
+        known = self._source.learned(_GENERATION)
         return known if known in ("2022", "2024") else None  # type: ignore[return-value]
 
     def permission(self) -> Permission:  # noqa: PLR0911  # a table
@@ -122,27 +122,27 @@ class Organisation:
         Raises:
             OSError: the books cannot be read or written.
         """
-        ours = self._consumer.learned(ORGANISATION)
+        ours = self._source.learned(ORGANISATION)
         name = key_name(self.key)
-        if self._consumer.learned(_HOST) != self._config.host:
-            self._consumer.learn(_HOST, self._config.host)
-            self._consumer.learn(_GENERATION, "")
-        known = self._consumer.learned(name)
+        if self._source.learned(_HOST) != self._config.host:
+            self._source.learn(_HOST, self._config.host)
+            self._source.learn(_GENERATION, "")
+        known = self._source.learned(name)
         if known is not None and self.generation() is not None:
             return self._compared(known, ours)
         answer = _ask(self._config, self._routes, PING)
         if is_2024(answer):
-            self._consumer.learn(_GENERATION, "2024")
+            self._source.learn(_GENERATION, "2024")
             theirs = _organisation_in(answer)
             if theirs is None:
                 return Permission(may_send=True)  # the key is refused: delivery says so in its own words
-            self._consumer.learn(name, theirs)
+            self._source.learn(name, theirs)
             if ours is None:
-                self._consumer.learn(ORGANISATION, theirs)
+                self._source.learn(ORGANISATION, theirs)
                 return Permission(may_send=True)
             return self._compared(theirs, ours)
         if isinstance(answer, Answer) and is_2022(_ask(self._config, self._routes, PATH_OF_2022)):
-            self._consumer.learn(_GENERATION, "2022")
+            self._source.learn(_GENERATION, "2022")
             return Permission(may_send=True)
         if ours is not None:
             return Permission(
@@ -155,7 +155,7 @@ class Organisation:
 
     def may_send(self, key: bytes) -> bool:
         """Tell whether events that were tracked under the key with this fingerprint may be sent with ours."""
-        return key in (self.key, NO_KEY) or may_send(key, self.key, self._consumer.learned)
+        return key in (self.key, NO_KEY) or may_send(key, self.key, self._source.learned)
 
     def replaces(self, keys: Iterable[bytes]) -> None:
         """Take it from a person that ours has replaced these keys.
@@ -165,7 +165,7 @@ class Organisation:
         """
         for key in keys:
             if key != self.key:
-                self._consumer.learn(succession(key), self.key.hex())
+                self._source.learn(succession(key), self.key.hex())
 
     def _compared(self, theirs: str, ours: str | None) -> Permission:
         if ours is None or theirs == ours:

@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import time
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -142,6 +143,20 @@ def import_everything() -> None:
 
     fastest_dumps()
     del email, encodings, sqlite3, persistqueue, requests, failure, routes
+    _import_lazy_ones()
+
+
+def _import_lazy_ones() -> None:
+    """Import what a library has asked to have imported when it is first used (3.15; filelock asks for it)."""
+    lazy = getattr(types, "LazyImportType", None)
+    if lazy is None:
+        return
+    sys.set_lazy_imports_filter(lambda *_: False)  # type: ignore[attr-defined]  # from now on all are imported at once
+    for module in list(sys.modules.values()):
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if type(value) is lazy:
+                with contextlib.suppress(ImportError):  # one for another system
+                    getattr(module, name)
 
 
 def _stand_alone(ending: Ending) -> None:

@@ -53,6 +53,7 @@ _HELD_BACK = (_signal.SIGTERM, _signal.SIGINT)
 sends what it can, and not the start of one, which would count as failed and put off the next."""
 _HIGH = 16
 """Descriptors are moved to this and above, or one of them could be what another is to become."""
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Invocation(NamedTuple):
@@ -95,7 +96,7 @@ def start_flusher(invocation: Invocation, start_lock: int) -> None:
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, start_lock)
         settings = _readable(invocation.settings, invocation.directory, stack)
-        log = os.open(invocation.directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+        log = os.open(invocation.directory.log, _APPEND, FILE_MODE)
         stack.callback(os.close, log)
         given = {0: _opened_null(stack), 1: log, 2: log, SETTINGS: settings, START: start_lock}
         # All are moved first, or one could be overwritten before it is copied; they close themselves in the program.

@@ -6,21 +6,23 @@ import contextlib
 import os
 from collections.abc import Callable
 
+import msgpack
+
 from lotus_durable.config import Config
 from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import FILE_MODE, sync_path
-from lotus_durable.queue.format import encode_frame
+from lotus_durable.queue.format import UnknownFormat, encode_frame
 from lotus_durable.queue.kept import kept_files
 from lotus_durable.queue.protocol import Table
-from lotus_durable.queue.reader import header_of
+from lotus_durable.queue.reader import BEGINNING, header_of
 from lotus_durable.values import NamedTuple
 
 from . import PATIENCE
-from .holding import held
-from .pending import Found, Report, records_of
+from .holding import Held, held
+from .pending import Found, PendingReader, Report, records_of
 from .refused import take_out
-from .rewriting import Rewriting
+from .rewriting import Rewriting, overwrite
 from .stored import stored_events
 from .where import Where
 
@@ -75,9 +77,26 @@ def erase_customer(
         rewriting.run()
         tables: tuple[Table, ...] = ("parked", "dead")
         parked, dead = (take_out(queue, table, where) for table in tables)
+        if parked or dead:
+            queue.consumer.overwrite_deleted()
         kept = sum(_from_kept(file.path, is_wanted_record) for file in list(kept_files(directory)))
+        _overwrite_settled(directory, queue, customer_id)
         quarantined = _quarantined(directory, where)
     return Erased(rewriting.taken_out, parked, dead, kept, quarantined)
+
+
+def _overwrite_settled(directory: QueueDirectory, queue: Held, customer_id: str) -> None:
+    """Overwrite what was delivered of a customer and lies in segments that programs still have open."""
+    sought = msgpack.packb(customer_id)
+    cursors = PendingReader(directory, lambda _: None).cursors
+    queue.consumer.make_safe()
+    for name in directory.segments():
+        path = f"{directory.journal}/{name}"
+        with contextlib.suppress(FileNotFoundError, UnknownFormat):
+            header = header_of(path)
+            cursor = BEGINNING if header is None else cursors.get(header.id, BEGINNING)
+            if any(sought in record for record, _ in records_of(path, cursor)):
+                overwrite(path, cursor[0])
 
 
 def _from_kept(path: str, is_wanted: Callable[[bytes], bool]) -> int:

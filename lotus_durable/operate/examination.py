@@ -2,6 +2,8 @@
 
 The settings of an application may be others than those of a shell: run it as the application's user, with its
 environment.
+
+It is one file: a function for each question, and all of them are asked.
 """
 
 from __future__ import annotations

@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator
 
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory, original_name
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE
-from lotus_durable.queue.protocol import StoredEvent
+from lotus_durable.queue.protocol import Cursor, Settlement, StoredEvent
 from lotus_durable.queue.quarantine import keep_aside
 from lotus_durable.queue.reader import BEGINNING, Damage
 from lotus_durable.queue.rows import delete_rows, ensure_rows_id, is_row
-from lotus_durable.queue.schema import Cursor, Entry
 
 from .holding import Held
 from .pending import Found, PendingReader, Report
@@ -119,7 +118,9 @@ class Rewriting:
             new = {each.header.id: Cursor(each.name, *BEGINNING) for each in kept.values()}
             old = {last.source: Cursor(original_name(name), *last.end)}
             self._queue.consumer.enter(
-                Entry({**new, **old}, taken_out + lost, dead=dead, carried=carried, discarded=taken_out)
+                Settlement(
+                    cursors={**new, **old}, accepted=taken_out + lost, dead=dead, carried=carried, discarded=taken_out
+                )
             )
             self._queue.consumer.make_safe()
             for segment in kept.values():
@@ -145,12 +146,20 @@ class Rewriting:
         if name == QUEUE_DB:
             delete_rows(self._directory, end)
             return
-        with contextlib.suppress(FileNotFoundError):
-            flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-            descriptor = os.open(f"{self._directory.journal}/{name}", flags)
-            try:
-                for start in range(HEADER_SIZE, end, len(_ZEROS)):
-                    os.pwrite(descriptor, _ZEROS[: end - start], start)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        overwrite(f"{self._directory.journal}/{name}", end)
+
+
+def overwrite(path: str, end: int) -> None:
+    """Overwrite what is settled of a segment; that it is must be safe from a power cut.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            for start in range(HEADER_SIZE, end, len(_ZEROS)):
+                os.pwrite(descriptor, _ZEROS[: end - start], start)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

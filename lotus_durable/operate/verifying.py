@@ -17,8 +17,8 @@ from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import UnknownFormat
 from lotus_durable.queue.kept import Undelivered, kept_files
+from lotus_durable.queue.protocol import Cursor, Settlement
 from lotus_durable.queue.reader import BEGINNING, Position, header_of
-from lotus_durable.queue.schema import Cursor, Entry
 from lotus_durable.values import NamedTuple
 
 from . import PATIENCE
@@ -124,7 +124,7 @@ def _put_back(
                 segment.finish()
             count = sum(segment.events for segment in new.values())
             known = {segment.header.id: Cursor(segment.name, *BEGINNING) for segment in new.values()}
-            queue.consumer.enter(Entry(known, accepted=-count, delivered=-count))
+            queue.consumer.enter(Settlement(cursors=known, accepted=-count, delivered=-count))
             queue.consumer.make_safe()
             for segment in new.values():
                 segment.publish()

@@ -1,4 +1,7 @@
-"""The hot path of the queue: append a record to a segment of this process's own."""
+"""The hot path of the queue: append a record to a segment of this process's own.
+
+It is one file, because each append goes through all of it.
+"""
 
 from __future__ import annotations
 

@@ -20,6 +20,8 @@ Invariants:
   segments then. :meth:`.BooksDatabase.sync` must return before anything is deleted for them.
 - what is committed is in the memory of the one :class:`Books` too; the database is read when it is opened, and for a
   page of parked events.
+
+It is one file, because all of it is what one transaction changes.
 """
 
 from __future__ import annotations
@@ -32,12 +34,12 @@ from functools import partial
 
 from .carried import Ranges
 from .database import WHAT, BooksDatabase, fetched
-from .lately import DeliveredLately
+from .lately import COMPLETE, DeliveredLately
 from .lately import as_row as ids_as_row
-from .protocol import StoredEvent, Table, decode_stored_event
+from .protocol import Cursor, Settlement, StoredEvent, Table, decode_stored_event
 from .reader import Position
 from .reserve import PAGE, pages_for
-from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, Cursor, Entry, as_row, page_of
+from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, as_row, page_of
 from .stats import QueueStats
 from .table import DatabaseDamaged
 
@@ -88,7 +90,7 @@ class Books:
             self.abandon()
             raise
 
-    def settle(self, entry: Entry) -> None:
+    def settle(self, entry: Settlement) -> None:
         """Commit.
 
         Raises:
@@ -144,22 +146,14 @@ class Books:
         return [decode_stored_event(row, data) for row, data in rows]
 
     def learn(self, name: str, value: str) -> None:
-        """Keep what was found out.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Keep what was found out."""
         if self.learned.get(name) != value:
             statement = "INSERT OR REPLACE INTO learned VALUES (?, ?)"
             self.database.commit(lambda: self.database.connection.execute(statement, (name, value)))
             self.learned[name] = value
 
     def forget(self, segments: Mapping[bytes, Position]) -> None:
-        """Note that these segments, settled to their ends, were deleted.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Note that these segments, settled to their ends, were deleted."""
 
         def work() -> None:
             execute = self.database.connection.executemany
@@ -177,6 +171,16 @@ class Books:
             self.retired[segment] = end
         while len(self.retired) > _RETIRED_KEPT:
             del self.retired[next(iter(self.retired))]
+
+    def overwrite_deleted(self) -> None:
+        """Have nothing left of rows that were deleted, neither in the database nor in its log.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        connection = self.database.connection
+        self.database.do(lambda: connection.execute("VACUUM"))
+        self.database.do(lambda: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
 
     def prepare_for(self, size: int) -> None:
         """Come a step nearer to room for a segment of this size, all of which may be refused."""
@@ -235,7 +239,7 @@ class Books:
 
     def _enter(
         self,
-        entry: Entry,
+        entry: Settlement,
         parked: Sequence[bytes],
         dead: Sequence[bytes],
         high: Mapping[Table, int],
@@ -268,7 +272,9 @@ class Books:
             connection.execute("INSERT OR REPLACE INTO carried VALUES (?, ?, ?)", (segment, start, stop))
         if ids is not None:
             if ids[0] > self.delivered.generation:
-                connection.execute("DELETE FROM delivered WHERE generation < ?", (self.delivered.generation,))
+                connection.execute(
+                    "DELETE FROM delivered WHERE generation <= ?", (self.delivered.generation - COMPLETE,)
+                )
             connection.execute("INSERT INTO delivered (generation, ids) VALUES (?, ?)", ids)
         return counts, reached
 
@@ -294,11 +300,7 @@ def read_page(path: str, table: Table, after: int, limit: int) -> list[StoredEve
 
 
 def read_learned(path: str, name: str) -> str | None:
-    """Return what the flusher learned under this name, from any process; None where it did not, or there are no books.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Return what the flusher learned under this name, from any process; None where there is no such thing."""
     found = fetched(path, WHAT, "SELECT value FROM learned WHERE name = ?", (name,))
     return str(found[0][0]) if found else None
 

@@ -58,9 +58,6 @@ def find_stranded(writer: SegmentWriter, *, sync: bool) -> Stranded:
     Args:
         writer: of the segment.
         sync: whether what stays where it is must survive a power cut.
-
-    Raises:
-        OSError: the disk refuses.
     """
     status = writer.own_status()
     for path in (writer.path, released_name(writer.path)):
@@ -102,7 +99,7 @@ def _kept_frames(writer: SegmentWriter) -> list[Placed]:
 
 def _missing_at(path: str, writer: SegmentWriter, what: str, *, sync: bool) -> Stranded:
     """Compare what the segment holds with what its writer has appended to it lately."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         there = os.pread(descriptor, writer.end - writer.kept_from, writer.kept_from)
         size = min(os.fstat(descriptor).st_size, writer.kept_from)

@@ -1,4 +1,7 @@
-"""The flusher's side of the queue: read what was appended, settle it, retire what is settled."""
+"""The flusher's side of the queue: read what was appended, settle it, retire what is settled.
+
+It is one file: all that the flusher asks of the queue.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,12 @@ from .elapsed import QueueClock
 from .heartbeat import Progress
 from .journal import JournalReader
 from .kept import KeptSegments
-from .protocol import Chunk, Report, Settlement, StoredEvent, Table
+from .protocol import Chunk, Cursor, Report, Settlement, StoredEvent, Table
 from .quarantine import keep_aside
 from .repair import RepairedBooks
 from .repeats import Repeats, Segment
 from .retiring import Retiring, publish_rewritten, remove_leftovers
 from .rows import RowReader
-from .schema import Cursor, Entry
 from .table import DatabaseDamaged
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
@@ -78,9 +80,6 @@ class Consumer:
 
         The next call begins a new pass, which finds what was appended since. Records come again only in a new
         consumer, if they were not settled. What cannot be read is reported once and does not hide the others.
-
-        Raises:
-            OSError: the disk refuses.
         """
         if not self._in_pass:
             names = self._journal.begin_pass()
@@ -104,11 +103,7 @@ class Consumer:
         return events, f"not everything can be read: {reasons[0]}{more}"
 
     def has_pending(self) -> bool:
-        """Whether there is something to read now, by the sizes of the files alone.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Whether there is something to read now, by the sizes of the files alone."""
         return self._journal.has_pending() or self._rows.has_pending()
 
     def settle(self, settlement: Settlement) -> None:
@@ -129,19 +124,7 @@ class Consumer:
                 carried += copies
                 cursors[segment.id] = Cursor(original_name(segment.name), *position)
                 segments.append(segment)
-        entry = Entry(
-            cursors,
-            accepted,
-            settlement.delivered,
-            settlement.parked,
-            settlement.dead,
-            settlement.resolved,
-            settlement.tried,
-            carried,
-            settlement.delivered_ids,
-            settlement.raised,
-            settlement.discarded,
-        )
+        entry = settlement._replace(cursors=cursors, accepted=accepted, carried=carried)
         if self._rows.id in cursors:
             self._rows.sync()
         try:
@@ -156,14 +139,10 @@ class Consumer:
             self._retiring.settled(segment)
 
     def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
-        """Return up to ``limit`` parked events or dead letters with an id above ``after``, oldest id first.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Return up to ``limit`` parked events or dead letters with an id above ``after``, oldest id first."""
         return self._repaired.do(lambda books: books.page(table, after, limit))
 
-    def enter(self, entry: Entry) -> None:
+    def enter(self, entry: Settlement) -> None:
         """Commit what somebody did by hand.
 
         Raises:
@@ -171,12 +150,16 @@ class Consumer:
         """
         self._repaired.do(lambda books: books.settle(entry))
 
-    def begin_new_books(self, why: str) -> None:
-        """Set the books aside, and begin new ones with all that can be read of them.
+    def overwrite_deleted(self) -> None:
+        """Have nothing left of rows that were deleted; it takes as long as the books are large.
 
         Raises:
             OSError: the disk refuses.
         """
+        self._repaired.do(lambda books: books.overwrite_deleted())
+
+    def begin_new_books(self, why: str) -> None:
+        """Set the books aside, and begin new ones with all that can be read of them."""
         damage = [DatabaseDamaged(why)]
 
         def work(_: Books) -> None:
@@ -186,11 +169,7 @@ class Consumer:
         self._repaired.do(work)
 
     def make_safe(self) -> None:
-        """Return when all that was settled survives a power cut.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Return when all that was settled survives a power cut."""
         self._repaired.make_safe()
 
     def keep_books(self) -> None:
@@ -246,11 +225,7 @@ class Consumer:
             logger.warning("cannot delete what is settled in %s, trying again later: %s", self._directory.root, error)
 
     def let_go(self, names: Iterable[str]) -> None:
-        """Have the writers of these segments, which could not be synced, go on in others, and read these first.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Have the writers of these segments, which could not be synced, go on in others, and read these first."""
         self._retiring.let_go(names)
 
     def learned(self, name: str) -> str | None:
@@ -258,11 +233,7 @@ class Consumer:
         return self._books.learned.get(name)
 
     def learn(self, name: str, value: str) -> None:
-        """Keep what was found out about the server.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Keep what was found out about the server."""
         self._repaired.do(lambda books: books.learn(name, value))
 
     def was_delivered(self, ids: Iterable[str]) -> set[str]:

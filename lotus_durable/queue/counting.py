@@ -24,9 +24,6 @@ def count(directory: QueueDirectory, progress: Progress | None = None) -> QueueS
     Args:
         directory: of the queue.
         progress: how far it is settled; what the heartbeat says, if not given.
-
-    Raises:
-        OSError: the disk refuses.
     """
     counts, cursor, _ = read_progress(directory) if progress is None else progress
     pending, size = 0, 0
@@ -56,7 +53,7 @@ def look_at(path: str, position: Position) -> Glance | None:
     What cannot be read is not done: it counts as one event, for how many they are is not known.
     """
     try:
-        status = os.stat(path)
+        status = os.lstat(path)
     except OSError:
         return None
     if not stat.S_ISREG(status.st_mode):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -50,7 +51,7 @@ class BooksDatabase:
             _refuse_odd(part, WHAT)
         # First opened and last closed, and never in between: POSIX gives up a process's locks on a file, SQLite's too,
         # with any of its descriptors.
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
         try:
             self._open(version, schema)
         except sqlite3.Error as error:
@@ -74,7 +75,7 @@ class BooksDatabase:
             except sqlite3.OperationalError as error:
                 if not is_full(error):
                     raise
-                self.reserve.relieve()
+                self.reserve.make_space()
                 return self._attempt(work)
 
         return self.do(attempt)
@@ -97,11 +98,7 @@ class BooksDatabase:
         return all(place_of(path) == place for path, place in self._places.items())
 
     def copy_to(self, path: str) -> None:
-        """Write all of it to a new database, synced; the open one can be read whatever became of its path.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Write all of it to a new database, synced; the open one can be read whatever became of its path."""
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
 
         def work() -> None:
@@ -149,7 +146,7 @@ class BooksDatabase:
             EventTable(self.path, "dead").close()
             statements = [*schema, f"PRAGMA user_version={version}"]
             self._attempt(lambda: [connection.execute(statement) for statement in statements])
-        self._log = os.open(_log(self.path), os.O_RDONLY | os.O_CLOEXEC)
+        self._log = os.open(_log(self.path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._places = {self.path: place_of(self._descriptor), _log(self.path): place_of(self._log)}
         self.reserve = Reserve(connection, self._descriptor, _log(self.path))
         with contextlib.suppress(OSError, sqlite3.OperationalError):
@@ -191,9 +188,10 @@ def fetched(path: str, what: str, statement: str, parameters: Sequence[object] =
 
 
 def _refuse_odd(path: str, what: str) -> None:
-    """Refuse what is no file: to open a pipe waits for ever."""
-    if os.path.lexists(path) and not os.path.isfile(path):
-        raise DatabaseDamaged(f"{what}: {path} is no regular file")
+    """Refuse what is no file: to open a pipe waits for ever, and SQLite would follow a link."""
+    for each in (path, _log(path), f"{path}-shm"):
+        if os.path.lexists(each) and not stat.S_ISREG(os.lstat(each).st_mode):
+            raise DatabaseDamaged(f"{what}: {each} is no regular file")
 
 
 def _log(path: str) -> str:

@@ -95,8 +95,10 @@ class QueueDirectory:
             OSError: it does not exist or cannot be looked at.
         """
         _check(self.root)
-        for folder in self._folders():
+        for folder in (*self._folders(), self.kept):
             with contextlib.suppress(FileNotFoundError):
+                if os.path.islink(folder):
+                    raise QueueDirectoryError(f"queue_dir: {folder} is a symbolic link: none is followed in there")
                 _check(folder)
 
     def _refuse_odd_files(self) -> None:
@@ -106,7 +108,7 @@ class QueueDirectory:
         """
         for path in (self.identity, self.flusher_lock, self.starting, self.requests, self.heartbeat, self.log):
             with contextlib.suppress(FileNotFoundError):
-                if not stat.S_ISREG(os.stat(path).st_mode):
+                if not stat.S_ISREG(os.lstat(path).st_mode):
                     raise QueueDirectoryError(f"queue_dir: {path} is no regular file: remove it")
 
     def _folders(self) -> tuple[str, ...]:

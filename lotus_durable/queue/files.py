@@ -23,9 +23,6 @@ def create_atomically(path: str, data: bytes) -> bool:
     """Create ``path`` with ``data`` unless it exists; return whether it was created.
 
     Readers see nothing or all of it, also after a power cut, and of processes that try at once one succeeds.
-
-    Raises:
-        OSError: the disk refuses.
     """
     temporary = _write_temporary(path, data)
     try:
@@ -118,11 +115,7 @@ _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
 
 def sync_data(descriptor: int) -> None:
-    """Make a file's data survive a power cut.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Make a file's data survive a power cut."""
     if _HAS_FDATASYNC:
         os.fdatasync(descriptor)
     elif _FULL_SYNC is not None:
@@ -135,9 +128,6 @@ def sync_path(path: str) -> None:
     """Make what is in a file, or the names in a directory, survive a power cut.
 
     Not a file that SQLite has open in this process: closing it here would give up SQLite's locks.
-
-    Raises:
-        OSError: the disk refuses.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -9,6 +9,8 @@ The beat is all that a look needs; its fields are written in their order, withou
 little. The progress is what counts and waits need: the settled part of the queue, and the last refusals. A reader that
 meets a half written part reads again. Moments are seconds since boot, comparable between the processes of one boot;
 those that are shown to people are seconds since the epoch, and say so.
+
+It is one file, because the fields of these values are the layout on disk.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def read_identity(directory: QueueDirectory) -> Identity | None:
         OSError: the disk refuses.
     """
     try:
-        descriptor = os.open(directory.identity, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(directory.identity, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     data = b""

@@ -38,11 +38,7 @@ class JournalReader:
         self._odd: dict[str, str] = {}
 
     def begin_pass(self) -> list[str]:
-        """List the segments, and return their names; what comes later is for the next pass.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """List the segments, and return their names; what comes later is for the next pass."""
         names = self._directory.segments()
         self._odd = {name: self._odd[name] for name in names if name in self._odd}
         # Those that were released first: they end soon, and their disk may be failing.
@@ -58,11 +54,7 @@ class JournalReader:
         return None
 
     def has_pending(self) -> bool:
-        """Whether there is something to read now, by the sizes of the files alone.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Whether there is something to read now, by the sizes of the files alone."""
         for name in self._directory.segments():
             if name not in self._odd:
                 segment = self._known(name)
@@ -115,7 +107,7 @@ class JournalReader:
 
     def _open(self, name: str) -> None:
         path = f"{self._directory.journal}/{name}"
-        status = os.stat(path)
+        status = os.lstat(path)
         if not stat.S_ISREG(status.st_mode):
             self._name_odd(name, "it is no regular file")
             return
@@ -183,12 +175,8 @@ class JournalReader:
 
 
 def has_no_writer(path: str) -> bool:
-    """Whether no process writes this segment any more.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    """Whether no process writes this segment any more."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         return is_abandoned(descriptor)
     finally:

@@ -63,11 +63,7 @@ class KeptSegments:
         os.rename(path, f"{folder}/{int(time.time())}-{os.path.basename(path)}")
 
     def expire(self) -> None:
-        """Delete what is too old, and the oldest of what is too much; now and then.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Delete what is too old, and the oldest of what is too much; now and then."""
         now = monotonic()
         if 0 <= now - self._expired_at < _EXPIRE_INTERVAL:
             return
@@ -95,11 +91,7 @@ def kept_files(directory: QueueDirectory) -> Iterator[KeptFile]:
 
 
 def note_undelivered(directory: QueueDirectory, ids: Iterable[str]) -> None:
-    """Note events that were thrown away: they are in segments that are kept, and nobody is to put them back.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Note events that were thrown away: they are in segments that are kept, and nobody is to put them back."""
     if os.path.isdir(directory.kept):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         with open(os.open(f"{directory.kept}/{_UNDELIVERED}", flags, FILE_MODE), "ab") as file:

@@ -18,9 +18,6 @@ def count_by_key(directory: QueueDirectory) -> Counter[bytes]:
     """Return how many events are pending or parked, by the fingerprint of the key that they were tracked under.
 
     What was appended through SQLite is not among them until a flusher has parked it.
-
-    Raises:
-        OSError: the disk refuses.
     """
     found: Counter[bytes] = Counter()
     cursor = read_progress(directory).cursor

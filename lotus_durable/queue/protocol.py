@@ -84,6 +84,15 @@ class Chunk(NamedTuple):
     """It is of ``queue.db``, where records of other keys stand between."""
 
 
+class Cursor(NamedTuple):
+    """Up to where a segment (or the rows of ``queue.db``) is settled."""
+
+    name: str
+    """That its writer gave it."""
+    offset: int
+    sequence: int
+
+
 class Settlement(NamedTuple):
     """What became of events; committed as one."""
 
@@ -102,3 +111,9 @@ class Settlement(NamedTuple):
     """Dead letters (with their ids) that are no longer: parked by this settlement, or discarded."""
     discarded: int = 0
     """Events that an operator threw away."""
+    cursors: Mapping[bytes, Cursor] = MappingProxyType({})
+    """What ``through`` comes to in the books, for each segment by its id,"""
+    accepted: int = 0
+    """and how many events that settles,"""
+    carried: Sequence[tuple[bytes, int, int]] = ()
+    """and the segments, and ranges of them, that copies among these came from. The consumer fills in all three."""

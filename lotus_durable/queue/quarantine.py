@@ -13,16 +13,13 @@ from .reader import Damage
 
 
 def keep_aside(directory: QueueDirectory, damage: Damage, report: Report) -> None:
-    """Write the bytes of a damaged stretch to the quarantine, durably, and report it.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Write the bytes of a damaged stretch to the quarantine, durably, and report it."""
     if not damage.data:
         report(QueueDamaged(f"{damage}; nothing is left of them"))
         return
     path = f"{directory.quarantine}/{damage.segment}-{damage.offset}.bin"
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE), "wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(path, flags, FILE_MODE), "wb") as file:
         file.write(damage.data)
         file.flush()
         os.fsync(file.fileno())

@@ -1,4 +1,7 @@
-"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts."""
+"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts.
+
+It is one file, because what bytes are (frames, still being written, damage) is decided in one place.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,7 @@ class SegmentReader:
     def __init__(self, path: str, position: Position = START) -> None:
         self.name: str = os.path.basename(path)
         self.position: Position = position
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._buffer = b""
         self._index = 0  # of self.position in the buffer
         self._abandoned = False
@@ -120,7 +123,7 @@ class SegmentReader:
             return None
         stretch = self._parse(limit)
         if stretch is None and self._fill():
-            stretch = self._parse(limit) or self._judge(limit)
+            stretch = self._parse(limit) or self._classify(limit)
         return stretch
 
     def finished(self) -> bool:
@@ -169,7 +172,7 @@ class SegmentReader:
             self._buffer = os.pread(self._descriptor, frame_size(self._buffer), self.position[0])
         return bool(self._buffer)
 
-    def _judge(self, limit: int) -> Stretch | None:
+    def _classify(self, limit: int) -> Stretch | None:
         """Decide about bytes that are not the next frame: still being written, nothing, or damage."""
         if not self._is_abandoned() and self._search()[1] is None:
             return None
@@ -270,7 +273,7 @@ def glance(path: str, position: Position) -> Glance:
     Raises:
         OSError: the segment is gone or cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         beginning = os.pread(descriptor, _GLANCE_SIZE, 0)
         is_all = len(beginning) < _GLANCE_SIZE  # of a short-lived process's

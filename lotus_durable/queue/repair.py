@@ -69,11 +69,7 @@ class RepairedBooks:
         return self._books
 
     def do(self, work: Callable[[Books], _T]) -> _T:
-        """Do something with the books that reads or writes their file; once more with new ones if they are damaged.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Do something with the books that reads or writes their file; once more with new ones if they are damaged."""
         try:
             return work(self.books)
         except DatabaseDamaged as error:

@@ -42,6 +42,8 @@ _SIZE = 16
 _ENOUGH = 1 << 20
 """Bytes after which a flusher that begins starts a new file."""
 _BLOCK = 512
+_MOST_READ = 1 << 22
+"""Bytes at once, a multiple of a record: whatever somebody makes of the file, it is not all taken into memory."""
 _UNANSWERED = 1 << 16
 """Bytes: more than what was asked for and not carried out yet when the file was removed."""
 
@@ -97,10 +99,8 @@ def since(directory: QueueDirectory, number: int) -> Iterator[Request]:
         descriptor = os.open(directory.requests, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return
-    data = b""
     try:
-        while piece := os.pread(descriptor, _ENOUGH, number + len(data)):
-            data += piece
+        data = os.pread(descriptor, _MOST_READ, number)  # the rest, if there is more, the next time
     except OSError:
         return
     finally:

@@ -137,7 +137,7 @@ class Reserve:
                 self._release(needed)
             self._known_free = self._on_list() - pages
 
-    def relieve(self) -> None:
+    def make_space(self) -> None:
         """Do what can be done about a transaction that had no room, in the log or in the database.
 
         Raises:

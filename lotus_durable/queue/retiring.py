@@ -68,11 +68,7 @@ class Retiring:
             self._done[segment.id] = segment
 
     def expire(self) -> None:
-        """Delete what was kept for long enough.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Delete what was kept for long enough."""
         self._kept.expire()
 
     def has_done(self) -> bool:
@@ -82,11 +78,7 @@ class Retiring:
         return bool(self._done)
 
     def delete(self) -> None:
-        """Delete what is done, for up to a second; the books must be safe from a power cut.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Delete what is done, for up to a second; the books must be safe from a power cut."""
         began = monotonic()
         for segment in tuple(self._done.values()):
             if monotonic() - began > _LONGEST:
@@ -105,9 +97,6 @@ class Retiring:
         """Take what was deleted out of the books; not often, because it costs a sync of the directory.
 
         Without that a power cut could bring a segment back when the books have long forgotten it.
-
-        Raises:
-            OSError: the disk refuses.
         """
         due = now or len(self.deleted) >= _MANY or not 0 <= monotonic() - self._forgot_at < _FORGET_INTERVAL
         if self.deleted and due:
@@ -127,11 +116,7 @@ class Retiring:
                             segment.seen = -1
 
     def let_go_of_large(self) -> None:
-        """Let go of segments that are settled and large, and whose writers live.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Let go of segments that are settled and large, and whose writers live."""
         live = [
             segment
             for segment in self._repeats.segments.values()
@@ -141,11 +126,7 @@ class Retiring:
         self.let_go(segment.name for segment in live if segment.read[0] >= limit)
 
     def let_go(self, names: Iterable[str]) -> None:
-        """Have the writers of these segments go on in others; they are read first from then on.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Have the writers of these segments go on in others; they are read first from then on."""
         for name in names:
             if original_name(name) == name:
                 with contextlib.suppress(FileNotFoundError):  # it has another name already, or is gone
@@ -171,9 +152,6 @@ def publish_rewritten(directory: QueueDirectory, known: Container[bytes]) -> Non
         directory: of the queue.
         known: the segments that the books know. They know one that is not published only if it was settled, in the
             same transaction, that what it holds is no longer where it was.
-
-    Raises:
-        OSError: the disk refuses.
     """
     for name in directory.unfinished():
         path = f"{directory.journal}/{name}"

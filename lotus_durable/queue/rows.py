@@ -3,6 +3,8 @@
 ``queue.db`` holds persist-queue's table of pending events and the id of this very database. The books hold, under that
 id, up to which row its events are settled; the rows are deleted afterwards, in a transaction of their own. So a kill
 between the two settles nothing twice, and a database that somebody replaced is not taken for the former one.
+
+It is one file, because reading, settling and deleting go by one position.
 """
 
 from __future__ import annotations
@@ -140,9 +142,6 @@ class RowReader:
         """Make what was read survive a power cut.
 
         Before the cursor may: a database that lost rows gives their numbers to others, which would count as settled.
-
-        Raises:
-            OSError: the disk refuses.
         """
         sync_rows(self._path)
 
@@ -323,12 +322,9 @@ def sync_rows(path: str) -> None:
     """Make what was put into ``queue.db`` survive a power cut: it is in the log until a checkpoint, which syncs too.
 
     SQLite takes no locks on the log, so closing this descriptor gives none up.
-
-    Raises:
-        OSError: the disk refuses.
     """
     with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             sync_data(descriptor)
         finally:

@@ -1,13 +1,10 @@
-"""What is in the books: their tables, and what a settlement enters."""
+"""What is in the books: their tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
 
-from lotus_durable.values import NamedTuple
-
-from .protocol import StoredEvent, Table
+from .protocol import Table
 from .stats import QueueStats
 
 VERSION = 1
@@ -30,32 +27,6 @@ INSERT: dict[Table, str] = {
     "parked": "INSERT INTO queue_parked (data, timestamp) VALUES (?, ?)",
     "dead": "INSERT INTO queue_dead (data, timestamp) VALUES (?, ?)",
 }
-
-
-class Cursor(NamedTuple):
-    """Up to where a segment (or the rows of ``queue.db``) is settled."""
-
-    name: str
-    """That its writer gave it."""
-    offset: int
-    sequence: int
-
-
-class Entry(NamedTuple):
-    """What one settlement enters."""
-
-    cursors: Mapping[bytes, Cursor] = MappingProxyType({})
-    accepted: int = 0
-    delivered: int = 0
-    parked: Sequence[StoredEvent] = ()
-    dead: Sequence[StoredEvent] = ()
-    resolved: Sequence[StoredEvent] = ()
-    tried: Sequence[StoredEvent] = ()
-    carried: Sequence[tuple[bytes, int, int]] = ()
-    """Segment, and the range of it that these settled copies came from."""
-    delivered_ids: Sequence[str] = ()
-    raised: Sequence[StoredEvent] = ()
-    discarded: int = 0
 
 
 def page_of(table: Table) -> str:

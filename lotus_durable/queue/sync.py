@@ -86,7 +86,7 @@ class JournalSync:
                 if has_no_writer(self._path(name)) and os.stat(self._path(name)).st_size == size:
                     self._final.add(segment)
                 return True
-            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             return False
         except OSError:

@@ -22,11 +22,7 @@ _MOST_UNREADABLE = 1000
 
 
 def take_over(unfinished: str, old: Books, path: str) -> int:
-    """Enter into new, empty books what is known of damaged ones; return how many rows are lost.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Enter into new, empty books what is known of damaged ones; return how many rows are lost."""
     with mapped_errors(WHAT), contextlib.closing(sqlite3.connect(unfinished)) as connection:
         lost = _take_over_rows(connection, old, path)
         many = connection.executemany

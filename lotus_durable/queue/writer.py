@@ -149,11 +149,7 @@ class SegmentWriter:
         return place_of(path) == self._place
 
     def read_own(self, size: int, offset: int) -> bytes:
-        """Read what the segment holds, whatever its name is now; only when :meth:`own_status` says that it is ours.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Read what the segment holds, whatever its name is now; only when :meth:`own_status` says that it is ours."""
         return os.pread(self._descriptor, size, offset)
 
     # Power cuts

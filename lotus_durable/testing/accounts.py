@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -235,12 +236,5 @@ def end_of_period(start: datetime, duration: str) -> datetime:
     """Return the last moment of the last day of the period that begins at ``start``."""
     months = start.month - 1 + MONTHS[duration]
     year, month = start.year + months // 12, months % 12 + 1
-    day = min(start.day, _days_in(year, month))
-    return start.replace(year=year, month=month, day=day, hour=0, minute=0, second=0, microsecond=0) - timedelta(
-        microseconds=1
-    )
-
-
-def _days_in(year: int, month: int) -> int:
-    following = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    return (following - timedelta(days=1)).day
+    day = min(start.day, monthrange(year, month)[1])
+    return datetime(year, month, day, tzinfo=start.tzinfo) - timedelta(microseconds=1)

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -20,7 +21,6 @@ Reader = Callable[[Any], Any]
 
 TRUE = {"true", "t", "1", "yes", "y", "on"}
 FALSE = {"false", "f", "0", "no", "n", "off"}
-EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 DATE_FORMAT = "Date has wrong format. Use one of these formats instead: YYYY-MM-DD."
 DATETIME_FORMAT = (
     "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
@@ -117,44 +117,35 @@ def _value(fields: Mapping[str, Any], name: str, kind: Any, readers: Mapping[str
 # ------------------------------------------------------------------ readers
 
 
-def _text(value: object) -> str:
-    """Read text; numbers are taken as text, surrounding space is dropped, blank is refused."""
+def _matching(pattern: str, detail: str, code: str = "invalid", to: Callable[[str], Any] = str) -> Reader:
+    """Read what matches as a whole; numbers are taken as text, a boolean is not."""
+
+    def reader(value: object) -> Any:  # noqa: ANN401  # what ``to`` makes of it
+        text = "" if isinstance(value, bool) or not isinstance(value, str | int | float) else str(value)
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise Wrong(detail.format(value), code)
+        try:
+            return to(text)
+        except ValueError:
+            raise Wrong(detail.format(value), code) from None
+
+    return reader
+
+
+def _choice(words: list[str]) -> Reader:
+    return _matching("|".join(map(re.escape, words)), '"{}" is not a valid choice.', "invalid_choice")
+
+
+def _text(value: object, most: float = float("inf")) -> str:
+    """Read text that is no longer; numbers are taken as text, surrounding space is dropped, blank is refused."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise Wrong("Not a valid string.")
     stripped = str(value).strip()
     if not stripped:
         raise Wrong("This field may not be blank.", "blank")
+    if len(stripped) > most:
+        raise Wrong(f"Ensure this field has no more than {most} characters.", "max_length")
     return stripped
-
-
-def _up_to(max_length: int) -> Reader:
-    """Read text that is no longer."""
-
-    def reader(value: object) -> str:
-        if len(_text(value)) > max_length:
-            raise Wrong(f"Ensure this field has no more than {max_length} characters.", "max_length")
-        return _text(value)
-
-    return reader
-
-
-def _email(value: object) -> str:
-    """Read an e-mail address."""
-    address = _text(value)
-    if not EMAIL.fullmatch(address):
-        raise Wrong("Enter a valid email address.")
-    return address
-
-
-def _choice(words: list[str]) -> Reader:
-    """Read one of these words."""
-
-    def reader(value: object) -> str:
-        if value not in words:
-            raise Wrong(f'"{value}" is not a valid choice.', "invalid_choice")
-        return str(value)
-
-    return reader
 
 
 def _boolean(value: object) -> bool:
@@ -163,16 +154,6 @@ def _boolean(value: object) -> bool:
     if word not in TRUE | FALSE:
         raise Wrong("Must be a valid boolean.")
     return word in TRUE
-
-
-def _day(value: object) -> date:
-    """Read ``YYYY-MM-DD`` and nothing else."""
-    try:
-        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d?-\d\d?", value, re.ASCII):
-            return date(*map(int, value.split("-")))
-    except ValueError:
-        pass
-    raise Wrong(DATE_FORMAT)
 
 
 def _moment(value: Any) -> datetime:  # noqa: ANN401  # JSON
@@ -205,8 +186,6 @@ def _decimal(value: object, digits: int = 20, places: int = 10) -> Decimal:
 
 
 def _at_least(minimum: int, reader: Reader) -> Reader:
-    """Read a number that is no smaller."""
-
     def checked(value: object) -> Any:  # noqa: ANN401  # a number
         number = reader(value)
         if number < minimum:
@@ -216,13 +195,6 @@ def _at_least(minimum: int, reader: Reader) -> Reader:
     return checked
 
 
-def _integer(value: object) -> int:
-    """Read an integer."""
-    if isinstance(value, bool) or not re.fullmatch(r"-?\d+", str(value)):
-        raise Wrong("A valid integer is required.")
-    return int(str(value))
-
-
 def _json_object(value: object) -> dict[str, Any]:
     """Read an object; other JSON is refused here although the server would store it."""
     if not isinstance(value, dict):
@@ -230,26 +202,20 @@ def _json_object(value: object) -> dict[str, Any]:
     return value
 
 
-def _country(value: object) -> str:
-    if not re.fullmatch(r"[A-Z]{2}", _text(value)):
-        raise Wrong(f'"{value}" is not a valid choice.', "invalid_choice")
-    return _text(value)
-
-
 READERS: dict[str, Reader] = {
     "text": _text,
-    "text_40": _up_to(40),
-    "text_100": _up_to(100),
-    "email": _email,
+    "text_40": partial(_text, most=40),
+    "text_100": partial(_text, most=100),
+    "email": _matching(r"[^@\s]+@[^@\s]+\.[^@\s]+", "Enter a valid email address."),
     "boolean": _boolean,
-    "day": _day,
+    "day": _matching(r"\d{4}-\d\d?-\d\d?", DATE_FORMAT, to=lambda text: date(*map(int, text.split("-")))),
     "moment": _moment,
     "decimal": _decimal,
     "not_negative": _at_least(0, _decimal),
-    "tax_rate": lambda value: _decimal(value, digits=7, places=4),
-    "quantity": _at_least(1, _integer),
+    "tax_rate": partial(_decimal, digits=7, places=4),
+    "quantity": _at_least(1, _matching(r"-?\d+", "A valid integer is required.", to=int)),
     "json_object": _json_object,
-    "country": _country,
+    "country": _matching(r"[A-Z]{2}", '"{}" is not a valid choice.', "invalid_choice"),
 }
 
 

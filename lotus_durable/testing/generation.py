@@ -85,7 +85,7 @@ class Generation(ABC):
         """Return what has the views: methods with the names of the recorded calls."""
 
     @abstractmethod
-    def refused_at_the_door(self, request: Request, methods: Sequence[str]) -> Answer | None:
+    def refused_early(self, request: Request, methods: Sequence[str]) -> Answer | None:
         """Return why no view is asked: path, key, method, size, in the server's order; no methods: no such path."""
 
     @abstractmethod
@@ -114,7 +114,7 @@ class Generation(ABC):
 
     def _respond(self, request: Request, refuse: Refusal, seen: object) -> Answer:
         found = self._find(request.path)
-        answer = self.refused_at_the_door(request, list(found))
+        answer = self.refused_early(request, list(found))
         if answer is not None:
             return answer
         name, ids = found[request.method]

@@ -32,7 +32,7 @@ class L22(Generation):
         self.readers["billing_plan"] = named("billing_plan_id", self.accounts.plans.get)
         return [self]
 
-    def refused_at_the_door(self, request: Request, methods: Sequence[str]) -> Answer | None:
+    def refused_early(self, request: Request, methods: Sequence[str]) -> Answer | None:
         if not methods:
             return self.lost(request)
         if self.key_state(request) != "valid":
@@ -72,12 +72,12 @@ class L22(Generation):
                 return self.record.answer("track empty object")
             batch = loaded["batch"] if isinstance(loaded, dict) and "batch" in loaded else loaded
             batch = [batch] if isinstance(batch, dict) else batch
-            failed = self._judge(batch, call)
+            failed = self._failures(batch, call)
             return self._verdict(failed, of=len(batch))
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
             return self.record.answer("server error")  # what was not caught in the view
 
-    def _judge(self, batch: Any, call: Call) -> dict[Any, str]:  # noqa: ANN401  # nothing checks what it is
+    def _failures(self, batch: Any, call: Call) -> dict[Any, str]:  # noqa: ANN401  # nothing checks what it is
         failed: dict[Any, str] = {}
         accepted: dict[Any, dict[str, Any]] = {}
         repeated: list[Any] = []

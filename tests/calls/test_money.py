@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotus_durable.calls.money import exact_value
+from lotus_durable.calls.answers import exact_value
 from lotus_durable.http.answer import NOT_JSON, Answer
 from lotus_durable.testing import Component, FakeLotus
 from tests.delivery.scripted_server import says

@@ -1,27 +1,26 @@
-"""What hands do to files: deleted, cut off, moved, exchanged, mounted over, restored, cloned; each while in use."""
+"""What hands do to files that are in use: cut off, deleted, moved away and back."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lotus_durable.event.record import RecordError, decode_record
 from lotus_durable.queue.books import read_page
-from lotus_durable.queue.directory import original_name, released_name
+from lotus_durable.queue.database import fetched
+from lotus_durable.queue.directory import released_name
 from lotus_durable.queue.format import HEADER_SIZE, decode_header, frames
 from lotus_durable.queue.heartbeat import Progress, read_progress
 from lotus_durable.queue.protocol import Table
+from lotus_durable.queue.rows import KEY_SIZE
 
 from .crew import is_alive, state_of, strike
-from .oracle import BOOKS, CUT, RESTORED
+from .oracle import BOOKS, CUT
 from .stage import Stage
 
 _PATIENCE = 10.0
@@ -75,125 +74,6 @@ def rename_segment(stage: Stage) -> bool:
     return True
 
 
-def move_directory(stage: Stage) -> bool:
-    """It, or the folder that it is in: away, and back; what was made in its place is put aside, and drained."""
-    stage.counts_are_exact = False
-    root = Path(stage.queue.root)
-    moved = stage.chance.choice((root, root.parent))
-    away = moved.with_name("away")
-    moved.rename(away)
-    stage.pass_(stage.chance.uniform(0.05, 1.5))
-    while True:
-        if root.exists():
-            root.rename(_aside(stage))
-        with contextlib.suppress(OSError):
-            if moved != root:
-                moved.rmdir()
-        with contextlib.suppress(OSError):  # one was made in this moment
-            away.rename(moved)
-            return True
-
-
-def swap_directory(stage: Stage) -> bool:
-    """Exchanged with an empty one in one step, and back."""
-    stage.counts_are_exact = False
-    root, other = Path(stage.queue.root), _aside(stage)
-    other.mkdir(mode=0o700)
-    _exchange(root, other)
-    stage.pass_(stage.chance.uniform(0.05, 1.5))
-    _exchange(root, other)
-    return True
-
-
-def move_journal(stage: Stage) -> bool:
-    """Exchanged with an empty one, and back; then what was written into that is moved to the others."""
-    stage.counts_are_exact = False
-    journal = Path(stage.queue.journal)
-    other = Path(stage.queue.root, "journal.other")
-    other.mkdir(mode=0o700)
-    _exchange(journal, other)
-    stage.pass_(stage.chance.uniform(0.05, 1.0))
-    _exchange(journal, other)
-    while True:
-        for path in other.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # it had another name for a moment, until it was whole
-                path.rename(journal / path.name)
-        with contextlib.suppress(OSError):
-            other.rmdir()
-            return True
-
-
-def mount_over(stage: Stage) -> bool:
-    """Another folder is mounted over it for a moment; what is in that is drained at the end."""
-    root = Path(stage.queue.root)
-    if not stage.disk.can_be_filled:  # nothing can be mounted
-        return False
-    stage.counts_are_exact = False
-    other = _aside(stage)
-    other.mkdir(mode=0o700)
-    subprocess.run(["mount", "--bind", os.fspath(other), os.fspath(root)], check=True, capture_output=True)
-    stage.pass_(stage.chance.uniform(0.05, 1.5))
-    subprocess.run(["umount", "-l", os.fspath(root)], check=True, capture_output=True)
-    return True
-
-
-def clone(stage: Stage) -> bool:
-    """All of it is copied while it is in use, as a snapshot of a machine does; the copy is drained at the end."""
-    target = _aside(stage)
-    for _ in range(10):
-        try:
-            shutil.copytree(stage.queue.root, target)
-        except (OSError, shutil.Error):
-            shutil.rmtree(target, ignore_errors=True)  # a file went away meanwhile
-        else:
-            stage.counts_are_exact = False
-            return True
-    return False
-
-
-def restore(stage: Stage) -> bool:
-    """The books, the journal or both as they were a moment ago; what was refused since is destroyed."""
-    part = stage.chance.choice(("books", "journal", "both"))
-    backup = Path(stage.queue.root).with_name("backup")
-    shutil.rmtree(backup, ignore_errors=True)
-    with _stopped(stage, stage.flusher()) as is_stopped:
-        if not is_stopped or (before := _copied(stage, backup)) is None:
-            return False
-    stage.pass_(stage.chance.uniform(0.3, 1.0))
-    pid = stage.flusher()
-    with _stopped(stage, pid) as is_stopped, contextlib.suppress(OSError):  # the books cannot be read in this moment
-        if not is_stopped:
-            return False
-        if part != "journal":
-            mark_struck(stage, sorted({*_rows(stage)} - before), RESTORED)
-            for path in _books(stage):
-                path.unlink()
-            for path in sorted(backup.glob("books.db*"), reverse=True):
-                shutil.copy2(path, stage.queue.root)
-        if part != "books":
-            for path in (backup / "journal").iterdir():
-                name = original_name(path.name)
-                if not stage.queue.has_segment(name):
-                    shutil.copy2(path, Path(stage.queue.journal, name))
-        # Ended in the same moment: else it would write back what it has, see "books removed".
-        stage.counts_are_exact = False
-        stage.kill(pid)
-        stage.flusher_killed(time.monotonic(), in_haste=True)
-        return True
-    return False
-
-
-def _copied(stage: Stage, backup: Path) -> set[str] | None:
-    """Copy books and journal, while the flusher stands still; return the ids that the books hold, None for no copy."""
-    try:
-        shutil.copytree(stage.queue.journal, backup / "journal", ignore=shutil.ignore_patterns("*.new"))
-        for path in _books(stage):
-            shutil.copy2(path, backup)
-        return {*_rows(stage)}
-    except (OSError, shutil.Error):
-        return None
-
-
 def remove_books(stage: Stage) -> bool:
     """While they are open; sometimes the flusher is killed too, before it could write them back."""
     pid = stage.flusher()
@@ -205,8 +85,8 @@ def remove_books(stage: Stage) -> bool:
             return False  # nobody could write them back
         if read_progress(stage.queue) == Progress():
             return False  # the heartbeat has just been deleted too: nobody could know what was in them
-        ids = _rows(stage)
-        for path in _books(stage):
+        ids = refused_ids(stage)
+        for path in books_of(stage):
             path.unlink()
     except OSError:
         return False  # stopped in the middle of a transaction: they cannot be read
@@ -225,13 +105,15 @@ def remove_books(stage: Stage) -> bool:
 @contextlib.contextmanager
 def _segment_in_use(stage: Stage) -> Iterator[tuple[Path | None, int]]:
     """Give a segment that a worker writes, and its pid; the worker stands still meanwhile."""
-    pid = stage.worker(that_has=lambda each: _segments_of(stage, each))
+    rows = stage.queue.queue_db  # who has them open goes on there, and needs no other segment
+    pid = stage.worker(that_has=lambda each: _segments_of(stage, each) and not stage.crew.has_open(each, rows))
     if not pid or not strike(pid, signal.SIGSTOP):
         yield None, 0
         return
     try:
         stage.wait(lambda: state_of(pid) == "T", _SOON)
-        own = _segments_of(stage, pid)
+        # Not one that it has moved on from, and has left what it holds: nobody could carry that over.
+        own = [path for path in _segments_of(stage, pid) if stage.crew.has_open(pid, path)]
         yield (own[-1] if own else None), pid
     finally:
         strike(pid, signal.SIGCONT)
@@ -248,9 +130,9 @@ def _segments_of(stage: Stage, pid: int) -> list[Path]:
 
 def _wait_until_it_goes_on(stage: Stage, pid: int, path: Path) -> None:
     """Wait until a writer has noticed and goes on in another segment, or is dead."""
-    if not stage.wait(lambda: not is_alive(pid) or set(_segments_of(stage, pid)) - {path}, _SOON):
+    if not stage.wait(lambda: not is_alive(pid) or set(_segments_of(stage, pid)) - {path}, _PATIENCE):
         stage.tally.problems.append(
-            f"process {pid} still writes segment {path.name}, {_SOON:g} s after a hand was on it"
+            f"process {pid} still writes segment {path.name}, {_PATIENCE:g} s after a hand was on it"
         )
 
 
@@ -263,21 +145,33 @@ def _ids_in(path: Path, beyond: int = HEADER_SIZE) -> list[str]:
     return [id_of(record) for _, end, record, _ in frames(data, header.marker, HEADER_SIZE) if end > beyond]
 
 
-def _aside(stage: Stage) -> Path:
-    """Return where a queue directory can be put that is drained at the end."""
-    root = Path(stage.queue.root)
-    stage.asides.append(root.parent.with_name(f"aside{len(stage.asides)}"))
-    return stage.asides[-1]
-
-
-def _exchange(one: Path, other: Path) -> None:
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
-        raise OSError(ctypes.get_errno(), "renameat2", os.fspath(one))
+def remove_rows(stage: Stage) -> bool:
+    """The database of rows, while it is open: the flusher reads it to its end, and writers carry over what is left."""
+    pid = stage.flusher()
+    rows = Path(stage.queue.queue_db)
+    if not pid or not stage.crew.has_open(pid, rows):
+        return False
+    stage.counts_are_exact = False
+    with stopped(stage, pid) as is_stopped:
+        if not is_stopped:
+            return False
+        try:
+            ids = [
+                id_of(data[KEY_SIZE:]) for (data,) in fetched(str(rows), str(rows), "SELECT data FROM queue_pending")
+            ]
+        except OSError:
+            return False
+        for suffix in ("", "-wal", "-shm"):
+            rows.with_name(rows.name + suffix).unlink(missing_ok=True)
+    stage.wait(lambda: rows.exists() or not is_alive(pid), _SOON)
+    stage.pass_(0.5)
+    if not is_alive(pid):
+        mark_struck(stage, ids, "rows removed, flusher ended")
+    return True
 
 
 @contextlib.contextmanager
-def _stopped(stage: Stage, pid: int) -> Iterator[bool]:
+def stopped(stage: Stage, pid: int) -> Iterator[bool]:
     """Have the flusher stand still; whether it does, with the books open."""
     is_struck = bool(pid) and strike(pid, signal.SIGSTOP)
     try:
@@ -290,12 +184,12 @@ def _stopped(stage: Stage, pid: int) -> Iterator[bool]:
         strike(pid, signal.SIGCONT)
 
 
-def _books(stage: Stage) -> list[Path]:
+def books_of(stage: Stage) -> list[Path]:
     """Return the files of the books, the database first."""
     return sorted(path for end in ("", "-wal", "-shm") if (path := Path(stage.queue.books + end)).exists())
 
 
-def _rows(stage: Stage) -> list[str]:
+def refused_ids(stage: Stage) -> list[str]:
     """Return the ids of the parked events and dead letters.
 
     Raises:

@@ -12,19 +12,8 @@ from functools import partial
 from itertools import islice
 
 from .crew import is_alive, strike
-from .hands import (
-    clone,
-    cut_segment,
-    delete_locks,
-    delete_segment,
-    mount_over,
-    move_directory,
-    move_journal,
-    remove_books,
-    rename_segment,
-    restore,
-    swap_directory,
-)
+from .hands import cut_segment, delete_locks, delete_segment, remove_books, remove_rows, rename_segment
+from .operators import clone, mount_over, move_directory, move_journal, restore, swap_directory
 from .oracle import CUT
 from .plan import Plan
 from .points import IN_FLUSHERS, POINTS
@@ -184,6 +173,7 @@ STRIKES: Mapping[str, Strike] = {
     "clock set": Strike("an hour, a day or 400 days off, either way, for up to 3 s", set_clock),
     "deployed": Strike("all that track end, and begin again with another release, or the former one", deploy),
     "books removed": Strike("books.db is unlinked while open; 3 in 10 times the flusher is killed too", remove_books),
+    "rows removed": Strike("queue.db is unlinked while open", remove_rows),
     **{f"at: {name}": Strike(f"SIGKILL: {about}", partial(kill_at, name)) for name, about in POINTS.items()},
 }
 UNTIDY = (
@@ -196,6 +186,7 @@ UNTIDY = (
     "restored",
     "cloned",
     "books removed",
+    "rows removed",
     "at: carried over, not sealed",
 )
 """Those that may destroy or count anew: without them the counts must be exact at the end."""

@@ -12,11 +12,21 @@ from tests.rig import wait_until
 
 from .plan import REPOSITORY, Plan
 from .run import run
-from .strikes import UNTIDY
+from .strikes import STRIKES, UNTIDY, WORLD
 from .table import as_lines
 
 SLOW = ("flusher stopped for good", "at: lock released", "server slower than anybody waits", "server slow")
 """Strikes of some seconds each."""
+OPERATORS = (
+    "directory moved",
+    "directory swapped",
+    "journal swapped",
+    "mounted over",
+    "restored",
+    "cloned",
+    "clock set",
+    "deployed",
+)
 
 
 def play(plan: Plan, root: Path) -> None:
@@ -29,6 +39,11 @@ def play(plan: Plan, root: Path) -> None:
 
 def test_a_dozen_kills_among_hands_on_all_files_lose_nothing_that_they_did_not_destroy(tmp_path: Path) -> None:
     play(Plan(seed=5, kills=12, events=300, workers=2, rate=200.0, without=SLOW), tmp_path)
+
+
+def test_what_operators_do_to_a_queue_in_use_loses_nothing_that_they_did_not_destroy(tmp_path: Path) -> None:
+    others = tuple(name for name in STRIKES if name not in OPERATORS)
+    play(Plan(seed=6, kills=0, events=600, workers=4, rate=150.0, without=(*others, *WORLD)), tmp_path)
 
 
 def test_on_the_server_of_2022_kills_lose_nothing_and_every_event_is_counted_once(tmp_path: Path) -> None:

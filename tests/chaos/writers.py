@@ -261,7 +261,7 @@ class Nursery:
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 pid, code = ended[0], os.waitstatus_to_exitcode(ended[1])
-                if code not in (0, -signal.SIGKILL, -signal.SIGTERM):  # SIGTERM: before the handler was there
+                if code not in (0, -signal.SIGKILL, -signal.SIGTERM, -CLOSE_ALL):  # before its handler was there
                     self._folder.note(self._folder.ends, f"process {pid} ended by itself with {code}")
                 if pid not in self._workers | self._shorts:
                     self._folder.note(self._folder.ends, f"the nursery met a child that it did not start: {pid}")

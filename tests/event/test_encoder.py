@@ -11,29 +11,9 @@ import lotus_durable.event.encoder
 from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import InvalidEvent
 from lotus_durable.event.encoder import EventEncoder
-from lotus_durable.event.record import Event, decode_record, event_as_json_object
+from lotus_durable.event.record import decode_record, event_as_json_object
 
-LIMIT = 32_768
-
-
-@pytest.fixture
-def encoder() -> EventEncoder:
-    return EventEncoder(LIMIT)
-
-
-def encode(encoder: EventEncoder, **arguments: object) -> tuple[str, bytes]:
-    given: dict[str, object] = {
-        "customer_id": "customer123",
-        "event_name": "api_call",
-        "properties": None,
-        "time_created": None,
-        "idempotency_id": None,
-    }
-    return encoder.encode(**(given | arguments))
-
-
-def encoded(encoder: EventEncoder, **arguments: object) -> Event:
-    return decode_record(encode(encoder, **arguments)[1])
+from .encoding import LIMIT, encode, encoded
 
 
 def test_the_wire_has_the_five_fields_of_the_server(encoder: EventEncoder) -> None:

@@ -9,9 +9,8 @@ import pytest
 
 from lotus_durable.errors import InvalidEvent
 from lotus_durable.event.encoder import MAX_EVENT_NAME_2022, EventEncoder
-from lotus_durable.event.record import Event, decode_record
 
-LIMIT = 32_768
+from .encoding import LIMIT, encode, encoded
 
 
 class Name(StrEnum):
@@ -25,26 +24,6 @@ class Level(IntEnum):
 class Whole(int):
     def __str__(self) -> str:
         return "something else"
-
-
-@pytest.fixture
-def encoder() -> EventEncoder:
-    return EventEncoder(LIMIT)
-
-
-def encode(encoder: EventEncoder, **arguments: object) -> tuple[str, bytes]:
-    given: dict[str, object] = {
-        "customer_id": "customer123",
-        "event_name": "api_call",
-        "properties": None,
-        "time_created": None,
-        "idempotency_id": None,
-    }
-    return encoder.encode(**(given | arguments))
-
-
-def encoded(encoder: EventEncoder, **arguments: object) -> Event:
-    return decode_record(encode(encoder, **arguments)[1])
 
 
 @pytest.mark.parametrize(

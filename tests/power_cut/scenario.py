@@ -34,7 +34,7 @@ from tests.chaos.writers import end_with_starter
 
 _EVENTS = 24
 """Of each process that tracks, before it waits for the other ones."""
-_PATIENCE = 30.0
+_PATIENCE = 90.0
 _LARGE = 5000
 
 

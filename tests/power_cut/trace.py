@@ -21,7 +21,7 @@ _CALLS = (
     "copy_file_range,sendfile,lseek"
 )
 _LONGEST = 1 << 24
-_PATIENCE = 120.0
+_PATIENCE = 240.0
 _LINE = re.compile(r"^(\d+) +(.*)$")
 _RESUMED = re.compile(r"^<\.\.\. (\w+) resumed>(.*)$")
 _ENDED = re.compile(r"^(\w+)\((.*)\) += (-?\d+|\?)(.*)$", re.DOTALL)

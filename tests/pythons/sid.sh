@@ -50,10 +50,15 @@ mount --rbind /sys "$folder/sys"
 mount -t proc proc "$folder/proc"
 mount --bind "$(realpath "$(dirname "$0")/../..")" "$folder/source"
 
+# Not chroot alone: what is in a chroot may make no user namespaces, and the tests' ordinary users live in one.
+cd "$folder"
+pivot_root . mnt
+
 exec env --unset=SID_IS_MOUNTED --unset=PIP_FIND_LINKS --unset=PIP_EXTRA_INDEX_URL --unset=TMPDIR --unset=PYTHONPATH \
     HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt ${index:+PIP_INDEX_URL="$index"} \
-    chroot "$folder" sh -euc '
+    chroot . sh -euc '
+        umount --lazy /mnt
         cd /source
         [ -x /tox/bin/tox ] || { '"${PYTHONS[0]}"' -m venv /tox && /tox/bin/pip install --quiet tox; }
         dpkg-query --show --showformat="\${Package} \${Version}\n" '"${PYTHONS[*]}"'

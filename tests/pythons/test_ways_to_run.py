@@ -7,6 +7,7 @@ import sysconfig
 
 import pytest
 
+from tests.flusher.deployment import Deployment
 from tests.flusher.scene import ROOT, Scene
 
 since_3_14 = pytest.mark.skipif(sys.version_info < (3, 14), reason="Python has it since 3.14")
@@ -100,6 +101,21 @@ def test_the_default_start_method_delivers_where_the_settings_are_in_the_environ
 """,
     )
     scene.arrived(*(f"event{number}" for number in range(6)))
+
+
+@since_3_15
+def test_a_flusher_reads_at_its_start_also_what_a_library_imports_when_it_is_first_used(scene: Scene) -> None:
+    """A deploy may have replaced it by then."""
+    deployment = Deployment(scene.root / "deployment")
+    read = deployment.site / "read"
+    (deployment.site / "late.py").write_text(f"open({str(read)!r}, 'w').close()\n")
+    with (deployment.site / "filelock" / "__init__.py").open("a") as package:
+        package.write("\n__lazy_modules__ = ['late']\nimport late\n")
+    code = "client = make(); track(client, 'first'); os._exit(0)"
+    application = scene.start(code, python=deployment.python, more={"PYTHONPATH": deployment.paths})
+    assert application.wait(30) == 0
+    scene.arrived("first")
+    assert read.exists()
 
 
 @since_3_14

@@ -174,11 +174,12 @@ def dies_at(step: int, action: Callable[[], object]) -> bool:
 
 
 @contextmanager
-def small_disk(path: Path, size: str) -> Iterator[Path]:
-    """Mount a tmpfs of ``size``."""
+def small_disk(path: Path, size: str, *, inodes: int = 0) -> Iterator[Path]:
+    """Mount a tmpfs of ``size``, with room for so many files (0: as many as there is memory for)."""
     path.mkdir()
+    options = f"size={size},nr_inodes={inodes}"
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("mounting a tmpfs needs root and the right to mount")

@@ -13,11 +13,14 @@ import pytest
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.format import encode_frame
+from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.protocol import Settlement
+from lotus_durable.queue.sqlite import SqliteAppender
 
 from .consuming import consuming, counts, deliver_all, read_pass, stored
 from .faults import small_disk
-from .segments import Reports, append, open_appender, record, write_segment
+from .segments import KEY, Reports, append, open_appender, record, write_segment
 
 
 @pytest.fixture
@@ -261,3 +264,109 @@ def test_delivering_empties_a_disk_that_the_queue_itself_has_filled(
 def read_pass_of_one_segment(consumer: Consumer) -> tuple[list[bytes], dict[str, tuple[int, int]]] | None:
     chunk = consumer.read(200)
     return None if chunk is None else (list(chunk.records), {chunk.source: chunk.positions[-1]})
+
+
+# Filled by others, and staying full: whatever its size, whichever way was appended
+
+
+@pytest.fixture(params=["8m", "32m", "256m", "1g"])
+def full_size(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def put_rows(directory: QueueDirectory, reports: Reports, numbers: Iterable[int]) -> None:
+    appender = SqliteAppender(directory, QueueLimit(directory, 1 << 30), key=lambda: KEY, power=False, report=reports)
+    for number in numbers:
+        assert appender.append(record(number), 0.0) is None
+    appender.close()
+
+
+def settle_with_refusals(consumer: Consumer) -> tuple[int, int]:
+    """Settle event by event; each tenth is refused and parked while there is room, else the cursor goes no further."""
+    delivered = parked = 0
+    while (chunk := consumer.read(500)) is not None:
+        for each, position in zip(chunk.records, chunk.positions, strict=True):
+            if (delivered + parked) % 10 == 0:
+                with contextlib.suppress(OSError):
+                    consumer.settle(Settlement({chunk.source: position}, parked=[stored(each)]))
+                    parked += 1
+                    continue
+            consumer.settle(Settlement({chunk.source: position}, delivered=1))
+            delivered += 1
+        consumer.retire()
+    consumer.retire()
+    return delivered, parked
+
+
+@pytest.mark.parametrize("way", ["segments", "rows"])
+def test_settling_goes_on_while_a_disk_of_any_size_stays_full_and_what_is_settled_goes_from_it(
+    tmp_path: Path, reports: Reports, full_size: str, way: str
+) -> None:
+    with small_disk(tmp_path / "disk", full_size) as disk:
+        directory = QueueDirectory(disk / "queue")
+        directory.prepare()
+        with consuming(directory, reports) as consumer:
+            consumer.read(1)  # a flusher has been here
+        if way == "rows":
+            put_rows(directory, reports, range(11_000))
+        else:
+            write_segment(directory, [record(number) for number in range(11_000)]).seal()
+        with consuming(directory, reports) as consumer:
+            assert consumer.has_pending()
+            fill(disk)
+            delivered, parked = settle_with_refusals(consumer)
+            assert delivered + parked == 11_000
+            assert parked > 0
+            assert directory.segments() == []
+            found = counts(directory, consumer)
+            assert (found.delivered, found.parked, found.pending) == (delivered, parked, 0)
+    assert reports == []
+
+
+def test_rows_that_a_flusher_cannot_open_on_a_full_disk_are_told_and_wait_for_room(
+    small: QueueDirectory, disk: Path, reports: Reports
+) -> None:
+    """Where nobody has their database open: SQLite deleted its log with the last one, and needs room for another."""
+    with consuming(small, reports) as consumer:
+        consumer.read(1)
+    put_rows(small, reports, range(10))
+    append(open_appender(small, reports), 10)
+    fill(disk)
+    with consuming(small, reports) as consumer:
+        assert deliver_all(consumer) == [10], "what lies in segments is delivered"
+        free(disk)
+        assert sorted(deliver_all(consumer)) == list(range(10))
+    [told] = reports.texts()
+    assert "queue.db is left alone" in told
+
+
+def test_a_disk_without_inodes_stops_no_settlement(tmp_path: Path, reports: Reports) -> None:
+    with small_disk(tmp_path / "disk", "64m", inodes=200) as disk:
+        directory = QueueDirectory(disk / "queue")
+        directory.prepare()
+        write_segment(directory, [record(number) for number in range(11_000)]).seal()
+        with consuming(directory, reports) as consumer:
+            consumer.read(1)
+        with contextlib.suppress(OSError):
+            for number in range(1_000):
+                (disk / f"others-{number}").touch()
+        with consuming(directory, reports) as consumer:
+            delivered, parked = settle_with_refusals(consumer)
+            assert delivered + parked == 11_000
+            assert directory.segments() == []
+
+
+def test_the_segment_of_a_torn_tail_is_freed_on_a_full_disk(
+    small: QueueDirectory, disk: Path, reports: Reports
+) -> None:
+    writer = write_segment(small, [record(number) for number in range(100)])
+    with open(writer.path, "ab") as file:
+        file.write(encode_frame(writer.header.marker, 100, record(100))[:-1])  # what a kill leaves of a frame
+    writer.seal()
+    with consuming(small, reports) as consumer:
+        fill(disk)
+        assert settle_each(consumer) == 100
+        for _ in range(2):
+            consumer.read(1)
+            consumer.retire()
+        assert small.segments() == []

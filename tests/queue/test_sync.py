@@ -17,7 +17,7 @@ from lotus_durable.queue.files import sync_file_system
 from lotus_durable.queue.sync import JournalSync
 
 from .faults import refusing, replaced
-from .segments import Reports, append, expire_trust, open_appender, read_journal
+from .segments import Reports, append, expire_trust, open_appender, read_journal, trust
 
 
 @pytest.fixture
@@ -77,6 +77,7 @@ def test_what_a_released_segment_gets_last_is_synced_too(
     [name] = directory.segments()
     directory.let_go(name)
     assert Synced(sync).segments == []
+    trust(appender)
     append(appender, 1)
     assert Synced(sync).segments == [released_name(name)]
 

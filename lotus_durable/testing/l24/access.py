@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from lotus_durable.testing.accounts import Customer, Subscription
@@ -19,24 +19,6 @@ if TYPE_CHECKING:
     from lotus_durable.testing.generation import Blanks, Call, Generation
 
 HASH_NAMESPACE = uuid.UUID("904c0cfb-0b1c-4b1c-8b1c-3a1c0b1c0b1c")
-
-
-class _Metered(NamedTuple):
-    """A component and how much of it was used."""
-
-    component: Component
-    usage: Decimal | int
-
-
-class _Entry(NamedTuple):
-    """A subscription in the answer to a question about access."""
-
-    subscription: Subscription
-    access: bool = False
-    components: list[_Metered] = []  # noqa: RUF012  # never changed
-    usage: Decimal = Decimal(0)
-    free: Decimal = Decimal(0)
-    total: Decimal | None = Decimal(0)
 
 
 class Access:
@@ -63,15 +45,15 @@ class Access:
         if not asked.event_name and not asked.metric_id:
             raise self._no("access neither")
         found = [
-            _Entry(
-                one,
-                components=[
-                    _Metered(component, self._usage(component, one) or 0)
+            {
+                "subscription": one,
+                "components": [
+                    {"component": component, "usage": self._usage(component, one) or 0}
                     for component in one.plan.components
                     if component.event_name == asked.event_name
                     or (asked.metric_id and component.metric_id == asked.metric_id.metric_id)
                 ],
-            )
+            }
             for one in self._asked_for(asked.customer_id, call)
         ]
         return {"found": found}
@@ -79,7 +61,7 @@ class Access:
     def customer_feature_access(self, call: Call) -> Blanks:
         asked = call.sent
         found = [
-            _Entry(one, access=any(feature.feature_name == asked.feature_name for feature in one.plan.features))
+            {"subscription": one, "access": asked.feature_name in {each.feature_name for each in one.plan.features}}
             for one in self._asked_for(asked.customer_id, call)
         ]
         return {"feature_name": asked.feature_name, "found": found}
@@ -91,18 +73,18 @@ class Access:
         asked = call.sent
         customer, metric = asked.customer_id, asked.metric_id
         found = [self._metric_in(one, metric) for one in self._asked_for(asked.customer_id, call) if one.parent is None]
-        access = any(one.access for one in found)
+        access = any(one["access"] for one in found)
         return {"customer": customer, "metric": metric, "access": access, "found": found}
 
     def feature_access(self, call: Call) -> Blanks:
         asked = call.sent
         customer, feature = asked.customer_id, asked.feature_id
         found = [
-            _Entry(one, access=any(feature in part.plan.features for part in self._with_addons(one)))
+            {"subscription": one, "access": any(feature in part.plan.features for part in self._with_addons(one))}
             for one in self._asked_for(asked.customer_id, call)
             if one.parent is None
         ]
-        access = any(one.access for one in found)
+        access = any(one["access"] for one in found)
         return {"customer": customer, "feature": feature, "access": access, "found": found}
 
     # ------------------------------------------------------------------ verify_idems_received
@@ -146,16 +128,21 @@ class Access:
         now = self._accounts.now()
         return [subscription, *(addon for addon in subscription.addons if addon.is_active(now))]
 
-    def _metric_in(self, subscription: Subscription, metric: Component) -> _Entry:
+    def _metric_in(self, subscription: Subscription, metric: Component) -> Blanks:
         for part in self._with_addons(subscription):
             for component in part.plan.components:
                 if component.metric_id == metric.metric_id:
                     usage = self._usage(component, part) or Decimal(0)
-                    # No limit and a limit of zero are both no limit to the server.
-                    below = not component.total or usage < component.total
-                    free, total = component.free or Decimal(0), component.total
-                    return _Entry(subscription, access=below, usage=usage, free=free, total=total)
-        return _Entry(subscription, access=True)
+                    return {
+                        "subscription": subscription,
+                        # No limit and a limit of zero are both no limit to the server.
+                        "access": not component.total or usage < component.total,
+                        "usage": usage,
+                        "free": component.free or Decimal(0),
+                        "total": component.total,
+                    }
+        nothing = dict.fromkeys(("usage", "free", "total"), Decimal(0))
+        return {"subscription": subscription, "access": True, **nothing}
 
 
 def _wanted_filters(call: Call) -> set[tuple[str, str]]:

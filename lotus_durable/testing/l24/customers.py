@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from lotus_durable.testing.accounts import Credit, Customer, Drawdown, Subscription
+from lotus_durable.testing.accounts import Credit, Customer, Drawdown
 from lotus_durable.testing.catalog import CURRENCIES, Plan
 from lotus_durable.testing.forms import id_in_path, named
 
@@ -18,21 +18,6 @@ if TYPE_CHECKING:
     from lotus_durable.testing.generation import Blanks, Call, Generation
 
 BOUNDS = ("effective_after", "effective_before", "expires_after", "expires_before", "issued_after", "issued_before")
-
-
-class _Whole(NamedTuple):
-    """A customer as it is on its own."""
-
-    customer: Customer
-    subscriptions: list[Subscription]
-
-
-class _Listed(NamedTuple):
-    """A plan with what the lists count."""
-
-    plan: Plan
-    subscriptions: int
-    versions: int
 
 
 class Customers:
@@ -67,8 +52,8 @@ class Customers:
         self._accounts.customers[customer.customer_id] = customer
         return {"customer": self._whole(customer)}
 
-    def _whole(self, customer: Customer) -> _Whole:
-        return _Whole(customer, self._accounts.subscriptions_of(customer))
+    def _whole(self, customer: Customer) -> Blanks:
+        return {"customer": customer, "subscriptions": self._accounts.subscriptions_of(customer)}
 
     def _new_customer(self, sent: SimpleNamespace) -> Customer:
         if sent.payment_provider and not sent.payment_provider_id:
@@ -169,10 +154,10 @@ class Customers:
             raise self._no("get_plan unknown")
         return {"plan": self._listed(plan, 1)}
 
-    def _listed(self, plan: Plan, versions: int) -> _Listed:
+    def _listed(self, plan: Plan, versions: int) -> Blanks:
         now = self._accounts.now()
         active = sum(one.plan is plan and one.is_active(now) for one in self._accounts.subscriptions.values())
-        return _Listed(plan, active, versions)
+        return {"plan": plan, "subscriptions": active, "versions": versions}
 
 
 def _within(credit: Credit, bounds: Mapping[str, datetime | None]) -> bool:

@@ -41,7 +41,7 @@ class L24(Generation):
     def groups(self) -> Iterable[object]:
         return [self, Track(self), Customers(self), Subscriptions(self), Access(self)]
 
-    def refused_at_the_door(self, request: Request, methods: Sequence[str]) -> Answer | None:
+    def refused_early(self, request: Request, methods: Sequence[str]) -> Answer | None:
         if max(request.content_length or 0, len(request.body)) > self.max_body_bytes:
             return nginx_page(413)
         if request.path.startswith("/api/") and not request.path.startswith("/api/track"):

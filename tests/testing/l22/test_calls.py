@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 import pytest
 
-from lotus_durable.testing import Component, FakeLotus, Plan
+from lotus_durable.testing import FakeLotus, Plan
+from tests.testing.conftest import RawClient
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .conftest import ACCESS, REQUIRED, SUBSCRIPTIONS, Event, subscribe
 
-    from tests.testing.conftest import RawClient
-
-    Event = Callable[..., dict[str, Any]]
-
-CUSTOMERS, SUBSCRIPTIONS = "/api/customers/", "/api/subscriptions/"
-CANCEL, ACCESS = "/api/cancel_subscription/", "/api/customer_access/"
-REQUIRED = ["This field is required."]
-
-
-@pytest.fixture
-def server(start: Callable[..., FakeLotus]) -> FakeLotus:
-    return start("L22")
-
-
-@pytest.fixture
-def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
-    return connect(server)
-
-
-@pytest.fixture
-def plan(server: FakeLotus) -> Plan:
-    """A plan that ends access after two calls, and one feature."""
-    server.add_customer("c1")
-    return server.accounts.add_plan(
-        "Five", plan_id="billing_plan_5", components=[Component("call", limit=2)], features=["export"]
-    )
-
-
-def subscribe(client: RawClient, **fields: Any) -> Any:
-    body = {"customer_id": "c1", "billing_plan_id": "billing_plan_5", "start_date": "2024-02-01", **fields}
-    return client.post(SUBSCRIPTIONS, body)
+CUSTOMERS, CANCEL = "/api/customers/", "/api/cancel_subscription/"
 
 
 # ------------------------------------------------------------------ customers

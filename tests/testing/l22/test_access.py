@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from lotus_durable.testing import Component, FakeLotus, Plan
+from lotus_durable.testing import Component, FakeLotus
+from tests.testing.conftest import RawClient
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.testing.conftest import RawClient
-
-    Event = Callable[..., dict[str, Any]]
-
-SUBSCRIPTIONS, ACCESS = "/api/subscriptions/", "/api/customer_access/"
-REQUIRED = ["This field is required."]
-
-
-@pytest.fixture
-def server(start: Callable[..., FakeLotus]) -> FakeLotus:
-    return start("L22")
-
-
-@pytest.fixture
-def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
-    return connect(server)
-
-
-@pytest.fixture
-def plan(server: FakeLotus) -> Plan:
-    """A plan that ends access after two calls, and one feature."""
-    server.add_customer("c1")
-    return server.accounts.add_plan(
-        "Five", plan_id="billing_plan_5", components=[Component("call", limit=2)], features=["export"]
-    )
-
-
-def subscribe(client: RawClient, **fields: Any) -> Any:
-    body = {"customer_id": "c1", "billing_plan_id": "billing_plan_5", "start_date": "2024-02-01", **fields}
-    return client.post(SUBSCRIPTIONS, body)
+from .conftest import ACCESS, REQUIRED, Event, subscribe
 
 
 @pytest.mark.usefixtures("plan")

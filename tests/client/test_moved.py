@@ -151,7 +151,7 @@ def mounted() -> Iterator[Callable[[Path], None]]:
         def mount(path: Path) -> None:
             if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], capture_output=True, check=False).returncode:
                 pytest.skip("mounting needs root and the right to mount")
-            stack.callback(subprocess.run, ["umount", "-l", path], check=True)
+            stack.callback(lambda: subprocess.run(["umount", "-l", path], check=True))
             path.chmod(0o700)
 
         yield mount

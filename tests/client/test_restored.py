@@ -135,6 +135,11 @@ def test_books_that_are_removed_or_replaced_under_an_idle_flusher_are_written_ba
         (l22.queue_dir / name).unlink(missing_ok=True)
     if how != "removed":
         copy.rename(books)
-    wait_until(lambda: any("were written back" in each for each in (client._tracker.look_now(), l22.messages())[1]))
+
+    def is_told() -> bool:
+        client._tracker.look_now()
+        return any("were written back" in each for each in l22.messages())
+
+    wait_until(is_told)
     assert l22.check(ids).parked == 5
     assert l22.ids("parked") == set(ids)

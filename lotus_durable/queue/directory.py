@@ -97,7 +97,7 @@ class QueueDirectory:
         _check(self.root)
         for folder in (*self._folders(), self.kept):
             with contextlib.suppress(FileNotFoundError):
-                if os.path.islink(folder):
+                if stat.S_ISLNK(os.lstat(folder).st_mode):
                     raise QueueDirectoryError(f"queue_dir: {folder} is a symbolic link: none is followed in there")
                 _check(folder)
 

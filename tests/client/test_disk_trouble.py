@@ -171,7 +171,8 @@ def test_time_limits_that_strike_anywhere_in_a_call_are_the_callers(rig: Rig, ba
     client = make(trusted_look=3600.0, backend=sys.argv[3], on_error=lambda error, _: errors.append(error))
     ids = track(client)
     signal.signal(signal.SIGALRM, strike)
-    sys.unraisablehook = lambda _: None  # where Python cannot raise it: in a finalizer
+    finalizers = []  # where Python cannot raise it
+    sys.unraisablehook = lambda raised: finalizers.append(raised) if raised.exc_type is TimeoutError else None
     while strikes < 300:
         signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 1e-4))
         try:
@@ -182,13 +183,12 @@ def test_time_limits_that_strike_anywhere_in_a_call_are_the_callers(rig: Rig, ba
             is_inside = False
             caught += 1
         signal.setitimer(signal.ITIMER_REAL, 0.0)
-    say(strikes - caught, client.stats().in_memory, errors)
+    say(strikes - caught - len(finalizers), client.stats().in_memory, errors)
     say(client.drain(60).complete)
     say(*ids)
     """
     struck, complete, ids = lines(code, rig.queue_dir, rig.server.host, backend, number)
-    assert int(struck.split()[0]) <= 3
-    assert struck.split(maxsplit=1)[1] == "0 []"
+    assert struck == "0 0 []"
     assert complete == "True"
     assert set(ids.split()) <= set(rig.server.times_received)
 

@@ -94,6 +94,7 @@ class Tracker:
         self._look_at = float("-inf")
         self._looked_at = float("-inf")
         self._next_warning = float("-inf")
+        self._is_noted = False
         self._next_refused_warning = float("-inf")
         self._written: dict[str, int] = {}
 
@@ -177,6 +178,9 @@ class Tracker:
                 other.close()  # again: something waits there since before a setting was changed
         for pair in tuple(self._pairs):
             self._check(pair)
+        if self._is_noted and not self._waiting:
+            self._is_noted = False
+            self.look.note_in_memory(0)
         self.look.look()
 
     def in_memory(self) -> int:
@@ -367,6 +371,8 @@ class Tracker:
         )
         logger.warning("%s", refusal)
         self._report(refusal, [])
+        self._is_noted = True
+        self.look.note_in_memory(self.in_memory())
 
     def _keep_in_memory(self, record: bytes) -> None:
         self._memory.keep(record, sum(len(other._memory) for other in _open - {self}))

@@ -14,6 +14,7 @@ SCENARIOS = {
     "drain": "an external flusher and backlogs of up to five million",
     "settling": "the transaction after each request, beside another build",
     "crowds": "many segments, parked events and pending ones",
+    "operating": "commands on a queue of a million pending events",
     "interference": "track_event and a request handler beside a flusher at work",
     "memory": "eight workers and their flusher",
     "tail": "one process from its first event on",

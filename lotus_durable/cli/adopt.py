@@ -108,6 +108,7 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     add_arguments=_add_arguments,
+    examples="lotus-durable adopt\nlotus-durable adopt --yes",
     options=drain.COMMAND.options,
     exit_codes={
         ExitCode.DONE: "no events wait for another key, or those that did are sent",

@@ -132,6 +132,7 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     add_arguments=_add_arguments,
+    examples="lotus-durable drain --timeout 30\nlotus-durable drain --quiet || echo 'events remain'",
     options=(
         "queue_dir",
         "api_key",

@@ -116,6 +116,7 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     add_arguments=_add_arguments,
+    examples="lotus-durable health --max-age 300\nlotus-durable health --live",
     options=("queue_dir", "flusher"),
     exit_codes={
         ExitCode.DONE: "healthy",

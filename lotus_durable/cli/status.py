@@ -31,6 +31,7 @@ keys of --json:
                  numbers of events
   parked_for_future
                  those of the parked events whose time has not come
+  in_memory      events in the memory of programs that still run, while the disk takes none, as they said last
   pending_bytes  bytes of the pending events on disk
   oldest_age     seconds since the oldest pending event was accepted, or null
   refused_in     seconds until that one is too old for the server (30 days), or null
@@ -58,8 +59,7 @@ keys of --json:
     rate            events delivered in a second, in the last half minute
   failed_start   what the last start of a flusher had to say if it failed, or null
   other_queues   without --queue-dir, other queues that this user's processes use and that hold events:
-                 a list of {queue_dir, events}
-What waits in a program's memory while the disk takes no writes is in that program's stats().in_memory."""
+                 a list of {queue_dir, events}"""
 
 _WATCH_INTERVAL = 1.0
 _SHOWN_OTHERS = 5
@@ -133,6 +133,7 @@ def as_json(config: Config, source: str, found: Overview) -> dict[str, object]:
         "queue_dir": os.fspath(config.queue_dir),
         "queue_dir_from": source,
         **found.stats.as_json(),
+        "in_memory": found.in_memory,
         "parked_for_future": found.parked_for_future,
         "refused_in": found.refused_in,
         "ends_in": found.ends_in,
@@ -197,6 +198,8 @@ def _remarks(found: Overview) -> Iterator[str]:
             ago = duration(max(0.0, time.time() - flusher.last_error_at))
             yield f"         last trouble, {ago} ago: {plain(flusher.last_error)}"
     yield f"room:    {size(room.used_bytes)} of {size(found.limit_bytes)} used, {size(room.disk_left)} left on the disk"
+    if found.in_memory:
+        yield f"memory:  {count(found.in_memory, 'event')} wait in the memory of programs: the disk takes no writes"
     if room.quarantine_files:
         yield f"damaged: {count(room.quarantine_files, 'file')} in quarantine/, {size(room.quarantine_bytes)}"
 

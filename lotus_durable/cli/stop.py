@@ -107,6 +107,7 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     add_arguments=_add_arguments,
+    examples="lotus-durable stop --timeout 90",
     exit_codes={
         ExitCode.DONE: "nobody flushes",
         ExitCode.NOT_COMPLETE: "it still flushes",

@@ -43,6 +43,7 @@ class Batcher:
         self._max_events = min(max_events, place.max_events)
         self._max_bytes = place.max_bytes
         self._chunk: Chunk | None = None
+        self._encoded: list[tuple[str, str, bytes] | ValueError] = []
         self._index = 0
 
     def next(self) -> Batch | None:
@@ -62,14 +63,14 @@ class Batcher:
                 batch.key = chunk.key
             if self._takes_unsent(batch, chunk):
                 continue
+            repeats = self._repeats_from(self._index)
             for index in range(self._index, len(chunk.records)):
-                record = chunk.records[index]
-                try:
-                    idempotency_id, time_created, event = self._encode(record)
-                except ValueError as error:
-                    batch.dead.append(_dead(record, str(error)))
+                record, encoded = chunk.records[index], self._encoded[index]
+                if isinstance(encoded, ValueError):
+                    batch.dead.append(_dead(record, str(encoded)))
                 else:
-                    if not self._takes_repeats and self._source.was_delivered((idempotency_id,)):
+                    idempotency_id, time_created, event = encoded
+                    if idempotency_id in repeats:
                         batch.repeats += 1
                         continue
                     size += len(event) + 1
@@ -84,7 +85,22 @@ class Batcher:
     def _current_chunk(self) -> Chunk | None:
         if self._chunk is None:
             self._chunk, self._index = self._next_chunk(), 0
+            records = () if self._chunk is None else self._chunk.records
+            self._encoded = [self._encoded_or_why_not(each) for each in records]
         return self._chunk
+
+    def _encoded_or_why_not(self, record: bytes) -> tuple[str, str, bytes] | ValueError:
+        try:
+            return self._encode(record)
+        except ValueError as error:
+            return error
+
+    def _repeats_from(self, index: int) -> set[str]:
+        """Return the ids of the rest of the chunk that are not to be sent; those of batches before this are settled."""
+        if self._takes_repeats:
+            return set()
+        rest = self._encoded[index:]
+        return self._source.was_delivered([each[0] for each in rest if not isinstance(each, ValueError)])
 
     def _next_chunk(self) -> Chunk | None:
         """Read on, past what may not be sent: it is left where it is, and nothing behind it in its segment is ours."""

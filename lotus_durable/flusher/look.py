@@ -73,6 +73,13 @@ class Look:
                 raise
             self._reporter.warn_once(f"looking after the flusher failed: {type(error).__name__}: {error}")
 
+    def note_in_memory(self, events: int) -> None:
+        """Note, for who asks for the status, how many events of this process the disk has not taken; 0: it has."""
+        with self._starting.changing() as notes:
+            if notes is not None:
+                others = {pid: count for pid, count in notes.in_memory.items() if pid != os.getpid()}
+                notes.in_memory = {**others, os.getpid(): events} if events else others
+
     def somebody_flushes(self) -> bool | None:
         """Whether somebody holds the flusher's lock; None when that cannot be told."""
         return locks.is_held(self._directory.flusher_lock)

@@ -75,6 +75,8 @@ class Notes:
     """The serial of the last notice that was reported."""
     tried: Mapping[bytes, float] = MappingProxyType({})
     """When surroundings asked a flusher that reaches nobody to make way."""
+    in_memory: Mapping[int, int] = MappingProxyType({})
+    """By process number, how many events waited in memory when that told last that the disk takes none."""
     newest_version: str = ""
     """The newest version that tracks here."""
     newest_at: float = -1e9
@@ -93,7 +95,12 @@ class Notes:
     def as_plain(self) -> dict[str, Any]:
         """Return what is noted, as plain values."""
         plain = {name: getattr(self, name) for name in Notes.__annotations__}
-        return {**plain, "seen": self.seen and self.seen._asdict(), "tried": dict(self.tried)}
+        return {
+            **plain,
+            "seen": self.seen and self.seen._asdict(),
+            "tried": dict(self.tried),
+            "in_memory": dict(self.in_memory),
+        }
 
 
 class Start(NamedTuple):

@@ -14,7 +14,7 @@ from lotus_durable.config import Config
 from lotus_durable.event.timestamps import utc_text
 from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import collect
-from lotus_durable.flusher.surroundings import content_of
+from lotus_durable.flusher.surroundings import content_of, process_status
 from lotus_durable.queue.condition import Condition, condition
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
@@ -42,6 +42,8 @@ class Overview(NamedTuple):
     """Seconds until the oldest pending event is too old for the server; None where none is pending."""
     parked_for_future: int
     """Parked events whose time has not come, among the first 20,000."""
+    in_memory: int
+    """Events that wait in the memory of programs because the disk takes none, as they said within the last minute."""
     failed_start: str | None
     """What the last start of a flusher had to say, where none flushes and it failed."""
 
@@ -63,8 +65,14 @@ def overview(config: Config) -> Overview:
         ends_in=stats.pending / rate if rate and stats.pending else None,
         refused_in=None if stats.oldest_age is None else OLDEST_TAKEN - stats.oldest_age,
         parked_for_future=_parked_for_future(directory) if stats.parked else 0,
+        in_memory=_in_memory(directory),
         failed_start=words_of_failed_start(directory) if stats.flusher is None else None,
     )
+
+
+def _in_memory(directory: QueueDirectory) -> int:
+    noted = Starting(directory, makes=False).read().in_memory
+    return sum(count for pid, count in noted.items() if process_status(pid) is not None)
 
 
 def words_of_failed_start(directory: QueueDirectory) -> str | None:

@@ -13,8 +13,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueDamaged
@@ -167,7 +166,7 @@ class RowReader:
         if self._do(free_pages) > _SPARE:
             while self._do(free_pages) > _SPARE:
                 self._do(lambda connection: give_back(connection, _AT_ONCE))
-            self._do(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
+            self._found("PRAGMA wal_checkpoint(PASSIVE)")
         self._deleted = settled
 
     def close(self) -> None:
@@ -202,29 +201,23 @@ class RowReader:
         self._deleted = 0
 
     def _last_row(self) -> int:
-        [[last]] = self._do(lambda connection: connection.execute("SELECT max(_id) FROM queue_pending").fetchall())
-        return last or 0
+        return int(self._found("SELECT max(_id) FROM queue_pending")[0][0] or 0)
 
     def _next_row(self) -> int:
         """Return the number that the next row gets, at least."""
-        found = self._do(
-            lambda connection: connection.execute(
-                "SELECT seq FROM sqlite_sequence WHERE name = 'queue_pending'"
-            ).fetchone()
-        )
-        return 1 + (found[0] if found else 0)
+        found = self._found("SELECT seq FROM sqlite_sequence WHERE name = 'queue_pending'")
+        return 1 + (found[0][0] if found else 0)
 
     def _rows_behind(self, limit: int) -> list[tuple[int, object]]:
         """Return the next rows; where a page cannot be read, the next one behind it that can."""
         select = "SELECT _id, data FROM queue_pending WHERE _id {} ? AND _id <= ? ORDER BY _id LIMIT ?"
         start, last = self.position[0], self._pass_ends
         try:
-            return self._do(lambda connection: connection.execute(select.format(">="), (start, last, limit)).fetchall())
+            return self._found(select.format(">="), start, last, limit)
         except DatabaseDamaged:
             for number in range(start, min(last, start + _MOST_UNREADABLE) + 1):
                 with contextlib.suppress(DatabaseDamaged):
-                    row = partial(_row, select.format("="), number)
-                    if found := self._do(row):
+                    if found := self._found(select.format("="), number, number, 1):
                         missed = number - start
                         lost = f"{missed} rows of {QUEUE_DB} from row {start} on cannot be read"
                         self._report(QueueDamaged(lost))
@@ -263,6 +256,9 @@ class RowReader:
             if self.trouble != self._told:
                 self._told = self.trouble
                 self._report(QueueDamaged(self.trouble))
+
+    def _found(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        return self._do(lambda connection: connection.execute(statement, parameters).fetchall())
 
     def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         assert self._table is not None
@@ -329,7 +325,3 @@ def sync_rows(path: str) -> None:
             sync_data(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _row(select: str, number: int, connection: sqlite3.Connection) -> list[tuple[int, object]]:
-    return connection.execute(select, (number, number, 1)).fetchall()

@@ -38,25 +38,6 @@ class SegmentWriter:
             empty segment.
     """
 
-    __slots__ = (
-        "_descriptor",
-        "_marker",
-        "_place",
-        "_sync_failed",
-        "_sync_lock",
-        "_synced",
-        "end",
-        "header",
-        "is_broken",
-        "kept",
-        "kept_from",
-        "name",
-        "path",
-        "sequence",
-        "stop_at",
-        "trusted_sequence",
-    )
-
     def __init__(self, directory: QueueDirectory, key: bytes, *, sync: bool) -> None:
         self.header: Header = new_header(time.time_ns(), key)
         self.end: int = HEADER_SIZE

@@ -24,7 +24,7 @@ from .conftest import PROGRAM, CommandLine, Track
 
 NAMES = [command.name for command in entry._COMMANDS]
 EVERY = ["status", "drain", "flusher", "health", "stop", "adopt"]
-OF_A_QUEUE = ["status", "drain", "health", "stop"]
+OF_A_QUEUE = ["status", "drain", "health", "stop", "dead-letters", "parked", "check", "repair", "export"]
 """Those that look at a queue that is there already."""
 
 
@@ -39,6 +39,9 @@ def test_help_lists_the_variables_a_command_uses_and_its_exit_codes(
         assert environment_name(option) in text
     assert "--queue-dir" in text
     assert ("--json" in text) == command.reports
+    assert command.examples
+    for line in command.examples.splitlines():
+        assert f"\n  {line}\n" in text
     for code, meaning in command.exit_codes.items():
         assert f"  {code:d}  {meaning}" in text
 

@@ -32,6 +32,7 @@ KEYS = {
     "failed_start",
     "queue_dir_from",
     "parked_for_future",
+    "in_memory",
     "refused_in",
     "ends_in",
     "used_bytes",

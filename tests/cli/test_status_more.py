@@ -142,3 +142,27 @@ def test_root_is_shown_the_command_to_run_as_the_queues_user(command_line: Comma
     said = command_line.run("status").one_error()
     assert f"sudo -u nobody lotus-durable status --queue-dir {command_line.queue_dir}" in said
     os.chown(command_line.queue_dir, 0, 0)
+
+
+def test_what_waits_in_the_memory_of_a_program_is_shown_until_the_disk_takes_it(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(queue_dir=command_line.queue_dir, flusher="external", api_key=KEY)
+    client.track_event(customer_id="c1", event_name="call")
+    pwrite = os.pwrite
+
+    def refused(descriptor: int, data: bytes, offset: int) -> int:
+        if "/journal/" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(28, "No space left on device")
+        return pwrite(descriptor, data, offset)
+
+    monkeypatch.setattr("lotus_durable.queue.writer.os.pwrite", refused)
+    client.track_event(customer_id="c1", event_name="call")
+    assert command_line.run("status", "--json").json()["in_memory"] == 1
+    assert "memory:  1 event wait in the memory of programs" in command_line.run("status").output
+    monkeypatch.undo()
+    client.track_event(customer_id="c1", event_name="call")
+    client._tracker.look_now()
+    status = command_line.run("status", "--json").json()
+    assert (status["in_memory"], status["pending"]) == (0, 3)
+    client.release()

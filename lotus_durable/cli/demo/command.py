@@ -59,6 +59,7 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     add_arguments=_add_arguments,
+    examples="lotus-durable demo\nlotus-durable demo --events 100000 --kills 30 --keep --queue-dir /tmp/demo",
     options=(),
     exit_codes={
         ExitCode.DONE: "nothing was lost",

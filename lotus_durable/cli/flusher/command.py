@@ -33,6 +33,7 @@ COMMAND = Command(
     summary="flush in the foreground, as a service",
     description=_DESCRIPTION,
     run=_run,
+    examples="lotus-durable flusher --queue-dir /var/lib/app/lotus --env-file /etc/app/lotus.env",
     options=(
         "queue_dir",
         "api_key",

@@ -320,3 +320,29 @@ def test_the_buffer_keeps_its_order_when_a_record_cannot_be_written() -> None:
     buffer.write_back(write)
     assert written == [b"a", b"b", b"c"]
     assert len(buffer) == 0
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+@pytest.mark.parametrize("backend", ["journal", "sqlite"])
+@pytest.mark.parametrize("call", range(4))
+def test_one_failing_sync_in_writer_or_flusher_makes_no_event_two_and_none_lost(
+    rig: Rig, backend: str, durability: str, call: int
+) -> None:
+    syncs = 0
+    real = os.fdatasync
+
+    def fail_once(descriptor: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        if syncs == call + 1:
+            raise OSError(errno.EIO, "the disk fails")
+        real(descriptor)
+
+    client = rig.client(backend=backend, durability=durability)
+    with replaced("fdatasync", fail_once):
+        ids = track(client, 3)
+        assert client.drain(20).complete
+        ids += track(client, 3)
+        assert client.drain(20).complete
+    assert set(rig.server.times_received.values()) == {1}
+    assert rig.check(ids).delivered == 6

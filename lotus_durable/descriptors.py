@@ -7,9 +7,10 @@ after :data:`LAST`.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
+
+from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
 
 FIRST, LAST = 512, 1000
 
@@ -35,14 +36,16 @@ def duplicate(descriptor: int, least: int) -> int | None:
     """Return a second descriptor, ``least`` or more; None where the limit of open files is lower, or reached."""
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
-    except OSError:
+    except OSError as error:
+        if not is_of_the_disk(error):
+            raise
         return None
 
 
 def open_numbers() -> set[int]:
     """Return the descriptors of this process, and perhaps one that was open while it looked."""
     for folder in ("/proc/self/fd", "/dev/fd"):
-        with contextlib.suppress(OSError):
+        with DiskErrorsSuppressed():
             return {int(name) for name in os.listdir(folder)}
     return set(range(256))
 
@@ -51,6 +54,8 @@ def place_of(file: str | int) -> tuple[int, int] | None:
     """Return device and inode of what a path or a descriptor leads to; None where it leads nowhere."""
     try:
         status = os.stat(file)
-    except OSError:
+    except OSError as error:
+        if not is_of_the_disk(error):
+            raise
         return None
     return status.st_dev, status.st_ino

@@ -21,6 +21,7 @@ from time import clock_gettime
 from lotus_durable import fork
 from lotus_durable.clock import MONOTONIC
 from lotus_durable.config import Config, default_queue_dir, this_application
+from lotus_durable.disk import is_of_the_disk
 from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError
 from lotus_durable.event.encoder import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
@@ -31,7 +32,7 @@ from lotus_durable.queue.heartbeat import read_beat, read_progress
 from lotus_durable.queue.identity import ensure_identity, fingerprint, split_keys
 from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.memory import MemoryBuffer
-from lotus_durable.queue.refusal import directory_error, is_misconfigured, is_of_the_disk, reason
+from lotus_durable.queue.refusal import directory_error, is_misconfigured, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ class Tracker:
         self._encoder = _kind_of_encoder(config, self._tell_refused)
         self._begin()
         fork.register(self)
+        if config.send and config.queue_dir not in _named:
+            _named.add(config.queue_dir)
+            logger.info("events are kept in %s", config.queue_dir)
 
     def _begin(self) -> None:
         self._process = fork.this_process()
@@ -412,6 +416,7 @@ def _kind_of_appender(backend: str) -> type[Appender]:
 
 _trackers: dict[Config, Tracker] = {}
 _open: set[Tracker] = set()
+_named: set[str] = set()
 
 
 def open_trackers() -> list[Tracker]:

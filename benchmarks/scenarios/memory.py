@@ -38,7 +38,7 @@ _STANDARD = "import datetime, json, logging, threading, uuid"
 
 
 @dataclass(frozen=True, slots=True)
-class _Crew:
+class _Program:
     """Workers of one kind, and who flushes for them."""
 
     label: str
@@ -64,12 +64,12 @@ def run(bench: Bench) -> Report:
     found: dict[str, list[_Taken]] = {}
     above: list[tuple[float, float]] = []
     with serving() as server:
-        crews = [_Crew("a bare interpreter", "pass"), _Crew("json, logging, threading …", _STANDARD)]
-        crews += [_tracking(bench, subject, server) for subject in subjects]
+        programs = [_Program("a bare interpreter", "pass"), _Program("json, logging, threading …", _STANDARD)]
+        programs += [_tracking(bench, subject, server) for subject in subjects]
         for _ in range(bench.scale.rounds):
-            for crew in crews:
-                found.setdefault(crew.label, []).append(_measured(bench, crew, server))
-            above.append(_flusher_beside_its_libraries(bench, crews[2], server))
+            for program in programs:
+                found.setdefault(program.label, []).append(_measured(bench, program, server))
+            above.append(_flusher_beside_its_libraries(bench, programs[2], server))
     medians = {label: sorted(each, key=lambda taken: taken.together)[len(each) // 2] for label, each in found.items()}
     rows: list[Sequence[Cell]] = [
         (label, taken.workers / _WORKERS, taken.workers, taken.flusher, taken.together)
@@ -93,10 +93,10 @@ def run(bench: Bench) -> Report:
     )
 
 
-def _tracking(bench: Bench, subject: Subject, server: Server) -> _Crew:
+def _tracking(bench: Bench, subject: Subject, server: Server) -> _Program:
     module = "lotus" if subject is LOTUS_PYTHON else "lotus_durable"
     code = _TRACK.format(module=module, key=API_KEY, host=server.url)
-    return _Crew(subject.label, code, bench.python(subject), subject)
+    return _Program(subject.label, code, bench.python(subject), subject)
 
 
 def _goal_together(found: dict[str, _Taken]) -> Goal:
@@ -113,21 +113,21 @@ def _goal_above(flusher: float, libraries: float) -> Goal:
     return Goal("memory: a flusher above its libraries", flusher - libraries, "at most", 3, "MB", floor=floor)
 
 
-def _measured(bench: Bench, crew: _Crew, server: Server) -> _Taken:
+def _measured(bench: Bench, program: _Program, server: Server) -> _Taken:
     server.mark()
-    with bench.folder() as folder, _working(crew, folder, _WORKERS) as workers:
-        if crew.subject is not None:
+    with bench.folder() as folder, _working(program, folder, _WORKERS) as workers:
+        if program.subject is not None:
             server.wait_for(_WORKERS, _TIMEOUT)
         return _Taken(_settled_shares(workers), _settled_shares(flushers_of(folder)))
 
 
-def _flusher_beside_its_libraries(bench: Bench, crew: _Crew, server: Server) -> tuple[float, float]:
+def _flusher_beside_its_libraries(bench: Bench, program: _Program, server: Server) -> tuple[float, float]:
     """Return the memory of a flusher that has sent one event, and that of its libraries alone, started as it is."""
     server.mark()
-    with bench.folder() as folder, _working(crew, folder, 1):
+    with bench.folder() as folder, _working(program, folder, 1):
         server.wait_for(1, _TIMEOUT)
         libraries = f"import sys; sys.path += {sys.path!r}; {LIBRARIES}"
-        with _working(_Crew("libraries", libraries), folder, 1, "-I", "-S", "-X", "utf8") as interpreters:
+        with _working(_Program("libraries", libraries), folder, 1, "-I", "-S", "-X", "utf8") as interpreters:
             return _settled_shares(flushers_of(folder)), _settled_shares(interpreters)
 
 
@@ -144,11 +144,11 @@ def _settled_shares(processes: Sequence[int]) -> float:
 
 
 @contextmanager
-def _working(crew: _Crew, folder: Path, count: int, *options: str) -> Iterator[list[int]]:
-    """Have processes that run the crew's code, and then do nothing."""
-    found_in = {"PYTHONPATH": str(only_benchmarks())} if crew.python != THIS_PYTHON else {}
+def _working(program: _Program, folder: Path, count: int, *options: str) -> Iterator[list[int]]:
+    """Have processes that run its code, and then do nothing."""
+    found_in = {"PYTHONPATH": str(only_benchmarks())} if program.python != THIS_PYTHON else {}
     variables = environment(LOTUS_QUEUE_DIR=str(folder / "queue"), **found_in)
-    command = [str(crew.python), *options, "-c", crew.code + _LIVE]
+    command = [str(program.python), *options, "-c", program.code + _LIVE]
     with ExitStack() as stack:
         processes = [
             stack.enter_context(

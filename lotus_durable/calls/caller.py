@@ -13,17 +13,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final, TypeVar
 
 from lotus_durable.config import Config
-from lotus_durable.errors import APIError, ConfigurationError, ConnectionFailed, InvalidRequest, UnexpectedAnswer
+from lotus_durable.errors import APIError, ConnectionFailed, InvalidRequest, UnexpectedAnswer
 from lotus_durable.http.answer import Answer, NoAnswer, excerpt
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.directory import QueueDirectory
 
 from .answers import exact_value
-from .connections import Connections
+from .connections import Connections, connections_of
 from .generation import PATH_OF_2022, PING, Generation, KnownServer, contradicts, is_2022, is_2024
 from .problem import is_page, problem
 from .request import Plan, Request, get
@@ -231,24 +230,8 @@ class Caller:
 
 def open_caller(config: Config) -> Caller:
     """Return what makes calls in this process; it connects at the first."""
-    # Here, and not above: a process that only tracks imports the calls as methods of its client, but not requests.
-    from lotus_durable.http.connection import Connection
-    from lotus_durable.http.routes import Routes
-
-    @cache
-    def routes() -> Routes:  # one for all connections: what it reads is read once
-        return Routes(config.host)
-
-    def open_connection() -> Connection:
-        if config.api_key is None:
-            raise ConfigurationError("api_key: none is set (lotus_durable.api_key or LOTUS_API_KEY)")
-        connect, read = config.timeout
-        return Connection(
-            routes(), config.api_key, connect_timeout=connect, read_timeout=read, largest_answer=_LARGEST_ANSWER
-        )
-
     server = KnownServer(config.host, QueueDirectory(config.queue_dir) if config.send else None)
-    return Caller(config, server, Connections(open_connection))
+    return Caller(config, server, connections_of(config, largest_answer=_LARGEST_ANSWER))
 
 
 def value_of(call: str, outcome: Outcome, shape: type[T]) -> T:

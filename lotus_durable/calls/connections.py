@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 from weakref import WeakSet
+
+from lotus_durable.config import Config
+from lotus_durable.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from lotus_durable.http.answer import Answer, NoAnswer
@@ -77,3 +81,24 @@ class Connections:
         self._idle.append(connection)
         if self._is_closed:
             self.close()
+
+
+def connections_of(config: Config, *, largest_answer: int) -> Connections:
+    """Return connections to the configured host; ``largest_answer`` in bytes."""
+    # Here, and not above: a process that only tracks imports the calls as methods of its client, but not requests.
+    from lotus_durable.http.connection import Connection
+    from lotus_durable.http.routes import Routes
+
+    @cache
+    def routes() -> Routes:  # one for all connections: what it reads is read once
+        return Routes(config.host)
+
+    def open_connection() -> Connection:
+        if config.api_key is None:
+            raise ConfigurationError("api_key: none is set (lotus_durable.api_key or LOTUS_API_KEY)")
+        connect, read = config.timeout
+        return Connection(
+            routes(), config.api_key, connect_timeout=connect, read_timeout=read, largest_answer=largest_answer
+        )
+
+    return Connections(open_connection)

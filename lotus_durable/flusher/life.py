@@ -170,6 +170,9 @@ class Flusher:
                 with syncing(sync, self.directory, self.config.sync_interval, in_background=self._kind != "caller"):
                     loop.run(ends)
         finally:
+            with contextlib.suppress(OSError, LotusError):
+                if self.lock.is_held():  # else the path may lead into another queue by now
+                    consumer.keep_books()
             consumer.close()
 
     def _warning(self, control: Control) -> contextlib.AbstractContextManager[None]:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import errno
 import math
-import os
 import time
 from collections.abc import Callable
 
+from lotus_durable.descriptors import place_of
+from lotus_durable.disk import is_of_the_disk
 from lotus_durable.errors import LotusError, QueueDamaged
 
 from .carry_over import Placed, find_stranded, is_sound, write_carried
 from .directory import QueueDirectory
 from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE, Header
 from .limit import QueueLimit
-from .refusal import is_of_the_disk
 from .writer import SegmentWriter
 
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -215,10 +215,10 @@ class Appender:
 
     def _make_sure_of_the_directory(self) -> None:
         """Have one for a segment. It may have become unsafe meanwhile, and what it holds is for its owner only."""
-        if os.path.isdir(self._directory.journal):
-            self._directory.check()
-        else:
+        if place_of(self._directory.journal) is None:
             self._directory.prepare()
+        else:
+            self._directory.check()
 
     def _after_error(self, error: OSError, record: bytes, now: float, *, is_accepted: bool = False) -> SegmentWriter:
         """Return a segment that may take what a write has failed to append to the last one; raise if none will.
@@ -253,6 +253,8 @@ class Appender:
         try:
             self._move_on(writer)
         except OSError as error:
+            if not is_of_the_disk(error):
+                raise  # a signal handler's
             self._stranded_error, self._stranded_until = error, now + _RETRY_INTERVAL
             raise
         return None

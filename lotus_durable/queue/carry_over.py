@@ -8,6 +8,7 @@ import os
 import time
 from functools import partial
 
+from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .creation import create_segment
@@ -148,7 +149,7 @@ def write_carried(directory: QueueDirectory, source: Header, stranded: list[Plac
         content += encode_carried(header.marker, sequence, record, (source.id, offset))
     path, descriptor = create_segment(directory, header, bytes(content), sync=sync)
     # A child forked meanwhile shares this open file, and with it the lock.
-    with contextlib.suppress(OSError):
+    with DiskErrorsSuppressed():
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
     return os.path.basename(path), len(content)

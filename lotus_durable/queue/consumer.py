@@ -172,6 +172,14 @@ class Consumer:
         """Return when all that was settled survives a power cut."""
         self._repaired.make_safe()
 
+    def keep_books(self) -> None:
+        """Write the books back where somebody has removed or replaced them.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._repaired.keep_in_place()
+
     def parked(self, after: int, limit: int) -> list[StoredEvent]:
         """Return a page of parked events, see :meth:`page`."""
         return self.page("parked", after, limit)
@@ -198,6 +206,7 @@ class Consumer:
         now is tried again with the next call.
         """
         try:
+            self.keep_books()
             self._retiring.look_for_ends()
             self._retiring.let_go_of_large()
             has_done, has_rows = self._retiring.has_done(), self._rows.can_delete()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 
 from lotus_durable import descriptors
+from lotus_durable.disk import DiskErrorsSuppressed
 
-from .directory import QueueDirectory, segment_name, unfinished_name
+from .directory import QueueDirectory, refuse_without_locks, segment_name, unfinished_name
 from .files import FILE_MODE, sync_data, sync_path, write_rest
 from .format import Header
 
@@ -34,7 +34,11 @@ def create_segment(directory: QueueDirectory, header: Header, content: bytes, *,
     path, unfinished = f"{directory.journal}/{name}", f"{directory.journal}/{unfinished_name(name)}"
     descriptor = _moved_up(os.open(unfinished, _CREATE, FILE_MODE))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            refuse_without_locks(directory.journal)  # a reason that a person can do something about, if it is that
+            raise
         write_rest(descriptor, content)
         if sync:
             sync_data(descriptor)
@@ -44,7 +48,7 @@ def create_segment(directory: QueueDirectory, header: Header, content: bytes, *,
     except BaseException:
         os.close(descriptor)
         for file in (unfinished, path):
-            with contextlib.suppress(OSError):
+            with DiskErrorsSuppressed():
                 os.unlink(file)
         raise
     return path, descriptor

@@ -22,6 +22,8 @@ A segment that the flusher has *released* has another name, and the same writer:
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import stat
 
@@ -30,6 +32,7 @@ from lotus_durable.errors import QueueDirectoryError
 from .files import TEMPORARY, sync_path
 
 DIRECTORY_MODE = 0o700
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 QUEUE_DB = "queue.db"
 """Stands for what was appended through SQLite where segments are named; its position is (row, number of rows)."""
 
@@ -80,6 +83,7 @@ class QueueDirectory:
                 _make_directory(folder)
             if missing:
                 sync_path(self.root)
+            refuse_without_locks(self.journal)
         except (FileExistsError, NotADirectoryError) as error:
             raise QueueDirectoryError(f"queue_dir {self.root}: {error.filename} is not a directory") from None
 
@@ -93,7 +97,7 @@ class QueueDirectory:
         _check(self.root)
         for folder in (*self._folders(), self.kept):
             with contextlib.suppress(FileNotFoundError):
-                if os.path.islink(folder):
+                if stat.S_ISLNK(os.lstat(folder).st_mode):
                     raise QueueDirectoryError(f"queue_dir: {folder} is a symbolic link: none is followed in there")
                 _check(folder)
 
@@ -144,6 +148,31 @@ class QueueDirectory:
         if released != name:
             os.rename(f"{self.journal}/{name}", f"{self.journal}/{released}")
         return released
+
+
+def refuse_without_locks(folder: str) -> None:
+    """Refuse a file system that has none: they tell whether a writer lives, and who flushes.
+
+    Asked of a folder that nobody locks.
+
+    Raises:
+        QueueDirectoryError: there are none.
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except BlockingIOError:
+        return  # somebody has one
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise QueueDirectoryError(
+            f"queue_dir: the file system of {folder} has no locks (flock: {error.strerror}): use a local disk that has"
+        ) from None
+    finally:
+        os.close(descriptor)
 
 
 def _names(folder: str, suffix: str) -> list[str]:

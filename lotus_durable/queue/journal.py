@@ -96,6 +96,7 @@ class JournalReader:
             try:
                 self._open(name)
             except FileNotFoundError:
+                self._report_vanished(name)
                 continue
             except (OSError, UnknownFormat) as error:
                 self._name_odd(name, str(error))
@@ -159,6 +160,13 @@ class JournalReader:
     def _known(self, name: str) -> Segment | None:
         segment = self._ids.get(original_name(name))
         return None if segment is None else self._repeats.segments.get(segment)
+
+    def _report_vanished(self, name: str) -> None:
+        """Tell that somebody has taken a segment away: only the flusher deletes any, and it has read them before."""
+        segment = self._known(name)
+        if segment is None or segment.seen < 0:
+            read = f"events read: {0 if segment is None else segment.read[1]}"
+            self._report(QueueDamaged(f"journal/{name} was deleted or moved away; of what it held, {read}"))
 
     def _name_odd(self, name: str, why: str) -> None:
         if self._odd.get(name) != why:

@@ -13,14 +13,6 @@ _A_PERSONS = (
 """What a disk says that only a person can change."""
 
 
-def is_of_the_disk(error: BaseException) -> bool:
-    """Whether an error of a write is the disk's, and not raised by a signal handler that ran meanwhile.
-
-    A handler's (a TimeoutError that ends a worker's request, say) has no number of the operating system.
-    """
-    return isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError)
-
-
 def is_misconfigured(error: Exception) -> bool:
     """Whether waiting does not mend it."""
     return isinstance(error, QueueDirectoryError) or (isinstance(error, OSError) and error.errno in _A_PERSONS)

@@ -57,8 +57,7 @@ class RepairedBooks:
             books = self._replaced(books, error)
             books.is_new = True  # a flusher has been here, and what it last did is not known for sure
         else:
-            if books.is_new:
-                self._report_what_is_gone(read_progress(directory).counts)
+            self._report_what_is_gone(books, read_progress(directory).counts)
         self._books = books
         self.is_new: bool = books.is_new
 
@@ -77,14 +76,22 @@ class RepairedBooks:
             self._books = self._replaced(self._books, error)
             return work(self._books)
 
+    def keep_in_place(self) -> None:
+        """See that they are where the path leads; else write them back there.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        if not self.books.database.is_in_place():
+            self._write_back("they were removed or replaced while in use")
+
     def make_safe(self) -> None:
         """Return when all that was settled survives a power cut, in the file that the path leads to.
 
         Raises:
             OSError: the disk refuses; nothing may be deleted.
         """
-        if not self.books.database.is_in_place():
-            self._write_back("they were removed or replaced while in use")
+        self.keep_in_place()
         try:
             self._books.database.sync()
         except OSError as error:
@@ -96,16 +103,25 @@ class RepairedBooks:
         """See :meth:`.Books.close`."""
         self._books.close()
 
-    def _report_what_is_gone(self, last: QueueStats) -> None:
-        """Tell what was in books that were removed when nobody had them open, as the last heartbeat counted it."""
-        if last.parked + last.dead_lettered:
-            self._report(
-                QueueDamaged(
-                    f"the books {self._path} are gone, and new ones were begun; in the old ones, at the last count, "
-                    f"parked events: {last.parked}, dead letters: {last.dead_lettered}; those whose segments are gone "
-                    "too are lost"
-                )
+    def _report_what_is_gone(self, books: Books, last: QueueStats) -> None:
+        """Tell what was in books that were removed, or replaced by older ones, when nobody had them open.
+
+        That is as the last heartbeat counted it.
+        """
+        now = books.counts
+        if last.accepted - last.pending <= now.accepted or (last.parked, last.dead_lettered) == (
+            now.parked,
+            now.dead_lettered,
+        ):
+            return
+        what = "are gone, and new ones were begun" if books.is_new else "are older than the last count"
+        held = f", now {now.parked} and {now.dead_lettered}" if not books.is_new else ""
+        self._report(
+            QueueDamaged(
+                f"the books {self._path} {what}; in the former ones, at the last count, parked events: {last.parked}, "
+                f"dead letters: {last.dead_lettered}{held}; those whose segments are gone too are lost"
             )
+        )
 
     def _write_back(self, why: str) -> None:
         unfinished = _named(self._path, _UNFINISHED)

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 
 from persistqueue import SQLiteQueue
@@ -42,6 +43,7 @@ class EventTable(SQLiteQueue):
         folder, file = os.path.split(path)
         try:
             super().__init__(folder, name=name, timeout=timeout, serializer=Bytes, db_file_name=file)
+            self._insertion: str = self._sql_insert
         except BaseException:
             self.close()
             raise
@@ -51,6 +53,14 @@ class EventTable(SQLiteQueue):
         """The one connection it has."""
         connection: sqlite3.Connection = self._conn
         return connection
+
+    def put(self, item: bytes, block: bool = True) -> int:  # noqa: FBT001, FBT002, ARG002  # persist-queue's signature
+        """Insert a row, and return its number.
+
+        Without persist-queue's locks, which its own get() would wait for: a signal handler that raises while one is
+        taken leaves it taken for ever, and with it every later put.
+        """
+        return int(self.connection.execute(self._insertion, (item, time.time())).lastrowid or 0)
 
     def _new_db_connection(self, path: str, multithreading: bool, timeout: float) -> sqlite3.Connection:  # noqa: FBT001, ARG002
         # In autocommit mode, and for whichever thread has it at the moment.

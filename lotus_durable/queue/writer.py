@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -10,12 +9,12 @@ import time
 from _thread import RLock  # the one of threading, which imports more
 
 from lotus_durable.descriptors import place_of
+from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
 
 from .creation import create_segment
 from .directory import QueueDirectory
 from .files import sync_data, write_rest
 from .format import HEADER_SIZE, Header, encode_frame, new_header
-from .refusal import is_of_the_disk
 
 
 class SegmentWriter:
@@ -120,7 +119,9 @@ class SegmentWriter:
         """Return what the descriptor says of the segment; None when the descriptor is somebody else's by now."""
         try:
             status = os.fstat(self._descriptor)
-        except OSError:
+        except OSError as error:
+            if not is_of_the_disk(error):
+                raise
             return None
         return status if (status.st_dev, status.st_ino) == self._place else None
 
@@ -164,7 +165,7 @@ class SegmentWriter:
     def _cut_back_to_synced(self) -> None:
         self._sync_failed = True
         self.break_off()
-        with contextlib.suppress(OSError):
+        with DiskErrorsSuppressed():
             if self.own_status() is not None:
                 os.ftruncate(self._descriptor, self._synced)
 
@@ -186,14 +187,14 @@ class SegmentWriter:
             self.break_off()
             if self.own_status() is not None:
                 # Unlocks for every process that shares this open file: a child forked without hooks may still hold it.
-                with contextlib.suppress(OSError):
+                with DiskErrorsSuppressed():
                     fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             self.abandon()
 
     def abandon(self) -> None:
         """Close the descriptor without unlocking: in a child, the segment is still its parent's."""
         if self.own_status() is not None:
-            with contextlib.suppress(OSError):
+            with DiskErrorsSuppressed():
                 os.close(self._descriptor)
         self._descriptor = -1
 

@@ -63,7 +63,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Comparison:
     """What became of the events."""
 
     attempted: int
@@ -87,7 +87,7 @@ class Judgement:
     """Everything that is not as promised, a sentence each."""
 
 
-def judge(evidence: Evidence) -> Judgement:
+def compare(evidence: Evidence) -> Comparison:
     """Compare."""
     entries = evidence.entries
     settled = {*evidence.database, *evidence.parked, *evidence.dead}
@@ -102,7 +102,7 @@ def judge(evidence: Evidence) -> Judgement:
     starting, without_starting = takeover_times([kill for kill in evidence.kills if kill.was_starting], evidence.served)
     without += without_starting
     at_once = most_at_once(evidence.served)
-    return Judgement(
+    return Comparison(
         attempted=len(entries.intended) + entries.left_to_library,
         acknowledged=len(set(entries.returned)),
         found=len(found),

@@ -24,14 +24,14 @@ from lotus_durable.queue.protocol import Table
 from tests.servers.apps.ledger import read_ledger
 
 from .clock import Clock
-from .crew import Crew
 from .disk import disk
 from .hands import id_of
-from .oracle import Evidence, Judgement, judge
+from .harness import STALL, Harness, Tally
+from .oracle import Comparison, Evidence, compare
 from .plan import API_KEY, CUSTOMERS, READ_TIMEOUT, REPOSITORY, Plan
 from .points import Arms
+from .processes import Processes
 from .server import ServerProcess
-from .stage import STALL, Stage, Tally
 from .strikes import STRIKES, WORLD, rounds
 from .writers import Folder
 
@@ -49,7 +49,7 @@ class Outcome:
 
     plan: Plan
     tally: Tally
-    judgement: Judgement
+    comparison: Comparison
     requests: int
     faults: dict[str, int]
     seconds: float
@@ -70,58 +70,65 @@ def run(plan: Plan, root: Path, *, say: Callable[[str], None] = lambda _line: No
         place = stack.enter_context(disk(root / "disk"))
         queue_dir = place.root / "app" / "queue"
         clock = Clock(root / "clock")
-        crew = stack.enter_context(Crew(plan, folder, server.host, queue_dir, arms, clock))
-        stage = Stage(
-            plan, folder=folder, server=server, disk=place, queue_dir=queue_dir, crew=crew, arms=arms, clock=clock
+        processes = stack.enter_context(Processes(plan, folder, server.host, queue_dir, arms, clock))
+        harness = Harness(
+            plan,
+            folder=folder,
+            server=server,
+            disk=place,
+            queue_dir=queue_dir,
+            processes=processes,
+            arms=arms,
+            clock=clock,
         )
-        play(stage, folder, ends_at=began + plan.seconds, say=say)
-        problems = crew.stop()
+        play(harness, folder, ends_at=began + plan.seconds, say=say)
+        problems = processes.stop()
         say("all writers are stopped; draining")
         not_drained = drain(queue_dir, server.host)
-        problems += crew.leftovers(_END_PATIENCE)
-        for aside in stage.asides:
+        problems += processes.leftovers(_END_PATIENCE)
+        for aside in harness.asides:
             if (aside / "journal").exists():
                 time.sleep(_INSERTING)
                 not_drained += drain(aside, server.host)
-        judgement = judge(collect(stage, folder, [queue_dir, *stage.asides], not_drained))
+        comparison = compare(collect(harness, folder, [queue_dir, *harness.asides], not_drained))
         problems += folder.ends.read_text().splitlines() if folder.ends.exists() else []
         state: dict[str, Any] = server.state()
-        if judgement.problems:
+        if comparison.problems:
             # What can be asked no more when this is over.
             shutil.copytree(place.root, root / "files")
             received = server.ids()
-            (root / "lost").write_text("\n".join(f"{each} {received.get(each, 0)}" for each in judgement.lost))
+            (root / "lost").write_text("\n".join(f"{each} {received.get(each, 0)}" for each in comparison.lost))
     return Outcome(
         plan=plan,
-        tally=stage.tally,
-        judgement=judgement,
+        tally=harness.tally,
+        comparison=comparison,
         requests=state["requests"],
         faults=state["faults"],
         seconds=time.monotonic() - began,
-        problems=(*judgement.problems, *stage.tally.problems, *problems),
+        problems=(*comparison.problems, *harness.tally.problems, *problems),
     )
 
 
-def play(stage: Stage, folder: Folder, *, ends_at: float, say: Callable[[str], None]) -> None:
+def play(harness: Harness, folder: Folder, *, ends_at: float, say: Callable[[str], None]) -> None:
     """Strike until what was asked for is reached, or the time is up."""
-    plan, tally = stage.plan, stage.tally
-    stage.get_well()
-    if not stage.wait(stage.server.look, STALL):
+    plan, tally = harness.plan, harness.tally
+    harness.get_well()
+    if not harness.wait(harness.server.look, STALL):
         tally.problems.append(f"nothing was delivered {STALL:g} s after the start")
     kinds = {**STRIKES, **WORLD}
-    for strikes in rounds(plan, stage.chance):
+    for strikes in rounds(plan, harness.chance):
         if tally.kills >= plan.kills and tally.events >= plan.events:
             return
-        if time.monotonic() > ends_at or stage.crew.has_failed():
+        if time.monotonic() > ends_at or harness.processes.has_failed():
             tally.problems.append(f"it ended after {tally.kills} kills and {tally.events} events")
             return
         for name in strikes:
             began = time.monotonic()
-            is_struck = kinds[name].do(stage)
+            is_struck = kinds[name].do(harness)
             (tally.struck if is_struck else tally.missed)[name] += 1
             folder.note(folder.root / "history", f"{began:.3f} {name}{'' if is_struck else ' (found nobody)'}")
-            stage.pass_(stage.chance.uniform(0, _LONGEST_PAUSE))
-        stage.get_well()
+            harness.pass_(harness.chance.uniform(0, _LONGEST_PAUSE))
+        harness.get_well()
         say(f"{tally.kills} kills, {tally.events} events, {len(tally.problems)} problems")
 
 
@@ -144,30 +151,30 @@ def drain(queue_dir: Path, host: str) -> list[str]:
         return [done.stderr.strip() or f"the drain ended with {done.returncode}"]
 
 
-def collect(stage: Stage, folder: Folder, queue_dirs: Sequence[Path], not_drained: Sequence[str]) -> Evidence:
+def collect(harness: Harness, folder: Folder, queue_dirs: Sequence[Path], not_drained: Sequence[str]) -> Evidence:
     """Find out where each event is."""
     directories = [QueueDirectory(each) for each in queue_dirs if (each / "journal").exists()]
     counts = [count(each) for each in directories]
     told = folder.told.read_text() if folder.told.exists() else ""
     return Evidence(
         entries=read_ledger(folder.ledger),
-        database=stage.server.database(),
-        received=stage.server.ids(),
+        database=harness.server.database(),
+        received=harness.server.ids(),
         parked=[id_ for each in directories for id_ in _ids(each, "parked")],
         dead=[id_ for each in directories for id_ in _ids(each, "dead")],
         given_up=[id_ for each in directories for id_ in _given_up(each)],
         pending=[id_ for each in directories for id_ in _pending_ids(each)],
         counts=counts,
-        struck=stage.struck,
+        struck=harness.struck,
         told_destroyed=sum(int(text.split(";")[0]) for text in told.split("events destroyed, at the most: ")[1:]),
         told_of_books=any(
             "new ones were begun" in log.read_text() for each in queue_dirs for log in each.glob("*.log*")
         ),
-        served=stage.server.look(),
-        one_at_a_time=stage.plan.generation == "L22",
-        kills=stage.tally.flusher_kills,
+        served=harness.server.look(),
+        one_at_a_time=harness.plan.generation == "L22",
+        kills=harness.tally.flusher_kills,
         not_drained=not_drained,
-        counts_are_exact=stage.counts_are_exact,
+        counts_are_exact=harness.counts_are_exact,
     )
 
 

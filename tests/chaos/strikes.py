@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from .crew import is_alive, strike
 from .hands import cut_segment, delete_locks, delete_segment, remove_books, remove_rows, rename_segment
+from .harness import Harness
 from .operators import clone, mount_over, move_directory, move_journal, restore, swap_directory
 from .oracle import CUT
 from .plan import Plan
 from .points import IN_FLUSHERS, POINTS
-from .stage import Stage
+from .processes import is_alive, strike
 from .world import TROUBLES, fill_disk, set_clock, trouble
 from .writers import CLOSE_ALL
 
@@ -37,111 +37,111 @@ class Strike:
     """One kind."""
 
     about: str
-    do: Callable[[Stage], bool]
+    do: Callable[[Harness], bool]
     weight: int = 1
     """How many of the deck's cards are of this kind."""
 
 
-def kill_flusher(stage: Stage) -> bool:
-    pid = stage.flusher()
+def kill_flusher(harness: Harness) -> bool:
+    pid = harness.flusher()
     at = time.monotonic()
-    if not pid or not stage.kill(pid):
+    if not pid or not harness.kill(pid):
         return False
-    stage.flusher_killed(at, in_haste=stage.chance.random() < 0.3)
+    harness.flusher_killed(at, in_haste=harness.chance.random() < 0.3)
     return True
 
 
-def kill_starting_flusher(stage: Stage) -> bool:
-    pid = stage.flusher()
-    if not pid or not stage.kill(pid):
+def kill_starting_flusher(harness: Harness) -> bool:
+    pid = harness.flusher()
+    if not pid or not harness.kill(pid):
         return False
-    stage.flusher_killed(time.monotonic(), in_haste=True)
-    stage.wait(stage.crew.flushers, _SOON)
-    time.sleep(stage.chance.uniform(0.0, 0.2))
-    killed = [each for each in stage.crew.flushers() if stage.kill(each)]
+    harness.flusher_killed(time.monotonic(), in_haste=True)
+    harness.wait(harness.processes.flushers, _SOON)
+    time.sleep(harness.chance.uniform(0.0, 0.2))
+    killed = [each for each in harness.processes.flushers() if harness.kill(each)]
     if killed:
-        stage.flusher_killed(time.monotonic(), in_haste=False, was_starting=True)
+        harness.flusher_killed(time.monotonic(), in_haste=False, was_starting=True)
     return bool(killed)
 
 
-def stop_flusher(stage: Stage) -> bool:
+def stop_flusher(harness: Harness) -> bool:
     """For a moment: whoever looks must let it be."""
-    pid = stage.flusher()
-    if not pid or not stage.crew.stop_for(pid, seconds := stage.chance.uniform(0.1, 1.0)):
+    pid = harness.flusher()
+    if not pid or not harness.processes.stop_for(pid, seconds := harness.chance.uniform(0.1, 1.0)):
         return False
-    stage.pass_(seconds + 0.1)
+    harness.pass_(seconds + 0.1)
     return True
 
 
-def stop_flusher_for_good(stage: Stage) -> bool:
+def stop_flusher_for_good(harness: Harness) -> bool:
     """Whoever looks must end it, and it sends nothing more when it is continued."""
-    pid = stage.flusher()
+    pid = harness.flusher()
     if not pid or not strike(pid, signal.SIGSTOP):
         return False
     try:
-        if not stage.wait(lambda: not is_alive(pid) or stage.crew.flusher() not in (0, pid), _HUNG):
-            stage.tally.problems.append(f"a stopped flusher was not ended within {_HUNG:g} s: {stage.where()}")
+        if not harness.wait(lambda: not is_alive(pid) or harness.processes.flusher() not in (0, pid), _HUNG):
+            harness.tally.problems.append(f"a stopped flusher was not ended within {_HUNG:g} s: {harness.where()}")
     finally:
         strike(pid, signal.SIGCONT)
     return True
 
 
-def end_flusher(stage: Stage) -> bool:
-    pid = stage.flusher()
+def end_flusher(harness: Harness) -> bool:
+    pid = harness.flusher()
     return bool(pid) and strike(pid, signal.SIGTERM)
 
 
-def kill_worker(stage: Stage) -> bool:
-    return stage.kill(stage.worker())
+def kill_worker(harness: Harness) -> bool:
+    return harness.kill(harness.worker())
 
 
-def stop_worker(stage: Stage) -> bool:
-    return stage.crew.stop_for(stage.worker(), stage.chance.uniform(0.2, 1.5))
+def stop_worker(harness: Harness) -> bool:
+    return harness.processes.stop_for(harness.worker(), harness.chance.uniform(0.2, 1.5))
 
 
-def end_worker(stage: Stage) -> bool:
-    return strike(stage.worker(), signal.SIGTERM)
+def end_worker(harness: Harness) -> bool:
+    return strike(harness.worker(), signal.SIGTERM)
 
 
-def kill_short(stage: Stage) -> bool:
-    return stage.wait(lambda: any(stage.kill(pid) for pid in stage.crew.shorts()), _SOON)
+def kill_short(harness: Harness) -> bool:
+    return harness.wait(lambda: any(harness.kill(pid) for pid in harness.processes.shorts()), _SOON)
 
 
-def close_descriptors(stage: Stage) -> bool:
-    return strike(stage.worker(), CLOSE_ALL)
+def close_descriptors(harness: Harness) -> bool:
+    return strike(harness.worker(), CLOSE_ALL)
 
 
-def deploy(stage: Stage) -> bool:
-    stage.tally.problems += stage.crew.deploy()
-    return stage.wait(stage.crew.workers, _PATIENCE)
+def deploy(harness: Harness) -> bool:
+    harness.tally.problems += harness.processes.deploy()
+    return harness.wait(harness.processes.workers, _PATIENCE)
 
 
-def kill_at(name: str, stage: Stage) -> bool:
+def kill_at(name: str, harness: Harness) -> bool:
     """Have a process killed at a named point; some are only reached when something else is done as well."""
-    before = stage.arms.hits()
-    stage.arms.arm(name)
+    before = harness.arms.hits()
+    harness.arms.arm(name)
     if name in _AT_A_START:
-        kill_flusher_in_haste(stage)
+        kill_flusher_in_haste(harness)
     elif name == "lock released":
-        stage.set_mode("silent")
+        harness.set_mode("silent")
     elif name == "carried over, not sealed":
-        delete_segment(stage)
-    is_hit = stage.wait(lambda: len(stage.arms.hits()) > len(before), _PATIENCE)
+        delete_segment(harness)
+    is_hit = harness.wait(lambda: len(harness.arms.hits()) > len(before), _PATIENCE)
     at = time.monotonic()
-    stage.set_mode("full")
-    stage.arms.disarm(name)
+    harness.set_mode("full")
+    harness.arms.disarm(name)
     if is_hit:
-        stage.tally.kills += 1
+        harness.tally.kills += 1
         if name in IN_FLUSHERS:
             is_start = name in _AT_A_START
-            stage.flusher_killed(at, in_haste=stage.chance.random() < 0.3, was_starting=is_start)
+            harness.flusher_killed(at, in_haste=harness.chance.random() < 0.3, was_starting=is_start)
     return is_hit
 
 
-def kill_flusher_in_haste(stage: Stage) -> None:
-    pid = stage.flusher()
-    if pid and stage.kill(pid):
-        stage.flusher_killed(time.monotonic(), in_haste=True)
+def kill_flusher_in_haste(harness: Harness) -> None:
+    pid = harness.flusher()
+    if pid and harness.kill(pid):
+        harness.flusher_killed(time.monotonic(), in_haste=True)
 
 
 WORLD: Mapping[str, Strike] = {

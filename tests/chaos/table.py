@@ -42,25 +42,25 @@ def _tables(outcome: Outcome) -> list[Table]:
 
 
 def _results(outcome: Outcome) -> Iterator[list[Cell]]:
-    tally, judged, plan = outcome.tally, outcome.judgement, outcome.plan
+    tally, compared, plan = outcome.tally, outcome.comparison, outcome.plan
     yield ["seed, server, workers", f"{plan.seed}, {plan.generation}, {plan.workers}", ""]
     yield ["minutes", f"{outcome.seconds / 60:.1f}", ""]
     yield ["requests", outcome.requests, ""]
     yield ["SIGKILLs", tally.kills, ""]
     yield ["of these, of flushers", len(tally.flusher_kills), ""]
-    yield ["events attempted", judged.attempted, ""]
-    yield ["events acknowledged", judged.acknowledged, ""]
-    yield ["events found", judged.found, ""]
-    yield ["in the server's database", judged.in_database, ""]
-    yield ["**lost**", len(judged.lost), "0"]
-    yield ["**never tracked**", judged.never_tracked, "0"]
-    for name, events in sorted(judged.destroyed.items()):
+    yield ["events attempted", compared.attempted, ""]
+    yield ["events acknowledged", compared.acknowledged, ""]
+    yield ["events found", compared.found, ""]
+    yield ["in the server's database", compared.in_database, ""]
+    yield ["**lost**", len(compared.lost), "0"]
+    yield ["**never tracked**", compared.never_tracked, "0"]
+    for name, events in sorted(compared.destroyed.items()):
         yield [f"destroyed by hand: {name}", events, "counted" if name == RESTORED else "counted, told"]
-    yield ["lost with a process's memory while the disk was full", judged.lost_from_memory, "documented"]
-    yield ["received again by the server, for all causes", judged.sent_again, "in the database once"]
-    yield ["most requests at once", judged.most_at_once, "1 on L22"]
-    yield _times("from a kill of who flushes to the next delivery", judged.takeovers)
-    yield _times("from a kill of one that starts", judged.takeovers_of_starting)
+    yield ["lost with a process's memory while the disk was full", compared.lost_from_memory, "documented"]
+    yield ["received again by the server, for all causes", compared.sent_again, "in the database once"]
+    yield ["most requests at once", compared.most_at_once, "1 on L22"]
+    yield _times("from a kill of who flushes to the next delivery", compared.takeovers)
+    yield _times("from a kill of one that starts", compared.takeovers_of_starting)
     yield _times("all settled, when all was well", sorted(tally.recoveries))
     yield ["problems", len(outcome.problems), "0"]
 

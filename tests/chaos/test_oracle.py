@@ -13,14 +13,14 @@ from lotus_durable.queue.stats import QueueStats
 from tests.rig import record
 from tests.servers.apps.ledger import Entries, Ledger, read_ledger
 
-from . import stage as stages
+from . import harness as stages
 from .clock import Clock
 from .disk import Disk
-from .oracle import BOOKS, CUT, Evidence, Kill, judge, most_at_once
+from .harness import Harness
+from .oracle import BOOKS, CUT, Evidence, Kill, compare, most_at_once
 from .plan import Plan
 from .points import Arms
 from .server import Served
-from .stage import Stage
 from .strikes import STRIKES, WORLD, rounds
 from .writers import Folder
 
@@ -52,22 +52,22 @@ def counts(**numbers: int) -> list[QueueStats]:
 
 def problem(changed: Evidence) -> str:
     """The one problem that the oracle sees."""
-    [found] = judge(changed).problems
+    [found] = compare(changed).problems
     return found
 
 
 def test_a_world_in_which_all_is_well_has_no_problems() -> None:
-    judgement = judge(evidence())
-    assert judgement.problems == ()
-    assert (judgement.attempted, judgement.acknowledged, judgement.found) == (5, 4, 4)
-    assert (judgement.sent_again, judgement.most_at_once) == (1, 1)
-    assert list(judgement.takeovers) == pytest.approx([1.1])
+    comparison = compare(evidence())
+    assert comparison.problems == ()
+    assert (comparison.attempted, comparison.acknowledged, comparison.found) == (5, 4, 4)
+    assert (comparison.sent_again, comparison.most_at_once) == (1, 1)
+    assert list(comparison.takeovers) == pytest.approx([1.1])
 
 
 def test_an_event_that_the_server_accepted_and_its_database_does_not_hold_is_lost() -> None:
-    judgement = judge(replace(evidence(), database=["a"], counts=counts(accepted=3, delivered=1)))
-    assert judgement.lost == ("b",)
-    assert judgement.problems == ("1 acknowledged events are LOST: b",)
+    comparison = compare(replace(evidence(), database=["a"], counts=counts(accepted=3, delivered=1)))
+    assert comparison.lost == ("b",)
+    assert comparison.problems == ("1 acknowledged events are LOST: b",)
 
 
 def test_an_event_that_nobody_tracked_is_found() -> None:
@@ -78,29 +78,29 @@ def test_an_event_that_nobody_tracked_is_found() -> None:
 def test_an_id_of_the_librarys_that_a_killed_call_could_not_write_down_is_not_held_against_it() -> None:
     entries = Entries({"a", "b", "c", "killed"}, 2, ["a", "b", "c", "by-library"])
     known = replace(evidence(), entries=entries, database=["a", "b", "?"], counts=counts(accepted=5, delivered=3))
-    assert judge(known).problems == ()
+    assert compare(known).problems == ()
 
 
 def test_an_attempted_event_may_be_there_or_not() -> None:
     changed = replace(evidence(), database=["a", "b", "killed"], counts=counts(accepted=5, delivered=3))
-    assert judge(changed).problems == ()
+    assert compare(changed).problems == ()
 
 
 def test_what_a_strike_destroyed_is_counted_apart_and_must_be_told() -> None:
     changed = replace(evidence(), database=["a"], struck={"b": CUT}, counts_are_exact=False)
-    assert judge(changed).destroyed == {CUT: 1}
+    assert compare(changed).destroyed == {CUT: 1}
     assert problem(changed) == "1 events were destroyed, and the writers were told of 0 at the most"
-    assert judge(replace(changed, told_destroyed=1)).problems == ()
+    assert compare(replace(changed, told_destroyed=1)).problems == ()
     changed = replace(changed, struck={"b": BOOKS})
     assert problem(changed) == "1 events were in books that are gone, and nobody said so"
-    assert judge(replace(changed, told_of_books=True)).problems == ()
+    assert compare(replace(changed, told_of_books=True)).problems == ()
 
 
 def test_two_requests_at_once_are_found_where_the_server_loses_events_to_them() -> None:
     served = [*evidence().served, Served(3.05, 3.2, "three", is_delivery=True)]
     assert most_at_once(served) == 2
     assert problem(replace(evidence(), served=served)).startswith("2 requests at once")
-    assert judge(replace(evidence(), served=served, one_at_a_time=False)).problems == ()
+    assert compare(replace(evidence(), served=served, one_at_a_time=False)).problems == ()
 
 
 def test_a_kill_after_which_nobody_delivers_is_found() -> None:
@@ -113,7 +113,7 @@ def test_a_kill_after_which_nobody_delivers_is_found() -> None:
 @pytest.mark.parametrize("change", [-1, 1])
 def test_numbers_that_do_not_add_up_are_found(number: str, change: int) -> None:
     changed = replace(evidence(), counts=counts(**{number: getattr(COUNTS, number) + change}))
-    assert any("conservation" in found for found in judge(changed).problems)
+    assert any("conservation" in found for found in compare(changed).problems)
 
 
 def test_numbers_that_add_up_to_something_else_than_what_is_found_are_no_good() -> None:
@@ -130,7 +130,7 @@ def test_an_id_that_two_calls_returned_and_one_that_is_stored_twice_are_found() 
 
 def test_events_that_are_still_pending_are_not_lost_but_a_problem() -> None:
     changed = replace(evidence(), database=["a"], pending=["b"], counts=counts(delivered=1, pending=1))
-    assert judge(changed).lost == ()
+    assert compare(changed).lost == ()
     assert problem(changed).startswith("1 events are still pending after the drain: b")
 
 
@@ -147,9 +147,9 @@ def test_what_was_in_memory_alone_is_counted_apart(tmp_path: Path) -> None:
         ledger.returned(id_)
     ledger.kept("in memory")
     ledger.kept("a")  # and then written
-    judgement = judge(replace(evidence(), entries=read_ledger(tmp_path)))
-    assert judgement.problems == ()
-    assert judgement.lost_from_memory == 1
+    comparison = compare(replace(evidence(), entries=read_ledger(tmp_path)))
+    assert comparison.problems == ()
+    assert comparison.lost_from_memory == 1
 
 
 def test_a_queue_that_does_not_get_empty_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,24 +160,24 @@ def test_a_queue_that_does_not_get_empty_is_found(tmp_path: Path, monkeypatch: p
     folder = Folder(tmp_path / "run")
     folder.make()
     nobody = SimpleNamespace(look=lambda **_: None, has_failed=lambda: False, flushers=list)
-    stage = Stage(
+    harness = Harness(
         Plan(seed=1),
         folder=folder,
         server=cast("Any", SimpleNamespace(set_faults=lambda _: None)),
         disk=Disk(tmp_path, can_be_filled=False),
         queue_dir=tmp_path / "queue",
-        crew=cast("Any", nobody),
+        processes=cast("Any", nobody),
         arms=Arms(tmp_path / "arms"),
         clock=Clock(tmp_path / "clock"),
     )
-    stage.get_well()
-    [found] = stage.tally.problems
+    harness.get_well()
+    [found] = harness.tally.problems
     assert "after all was well events were still pending: QueueStats(accepted=1, delivered=0, pending=1" in found
 
 
 def test_the_strikes_are_those_of_the_seed_and_none_is_left_out_for_long() -> None:
     def dealt(seed: int) -> list[str]:
-        plan, chance = Plan(seed=seed), Stage.chance_of(seed)
+        plan, chance = Plan(seed=seed), Harness.chance_of(seed)
         found = rounds(plan, chance)
         return [name for _ in range(40) for name in next(found)]
 

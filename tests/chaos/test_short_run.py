@@ -34,7 +34,7 @@ def play(plan: Plan, root: Path) -> None:
     print("\n".join(as_lines(outcome)))  # noqa: T201  # pytest shows it when the test fails
     assert outcome.problems == ()
     assert outcome.tally.kills >= plan.kills
-    assert outcome.judgement.acknowledged >= plan.events * 0.9
+    assert outcome.comparison.acknowledged >= plan.events * 0.9
 
 
 def test_a_dozen_kills_among_hands_on_all_files_lose_nothing_that_they_did_not_destroy(tmp_path: Path) -> None:

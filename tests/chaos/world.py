@@ -19,8 +19,8 @@ from lotus_durable.testing import (
     Truncate,
 )
 
+from .harness import Harness
 from .plan import READ_TIMEOUT
-from .stage import Stage
 
 TROUBLES: Mapping[str, tuple[Sequence[Fault], Mapping[Fault, float]]] = {
     "server away": ([Away(1.0)], {}),
@@ -37,27 +37,27 @@ TROUBLES: Mapping[str, tuple[Sequence[Fault], Mapping[Fault, float]]] = {
 _OFF = [sign * seconds for sign in (1, -1) for seconds in (3_600, 86_400, 400 * 86_400)]
 
 
-def set_clock(stage: Stage) -> bool:
-    if not stage.clock.can_be_set:
+def set_clock(harness: Harness) -> bool:
+    if not harness.clock.can_be_set:
         return False
-    stage.clock.set(stage.chance.choice(_OFF))
-    stage.pass_(stage.chance.uniform(0.3, 3.0))
-    stage.clock.set(0)
+    harness.clock.set(harness.chance.choice(_OFF))
+    harness.pass_(harness.chance.uniform(0.3, 3.0))
+    harness.clock.set(0)
     return True
 
 
-def fill_disk(stage: Stage) -> bool:
-    if not stage.disk.can_be_filled:
+def fill_disk(harness: Harness) -> bool:
+    if not harness.disk.can_be_filled:
         return False
-    stage.is_well = False
-    stage.disk.fill()
-    stage.pass_(stage.chance.uniform(0.3, 2.0))
-    if stage.chance.random() < 0.5:
-        stage.disk.free()  # else it stays full through some other strikes
+    harness.is_well = False
+    harness.disk.fill()
+    harness.pass_(harness.chance.uniform(0.3, 2.0))
+    if harness.chance.random() < 0.5:
+        harness.disk.free()  # else it stays full through some other strikes
     return True
 
 
-def trouble(name: str, stage: Stage) -> bool:
+def trouble(name: str, harness: Harness) -> bool:
     script, rates = TROUBLES[name]
-    stage.tell_server(Faults(script=script, rates=rates, seed=stage.chance.randrange(1 << 20), path="/api/track/"))
+    harness.tell_server(Faults(script=script, rates=rates, seed=harness.chance.randrange(1 << 20), path="/api/track/"))
     return True

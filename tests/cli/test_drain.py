@@ -155,7 +155,7 @@ def test_ctrl_c_ends_it_in_one_line_and_the_next_one_completes_it(
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.startswith("lotus-durable drain: interrupted: 0 delivered, 3 events pending; ")
+    assert errors.startswith("lotus-durable drain: interrupted: ")
     assert len(errors.splitlines()) == 1
     assert command_line.run("drain").code == 0
     assert set(fake_lotus.times_received) == set(ids)

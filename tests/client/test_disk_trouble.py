@@ -153,6 +153,46 @@ def test_a_signal_handlers_timeout_inside_an_append_is_the_callers(rig: Rig) -> 
     rig.check(ids)
 
 
+@pytest.mark.parametrize("backend", ["journal", "sqlite"])
+@pytest.mark.parametrize("number", ["", "110, "], ids=["without a number", "ETIMEDOUT"])
+def test_time_limits_that_strike_anywhere_in_a_call_are_the_callers(rig: Rig, backend: str, number: str) -> None:
+    code = """
+    import random
+    strikes = caught = 0
+    is_inside = False
+
+    def strike(*_):
+        global strikes
+        if is_inside:
+            strikes += 1
+            raise eval(f"TimeoutError({sys.argv[4]}'takes too long')")
+
+    errors = []
+    client = make(trusted_look=3600.0, backend=sys.argv[3], on_error=lambda error, _: errors.append(error))
+    ids = track(client)
+    signal.signal(signal.SIGALRM, strike)
+    finalizers = []  # where Python cannot raise it
+    sys.unraisablehook = lambda raised: finalizers.append(raised) if raised.exc_type is TimeoutError else None
+    while strikes < 300:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 1e-4))
+        try:
+            is_inside = True
+            ids += track(client)
+            is_inside = False
+        except TimeoutError:
+            is_inside = False
+            caught += 1
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+    say(strikes - caught - len(finalizers), client.stats().in_memory, errors)
+    say(client.drain(60).complete)
+    say(*ids)
+    """
+    struck, complete, ids = lines(code, rig.queue_dir, rig.server.host, backend, number)
+    assert struck == "0 0 []"
+    assert complete == "True"
+    assert set(ids.split()) <= set(rig.server.times_received)
+
+
 def test_no_descriptors_left_is_trouble_like_any_other(rig: Rig) -> None:
     client = rig.client()
     with refusing("open", errno.EMFILE, where="journal"):
@@ -280,3 +320,29 @@ def test_the_buffer_keeps_its_order_when_a_record_cannot_be_written() -> None:
     buffer.write_back(write)
     assert written == [b"a", b"b", b"c"]
     assert len(buffer) == 0
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+@pytest.mark.parametrize("backend", ["journal", "sqlite"])
+@pytest.mark.parametrize("call", range(4))
+def test_one_failing_sync_in_writer_or_flusher_makes_no_event_two_and_none_lost(
+    rig: Rig, backend: str, durability: str, call: int
+) -> None:
+    syncs = 0
+    real = os.fdatasync
+
+    def fail_once(descriptor: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        if syncs == call + 1:
+            raise OSError(errno.EIO, "the disk fails")
+        real(descriptor)
+
+    client = rig.client(backend=backend, durability=durability)
+    with replaced("fdatasync", fail_once):
+        ids = track(client, 3)
+        assert client.drain(20).complete
+        ids += track(client, 3)
+        assert client.drain(20).complete
+    assert set(rig.server.times_received.values()) == {1}
+    assert rig.check(ids).delivered == 6

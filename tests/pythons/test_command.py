@@ -44,3 +44,25 @@ def test_only_an_environment_whose_tests_were_begun_counts_as_run(skipped: bool,
     }
     told = command.versions_run({"one": environment, "two": {"result": {"skipped": True}}})
     assert told == ({"3.12.1": ["one"]} if is_run else {})
+
+
+def test_it_fails_when_tox_has_left_out_what_is_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = {
+        "servers": {
+            "python": {"version_info": [*sys.version_info]},
+            "result": {"skipped": False},
+            "test": [{"command": ["/somewhere/bin/pytest"]}],
+        }
+    }
+    pythons = {VERSION: sys.executable}
+    monkeypatch.setattr(sys, "argv", ["tests.pythons"])
+    monkeypatch.setattr(command, "installed", lambda *_: pythons)
+    monkeypatch.setattr(command, "run", lambda *_: (True, ran))
+    monkeypatch.setattr(command, "run_sid", lambda environment: environment)
+    command.main()
+    assert f"Python {VERSION}.{sys.version_info.micro}: servers" in capsys.readouterr().out
+    pythons["3.99"] = "/somewhere/bin/python3.99"
+    with pytest.raises(SystemExit, match=r"installed, and not run: 3\.99"):
+        command.main()

@@ -459,13 +459,17 @@ def test_damage_that_cannot_be_kept_aside_waits_and_hides_nothing(directory: Que
         assert len(output.damages) == 1
 
 
-def test_a_segment_deleted_in_the_middle_of_a_pass_hides_no_other(directory: QueueDirectory, reports: Reports) -> None:
+def test_a_segment_deleted_in_the_middle_of_a_pass_is_told_and_hides_no_other(
+    directory: QueueDirectory, reports: Reports
+) -> None:
     paths = [write_segment(directory, [record(number)]).path for number in range(3)]
     with consuming(directory, reports) as consumer:
         first = consumer.read(1)
         assert first is not None
         os.unlink(paths[1])
         assert read_pass(consumer).numbers == [2]
+    [report] = reports.texts()
+    assert f"journal/{os.path.basename(paths[1])} was deleted or moved away" in report
 
 
 def test_a_segment_renamed_by_hand_is_the_same_segment(directory: QueueDirectory, reports: Reports) -> None:

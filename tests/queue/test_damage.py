@@ -96,6 +96,7 @@ def test_every_flipped_bit_of_an_abandoned_segment_loses_only_its_own_frame(dire
             records, [damage] = read_segment(sample.path)
             assert numbers_of(records) == all_but(frame), (index, bit)
             assert damage.events == (0 if frame is None else 1), (index, bit)
+            assert str(damage).startswith(f"damage in segment {Path(sample.path).name} at byte {damage.offset} (")
             start, end = (0, HEADER_SIZE) if frame is None else (sample.ends[frame], sample.ends[frame + 1])
             assert (damage.offset, damage.data) == (start, flipped(sample.whole, index, bit)[start:end]), (index, bit)
 

@@ -190,3 +190,22 @@ def test_a_directory_that_is_listed_while_writers_come_and_go_misses_none_that_s
     while not done.is_set():
         assert [original_name(name) for name in directory.segments()] == stays
     thread.join(10)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_refused_at_once_with_the_reason(
+    directory: QueueDirectory, reports: Reports, code: int
+) -> None:
+    with refusing("flock", code):
+        with pytest.raises(QueueDirectoryError, match=r"has no locks \(flock: .*\): use a local disk that has"):
+            directory.prepare()
+        with pytest.raises(QueueDirectoryError, match="has no locks"):  # as root no directory is prepared before
+            append(open_appender(directory, reports), 0)
+    append(open_appender(directory, reports), 1)
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_hard_links_works(directory: QueueDirectory, code: int) -> None:
+    with refusing("link", code):
+        identity = ensure_identity(directory)
+    assert ensure_identity(directory) == identity

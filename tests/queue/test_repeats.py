@@ -17,13 +17,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from lotus_durable.queue import reserve
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.carried import Ranges
+from lotus_durable.queue.carry_over import write_carried
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE, Header, decode_header, new_header
 from lotus_durable.queue.protocol import Chunk, Settlement
 
 from .conftest import MEMORY_DISK
 from .consuming import consuming, counts, deliver, deliver_all, read_pass
-from .segments import Reports, append, numbers_of, open_appender, record
+from .segments import KEY, Reports, append, numbers_of, open_appender, record, write_segment
 
 
 class Hands(RuleBasedStateMachine):
@@ -239,3 +241,78 @@ def test_while_a_copy_is_being_sent_the_event_it_is_a_copy_of_is_held_back(
     with consuming(directory, reports) as consumer:
         assert deliver_all(consumer) == [0, 1], "nothing was settled, so nothing was passed over"
         assert counts(directory, consumer).accepted == 2
+
+
+def carried_copies(directory: QueueDirectory, numbers: range, source: Header) -> Path:
+    """Write copies of events that were in a segment, one after another from its beginning."""
+    places: list[tuple[int, bytes]] = []
+    offset = HEADER_SIZE
+    for number in numbers:
+        places.append((offset, record(number)))
+        offset += FRAME_HEADER_SIZE + len(record(number))
+    name, _ = write_carried(directory, source, [*places], sync=False)
+    return Path(directory.journal) / name
+
+
+def test_damage_among_copies_is_one_dead_letter_and_hides_none_behind_it(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    path = carried_copies(directory, range(5), new_header(1, KEY))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"id-2", b"id-X"))
+    with consuming(directory, reports) as consumer:
+        output = read_pass(consumer)
+        assert output.numbers == [0, 1, 3, 4]
+        assert [damage.events for damage in output.damages] == [1]
+        consumer.settle(output.settlement())
+        consumer.retire()
+        assert directory.segments() == []
+        found = counts(directory, consumer)
+        assert (found.accepted, found.delivered, found.dead_lettered) == (5, 4, 1)
+
+
+def test_what_comes_before_an_event_that_is_held_back_is_given(
+    directory: QueueDirectory, reports: Reports, tmp_path: Path
+) -> None:
+    appender = open_appender(directory, reports)
+    append(appender, 0, 1)
+    [name] = directory.segments()
+    moved = (Path(directory.journal) / name).rename(tmp_path / name)
+    header = decode_header(moved.read_bytes()[:HEADER_SIZE])
+    assert header is not None
+    second = carried_copies(directory, range(2), header)  # another writer's copies of the same two
+    second = second.rename(second.with_name(f"1-{second.name}"))
+    appender.check()
+    with consuming(directory, reports) as consumer:
+        first = read_pass(consumer)
+        assert first.numbers == [0, 1], "the other copies are held back"
+        assert read_pass(consumer).records == []
+        consumer.settle(first.settlement())
+        assert deliver_all(consumer) == []
+        assert counts(directory, consumer).accepted == 2
+
+
+def test_copies_can_be_settled_one_by_one(directory: QueueDirectory, reports: Reports) -> None:
+    carried_copies(directory, range(4), new_header(1, KEY))
+    with consuming(directory, reports) as consumer:
+        chunk = consumer.read(10)
+        assert chunk is not None
+        assert len(chunk.positions) == len(chunk.records) == 4
+        for position in chunk.positions[:3]:
+            consumer.settle(Settlement({chunk.source: position}, delivered=1))
+            counts(directory, consumer)
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [3]
+        assert counts(directory, consumer).accepted == 4
+
+
+def test_two_segments_that_lost_their_headers_are_two(directory: QueueDirectory, reports: Reports) -> None:
+    for numbers in (range(3), range(3, 5)):
+        writer = write_segment(directory, [record(number) for number in numbers])
+        writer.seal()
+        path = Path(writer.path)
+        path.write_bytes(bytes(HEADER_SIZE) + path.read_bytes()[HEADER_SIZE:])
+    with consuming(directory, reports) as consumer:
+        assert sorted(deliver_all(consumer)) == [0, 1, 2, 3, 4]
+        assert counts(directory, consumer).accepted == 5
+        assert directory.segments() == []

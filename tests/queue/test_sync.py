@@ -97,6 +97,7 @@ def test_a_segment_that_is_released_in_the_middle_of_a_run_is_synced_in_that_run
 
     with replaced("stat", release_meanwhile, where=".seg"):
         assert Synced(sync).segments == [first, released_name(second)]
+    assert Synced(sync).segments == []
 
 
 def test_a_segment_that_cannot_be_synced_is_told_and_tried_no_more_and_its_writer_can_be_sent_on(

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from lotus_durable.disk import is_of_the_disk
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import HEADER_SIZE, decode_header, encode_frame
-from lotus_durable.queue.refusal import is_of_the_disk
 from lotus_durable.queue.writer import SegmentWriter, is_abandoned
 
 from .faults import refusing, replaced, writing_short

@@ -25,7 +25,7 @@ _BOOT = b"/tests/chaos/boot.py"
 _STOP_TIMEOUT = 20.0
 
 
-class Crew:
+class Processes:
     """A context manager that leaves no process behind."""
 
     def __init__(self, plan: Plan, folder: Folder, host: str, queue_dir: Path, arms: Arms, clock: Clock) -> None:

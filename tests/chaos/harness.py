@@ -18,11 +18,11 @@ from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import Faults, Slow
 
 from .clock import Clock
-from .crew import Crew, strike
 from .disk import Disk
 from .oracle import Kill, gap
 from .plan import Mode, Plan
 from .points import Arms
+from .processes import Processes, strike
 from .server import ServerProcess
 from .writers import Folder
 
@@ -50,7 +50,7 @@ class Tally:
     problems: list[str] = field(default_factory=list)
 
 
-class Stage:
+class Harness:
     """What strikes work with."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Stage:
         server: ServerProcess,
         disk: Disk,
         queue_dir: Path,
-        crew: Crew,
+        processes: Processes,
         arms: Arms,
         clock: Clock,
     ) -> None:
@@ -70,7 +70,7 @@ class Stage:
         self.server = server
         self.disk = disk
         self.queue = QueueDirectory(queue_dir)
-        self.crew = crew
+        self.processes = processes
         self.arms = arms
         self.clock = clock
         self.struck: dict[str, str] = {}
@@ -93,9 +93,9 @@ class Stage:
         """Wait; return whether it came to that."""
         ends = time.monotonic() + patience
         while not condition():
-            if time.monotonic() > ends or self.crew.has_failed():
+            if time.monotonic() > ends or self.processes.has_failed():
                 return False
-            self.crew.look()
+            self.processes.look()
             time.sleep(_TICK)
         return True
 
@@ -105,13 +105,13 @@ class Stage:
 
     def flusher(self, patience: float = 10.0) -> int:
         """Return who flushes, 0 when nobody does for so long."""
-        self.wait(self.crew.flusher, patience)
-        return self.crew.flusher()
+        self.wait(self.processes.flusher, patience)
+        return self.processes.flusher()
 
     def worker(self, *, that_has: Callable[[int], object] = lambda _: True) -> int:
         """Return one that is struck, 0 where there is none that has this."""
-        self.wait(self.crew.workers, _SOON)
-        workers = [pid for pid in self.crew.workers() if that_has(pid)]
+        self.wait(self.processes.workers, _SOON)
+        workers = [pid for pid in self.processes.workers() if that_has(pid)]
         return self.chance.choice(workers) if workers else 0
 
     def kill(self, pid: int) -> bool:
@@ -158,7 +158,7 @@ class Stage:
     def get_well(self) -> None:
         """End all that is wrong; then what was accepted until now must be settled soon, and the numbers add up."""
         self.disk.free()
-        self.crew.look(resume_all=True)
+        self.processes.look(resume_all=True)
         self.tell_server(None)
         self.set_mode("trickle")
         began = time.monotonic()
@@ -188,4 +188,4 @@ class Stage:
 
     def where(self) -> str:
         """Say where it is, for a problem."""
-        return f"{self.counts()}; flushers {sorted(self.crew.flushers())}; {read_beat(self.queue)}"
+        return f"{self.counts()}; flushers {sorted(self.processes.flushers())}; {read_beat(self.queue)}"

@@ -190,8 +190,9 @@ def fetched(path: str, what: str, statement: str, parameters: Sequence[object] =
 def _refuse_odd(path: str, what: str) -> None:
     """Refuse what is no file: to open a pipe waits for ever, and SQLite would follow a link."""
     for each in (path, _log(path), f"{path}-shm"):
-        if os.path.lexists(each) and not stat.S_ISREG(os.lstat(each).st_mode):
-            raise DatabaseDamaged(f"{what}: {each} is no regular file")
+        with contextlib.suppress(FileNotFoundError):  # not os.path.lexists: it hides what a signal handler raises
+            if not stat.S_ISREG(os.lstat(each).st_mode):
+                raise DatabaseDamaged(f"{what}: {each} is no regular file")
 
 
 def _log(path: str) -> str:

@@ -397,7 +397,7 @@ class Control:
         self._beat = self._beat._replace(notices=self._notices.with_what_is_due(self._beat.notices))
 
     def _change(self, state: FlusherState, reason: str | None) -> None:
-        since = time.time() if state != self._beat.state else self._beat.since
+        since = since_boot() if state != self._beat.state else self._beat.since
         trouble = self._beat.trouble_since
         if state in ("retrying", "blocked"):
             trouble = trouble or since_boot()

@@ -220,7 +220,7 @@ class Flusher:
             beats=0 if self.control is None else self.control.beats,
             at=since_boot(),
             state="starting",
-            since=time.time(),
+            since=since_boot(),
             # A trouble that was told goes on until something is delivered, whoever does.
             trouble_since=before.trouble_since if before is not None and is_same_boot else None,
             last_delivery=before.last_delivery if before is not None else None,

@@ -35,7 +35,7 @@ def _flusher(beat: Beat) -> FlusherStats:
         version=beat.program.version,
         state=beat.state,
         reason=beat.reason,
-        since=beat.since,
+        since=_wall_clock(beat, beat.since),
         waits_until=beat.waits_until,
         beat_age=age,
         alive=age < _SILENT_AFTER,
@@ -43,11 +43,15 @@ def _flusher(beat: Beat) -> FlusherStats:
         rate=beat.rate if age < _SILENT_AFTER else 0.0,
         last_error=beat.last_error,
         last_error_at=beat.last_error_at,
-        began=_began(beat),
+        began=_wall_clock(beat, beat.start_time / os.sysconf("SC_CLK_TCK"))
+        if beat.start_time and beat.boot == boot_id()
+        else None,
     )
 
 
-def _began(beat: Beat) -> float | None:
-    if beat.boot != boot_id() or not beat.start_time:
-        return None
-    return time.time() - since_boot() + beat.start_time / os.sysconf("SC_CLK_TCK")
+def _wall_clock(beat: Beat, moment: float) -> float:
+    """Return a moment, seconds since the boot in which the beat was written, as seconds since the epoch.
+
+    By the clock of now: how long ago it was is right then, wherever that clock went. Of an earlier boot: now.
+    """
+    return time.time() - (since_boot() - moment if beat.boot == boot_id() else 0.0)

@@ -122,7 +122,7 @@ class Beat(NamedTuple):
     reason: str | None = None
     """Why it is retrying or blocked."""
     since: float = 0.0
-    """When it came into this state; seconds since the epoch."""
+    """When it came into this state; seconds since boot."""
     in_flight: float | None = None
     """When the request in flight was begun."""
     trouble_since: float | None = None

@@ -153,7 +153,14 @@ def drain(queue_dir: Path, host: str) -> list[str]:
 
 def collect(harness: Harness, folder: Folder, queue_dirs: Sequence[Path], not_drained: Sequence[str]) -> Evidence:
     """Find out where each event is."""
-    directories = [QueueDirectory(each) for each in queue_dirs if (each / "journal").exists()]
+    directories, unreadable = [], []
+    for each in (QueueDirectory(each) for each in queue_dirs if (each / "journal").exists()):
+        try:
+            read_page(each.books, "parked", 0, 1)
+        except OSError as error:
+            unreadable.append(f"{each.root}: {error}")
+        else:
+            directories.append(each)
     counts = [count(each) for each in directories]
     told = folder.told.read_text() if folder.told.exists() else ""
     return Evidence(
@@ -173,7 +180,7 @@ def collect(harness: Harness, folder: Folder, queue_dirs: Sequence[Path], not_dr
         served=harness.server.look(),
         one_at_a_time=harness.plan.generation == "L22",
         kills=harness.tally.flusher_kills,
-        not_drained=not_drained,
+        not_drained=[*not_drained, *unreadable],
         counts_are_exact=harness.counts_are_exact,
     )
 

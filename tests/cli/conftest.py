@@ -209,7 +209,7 @@ def flushing(queue_dir: Path) -> Iterator[Callable[..., None]]:
                 at=since_boot() - ago,
                 state=state,
                 reason=reason,
-                since=time.time() - max(ago, lasts),
+                since=since_boot() - max(ago, lasts),
             )
             HeartbeatFile(directory).write(beat, None)
 

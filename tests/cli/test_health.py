@@ -6,12 +6,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from lotus_durable import Client
 from lotus_durable.flusher.starting import Start as LastStart
 from lotus_durable.flusher.starting import Starting, note_failure
+from lotus_durable.flusher.stats import collect
+from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.testing import FakeLotus
 
 from .conftest import CommandLine, Start, Track, wait_until
@@ -54,6 +57,19 @@ def test_an_empty_queue_that_nobody_flushes_is_healthy_because_programs_start_th
     assert command_line.run("stop").code == 0
     assert health() == (0, "healthy: 0 events pending; nobody flushes this queue now")
     assert health("--live")[0] == 0
+
+
+@pytest.mark.parametrize("days", [-400, -1, 8])
+def test_a_wall_clock_that_jumps_is_no_trouble_that_lasts(
+    track: Track, flushing: Flushing, queue_dir: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    track(1)
+    flushing("retrying", lasts=5, reason="no answer")
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + days * 86_400)
+    flusher = collect(QueueDirectory(queue_dir)).flusher
+    assert flusher is not None
+    assert 5 <= time.time() - flusher.since < 30
 
 
 def test_with_a_service_somebody_must_flush_also_an_empty_queue(track: Track, health: Health) -> None:

@@ -199,7 +199,7 @@ def _remarks(found: Overview) -> Iterator[str]:
             yield f"         last trouble, {ago} ago: {plain(flusher.last_error)}"
     yield f"room:    {size(room.used_bytes)} of {size(found.limit_bytes)} used, {size(room.disk_left)} left on the disk"
     if found.in_memory:
-        yield f"memory:  {count(found.in_memory, 'event')} wait in the memory of programs: the disk takes no writes"
+        yield f"memory:  {count(found.in_memory, 'event')} in the memory of programs: the disk takes no writes"
     if room.quarantine_files:
         yield f"damaged: {count(room.quarantine_files, 'file')} in quarantine/, {size(room.quarantine_bytes)}"
 

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Iterator
 
 from lotus_durable.errors import QueueDamaged
+from lotus_durable.log import counted
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.database import WHAT, fetched
 from lotus_durable.queue.directory import QueueDirectory
@@ -122,7 +123,7 @@ def _of_segment(
             found.events += len(stretch.records)
             damage = stretch.damage
             if damage is not None and damage.offset >= cursor[0]:
-                lost = f"{damage.events} events" if damage.events else ""
+                lost = counted(damage.events, "event") if damage.events else ""
                 yield Finding(
                     f"journal/{name}", damage.offset, f"{len(damage.data)} bytes are no event", lost, _BY_REPAIR
                 )
@@ -157,7 +158,7 @@ def _of_books(directory: QueueDirectory, found: Checked) -> Iterator[Finding]:
                         yield Finding("books.db", row.id, row.reason, "1 event", "it stays, as a dead letter")
                 if rows != expected:
                     what = f"{expected} rows are counted in queue_{table}, and {rows} can be read"
-                    yield Finding("books.db", None, what, f"{max(0, expected - rows)} events", remedy)
+                    yield Finding("books.db", None, what, counted(max(0, expected - rows), "event"), remedy)
     except OSError as error:
         yield Finding("books.db", None, str(error), lost, remedy)
     with contextlib.suppress(OSError):

@@ -40,7 +40,7 @@ def test_check_names_damage_and_repair_mends_it_when_told_to(command_line: Comma
     result = command_line.run("check")
     assert result.code == 3
     assert f"journal/{path.name}, byte " in result.output
-    assert "lost: 1 events" in result.output
+    assert "lost: 1 event" in result.output
     plan = command_line.run("repair")
     assert plan.code == 3
     assert "1 place damaged; nothing was changed: --apply does it" in plan.output

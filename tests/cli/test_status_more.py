@@ -159,7 +159,7 @@ def test_what_waits_in_the_memory_of_a_program_is_shown_until_the_disk_takes_it(
     monkeypatch.setattr("lotus_durable.queue.writer.os.pwrite", refused)
     client.track_event(customer_id="c1", event_name="call")
     assert command_line.run("status", "--json").json()["in_memory"] == 1
-    assert "memory:  1 event wait in the memory of programs" in command_line.run("status").output
+    assert "memory:  1 event in the memory of programs" in command_line.run("status").output
     monkeypatch.undo()
     client.track_event(customer_id="c1", event_name="call")
     client._tracker.look_now()

@@ -47,7 +47,7 @@ def test_a_damaged_frame_is_named_with_its_place_and_what_is_lost(rig: Rig) -> N
     found = check(rig.directory)
     [finding] = found.findings
     assert finding.path == f"journal/{path.name}"
-    assert finding.lost == "1 events"
+    assert finding.lost == "1 event"
     assert finding.offset is not None
     assert b"x" * 36 in path.read_bytes()[finding.offset :][:200]
     assert found.events == 9

@@ -12,7 +12,8 @@ import pytest
 
 from lotus_durable.config import Config
 from lotus_durable.operate import examination
-from lotus_durable.operate.examination import Answer, examine
+from lotus_durable.operate.examination import examine
+from lotus_durable.operate.examined import Answer
 from lotus_durable.testing import FakeLotus, Faults, Redirect
 
 from .conftest import KEY, CommandLine, Refuse, Track

@@ -86,6 +86,7 @@ def track_in_child(customer_id: str) -> None:
     lotus.track_event(customer_id=customer_id, event_name="x")
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # 3.15 raises for forks beside FakeLotus' threads
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_child_uses_the_same_server_and_queue(fake_lotus: FakeLotus, method: str) -> None:
     child = multiprocessing.get_context(method).Process(target=track_in_child, args=("child",))

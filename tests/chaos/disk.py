@@ -8,7 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-_SIZE = "192m"
+_SIZE = "1g"
+"""Room for the directories that are put aside, cloned and restored: some 30 MB each, most of it kept free for books."""
 _CHUNK = b"\0" * (1 << 20)
 
 

@@ -23,7 +23,7 @@ from lotus_durable.event.record import decode_record, event_as_json_object
 from lotus_durable.log import Reporter, log_steps, logger, warn_if_unencrypted
 from lotus_durable.queue.heartbeat import read_progress
 from lotus_durable.queue.refusal import directory_error, is_misconfigured
-from lotus_durable.tracker import Tracker, open_trackers, tracker_for
+from lotus_durable.tracker import open_trackers, tracker_for
 from lotus_durable.waiting import wait_until_settled
 
 TYPE_CHECKING = False
@@ -371,11 +371,13 @@ def _our_errors() -> Iterator[None]:
 
 def _at_exit() -> None:
     """Wait for what was tracked with each set of options, for no longer than the longest ``exit_timeout`` in all."""
-    # First those with nothing in memory: where there were too many open files, they make room for the others.
-    trackers = sorted(open_trackers(), key=Tracker.in_memory)
+    trackers = open_trackers()
     ends_at = monotonic() + max((tracker.config.exit_timeout for tracker in trackers), default=0.0)
     for tracker in trackers:
         wait_until_settled(tracker, min(monotonic() + tracker.config.exit_timeout, ends_at))
+        tracker.close()
+    # Now that all have let go of their segments: where there were too many open files, that made room for what waits.
+    for tracker in trackers:
         tracker.end()
     for reference in tuple(_calling):
         client = reference()

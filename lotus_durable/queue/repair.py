@@ -36,6 +36,7 @@ _T = TypeVar("_T")
 _PARTS = ("", "-wal", "-shm")
 _NEW = ".new"
 _UNFINISHED = ".new.tmp"
+_REMOVAL_TAKES = 0.2  # seconds
 
 
 class RepairedBooks:
@@ -47,6 +48,7 @@ class RepairedBooks:
     """
 
     def __init__(self, directory: QueueDirectory, report: Report) -> None:
+        self._root = directory.root
         self._path = directory.books
         self._report = report
         _finish_renaming(self._path)
@@ -83,6 +85,9 @@ class RepairedBooks:
             OSError: the disk refuses.
         """
         if not self.books.database.is_in_place():
+            # Who is removing the whole directory has done so in a moment: nothing may be made in it meanwhile.
+            time.sleep(_REMOVAL_TAKES)
+            os.stat(self._root)
             self._write_back("they were removed or replaced while in use")
 
     def make_safe(self) -> None:

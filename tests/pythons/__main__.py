@@ -1,6 +1,6 @@
 """Run the tests on every Python that is installed here, and fail when one of them was not run.
 
-``python -m tests.pythons`` is what CI runs after ``tox``: all servers, and on the other Pythons what differs on them.
+``python -m tests.pythons`` runs, after ``tox``, all servers, and on the other Pythons what differs on them.
 ``python -m tests.pythons whole`` runs the whole suite on each.
 
 It needs tox. It finds the interpreters itself, in PATH and in pyenv's folder, and compares them with what tox says that

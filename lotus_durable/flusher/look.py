@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from functools import cached_property
 
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Config
@@ -56,6 +55,7 @@ class Look:
         self._config = config
         self._starting = Starting(directory)
         self._reporter = TroubleReporter(directory, self._starting, config.constants, report)
+        self._program: Program | None = None
         self._asked = False
         self._noted_newest_at = float("-inf")
 
@@ -102,21 +102,19 @@ class Look:
         if self._config.api_key is None:
             no_key = "no API key is set (lotus_durable.api_key or LOTUS_API_KEY), so no flusher is started"
             return no_key + (_IN_CHILD.format(self._directory.root) if _is_child_of_multiprocessing() else "")
-        if self._interpreter is None:
+        if find_interpreter() is None:
             return (
                 f"no Python interpreter is found to run the flusher (sys.executable is {sys.executable}): events are "
                 "kept on disk; run `lotus-durable flusher` beside this program, or call drain()"
             )
         return None
 
-    @cached_property
+    @property
     def program(self) -> Program:
         """What this process would flush with."""
-        return this_program(self._config, self._directory)
-
-    @cached_property
-    def _interpreter(self) -> str | None:
-        return find_interpreter()
+        if self._program is None:  # no cached_property: its lock, before 3.12, may be a forked child's for ever
+            self._program = this_program(self._config, self._directory)
+        return self._program
 
     # What is found
 
@@ -223,7 +221,7 @@ class Look:
             make_way: somebody flushes, and is to make way for it.
             is_ended: whoever still holds the lock was ended.
         """
-        if self._interpreter is None:
+        if (interpreter := find_interpreter()) is None:
             return False
         self._directory.prepare()
         settings = encode_settings(
@@ -246,7 +244,7 @@ class Look:
             log_size = 0
         self._starting.note(lock, log_size)
         try:
-            start_flusher(Invocation(self._interpreter, self._directory, settings), lock)
+            start_flusher(Invocation(interpreter, self._directory, settings), lock)
         except OSError as error:
             self._start_refused(f"no process can be started: {error.strerror or error}")
             return False
@@ -262,7 +260,7 @@ class Look:
 
     def _asks(self, beat: Beat) -> bool:
         """Whether a flusher of this process's should take over from the one that flushes."""
-        if self._config.flusher != "auto" or self._config.api_key is None or self._interpreter is None:
+        if self._config.flusher != "auto" or self._config.api_key is None or find_interpreter() is None:
             return False
         may_be_newer = not self._asked and beat.program.began < self.program.began
         if not (may_be_newer or beat.key_refused or beat.unreachable_since is not None):

@@ -294,7 +294,11 @@ def test_workers_of_a_root_master_that_are_another_user_own_the_queue(
     )
     assert process.wait(20) == 0
     scene.arrived("worker 0", "worker 1", "worker 2")
-    assert {path.stat().st_uid for path in scene.queue_dir.rglob("*")} == {NOBODY}
+    owners = set()
+    for path in scene.queue_dir.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # the flusher deletes what is settled
+            owners.add(path.stat().st_uid)
+    assert owners == {NOBODY}
 
 
 def _minor_version(python: str) -> int:

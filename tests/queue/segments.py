@@ -55,11 +55,11 @@ def open_appender(
     limit: QueueLimit | None = None,
     power: bool = False,
     segment_bytes: int = 1 << 20,
-    key: Callable[[], bytes] = lambda: KEY,
+    identify: Callable[[], object] = lambda: None,
 ) -> Appender:
     """Return an appender like a process's own."""
     limit = limit or QueueLimit(directory, 1 << 30)
-    return Appender(directory, limit, key=key, power=power, report=report, segment_bytes=segment_bytes)
+    return Appender(directory, limit, key=KEY, identify=identify, power=power, report=report, segment_bytes=segment_bytes)
 
 
 def append(appender: Appender, *numbers: int, padding: int = 0) -> None:

@@ -19,7 +19,7 @@ from lotus_durable.queue.directory import (
     released_name,
     segment_name,
 )
-from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.identity import ensure_identity
 from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.sqlite import SqliteAppender
 
@@ -39,9 +39,9 @@ def test_everything_that_is_created_is_the_owners_alone(tmp_path: Path, reports:
     top = tmp_path / "new"
     directory = QueueDirectory(top / "parents" / "queue")
     directory.prepare()
-    appender = open_appender(directory, reports, key=lambda: fingerprint(ensure_identity(directory), "key"))
+    appender = open_appender(directory, reports, identify=lambda: ensure_identity(directory))
     append(appender, 0)
-    rows = SqliteAppender(directory, QueueLimit(directory, 1 << 30), key=lambda: KEY, power=False, report=reports)
+    rows = SqliteAppender(directory, QueueLimit(directory, 1 << 30), key=KEY, identify=lambda: None, power=False, report=reports)
     rows.append(record(1), 0.0)
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [top, *top.rglob("*")]}
     assert len([path for path in modes if path.is_file()]) == 5

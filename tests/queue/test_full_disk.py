@@ -275,7 +275,7 @@ def full_size(request: pytest.FixtureRequest) -> str:
 
 
 def put_rows(directory: QueueDirectory, reports: Reports, numbers: Iterable[int]) -> None:
-    appender = SqliteAppender(directory, QueueLimit(directory, 1 << 30), key=lambda: KEY, power=False, report=reports)
+    appender = SqliteAppender(directory, QueueLimit(directory, 1 << 30), key=KEY, identify=lambda: None, power=False, report=reports)
     for number in numbers:
         assert appender.append(record(number), 0.0) is None
     appender.close()

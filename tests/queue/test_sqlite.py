@@ -37,7 +37,7 @@ from .waiting import wait_until
 def open_sqlite(
     directory: QueueDirectory, reports: Reports, *, power: bool = False, limit: int = 1 << 30
 ) -> SqliteAppender:
-    return SqliteAppender(directory, QueueLimit(directory, limit), key=lambda: KEY, power=power, report=reports)
+    return SqliteAppender(directory, QueueLimit(directory, limit), key=KEY, identify=lambda: None, power=power, report=reports)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_segments_and_rows_are_both_drained_whatever_the_option_says_now(
 def test_rows_of_another_key_are_another_chunk(directory: QueueDirectory, reports: Reports) -> None:
     for key in (b"key one ", b"key two "):
         appender = SqliteAppender(
-            directory, QueueLimit(directory, 1 << 30), key=partial(bytes, key), power=False, report=reports
+            directory, QueueLimit(directory, 1 << 30), key=key, identify=lambda: None, power=False, report=reports
         )
         append(appender, 0, 1)
         appender.close()
@@ -329,7 +329,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.sqlite import SqliteAppender
 directory = QueueDirectory(Path(sys.argv[1]))
-appender = SqliteAppender(directory, QueueLimit(directory, 1 << 30), key=lambda: bytes(8), power=False, report=print)
+appender = SqliteAppender(directory, QueueLimit(directory, 1 << 30), key=bytes(8), identify=lambda: None, power=False, report=print)
 for round in range(20):
     for number in range(20):
         appender.append(b"%d" % number, time.monotonic())

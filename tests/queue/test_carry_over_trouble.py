@@ -19,7 +19,6 @@ from .segments import (
     Reports,
     append,
     expire_trust,
-    open_appender,
     read_journal,
     writer_of,
 )

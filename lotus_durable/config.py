@@ -70,6 +70,7 @@ class Config(NamedTuple):
     api_key_file: str | None = None
     previous_api_key_file: str | None = None
     host: str = DEFAULT_HOST
+    relay_url: str | None = None
     debug: bool = False
     on_error: OnError | None = None
     send: bool = True
@@ -82,6 +83,7 @@ class Config(NamedTuple):
     max_event_bytes: int = 32_768
     max_queue_bytes: int = 1024 * _MIB
     upload_concurrency: int = 1
+    max_events_per_second: int | None = None
     timeout: tuple[float, float] = (5.0, 30.0)
     backend: Backend = "journal"
     flusher: Flusher = "auto"
@@ -93,9 +95,14 @@ class Config(NamedTuple):
     """What is no user's decision."""
 
     def __repr__(self) -> str:
-        """Show all but the key."""
-        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name not in ("api_key", "constants"))
+        """Show all but the key, and the URL with a password in it."""
+        hidden = ("api_key", "relay_url", "constants")
+        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name not in hidden)
         return f"Config({', '.join(shown)})"
+
+    def can_send(self) -> bool:
+        """Whether it says all that it takes to flush: a relay has a key of its own."""
+        return self.api_key is not None or self.relay_url is not None
 
     @classmethod
     def resolve(

@@ -12,6 +12,7 @@ from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, LotusError
 from lotus_durable.flusher.drain import NO_KEY, DrainReport
 from lotus_durable.flusher.stats import collect
+from lotus_durable.queue.stats import QueueStats
 
 from .arguments import seconds
 from .command import Command, ExitCode, configuration
@@ -28,7 +29,7 @@ reason, when delivery is blocked (a wrong key, a wrong URL). Whatever remains st
 
 keys of --json:
   complete       whether all that was pending is settled
-  delivered, dead_lettered
+  delivered, handed_over, dead_lettered
                  events that became so meanwhile, through whichever process
   parked, remaining
                  events that are parked, or pending, now
@@ -59,7 +60,7 @@ def run(config: Config, arguments: argparse.Namespace, *, as_json: bool | None =
     """
     if not config.send:
         raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
-    delivered_before = collect(existing_queue(config, arguments)).delivered
+    done_before = _done(collect(existing_queue(config, arguments)))
     # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
     # with it, nor have the application's make way.
     config = config._replace(flusher="external")
@@ -67,7 +68,7 @@ def run(config: Config, arguments: argparse.Namespace, *, as_json: bool | None =
         log = Log(logging.ERROR, "lotus-durable drain: %(message)s", debug=config.debug)
         with log:
             client = Client.from_config(config._replace(on_error=log.report))
-            watch = _Watch(client, progress, delivered_before)
+            watch = _Watch(client, progress, done_before)
             try:
                 report = client.watched_drain(arguments.timeout, watch)
             except KeyboardInterrupt:
@@ -87,17 +88,17 @@ def run(config: Config, arguments: argparse.Namespace, *, as_json: bool | None =
 class _Watch:
     """Shows how far the drain is."""
 
-    def __init__(self, client: Client, progress: Progress, delivered_before: int) -> None:
+    def __init__(self, client: Client, progress: Progress, done_before: int) -> None:
         self._client = client
         self._progress = progress
         self._next = 0.0
-        self._delivered_before = delivered_before
+        self._done_before = done_before
 
     def so_far(self) -> str:
         """Say what was done, for who interrupts it."""
         with contextlib.suppress(LotusError):
             stats = self._client.stats()
-            done = count(stats.delivered - self._delivered_before)
+            done = count(_done(stats) - self._done_before)
             return f": {done} delivered, {count(stats.pending, 'event')} pending; what is pending stays in the queue"
         return ""
 
@@ -108,8 +109,12 @@ class _Watch:
         # To watch is not worth failing for: the drain itself reports what is wrong with the queue.
         with contextlib.suppress(LotusError):
             stats = self._client.stats()
-            delivered = stats.delivered - self._delivered_before
+            delivered = _done(stats) - self._done_before
             self._progress.show({"delivered": (delivered, delivered + stats.pending)})
+
+
+def _done(stats: QueueStats) -> int:
+    return stats.delivered + stats.handed_over
 
 
 def _exit_code(report: DrainReport) -> ExitCode:
@@ -119,6 +124,8 @@ def _exit_code(report: DrainReport) -> ExitCode:
 
 def _in_words(report: DrainReport) -> str:
     parts = [f"{count(report.delivered)} delivered", f"{count(report.remaining)} pending"]
+    if report.handed_over:
+        parts.insert(1, f"{count(report.handed_over)} handed over")
     if report.parked:
         parts.append(f"{count(report.parked)} parked")
     if report.dead_lettered:

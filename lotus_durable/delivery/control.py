@@ -190,7 +190,7 @@ class Control:
         """Name the request in flight before it is sent: whoever comes after us may have to wait for its end.
 
         Args:
-            is_question: it brings no events, and nobody has to wait for it.
+            is_question: nobody has to wait for its end: it brings no events, or brings them to a broker.
 
         Raises:
             Stopped: it is time to end.
@@ -358,7 +358,7 @@ class Control:
         with self._lock:
             self._progress = progress
             self._progress_is_news = True
-            self._rate.note(progress.counts.delivered)
+            self._rate.note(progress.counts.delivered + progress.counts.handed_over)
             changes: dict[str, object] = {"trouble_since": None, "key_refused": False}
             before = self._beat
             if delivered_at is not None:
@@ -376,7 +376,7 @@ class Control:
         with self._lock:
             self._progress = progress
             self._progress_is_news = True
-            self._rate.note(progress.counts.delivered)
+            self._rate.note(progress.counts.delivered + progress.counts.handed_over)
             self.beat()
 
     def refused(self, refusals: Sequence[Refusal]) -> None:

@@ -1,15 +1,16 @@
-"""Where a flusher's events go: Lotus over HTTP. Opening it takes as long as it takes to know that this key may send."""
+"""Where a flusher's events go: Lotus over HTTP, or a broker, for a relay."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import inf
 
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.lotus import Lotus
+from lotus_durable.delivery.pace import Pace, Paced
 from lotus_durable.delivery.place import Place, Source, Way
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.errors import ConfigurationError
@@ -17,6 +18,7 @@ from lotus_durable.http.routes import Routes
 from lotus_durable.options import read_key_file
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.relay.handover import ToBroker
 
 from .organisation import Organisation
 
@@ -26,6 +28,21 @@ _IDLE_AT_MOST = 1.0
 """Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
 _PAUSE = 1.0
 """Seconds between two tries while the server cannot be asked."""
+
+
+class AsConfigured:
+    """Opens a broker where ``relay_url`` is set, else Lotus."""
+
+    def __init__(self) -> None:
+        self._lotus = ToLotus()
+        self._broker = ToBroker()
+
+    def opened(
+        self, config: Config, directory: QueueDirectory, source: Source, control: Control
+    ) -> AbstractContextManager[Way]:
+        """Open what is configured now."""
+        destination = self._lotus if config.relay_url is None else self._broker
+        return destination.opened(config, directory, source, control)
 
 
 class ToLotus:
@@ -38,6 +55,8 @@ class ToLotus:
     @contextmanager
     def opened(self, config: Config, directory: QueueDirectory, source: Source, control: Control) -> Iterator[Way]:
         """Wait until this key may send, and open as many connections as requests may be in flight at once.
+
+        That takes as long as it takes to know that this key may send.
 
         Raises:
             Stopped: it is time to end.
@@ -96,6 +115,8 @@ def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) 
     """Give one place for each request that may be in flight at once."""
     assert config.api_key is not None
     connect, read = config.timeout
+    most = config.max_events_per_second
+    pace = None if most is None else Pace(most, control.wait, lambda: control.last_beat.last_error_at)
     for _ in range(config.upload_concurrency):
         transport = HttpTransport(
             routes,
@@ -106,4 +127,5 @@ def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) 
             idle_at_most=inf if is_2024 else _IDLE_AT_MOST,
         )
         limit = None if is_2024 else read + config.constants.grace
-        yield Lotus(transport, control, config.constants, in_flight_limit=limit)
+        place = Lotus(transport, control, config.constants, in_flight_limit=limit)
+        yield place if pace is None else Paced(place, pace)

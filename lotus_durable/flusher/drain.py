@@ -32,6 +32,8 @@ class DrainReport(NamedTuple):
     """All that was pending when it began is settled, and each parked event had one more try."""
     delivered: int
     """Events delivered meanwhile, by whichever process flushed."""
+    handed_over: int
+    """Events that a broker confirmed meanwhile, where ``relay_url`` is set: they are safe there."""
     parked: int
     """Events that are parked now."""
     dead_lettered: int
@@ -47,7 +49,14 @@ class DrainReport(NamedTuple):
 def nothing_drained(reason: str | None = None) -> DrainReport:
     """Return the report of a drain that did not look at the queue: there is none, or (``reason``) it could not."""
     return DrainReport(
-        complete=reason is None, delivered=0, parked=0, dead_lettered=0, remaining=0, elapsed=0.0, reason=reason
+        complete=reason is None,
+        delivered=0,
+        handed_over=0,
+        parked=0,
+        dead_lettered=0,
+        remaining=0,
+        elapsed=0.0,
+        reason=reason,
     )
 
 
@@ -86,6 +95,7 @@ def drain(
     return DrainReport(
         complete=not reason,
         delivered=after.delivered - before.delivered,
+        handed_over=after.handed_over - before.handed_over,
         parked=after.parked,
         dead_lettered=after.dead_lettered - before.dead_lettered,
         remaining=after.pending + in_memory,
@@ -109,7 +119,7 @@ def _answer(
             next_look = monotonic() + config.constants.trusted_look / 2
             tracker.look_now()
             if look.somebody_flushes() is False and not look.is_on_its_way():
-                if config.api_key is None:
+                if not config.can_send():
                     return NO_KEY
                 notes = Starting(tracker.directory).read()
                 if look.why_none_is_started() is None and notes.failures and notes.has_flushed:

@@ -102,8 +102,10 @@ def this_program(config: Config, directory: QueueDirectory) -> Program:
     """Return what this process would flush with."""
     settings = (
         config.host,
+        config.relay_url,
         config.timeout,
         config.upload_concurrency,
+        config.max_events_per_second,
         config.max_batch_events,
         config.flush_interval,
         config.api_version,

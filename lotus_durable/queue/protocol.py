@@ -99,6 +99,7 @@ class Settlement(NamedTuple):
     through: Mapping[str, Position] = MappingProxyType({})
     """For each source, the position up to which every event is settled by this and earlier settlements."""
     delivered: int = 0
+    handed_over: int = 0
     parked: Sequence[StoredEvent] = ()
     dead: Sequence[StoredEvent] = ()
     resolved: Sequence[StoredEvent] = ()

@@ -195,7 +195,7 @@ class Service:
 
 
 def _checked(config: Config) -> Config:
-    if config.api_key is None:
+    if not config.can_send():
         raise ConfigurationError("api_key: none is set; set LOTUS_API_KEY or LOTUS_API_KEY_FILE")
     if not config.send:
         raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")

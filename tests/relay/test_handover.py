@@ -87,7 +87,7 @@ def test_what_the_broker_has_confirmed_is_handed_over_and_neither_pending_nor_de
     identity = read_identity(client._tracker.directory)
     assert isinstance(events, Events)
     assert identity is not None
-    assert (events.queue_id, events.key) == (identity.queue_id, fingerprint(identity, "a key"))
+    assert (events.queue_id, events.key) == (identity.queue_id, fingerprint("a key"))
 
 
 def test_a_host_needs_no_api_key_and_its_own_flusher_hands_over(

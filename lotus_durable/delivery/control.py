@@ -62,6 +62,7 @@ class Control:
 
     Attributes:
         is_paused: somebody wants the lock for a while, and it is to go on afterwards.
+        before_request: called before each, and raises Stopped where none may be sent.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Control:
         self._drain = self._read_to
         self._leave: str | None = None
         self.is_paused: bool = False
+        self.before_request: Callable[[], None] = lambda: None
         self._renew: str | None = None
         self._stop_asked: str | None = None
         self.wake: threading.Event = threading.Event()
@@ -196,6 +198,7 @@ class Control:
             Stopped: it is time to end.
         """
         self.check()
+        self.before_request()
         if not is_question:
             with self._lock:
                 self._beat = self._beat._replace(in_flight=since_boot())

@@ -117,4 +117,5 @@ class Settlement(NamedTuple):
     accepted: int = 0
     """and how many events that settles,"""
     carried: Sequence[tuple[bytes, int, int]] = ()
-    """and the segments, and ranges of them, that copies among these came from. The consumer fills in all three."""
+    """and the segments, and ranges of them, that copies among these came from. The consumer fills in all three, and a
+    relay's source the first two for what is in no segment."""

@@ -58,6 +58,8 @@ class Constants(NamedTuple):
     """The longest random wait after a first failure; it doubles with each further one."""
     longest_pause: float = 60.0
     """The longest random wait ever."""
+    requeue_after: float = 300.0
+    """For which a relay holds a message before it fetches it anew: after 30 minutes a broker takes it for stuck."""
     grace: float = 8.0
     """After a request that the 2022 server may still work on (measured there: a repeat 8 s later is recognised)."""
 

@@ -28,7 +28,7 @@ TRACKING = {
         "time_created: 'datetime | str | None' = None, idempotency_id: 'str | None' = None) -> 'dict[str, Any]'"
     ),
     "configure": "(**settings: 'Unpack[Options]') -> 'None'",
-    "drain": "(timeout: 'float | None' = None) -> 'DrainReport'",
+    "drain": "(timeout: 'float | None' = None, *, through: 'bool' = False) -> 'DrainReport'",
     "flush": "(timeout: 'float | None' = None) -> 'bool'",
     "join": "(timeout: 'float | None' = None) -> 'None'",
     "shutdown": "(timeout: 'float | None' = None) -> 'None'",

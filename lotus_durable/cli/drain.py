@@ -43,15 +43,22 @@ _LINE_INTERVAL = 5.0  # seconds
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="show no progress, and no result but a failure")
     parser.add_argument(
+        "--through",
+        action="store_true",
+        help="with relay_url: wait until a relay has delivered it, not only until the broker has it",
+    )
+    parser.add_argument(
         "--timeout", type=seconds, metavar="SECONDS", help="give up after so long (default: as long as it takes)"
     )
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    return run(configuration(arguments), arguments, as_json=arguments.json)
+    return run(configuration(arguments), arguments, as_json=arguments.json, through=arguments.through)
 
 
-def run(config: Config, arguments: argparse.Namespace, *, as_json: bool | None = None) -> ExitCode:
+def run(
+    config: Config, arguments: argparse.Namespace, *, as_json: bool | None = None, through: bool = False
+) -> ExitCode:
     """Drain, and say what came of it; ``as_json`` None: nothing about what was achieved, only what was not.
 
     Raises:
@@ -70,7 +77,7 @@ def run(config: Config, arguments: argparse.Namespace, *, as_json: bool | None =
             client = Client.from_config(config._replace(on_error=log.report))
             watch = _Watch(client, progress, done_before)
             try:
-                report = client.watched_drain(arguments.timeout, watch)
+                report = client.watched_drain(arguments.timeout, watch, through=through)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(watch.so_far()) from None
             finally:
@@ -146,6 +153,7 @@ COMMAND = Command(
         "api_key_file",
         "previous_api_key_file",
         "host",
+        "relay_url",
         "timeout",
         "max_batch_events",
         "upload_concurrency",

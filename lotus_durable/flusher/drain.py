@@ -61,7 +61,12 @@ def nothing_drained(reason: str | None = None) -> DrainReport:
 
 
 def drain(
-    tracker: Tracker, config: Config, *, timeout: float | None, watch: Callable[[], None] = lambda: None
+    tracker: Tracker,
+    config: Config,
+    *,
+    timeout: float | None,
+    watch: Callable[[], None] = lambda: None,
+    through: bool = False,
 ) -> DrainReport:
     """Have everything that is in the queue now tried; return when that is done, cannot be, or out of time.
 
@@ -70,6 +75,7 @@ def drain(
         config: options.
         timeout: seconds, None for as long as it takes.
         watch: called now and then, to show progress.
+        through: wait for the relay, too, where there is one.
 
     Raises:
         OSError: the queue directory cannot be used.
@@ -87,6 +93,8 @@ def drain(
         return _why_out_of_time(directory, timeout or 0.0) if monotonic() >= ends_at else None
 
     reason = _answer(tracker, config, number, give_up, watch)
+    if not reason and through and config.relay_url is not None:
+        reason = _through_relay(config.relay_url, ends_at, watch)
     tracker.look_now()  # what happened meanwhile is told: a program that only drains has no event to do it
     in_memory = tracker.in_memory()
     if in_memory and not reason:
@@ -130,6 +138,16 @@ def _answer(
                         return reason
         watch()
         time.sleep(_LOOK_INTERVAL)
+
+
+def _through_relay(url: str, ends_at: float, watch: Callable[[], None]) -> str:
+    """Wait until a relay has delivered what is in the broker's queue: empty, or why it has not."""
+    try:
+        from lotus_durable.relay.address import address_of
+        from lotus_durable.relay.through import wait_through
+    except ImportError as error:
+        return f"whether a relay has delivered it cannot be asked: {error}"
+    return wait_through(address_of(url), ends_at, watch) or ""
 
 
 def _flushed_here(

@@ -8,6 +8,7 @@ never closed in order: that waits for the broker's answer, and in a forked child
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 from collections.abc import Callable, Mapping
 
@@ -108,7 +109,7 @@ class Opened:
             connect_timeout=_CONNECT_TIMEOUT,
             heartbeat=heartbeat,
             socket_settings=_socket_settings(),
-            client_properties={"product": "lotus-durable", "information": "https://pypi.org/project/lotus-durable/"},
+            client_properties={"product": "lotus-durable"},
         )
         self.connection.connect()
         self.connection.transport.sock.settimeout(_ANSWER_TIMEOUT)
@@ -118,11 +119,17 @@ class Opened:
 
 
 class Publisher:
-    """Publishes to the queue and waits for each confirm. For one thread."""
+    """Publishes to the queue and waits for each confirm. For one thread.
 
-    def __init__(self, address: Address) -> None:
+    Args:
+        address: of the queue.
+        first: the node to begin with.
+    """
+
+    def __init__(self, address: Address, first: Node | None = None) -> None:
         self._address = address
-        self._next = 0
+        # Of a fleet's hosts not all begin with the same node.
+        self._next = os.urandom(1)[0] if first is None else address.nodes.index(first)
         self._opened: Opened | None = None
         self._tag = 0
         self._outcomes: dict[int, bool] = {}
@@ -205,7 +212,7 @@ class Publisher:
         if self._returned is not None:
             raise BrokerTrouble(f"the queue is gone: {self._returned}")
         if not self._outcomes[self._tag]:
-            raise BrokerTrouble("the broker refuses the message: the queue is full (max-length)")
+            raise BrokerTrouble("the broker refuses the message: the queue is full (max-length), or its leader is gone")
 
     def _settle(self, tag: int, *, multiple: bool, is_taken: bool) -> None:
         if tag == self._tag or (multiple and tag > self._tag):

@@ -79,11 +79,20 @@ class Broker:
         Raises:
             Stopped: before that; they may be, and are again by whoever comes next.
         """
-        if not len(batch):
-            return ()
+        for key, records in _by_key(batch).items():
+            self._hand_over(Events(self._queue_id, key, batch.through, records).encode())
+        return [HandedOver()] * len(batch)
+
+    def may_be_in_flight(self, since: float) -> None:
+        """Nothing: a broker may have the same events twice."""
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._publisher.close()
+
+    def _hand_over(self, body: bytes) -> None:
         from .connection import BrokerTrouble
 
-        body = Events(self._queue_id, batch.key, batch.through, batch.records).encode()
         while True:
             asked = self._steps.asked()
             self._steps.enter("sending")
@@ -95,14 +104,7 @@ class Broker:
             else:
                 self._steps.reached(server=True)
                 self._backoff.reset()
-                return [HandedOver()] * len(batch)
-
-    def may_be_in_flight(self, since: float) -> None:
-        """Nothing: a broker may have the same events twice."""
-
-    def close(self) -> None:
-        """Drop the connection."""
-        self._publisher.close()
+                return
 
     def _meanwhile(self, trouble: str | None) -> None:
         if trouble is not None:
@@ -116,6 +118,15 @@ class Broker:
         if trouble.needs_person:
             self._steps.answer(asked, trouble.reason)
         self._steps.wait(self._probe_interval if trouble.needs_person else self._backoff.failed(), asked=asked)
+
+
+def _by_key(batch: Batch) -> dict[bytes, list[bytes]]:
+    """Return the records by the API key under which they were tracked: of parked events each has its own."""
+    found: dict[bytes, list[bytes]] = {}
+    keys = [row.key for row in batch.rows] or [batch.key] * len(batch)
+    for key, record in zip(keys, batch.records, strict=True):
+        found.setdefault(key, []).append(record)
+    return found
 
 
 def open_publisher(address: Address) -> Publisher:

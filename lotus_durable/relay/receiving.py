@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
+from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.place import Destination, Source, Way
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.consumer import Consumer
@@ -17,6 +18,7 @@ from lotus_durable.queue.directory import QueueDirectory
 
 from .address import Address, address_of
 from .connection import BrokerTrouble, Publisher
+from .handover import ToBroker
 from .message import Mark
 from .session import Received, Session
 from .source import FromBroker
@@ -27,6 +29,8 @@ _LONGEST_PAUSE = 5.0
 """Seconds, of the random wait between two tries: there are few relays, and one node of three may be down."""
 _ASK_INTERVAL = 30.0
 _LOOK_INTERVAL = 0.2
+_CLEAR_AFTER = 60.0
+"""Seconds after which a relay that has received nothing is not the active one."""
 _STANDS_BY = "this relay stands by: another one is active"
 
 
@@ -39,7 +43,8 @@ class Receiving:
 
     def __init__(self, lotus: Destination) -> None:
         self._lotus = lotus
-        self._next = 0
+        self._standby = ToBroker()
+        self._next = os.urandom(1)[0]
 
     @contextmanager
     def opened(self, config: Config, directory: QueueDirectory, source: Source, control: Control) -> Iterator[Way]:
@@ -56,7 +61,8 @@ class Receiving:
         publisher = Publisher(address)
         session = self._session(address, config, control)
         try:
-            _wait_until_active(session, publisher, control)
+            with self._standby.opened(config, directory, source, control) as way:
+                _wait_until_active(session, publisher, Loop(source, control, way.places, config), control)
             control.before_request = session.prove
             with self._lotus.opened(config, directory, source, control) as way:
                 answers = _Answers(publisher, control)
@@ -79,7 +85,13 @@ class Receiving:
             node = address.nodes[self._next % len(address.nodes)]
             self._next += 1
             try:
-                return Session(address, node, lost=lost, arrived=control.wake.set)
+                return Session(
+                    address,
+                    node,
+                    lost=lost,
+                    arrived=control.wake.set,
+                    requeue_after=config.constants.requeue_after,
+                )
             except BrokerTrouble as trouble:
                 if control.enter("blocked" if trouble.needs_person else "retrying", trouble.reason):
                     logger.warning("nothing is received: %s", trouble.reason)
@@ -88,9 +100,12 @@ class Receiving:
                 control.wait(config.constants.probe_interval if trouble.needs_person else backoff.failed(), asked=asked)
 
 
-def _wait_until_active(session: Session, publisher: Publisher, control: Control) -> None:
-    """Wait for the first message. Now and then one without events is published: whoever is active receives it."""
-    asks_at = monotonic()
+def _wait_until_active(session: Session, publisher: Publisher, loop: Loop, control: Control) -> None:
+    """Wait for the first message. Now and then one without events is published: whoever is active receives it.
+
+    When it is clear that another one is active, what lies here and is due goes into the broker's queue.
+    """
+    began = asks_at = monotonic()
     while session.in_doubt_since is None:
         if monotonic() >= asks_at:
             asks_at = monotonic() + _ASK_INTERVAL
@@ -99,10 +114,14 @@ def _wait_until_active(session: Session, publisher: Publisher, control: Control)
             except BrokerTrouble as trouble:
                 logger.debug("cannot ask whether this relay is the active one: %s", trouble.reason)
             control.wait(_LOOK_INTERVAL)
-            continue
-        control.enter("idle", _STANDS_BY)
-        control.answer(control.asked(), _STANDS_BY)
-        control.wait(_LOOK_INTERVAL)
+        elif monotonic() - began > _CLEAR_AFTER:
+            loop.run(lambda: True)
+            control.enter("idle", _STANDS_BY)
+            control.wait(_LOOK_INTERVAL)
+        else:
+            control.enter("idle", _STANDS_BY)
+            control.answer(control.asked(), _STANDS_BY)
+            control.wait(_LOOK_INTERVAL)
     publisher.close()
     control.enter("idle")
 

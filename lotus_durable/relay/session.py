@@ -47,8 +47,6 @@ nothing of it: 5, by the shortest ``consumer-disconnected-timeout`` that `doctor
 _PROOF_TIMEOUT = 10.0
 _PREFETCH = 500
 """Messages that are held at once: where hosts have few events a request takes many. Each has 0.5 MB at the most."""
-_REQUEUE_AFTER = 300.0
-"""Seconds; a message that is held for longer than ``consumer_timeout`` (30 minutes) costs the channel."""
 _TICK = 0.5
 
 
@@ -88,7 +86,7 @@ class Session:
         *,
         lost: Callable[[str], None],
         arrived: Callable[[], None],
-        requeue_after: float = _REQUEUE_AFTER,
+        requeue_after: float,
     ) -> None:
         self._queue = address.queue
         self._lost = lost

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 
-import lotus_durable._posix  # noqa: F401  # where this does not run it says so before anything else fails
+import lotus_durable._posix  # noqa: F401  # first: on a system where this package does not run it says so
 from lotus_durable._version import __version__
 from lotus_durable.client import Client
 from lotus_durable.errors import (

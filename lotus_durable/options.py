@@ -45,7 +45,7 @@ class Option(NamedTuple):
 
 
 class Refused(ValueError):
-    """A reader refuses a value; the message is the reason."""
+    """A value is refused; the message is the reason."""
 
 
 # Readers: from what an argument or an environment variable holds to the option's type.
@@ -149,13 +149,13 @@ def _callable(value: object) -> Callable[..., object]:
 
 
 class KeyFile(NamedTuple):
-    """In the place of a key: the file that holds it. Read only if no other source names a key first."""
+    """Stands for a key that is in a file. The file is read only if no source that wins over this one has a key."""
 
     path: object
 
 
 def _key_in(file: KeyFile) -> str:
-    """Return the key that a file holds: as it is, in quotes, or as LOTUS_API_KEY=key; an editor's BOM is not of it."""
+    """Return the key in a file: as it is, in quotes, or as LOTUS_API_KEY=key; without an editor's byte order mark."""
     path = _path(file.path)
     try:
         with open(path, "rb") as opened:
@@ -242,7 +242,7 @@ INSTEAD = {
 
 
 def unknown_setting(name: str) -> str:
-    """Return what to say of a setting that there is none of: which one may be meant."""
+    """Return the message about a setting that does not exist, with the one that may be meant."""
     if name in INSTEAD:
         return f"no setting {name}; {INSTEAD[name]}"
     from difflib import get_close_matches  # what raises may import

@@ -53,7 +53,6 @@ COMMAND = Command(
         "queue_dir",
         "api_key",
         "api_key_file",
-        "previous_api_key_file",
         "host",
         "max_batch_events",
         "max_events_per_second",

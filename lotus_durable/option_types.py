@@ -23,8 +23,8 @@ class Options(TypedDict, total=False):
 
     api_key: str | None
     api_key_file: str | os.PathLike[str] | None
-    previous_api_key_file: str | os.PathLike[str] | None
     host: str
+    relay_url: str | None
     queue_dir: str | os.PathLike[str] | None
     debug: bool
     on_error: OnError | None
@@ -38,6 +38,7 @@ class Options(TypedDict, total=False):
     max_event_bytes: int
     max_queue_bytes: int
     upload_concurrency: int
+    max_events_per_second: int | None
     timeout: float | tuple[float, float]
     backend: Backend
     flusher: Flusher

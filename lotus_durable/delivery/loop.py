@@ -22,7 +22,7 @@ from lotus_durable.queue.protocol import Settlement, StoredEvent
 from .batch import Batch
 from .batching import Batcher, batches_of_parked
 from .control import Control, Stopped
-from .outcome import Dead, Delivered, Failing, Parked, Verdict
+from .outcome import Dead, Delivered, Failing, HandedOver, Parked, Verdict
 from .parked import ParkedEvents, Tried
 from .place import Place, Source
 
@@ -105,7 +105,7 @@ class Loop:
             return unread
         reason = (
             f"{counted(held, 'event')} tracked under another API key {'waits' if held == 1 else 'wait'}: for a flusher "
-            "with that key, or for `lotus-durable adopt` or previous_api_key_file, where the key was rotated"
+            "with that key, or for `lotus-durable adopt`, where the key was rotated"
         )
         if monotonic() - self._held_told_at >= self._config.constants.report_interval:
             self._held_told_at = monotonic()
@@ -198,7 +198,10 @@ class Loop:
                 self._control.wait(_DISK_PAUSE)
             else:
                 break
-        self._control.settled(self._source.progress(), delivered_at=time.time() if settlement.delivered else None)
+        self._control.settled(
+            self._source.progress(),
+            delivered_at=time.time() if settlement.delivered or settlement.handed_over else None,
+        )
         if settlement.parked:
             self._parked.has_parked()
         # What was refused at the call was told there, and nobody waits for its verdict.
@@ -220,6 +223,7 @@ class Loop:
         """Turn verdicts into what is committed."""
         now, elapsed = time.time(), self._source.elapsed()
         delivered: list[str] = []
+        handed_over = 0
         parked = list(batch.unsent)
         dead = list(batch.dead)
         tried: list[StoredEvent] = []
@@ -227,6 +231,9 @@ class Loop:
         for index, verdict in enumerate(verdicts):
             if isinstance(verdict, Delivered):
                 delivered.append(batch.ids[index])
+                continue
+            if isinstance(verdict, HandedOver):
+                handed_over += 1
                 continue
             before = (
                 batch.rows[index] if batch.rows else StoredEvent(batch.records[index], "", 0, now, 0.0, key=batch.key)
@@ -259,6 +266,7 @@ class Loop:
         return Settlement(
             batch.through,
             len(delivered) + batch.repeats,
+            handed_over,
             parked,
             dead,
             [row for row in batch.resolved if row.id not in stay],
@@ -285,7 +293,7 @@ class Loop:
             if isinstance(result, BaseException):
                 raise result
             for row, verdict in zip(batch.rows, result, strict=True):
-                if isinstance(verdict, Delivered):
+                if isinstance(verdict, Delivered | HandedOver):
                     self._busy_at = monotonic()
                 else:
                     reasons[row.id] = verdict.reason

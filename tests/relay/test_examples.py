@@ -13,8 +13,8 @@ import compose_pydantic
 import kubernetes_validate
 import pytest
 import yaml
-from lotus_durable.relay.address import address_of
 
+from lotus_durable.relay.address import address_of
 from tests.test_deploying import (
     EXAMPLES,
     EXIT_TIMEOUT,

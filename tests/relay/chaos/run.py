@@ -19,7 +19,7 @@ from tests.servers.apps.ledger import read_ledger
 from .strikes import possible
 from .world import Plan, World
 
-_ROUND = 8
+_ROUND = 16
 """Strikes."""
 
 
@@ -62,7 +62,7 @@ def run(
                     world.chance.shuffle(order)
                 name = order.pop()
                 (struck if strikes[name].do(world) else missed)[name] += 1
-                world.pass_(world.chance.uniform(0.1, 1.0))
+                world.pass_(world.chance.uniform(0.1, 0.6))
                 if world.kills >= plan.kills and world.acknowledged() >= plan.events:
                     break
             try:

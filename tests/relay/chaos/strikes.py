@@ -160,7 +160,7 @@ def _restart_all(world: World) -> bool:
 
 def _alarm(world: World) -> bool:
     node = world.cluster.running()
-    node.ctl("set_disk_free_limit", "100TB")
+    node.ctl("set_disk_free_limit", "100000GB")
     world.pass_(world.chance.uniform(1.0, 5.0))
     node.ctl("set_disk_free_limit", "50MB")
     return True
@@ -184,12 +184,12 @@ def _slow(world: World) -> bool:
 
 
 STRIKES: Mapping[str, Strike] = {
-    "relay killed": Strike("SIGKILL", _kill_relay, 4),
+    "relay killed": Strike("SIGKILL", _kill_relay, 6),
     "relay stopped": Strike("SIGSTOP, and SIGCONT after 0.5, 6 or 18 s", _stop_relay, 2),
     "relay ended": Strike("SIGTERM, as in a deploy", _end_relay),
-    "flusher killed": Strike("SIGKILL, of a host's", _kill_flusher, 6),
+    "flusher killed": Strike("SIGKILL, of a host's", _kill_flusher, 16),
     "flusher stopped": Strike("SIGSTOP, and SIGCONT within 2 s", _stop_flusher, 2),
-    "worker killed": Strike("SIGKILL", _kill_worker, 6),
+    "worker killed": Strike("SIGKILL", _kill_worker, 16),
     "host killed": Strike("SIGKILL of all its processes; its disk stays", _kill_host, 2),
     "the relay's node killed": Strike("SIGKILL of a node that a relay is connected to", _kill_relays_node, 2, True),
     "the leader's node killed": Strike("SIGKILL of the node that leads the queue", _kill_leaders_node, 2, True),

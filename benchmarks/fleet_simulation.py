@@ -27,7 +27,7 @@ from lotus_durable.testing.process import FakeLotusProcess
 HOSTS = (10, 100, 1_000, 10_000, 100_000)
 _SLOWER = 10.0
 """A server with a database takes longer than FakeLotus."""
-_MESSAGE_BYTES, _EVENT_BYTES = 350, 135
+_MESSAGE_BYTES, _EVENT_BYTES = 300, 135
 """On a node's disk: of a message besides its events, and of an event."""
 _PLOTTED = 1_000
 

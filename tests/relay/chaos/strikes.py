@@ -159,18 +159,18 @@ def _restart_all(world: World) -> bool:
 
 
 def _alarm(world: World) -> bool:
-    node = world.cluster.running()
-    node.ctl("set_disk_free_limit", "100000GB")
+    node = world.chance.choice(world.cluster.nodes)
+    world.undo.append(lambda: node.ctl("set_disk_free_limit", "50MB"))
+    node.ctl("set_disk_free_limit", "100000GB", timeout=20.0)
     world.pass_(world.chance.uniform(1.0, 5.0))
-    node.ctl("set_disk_free_limit", "50MB")
-    return True
+    return world.undone()
 
 
 def _fill_queue(world: World) -> bool:
+    world.undo.append(lambda: world.cluster.set_policy('{"max-length": 3}', pattern="^none$"))
     world.cluster.set_policy('{"max-length": 3}', pattern=world.queue.replace(".", r"\."))
     world.pass_(world.chance.uniform(1.0, 5.0))
-    world.cluster.running().ctl("clear_policy", "test")
-    return True
+    return world.undone()
 
 
 def _away(world: World) -> bool:

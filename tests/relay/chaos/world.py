@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +147,8 @@ class World:
         self.cluster = cluster or Cluster(root / "broker", plan.nodes)
         self.server = ServerProcess(root / "served", plan.generation, api_key=API_KEY)
         self.kills = 0
+        self.undo: list[Callable[[], object]] = []
+        """What ends what a strike has set at the broker; whoever fails is tried again."""
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -204,6 +207,17 @@ class World:
                     os.kill(pid, signal.SIGCONT)
         self.server.set_faults(None)
         self.tend()
+        wait_until(self.undone, "what was set at the broker is undone", PATIENCE)
+
+    def undone(self) -> bool:
+        """Undo what is set at the broker; return whether nothing is left."""
+        while self.undo:
+            try:
+                self.undo[-1]()
+            except AssertionError:
+                return False
+            self.undo.pop()
+        return True
 
     def pass_(self, seconds: float) -> None:
         """Let time pass, and what has ended begin again."""

@@ -80,6 +80,10 @@ def run(
         for host in world.hosts:
             for worker in host.workers:
                 worker.end()
+        try:
+            settled.append(world.settle())  # what was on its way when the last round had settled
+        except AssertionError as error:
+            problems.append(str(error))
         comparison = compare(_evidence(world))
         kills = world.kills
     problems.extend(comparison.problems)

@@ -167,8 +167,8 @@ def _alarm(world: World) -> bool:
 
 
 def _fill_queue(world: World) -> bool:
-    world.undo.append(lambda: world.cluster.set_policy('{"max-length": 3}', pattern="^none$"))
-    world.cluster.set_policy('{"max-length": 3}', pattern=world.queue.replace(".", r"\."))
+    world.undo.append(world.set_policy)
+    world.set_policy(**{"max-length": 3})
     world.pass_(world.chance.uniform(1.0, 5.0))
     return world.undone()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from tests.chaos.plan import REPOSITORY, Generation
 from tests.chaos.server import ServerProcess
-from tests.relay.broker import Cluster
+from tests.relay.broker import Cluster, version
 from tests.relay.fleet import url_of
 from tests.servers.waiting import wait_until
 
@@ -146,6 +148,8 @@ class World:
         self._own = cluster is None
         self.cluster = cluster or Cluster(root / "broker", plan.nodes)
         self.server = ServerProcess(root / "served", plan.generation, api_key=API_KEY)
+        self.policy = {"consumer-disconnected-timeout": 5000} if version() >= (4, 3) else {}
+        """What the page on fleets asks for; before 4.3 there is no such thing."""
         self.kills = 0
         self.undo: list[Callable[[], object]] = []
         """What ends what a strike has set at the broker; whoever fails is tried again."""
@@ -155,6 +159,8 @@ class World:
         with ExitStack() as stack:
             if self._own:
                 stack.enter_context(self.cluster)
+                if self.policy:
+                    self.set_policy()
             stack.enter_context(self.server)
             self.hosts = [Host(self, number) for number in range(self.plan.hosts)]
             self.relays = [self._relay(number) for number in range(2)]
@@ -208,6 +214,11 @@ class World:
         self.server.set_faults(None)
         self.tend()
         wait_until(self.undone, "what was set at the broker is undone", PATIENCE)
+
+    def set_policy(self, **more: int) -> None:
+        """Set the policy of the queue, of which there is one at a time."""
+        definition = {**self.policy, **more} or {"max-length": 1_000_000_000}
+        self.cluster.set_policy(json.dumps(definition), pattern=f"^{re.escape(self.queue)}$")
 
     def undone(self) -> bool:
         """Undo what is set at the broker; return whether nothing is left."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.bench import Bench
 from benchmarks.latency import Latencies
@@ -210,11 +211,9 @@ def be_host(queue_dir: str, what: str, count: str = "0") -> None:
     import lotus_durable
 
     parent = os.getppid()
-    client = lotus_durable.Client(
-        queue_dir=queue_dir,
-        flusher="external" if what == "fill" else "auto",
-        flush_interval=0.01 if what == "single" else None,  # or it would be what is measured
-    )
+    flush_interval = 0.01 if what == "single" else 0.5  # 0.5, the default, would be what is measured
+    flusher: Literal["auto", "external"] = "external" if what == "fill" else "auto"
+    client = lotus_durable.Client(queue_dir=queue_dir, flusher=flusher, flush_interval=flush_interval)
     number = 0
     while what != "drain" and (not int(count) or number < int(count)) and os.getppid() == parent:
         if what == "single":

@@ -241,8 +241,11 @@ class World:
         """Return how many calls have returned."""
         return sum(path.stat().st_size // _ID_LINE for path in self.ledger.glob("returned-*"))
 
-    def settle(self) -> float:
+    def settle(self, *, resume: bool = True) -> float:
         """Have nothing tracked until all that was is at Lotus; return how many seconds that took.
+
+        Args:
+            resume: have them track again then.
 
         Raises:
             AssertionError: it takes too long.
@@ -258,7 +261,8 @@ class World:
             wait_until(is_settled, "all that was tracked is at Lotus", PATIENCE)
         except AssertionError as error:
             raise AssertionError(f"{error}; {self.describe()}") from None
-        self.mode.write_text("full")
+        if resume:
+            self.mode.write_text("full")
         return time.monotonic() - began
 
     def describe(self) -> str:

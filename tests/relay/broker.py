@@ -105,7 +105,7 @@ class Node:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 f"-start_epmd false -kernel inet_dist_use_interface {ip}"
-                f" -kernel inet_dist_connect_options [{{ip,{ip}}}]"
+                f" -kernel inet_dist_connect_options [{{ip,{ip}}}] {self._cluster.erlang}"
             ),
             "RUNNING_UNDER_SYSTEMD": "1",  # so the script becomes the node, and its process id is the node's
         }
@@ -194,10 +194,12 @@ class Cluster:
         folder: where it has all its files.
         size: how many nodes it has.
         config: more lines of rabbitmq.conf.
+        erlang: more arguments of each node's virtual machine.
     """
 
-    def __init__(self, folder: Path, size: int = 1, config: str = "") -> None:
+    def __init__(self, folder: Path, size: int = 1, config: str = "", erlang: str = "") -> None:
         self.folder = folder
+        self.erlang = erlang
         folder.mkdir(parents=True, exist_ok=True)
         self._block = f"127.{random.randrange(16, 255)}.{random.randrange(256)}"
         cookie = folder / ".erlang.cookie"

@@ -33,7 +33,7 @@ _OUTAGE = (600, 4_200)
 _DEPLOY = (1_800, 2_400)
 """All hosts are replaced, one after the other, and their disks go with them: in the middle of the outage."""
 _KILL = 5_400
-_END = 3 * 3_600
+END = 2 * 3_600
 _SLOPE = 60.0
 """Seconds in which a relay that has a rate to keep comes to it after an outage."""
 
@@ -148,7 +148,8 @@ class Alone:
         env, quiet = self._timeline.env, 2 * self._rate * len(self._pending) + 2
         while True:
             now = env.now
-            self._pending += self._chance.poisson(self._rate, len(self._pending))
+            came = self._chance.integers(0, len(self._pending), self._chance.poisson(self._rate * len(self._pending)))
+            self._pending += np.bincount(came, minlength=len(self._pending))
             self._replace()
             self._send(now)
             self._serve(now)
@@ -275,7 +276,7 @@ def messages_a_second(hosts: int, rate: float) -> float:
 
 
 def simulate(
-    generation: str, hosts: int, *, relay: bool, rate: float = EVENTS_PER_HOST, end: float = _END, slower: float = 1.0
+    generation: str, hosts: int, *, relay: bool, rate: float = EVENTS_PER_HOST, end: float = END, slower: float = 1.0
 ) -> Seen:
     """Return what it comes to.
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 import numpy as np
 import requests
 
-from benchmarks.fleet import MEASURED, MOST_EVENTS, Seen, Service, flush_interval, simulate
+from benchmarks.fleet import END, MEASURED, MOST_EVENTS, Seen, Service, flush_interval, simulate
 from benchmarks.plots import draw
 from benchmarks.publish import fill_in
 from benchmarks.report import Table, as_markdown, as_text
@@ -51,14 +51,16 @@ def _timed(session: requests.Session, host: str, size: int) -> float:
     return time.perf_counter() - began
 
 
-def sizing(sizes: Sequence[int], *, slower: float = 1.0) -> tuple[Table, dict[str, list[tuple[int, int]]]]:
+def sizing(
+    sizes: Sequence[int], *, slower: float = 1.0, end: float = END
+) -> tuple[Table, dict[str, list[tuple[int, int]]]]:
     """Return the table, and what is pending by the second in fleets of the size that is plotted."""
     rows: list[list[str]] = []
     lines: dict[str, list[tuple[int, int]]] = {}
     for generation in MEASURED:
         for hosts in sizes:
-            alone = simulate(generation, hosts, relay=False, slower=slower)
-            relayed = simulate(generation, hosts, relay=True, slower=slower)
+            alone = simulate(generation, hosts, relay=False, slower=slower, end=end)
+            relayed = simulate(generation, hosts, relay=True, slower=slower, end=end)
             rows.append([f"{hosts:,}", generation, *_without(alone), *_with(hosts, relayed)])
             if hosts == _PLOTTED:
                 lines[f"{generation}, each host by itself"] = alone.pending

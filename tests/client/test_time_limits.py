@@ -138,6 +138,7 @@ def test_a_time_limit_that_strikes_at_any_line_of_a_call_comes_out_of_it(rig: Ri
     ids.extend(track(clients[0], 1))
     assert clients[0].stats().in_memory == 0
     assert clients[0].drain(60).complete
+    clients[0].release()
     assert set(ids[-1:] if which != "later" else ids) <= set(rig.server.times_received)
 
 

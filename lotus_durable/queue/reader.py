@@ -1,6 +1,6 @@
-"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts.
+"""Reading one segment: frame by frame, for the flusher; or only its ends, for the counts.
 
-It is one file, because what bytes are (frames, still being written, damage) is decided in one place.
+It is one file, so that one place decides what bytes are: frames, still being written, or damage.
 """
 
 from __future__ import annotations

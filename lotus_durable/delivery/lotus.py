@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from typing import Final
 
 from lotus_durable.clock import since_boot
@@ -16,6 +16,7 @@ from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryBlocked
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
+from lotus_durable.http.connection import Exchange, result_of
 
 from .batch import Batch
 from .control import Renewed
@@ -107,7 +108,7 @@ class Lotus:
             base=constants.first_pause, cap=constants.longest_pause, grace=constants.grace
         )
 
-    def deliver(self, batch: Batch) -> list[Verdict]:
+    def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:
         """Return the verdict of each event, in their order. Delivered means the server said so for that event.
 
         Raises:
@@ -118,7 +119,7 @@ class Lotus:
         while parts:
             part = parts.pop(self._next_of(parts))
             # Reversed: the first part that comes back is sent first.
-            parts.extend(reversed(self._send(batch, part, found)))
+            parts.extend(reversed((yield from self._send(batch, part, found))))
         return [found[index] for index in range(len(batch))]
 
     def may_be_in_flight(self, since: float) -> None:
@@ -142,12 +143,14 @@ class Lotus:
             return -1
         return max(range(len(parts)), key=lambda number: len(parts[number].indices))
 
-    def _send(self, batch: Batch, part: _Part, found: dict[int, Verdict]) -> list[_Part]:
+    def _send(
+        self, batch: Batch, part: _Part, found: dict[int, Verdict]
+    ) -> Generator[None, None, list[_Part]]:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
         self._steps.enter("sending")
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
         new = self._noted(selected.ids)
-        answer = self._exchanged(lambda: self._transport.post_batch(selected.body()))
+        answer = yield from self._exchanged(self._transport.posting(selected.body()))
         told = answer.date if isinstance(answer, Answer) else None
         outcome = outcome_of(answer, selected.ids, selected.times, now=time.time() if told is None else told)
         if new and not isinstance(outcome, Settled) and not is_in_doubt(answer):
@@ -245,7 +248,7 @@ class Lotus:
     def _probe_passes(self) -> bool:
         """Whether an empty batch gets the right answer; when not, wait as its own outcome says."""
         self._steps.enter("sending")
-        outcome = outcome_of_probe(self._exchanged(self._transport.probe))
+        outcome = self._probed()
         if isinstance(outcome, Blocked):
             self._wait_until_unblocked(outcome)
         elif isinstance(outcome, RetryBatch) and outcome.unlisted:
@@ -289,15 +292,18 @@ class Lotus:
                 self._steps.reached(server=False)  # a proxy, say, that other surroundings do not have
             self._steps.answer(self._asked, outcome.reason)
             self._steps.wait(self._probe_interval, asked=self._asked)
-            outcome = outcome_of_probe(self._exchanged(self._transport.probe))
+            outcome = self._probed()
 
-    def _exchanged(self, exchange: Callable[[], Answer | NoAnswer]) -> Answer | NoAnswer:
+    def _probed(self) -> Settled | RetryBatch | Blocked:
+        return outcome_of_probe(result_of(self._exchanged(self._transport.probing())))
+
+    def _exchanged(self, exchange: Exchange) -> Exchange:
         self._wait_until(self._free_at, "the server may be at work on an earlier request")
         self._free_at = 0.0
         self._asked = self._steps.asked()
         began = since_boot()
         with self._steps.request():
-            answer = exchange()
+            answer = yield from exchange
         self._last_request = since_boot()
         if is_in_doubt(answer):
             self.may_be_in_flight(began)

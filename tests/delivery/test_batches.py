@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from lotus_durable.delivery.batching import Batcher, batches_of_parked
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.delivery.verdict import Verdict
 from lotus_durable.delivery.wire import body, encode_event
+from lotus_durable.http.connection import Exchange
 from lotus_durable.queue.protocol import Chunk, StoredEvent
 from lotus_durable.queue.reader import Damage
 from lotus_durable.testing import Status
@@ -30,7 +31,7 @@ class FakePlace:
     max_events: int = 10_000
     encode = staticmethod(encode_event)
 
-    def deliver(self, batch: Batch) -> list[Verdict]:
+    def deliver(self, batch: Batch) -> Generator[None, None, list[Verdict]]:
         raise NotImplementedError
 
     def may_be_in_flight(self, since: float) -> None:
@@ -198,17 +199,17 @@ def in_flight(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many requests were under way whenever one began."""
     counts: list[int] = []
     under_way: list[int] = []
-    post = HttpTransport.post_batch
+    posting = HttpTransport.posting
 
-    def counted(self: HttpTransport, data: bytes) -> Any:
+    def counted(self: HttpTransport, data: bytes) -> Exchange:
         under_way.append(1)
         counts.append(len(under_way))
         try:
-            return post(self, data)
+            return (yield from posting(self, data))
         finally:
             under_way.pop()
 
-    monkeypatch.setattr(HttpTransport, "post_batch", counted)
+    monkeypatch.setattr(HttpTransport, "posting", counted)
     return counts
 
 

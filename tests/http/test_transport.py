@@ -55,7 +55,7 @@ def test_a_request_is_what_both_servers_take() -> None:
 
 def test_a_probe_is_an_empty_batch() -> None:
     with talking(says(400, b'{"success": "none", "failed_events": {}}')) as (server, transport):
-        came_back = transport.probe()
+        came_back = result_of(transport.probing())
     assert isinstance(came_back, Answer)
     assert came_back.status == 400
     assert json.loads(server.requests[0].body) == {"batch": []}
@@ -162,7 +162,7 @@ def test_a_connection_idle_for_longer_than_asked_is_not_used(idle_at_most: float
     with talking(says(201), idle_at_most=idle_at_most) as (server, transport):
         transport.post_batch(BODY)
         transport.post_batch(BODY)
-        transport.probe()
+        result_of(transport.probing())
     assert [request.connection for request in server.requests] == connections
 
 

@@ -11,6 +11,7 @@ import pytest
 from lotus_durable.operate.checking import check
 from lotus_durable.operate.repairing import repair
 from lotus_durable.operate.stored import stored_events
+from lotus_durable.queue.table import EventTable
 from tests.rig import Rig, conserved, track
 
 from .killing import killed
@@ -39,6 +40,12 @@ def test_a_sound_queue_is_sound_and_is_not_changed(rig: Rig) -> None:
     found = check(rig.directory)
     assert (found.damaged, found.events, found.findings) == (0, 100, [])
     assert {path: path.stat().st_mtime_ns for path in rig.queue_dir.rglob("*")} == before
+
+
+def test_books_that_are_being_made_are_no_damage(rig: Rig) -> None:
+    track(rig.client(), 1)
+    EventTable(rig.directory.books, "parked").close()
+    assert check(rig.directory).findings == []
 
 
 def test_a_damaged_frame_is_named_with_its_place_and_what_is_lost(rig: Rig) -> None:

@@ -55,7 +55,15 @@ if TYPE_CHECKING:
 
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
-    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid, UploadConcurrency
+    from lotus_durable.option_types import (
+        ApiVersion,
+        Backend,
+        Durability,
+        Flusher,
+        OnError,
+        OnInvalid,
+        UploadConcurrency,
+    )
     from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [

@@ -258,14 +258,13 @@ class Loop:
     def _settlement(self, batch: Batch, verdicts: Sequence[Verdict]) -> Settlement:
         """Turn verdicts into what is committed."""
         now, elapsed = time.time(), self._source.elapsed()
-        delivered: list[str] = []
+        delivered = [each for each, verdict in zip(batch.ids, verdicts, strict=True) if type(verdict) is Delivered]
         parked = list(batch.unsent)
         dead = list(batch.dead)
         tried: list[StoredEvent] = []
         unknown: Counter[str] = Counter()
-        for index, verdict in enumerate(verdicts):
+        for index, verdict in enumerate(verdicts if len(delivered) < len(verdicts) else ()):
             if isinstance(verdict, Delivered):
-                delivered.append(batch.ids[index])
                 continue
             before = (
                 batch.rows[index] if batch.rows else StoredEvent(batch.records[index], "", 0, now, 0.0, key=batch.key)

@@ -14,7 +14,7 @@ from typing import Final
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryBlocked
-from lotus_durable.http.answer import Answer, NoAnswer
+from lotus_durable.http.answer import Answer
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.http.connection import Exchange, result_of
 
@@ -53,6 +53,9 @@ _INSERTED_AT_ONCE = 1_000
 """Events that the server of 2022 keeps in memory before it inserts them; one request is never more."""
 _REFUSED_IN_A_ROW = 3
 """Single events refused while a probe passes, with no word of Lotus about any event between them: it is the way."""
+
+
+_NONE_YET: Final = Retry("not sent")
 
 
 class _Part:
@@ -114,13 +117,13 @@ class Lotus:
         Raises:
             Stopped: before all have one; Renewed (a Stopped) where those without one are to be read again.
         """
-        found: dict[int, Verdict] = {}
+        found: list[Verdict] = [_NONE_YET] * len(batch)
         parts = [_Part(range(len(batch)))] if len(batch) else []
         while parts:
             part = parts.pop(self._next_of(parts))
             # Reversed: the first part that comes back is sent first.
             parts.extend(reversed((yield from self._send(batch, part, found))))
-        return [found[index] for index in range(len(batch))]
+        return found
 
     def may_be_in_flight(self, since: float) -> None:
         """Send nothing before a request that began then, seconds since boot, must be over; whoever comes next neither.
@@ -143,9 +146,7 @@ class Lotus:
             return -1
         return max(range(len(parts)), key=lambda number: len(parts[number].indices))
 
-    def _send(
-        self, batch: Batch, part: _Part, found: dict[int, Verdict]
-    ) -> Generator[None, None, list[_Part]]:
+    def _send(self, batch: Batch, part: _Part, found: list[Verdict]) -> Generator[None, None, list[_Part]]:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
         self._steps.enter("sending")
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
@@ -174,7 +175,7 @@ class Lotus:
         return [part]
 
     def _refused(
-        self, part: _Part, outcome: Blocked | RetryBatch, found: dict[int, Verdict], *, is_new: bool
+        self, part: _Part, outcome: Blocked | RetryBatch, found: list[Verdict], *, is_new: bool
     ) -> list[_Part]:
         """Look by halves for what makes this part be refused while a probe passes.
 
@@ -201,13 +202,16 @@ class Lotus:
             self._wait_until_it_gets_through(outcome.reason)
         return []
 
-    def _settle(self, part: _Part, verdicts: Sequence[Verdict], found: dict[int, Verdict]) -> list[_Part]:
+    def _settle(self, part: _Part, verdicts: Sequence[Verdict], found: list[Verdict]) -> list[_Part]:
         again: list[int] = []
-        for index, verdict in zip(part.indices, verdicts, strict=True):
-            if isinstance(verdict, Retry) and part.rounds < _RETRY_ROUNDS:
-                again.append(index)
-            else:
-                found[index] = verdict
+        if isinstance(part.indices, range) and Retry not in set(map(type, verdicts)):  # as nearly always
+            found[part.indices.start : part.indices.stop] = verdicts
+        else:
+            for index, verdict in zip(part.indices, verdicts, strict=True):
+                if isinstance(verdict, Retry) and part.rounds < _RETRY_ROUNDS:
+                    again.append(index)
+                else:
+                    found[index] = verdict
         self._refused_in_a_row = 0
         if len(again) < len(part.indices):
             self._backoff.reset()

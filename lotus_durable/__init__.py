@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 
-import lotus_durable._posix  # noqa: F401  # where this does not run it says so before anything else fails
+import lotus_durable._posix  # noqa: F401  # first: on a system where this package does not run it says so
 from lotus_durable._version import __version__
 from lotus_durable.client import Client
 from lotus_durable.errors import (
@@ -134,7 +134,6 @@ __all__ = [
 # Settings; lotus_durable.config.Config says what they mean.
 api_key: str | None = None
 api_key_file: str | os.PathLike[str] | None = None
-previous_api_key_file: str | os.PathLike[str] | None = None
 host: str | None = None
 queue_dir: str | os.PathLike[str] | None = None
 debug: bool | None = None

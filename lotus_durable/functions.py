@@ -1,4 +1,4 @@
-"""The module's functions beside ``track_event``: methods of the default client. Imported by the first of them."""
+"""The module's functions beside ``track_event``: methods of the default client. The first use imports this module."""
 
 from __future__ import annotations
 

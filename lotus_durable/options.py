@@ -45,7 +45,7 @@ class Option(NamedTuple):
 
 
 class Refused(ValueError):
-    """A reader refuses a value; the message is the reason."""
+    """A value is refused; the message is the reason."""
 
 
 # Readers: from what an argument or an environment variable holds to the option's type.
@@ -153,13 +153,13 @@ def _callable(value: object) -> Callable[..., object]:
 
 
 class KeyFile(NamedTuple):
-    """In the place of a key: the file that holds it. Read only if no other source names a key first."""
+    """Stands for a key that is in a file. The file is read only if no source that wins over this one has a key."""
 
     path: object
 
 
 def _key_in(file: KeyFile) -> str:
-    """Return the key that a file holds: as it is, in quotes, or as LOTUS_API_KEY=key; an editor's BOM is not of it."""
+    """Return the key in a file: as it is, in quotes, or as LOTUS_API_KEY=key; without an editor's byte order mark."""
     path = _path(file.path)
     try:
         with open(path, "rb") as opened:
@@ -189,11 +189,6 @@ OPTIONS = (
         "api_key_file",
         _path,
         "a file that holds the key, such as a mounted secret; wins over an api_key set in the same way",
-    ),
-    Option(
-        "previous_api_key_file",
-        _path,
-        "a file that holds the key that was rotated; what was tracked under it is sent with the new one",
     ),
     Option("host", _host, "the Lotus server"),
     Option("queue_dir", _path, "the queue directory, one for each application; default: a per-user state directory"),
@@ -248,14 +243,15 @@ INSTEAD = {
     "gzip": "none is needed here: no server can read it",
     "strict": "none is needed here: answers are not refused for what is in them",
     "default_client": "make a lotus_durable.Client of your own",
+    "previous_api_key_file": "run `lotus-durable adopt` with the new key once",
     "update_addon": "lotus-python has the name, and fails: no server can do it",
     "batch_create_customers": "call create_customer for each",
 }
-"""lotus-python's settings and functions that have another name here, or none."""
+"""Settings and functions of lotus-python, and of earlier builds, that have another name here, or none."""
 
 
 def unknown_setting(name: str) -> str:
-    """Return what to say of a setting that there is none of: which one may be meant."""
+    """Return the message about a setting that does not exist, with the one that may be meant."""
     if name in INSTEAD:
         return f"no setting {name}; {INSTEAD[name]}"
     from difflib import get_close_matches  # what raises may import
@@ -263,18 +259,6 @@ def unknown_setting(name: str) -> str:
     plain = {option.name.replace("_", ""): option.name for option in OPTIONS}
     close = get_close_matches(name.lower().replace("_", ""), plain, 1)
     return f"no setting {name}" + (f"; did you mean {plain[close[0]]}?" if close else "")
-
-
-def read_key_file(option: str, path: str) -> str:
-    """Return the key in a file.
-
-    Raises:
-        ConfigurationError: there is none.
-    """
-    try:
-        return _api_key(KeyFile(path))
-    except Refused as refusal:
-        raise ConfigurationError(f"{option}: {refusal}") from None
 
 
 def environment_name(name: str) -> str:

@@ -118,13 +118,17 @@ def test_damaged_books_are_named_and_begun_anew(rig: Rig) -> None:
     assert list(rig.queue_dir.glob("books.db.damaged-*"))
 
 
-def test_a_damaged_identity_is_kept_and_made_anew(rig: Rig) -> None:
-    track(rig.client(), 1)
+def test_a_damaged_identity_is_kept_and_made_anew_and_the_events_still_know_their_key(rig: Rig) -> None:
+    client = rig.client()
+    ids = track(client, 1)
+    client.release()
     Path(rig.directory.identity).write_text("nonsense")
     assert [finding.path for finding in check(rig.directory).findings] == ["identity"]
     assert repair(rig.config()).damaged == 0
     [kept] = Path(rig.directory.quarantine).iterdir()
     assert kept.read_text() == "nonsense"
+    assert rig.client().drain(20).complete
+    rig.check(ids)
 
 
 def test_rows_of_a_damaged_queue_db_are_moved_into_a_segment(rig: Rig) -> None:

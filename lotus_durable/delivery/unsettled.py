@@ -15,6 +15,7 @@ the same one, that only costs a wait for nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from zlib import crc32
 
 _SIZE = 4
@@ -56,5 +57,6 @@ class UnsettledIds:
         return b"".join(list(self._marks)[-_MOST:])
 
 
+@lru_cache(_MOST)  # of each id it is asked when that is sent, and when it is settled
 def _mark(idempotency_id: str) -> bytes:
     return crc32(idempotency_id.encode("utf-8", "surrogatepass")).to_bytes(_SIZE)

@@ -42,8 +42,8 @@ class Pace:
         self._last_trouble = last_trouble
         self._now = now
         self._lock = threading.Lock()
-        self._trouble: object = None
-        self._asked_at = -inf
+        self._trouble: object = last_trouble()
+        self._asked_at = now()
         self._free_at = -inf
         self._outage_ended = -inf
 

@@ -46,6 +46,8 @@ class ToBroker:
         assert config.relay_url is not None
         address = address_of(config.relay_url)
         publisher = open_publisher(address)
+        if not address.is_private():
+            logger.warning("relay_url is not encrypted: the password and the events travel in the clear")
         place = Broker(publisher, ensure_identity(directory).queue_id, control, config.constants)
         try:
             yield Way([place], lambda _: True)  # under which key an event was tracked goes with it

@@ -149,9 +149,10 @@ class Session:
         """Drop the connection: what is not acknowledged goes to another relay, or comes back to this one."""
         self._is_over = True
         self._wake()
-        self._thread.join(_PROOF_TIMEOUT)
-        os.close(self._waking)
-        os.close(self._woken)
+        self._thread.join(2 * _PROOF_TIMEOUT)
+        if not self._thread.is_alive():  # else it may read of them once more
+            os.close(self._waking)
+            os.close(self._woken)
 
     # In the session's thread
 

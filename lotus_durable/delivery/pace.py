@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from math import inf
 
 from lotus_durable.clock import monotonic
@@ -78,7 +78,7 @@ class Paced:
         self.may_be_in_flight = place.may_be_in_flight
         self.close = place.close
 
-    def deliver(self, batch: Batch) -> Sequence[Verdict]:
+    def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:
         """Wait for its turn, and deliver it."""
         self._pace.take(len(batch))
         return self._place.deliver(batch)

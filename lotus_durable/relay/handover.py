@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 from lotus_durable.config import Config, Constants
@@ -75,14 +75,14 @@ class Broker:
         idempotency_id, _, _, time_created, _, _ = unpack_record(record)
         return idempotency_id, time_created, record
 
-    def deliver(self, batch: Batch) -> Sequence[HandedOver]:
-        """Return when all are handed over.
+    def deliver(self, batch: Batch) -> Generator[None, None, Sequence[HandedOver]]:
+        """Return when all are handed over; see :class:`~lotus_durable.delivery.place.Place`.
 
         Raises:
             Stopped: before that; they may be, and are again by whoever comes next.
         """
         for key, records in _by_key(batch).items():
-            self._hand_over(Events(self._queue_id, key, batch.through, records).encode())
+            yield from self._hand_over(Events(self._queue_id, key, batch.through, records).encode())
         return [HandedOver()] * len(batch)
 
     def may_be_in_flight(self, since: float) -> None:
@@ -92,7 +92,7 @@ class Broker:
         """Drop the connection."""
         self._publisher.close()
 
-    def _hand_over(self, body: bytes) -> None:
+    def _hand_over(self, body: bytes) -> Generator[None, None, None]:
         from .connection import BrokerTrouble
 
         while True:
@@ -100,7 +100,9 @@ class Broker:
             self._steps.enter("sending")
             try:
                 with self._steps.request(is_question=True):
-                    self._publisher.publish(body, self._meanwhile)
+                    self._publisher.send(body)
+                    yield
+                    self._publisher.wait(self._meanwhile)
             except BrokerTrouble as trouble:
                 self._wait_for_better(trouble, asked)
             else:

@@ -71,12 +71,12 @@ class Paced:
     def __init__(self, place: Place, pace: Pace) -> None:
         self._place = place
         self._pace = pace
-        self.max_events = place.max_events
-        self.max_bytes = place.max_bytes
-        self.takes_repeats = place.takes_repeats
-        self.encode = place.encode
-        self.may_be_in_flight = place.may_be_in_flight
-        self.close = place.close
+        self.max_events: int = place.max_events
+        self.max_bytes: int = place.max_bytes
+        self.takes_repeats: bool = place.takes_repeats
+        self.encode: Callable[[bytes], tuple[str, str, bytes]] = place.encode
+        self.may_be_in_flight: Callable[[float], None] = place.may_be_in_flight
+        self.close: Callable[[], None] = place.close
 
     def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:
         """Wait for its turn, and deliver it."""

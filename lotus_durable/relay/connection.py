@@ -12,6 +12,7 @@ import logging
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import amqp
 
@@ -32,7 +33,7 @@ _BLOCKED = "the broker takes nothing now, for its alarm of memory or disk"
 _LATENCY = {"TCP_USER_TIMEOUT": 10_000}
 """Milliseconds until the kernel gives a peer up that acknowledges nothing; the library's 1,000 are a busy machine's."""
 
-ARGUMENTS = {
+ARGUMENTS: dict[str, object] = {
     "x-queue-type": "quorum",
     "x-single-active-consumer": True,
     "x-overflow": "reject-publish",
@@ -54,8 +55,8 @@ class BrokerTrouble(Exception):
 
     def __init__(self, reason: str, *, needs_person: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.needs_person = needs_person
+        self.reason: str = reason
+        self.needs_person: bool = needs_person
 
 
 class Opened:
@@ -77,7 +78,7 @@ class Opened:
     """
 
     def __init__(self, address: Address, node: Node, *, heartbeat: float = 0) -> None:
-        self.node = node
+        self.node: Node = node
         self.difference: str | None = None
         try:
             self._open(address, heartbeat)
@@ -98,7 +99,7 @@ class Opened:
         self.connection.collect()
 
     def _open(self, address: Address, heartbeat: float) -> None:
-        self.connection = amqp.Connection(
+        self.connection: Any = amqp.Connection(
             str(self.node),
             address.user,
             address.password,
@@ -115,8 +116,8 @@ class Opened:
         )
         self.connection.connect()
         self.connection.transport.sock.settimeout(_ANSWER_TIMEOUT)
-        self.version = _text(self.connection.server_properties.get("version"))
-        self.channel = self.connection.channel()
+        self.version: str = _text(self.connection.server_properties.get("version"))
+        self.channel: Any = self.connection.channel()
         self.channel.auto_decode = False
 
 

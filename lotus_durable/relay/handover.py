@@ -58,8 +58,8 @@ class ToBroker:
 class Broker:
     """A place that hands batches over, one message for each. For one thread."""
 
-    max_events = MOST_EVENTS
-    takes_repeats = True
+    max_events: int = MOST_EVENTS
+    takes_repeats: bool = True
 
     def __init__(self, publisher: Publisher, queue_id: bytes, steps: Steps, constants: Constants) -> None:
         self._publisher = publisher
@@ -68,7 +68,7 @@ class Broker:
         self._probe_interval = constants.probe_interval
         self._backoff = Backoff(base=constants.first_pause, cap=min(_LONGEST_PAUSE, constants.longest_pause))
         # As large as one request of the relay: it holds some hundred messages in memory.
-        self.max_bytes = constants.max_batch_bytes
+        self.max_bytes: int = constants.max_batch_bytes
 
     def encode(self, record: bytes) -> tuple[str, str, bytes]:
         """Return the record as it is; see :class:`~lotus_durable.delivery.place.Place`."""

@@ -103,7 +103,7 @@ class Session:
         self._is_over = False
         self.in_doubt_since: float | None = None
         self._opened = Opened(address, node, heartbeat=HEARTBEAT)
-        self.version = self._opened.version
+        self.version: str = self._opened.version
         try:
             self._channel = self._opened.channel
             self._channel.basic_qos(0, _PREFETCH, a_global=False)
@@ -147,8 +147,7 @@ class Session:
 
     def close(self) -> None:
         """Drop the connection: what is not acknowledged goes to another relay, or comes back to this one."""
-        self._is_over = True
-        self._wake()
+        self._do(self._stop)  # behind what is to be acknowledged
         self._thread.join(2 * _PROOF_TIMEOUT)
         if not self._thread.is_alive():  # else it may read of them once more
             os.close(self._waking)
@@ -187,6 +186,9 @@ class Session:
                 return
         with contextlib.suppress(TimeoutError):  # a part of a frame, or a heartbeat
             connection.drain_events(timeout=_TICK)
+
+    def _stop(self) -> None:
+        self._is_over = True
 
     def _end(self, reason: str) -> None:
         if not self._is_over:

@@ -23,6 +23,7 @@ import selectors
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from lotus_durable.clock import monotonic, since_boot
@@ -48,6 +49,7 @@ _PROOF_TIMEOUT = 10.0
 _PREFETCH = 500
 """Messages that are held at once: where hosts have few events a request takes many. Each has 0.5 MB at the most."""
 _TICK = 0.5
+_LOOK_INTERVAL = 0.1
 
 
 class Received(NamedTuple):
@@ -137,12 +139,14 @@ class Session:
             Renewed: the session is over.
         """
         with self._proving:
-            if since_boot() - self._proved_at > PROOF_AGE and not self._is_over:
+            ends = monotonic() + _PROOF_TIMEOUT
+            while since_boot() - self._proved_at > PROOF_AGE and not self._is_over:
                 done = threading.Event()
-                self._do(lambda: self._prove(done))
-                if not done.wait(_PROOF_TIMEOUT):
-                    self._end("the broker does not answer")
-            if self._is_over or since_boot() - self._proved_at > PROOF_AGE:
+                self._do(partial(self._prove, done))
+                while not done.wait(_LOOK_INTERVAL) and not self._is_over:
+                    if monotonic() > ends:
+                        self._end("the broker does not answer")
+            if self._is_over:
                 raise Renewed("the connection to the broker is lost")
 
     def close(self) -> None:

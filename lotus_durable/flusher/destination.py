@@ -118,8 +118,8 @@ def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) 
     """
     assert config.api_key is not None
     connect, read = config.timeout
-    limit = config.max_events_per_second
-    pace = None if limit is None else Pace(limit, control.wait, lambda: control.last_beat.last_error_at)
+    rate = config.max_events_per_second
+    pace = None if rate is None else Pace(rate, control.wait, lambda: control.last_beat.last_error_at)
     most = _MOST_AT_ONCE if is_2024 else 1
     for _ in range(most if config.upload_concurrency == "auto" else config.upload_concurrency):
         transport = HttpTransport(

@@ -127,7 +127,7 @@ def test_a_queue_that_is_full_refuses_and_takes_nothing_away_from_what_it_has_co
     ids = track(client, 1)
     assert client.drain(30).complete
     broker.set_policy('{"max-length": 1}', pattern=f"^{queue_name}$", name=queue_name)
-    reasons = []
+    reasons: list[str] = []
     while not reasons:
         ids += track(client, 1)
         report = client.drain(1)

@@ -124,9 +124,8 @@ def _put_back(
                 segment.finish()
             count = sum(segment.events for segment in new.values())
             known = {segment.header.id: Cursor(segment.name, *BEGINNING) for segment in new.values()}
-            by_broker = min(
-                count, queue.consumer.progress().counts.handed_over
-            )  # a host of a fleet has handed them over
+            # Of a fleet's host: it has handed them over.
+            by_broker = min(count, queue.consumer.progress().counts.handed_over)
             queue.consumer.enter(
                 Settlement(cursors=known, accepted=-count, delivered=by_broker - count, handed_over=-by_broker)
             )

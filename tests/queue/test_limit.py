@@ -109,8 +109,7 @@ def fill(appender: Appender) -> int:
         return count
 
 
-@pytest.mark.parametrize("processes", [2, 64, 200])
-@pytest.mark.parametrize("limit", [1 << 20, 8 << 20])
+@pytest.mark.parametrize(("processes", "limit"), [(2, 8 << 20), (64, 1 << 20), (200, 1 << 20)])
 def test_processes_that_append_at_once_stay_near_the_limit_though_nobody_flushes(
     memory_path: Path, reports: Reports, processes: int, limit: int
 ) -> None:

@@ -62,9 +62,13 @@ class Damage(NamedTuple):
     """Empty where frames are missing and nothing is left in their place."""
     events: int
     """How many events it held, by the gap in the sequence numbers; at the end of a segment 1 at most: there is none."""
+    words: str = ""
+    """What it is, where it is of no segment."""
 
     def __str__(self) -> str:
         size = len(self.data)
+        if self.words:
+            return f"{self.words} ({size} bytes)"
         return f"damage in segment {self.segment} at byte {self.offset} ({size} bytes, {self.events} events)"
 
 

@@ -175,7 +175,7 @@ def flush_for_ever(directory: QueueDirectory, started: Path) -> None:
         if chunk is not None:
             refused = [stored(each) for each in chunk.records[:1]]
             delivered = len(chunk.records) - len(refused)
-            consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered, refused))
+            consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered, parked=refused))
         consumer.retire()
 
 

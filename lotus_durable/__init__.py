@@ -55,7 +55,15 @@ if TYPE_CHECKING:
 
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
-    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
+    from lotus_durable.option_types import (
+        ApiVersion,
+        Backend,
+        Durability,
+        Flusher,
+        OnError,
+        OnInvalid,
+        UploadConcurrency,
+    )
     from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
@@ -127,6 +135,7 @@ __all__ = [
 api_key: str | None = None
 api_key_file: str | os.PathLike[str] | None = None
 host: str | None = None
+relay_url: str | None = None
 queue_dir: str | os.PathLike[str] | None = None
 debug: bool | None = None
 on_error: OnError | None = None
@@ -139,7 +148,8 @@ flush_interval: float | None = None
 max_batch_events: int | None = None
 max_event_bytes: int | None = None
 max_queue_bytes: int | None = None
-upload_concurrency: int | None = None
+max_events_per_second: int | None = None
+upload_concurrency: UploadConcurrency | None = None
 timeout: float | tuple[float, float] | None = None
 backend: Backend | None = None
 flusher: Flusher | None = None

@@ -15,7 +15,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
+    from lotus_durable.option_types import (
+        ApiVersion,
+        Backend,
+        Durability,
+        Flusher,
+        OnError,
+        OnInvalid,
+        UploadConcurrency,
+    )
 
 _MIB = 1 << 20
 _DAY = 86_400.0
@@ -83,8 +91,8 @@ class Config(NamedTuple):
     max_batch_events: int = 500
     max_event_bytes: int = 32_768
     max_queue_bytes: int = 1024 * _MIB
-    upload_concurrency: int = 1
     max_events_per_second: int | None = None
+    upload_concurrency: UploadConcurrency = "auto"
     timeout: tuple[float, float] = (5.0, 30.0)
     backend: Backend = "journal"
     flusher: Flusher = "auto"

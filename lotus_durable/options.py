@@ -22,7 +22,7 @@ DEFAULT_HOST = "https://api.uselotus.io"
 ENVIRONMENT_PREFIX = "LOTUS_"
 _MIB = 1 << 20
 _LEAST_QUEUE = 64 * _MIB
-"""All that lies in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
+"""Everything in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
 
 
 class Option(NamedTuple):
@@ -130,6 +130,10 @@ def _count(least: int, most: int | None = None) -> Callable[[object], int]:
     return read
 
 
+def _auto_or(read: Callable[[object], int]) -> Callable[[object], object]:
+    return lambda value: value if value == "auto" else read(value)
+
+
 def _one_of(*choices: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in choices:
@@ -219,7 +223,12 @@ OPTIONS = (
     Option("max_event_bytes", _count(256, 8 * _MIB), "bytes of one event; larger ones are refused"),
     Option("max_queue_bytes", _count(_LEAST_QUEUE), "bytes of all that lies in the queue directory; above, QueueFull"),
     Option("max_events_per_second", _count(1), "the most that are sent to the server; no limit if not set"),
-    Option("upload_concurrency", _count(1, 64), "requests in flight; more than 1 only for the 2024 server"),
+    Option(
+        "upload_concurrency",
+        _auto_or(_count(1, 64)),
+        "requests in flight; more than 1 only for the 2024 server; auto: up to 4 there, while a backlog waits for slow "
+        "answers",
+    ),
     Option("timeout", _timeout, "to connect, and to wait for an answer"),
     Option(
         "backend", _one_of("journal", "sqlite"), "how this process appends: to its own file, or to a SQLite database"

@@ -59,7 +59,10 @@ else:
             return made
 
         def _replace(self, **changes: object) -> Self:
-            return type(self)(**{**self._asdict(), **changes})
+            made = tuple.__new__(type(self), [changes.pop(*each) for each in zip(self._fields, self, strict=True)])
+            if changes:
+                raise TypeError(f"{type(self).__name__} has no {', '.join(changes)}")
+            return made
 
         def _asdict(self) -> dict[str, object]:
             return dict(zip(self._fields, self, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from math import inf
 
 from lotus_durable.clock import monotonic
@@ -42,8 +42,8 @@ class Pace:
         self._last_trouble = last_trouble
         self._now = now
         self._lock = threading.Lock()
-        self._trouble: object = None
-        self._asked_at = -inf
+        self._trouble: object = last_trouble()
+        self._asked_at = now()
         self._free_at = -inf
         self._outage_ended = -inf
 
@@ -71,14 +71,14 @@ class Paced:
     def __init__(self, place: Place, pace: Pace) -> None:
         self._place = place
         self._pace = pace
-        self.max_events = place.max_events
-        self.max_bytes = place.max_bytes
-        self.takes_repeats = place.takes_repeats
-        self.encode = place.encode
-        self.may_be_in_flight = place.may_be_in_flight
-        self.close = place.close
+        self.max_events: int = place.max_events
+        self.max_bytes: int = place.max_bytes
+        self.takes_repeats: bool = place.takes_repeats
+        self.encode: Callable[[bytes], tuple[str, str, bytes]] = place.encode
+        self.may_be_in_flight: Callable[[float], None] = place.may_be_in_flight
+        self.close: Callable[[], None] = place.close
 
-    def deliver(self, batch: Batch) -> Sequence[Verdict]:
+    def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:
         """Wait for its turn, and deliver it."""
         self._pace.take(len(batch))
         return self._place.deliver(batch)

@@ -24,6 +24,8 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _IDLE_AT_MOST = 1.0
 """Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
+_MOST_AT_ONCE = 4
+"""Requests in flight, without anybody asking for more: with answers that take 50 ms, 40,000 events a second."""
 _PAUSE = 1.0
 """Seconds between two tries while the server cannot be asked."""
 
@@ -110,12 +112,16 @@ def _wait_until_allowed(organisation: Organisation, config: Config, control: Con
 
 
 def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) -> Iterator[Place]:
-    """Give one place for each request that may be in flight at once."""
+    """Give one place for each request that may be in flight at once.
+
+    The server of 2022, and so one that is not known, gets one unless somebody has asked for more.
+    """
     assert config.api_key is not None
     connect, read = config.timeout
-    most = config.max_events_per_second
-    pace = None if most is None else Pace(most, control.wait, lambda: control.last_beat.last_error_at)
-    for _ in range(config.upload_concurrency):
+    rate = config.max_events_per_second
+    pace = None if rate is None else Pace(rate, control.wait, lambda: control.last_beat.last_error_at)
+    most = _MOST_AT_ONCE if is_2024 else 1
+    for _ in range(most if config.upload_concurrency == "auto" else config.upload_concurrency):
         transport = HttpTransport(
             routes,
             config.api_key,

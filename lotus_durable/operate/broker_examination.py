@@ -64,12 +64,8 @@ def _nodes_named(address: Address) -> Iterator[Answer]:
     if len(address.nodes) == 1:
         remedy = "name every node of the cluster in relay_url; of one node alone nothing is left when its disk is lost"
         yield Answer("cluster", "warning", f"one node is named: {address.nodes[0]}", remedy)
-    if not address.is_encrypted and not all(_is_here(node.host) for node in address.nodes):
+    if not address.is_private():
         yield Answer("relay_url", "warning", "the events and the password travel in the clear", "use amqps://")
-
-
-def _is_here(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _examined_by_api(address: Address, version: tuple[int, ...], difference: str | None) -> Iterator[Answer]:

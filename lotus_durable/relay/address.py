@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, unquote
 
 from lotus_durable.errors import ConfigurationError
+from lotus_durable.url import is_loopback
 from lotus_durable.values import NamedTuple
 
 _QUEUE = "lotus.events"
@@ -37,6 +38,10 @@ class Address(NamedTuple):
     is_encrypted: bool
     files: Mapping[str, str]
     """Of TLS, by the library's names."""
+
+    def is_private(self) -> bool:
+        """Whether nobody in between can read what is sent."""
+        return self.is_encrypted or all(is_loopback(node.host) for node in self.nodes)
 
     def __str__(self) -> str:
         """Say it without the password."""

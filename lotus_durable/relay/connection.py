@@ -7,10 +7,12 @@ never closed in order: that waits for the broker's answer, and in a forked child
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import amqp
 
@@ -27,10 +29,11 @@ _CONFIRM_TIMEOUT = 20.0
 """Seconds for a confirm: a queue that loses its leader's node goes on within one, and where two of three nodes are gone
 there is none. What was not confirmed is published again, so a short one makes repeats."""
 _LOOK_INTERVAL = 0.5
+_BLOCKED = "the broker takes nothing now, for its alarm of memory or disk"
 _LATENCY = {"TCP_USER_TIMEOUT": 10_000}
 """Milliseconds until the kernel gives a peer up that acknowledges nothing; the library's 1,000 are a busy machine's."""
 
-ARGUMENTS = {
+ARGUMENTS: dict[str, object] = {
     "x-queue-type": "quorum",
     "x-single-active-consumer": True,
     "x-overflow": "reject-publish",
@@ -52,8 +55,8 @@ class BrokerTrouble(Exception):
 
     def __init__(self, reason: str, *, needs_person: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.needs_person = needs_person
+        self.reason: str = reason
+        self.needs_person: bool = needs_person
 
 
 class Opened:
@@ -75,7 +78,7 @@ class Opened:
     """
 
     def __init__(self, address: Address, node: Node, *, heartbeat: float = 0) -> None:
-        self.node = node
+        self.node: Node = node
         self.difference: str | None = None
         try:
             self._open(address, heartbeat)
@@ -96,7 +99,7 @@ class Opened:
         self.connection.collect()
 
     def _open(self, address: Address, heartbeat: float) -> None:
-        self.connection = amqp.Connection(
+        self.connection: Any = amqp.Connection(
             str(self.node),
             address.user,
             address.password,
@@ -113,8 +116,8 @@ class Opened:
         )
         self.connection.connect()
         self.connection.transport.sock.settimeout(_ANSWER_TIMEOUT)
-        self.version = _text(self.connection.server_properties.get("version"))
-        self.channel = self.connection.channel()
+        self.version: str = _text(self.connection.server_properties.get("version"))
+        self.channel: Any = self.connection.channel()
         self.channel.auto_decode = False
 
 
@@ -139,29 +142,62 @@ class Publisher:
     def publish(
         self, body: bytes, meanwhile: Callable[[str | None], None], *, to: str | None = None, **properties: str
     ) -> None:
-        """Return when the broker has confirmed that a majority of the queue's nodes has it.
+        """Return when the broker has confirmed a message; the arguments are those of :meth:`send` and :meth:`wait`.
+
+        Raises:
+            BrokerTrouble: it has not.
+        """
+        self.send(body, to=to, **properties)
+        self.wait(meanwhile)
+
+    def send(self, body: bytes, *, to: str | None = None, **properties: str) -> None:
+        """Publish a message, and do not wait for its confirm.
 
         Args:
             body: of the message.
-            meanwhile: called about twice a second, with why the broker takes nothing now, if it says so.
             to: the queue, if it is another one than the address's.
             properties: of the message.
 
         Raises:
+            BrokerTrouble: it cannot be published; it may be in the queue all the same.
+        """
+        with self._dropping():
+            opened = self._opened or self._open()
+            self._tag += 1
+            self._outcomes.clear()
+            self._returned = None
+            message = amqp.Message(body, delivery_mode=2, **properties)
+            # Not mandatory: what reaches no queue would be confirmed, too.
+            opened.channel.basic_publish(
+                message, "", to or self._address.queue, mandatory=True, timeout=_ANSWER_TIMEOUT
+            )
+
+    def wait(self, meanwhile: Callable[[str | None], None]) -> None:
+        """Return when the broker has confirmed that a majority of the queue's nodes has what was sent last.
+
+        Args:
+            meanwhile: called about twice a second, with why the broker takes nothing now, if it says so.
+
+        Raises:
             BrokerTrouble: it has not; the message may be in the queue all the same.
         """
-        try:
-            opened = self._opened or self._open()
-            self._publish(opened, body, to or self._address.queue, properties, meanwhile)
-        except Exception as error:
-            node = self._node()
-            self.close()
-            if isinstance(error, OSError | amqp.AMQPError | BrokerTrouble):
-                raise trouble_of(error, node) from error
-            raise
-        except BaseException:
-            self.close()
-            raise
+        with self._dropping():
+            assert self._opened is not None
+            ends = monotonic() + _CONFIRM_TIMEOUT
+            while self._tag not in self._outcomes:
+                try:
+                    self._opened.connection.drain_events(timeout=_LOOK_INTERVAL)
+                except TimeoutError:
+                    # What is blocked will be taken: to publish it again would make one more of it.
+                    meanwhile(_BLOCKED if self._is_blocked else None)
+                    if not self._is_blocked and monotonic() > ends:
+                        raise BrokerTrouble("the broker does not confirm: too few of its nodes are up") from None
+            if self._returned is not None:
+                raise BrokerTrouble(f"the queue is gone: {self._returned}")
+            if not self._outcomes[self._tag]:
+                raise BrokerTrouble(
+                    "the broker refuses the message: the queue is full (max-length), or its leader is gone"
+                )
 
     def close(self) -> None:
         """Drop the connection; the next one goes to another node."""
@@ -186,33 +222,17 @@ class Publisher:
         self._opened = opened
         return opened
 
-    def _publish(
-        self,
-        opened: Opened,
-        body: bytes,
-        queue: str,
-        properties: Mapping[str, str],
-        meanwhile: Callable[[str | None], None],
-    ) -> None:
-        self._tag += 1
-        self._outcomes.clear()
-        self._returned = None
-        message = amqp.Message(body, delivery_mode=2, **properties)
-        # Not mandatory: what reaches no queue would be confirmed, too.
-        opened.channel.basic_publish(message, "", queue, mandatory=True, timeout=_ANSWER_TIMEOUT)
-        ends = monotonic() + _CONFIRM_TIMEOUT
-        while self._tag not in self._outcomes:
-            try:
-                opened.connection.drain_events(timeout=_LOOK_INTERVAL)
-            except TimeoutError:
-                # What is blocked will be taken: to publish it again would make one more of it.
-                meanwhile("the broker takes nothing now, for its alarm of memory or disk" if self._is_blocked else None)
-                if not self._is_blocked and monotonic() > ends:
-                    raise BrokerTrouble("the broker does not confirm: too few of its nodes are up") from None
-        if self._returned is not None:
-            raise BrokerTrouble(f"the queue is gone: {self._returned}")
-        if not self._outcomes[self._tag]:
-            raise BrokerTrouble("the broker refuses the message: the queue is full (max-length), or its leader is gone")
+    @contextlib.contextmanager
+    def _dropping(self) -> Iterator[None]:
+        """Drop the connection whatever goes wrong."""
+        try:
+            yield
+        except BaseException as error:
+            node = self._node()
+            self.close()
+            if isinstance(error, OSError | amqp.AMQPError):
+                raise trouble_of(error, node) from error
+            raise
 
     def _settle(self, tag: int, *, multiple: bool, is_taken: bool) -> None:
         if tag == self._tag or (multiple and tag > self._tag):

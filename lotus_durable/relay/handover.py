@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 from lotus_durable.config import Config, Constants
@@ -46,6 +46,8 @@ class ToBroker:
         assert config.relay_url is not None
         address = address_of(config.relay_url)
         publisher = open_publisher(address)
+        if not address.is_private():
+            logger.warning("relay_url is not encrypted: the password and the events travel in the clear")
         place = Broker(publisher, ensure_identity(directory).queue_id, control, config.constants)
         try:
             yield Way([place], lambda _: True)  # under which key an event was tracked goes with it
@@ -56,8 +58,8 @@ class ToBroker:
 class Broker:
     """A place that hands batches over, one message for each. For one thread."""
 
-    max_events = MOST_EVENTS
-    takes_repeats = True
+    max_events: int = MOST_EVENTS
+    takes_repeats: bool = True
 
     def __init__(self, publisher: Publisher, queue_id: bytes, steps: Steps, constants: Constants) -> None:
         self._publisher = publisher
@@ -66,21 +68,21 @@ class Broker:
         self._probe_interval = constants.probe_interval
         self._backoff = Backoff(base=constants.first_pause, cap=min(_LONGEST_PAUSE, constants.longest_pause))
         # As large as one request of the relay: it holds some hundred messages in memory.
-        self.max_bytes = constants.max_batch_bytes
+        self.max_bytes: int = constants.max_batch_bytes
 
     def encode(self, record: bytes) -> tuple[str, str, bytes]:
         """Return the record as it is; see :class:`~lotus_durable.delivery.place.Place`."""
         idempotency_id, _, _, time_created, _, _ = unpack_record(record)
         return idempotency_id, time_created, record
 
-    def deliver(self, batch: Batch) -> Sequence[HandedOver]:
-        """Return when all are handed over.
+    def deliver(self, batch: Batch) -> Generator[None, None, Sequence[HandedOver]]:
+        """Return when all are handed over; see :class:`~lotus_durable.delivery.place.Place`.
 
         Raises:
             Stopped: before that; they may be, and are again by whoever comes next.
         """
         for key, records in _by_key(batch).items():
-            self._hand_over(Events(self._queue_id, key, batch.through, records).encode())
+            yield from self._hand_over(Events(self._queue_id, key, batch.through, records).encode())
         return [HandedOver()] * len(batch)
 
     def may_be_in_flight(self, since: float) -> None:
@@ -90,7 +92,7 @@ class Broker:
         """Drop the connection."""
         self._publisher.close()
 
-    def _hand_over(self, body: bytes) -> None:
+    def _hand_over(self, body: bytes) -> Generator[None, None, None]:
         from .connection import BrokerTrouble
 
         while True:
@@ -98,7 +100,9 @@ class Broker:
             self._steps.enter("sending")
             try:
                 with self._steps.request(is_question=True):
-                    self._publisher.publish(body, self._meanwhile)
+                    self._publisher.send(body)
+                    yield
+                    self._publisher.wait(self._meanwhile)
             except BrokerTrouble as trouble:
                 self._wait_for_better(trouble, asked)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ _ASK_INTERVAL = 30.0
 _LOOK_INTERVAL = 0.2
 _CLEAR_AFTER = 60.0
 """Seconds after which a relay that has received nothing is not the active one."""
+_HAND_INTERVAL = 10.0
 _STANDS_BY = "this relay stands by: another one is active"
 
 
@@ -105,23 +107,20 @@ def _wait_until_active(session: Session, publisher: Publisher, loop: Loop, contr
 
     When it is clear that another one is active, what lies here and is due goes into the broker's queue.
     """
-    began = asks_at = monotonic()
+    asks_at = monotonic()
+    hands_at = asks_at + _CLEAR_AFTER
     while session.in_doubt_since is None:
         if monotonic() >= asks_at:
             asks_at = monotonic() + _ASK_INTERVAL
-            try:
+            with contextlib.suppress(BrokerTrouble):  # who is active knows that by the next event, too
                 publisher.publish(Mark(os.urandom(16)).encode(), lambda _: control.wait(0.0))
-            except BrokerTrouble as trouble:
-                logger.debug("cannot ask whether this relay is the active one: %s", trouble.reason)
-            control.wait(_LOOK_INTERVAL)
-        elif monotonic() - began > _CLEAR_AFTER:
+        elif monotonic() >= hands_at:
+            hands_at = monotonic() + _HAND_INTERVAL
             loop.run(lambda: True)
-            control.enter("idle", _STANDS_BY)
-            control.wait(_LOOK_INTERVAL)
         else:
             control.enter("idle", _STANDS_BY)
             control.answer(control.asked(), _STANDS_BY)
-            control.wait(_LOOK_INTERVAL)
+        control.wait(_LOOK_INTERVAL)
     publisher.close()
     control.enter("idle")
 

@@ -23,6 +23,7 @@ import selectors
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from lotus_durable.clock import monotonic, since_boot
@@ -48,6 +49,7 @@ _PROOF_TIMEOUT = 10.0
 _PREFETCH = 500
 """Messages that are held at once: where hosts have few events a request takes many. Each has 0.5 MB at the most."""
 _TICK = 0.5
+_LOOK_INTERVAL = 0.1
 
 
 class Received(NamedTuple):
@@ -103,7 +105,7 @@ class Session:
         self._is_over = False
         self.in_doubt_since: float | None = None
         self._opened = Opened(address, node, heartbeat=HEARTBEAT)
-        self.version = self._opened.version
+        self.version: str = self._opened.version
         try:
             self._channel = self._opened.channel
             self._channel.basic_qos(0, _PREFETCH, a_global=False)
@@ -137,21 +139,23 @@ class Session:
             Renewed: the session is over.
         """
         with self._proving:
-            if since_boot() - self._proved_at > PROOF_AGE and not self._is_over:
+            ends = monotonic() + _PROOF_TIMEOUT
+            while since_boot() - self._proved_at > PROOF_AGE and not self._is_over:
                 done = threading.Event()
-                self._do(lambda: self._prove(done))
-                if not done.wait(_PROOF_TIMEOUT):
-                    self._end("the broker does not answer")
-            if self._is_over or since_boot() - self._proved_at > PROOF_AGE:
+                self._do(partial(self._prove, done))
+                while not done.wait(_LOOK_INTERVAL) and not self._is_over:
+                    if monotonic() > ends:
+                        self._end("the broker does not answer")
+            if self._is_over:
                 raise Renewed("the connection to the broker is lost")
 
     def close(self) -> None:
         """Drop the connection: what is not acknowledged goes to another relay, or comes back to this one."""
-        self._is_over = True
-        self._wake()
-        self._thread.join(_PROOF_TIMEOUT)
-        os.close(self._waking)
-        os.close(self._woken)
+        self._do(self._stop)  # behind what is to be acknowledged
+        self._thread.join(2 * _PROOF_TIMEOUT)
+        if not self._thread.is_alive():  # else it may read of them once more
+            os.close(self._waking)
+            os.close(self._woken)
 
     # In the session's thread
 
@@ -186,6 +190,9 @@ class Session:
                 return
         with contextlib.suppress(TimeoutError):  # a part of a frame, or a heartbeat
             connection.drain_events(timeout=_TICK)
+
+    def _stop(self) -> None:
+        self._is_over = True
 
     def _end(self, reason: str) -> None:
         if not self._is_over:

@@ -19,7 +19,7 @@ from lotus_durable.log import counted
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Progress
-from lotus_durable.queue.protocol import Chunk, Cursor, Report, Settlement
+from lotus_durable.queue.protocol import Chunk, Cursor, Report, Settlement, StoredEvent
 from lotus_durable.queue.quarantine import keep_aside
 from lotus_durable.queue.reader import Damage
 
@@ -79,12 +79,12 @@ class FromBroker:
         self._marks: list[tuple[Received, Mark, set[bytes]]] = []
         self._later: set[bytes] = set()
         self._to_forget: dict[bytes, int] = {}
-        self.elapsed = own.elapsed
-        self.was_delivered = own.was_delivered
-        self.parked = own.parked
-        self.last_parked = own.last_parked
-        self.learned = own.learned
-        self.learn = own.learn
+        self.elapsed: Callable[[], float] = own.elapsed
+        self.was_delivered: Callable[[Iterable[str]], set[str]] = own.was_delivered
+        self.parked: Callable[[int, int], list[StoredEvent]] = own.parked
+        self.last_parked: Callable[[], int] = own.last_parked
+        self.learned: Callable[[str], str | None] = own.learned
+        self.learn: Callable[[str, str], None] = own.learn
 
     @property
     def in_doubt_since(self) -> float | None:

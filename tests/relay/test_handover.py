@@ -114,7 +114,7 @@ def test_events_stay_while_the_broker_cannot_be_reached_and_flow_when_it_can(
         node.start()
         assert wait_until(lambda: client.drain(30).complete, "the broker to confirm", 60.0)
         ids += track(client, 1)
-        node.kill()
+        node.stop(signal.SIGTERM)
         node.start()
         assert client.drain(60).complete, "a connection of before is not used again"
         assert ids_in(take(own, "q", ids[-1])) == ids
@@ -127,7 +127,7 @@ def test_a_queue_that_is_full_refuses_and_takes_nothing_away_from_what_it_has_co
     ids = track(client, 1)
     assert client.drain(30).complete
     broker.set_policy('{"max-length": 1}', pattern=f"^{queue_name}$", name=queue_name)
-    reasons = []
+    reasons: list[str] = []
     while not reasons:
         ids += track(client, 1)
         report = client.drain(1)
@@ -185,4 +185,4 @@ def test_a_url_names_every_node_and_what_has_a_meaning_in_it_is_escaped() -> Non
     assert (address.user, address.password, address.vhost, address.queue) == ("me", "p@,", "a/b", "mine")
     assert address.files == {"ca_certs": "/ca.pem"}
     assert "p@" not in f"{address} {address!r}"
-    assert address_of("amqp://u:p@one:1/v,amqp://u:p@two/v").nodes == [("one", 1), ("two", 5672)]
+    assert [str(node) for node in address_of("amqp://u:p@one:1/v,amqp://u:p@two/v").nodes] == ["one:1", "two:5672"]

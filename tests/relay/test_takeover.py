@@ -44,7 +44,7 @@ def active_of(relays: list[Relay]) -> Relay | None:
 def test_where_the_active_relay_is_killed_or_stopped_in_a_request_another_one_waits_and_goes_on(
     fleet: Fleet, lotus: WatchedLotus, number: signal.Signals
 ) -> None:
-    relays = [fleet.relay(name).start_process() for name in ("first", "second")]
+    relays = [fleet.relay(name, max_batch_events=20).start_process() for name in ("first", "second")]
     host = fleet.host(max_batch_events=20)
     ids = track(host, 200)
     assert host.drain(PATIENCE).complete

@@ -51,12 +51,14 @@ def _timed(session: requests.Session, host: str, size: int) -> float:
     return time.perf_counter() - began
 
 
-def sizing(
-    sizes: Sequence[int], *, slower: float = 1.0, end: float = END
-) -> tuple[Table, dict[str, list[tuple[int, int]]]]:
+Lines = dict[str, list[tuple[int, int]]]
+"""By its name in the legend: seconds, and what was pending then."""
+
+
+def sizing(sizes: Sequence[int], *, slower: float = 1.0, end: float = END) -> tuple[Table, Lines]:
     """Return the table, and what is pending by the second in fleets of the size that is plotted."""
     rows: list[list[str]] = []
-    lines: dict[str, list[tuple[int, int]]] = {}
+    lines: Lines = {}
     for generation in MEASURED:
         for hosts in sizes:
             alone = simulate(generation, hosts, relay=False, slower=slower, end=end)

@@ -16,15 +16,16 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 SLOW = ("relay stopped", "Lotus slow")
 
 
+@pytest.mark.timeout(400)
 def test_a_fleet_whose_hosts_and_relays_are_killed_loses_nothing_and_never_sends_two_requests_at_once(
     tmp_path: Path, broker: Cluster, queue_name: str
 ) -> None:
-    plan = Plan(seed=3, kills=6, events=500, seconds=20, workers=1, nodes=1, rate=100.0, without=SLOW)
+    plan = Plan(seed=3, kills=6, events=200, seconds=150, workers=1, nodes=1, rate=60.0, without=SLOW)
     outcome = run(plan, tmp_path / "run", broker, queue_name)
     assert outcome.problems == []
-    assert outcome.kills >= 3
+    assert outcome.kills >= 6
     assert outcome.comparison.most_at_once == 1
-    assert outcome.comparison.acknowledged > 100
+    assert outcome.comparison.acknowledged >= 200
 
 
 @pytest.mark.servers

@@ -13,14 +13,16 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Table as Store
 from tests.chaos.oracle import Comparison, Evidence, compare
 from tests.relay.broker import Cluster
-from tests.rig import id_of
+from tests.rig import id_of, wait_until
 from tests.servers.apps.ledger import read_ledger
 
 from .strikes import Strike, possible
-from .world import Plan, World
+from .world import PATIENCE, Plan, World
 
 _ROUND = 16
 """Strikes."""
+_FIRST = 20
+"""Events before the first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ def run(
     settled: list[float] = []
     problems: list[str] = []
     with World(plan, root, cluster, queue) as world:
+        wait_until(lambda: world.acknowledged() >= _FIRST, "the first events", PATIENCE)
         settled.append(world.settle())  # all is up
         order: list[str] = []
         while time.monotonic() - began < plan.seconds and not problems:

@@ -25,7 +25,7 @@ from tests.chaos.plan import REPOSITORY, Generation
 from tests.chaos.server import ServerProcess
 from tests.relay.broker import Cluster, version
 from tests.relay.fleet import url_of
-from tests.servers.waiting import wait_until
+from tests.rig import wait_until
 
 from .worker import API_KEY, Shift
 

@@ -154,8 +154,13 @@ def _quarantined(directory: QueueDirectory) -> Iterator[Stored]:
 def takes(where: Where, stored: Stored, now: float) -> bool:
     """Whether an event is meant; of bytes that are no event, whether a part of one of this customer may be in them."""
     if stored.event is None and where.customer_id:
-        return where._replace(customer_id="").is_everything() and msgpack.packb(where.customer_id) in stored.data
+        return where._replace(customer_id="").is_everything() and may_be_of(where.customer_id, stored.data)
     return where.takes(stored.event, stored.reason, now)
+
+
+def may_be_of(customer_id: str, data: bytes) -> bool:
+    """Whether bytes that are no event, or one of many, hold a customer's id as a record does."""
+    return msgpack.packb(customer_id) in data
 
 
 def _decoded(record: bytes) -> tuple[Event | None, str]:

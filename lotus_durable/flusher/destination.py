@@ -12,11 +12,9 @@ from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.lotus import Lotus
 from lotus_durable.delivery.place import Place, Source, Way
 from lotus_durable.delivery.transport import HttpTransport
-from lotus_durable.errors import ConfigurationError
 from lotus_durable.http.routes import Routes
-from lotus_durable.options import read_key_file
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.identity import fingerprint
 
 from .organisation import Organisation
 
@@ -36,7 +34,13 @@ class ToLotus:
         self._routes: Routes | None = None
 
     @contextmanager
-    def opened(self, config: Config, directory: QueueDirectory, source: Source, control: Control) -> Iterator[Way]:
+    def opened(
+        self,
+        config: Config,
+        directory: QueueDirectory,  # noqa: ARG002  # a broker's needs it
+        source: Source,
+        control: Control,
+    ) -> Iterator[Way]:
         """Wait until this key may send, and open as many connections as requests may be in flight at once.
 
         Raises:
@@ -44,9 +48,8 @@ class ToLotus:
             OSError: the books cannot be read or written.
         """
         routes = self._routes_to(config.host)
-        identity = ensure_identity(directory)
-        organisation = Organisation(config, routes, fingerprint(identity, config.api_key), source)
-        organisation.replaces(fingerprint(identity, each) for each in self._former_keys(config, control))
+        organisation = Organisation(config, routes, fingerprint(config.api_key), source)
+        organisation.replaces(fingerprint(each) for each in self._former_keys(config))
         _wait_until_allowed(organisation, config, control)
         generation = organisation.generation()
         places = list(_places(routes, config, control, is_2024=generation == "2024"))
@@ -62,17 +65,12 @@ class ToLotus:
             self._routes = Routes(host)
         return self._routes
 
-    def _former_keys(self, config: Config, control: Control) -> list[str]:
-        """Return those that ours replaces: what this flusher had before, and what ``previous_api_key_file`` names."""
+    def _former_keys(self, config: Config) -> list[str]:
+        """Return those that ours replaces: what this flusher had before."""
         assert config.api_key is not None
         former = [*self._own_keys]
         if config.api_key not in former:
             self._own_keys.append(config.api_key)
-        if config.previous_api_key_file is not None:
-            try:
-                former.append(read_key_file("previous_api_key_file", config.previous_api_key_file))
-            except ConfigurationError as error:
-                control.report(error)  # what was tracked under our own key is sent all the same
         return former
 
 

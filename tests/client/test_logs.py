@@ -30,6 +30,15 @@ logging.getLogger().setLevel(logging.DEBUG)
 """
 
 
+ONE_LINE = """
+logging.getLogger("app").warning("one line")
+for _ in range(5):
+    assert client.drain(20).complete
+say(json.dumps(seen))
+client.release()
+"""
+
+
 def metered(rig: Rig, code: str, **options: Any) -> Any:
     """Run an application each of whose log lines is an event; ``code`` says something as JSON at its end."""
     [said] = lines(METERED + code, rig.queue_dir, rig.server.host, json.dumps(options))
@@ -40,13 +49,7 @@ def metered(rig: Rig, code: str, **options: Any) -> Any:
 def test_one_line_of_an_application_whose_handler_tracks_is_one_event(rig: Rig, debug: bool) -> None:
     seen = metered(
         rig,
-        """
-logging.getLogger("app").warning("one line")
-for _ in range(5):
-    assert client.drain(20).complete
-say(json.dumps(seen))
-client.release()
-""",
+        ONE_LINE,
         flusher="auto",
         debug=debug,
     )
@@ -58,13 +61,7 @@ client.release()
 def test_so_it_is_where_a_drain_flushes_in_the_process_itself(rig: Rig, debug: bool) -> None:
     seen = metered(
         rig,
-        """
-logging.getLogger("app").warning("one line")
-for _ in range(5):
-    assert client.drain(20).complete
-say(json.dumps(seen))
-client.release()
-""",
+        ONE_LINE,
         flusher="external",
         debug=debug,
     )

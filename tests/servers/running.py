@@ -110,6 +110,13 @@ class Running(Endpoint):
         """Send a signal to the master."""
         self._process.send_signal(number)
 
+    def reload_under_load(self, workers: int) -> None:
+        """Have it reload itself while it is asked, after as many other workers as it has, and for as many more."""
+        with self.load() as load:
+            load.wait_for_others(set(), 2 * workers)
+            self.send(signal.SIGHUP)
+            load.wait_for_others(set(load.answers), workers)
+
     def kill(self, pid: int) -> None:
         """SIGKILL one of its processes, if it still lives."""
         assert pid in self.processes() or state_of(pid) in ("", "Z"), f"process {pid} is not one of its own"

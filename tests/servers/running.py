@@ -13,8 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tests.flusher.seen import state_of
-
-from .waiting import wait_until
+from tests.waiting import wait_until
 
 _MARK = "TEST_SERVER"
 """A variable that is in the environment of all processes of one server, whatever becomes of their parents."""

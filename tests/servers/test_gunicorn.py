@@ -6,9 +6,10 @@ import signal
 
 import pytest
 
+from tests.waiting import wait_until
+
 from .kinds import WORKERS, gunicorn
 from .site import Site
-from .waiting import wait_until
 
 pytestmark = pytest.mark.servers
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_until
+
 from .kinds import WORKERS, Kind, uwsgi
 from .site import REPOSITORY, Site
-from .waiting import wait_until
 
 pytestmark = [
     pytest.mark.servers,

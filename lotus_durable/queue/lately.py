@@ -43,27 +43,28 @@ class DeliveredLately:
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Return those of ``ids`` that were delivered lately."""
-        buckets = self._buckets
+        buckets, count = self._buckets, len(self._buckets)
         return {
             id_
             for id_, key in zip(ids, _split(keys_of(ids)), strict=True)
-            if key in (bucket := buckets[hash(key) % _BUCKETS]) and _place(bucket, key) >= 0
+            if key in (bucket := buckets[hash(key) % count]) and _place(bucket, key) >= 0
         }
 
     def add(self, keys: bytes) -> None:
         """Know these from now on, for as long as the books do."""
-        buckets = self._buckets
+        buckets, count = self._buckets, len(self._buckets)
         for key in (found := _split(keys)):
-            buckets[hash(key) % _BUCKETS] += key
+            buckets[hash(key) % count] += key
         self._count += len(found)
 
     def forget(self, keys: bytes) -> None:
         """Know these no longer: they are the oldest."""
+        buckets, count = self._buckets, len(self._buckets)
         for key in _split(keys):
-            number = hash(key) % _BUCKETS
-            bucket = self._buckets[number]
+            number = hash(key) % count
+            bucket = buckets[number]
             if (place := _place(bucket, key)) >= 0:
-                self._buckets[number] = bucket[:place] + bucket[place + _KEY :]
+                buckets[number] = bucket[:place] + bucket[place + _KEY :]
                 self._count -= 1
 
     def outdated(self, rows: Iterable[tuple[int, float, bytes]], more: int, now: float) -> list[tuple[int, bytes]]:

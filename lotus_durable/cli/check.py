@@ -25,8 +25,6 @@ keys of --json:
                  how much was looked at
   findings       a list of {path, offset, what, lost, remedy}; offset is a byte, the row of a database, or null"""
 
-FINDING_KEYS = ("path", "offset", "what", "lost", "remedy")
-
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.checking import check  # with SQLite

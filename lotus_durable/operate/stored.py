@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import msgpack
 
@@ -30,7 +30,6 @@ from .pending import Found, PendingReader, read_pages, records_of
 from .where import ANY, Where
 
 State: TypeAlias = Literal["pending", "parked", "dead_letter", "quarantined", "kept"]
-STATES: tuple[State, ...] = get_args(State)
 TABLES: dict[State, Table] = {"parked": "parked", "dead_letter": "dead"}
 PAGE = 500
 """Rows read at once."""

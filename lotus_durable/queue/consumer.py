@@ -27,6 +27,7 @@ from .table import DatabaseDamaged
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _CLOCK = "clock"
+_EMPTIED = "queue.db emptied"
 _CLOCK_KEPT_EVERY = 60.0  # seconds
 _GONE_KEPT = 20_000
 """Segments that were not settled to their end, are not there, and are known in case somebody moves them back."""
@@ -53,7 +54,7 @@ class Consumer:
         self.is_new: bool = self._repaired.is_new
         self._repeats = Repeats(lambda: self._repaired.books)
         self._journal = JournalReader(directory, self._repeats, report)
-        self._rows = RowReader(directory, self._repeats.cursor, report)
+        self._rows = RowReader(directory, self._repeats.cursor, lambda: self.learned(_EMPTIED), report)
         kept = KeptSegments(directory, 0.0, 0) if kept is None else kept
         self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired, kept)
         self._in_pass = False
@@ -127,6 +128,7 @@ class Consumer:
         entry = settlement._replace(cursors=cursors, accepted=accepted, carried=carried, at=self.elapsed())
         if self._rows.id in cursors:
             self._rows.sync()
+            self._note_emptied()
         try:
             self._repaired.do(lambda books: books.settle(entry))
         except OSError as error:
@@ -245,9 +247,18 @@ class Consumer:
         with contextlib.suppress(OSError):
             self._keep_clock()
             self._retiring.forget_deleted(now=True)
+            self._rows.sync()
+            self._note_emptied()
         self._journal.close()
         self._rows.close()
         self._repaired.close()
+
+    def _note_emptied(self) -> None:
+        """Note how far ``queue.db`` is emptied; what was read of it is safe from a power cut."""
+        note = self._rows.note()
+        if note is not None and note != self.learned(_EMPTIED):
+            with contextlib.suppress(OSError):
+                self.learn(_EMPTIED, note)
 
     def _keep_clock(self) -> None:
         self._clock_kept_at = self.elapsed()

@@ -99,6 +99,7 @@ class Settlement(NamedTuple):
     through: Mapping[str, Position] = MappingProxyType({})
     """For each source, the position up to which every event is settled by this and earlier settlements."""
     delivered: int = 0
+    handed_over: int = 0
     parked: Sequence[StoredEvent] = ()
     dead: Sequence[StoredEvent] = ()
     resolved: Sequence[StoredEvent] = ()
@@ -118,4 +119,5 @@ class Settlement(NamedTuple):
     carried: Sequence[tuple[bytes, int, int]] = ()
     """and the segments, and ranges of them, that copies among these came from,"""
     at: float = 0.0
-    """and when that is, by the queue's own clock. The consumer fills in all four."""
+    """and when that is, by the queue's own clock. The consumer fills in all four, and a relay's source the first two
+    for what is in no segment."""

@@ -29,8 +29,8 @@ from lotus_durable.queue.requests import ask
 from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import FakeLotus, Faults
 from lotus_durable.testing.exchange import ReceivedRequest
-from tests.waiting import LIMIT
-from tests.waiting import wait_until as wait_until  # noqa: PLC0414  # also for who imports it from here
+from tests.waiting import LIMIT as LIMIT  # noqa: PLC0414  # also for who imports it from here
+from tests.waiting import wait_until as wait_until  # noqa: PLC0414
 
 QUICK = Constants(
     first_pause=0.01,

@@ -12,10 +12,10 @@ from .env_file import environment
 from .output import plain, say, say_json
 
 _DESCRIPTION = """\
-Look at everything that a queue and its flusher need here, a line each, with what to do: user and directory, file system
-and its locks (tried with two processes and a kill), disk, the queue and its flusher, versions in use, the interpreter
-for a flusher, and, by asking the server: host, TLS, key, organisation and clock. Then the settings and where each
-comes from; the key is never shown. Run it as the application's user, with its environment. Changes nothing.
+Try everything that a queue and its flusher need here, and say in a line each what to do: user and directory, file
+system and its locks (tried with two processes and a kill), disk, the queue and its flusher, versions in use, the
+interpreter for a flusher, and, by asking the server: host, TLS, key, organisation and clock. Then show the settings and
+where each comes from, but never the key. Run it as the application's user, with its environment. Changes nothing.
 
 keys of --json:
   ok             whether nothing is wrong

@@ -47,7 +47,8 @@ class FlusherStats(NamedTuple):
 class QueueStats(NamedTuple):
     """What is in the queue, for all processes that share it.
 
-    At any quiescent moment and across restarts ``accepted = delivered + pending + parked + dead_lettered + discarded``.
+    Whenever nothing is moving, and across restarts,
+    ``accepted = delivered + pending + parked + dead_lettered + discarded``.
     """
 
     accepted: int = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from .books import Books
 from .directory import QUEUE_DB, QueueDirectory, original_name
@@ -113,9 +113,9 @@ class Consumer:
         Raises:
             OSError: the disk refuses; nothing of it counts.
         """
-        cursors: dict[bytes, Cursor] = {}
+        cursors: dict[bytes, Cursor] = dict(settlement.cursors)
         carried: list[tuple[bytes, int, int]] = []
-        accepted = 0
+        accepted = settlement.accepted
         segments: list[Segment] = []
         for source, position in settlement.through.items():
             segment = self._repeats.source(bytes.fromhex(source))
@@ -169,6 +169,14 @@ class Consumer:
                 raise damage.pop()
 
         self._repaired.do(work)
+
+    def reached(self, source: bytes) -> int:
+        """Return how many events of a source that is no segment are settled, as its cursor says or has said."""
+        return self._repeats.cursor(source)[1]
+
+    def forget(self, sources: Mapping[bytes, int]) -> None:
+        """Note that these, which are no segments, are settled to their ends and do not come again but by mistake."""
+        self._repaired.do(lambda books: books.forget({source: (0, end) for source, end in sources.items()}))
 
     def make_safe(self) -> None:
         """Return when all that was settled survives a power cut."""

@@ -27,7 +27,7 @@ from lotus_durable.queue.sqlite import SqliteAppender
 from lotus_durable.queue.table import EventTable
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass
-from .faults import dies_at, exit_status, in_child, refusing, small_disk
+from .faults import STRIDE, dies_at, exit_status, in_child, refusing, small_disk
 from .segments import KEY, Reports, open_appender, open_sqlite, record
 from .segments import append as append_to_segment
 from .waiting import wait_until
@@ -176,7 +176,7 @@ def test_a_flusher_that_dies_at_any_step_settles_every_row_once(memory_path: Pat
             found = counts(directory, consumer)
             assert (found.accepted, found.delivered, found.pending) == (6, 6, 0)
             assert rows(directory) == 0
-        step += 2
+        step += STRIDE
 
 
 def flush(directory: QueueDirectory) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def test_what_is_settled_and_deleted_while_somebody_counts_is_not_missing(
     write_segment(directory, [record(number) for number in range(5)]).seal()
     write_segment(directory, [record(number) for number in range(5, 8)])
     progress = [Progress()]
-    real = {"look_at": counting.look_at, "read_progress": lambda _: progress[0]}
+    real: dict[str, Callable[..., Any]] = {"look_at": counting.look_at, "read_progress": lambda _: progress[0]}
 
     def flush_first(*arguments: Any) -> Any:
         if progress == [Progress()]:

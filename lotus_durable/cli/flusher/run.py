@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 from functools import partial
@@ -10,7 +11,8 @@ from functools import partial
 from lotus_durable.cli.command import ExitCode, configuration
 from lotus_durable.cli.logs import Log, logger
 from lotus_durable.cli.wording import count
-from lotus_durable.errors import LotusError
+from lotus_durable.config import Config
+from lotus_durable.errors import ConfigurationError, LotusError
 from lotus_durable.flusher.program import import_everything
 from lotus_durable.flusher.stats import collect
 from lotus_durable.log import warn_if_unencrypted
@@ -34,10 +36,20 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         import_everything()
         manager = ServiceManager(os.environ)
         service = Service(config, partial(configuration, arguments), manager)
-        with reported(service, manager):
+        with reported(service, manager), _served(arguments.metrics, config):
             why = service.run()
         logger.info("stopped (%s); %s pending", why, count(_pending(service.directory)))
     return ExitCode.DONE
+
+
+def _served(address: tuple[str, int] | None, config: Config) -> contextlib.AbstractContextManager[None]:
+    if address is None:
+        return contextlib.nullcontext()
+    try:
+        from .metrics_server import metrics_served
+    except ImportError:
+        raise ConfigurationError("--metrics needs prometheus_client: pip install 'lotus-durable[prometheus]'") from None
+    return metrics_served(*address, config)
 
 
 def _pending(directory: QueueDirectory) -> int:

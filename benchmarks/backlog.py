@@ -13,7 +13,7 @@ from lotus_durable.event.encoder import EventEncoder
 from lotus_durable.queue.directory import QueueDirectory, segment_name
 from lotus_durable.queue.files import FILE_MODE
 from lotus_durable.queue.format import encode_frame, new_header
-from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.identity import fingerprint
 
 _SEGMENT_BYTES = 16 << 20
 _EVENTS_PER_WRITE = 10_000
@@ -26,7 +26,7 @@ def fill(root: Path, events: int) -> QueueDirectory:
     before, after = _record_around_its_id()
     numbers = iter(range(events))
     salt = os.urandom(6).hex()
-    key = fingerprint(ensure_identity(directory), API_KEY)
+    key = fingerprint(API_KEY)
     left = events
     while left:
         left -= _write_segment(
@@ -39,7 +39,7 @@ def crowd(root: Path, segments: int) -> None:
     """Add so many segments with one event each, as processes leave them that end at once."""
     directory = QueueDirectory(root)
     directory.prepare()
-    key = fingerprint(ensure_identity(directory), API_KEY)
+    key = fingerprint(API_KEY)
     encode = EventEncoder(1 << 15).encode
     for _ in range(segments):
         _write_segment(directory, key, iter([encode("customer-123", "api_call", None, None, None)[1]]))

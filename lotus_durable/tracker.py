@@ -152,10 +152,7 @@ class Tracker:
             ConfigurationError: it is.
         """
         beat = read_beat(self.directory)
-        try:
-            is_foreign = beat is not None and beat.foreign_keys and self._fingerprint() in split_keys(beat.foreign_keys)
-        except (OSError, LotusError):
-            return  # what is wrong is said where the directory is needed
+        is_foreign = beat is not None and fingerprint(self.config.api_key) in split_keys(beat.foreign_keys)
         if is_foreign:
             raise ConfigurationError(
                 f"the API key belongs to another organisation than the events in {self.directory.root}: give each "
@@ -286,7 +283,8 @@ class Tracker:
         return self._way(
             self.directory,
             self._limit,
-            key=self._fingerprint,
+            key=fingerprint(self.config.api_key),
+            identify=self._identify,
             power=self.config.durability == "power",
             report=self._report_damage,
             segment_bytes=self.config.constants.segment_bytes,
@@ -296,7 +294,7 @@ class Tracker:
         logger.error("%s", error)
         self._report(error, [])
 
-    def _fingerprint(self) -> bytes:
+    def _identify(self) -> None:
         application = this_application()
         identity = ensure_identity(self.directory, application)
         is_anothers = identity.application not in ("", application)
@@ -309,7 +307,6 @@ class Tracker:
                 identity.application,
                 application,
             )
-        return fingerprint(identity, self.config.api_key)
 
     def _check(self, pair: Pair) -> None:
         """Notice what happened to a segment behind this process's back; an idle one has no event to do it."""

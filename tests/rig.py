@@ -141,11 +141,11 @@ class Rig:
     def write(self, *records: bytes) -> None:
         """Write what may be no record."""
         self.directory.prepare()
-        identity = ensure_identity(self.directory)
         way = Appender(
             self.directory,
             QueueLimit(self.directory, 1 << 30),
-            key=lambda: fingerprint(identity, "test-key"),
+            key=fingerprint("test-key"),
+            identify=lambda: ensure_identity(self.directory),
             power=False,
             report=lambda _: None,
         )

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 WITH_EXAMPLES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+UPGRADING = (ROOT / "docs" / "upgrading.md").read_text()
 QUEUE = "/var/lib/app/lotus"
 KEY = "YOUR API KEY"
 KEPT = {"LOTUS_TEST", "LOTUS_TEST_EXAMPLES", "LOTUS_ENV_FILE", "LOTUS_NAME", "LOTUS_"}
@@ -83,7 +84,7 @@ def _no_flusher_is_left(tmp_path: Path) -> Iterator[None]:
 
 def removed_things() -> list[str]:
     """Return what is in quotes in the first column of the table of what no longer needs doing."""
-    table = OPERATIONS.partition("## What no longer needs doing")[2].partition("\n## ")[0]
+    table = UPGRADING.partition("## What no longer needs doing")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.*?) \| ", table, flags=re.MULTILINE)
     return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
 

@@ -1,10 +1,7 @@
-"""The page about operations: files, variables, log lines, and what is gone, are those of the code."""
+"""The pages about operations and upgrades: files, variables, and what is gone, are those of the code."""
 
 from __future__ import annotations
 
-import ast
-import re
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +14,7 @@ from lotus_durable.errors import ConfigurationError
 from lotus_durable.flusher.spawn import _NOT_INHERITED
 from lotus_durable.flusher.surroundings import NETWORK_VARIABLES
 from lotus_durable.queue.directory import QueueDirectory
-from tests.test_docs import OPERATIONS, ROOT, removed_things
+from tests.test_docs import OPERATIONS, UPGRADING, removed_things
 
 
 def test_the_files_of_the_queue_directory_are_on_the_page(tmp_path: Path) -> None:
@@ -52,7 +49,7 @@ HOOKS = (
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_each_hook_that_did_something_has_a_line_that_says_what_to_do_now(hook: str) -> None:
-    table = OPERATIONS.partition("## What no longer needs doing")[2].partition("\n## ")[0]
+    table = UPGRADING.partition("## What no longer needs doing")[2].partition("\n## ")[0]
     [answer, *_] = [row.split(" | ")[1] for row in table.splitlines() if row.startswith("| ") and hook in row]
     assert answer.startswith("remove it")
 
@@ -95,49 +92,3 @@ def test_a_command_that_the_page_says_is_gone_is_refused(words: str, capsys: pyt
     with pytest.raises(SystemExit):
         entry._parser().parse_args(words.split())
     assert "--help" in capsys.readouterr().err
-
-
-# Log lines
-
-
-def explained_lines() -> list[str]:
-    section = OPERATIONS.partition("## Log lines")[2].partition("\n## ")[0]
-    firsts = re.findall(r"^\| (`.*?) \| ", section, flags=re.MULTILINE)
-    return [line for first in firsts for line in re.findall(r"`([^`]+)`", first) if " " in line]
-
-
-@cache
-def sentences() -> list[str]:
-    """Return all texts of the package, with a mark where a value goes."""
-    found: list[str] = []
-    for path in (ROOT / "lotus_durable").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                text = node.value.replace("{}", "segment \0")  # what a writer says of its own, see queue/carry_over.py
-                found.append(re.sub(r"%(?:\.\d+f|[sdr])|\{\w[^}]*\}", "\0", text))
-            elif isinstance(node, ast.JoinedStr):
-                parts = [each.value if isinstance(each, ast.Constant) else "\0" for each in node.values]
-                found.append("".join(map(str, parts)))
-    return found
-
-
-def test_the_log_lines_that_the_page_explains_are_those_of_the_code() -> None:
-    assert len(explained_lines()) > 50
-    text = "\n".join(sentences())
-    for line in explained_lines():
-        pieces = [piece.strip(" …:;()") for piece in line.split("…")]
-        for piece in pieces:
-            assert len(piece) < 4 or piece in text, f"{line!r}: {piece!r} is in no message"
-
-
-def test_the_warnings_of_a_process_that_tracks_are_explained() -> None:
-    """Those that are made in one place each; what the server says, and the disk, has no end."""
-    for module in ("flusher/look.py", "flusher/hung.py", "tracker.py", "client.py"):
-        for node in ast.walk(ast.parse((ROOT / "lotus_durable" / module).read_text())):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-                continue
-            if node.func.attr in ("warning", "error") and isinstance(node.args[0], ast.Constant):
-                message = str(node.args[0].value)
-                pieces = [piece.strip(" …:;()") for piece in re.split(r"%(?:\.\d+f|[sdr])", message)]
-                longest = max(pieces, key=len)
-                assert not longest or longest in OPERATIONS, message

@@ -9,7 +9,7 @@ from lotus_durable.errors import ConfigurationError
 from lotus_durable.flusher import locks
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
-from lotus_durable.queue.identity import NO_KEY, ensure_identity, fingerprint
+from lotus_durable.queue.identity import NO_KEY, fingerprint
 
 from . import drain
 from .arguments import seconds
@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     if arguments.yes and chosen:
         with held(config, patience=arguments.wait, waits_for=waits_for) as queue:
             for key in chosen:
-                queue.consumer.learn(succession(bytes.fromhex(key)), _own_fingerprint(directory, config).hex())
+                queue.consumer.learn(succession(bytes.fromhex(key)), fingerprint(config.api_key).hex())
     if arguments.json:
         say_json({"waiting": waiting, "adopted": sorted(chosen) if arguments.yes else []})
     elif not waiting:
@@ -84,7 +84,7 @@ def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
 
     if config.api_key is None:
         raise ConfigurationError("api_key: it is needed, to send with it what was tracked under others (LOTUS_API_KEY)")
-    ours = _own_fingerprint(directory, config)
+    ours = fingerprint(config.api_key)
     beat = read_beat(directory)
     if beat is not None and locks.is_held(directory.flusher_lock) and beat.program.key != ours:
         raise ConfigurationError(
@@ -96,10 +96,6 @@ def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
         for key, number in sorted(count_by_key(directory).items())
         if key not in (ours, NO_KEY) and not may_send(key, ours, lambda name: read_learned(directory.books, name))
     }
-
-
-def _own_fingerprint(directory: QueueDirectory, config: Config) -> bytes:
-    return fingerprint(ensure_identity(directory), config.api_key)
 
 
 COMMAND = Command(

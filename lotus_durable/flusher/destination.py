@@ -16,7 +16,7 @@ from lotus_durable.errors import ConfigurationError
 from lotus_durable.http.routes import Routes
 from lotus_durable.options import read_key_file
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.identity import fingerprint
 
 from .organisation import Organisation
 
@@ -36,7 +36,13 @@ class ToLotus:
         self._routes: Routes | None = None
 
     @contextmanager
-    def opened(self, config: Config, directory: QueueDirectory, source: Source, control: Control) -> Iterator[Way]:
+    def opened(
+        self,
+        config: Config,
+        directory: QueueDirectory,  # noqa: ARG002  # a broker's needs it
+        source: Source,
+        control: Control,
+    ) -> Iterator[Way]:
         """Wait until this key may send, and open as many connections as requests may be in flight at once.
 
         Raises:
@@ -44,9 +50,8 @@ class ToLotus:
             OSError: the books cannot be read or written.
         """
         routes = self._routes_to(config.host)
-        identity = ensure_identity(directory)
-        organisation = Organisation(config, routes, fingerprint(identity, config.api_key), source)
-        organisation.replaces(fingerprint(identity, each) for each in self._former_keys(config, control))
+        organisation = Organisation(config, routes, fingerprint(config.api_key), source)
+        organisation.replaces(fingerprint(each) for each in self._former_keys(config, control))
         _wait_until_allowed(organisation, config, control)
         generation = organisation.generation()
         places = list(_places(routes, config, control, is_2024=generation == "2024"))

@@ -26,7 +26,7 @@ from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, read_beat
-from lotus_durable.queue.identity import ensure_identity
+from lotus_durable.queue.identity import read_identity
 from lotus_durable.queue.kept import KeptSegments
 from lotus_durable.queue.requests import begin_anew
 from lotus_durable.queue.rows import has_rows
@@ -202,9 +202,8 @@ class Flusher:
         """Return what the holder of the lock shows and hears, going on from the last beat of whoever had it before."""
         connect, read = self.config.timeout
         status = process_status("self")
-        with contextlib.suppress(OSError, LotusError):  # the consumer says it
-            ensure_identity(self.directory)  # else nobody could say which key this is
-        program = this_program(self.config, self.directory)
+        read_identity(self.directory)  # of a later version it is left alone, the heartbeat too
+        program = this_program(self.config)
         if self._began is not None:
             program = program._replace(began=self._began)
         is_same_boot = before is not None and before.boot == boot_id()

@@ -113,7 +113,7 @@ class Look:
     def program(self) -> Program:
         """What this process would flush with."""
         if self._program is None:  # no cached_property: its lock, before 3.12, may be a forked child's for ever
-            self._program = this_program(self._config, self._directory)
+            self._program = this_program(self._config)
         return self._program
 
     # What is found

@@ -24,7 +24,7 @@ from lotus_durable.http.routes import Routes
 from lotus_durable.queue.books import read_learned
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
-from lotus_durable.queue.identity import NO_KEY, fingerprint, read_identity
+from lotus_durable.queue.identity import NO_KEY, fingerprint
 from lotus_durable.queue.requests import ask
 from lotus_durable.values import NamedTuple
 
@@ -53,10 +53,10 @@ def may_replace(config: Config, directory: QueueDirectory) -> bool:
     was good yet, or it is the server of 2022), a key that the server refuses makes way to one that it takes, by the
     same rule as for the next flusher of the queue.
     """
-    beat, identity = read_beat(directory), read_identity(directory)
-    if beat is None or identity is None or config.api_key is None:
+    beat = read_beat(directory)
+    if beat is None or config.api_key is None:
         return True
-    key = fingerprint(identity, config.api_key)
+    key = fingerprint(config.api_key)
     if key == beat.program.key:
         return True
     ours = read_learned(directory.books, ORGANISATION)

@@ -7,9 +7,8 @@ from zlib import crc32
 
 from lotus_durable._version import __version__
 from lotus_durable.config import Config
-from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Program
-from lotus_durable.queue.identity import fingerprint, read_identity
+from lotus_durable.queue.identity import fingerprint
 from lotus_durable.values import NamedTuple
 
 COMMAND = "lotus-flusher"
@@ -98,7 +97,7 @@ def _addresses(pid: int | str) -> bytes | None:
         return None
 
 
-def this_program(config: Config, directory: QueueDirectory) -> Program:
+def this_program(config: Config) -> Program:
     """Return what this process would flush with."""
     settings = (
         config.host,
@@ -110,12 +109,11 @@ def this_program(config: Config, directory: QueueDirectory) -> Program:
         config.previous_api_key_file,
         network_environment(),
     )
-    identity = read_identity(directory)
     return Program(
         version=__version__,
         package=PACKAGE,
         settings=_digest(repr(settings)),
-        key=fingerprint(identity, config.api_key) if identity is not None else b"",
+        key=fingerprint(config.api_key),
         surroundings=_digest(repr((_network_namespace(), _cgroup(), network_environment()))),
         began=program_began(),
     )

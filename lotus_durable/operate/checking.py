@@ -135,8 +135,7 @@ def _of_identity(directory: QueueDirectory) -> Iterator[Finding]:
     try:
         read_identity(directory)
     except (QueueDamaged, OSError) as error:
-        remedy = "restore it from a backup; or `repair`, and then `adopt` what was tracked with a key"
-        yield Finding("identity", 0, str(error), "which API key events were tracked with", remedy)
+        yield Finding("identity", 0, str(error), "", "`repair` makes a new one; nothing depends on the old one")
 
 
 def _of_books(directory: QueueDirectory, found: Checked) -> Iterator[Finding]:

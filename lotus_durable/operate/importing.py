@@ -70,10 +70,10 @@ def import_events(
     """
     directory = QueueDirectory(config.queue_dir)
     directory.prepare()
-    key = fingerprint(ensure_identity(directory), config.api_key)
+    ensure_identity(directory)
     encoder = EventEncoder(config.max_event_bytes, MAX_EVENT_NAME_2022)
     digest = blake2b(digest_size=ID_SIZE)
-    segment = NewSegment(directory, key)
+    segment = NewSegment(directory, fingerprint(config.api_key))
     left = config.max_queue_bytes - condition(directory).used_bytes
     problems: list[str] = []
     skipped = read = 0

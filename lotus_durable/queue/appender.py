@@ -51,8 +51,9 @@ class Appender:
     Args:
         directory: of the queue; made when it is missing.
         limit: of the queue, shared by the pairs of this process.
-        key: returns the fingerprint of the API key that events are for; asked when a segment is made, when the
-            directory is there.
+        key: the fingerprint of the API key that events are for.
+        identify: sees that the directory says which queue it is, and that this program knows its format; called before
+            something is made in it.
         power: whether events must survive a power cut; then :meth:`append` returns what :meth:`sync` needs.
         report: told, once, what somebody's hand has done to segments in use.
         segment_bytes: a segment takes no further frame when it would be larger.
@@ -63,7 +64,8 @@ class Appender:
         directory: QueueDirectory,
         limit: QueueLimit,
         *,
-        key: Callable[[], bytes],
+        key: bytes,
+        identify: Callable[[], object],
         power: bool,
         report: Callable[[LotusError], None],
         segment_bytes: int = SEGMENT_BYTES,
@@ -71,6 +73,7 @@ class Appender:
         self._directory = directory
         self._queue_limit = limit
         self._key = key
+        self._identify = identify
         self._power = power
         self._report = report
         most = max(_SMALLEST_SEGMENT, limit.max_queue_bytes // _SEGMENTS_PER_QUEUE)
@@ -97,7 +100,7 @@ class Appender:
         Raises:
             QueueFull: the queue is over ``max_queue_bytes``.
             QueueDirectoryError: the directory is unsafe, so nothing is written to it.
-            QueueDamaged: what ``key`` raises.
+            QueueDamaged: what ``identify`` raises.
             OSError: the disk refuses, and the event was not written; or, if :func:`~.refusal.is_of_the_disk` says no, a
                 signal handler raised it, and nobody knows whether the event was written.
         """
@@ -209,7 +212,7 @@ class Appender:
 
     def _new_writer(self, now: float) -> SegmentWriter:
         self._make_sure_of_the_directory()
-        writer = SegmentWriter(self._directory, self._key(), sync=self._power)
+        writer = SegmentWriter(self._directory, self._key, sync=self._power)
         self._writer, self._checked_at = writer, now
         return writer
 
@@ -219,6 +222,7 @@ class Appender:
             self._directory.prepare()
         else:
             self._directory.check()
+        self._identify()
 
     def _after_error(self, error: OSError, record: bytes, now: float, *, is_accepted: bool = False) -> SegmentWriter:
         """Return a segment that may take what a write has failed to append to the last one; raise if none will.
@@ -280,8 +284,7 @@ class Appender:
     def _carry_over(self, source: Header, frames: list[Placed]) -> None:
         """Write frames anew, in a segment of their own, where the path leads; they say where they were."""
         self._make_sure_of_the_directory()
-        header = source._replace(key=self._key())  # the queue may be another one, with other fingerprints
-        self._note_sealed(*write_carried(self._directory, header, frames, sync=self._power))
+        self._note_sealed(*write_carried(self._directory, source, frames, sync=self._power))
 
     def _seal(self, writer: SegmentWriter) -> None:
         self._writer = None

@@ -172,7 +172,7 @@ def read_only(path: str) -> sqlite3.Connection:
 
 
 def fetched(path: str, what: str, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-    """Return what one statement finds, from any process; nothing where there is no database.
+    """Return what one statement finds, from any process; nothing where there is no database, or one being made.
 
     The connection is closed on return: an open cursor would keep the flusher from writing its log back.
 
@@ -184,7 +184,17 @@ def fetched(path: str, what: str, statement: str, parameters: Sequence[object] =
         return []
     _refuse_odd(path, what)
     with mapped_errors(what), contextlib.closing(read_only(path)) as connection:
-        return connection.execute(statement, parameters).fetchall()
+        try:
+            return connection.execute(statement, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR or _is_made(connection):
+                raise
+            return []
+
+
+def _is_made(connection: sqlite3.Connection) -> bool:
+    """Whether its tables are there: what makes the books gives them their version last."""
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _refuse_odd(path: str, what: str) -> None:

@@ -8,7 +8,8 @@
     application /srv/app/venv
 
 ``format`` is that of everything in the directory. A program that finds a later one than its own leaves all of it alone.
-``id`` is 16 random bytes. It salts the fingerprints of API keys, so that they tell nothing outside of their queue.
+``id`` is 16 random bytes, for people and later versions: nothing else depends on it. So a queue whose identity was lost
+or restored from a backup, or into which somebody moves segments of another queue, knows whose its events are.
 ``application`` is whose first event made the queue, in ASCII with escapes; the line may be missing.
 """
 
@@ -33,6 +34,8 @@ FINGERPRINT_SIZE = 8
 NO_KEY = bytes(FINGERPRINT_SIZE)
 """The fingerprint of no key at all."""
 
+_PERSON = b"lotus-durable"
+"""So that it is not the digest that another program makes of the key."""
 _FIRST_LINE = "lotus-durable queue"
 _MOST_BYTES = 4096
 
@@ -123,8 +126,12 @@ def split_keys(fingerprints: bytes) -> set[bytes]:
     return {fingerprints[start : start + FINGERPRINT_SIZE] for start in range(0, len(fingerprints), FINGERPRINT_SIZE)}
 
 
-def fingerprint(identity: Identity, api_key: str | None) -> bytes:
-    """Return what tells this key from another one in this queue, and tells nothing else about it."""
+def fingerprint(api_key: str | None) -> bytes:
+    """Return what tells this key from another one, and tells nothing else about it.
+
+    It is the same in every queue: were it not, an event that is written while somebody exchanges two directories could
+    come to lie in one queue with the fingerprint that its key has in the other, and be held back as another key's.
+    """
     if not api_key:
         return NO_KEY
-    return blake2b(api_key.encode(), digest_size=FINGERPRINT_SIZE, key=identity.queue_id).digest()
+    return blake2b(api_key.encode(), digest_size=FINGERPRINT_SIZE, person=_PERSON).digest()

@@ -137,7 +137,7 @@ class SqliteAppender(Appender):
     def _put(self, record: bytes) -> bool:
         assert self._table is not None
         try:
-            self._last_row = self._table.put(self._own_key + record)
+            self._last_row = self._table.put(self._key + record)
         except sqlite3.Error:
             return False  # locked, full, or damaged, which the flusher tells
         self._put_since_check.append((self._last_row, record))
@@ -153,7 +153,7 @@ class SqliteAppender(Appender):
             # descriptor of it would give up SQLite's locks.
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-        self._own_key = self._key()
+        self._identify()
         # From before the first moment on: a child must not believe too little.
         _opened_by.append(this_process())
         table = None
@@ -192,7 +192,7 @@ class SqliteAppender(Appender):
             self._database_checked_at = now
             return
         rows = self._stranded()
-        source = Header(b"", os.getpid(), 0, self._own_id, b"")
+        source = Header(b"", os.getpid(), 0, self._own_id, self._key)
         for start in range(0, len(rows), _CARRIED_AT_ONCE):
             self._carry_over(source, rows[start : start + _CARRIED_AT_ONCE])
         self._let_go()

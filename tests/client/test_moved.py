@@ -14,6 +14,7 @@ import pytest
 
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.directory import QueueDirectory
+from tests.queue.faults import replaced
 from tests.rig import Rig, conserved, track
 
 Hand = Callable[[Path], Path | None]
@@ -142,6 +143,36 @@ def test_a_link_that_is_flipped_leads_the_next_event_to_the_other_directory(rig:
     rig.stop()
     check(rig, ids, one, 0)
     assert len(rig.messages()) == 1
+
+
+@pytest.mark.parametrize(
+    ("backend", "call", "where"), [("journal", "open", ".new"), ("sqlite", "listdir", "/proc/self/fd")]
+)
+def test_an_event_that_is_written_while_two_queues_are_exchanged_is_nobody_elses_where_it_comes_to_lie(
+    rig: Rig, backend: str, call: str, where: str
+) -> None:
+    """At the last moment before its file is made, or opened."""
+    one = rig.queue_dir
+    other = one.with_name("other")
+    for each in (other, one):
+        rig.client(queue_dir=each).track_event(customer_id="c", event_name="makes the queue")
+        assert rig.client(queue_dir=each).drain(20).complete
+    is_exchanged = False
+
+    def exchanged_first(*arguments: object) -> object:
+        nonlocal is_exchanged
+        if not is_exchanged:
+            is_exchanged = True
+            exchange(one, other)
+        return real(*arguments)
+
+    real = getattr(os, call)
+    client = rig.client(backend=backend, trusted_look=3600.0)
+    with replaced(call, exchanged_first, where=where):
+        ids = track(client, 5)
+    assert is_exchanged
+    assert client.drain(20).complete, "with the key that it was tracked with"
+    assert set(ids) <= set(rig.server.times_received)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from lotus_durable.operate.checking import check
 from lotus_durable.operate.repairing import repair
 from lotus_durable.operate.stored import stored_events
+from lotus_durable.queue.table import EventTable
 from tests.rig import Rig, conserved, track
 
 from .killing import killed
@@ -39,6 +40,12 @@ def test_a_sound_queue_is_sound_and_is_not_changed(rig: Rig) -> None:
     found = check(rig.directory)
     assert (found.damaged, found.events, found.findings) == (0, 100, [])
     assert {path: path.stat().st_mtime_ns for path in rig.queue_dir.rglob("*")} == before
+
+
+def test_books_that_are_being_made_are_no_damage(rig: Rig) -> None:
+    track(rig.client(), 1)
+    EventTable(rig.directory.books, "parked").close()
+    assert check(rig.directory).findings == []
 
 
 def test_a_damaged_frame_is_named_with_its_place_and_what_is_lost(rig: Rig) -> None:
@@ -111,13 +118,17 @@ def test_damaged_books_are_named_and_begun_anew(rig: Rig) -> None:
     assert list(rig.queue_dir.glob("books.db.damaged-*"))
 
 
-def test_a_damaged_identity_is_kept_and_made_anew(rig: Rig) -> None:
-    track(rig.client(), 1)
+def test_a_damaged_identity_is_kept_and_made_anew_and_the_events_still_know_their_key(rig: Rig) -> None:
+    client = rig.client()
+    ids = track(client, 1)
+    client.release()
     Path(rig.directory.identity).write_text("nonsense")
     assert [finding.path for finding in check(rig.directory).findings] == ["identity"]
     assert repair(rig.config()).damaged == 0
     [kept] = Path(rig.directory.quarantine).iterdir()
     assert kept.read_text() == "nonsense"
+    assert rig.client().drain(20).complete
+    rig.check(ids)
 
 
 def test_rows_of_a_damaged_queue_db_are_moved_into_a_segment(rig: Rig) -> None:

@@ -14,6 +14,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import Origin
 from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.reader import Damage, SegmentReader
+from lotus_durable.queue.sqlite import SqliteAppender
 from lotus_durable.queue.writer import SegmentWriter
 
 EPOCH = 1_700_000_000.0
@@ -55,11 +56,27 @@ def open_appender(
     limit: QueueLimit | None = None,
     power: bool = False,
     segment_bytes: int = 1 << 20,
-    key: Callable[[], bytes] = lambda: KEY,
+    identify: Callable[[], object] = lambda: None,
 ) -> Appender:
     """Return an appender like a process's own."""
     limit = limit or QueueLimit(directory, 1 << 30)
-    return Appender(directory, limit, key=key, power=power, report=report, segment_bytes=segment_bytes)
+    return Appender(
+        directory, limit, key=KEY, identify=identify, power=power, report=report, segment_bytes=segment_bytes
+    )
+
+
+def open_sqlite(
+    directory: QueueDirectory,
+    report: Callable[[LotusError], None],
+    *,
+    power: bool = False,
+    limit: int = 1 << 30,
+    key: bytes = KEY,
+) -> SqliteAppender:
+    """Return one that tries SQLite first."""
+    return SqliteAppender(
+        directory, QueueLimit(directory, limit), key=key, identify=lambda: None, power=power, report=report
+    )
 
 
 def append(appender: Appender, *numbers: int, padding: int = 0) -> None:

@@ -21,6 +21,7 @@ from lotus_durable.queue.writer import is_abandoned
 
 from .faults import full_disk, refusing, remount, replaced, small_disk, writing_short
 from .segments import (
+    KEY,
     Reports,
     append,
     open_appender,
@@ -40,29 +41,29 @@ def test_nothing_is_made_before_the_first_event(tmp_path: Path, reports: Reports
     assert os.listdir(tmp_path) == []
 
 
-def test_the_first_event_makes_the_directory_and_then_asks_for_the_key(tmp_path: Path, reports: Reports) -> None:
+def test_the_first_event_makes_the_directory_and_then_asks_what_it_is(tmp_path: Path, reports: Reports) -> None:
     directory = QueueDirectory(tmp_path / "parent" / "queue")
 
-    def key() -> bytes:
+    def identify() -> None:
         assert Path(directory.journal).is_dir()
-        return b"the key!"
+        assert directory.segments() == []
 
-    appender = open_appender(directory, reports, key=key)
+    appender = open_appender(directory, reports, identify=identify)
     append(appender, 0)
     appender.close()
     [name] = directory.segments()
     reader = SegmentReader(f"{directory.journal}/{name}")
     assert reader.header is not None
-    assert reader.header.key == b"the key!"
+    assert reader.header.key == KEY
     reader.close()
     assert stat.S_IMODE(Path(directory.root).stat().st_mode) == 0o700
 
 
-def test_a_key_that_cannot_be_told_is_an_error_of_the_event(directory: QueueDirectory, reports: Reports) -> None:
-    def key() -> bytes:
+def test_into_a_queue_of_a_later_version_nothing_is_written(directory: QueueDirectory, reports: Reports) -> None:
+    def identify() -> None:
         raise QueueDamaged("a later version made this queue")
 
-    appender = open_appender(directory, reports, key=key)
+    appender = open_appender(directory, reports, identify=identify)
     with pytest.raises(QueueDamaged, match="later version"):
         append(appender, 0)
     assert os.listdir(directory.journal) == []

@@ -13,16 +13,12 @@ import pytest
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.reader import SegmentReader
 
 from .faults import full_disk, refusing
 from .segments import (
-    KEY,
     Reports,
     append,
     expire_trust,
-    numbers_of,
-    open_appender,
     read_journal,
     writer_of,
 )
@@ -88,28 +84,6 @@ def test_what_is_carried_over_half_is_carried_over_as_a_whole_the_next_time(
     appender._stranded_until = 0.0
     append(appender, 5)
     assert read_journal(directory) == list(range(6))
-
-
-def test_what_is_carried_over_has_the_fingerprint_that_the_key_has_in_the_queue_where_it_is(
-    directory: QueueDirectory, reports: Reports
-) -> None:
-    """A fingerprint is salted with the queue's id, and there is another queue where the path leads."""
-    key = KEY
-    appender = open_appender(directory, reports, key=lambda: key)
-    append(appender, 0)
-    Path(writer_of(appender).path).unlink()
-    expire_trust(appender)
-    key = b"the next"
-    append(appender, 1)
-    found = []
-    for name in directory.segments():
-        reader = SegmentReader(f"{directory.journal}/{name}")
-        stretch = reader.read(10)
-        assert stretch is not None
-        assert reader.header is not None
-        found += [(reader.header.key, number) for number in numbers_of(stretch.records)]
-        reader.close()
-    assert sorted(found) == [(b"the next", 0), (b"the next", 1)]
 
 
 def test_the_last_check_is_made_when_the_process_ends(

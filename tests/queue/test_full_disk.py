@@ -14,13 +14,11 @@ from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import encode_frame
-from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.protocol import Settlement
-from lotus_durable.queue.sqlite import SqliteAppender
 
 from .consuming import consuming, counts, deliver_all, read_pass, stored
 from .faults import small_disk
-from .segments import KEY, Reports, append, open_appender, record, write_segment
+from .segments import Reports, append, open_appender, open_sqlite, record, write_segment
 
 
 @pytest.fixture
@@ -275,7 +273,7 @@ def full_size(request: pytest.FixtureRequest) -> str:
 
 
 def put_rows(directory: QueueDirectory, reports: Reports, numbers: Iterable[int]) -> None:
-    appender = SqliteAppender(directory, QueueLimit(directory, 1 << 30), key=lambda: KEY, power=False, report=reports)
+    appender = open_sqlite(directory, reports)
     for number in numbers:
         assert appender.append(record(number), 0.0) is None
     appender.close()

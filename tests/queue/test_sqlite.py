@@ -22,22 +22,15 @@ import pytest
 from lotus_durable.errors import QueueFull
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
-from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.protocol import Settlement
 from lotus_durable.queue.sqlite import SqliteAppender
 from lotus_durable.queue.table import EventTable
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass
 from .faults import dies_at, exit_status, in_child, refusing, small_disk
-from .segments import KEY, Reports, open_appender, record
+from .segments import KEY, Reports, open_appender, open_sqlite, record
 from .segments import append as append_to_segment
 from .waiting import wait_until
-
-
-def open_sqlite(
-    directory: QueueDirectory, reports: Reports, *, power: bool = False, limit: int = 1 << 30
-) -> SqliteAppender:
-    return SqliteAppender(directory, QueueLimit(directory, limit), key=lambda: KEY, power=power, report=reports)
 
 
 @pytest.fixture
@@ -89,9 +82,7 @@ def test_segments_and_rows_are_both_drained_whatever_the_option_says_now(
 
 def test_rows_of_another_key_are_another_chunk(directory: QueueDirectory, reports: Reports) -> None:
     for key in (b"key one ", b"key two "):
-        appender = SqliteAppender(
-            directory, QueueLimit(directory, 1 << 30), key=partial(bytes, key), power=False, report=reports
-        )
+        appender = open_sqlite(directory, reports, key=key)
         append(appender, 0, 1)
         appender.close()
     with consuming(directory, reports) as consumer:
@@ -329,7 +320,8 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.sqlite import SqliteAppender
 directory = QueueDirectory(Path(sys.argv[1]))
-appender = SqliteAppender(directory, QueueLimit(directory, 1 << 30), key=lambda: bytes(8), power=False, report=print)
+way = dict(key=bytes(8), identify=lambda: None, power=False, report=print)
+appender = SqliteAppender(directory, QueueLimit(directory, 1 << 30), **way)
 for round in range(20):
     for number in range(20):
         appender.append(b"%d" % number, time.monotonic())

@@ -1,4 +1,4 @@
-"""docs/frameworks.md: each example is run as it stands there, and its event arrives."""
+"""docs/quickstart.md: each example is run as it stands there, and its event arrives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .task_queues import redis_server, start_redis
 from .waiting import wait_until
 
 pytestmark = pytest.mark.servers
-PAGE = (REPOSITORY / "docs" / "frameworks.md").read_text()
+PAGE = (REPOSITORY / "docs" / "quickstart.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL))
 WEB = {"Flask": "--port={}", "FastAPI": "--port={}", "Django": "127.0.0.1:{}"}
 """How the command of each is told its port."""

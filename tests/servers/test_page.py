@@ -71,7 +71,7 @@ def test_the_versions_are_the_ones_that_are_pinned() -> None:
     groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["dependency-groups"]
     pinned = [each for name in ("servers", "a-server-of-each-kind") for each in groups[name] if isinstance(each, str)]
     told = {word for row in ROWS for word in re.findall(r"\d+\.\d+\.\d+", cells(row)[1])}
-    told |= set(re.findall(r"\d+\.\d+\.\d+", (DOCS / "frameworks.md").read_text()))
+    told |= set(re.findall(r"\d+\.\d+\.\d+", (DOCS / "quickstart.md").read_text()))
     versions = {match[1] for each in pinned if (match := re.search(r"==(\d+\.\d+\.\d+)", each))}
     tools = {"26.9.0", "0.41.3", "6.2.5"}  # gevent, eventlet and Redis, with which some of them run
     assert versions - tools == told - UNPINNED

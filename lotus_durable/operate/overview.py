@@ -18,11 +18,9 @@ from lotus_durable.flusher.surroundings import content_of, process_status
 from lotus_durable.queue.condition import Condition, condition
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.stats import QueueStats
+from lotus_durable.queue.stats import OLDEST_TAKEN, QueueStats
 from lotus_durable.values import NamedTuple
 
-OLDEST_TAKEN = 30 * 86_400.0
-"""Seconds; the server of 2024 refuses events that are older (``Time created too far in the past``)."""
 _MOST_OTHERS = 100
 _LOOKED_FOR = 0.3  # seconds
 

@@ -126,7 +126,6 @@ __all__ = [
 # Settings; lotus_durable.config.Config says what they mean.
 api_key: str | None = None
 api_key_file: str | os.PathLike[str] | None = None
-previous_api_key_file: str | os.PathLike[str] | None = None
 host: str | None = None
 queue_dir: str | os.PathLike[str] | None = None
 debug: bool | None = None

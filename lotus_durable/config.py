@@ -68,7 +68,6 @@ class Config(NamedTuple):
     queue_dir: str
     api_key: str | None = None
     api_key_file: str | None = None
-    previous_api_key_file: str | None = None
     host: str = DEFAULT_HOST
     debug: bool = False
     on_error: OnError | None = None

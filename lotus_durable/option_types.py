@@ -23,7 +23,6 @@ class Options(TypedDict, total=False):
 
     api_key: str | None
     api_key_file: str | os.PathLike[str] | None
-    previous_api_key_file: str | os.PathLike[str] | None
     host: str
     queue_dir: str | os.PathLike[str] | None
     debug: bool

@@ -186,11 +186,6 @@ OPTIONS = (
         _path,
         "a file that holds the key, such as a mounted secret; wins over an api_key set in the same way",
     ),
-    Option(
-        "previous_api_key_file",
-        _path,
-        "a file that holds the key that was rotated; what was tracked under it is sent with the new one",
-    ),
     Option("host", _host, "the Lotus server"),
     Option("queue_dir", _path, "the queue directory, one for each application; default: a per-user state directory"),
     Option("debug", _flag, "log every step to standard error"),
@@ -239,10 +234,11 @@ INSTEAD = {
     "gzip": "none is needed here: no server can read it",
     "strict": "none is needed here: answers are not refused for what is in them",
     "default_client": "make a lotus_durable.Client of your own",
+    "previous_api_key_file": "run `lotus-durable adopt` with the new key once",
     "update_addon": "lotus-python has the name, and fails: no server can do it",
     "batch_create_customers": "call create_customer for each",
 }
-"""lotus-python's settings and functions that have another name here, or none."""
+"""Settings and functions of lotus-python, and of earlier builds, that have another name here, or none."""
 
 
 def unknown_setting(name: str) -> str:
@@ -254,18 +250,6 @@ def unknown_setting(name: str) -> str:
     plain = {option.name.replace("_", ""): option.name for option in OPTIONS}
     close = get_close_matches(name.lower().replace("_", ""), plain, 1)
     return f"no setting {name}" + (f"; did you mean {plain[close[0]]}?" if close else "")
-
-
-def read_key_file(option: str, path: str) -> str:
-    """Return the key in a file.
-
-    Raises:
-        ConfigurationError: there is none.
-    """
-    try:
-        return _api_key(KeyFile(path))
-    except Refused as refusal:
-        raise ConfigurationError(f"{option}: {refusal}") from None
 
 
 def environment_name(name: str) -> str:

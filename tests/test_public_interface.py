@@ -67,7 +67,7 @@ ERRORS = {
 SETTINGS = {
     "api_key", "host", "queue_dir", "debug", "on_error", "send", "on_invalid", "sync_mode", "durability",
     "sync_interval", "flush_interval", "max_batch_events", "max_event_bytes", "max_queue_bytes", "upload_concurrency",
-    "timeout", "backend", "flusher", "exit_timeout", "keep_delivered", "api_key_file", "previous_api_key_file",
+    "timeout", "backend", "flusher", "exit_timeout", "keep_delivered", "api_key_file",
     "api_version", "call_timeout",
 }  # fmt: skip
 

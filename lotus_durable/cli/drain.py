@@ -137,7 +137,6 @@ COMMAND = Command(
         "queue_dir",
         "api_key",
         "api_key_file",
-        "previous_api_key_file",
         "host",
         "timeout",
         "max_batch_events",

@@ -105,7 +105,7 @@ class Loop:
             return unread
         reason = (
             f"{counted(held, 'event')} tracked under another API key {'waits' if held == 1 else 'wait'}: for a flusher "
-            "with that key, or for `lotus-durable adopt` or previous_api_key_file, where the key was rotated"
+            "with that key, or for `lotus-durable adopt`, where the key was rotated"
         )
         if monotonic() - self._held_told_at >= self._config.constants.report_interval:
             self._held_told_at = monotonic()

@@ -12,9 +12,7 @@ from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.lotus import Lotus
 from lotus_durable.delivery.place import Place, Source, Way
 from lotus_durable.delivery.transport import HttpTransport
-from lotus_durable.errors import ConfigurationError
 from lotus_durable.http.routes import Routes
-from lotus_durable.options import read_key_file
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import fingerprint
 
@@ -51,7 +49,7 @@ class ToLotus:
         """
         routes = self._routes_to(config.host)
         organisation = Organisation(config, routes, fingerprint(config.api_key), source)
-        organisation.replaces(fingerprint(each) for each in self._former_keys(config, control))
+        organisation.replaces(fingerprint(each) for each in self._former_keys(config))
         _wait_until_allowed(organisation, config, control)
         generation = organisation.generation()
         places = list(_places(routes, config, control, is_2024=generation == "2024"))
@@ -67,17 +65,12 @@ class ToLotus:
             self._routes = Routes(host)
         return self._routes
 
-    def _former_keys(self, config: Config, control: Control) -> list[str]:
-        """Return those that ours replaces: what this flusher had before, and what ``previous_api_key_file`` names."""
+    def _former_keys(self, config: Config) -> list[str]:
+        """Return those that ours replaces: what this flusher had before."""
         assert config.api_key is not None
         former = [*self._own_keys]
         if config.api_key not in former:
             self._own_keys.append(config.api_key)
-        if config.previous_api_key_file is not None:
-            try:
-                former.append(read_key_file("previous_api_key_file", config.previous_api_key_file))
-            except ConfigurationError as error:
-                control.report(error)  # what was tracked under our own key is sent all the same
         return former
 
 

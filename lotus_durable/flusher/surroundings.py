@@ -106,7 +106,6 @@ def this_program(config: Config) -> Program:
         config.max_batch_events,
         config.flush_interval,
         config.api_version,
-        config.previous_api_key_file,
         network_environment(),
     )
     return Program(

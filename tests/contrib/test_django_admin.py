@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -165,7 +165,7 @@ class Visitor:
         token = self._token(self.get("/admin/password_change/").text) if with_token else ""
         return self._send(page, parse_qs(fields), token)
 
-    def _send(self, page: str, fields: dict[str, object], token: str) -> requests.Response:
+    def _send(self, page: str, fields: Mapping[str, object], token: str) -> requests.Response:
         data = {**fields, "csrfmiddlewaretoken": token} if token else fields
         return self._session.post(self.site + page, data=data, timeout=60)
 

@@ -61,7 +61,6 @@ COMMAND = Command(
         "queue_dir",
         "api_key",
         "api_key_file",
-        "previous_api_key_file",
         "host",
         "flush_interval",
         "max_batch_events",

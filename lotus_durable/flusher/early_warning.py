@@ -16,11 +16,12 @@ from lotus_durable.event.timestamps import utc_text
 from lotus_durable.log import counted
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.condition import Condition, condition
-from lotus_durable.queue.counting import count
 from lotus_durable.queue.database import WHAT, fetched
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_progress
 from lotus_durable.queue.stats import OLDEST_TAKEN, QueueStats
+
+from .stats import collect
 
 _DAY = 86_400.0
 _EARLY = 5 * _DAY
@@ -86,7 +87,7 @@ class EarlyWarnings:
         """
         for about, text in (
             *of_room(condition(self._directory), self._limit),
-            *of_age(count(self._directory)),
+            *of_age(collect(self._directory)),
             *self._of_parked(),
         ):
             self._report(AttentionNeeded(text, about))

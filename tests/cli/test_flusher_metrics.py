@@ -49,13 +49,13 @@ def test_it_serves_the_queues_metrics_with_their_content_type_until_it_ends(
 @pytest.mark.parametrize("text", ["9464", ":9464", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536"])
 def test_what_is_no_address_and_port_is_wrong_usage(capsys: pytest.CaptureFixture[str], text: str) -> None:
     with pytest.raises(SystemExit, match="2"):
-        entry._parser().parse_args(["flusher", "--metrics", text])
+        entry.parser().parse_args(["flusher", "--metrics", text])
     said = capsys.readouterr().err
     assert f"an address and a port are needed, such as 127.0.0.1:9464 (it is '{text}')" in said
 
 
 def test_an_address_of_ip_version_6_is_written_in_brackets() -> None:
-    assert entry._parser().parse_args(["flusher", "--metrics", "[::1]:9464"]).metrics == ("::1", 9464)
+    assert entry.parser().parse_args(["flusher", "--metrics", "[::1]:9464"]).metrics == ("::1", 9464)
 
 
 def test_an_address_that_is_taken_is_said_before_it_flushes(command_line: CommandLine) -> None:

@@ -143,7 +143,7 @@ def _details(found: Overview) -> Iterator[tuple[str, str]]:
     if stats.oldest_age is not None:
         yield "Waiting longest", duration(stats.oldest_age)
     if stats.flusher is not None and stats.flusher.rate:
-        yield "Rate", f"{stats.flusher.rate:,.0f} events a second"
+        yield "Rate", f"{stats.flusher.rate:,.1f} events a second"
     if found.ends_in is not None:
         yield "Done in", duration(found.ends_in)
     yield "Queue", f"{size(room.used_bytes)} of {size(found.limit_bytes)} (max_queue_bytes)"

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
-# What the other imports would else import late, in a process that may fork meanwhile.
 from lotus_durable.config import Config
 from lotus_durable.errors import LotusError
 from lotus_durable.log import logger
 from lotus_durable.queue.stats import FlusherStats
 
-from . import stored as _with_sqlite  # noqa: F401
+from . import stored as _with_sqlite  # noqa: F401  # not by the first scrape: a fork may cut an import
 from .overview import Overview, overview
 
 ABSENT, HUNG = "absent", "hung"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 
-import lotus_durable._posix  # noqa: F401  # where this does not run it says so before anything else fails
+import lotus_durable._posix  # noqa: F401  # first: on a system where this package does not run it says so
 from lotus_durable._version import __version__
 from lotus_durable.client import Client
 from lotus_durable.errors import (
@@ -55,7 +55,15 @@ if TYPE_CHECKING:
 
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
-    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
+    from lotus_durable.option_types import (
+        ApiVersion,
+        Backend,
+        Durability,
+        Flusher,
+        OnError,
+        OnInvalid,
+        UploadConcurrency,
+    )
     from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
@@ -139,7 +147,7 @@ flush_interval: float | None = None
 max_batch_events: int | None = None
 max_event_bytes: int | None = None
 max_queue_bytes: int | None = None
-upload_concurrency: int | None = None
+upload_concurrency: UploadConcurrency | None = None
 timeout: float | tuple[float, float] | None = None
 backend: Backend | None = None
 flusher: Flusher | None = None

@@ -1,7 +1,7 @@
-"""Clocks that nobody sets and no test tool freezes: seconds that pass, for waits, ages and deadlines.
+"""Clocks for waits, ages and deadlines: nobody can set them, and no test tool freezes them.
 
-``time.monotonic`` is not among them on purpose: tools that freeze time in an application's tests replace it in every
-module (freezegun does), and a wait that is measured by it never ends then.
+``time.monotonic`` is not used on purpose: tools that freeze time in an application's tests (freezegun) replace it in
+every module, and then a wait that is measured by it never ends.
 """
 
 from __future__ import annotations

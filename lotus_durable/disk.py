@@ -1,7 +1,7 @@
-"""Whose an error is: the disk's, or one that a signal handler of the application has raised in the middle of our call.
+"""Whether an OSError is the disk's, or was raised by a signal handler of the application in the middle of our call.
 
-A handler's (a TimeoutError that ends a worker's request, say) has no number of the operating system, or it is of a kind
-that no disk says. It must come out of our call, whatever that was doing.
+A handler's error (a TimeoutError that ends a worker's request, say) has no errno, or one that no disk gives. It must
+come out of our call, whatever that was doing.
 """
 
 from __future__ import annotations

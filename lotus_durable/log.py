@@ -1,4 +1,4 @@
-"""The package's logger, and ``on_error``: how what goes wrong is said."""
+"""The package's logger, and the caller of ``on_error``."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ _MOST_WAITING = 100
 
 
 class _Logger:
-    """``logging.getLogger("lotus_durable")`` where the program has imported that, with its levels and handlers.
+    """``logging.getLogger("lotus_durable")`` if the program has imported ``logging``, else :class:`_Unconfigured`.
 
-    Where it has not, what :class:`_Unconfigured` does: a process that tracks does not import ``logging`` for us; see
-    :mod:`.values`.
+    We do not import ``logging`` into a process that tracks; see :mod:`.values`.
     """
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # one of logging.Logger's
@@ -41,7 +40,7 @@ class _Logger:
 
 
 class _Unconfigured:
-    """Does what ``logging`` does that nobody has configured: warnings and errors go to standard error, as text."""
+    """Does what an unconfigured ``logging`` does: warnings and errors go to standard error, as text."""
 
     def getEffectiveLevel(self) -> int:  # noqa: N802  # logging's name
         return WARNING
@@ -96,11 +95,11 @@ def _traceback(error: BaseException | None) -> list[str]:
 
 
 class _Steps:
-    """What becomes of our lines in a program with ``logging``: a filter of our logger.
+    """A filter of our logger, in a program with ``logging``: who gets our steps, which have the level DEBUG.
 
-    Steps (the level DEBUG) are for who asks for them: by ``debug=True``, and then they go to standard error and nowhere
-    else, or by a level or a handler of our own logger. Not for who listens to everybody: a handler of the root that
-    tracks what is logged would be fed by each event that it tracks.
+    With ``debug=True`` they go to standard error and nowhere else. Handlers get them if our own logger was given a
+    level or a handler. Handlers of the root logger do not: one that tracks what is logged would log again with each
+    event.
     """
 
     def __init__(self) -> None:
@@ -168,9 +167,9 @@ def _is_loopback(name: str) -> bool:
 
 
 class Reporter:
-    """Calls the user's ``on_error``: it may fail, it may call us, and it is never called twice at once.
+    """Calls the user's ``on_error``, which may fail and may call us; never twice at once.
 
-    What comes while it runs, from another thread or from within itself, is told when it has returned.
+    What is reported while it runs, by another thread or by itself, is passed on when it has returned.
     """
 
     def __init__(self, on_error: Callable[[LotusError, list[dict[str, Any]]], object] | None) -> None:
@@ -179,7 +178,7 @@ class Reporter:
         self._running: list[None] = []
 
     def __call__(self, error: LotusError, events: Sequence[dict[str, Any]] = ()) -> None:
-        """Tell it; what it raises is logged. Not KeyboardInterrupt and SystemExit, which are for the whole program."""
+        """Call it. What it raises is logged; not KeyboardInterrupt and SystemExit, which are for the whole program."""
         if self._on_error is None:
             return
         self._waiting.append((error, list(events)))

@@ -15,6 +15,7 @@ OnInvalid = Literal["raise", "report"]
 Durability = Literal["process", "power"]
 Backend = Literal["journal", "sqlite"]
 Flusher = Literal["auto", "external"]
+UploadConcurrency = int | Literal["auto"]
 ApiVersion = Literal["auto", "2022", "2024"]
 
 
@@ -36,7 +37,7 @@ class Options(TypedDict, total=False):
     max_batch_events: int
     max_event_bytes: int
     max_queue_bytes: int
-    upload_concurrency: int
+    upload_concurrency: UploadConcurrency
     timeout: float | tuple[float, float]
     backend: Backend
     flusher: Flusher

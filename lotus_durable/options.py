@@ -22,7 +22,7 @@ DEFAULT_HOST = "https://api.uselotus.io"
 ENVIRONMENT_PREFIX = "LOTUS_"
 _MIB = 1 << 20
 _LEAST_QUEUE = 64 * _MIB
-"""All that lies in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
+"""Everything in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
 
 
 class Option(NamedTuple):
@@ -45,7 +45,7 @@ class Option(NamedTuple):
 
 
 class Refused(ValueError):
-    """A reader refuses a value; the message is the reason."""
+    """A value is refused; the message is the reason."""
 
 
 # Readers: from what an argument or an environment variable holds to the option's type.
@@ -123,6 +123,10 @@ def _count(least: int, most: int | None = None) -> Callable[[object], int]:
     return read
 
 
+def _auto_or(read: Callable[[object], int]) -> Callable[[object], object]:
+    return lambda value: value if value == "auto" else read(value)
+
+
 def _one_of(*choices: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in choices:
@@ -149,13 +153,13 @@ def _callable(value: object) -> Callable[..., object]:
 
 
 class KeyFile(NamedTuple):
-    """In the place of a key: the file that holds it. Read only if no other source names a key first."""
+    """Stands for a key that is in a file. The file is read only if no source that wins over this one has a key."""
 
     path: object
 
 
 def _key_in(file: KeyFile) -> str:
-    """Return the key that a file holds: as it is, in quotes, or as LOTUS_API_KEY=key; an editor's BOM is not of it."""
+    """Return the key in a file: as it is, in quotes, or as LOTUS_API_KEY=key; without an editor's byte order mark."""
     path = _path(file.path)
     try:
         with open(path, "rb") as opened:
@@ -205,7 +209,12 @@ OPTIONS = (
     Option("max_batch_events", _count(1), "events in one request"),
     Option("max_event_bytes", _count(256, 8 * _MIB), "bytes of one event; larger ones are refused"),
     Option("max_queue_bytes", _count(_LEAST_QUEUE), "bytes of all that lies in the queue directory; above, QueueFull"),
-    Option("upload_concurrency", _count(1, 64), "requests in flight; more than 1 only for the 2024 server"),
+    Option(
+        "upload_concurrency",
+        _auto_or(_count(1, 64)),
+        "requests in flight; more than 1 only for the 2024 server; auto: up to 4 there, while a backlog waits for slow "
+        "answers",
+    ),
     Option("timeout", _timeout, "to connect, and to wait for an answer"),
     Option(
         "backend", _one_of("journal", "sqlite"), "how this process appends: to its own file, or to a SQLite database"
@@ -242,7 +251,7 @@ INSTEAD = {
 
 
 def unknown_setting(name: str) -> str:
-    """Return what to say of a setting that there is none of: which one may be meant."""
+    """Return the message about a setting that does not exist, with the one that may be meant."""
     if name in INSTEAD:
         return f"no setting {name}; {INSTEAD[name]}"
     from difflib import get_close_matches  # what raises may import

@@ -1,13 +1,14 @@
 """What tracks in a process: pairs of encoder and appender, the memory buffer, and the looks.
 
-No thread, no lock and no late import: an event is checked, packed and appended, and when the last look is older than
-half a second, it is looked whether somebody flushes. Append first, look after: see :mod:`lotus_durable.flusher.look`.
+There is no thread, no lock and no late import. An event is checked, packed and appended. Then, if the last look is
+older than half a second, the process looks whether somebody flushes. The order matters: see
+:mod:`lotus_durable.flusher.look`.
 
-A *pair* is an encoder and an appender, taken out for one call and put back: so concurrent threads, and a signal
-handler in the middle of a call, each find (or open) one that is theirs for the moment.
+A *pair* is an encoder and an appender. Each call takes a pair out of a list and puts it back. So each of several
+threads, and a signal handler in the middle of a call, has a pair of its own.
 
-Everything here belongs to one process. A forked child drops what it inherited: by a hook, or where the fork ran none by
-the mark of :mod:`lotus_durable.fork`, before it uses any of it.
+Everything here belongs to one process. A forked child drops what it inherited before it uses any of it: in a fork hook,
+or, if the fork ran none, when it finds the mark of :mod:`lotus_durable.fork` at 0.
 
 It is one file, because each event goes through all of it.
 """
@@ -106,7 +107,7 @@ class Tracker:
         Raises:
             InvalidEvent: an argument is refused; nothing was written.
             QueueFull: the event was not accepted.
-            QueueDirectoryError: nor was it: the queue directory has never worked for this process.
+            QueueDirectoryError: the event was not accepted: the queue directory has never worked for this process.
         """
         if not _mark[0]:
             fork.begin_process()

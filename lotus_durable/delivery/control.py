@@ -100,6 +100,7 @@ class Control:
         self._rate = Rate()
         self._beat_at = float("-inf")
         self._step_ends = float("inf")
+        self._requests = 0  # in flight
         # What was asked of whoever flushed before is not for us, but for drains: they wait for whoever comes.
         self._read_to = read_to
         self._drain = self._read_to
@@ -171,7 +172,7 @@ class Control:
         Raises:
             Stopped: it is time to end.
         """
-        self._step_ends = monotonic() + _LOCAL_STEP
+        self._step_ends = monotonic() + (self._request_limit if self._requests else _LOCAL_STEP)
         self.beat_if_due()
         self._hear()
         if self._renew is not None:
@@ -198,16 +199,20 @@ class Control:
         self.check()
         if not is_question:
             with self._lock:
-                self._beat = self._beat._replace(in_flight=since_boot())
+                if not self._requests:  # else an earlier one began before
+                    self._beat = self._beat._replace(in_flight=since_boot())
                 self.beat()
+        self._requests += 1
         self._step_ends = monotonic() + self._request_limit
         try:
             yield
-        finally:
-            if not is_question:
+            # Not where something else was raised, by a signal handler say: the server may be at work on it.
+            if self._requests == 1 and not is_question:
                 with self._lock:
                     self._beat = self._beat._replace(in_flight=None)
-            self._step_ends = monotonic() + _LOCAL_STEP
+        finally:
+            self._requests -= 1
+            self._step_ends = monotonic() + (self._request_limit if self._requests else _LOCAL_STEP)
 
     def sends(self, ids: Sequence[str]) -> tuple[list[str], bool]:
         """Note ids before they are sent to a server of 2022, see :mod:`.marks`; the next beat says them.

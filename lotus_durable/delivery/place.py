@@ -10,7 +10,7 @@ HTTP (:class:`~.lotus.Lotus`), which :mod:`lotus_durable.flusher.destination` op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from .outcome import Verdict
 
 
 class Place(Protocol):
-    """Somewhere to send to. For one thread, one batch after the other; several are used at once.
+    """Somewhere to send to. For one thread, one batch after the other; several are used in turn.
 
     Attributes:
         max_events: that one batch may hold here, and
@@ -45,8 +45,12 @@ class Place(Protocol):
             ValueError: it can never be sent; the message says why and quotes no value.
         """
 
-    def deliver(self, batch: Batch) -> Sequence[Verdict]:
+    def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:
         """Return the verdict of each event, in their order: retries, waits and finds out until all have one.
+
+        It yields when it has sent something and would wait for the answer. Whoever takes its steps does something else
+        before the next one, which then waits: reads on, or has other places send. So one thread does it all, and what
+        is in flight needs no thread of its own, which could not be started, or be left behind.
 
         Raises:
             Stopped: before all have one; Renewed (a Stopped) where those without one are to be read again.

@@ -1,4 +1,4 @@
-"""Where a flusher's events go: Lotus over HTTP. Opening it takes as long as it takes to know that this key may send."""
+"""Where a flusher's events go: Lotus over HTTP. Opening it waits until it is known that this API key may send."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _IDLE_AT_MOST = 1.0
 """Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
+_MOST_AT_ONCE = 4
+"""Requests in flight, without anybody asking for more: with answers that take 50 ms, 40,000 events a second."""
 _PAUSE = 1.0
 """Seconds between two tries while the server cannot be asked."""
 
@@ -91,10 +93,14 @@ def _wait_until_allowed(organisation: Organisation, config: Config, control: Con
 
 
 def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) -> Iterator[Place]:
-    """Give one place for each request that may be in flight at once."""
+    """Give one place for each request that may be in flight at once.
+
+    The server of 2022, and so one that is not known, gets one unless somebody has asked for more.
+    """
     assert config.api_key is not None
     connect, read = config.timeout
-    for _ in range(config.upload_concurrency):
+    most = _MOST_AT_ONCE if is_2024 else 1
+    for _ in range(most if config.upload_concurrency == "auto" else config.upload_concurrency):
         transport = HttpTransport(
             routes,
             config.api_key,

@@ -1,8 +1,9 @@
-"""Locks that can be looked at without being taken.
+"""Locks that others can see without taking them.
 
-The flusher holds an *open file description lock* on its lock file beside filelock's: ``F_OFD_GETLK`` asks about it in
-2 µs and takes nothing, so that those who look never see each other. (An exclusive try makes them: 71 of 2,098 looks
-said "held".) Where there are no such locks, a shared ``flock`` is tried and let go of by ``LOCK_UN``.
+Beside filelock's lock the flusher holds an *open file description lock* on its lock file. ``F_OFD_GETLK`` asks about it
+in 2 µs and takes nothing. If a look tried to take the lock, two looks at the same moment would each take the other for
+a flusher: measured, 71 of 2,098 did. Where there are no such locks, a look takes a shared ``flock`` for a moment, and
+releases it by ``LOCK_UN``.
 """
 
 from __future__ import annotations

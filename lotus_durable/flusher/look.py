@@ -1,7 +1,8 @@
-"""The look: is somebody flushing? else start one. Is there trouble? then tell it. Twice a second at the most.
+"""The look: is somebody flushing? If not, start a flusher. Is there trouble? If so, report it. At most twice a second.
 
-Called after an event was appended, never before: what is on disk when a flusher leaves is seen by it, what comes later
-is seen by this look (:mod:`.life` has the other half). It takes no lock that anybody waits for, and raises nothing.
+It is made after an event was appended, never before. A flusher that leaves sees every event that is on disk by then,
+and a look that comes later sees that the flusher is gone; so no event falls between them (:mod:`.life` has the other
+half). A look takes no lock that anybody waits for, and raises nothing.
 
 It is one file, because what a look finds first decides what it asks next.
 """

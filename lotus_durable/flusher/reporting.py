@@ -1,4 +1,4 @@
-"""Reporting trouble in a process that tracks, where somebody reads it: one process of the host does, once a minute."""
+"""Reporting trouble in a process that tracks, whose log somebody reads: by one process of the host, once a minute."""
 
 from __future__ import annotations
 

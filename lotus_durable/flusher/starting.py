@@ -1,9 +1,11 @@
-"""Starts in common: one at a time, backed off for the whole directory, with their last words; and what was reported.
+"""What all processes note about starts, which are made one at a time, and about what was reported.
 
-The file ``starting`` carries two locks, on bytes behind its end. One is held from before a flusher is started until it
-has its own lock: handed over through the shell, it shows to all at once that one is on its way. The other is held for
-the instant of a change to the notes in the file; who does not get it leaves the change to the next look. Nobody ever
-waits for either. The lock of a start only restrains: it is ignored when the start is 10 s old.
+The file ``starting`` carries two locks, on bytes behind its end; nobody ever waits for either.
+
+- The lock of a start is held from before a flusher is started until it has its own lock; it is handed over through the
+  shell. It shows to all that a flusher is on its way. It is ignored when the start is 10 s old.
+- The lock of the notes is held for the instant in which the notes in the file are changed. Who does not get it leaves
+  the change to its next look.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _HEAD = struct.Struct("<II")
 _START = struct.Struct("<IdQ")
 _SIZE = 16 * 1024
 _IGNORED_AFTER = 10.0
-"""Seconds after which a start that has not come to flush is nobody's business any more."""
+"""Seconds after which a start that has not come to flush is given up."""
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _LONGEST_WORDS = 4096

@@ -1,4 +1,4 @@
-"""Which program this is, and where it runs: what decides who may end whom, and who makes way for whom."""
+"""Which program this is, and where it runs. That decides who may end a flusher, and for whom it makes way."""
 
 from __future__ import annotations
 

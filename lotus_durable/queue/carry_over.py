@@ -1,4 +1,4 @@
-"""What a writer alone can still reach of its segment, after somebody has moved, deleted or cut off that."""
+"""After somebody has moved, deleted or cut off a segment in use: the frames that only its writer can still reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, and what makes data and names survive a power cut."""
+"""Creating files as a whole or not at all, and making data and names survive a power cut."""
 
 from __future__ import annotations
 

@@ -57,6 +57,8 @@ HEADER_SIZE = _HEADER.size + _CRC.size
 
 _FRAME = struct.Struct("<4sIII")
 FRAME_HEADER_SIZE = _FRAME.size
+_CHECKED_FROM = 8
+"""Where in a frame begins what its checksum covers: behind the checksum."""
 _ORIGIN = struct.Struct("<16sQ")
 ORIGIN_SIZE = _ORIGIN.size
 _CARRIED = 1 << 31
@@ -160,15 +162,15 @@ def frames(data: bytes, marker: bytes, start: int = 0) -> Iterator[Frame]:
         found, checksum, length, sequence = unpack(data, offset)
         body_at = offset + FRAME_HEADER_SIZE
         end = body_at + (length & ~_CARRIED)
-        if found != marker or end > size or not _is_length(length):
+        if found != marker or end > size or (length > MAX_RECORD_SIZE and not _is_length(length)):
             return
-        record = data[body_at:end]
-        if crc32(record, crc32(data[offset + 8 : body_at])) != checksum:
+        if crc32(data[offset + _CHECKED_FROM : end]) != checksum:
             return
         if length & _CARRIED:
-            yield sequence, end, record[ORIGIN_SIZE:], _ORIGIN.unpack_from(record)
+            record_at = body_at + ORIGIN_SIZE
+            yield sequence, end, data[record_at:end], _ORIGIN.unpack_from(data, body_at)
         else:
-            yield sequence, end, record, None
+            yield sequence, end, data[body_at:end], None
         offset = end
 
 

@@ -1,14 +1,14 @@
-"""The heartbeat: who flushes, what it is doing, how far it is, and what is wrong. The flusher writes it, anybody reads.
+"""The heartbeat: who flushes, what it is doing, how far it is, and what is wrong. The flusher writes it, all read it.
 
 One file, overwritten in place, so that a full disk does not stop it and a look costs one small read::
 
     crc32 u32 | length u32 | beat (msgpack)          in the first 16 KiB
     crc32 u32 | length u32 | progress (msgpack)      from there on
 
-The beat is all that a look needs; its fields are written in their order, without names, so that reading it costs
-little. The progress is what counts and waits need: the settled part of the queue, and the last refusals. A reader that
-meets a half written part reads again. Moments are seconds since boot, comparable between the processes of one boot;
-those that are shown to people are seconds since the epoch, and say so.
+A look needs only the beat. Its fields are written in their order, without names, so that reading it costs little. Who
+counts or waits needs the progress: how far the queue is settled, and the last refusals. A reader that meets a part that
+is half written reads again. Moments are seconds since boot, which all processes of one boot can compare; those that are
+shown to people are seconds since the epoch, and say so.
 
 It is one file, because the fields of these values are the layout on disk.
 """

@@ -1,4 +1,4 @@
-"""The flusher's way through the journal: pass by pass over all segments, each read on from where it was."""
+"""Reading the journal, for the flusher: pass by pass over all segments, each from where the last pass ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much the processes that share a queue may append before somebody looks again at how full it is."""
+"""The limit of a queue: how much a process may append before it looks again at how full the queue is."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts.
+"""Reading one segment: frame by frame, for the flusher; or only its ends, for the counts.
 
-It is one file, because what bytes are (frames, still being written, damage) is decided in one place.
+It is one file, so that one place decides what bytes are: frames, still being written, or damage.
 """
 
 from __future__ import annotations
@@ -145,19 +145,23 @@ class SegmentReader:
         return None
 
     def _parse(self, limit: int) -> Stretch | None:
-        """Return the frames in the buffer that continue where the last one ended."""
+        """Return the frames in the buffer that continue where the last one ended.
+
+        Up to a missing frame, or one that was there before: that is damage.
+        """
         records: list[bytes] = []
         positions: list[Position] = []
         carried: dict[int, Origin] = {}
-        base = self.position[0] - self._index
+        offset, expected = self.position
+        base = offset - self._index
         for sequence, end, record, origin in islice(frames(self._buffer, self._marker, self._index), limit):
+            if sequence != expected:
+                break
             if origin is not None:
                 carried[len(records)] = origin
             records.append(record)
-            positions.append((base + end, sequence + 1))
-        if positions and positions[-1][1] != self.position[1] + len(positions):
-            _cut_at_gap(records, positions, self.position[1])
-            carried = {index: origin for index, origin in carried.items() if index < len(records)}
+            expected = sequence + 1
+            positions.append((base + end, expected))
         if not records:
             return None
         self.position = positions[-1]
@@ -216,12 +220,6 @@ class SegmentReader:
         self.position = (offset + len(damage.data), expected + damage.events)
         self._buffer, self._index = b"", 0
         return Stretch([], [self.position], damage)
-
-
-def _cut_at_gap(records: list[bytes], positions: list[Position], expected: int) -> None:
-    """Drop what follows a missing frame (or is a frame that was there before): that is damage."""
-    good = next(index for index, (_, sequence) in enumerate(positions) if sequence != expected + index + 1)
-    del records[good:], positions[good:]
 
 
 def header_of(path: str) -> Header | None:

@@ -1,9 +1,9 @@
 """What other processes ask of the flusher: one file to which each request appends a record of 16 bytes.
 
-A request's number is where its record ends. The flusher says in its heartbeat up to where everything was carried out,
-so nothing has to be removed or answered one by one, and a request outlives the one who asked and the flusher too. When
-the file was removed, by a flusher because it was long or by somebody's hand, the numbers go on where they were: the new
-file begins with a hole.
+A request's number is the offset at which its record ends. The heartbeat says up to which number all was carried out. So
+no request has to be removed or answered by itself, and it outlives the process that asked and the flusher. If the file
+is removed (by a flusher because it is long, or by somebody) the numbers go on where they were: the new file begins with
+a hole.
 
     kind 1 byte | 15 bytes: the fingerprint of the API key that it is about, or zeros
 

@@ -1,4 +1,4 @@
-"""What was appended through SQLite (``backend="sqlite"``, :mod:`.sqlite`): the flusher reads it row by row.
+"""Reading what was appended through SQLite (``backend="sqlite"``, :mod:`.sqlite`), row by row, for the flusher.
 
 ``queue.db`` holds persist-queue's table of pending events and the id of this very database. The books hold, under that
 id, up to which row its events are settled; the rows are deleted afterwards, in a transaction of their own. So a kill

@@ -1,14 +1,14 @@
 """Appending through SQLite (``backend="sqlite"``): a put into persist-queue's table in ``queue.db``.
 
-For people who trust SQLite's record more than they need speed. What it cannot take at once (it is locked by another
-process, full, damaged, or in the middle of a put that a signal handler has interrupted) goes to a segment: no caller
-waits for a lock.
+For people who trust SQLite's record more than they need speed. No caller waits for a lock: an event goes to a segment
+if the database cannot take it at once (it is locked by another process, full, damaged, or in the middle of a put that a
+signal handler has interrupted).
 
-SQLite keeps what it knows about locks in the memory of the process. A forked child has a copy of that, but not the
-locks: what it writes or closes through it, or through a second connection to the same file, loses the acknowledged puts
-of others (measured, and ``integrity_check`` still says ok). So a process whose parent had a connection open when it was
-forked never uses SQLite, nor do its children; and no connection is closed by the interpreter's end, which a child has
-too, but only by :meth:`SqliteAppender.close`.
+SQLite keeps what it knows about its locks in the memory of the process. A forked child has a copy of that, but not the
+locks. What it writes or closes, also through a second connection to the same file, destroys acknowledged puts of others
+(measured; ``integrity_check`` still says ok). So a process whose parent had a connection open at the fork never uses
+SQLite, and neither do its children. And only :meth:`SqliteAppender.close` closes a connection, never the end of the
+interpreter, which a child reaches too.
 
 SQLite's descriptors have low numbers, which the application's next file gets when somebody closes what is not his. So
 before each put they are compared with what they were; where one is another file's by now, SQLite writes and closes

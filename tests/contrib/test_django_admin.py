@@ -82,10 +82,19 @@ class Person:
         self._browser.find_element("name", field).send_keys(text)
 
     def press(self, button: str) -> None:
-        self._browser.find_element("css selector", f'input[type=submit][value="{button}"]').click()
+        self._go_by("css selector", f'input[type=submit][value="{button}"]')
 
     def follow(self, text: str) -> None:
-        self._browser.find_element("partial link text", text).click()
+        self._go_by("partial link text", text)
+
+    def _go_by(self, by: str, what: str) -> None:
+        """Press something, and wait for the page that comes."""
+        from selenium.webdriver.support.expected_conditions import staleness_of
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        page = self._browser.find_element("css selector", "html")
+        self._browser.find_element(by, what).click()
+        WebDriverWait(self._browser, 30).until(staleness_of(page))
 
     def tick(self, selector: str) -> None:
         self._browser.find_element("css selector", selector).click()

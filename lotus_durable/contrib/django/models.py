@@ -12,8 +12,8 @@ class Queue(models.Model):  # type: ignore[misc]  # Django has no types
         """Who may do what."""
 
         managed = False
-        default_permissions = ()
-        permissions = (
+        default_permissions: tuple[str, ...] = ()
+        permissions: tuple[tuple[str, str], ...] = (
             ("view_queue", "Can look at the queue of usage events"),
             ("change_queue", "Can put refused usage events back"),
             ("delete_queue", "Can purge refused usage events"),

@@ -51,12 +51,12 @@ KINDS = {
 class FilterForm(forms.Form):  # type: ignore[misc]  # Django has no types
     """Which events are meant, as ``lotus-durable dead-letters --help`` has it."""
 
-    reason = forms.CharField(required=False, label="Reason holds")
-    customer = forms.CharField(required=False, label="Customer")
-    event_name = forms.CharField(required=False, label="Event name")
-    id = forms.CharField(required=False, label="Idempotency id")
-    older_than = forms.CharField(required=False, label="Older than")
-    newer_than = forms.CharField(required=False, label="Newer than")
+    reason: Any = forms.CharField(required=False, label="Reason holds")
+    customer: Any = forms.CharField(required=False, label="Customer")
+    event_name: Any = forms.CharField(required=False, label="Event name")
+    id: Any = forms.CharField(required=False, label="Idempotency id")
+    older_than: Any = forms.CharField(required=False, label="Older than")
+    newer_than: Any = forms.CharField(required=False, label="Newer than")
 
     def clean_older_than(self) -> float | None:
         """Read the time."""

@@ -131,7 +131,7 @@ def reap() -> None:
         if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return  # nobody has ended: 1 µs
         children = content_of(f"/proc/self/task/{os.getpid()}/children").split()
-    except OSError:
+    except (ChildProcessError, FileNotFoundError, PermissionError):
         return  # there are no children, or no such list
     for child in children:
         status = process_status(int(child))

@@ -20,8 +20,9 @@ from zlib import crc32
 import msgpack
 
 from lotus_durable.clock import boot_id, since_boot
+from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.files import FILE_MODE
+from lotus_durable.queue.files import FILE_MODE, open_to_read
 from lotus_durable.values import NamedTuple
 
 from . import locks
@@ -127,14 +128,13 @@ class Starting:
 
     def read(self) -> Notes:
         """Return the notes; empty ones where there are none of this boot."""
-        try:
-            descriptor = self._open(os.O_RDONLY)
-        except OSError:
-            return Notes(boot=boot_id())
-        try:
-            return _read(descriptor)
-        finally:
-            os.close(descriptor)
+        with DiskErrorsSuppressed():
+            descriptor = open_to_read(self._directory.starting)
+            try:
+                return _read(descriptor)
+            finally:
+                os.close(descriptor)
+        return Notes(boot=boot_id())
 
     @contextlib.contextmanager
     def changing(self, *, insist: bool = False) -> Iterator[Notes | None]:
@@ -144,16 +144,15 @@ class Starting:
             insist: also where somebody else is at it: one that is stopped in this very moment, the flusher itself even,
                 would keep all others from noting that. At worst one of two changes is lost, to be made at another look.
         """
-        try:
+        descriptor, is_ours = -1, False
+        with DiskErrorsSuppressed():
             descriptor = self._open(self._flags)
-        except OSError:
+        if descriptor < 0:
             yield None
             return
         try:
-            try:
+            with DiskErrorsSuppressed():
                 is_ours = locks.try_hold(descriptor, _NOTES_LOCK)
-            except OSError:
-                is_ours = False
             if not (is_ours or insist):
                 yield None
                 return
@@ -162,10 +161,10 @@ class Starting:
             yield notes
             after = _packed(notes)
             if after != before:
-                with contextlib.suppress(OSError):  # full: what is noted only spares others some work
+                with DiskErrorsSuppressed():  # full: what is noted only spares others some work
                     os.pwrite(descriptor, after, 0)
         finally:
-            with contextlib.suppress(OSError):
+            with DiskErrorsSuppressed():
                 locks.let_go(descriptor, _NOTES_LOCK)  # a child that was forked in this moment has a copy
             os.close(descriptor)
 
@@ -178,16 +177,13 @@ class Starting:
 
     def last_start(self) -> Start | None:
         """Return the last start of this boot; None when there was none."""
-        try:
-            descriptor = self._open(os.O_RDONLY)
-        except OSError:
-            return None
-        try:
-            data = os.pread(descriptor, _START.size, _SIZE)
-        except OSError:
-            return None
-        finally:
-            os.close(descriptor)
+        data = b""
+        with DiskErrorsSuppressed():
+            descriptor = open_to_read(self._directory.starting)
+            try:
+                data = os.pread(descriptor, _START.size, _SIZE)
+            finally:
+                os.close(descriptor)
         if len(data) < _START.size:
             return None
         boot, began_at, log_size = _START.unpack(data)
@@ -217,7 +213,7 @@ class Starting:
             descriptor: of the lock.
             log_size: bytes of the flusher's log when it began.
         """
-        with contextlib.suppress(OSError):
+        with DiskErrorsSuppressed():
             os.pwrite(descriptor, _START.pack(crc32(boot_id().encode()), since_boot(), log_size), _SIZE)
 
     def _open(self, flags: int) -> int:
@@ -257,18 +253,15 @@ def note_failure(notes: Notes, start: Start, words: str, *, has_flushed: bool = 
 
 def last_words(directory: QueueDirectory, offset: int) -> str:
     """Return the end of what was written to the flusher's log from ``offset`` on."""
-    try:
-        descriptor = os.open(directory.log, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return ""
-    try:
-        size = os.fstat(descriptor).st_size
-        start = max(offset if offset <= size else 0, size - _LONGEST_WORDS)
-        return os.pread(descriptor, _LONGEST_WORDS, start).decode(errors="replace").strip()
-    except OSError:
-        return ""
-    finally:
-        os.close(descriptor)
+    with DiskErrorsSuppressed():
+        descriptor = open_to_read(directory.log)
+        try:
+            size = os.fstat(descriptor).st_size
+            start = max(offset if offset <= size else 0, size - _LONGEST_WORDS)
+            return os.pread(descriptor, _LONGEST_WORDS, start).decode(errors="replace").strip()
+        finally:
+            os.close(descriptor)
+    return ""
 
 
 def _packed(notes: Notes) -> bytes:
@@ -278,7 +271,7 @@ def _packed(notes: Notes) -> bytes:
 
 def _read(descriptor: int) -> Notes:
     boot = boot_id()
-    try:
+    with contextlib.suppress(ValueError, TypeError, struct.error, AttributeError), DiskErrorsSuppressed():
         data = os.pread(descriptor, _SIZE, 0)
         checksum, length = _HEAD.unpack_from(data)
         content = data[_HEAD.size : _HEAD.size + length]
@@ -288,6 +281,4 @@ def _read(descriptor: int) -> Notes:
                 known = {name: plain[name] for name in Notes.__annotations__ if name in plain}
                 seen = known.get("seen")
                 return Notes(**{**known, "seen": None if seen is None else Seen(**seen)})
-    except (OSError, ValueError, TypeError, struct.error, AttributeError):
-        pass
     return Notes(boot=boot)

@@ -27,10 +27,11 @@ import msgpack
 
 from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.descriptors import place_of
+from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import FILE_MODE
+from .files import FILE_MODE, open_to_read
 from .stats import FlusherKind, FlusherState, QueueStats
 
 TYPE_CHECKING = False
@@ -252,27 +253,23 @@ def _framed(plain: object) -> bytes:
 
 
 def _read(directory: QueueDirectory, offset: int, most: int) -> Any:  # noqa: ANN401  # msgpack's
-    try:
-        descriptor = os.open(directory.heartbeat, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        for _ in range(_ATTEMPTS):
-            data = os.pread(descriptor, _GLANCE_SIZE, offset)
-            if len(data) < _HEAD.size:
-                return None
-            checksum, length = _HEAD.unpack_from(data)
-            if not 0 < length <= most:
-                continue
-            if len(data) < _HEAD.size + length:
-                data = os.pread(descriptor, _HEAD.size + length, offset)
-            content = data[_HEAD.size : _HEAD.size + length]
-            if crc32(content) == checksum:
-                return msgpack.unpackb(content, strict_map_key=False)
-    except (OSError, ValueError):
-        return None
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(ValueError), DiskErrorsSuppressed():
+        descriptor = open_to_read(directory.heartbeat)
+        try:
+            for _ in range(_ATTEMPTS):
+                data = os.pread(descriptor, _GLANCE_SIZE, offset)
+                if len(data) < _HEAD.size:
+                    return None
+                checksum, length = _HEAD.unpack_from(data)
+                if not 0 < length <= most:
+                    continue
+                if len(data) < _HEAD.size + length:
+                    data = os.pread(descriptor, _HEAD.size + length, offset)
+                content = data[_HEAD.size : _HEAD.size + length]
+                if crc32(content) == checksum:
+                    return msgpack.unpackb(content, strict_map_key=False)
+        finally:
+            os.close(descriptor)
     return None
 
 

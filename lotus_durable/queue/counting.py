@@ -6,7 +6,7 @@ import time
 
 import msgpack
 
-from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
+from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk, is_there
 
 from .directory import QueueDirectory, original_name
 from .files import regular_file_status
@@ -53,7 +53,7 @@ def _counted(directory: QueueDirectory, names: Sequence[str], progress: Progress
         path = f"{directory.journal}/{name}"
         seen = look_at(path, max(BEGINNING, position))
         if seen is None:
-            is_whole = is_whole and os.path.lexists(path)
+            is_whole = is_whole and is_there(path)
             continue
         waiting = max(0, seen.frames - position[1])
         pending += waiting

@@ -65,6 +65,7 @@ class QueueCollector:
 _COUNTERS = {
     "events_accepted": "Events that track_event accepted.",
     "events_delivered": "Events that the server confirmed, each by itself.",
+    "events_handed_over": "Events that a broker has confirmed, where relay_url is set.",
     "events_discarded": "Events that somebody purged.",
 }
 _GAUGES = {
@@ -117,7 +118,7 @@ class _Families:
     def add(self, queue_dir: str, found: Overview) -> None:
         """Add the values of one queue."""
         stats, room, flusher = found.stats, found.condition, found.stats.flusher
-        counters = (stats.accepted, stats.delivered, stats.discarded)
+        counters = (stats.accepted, stats.delivered, stats.handed_over, stats.discarded)
         for family, value in zip(self._counters.values(), counters, strict=True):
             family.add_metric([queue_dir], value)
         values: dict[str, float | None] = {

@@ -49,15 +49,15 @@ def _counted(directory: QueueDirectory, names: Sequence[str], progress: Progress
     pending, size, is_whole = 0, 0, True
     oldest: float | None = None
     for name in names:
-        position = cursor.get(original_name(name), BEGINNING)
+        position = max(BEGINNING, cursor.get(original_name(name), BEGINNING))
         path = f"{directory.journal}/{name}"
-        seen = look_at(path, max(BEGINNING, position))
+        seen = look_at(path, position)
         if seen is None:
             is_whole = is_whole and is_there(path)
             continue
         waiting = max(0, seen.frames - position[1])
         pending += waiting
-        size += max(0, seen.size - max(BEGINNING, position)[0])
+        size += max(0, seen.size - position[0])
         if waiting and (accepted_at := _accepted_at(seen.first)) is not None:
             oldest = accepted_at if oldest is None else min(oldest, accepted_at)
     stats = counts._replace(

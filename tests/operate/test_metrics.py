@@ -47,9 +47,17 @@ def test_the_equation_can_be_read_off_the_metrics(scene: Scene) -> None:
     scene.rig.client().drain()
     track(scene.rig.client(), 4)
     labels = {"queue_dir": str(scene.rig.queue_dir)}
-    names = ("accepted_total", "delivered_total", "pending", "parked", "dead_lettered", "discarded_total")
+    names = (
+        "accepted_total",
+        "delivered_total",
+        "handed_over_total",
+        "pending",
+        "parked",
+        "dead_lettered",
+        "discarded_total",
+    )
     found = [registry.get_sample_value(f"lotus_durable_events_{name}", labels) for name in names]
-    assert found == [10, 2, 4, 1, 3, 0]
+    assert found == [10, 2, 0, 4, 1, 3, 0]
     assert registry.get_sample_value("lotus_durable_events_parked_for_future", labels) == 1
     scene.refused().purge()
     assert registry.get_sample_value("lotus_durable_events_discarded_total", labels) == 3

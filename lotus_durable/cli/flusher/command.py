@@ -26,7 +26,8 @@ With --metrics it serves what is in the queue at http://ADDRESS:PORT/metrics, fo
 Nothing there is secret, and nobody is asked who he is: choose an address that only Prometheus reaches."""
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_metrics(parser: argparse.ArgumentParser) -> None:
+    """Add ``--metrics``; the relay has it, too."""
     parser.add_argument(
         "--metrics",
         type=_address,
@@ -54,7 +55,7 @@ COMMAND = Command(
     summary="flush in the foreground, as a service",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    add_arguments=add_metrics,
     examples="lotus-durable flusher --queue-dir /var/lib/app/lotus --env-file /etc/app/lotus.env\n"
     "lotus-durable flusher --metrics 127.0.0.1:9464",
     options=(
@@ -62,8 +63,10 @@ COMMAND = Command(
         "api_key",
         "api_key_file",
         "host",
+        "relay_url",
         "flush_interval",
         "max_batch_events",
+        "max_events_per_second",
         "upload_concurrency",
         "timeout",
         "sync_interval",

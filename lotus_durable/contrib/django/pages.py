@@ -125,6 +125,7 @@ def health(config: Config) -> dict[str, Any]:
         "sum": [
             ("accepted", stats.accepted, ""),
             ("delivered", stats.delivered, ""),
+            *([("handed over", stats.handed_over, "")] if stats.handed_over else []),
             ("pending", stats.pending, ""),
             ("parked", stats.parked, "parked"),
             ("dead letters", stats.dead_lettered, "dead-letters"),

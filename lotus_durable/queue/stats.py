@@ -50,7 +50,7 @@ class FlusherStats(NamedTuple):
 class QueueStats(NamedTuple):
     """What is in the queue, for all processes that share it.
 
-    At any quiescent moment and across restarts
+    Whenever nothing is moving, and across restarts,
     ``accepted = delivered + handed_over + pending + parked + dead_lettered + discarded``.
     """
 

@@ -85,6 +85,13 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.NOT_COMPLETE if problems else ExitCode.DONE
 
 
+def problems_of(stats: QueueStats, config: Config) -> list[str]:
+    """Return what is wrong, in sentences; nothing where events are being delivered."""
+    return [
+        *_of_the_flusher(stats, config, QueueDirectory(config.queue_dir)), *_of_delivery(stats, config, _MAX_AGE, None)
+    ]  # fmt: skip
+
+
 def _of_the_flusher(stats: QueueStats, config: Config, directory: QueueDirectory) -> Iterator[str]:
     if stats.flusher is not None:
         if not stats.flusher.alive:

@@ -8,6 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
 
+OLDEST_TAKEN = 30 * 86_400.0
+"""Seconds; the server of 2024 refuses events that are older (``Time created too far in the past``)."""
+
 FlusherState: TypeAlias = 'Literal["starting", "idle", "sending", "retrying", "blocked", "leaving", "ended"]'
 FlusherKind: TypeAlias = 'Literal["auto", "external", "caller"]'
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,8 +19,13 @@ from .faults import full_disk, refusing
 from .segments import (
     Reports,
     append,
+    carried_in,
     expire_trust,
+    numbers_of,
+    open_appender,
     read_journal,
+    read_segment,
+    record,
     writer_of,
 )
 
@@ -84,6 +90,38 @@ def test_what_is_carried_over_half_is_carried_over_as_a_whole_the_next_time(
     appender._stranded_until = 0.0
     append(appender, 5)
     assert read_journal(directory) == list(range(6))
+
+
+def test_what_its_caller_appends_again_because_it_could_not_be_synced_is_carried_over_once(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    appender = open_appender(directory, reports, power=True)
+    append(appender, 0)
+    with refusing("fdatasync", errno.EIO, times=1):
+        mark = appender.append(record(1), time.monotonic())
+        assert mark is not None
+        Path(writer_of(appender).path).unlink()
+        with pytest.raises(OSError, match="error"):
+            appender.sync(mark)
+    appender.append_again(record(1), time.monotonic(), mark)
+    written = [numbers_of(read_segment(f"{directory.journal}/{name}")[0]) for name in directory.segments()]
+    assert sorted(written) == [[0], [1]]
+    appender.close()
+
+
+def test_what_cannot_be_synced_where_the_flusher_has_left_it_is_written_anew(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    appender = open_appender(directory, reports, power=True)
+    append(appender, 0)
+    directory.let_go(writer_of(appender).name)
+    expire_trust(appender)
+    with refusing("fdatasync", errno.EIO, where="released", times=1) as refused:
+        append(appender, 1)
+    assert refused.count == 1
+    assert set(carried_in(directory)) == {0}
+    assert read_journal(directory) == [0, 1]
+    appender.close()
 
 
 def test_the_last_check_is_made_when_the_process_ends(

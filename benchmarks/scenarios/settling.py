@@ -15,7 +15,7 @@ from statistics import median
 from benchmarks.bench import Bench
 from benchmarks.flushing import flushing
 from benchmarks.report import Goal, Report, Table
-from benchmarks.server import serving
+from benchmarks.server import Server, serving
 from benchmarks.settle import BATCH
 from benchmarks.surroundings import environment, only_benchmarks
 
@@ -42,9 +42,10 @@ def run(bench: Bench) -> Report:
     beside = None if bench.beside is None else _settled(bench, bench.beside, ids=False)
     if without.calls is None:
         notes.append("system calls are not counted: strace is not installed")
-    rates = {_OURS: _drained(bench, None)}
-    if bench.beside is not None:
-        rates[_BESIDE] = _drained(bench, bench.beside)
+    with serving() as server:
+        rates = {_OURS: drained(bench, None, server, bench.scale.settled_backlog)}
+        if bench.beside is not None:
+            rates[_BESIDE] = drained(bench, bench.beside, server, bench.scale.settled_backlog)
     named = ((_OURS, without), (f"{_OURS}, with ids to remember", with_ids), (_BESIDE, beside))
     rows = [
         (name, found.typical, sorted(found.microseconds)[int(len(found.microseconds) * 0.99)], found.calls)
@@ -119,10 +120,9 @@ def _run(python: Path | None, *arguments: str, before: tuple[str, ...] = ()) -> 
     return done.stdout
 
 
-def _drained(bench: Bench, python: Path | None) -> float:
-    """Return the events a second of a flusher's whole way through a backlog."""
-    events = bench.scale.settled_backlog
-    with bench.folder() as folder, serving() as server:
+def drained(bench: Bench, python: Path | None, server: Server, events: int) -> float:
+    """Return the events a second of a flusher's whole way through a backlog that a client of its build has tracked."""
+    with bench.folder() as folder:
         queue = folder / "queue"
         _run(python, "track", str(queue), server.url, str(events))
         server.mark()

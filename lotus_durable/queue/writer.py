@@ -16,6 +16,11 @@ from .directory import QueueDirectory
 from .files import sync_data, write_rest
 from .format import HEADER_SIZE, Header, encode_frame, new_header
 
+_SYNC_LOOK = 0.001
+"""Seconds between two looks whether another thread's sync was enough."""
+_SYNC_SHARE = 0.1
+"""Of the time of the last sync, what one that several threads need waits for more of them."""
+
 
 class SegmentWriter:
     """The only writer of one segment; belongs to the process that created it.
@@ -51,6 +56,7 @@ class SegmentWriter:
         # Reentrant: a signal handler that tracks may interrupt its own thread inside the sync.
         self._sync_lock = RLock()
         self._synced = HEADER_SIZE
+        self._sync_seconds = 0.0
         self._sync_failed = False
         self.path: str
         self.path, self._descriptor = create_segment(directory, self.header, self.header.encode(), sync=sync)
@@ -143,11 +149,19 @@ class SegmentWriter:
                 a failed sync the kernel may have dropped the dirty pages, and a second sync of the same file would
                 report a success that means nothing.
         """
-        with self._sync_lock:
+        # Not for as long as it takes: what another thread has synced needs no lock, and that one may have it again.
+        while not self._sync_lock.acquire(timeout=_SYNC_LOOK):
+            if self._synced >= end:
+                return
+        try:
             if self._synced >= end:
                 return
             if not self._sync_failed:
+                if self.end > end:
+                    # Those that the last sync has let go are about to append again: they share this one, if it waits.
+                    time.sleep(self._sync_seconds * _SYNC_SHARE)
                 covered = self.end
+                began = time.monotonic()
                 try:
                     sync_data(self._descriptor)
                     # A signal handler may have synced and sealed the segment meanwhile: that is as good.
@@ -156,11 +170,14 @@ class SegmentWriter:
                 except OSError:
                     self._cut_back_to_synced()
                     raise
+                self._sync_seconds = time.monotonic() - began
                 self._synced = max(self._synced, covered)
             if self._synced < end:
                 # Once more: a frame that another thread was writing came to lie behind the cut.
                 self._cut_back_to_synced()
                 raise OSError(errno.EIO, "an earlier sync of this segment failed", self.path)
+        finally:
+            self._sync_lock.release()
 
     def _cut_back_to_synced(self) -> None:
         self._sync_failed = True

@@ -18,6 +18,7 @@ from lotus_durable import fork
 from lotus_durable.calls.lazy import bind_calls
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
+from lotus_durable.disk import DiskErrorsSuppressed, is_there
 from lotus_durable.errors import ConfigurationError, DiskRefused, EventRefused, QueueDirectoryError
 from lotus_durable.event.encoder import PACKS_SLOWLY
 from lotus_durable.event.record import decode_record, event_as_json_object
@@ -343,8 +344,8 @@ class Client(Calls):
             # The disk may come back; until then events wait in memory, and that is reported when it happens.
             logger.warning("queue_dir %s cannot be used now: %s", directory.root, error)
             return
-        with contextlib.suppress(OSError):
-            if directory.segments() or os.path.exists(directory.queue_db):
+        with DiskErrorsSuppressed():
+            if directory.segments() or is_there(directory.queue_db):
                 self._tracker.look_now()  # what was left by processes before this one
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from functools import cache
 
+from lotus_durable.disk import DiskErrorsSuppressed
+
 MONOTONIC = time.CLOCK_MONOTONIC
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", MONOTONIC)
 _gettime = time.clock_gettime
@@ -27,8 +29,6 @@ def since_boot() -> float:
 @cache
 def boot_id() -> str:
     """Return what names this start of the machine; empty where it has no name, as on macOS."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as opened:  # as text it would import a codec
-            return opened.read().decode().strip()
-    except OSError:
-        return ""
+    with DiskErrorsSuppressed(), open("/proc/sys/kernel/random/boot_id", "rb") as opened:  # as text it imports a codec
+        return opened.read().decode().strip()
+    return ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
+from lotus_durable.disk import DiskErrorsSuppressed
 
 FIRST, LAST = 512, 1000
 
@@ -22,24 +22,19 @@ def make_room() -> None:
     the old table: 12 to 16 ms, which the first event would pay. With one thread it takes 10 to 40 µs: so it is done at
     import, and in a child after a fork, which makes the table small again.
     """
-    try:
+    with DiskErrorsSuppressed():
         descriptor = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return
-    moved = duplicate(descriptor, FIRST)
-    os.close(descriptor)
-    if moved is not None:
-        os.close(moved)
+        moved = duplicate(descriptor, FIRST)
+        os.close(descriptor)
+        if moved is not None:
+            os.close(moved)
 
 
 def duplicate(descriptor: int, least: int) -> int | None:
     """Return a second descriptor, ``least`` or more; None where the limit of open files is lower, or reached."""
-    try:
+    with DiskErrorsSuppressed():
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
-    except OSError as error:
-        if not is_of_the_disk(error):
-            raise
-        return None
+    return None
 
 
 def open_numbers() -> set[int]:
@@ -52,10 +47,7 @@ def open_numbers() -> set[int]:
 
 def place_of(file: str | int) -> tuple[int, int] | None:
     """Return device and inode of what a path or a descriptor leads to; None where it leads nowhere."""
-    try:
+    with DiskErrorsSuppressed():
         status = os.stat(file)
-    except OSError as error:
-        if not is_of_the_disk(error):
-            raise
-        return None
-    return status.st_dev, status.st_ino
+        return status.st_dev, status.st_ino
+    return None

@@ -59,7 +59,7 @@ def _make_mark() -> _Mark:
 
 
 mark: _Mark = _make_mark()
-"""``mark[0]`` is 1 in the process that began to use what it guards, and 0 in each of its children."""
+"""``mark[0]`` is 1 in the process that set it, and 0 in each of its children."""
 mark[0] = 1
 
 _forks = 0

@@ -11,7 +11,7 @@ from lotus_durable import settings
 from lotus_durable.client import Client
 
 _NEED_NO_CLIENT = ("join", "shutdown")
-"""What these wait for, no client has tracked where there is none."""
+"""Without a client nothing was tracked, so there is nothing to wait for."""
 
 
 @functools.cache

@@ -22,7 +22,7 @@ DEFAULT_HOST = "https://api.uselotus.io"
 ENVIRONMENT_PREFIX = "LOTUS_"
 _MIB = 1 << 20
 _LEAST_QUEUE = 64 * _MIB
-"""All that lies in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
+"""Everything in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
 
 
 class Option(NamedTuple):

@@ -15,14 +15,13 @@ It is one file, because each event goes through all of it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from time import clock_gettime
 
 from lotus_durable import fork
 from lotus_durable.clock import MONOTONIC
 from lotus_durable.config import Config, default_queue_dir, this_application
-from lotus_durable.disk import is_of_the_disk
+from lotus_durable.disk import is_folder, is_of_the_disk, is_there
 from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError
 from lotus_durable.event.encoder import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
@@ -167,7 +166,7 @@ class Tracker:
         if now is None:
             now = clock_gettime(MONOTONIC)
         self._looked_at, self._look_at = now, now + self._trusted_look
-        if not self._waiting and not os.path.exists(self.directory.root):
+        if not self._waiting and not is_there(self.directory.root):
             return  # removed with all that was in it: nobody needs a flusher, and nothing is made there again
         for other in tuple(_open):
             if other._all_pairs:
@@ -215,7 +214,7 @@ class Tracker:
         if not _mark[0]:
             fork.begin_process()
         # A directory that is gone was removed with all that was in it: a test's, say. It is not made again for an end.
-        is_gone = not os.path.isdir(self.directory.root)
+        is_gone = not is_folder(self.directory.root)
         if not is_gone:
             self._write_back()
         while self._pairs:
@@ -318,6 +317,7 @@ class Tracker:
         try:
             pair.appender.check()
         except (OSError, LotusError) as error:
+            _raise_a_handlers(error)
             logger.debug("cannot check a segment: %s", error)
         finally:
             self._pairs.append(pair)
@@ -327,8 +327,7 @@ class Tracker:
         try:
             Appender.sync(mark)
         except OSError as error:
-            if not is_of_the_disk(error):
-                raise
+            _raise_a_handlers(error)
             pair = self._taken_pair()
             try:
                 pair.appender.append_again(record, clock_gettime(MONOTONIC), mark)
@@ -354,8 +353,7 @@ class Tracker:
             QueueFull: the buffer is full; it was not accepted.
             QueueDirectoryError: the directory has never worked for this process: a mistake in the configuration.
         """
-        if isinstance(error, OSError) and not is_of_the_disk(error):
-            raise error
+        _raise_a_handlers(error)
         if not self._has_worked and is_misconfigured(error):
             raise directory_error(self.directory.root, error) from error
         self._keep_in_memory(record)
@@ -389,9 +387,16 @@ class Tracker:
                 lambda each: append(each, clock_gettime(MONOTONIC), is_accepted=True), len(self._memory)
             )
         except (OSError, QueueDirectoryError) as error:
+            _raise_a_handlers(error)
             logger.debug("the disk takes no writes yet: %s", error)
         finally:
             self._pairs.append(pair)
+
+
+def _raise_a_handlers(error: Exception) -> None:
+    """Let out what a signal handler of the application has raised in the middle of our call."""
+    if isinstance(error, OSError) and not is_of_the_disk(error):
+        raise error
 
 
 def _kind_of_encoder(config: Config, report: Report) -> Callable[[int, int], EventEncoder]:
@@ -426,7 +431,7 @@ def tracker_for(config: Config, report: Report) -> Tracker:
     """Return this process's tracker for these options: clients with the same ones share it, however many are made."""
     key = config._replace(on_error=None, debug=False)
     for other in list(_trackers):
-        if other != key and not os.path.isdir(other.queue_dir):
+        if other != key and not is_folder(other.queue_dir):
             gone = _trackers.pop(other, None)  # a test's directory, say
             if gone is not None:
                 gone.close()

@@ -28,7 +28,7 @@ class Batch:
     key: bytes = NO_KEY
     """The fingerprint of the API key under which all of them were tracked; of parked events each row has its own."""
     unsent: list[StoredEvent] = field(default_factory=list)
-    """Events of another key, to be parked: in ``queue.db`` there is no way around them."""
+    """Events of another key, to be parked: ``queue.db`` is read in order, so they cannot be left where they are."""
     dead: list[StoredEvent] = field(default_factory=list)
     """Events that cannot be sent at all: damaged or unreadable."""
     repeats: int = 0
@@ -38,8 +38,8 @@ class Batch:
     full: bool = False
     """A limit ended it; there may be more."""
     _events: bytearray = field(default_factory=bytearray)
-    """As they travel, each followed by a comma. One buffer on purpose: keeping what the encoder returns for each event
-    makes the heap grow and shrink with each batch, and its page faults took as long as all of the encoding."""
+    """The encoded events, each followed by a comma. One buffer on purpose: with an object for each event the heap grows
+    and shrinks with each batch, and the page faults took as long as all of the encoding."""
     _sizes: list[int] = field(default_factory=list)
     """Of each event there, with its comma."""
 

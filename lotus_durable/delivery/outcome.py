@@ -77,7 +77,7 @@ class RetryBatch(NamedTuple):
     unlisted: bool = False
     """An answer we do not know: retry at the slow pace, and warn."""
     needs_person: bool = False
-    """It seldom mends itself: who waits for it to be over is told so at once."""
+    """A person has to mend it, most likely: who waits for it to be over is told so at once."""
 
 
 class Blocked(NamedTuple):
@@ -88,7 +88,7 @@ class Blocked(NamedTuple):
     by_key: bool = False
     """It is the API key: a process with another one may do better."""
     like_probe: bool = False
-    """It is the right answer to an empty batch: who gives it to another one has not seen the events in it."""
+    """It is what an empty batch is answered: if another batch gets it, the server has not seen the events in it."""
 
 
 Outcome: TypeAlias = Settled | Split | RetryBatch | Blocked

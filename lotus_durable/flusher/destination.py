@@ -1,4 +1,4 @@
-"""Where a flusher's events go: Lotus over HTTP. Opening it takes as long as it takes to know that this key may send."""
+"""Where a flusher's events go: Lotus over HTTP. Opening it waits until it is known that this API key may send."""
 
 from __future__ import annotations
 

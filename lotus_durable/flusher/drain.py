@@ -1,4 +1,4 @@
-"""Draining from any process: ask the flusher and wait for its answer; or flush here, where there is none to ask."""
+"""Draining from any process: ask the flusher and wait for its answer, or flush here if there is no flusher to ask."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def nothing_drained(reason: str | None = None) -> DrainReport:
 def drain(
     tracker: Tracker, config: Config, *, timeout: float | None, watch: Callable[[], None] = lambda: None
 ) -> DrainReport:
-    """Have everything that is in the queue now tried; return when that is done, cannot be, or out of time.
+    """Have everything that is in the queue now tried; return when that is done or cannot be, or after the timeout.
 
     Args:
         tracker: of this process; it looks, and starts a flusher where there is none.

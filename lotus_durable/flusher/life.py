@@ -1,10 +1,10 @@
-"""How a flusher lives: it takes the lock, works while there is something to do, and leaves so that nothing is left.
+"""The life of a flusher: it takes the lock, works while there is something to do, and leaves no event behind.
 
-To leave it lets go of the lock first, waits for longer than a look is trusted, and reads the directory once more: what
-was written on the word of a look that still saw the lock is there by then. When something is there and nobody has the
-lock, it goes on.
+To leave it lets go of the lock first, waits longer than a look is trusted, and reads the directory once more. By then
+every event is on disk whose process has still seen the lock in its last look. If there is one, and nobody else has the
+lock, the flusher takes it again and goes on.
 
-It is one file, to be read from a flusher's beginning to its end.
+It is one file, so that a flusher's life can be read from its beginning to its end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a flusher that was started by a look runs: its own session, signals and descriptors, then :mod:`.life`.
+"""The program of a flusher that was started by a look: its own session, signals and descriptors, then :mod:`.life`.
 
-It ends with exit status 0 whenever it ends by itself: it may be the child of a server that is process 1 of its
-container, and servers look at what ends among their children (gunicorn reads 3 as a worker that cannot boot).
+It ends with exit status 0 whenever it ends by itself. It may be the child of a server that is process 1 of its
+container, and a server judges its children by their exit status: gunicorn takes 3 for a worker that cannot boot.
 """
 
 from __future__ import annotations

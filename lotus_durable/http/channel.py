@@ -1,9 +1,9 @@
 """One request out, one answer in, on one connection to the server or to a proxy.
 
-urllib3 connects; what becomes of a request and its answer is decided here and in :mod:`.reading`. A connection is used
-again only when an answer was read to its proper end, came after the whole request, and nothing came behind it. Whether
-anything was written is counted, so nobody has to guess it from an exception. What no client can tell is an answer that
-comes unasked while the next request is on its way: it is the next one's.
+urllib3 only connects; writing a request and reading its answer is done here and in :mod:`.reading`. A connection is
+used again only if the answer came after the whole request, was read to its proper end, and nothing came behind it. It
+is counted whether anything was written, so nobody has to guess that from an exception. One thing no client can tell: an
+answer that comes unasked while the next request is on its way is taken for that request's.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Both servers take JSON only like this, measured: ``Content-Type`` exactly ``appl
 500), with a ``Content-Length`` (chunked is a 500), no gzip, and the trailing slash (without it there is a redirect that
 turns a POST into a GET: so redirects are never followed).
 
-Nothing is ever sent twice here: who makes a request knows whether it may be.
+Nothing is ever sent twice here: only who makes a request knows whether it may be repeated.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Asking Lotus whether it has what it took, and putting back what it does not know.
+"""Asking Lotus whether it has stored what it accepted, and putting back what it does not know.
 
-Ingestion is asynchronous: the server answers "accepted" before an event is stored. What segments hold that are kept
-(``keep_delivered``) can be asked about some time later; no other client can prove that its events arrived.
+The server answers "accepted" before an event is stored. Some time later it can be asked about the events in segments
+that are kept (``keep_delivered``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The flusher's side of the queue: read what was appended, settle it, retire what is settled.
 
-It is one file: all that the flusher asks of the queue.
+It is one file, because this is all that the flusher asks of the queue.
 """
 
 from __future__ import annotations

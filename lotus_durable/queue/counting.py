@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import time
 
 import msgpack
 
+from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
+
 from .directory import QueueDirectory, original_name
+from .files import regular_file_status
 from .format import HEADER_SIZE
 from .heartbeat import Progress, read_progress
 from .reader import BEGINNING, Glance, Position, glance
@@ -53,17 +54,15 @@ def look_at(path: str, position: Position) -> Glance | None:
     What cannot be read is not done: it counts as one event, for how many they are is not known.
     """
     try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    try:
         return glance(path, position)
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return Glance(position[1] + 1, status.st_size, None, None) if status.st_size > HEADER_SIZE else None
+    except OSError as error:
+        if not is_of_the_disk(error):
+            raise
+    with DiskErrorsSuppressed():
+        status = regular_file_status(path)
+        if status is not None and status.st_size > HEADER_SIZE:
+            return Glance(position[1] + 1, status.st_size, None, None)
+    return None
 
 
 def _accepted_at(record: bytes | None) -> float | None:

@@ -21,7 +21,7 @@ from lotus_durable.errors import QueueDamaged
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import create_atomically
+from .files import create_atomically, open_to_read
 
 try:  # hashlib would load OpenSSL into a process that only tracks
     from _blake2 import blake2b
@@ -85,7 +85,7 @@ def read_identity(directory: QueueDirectory) -> Identity | None:
         OSError: the disk refuses.
     """
     try:
-        descriptor = os.open(directory.identity, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = open_to_read(directory.identity)
     except FileNotFoundError:
         return None
     data = b""

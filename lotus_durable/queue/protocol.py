@@ -1,4 +1,4 @@
-"""What passes between the queue and who delivers it: chunks of records out, settlements back in."""
+"""The values that pass between the queue and delivery: chunks of records one way, settlements the other."""
 
 from __future__ import annotations
 

@@ -1,20 +1,23 @@
-"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts.
+"""Reading one segment: frame by frame, for the flusher; or only its ends, for the counts.
 
-It is one file, because what bytes are (frames, still being written, damage) is decided in one place.
+It is one file, so that one place decides what bytes are: frames, still being written, or damage.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Mapping
 from itertools import islice
 from types import MappingProxyType
 
+from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import marker_in_name
+from .files import open_to_read
 from .format import (
     HEADER_SIZE,
     Header,
@@ -90,7 +93,7 @@ class SegmentReader:
     def __init__(self, path: str, position: Position = START) -> None:
         self.name: str = os.path.basename(path)
         self.position: Position = position
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._descriptor = open_to_read(path)
         self._buffer = b""
         self._index = 0  # of self.position in the buffer
         self._abandoned = False
@@ -111,7 +114,7 @@ class SegmentReader:
         if descriptor >= 0:
             if self._abandoned:
                 # A process forked meanwhile shares this open file, and with it the lock that the question took.
-                with contextlib.suppress(OSError):
+                with DiskErrorsSuppressed():
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
@@ -229,7 +232,7 @@ def header_of(path: str) -> Header | None:
         OSError: it is gone or cannot be read.
         UnknownFormat: a newer version wrote it.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = open_to_read(path)
     try:
         return _read_header(descriptor)
     finally:
@@ -271,7 +274,7 @@ def glance(path: str, position: Position) -> Glance:
     Raises:
         OSError: the segment is gone or cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = open_to_read(path)
     try:
         beginning = os.pread(descriptor, _GLANCE_SIZE, 0)
         is_all = len(beginning) < _GLANCE_SIZE  # of a short-lived process's
@@ -279,7 +282,10 @@ def glance(path: str, position: Position) -> Glance:
         def read(size: int, offset: int) -> bytes:
             return beginning[offset : offset + size] if is_all else os.pread(descriptor, size, offset)
 
-        size = len(beginning) if is_all else os.fstat(descriptor).st_size
+        status = None if is_all else os.fstat(descriptor)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        size = len(beginning) if status is None else status.st_size
         header = decode_header(beginning[:HEADER_SIZE], any_version=True)
         marker = _marker(header, os.path.basename(path))
         count = max(position[1], count_frames(read, marker, size))

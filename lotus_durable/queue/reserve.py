@@ -1,6 +1,6 @@
-"""Space on the disk that is the books' already, so that a disk filled by others stops no settlement.
+"""Disk space that the books take in advance, so that they can be written when the disk is full.
 
-Three things are made ready while there is room (measured: without any one of them commits end on a full disk):
+Three things are prepared while there is space (measured: without any one of them commits fail on a full disk):
 
 - the write-ahead log is stretched to a size that it never outgrows: it is written back (a checkpoint) after three
   fifths of it, and no transaction takes more than a quarter. It stays when the books are closed;

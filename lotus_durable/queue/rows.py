@@ -1,4 +1,4 @@
-"""What was appended through SQLite (``backend="sqlite"``, :mod:`.sqlite`): the flusher reads it row by row.
+"""Reading what was appended through SQLite (``backend="sqlite"``, :mod:`.sqlite`), row by row, for the flusher.
 
 ``queue.db`` holds persist-queue's table of pending events and the id of this very database. The books hold, under that
 id, up to which row its events are settled; the rows are deleted afterwards, in a transaction of their own. So a kill
@@ -20,7 +20,7 @@ from lotus_durable.errors import QueueDamaged
 
 from .database import fetched
 from .directory import QUEUE_DB, QueueDirectory
-from .files import sync_data
+from .files import open_to_read, sync_data
 from .format import ID_SIZE, Origin
 from .protocol import NO_KEY, Report
 from .reader import Damage, Position, Stretch
@@ -320,7 +320,7 @@ def sync_rows(path: str) -> None:
     SQLite takes no locks on the log, so closing this descriptor gives none up.
     """
     with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = open_to_read(f"{path}-wal")
         try:
             sync_data(descriptor)
         finally:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Callable, Sequence
 
 from lotus_durable.errors import DiskRefused, LotusError
 
 from .directory import QueueDirectory, original_name, released_name
-from .files import sync_data, sync_file_system, sync_path
+from .files import open_to_read, regular_file_status, sync_data, sync_file_system, sync_path
 from .journal import has_no_writer
 
 _MANY = 256
@@ -78,15 +77,15 @@ class JournalSync:
     def _sync(self, segment: str, name: str) -> bool:
         """Return whether it was there, by that name."""
         try:
-            status = os.stat(self._path(name))
-            if not stat.S_ISREG(status.st_mode):
+            status = regular_file_status(self._path(name))
+            if status is None:
                 return True  # the reader names it
             size = status.st_size
             if size == self._synced.get(segment):
                 if has_no_writer(self._path(name)) and os.stat(self._path(name)).st_size == size:
                     self._final.add(segment)
                 return True
-            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = open_to_read(self._path(name))
         except FileNotFoundError:
             return False
         except OSError:

@@ -45,7 +45,8 @@ class EventTable(SQLiteQueue):
             super().__init__(folder, name=name, timeout=timeout, serializer=Bytes, db_file_name=file)
             self._insertion: str = self._sql_insert
         except BaseException:
-            self.close()
+            with contextlib.suppress(AttributeError):  # a signal handler raised before it had a connection
+                self.close()
             raise
 
     @property

@@ -88,14 +88,14 @@ def test_a_segment_that_is_released_in_the_middle_of_a_run_is_synced_in_that_run
     append(appender, 0)
     append(open_appender(directory, reports), 1)
     first, second = directory.segments()
-    real = os.stat
+    real = os.lstat
 
     def release_meanwhile(path: str) -> os.stat_result:
         if path.endswith(first):
             directory.let_go(second)
         return real(path)
 
-    with replaced("stat", release_meanwhile, where=".seg"):
+    with replaced("lstat", release_meanwhile, where=".seg"):
         assert Synced(sync).segments == [first, released_name(second)]
     assert Synced(sync).segments == []
 
@@ -179,7 +179,7 @@ def test_a_segment_that_is_synced_to_its_end_is_looked_at_no_more(
     sync.run()
     appender.close()
     sync.run()
-    with replaced("stat", os.stat, where=".seg") as looks:
+    with replaced("lstat", os.lstat, where=".seg") as looks:
         sync.run()
     assert looks.count == 0
     (Path(directory.journal) / directory.segments()[0]).unlink()

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import time
-from _thread import RLock  # the one of threading, which imports more
+from _thread import RLock, get_ident  # those of threading, which imports more
 
 from lotus_durable.descriptors import place_of
 from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
@@ -16,10 +16,9 @@ from .directory import QueueDirectory
 from .files import sync_data, write_rest
 from .format import HEADER_SIZE, Header, encode_frame, new_header
 
-_SYNC_LOOK = 0.001
-"""Seconds between two looks whether another thread's sync was enough."""
 _SYNC_SHARE = 0.1
-"""Of the time of the last sync, what one that several threads need waits for more of them."""
+"""Of the time of the last sync, what lies between two looks whether another thread's is over."""
+_SYNC_LOOKS = 30
 
 
 class SegmentWriter:
@@ -56,6 +55,7 @@ class SegmentWriter:
         # Reentrant: a signal handler that tracks may interrupt its own thread inside the sync.
         self._sync_lock = RLock()
         self._synced = HEADER_SIZE
+        self._syncing = 0  # the thread that does
         self._sync_seconds = 0.0
         self._sync_failed = False
         self.path: str
@@ -146,20 +146,15 @@ class SegmentWriter:
                 a failed sync the kernel may have dropped the dirty pages, and a second sync of the same file would
                 report a success that means nothing.
         """
-        # Not for as long as it takes: what another thread has synced needs no lock, and that one may have it again.
-        while not self._sync_lock.acquire(timeout=_SYNC_LOOK):
-            if self._synced >= end:
-                return
-        try:
+        self._wait_for_others(end)
+        with self._sync_lock:
             if self._synced >= end:
                 return
             if not self._sync_failed:
-                if self.end > end:
-                    # Those that the last sync has let go are about to append again: they share this one, if it waits.
-                    time.sleep(self._sync_seconds * _SYNC_SHARE)
                 covered = self.end
                 began = time.monotonic()
                 try:
+                    self._syncing = get_ident()
                     sync_data(self._descriptor)
                     # A signal handler may have synced and sealed the segment meanwhile: that is as good.
                     if self._synced < end and self.own_status() is None:
@@ -167,14 +162,29 @@ class SegmentWriter:
                 except OSError:
                     self._cut_back_to_synced()
                     raise
+                finally:
+                    self._syncing = 0
                 self._sync_seconds = time.monotonic() - began
                 self._synced = max(self._synced, covered)
             if self._synced < end:
                 # Once more: a frame that another thread was writing came to lie behind the cut.
                 self._cut_back_to_synced()
                 raise OSError(errno.EIO, "an earlier sync of this segment failed", self.path)
-        finally:
-            self._sync_lock.release()
+
+    def _wait_for_others(self, end: int) -> None:
+        """Wait while another thread syncs, but not for the lock.
+
+        Or those that its sync was enough for would wait for the next one, too. Who is to sync next waits a moment more:
+        the others are about to append again, and share that one.
+        """
+        has_waited = False
+        for _ in range(_SYNC_LOOKS):  # and then it waits for the lock: a signal handler may have kept that from being 0
+            if self._synced >= end or self._syncing in (0, get_ident()):
+                break
+            time.sleep(self._sync_seconds * _SYNC_SHARE)
+            has_waited = True
+        if has_waited and self._synced < end:
+            time.sleep(self._sync_seconds * _SYNC_SHARE)
 
     def _cut_back_to_synced(self) -> None:
         self._sync_failed = True

@@ -161,7 +161,7 @@ class Client(Calls):
         _, record = self._tracker.check(customer_id, event_name, properties, time_created, idempotency_id)
         return event_as_json_object(decode_record(record))
 
-    def drain(self, timeout: float | None = None) -> DrainReport:
+    def drain(self, timeout: float | None = None, *, through: bool = False) -> DrainReport:
         """Have everything that is pending now delivered, and wait for it. For deploy hooks and tests; in any process.
 
         This asks the flusher, and starts one if there is none. With ``flusher="external"`` and no flusher, or where
@@ -169,6 +169,8 @@ class Client(Calls):
 
         Args:
             timeout: seconds; None or infinity for as long as it takes, less than 0 counts as 0.
+            through: with ``relay_url``: wait until a relay has delivered it, too, not only until the broker has it.
+                That imports the library amqp into this process.
 
         Returns:
             What was done. If only a person can mend what is wrong, it returns at once, with the reason.
@@ -178,9 +180,9 @@ class Client(Calls):
             DiskRefused: the queue directory cannot be used.
             QueueDamaged: the queue cannot be read.
         """
-        return self.watched_drain(timeout, lambda: None)
+        return self.watched_drain(timeout, lambda: None, through=through)
 
-    def watched_drain(self, timeout: float | None, watch: Callable[[], None]) -> DrainReport:
+    def watched_drain(self, timeout: float | None, watch: Callable[[], None], *, through: bool = False) -> DrainReport:
         """Do what :meth:`drain` does, and call ``watch`` now and then, to show progress."""
         from lotus_durable.flusher.drain import drain, nothing_drained
 
@@ -190,7 +192,7 @@ class Client(Calls):
         if self.report.is_running():
             return nothing_drained("a drain cannot be waited for in on_error: what calls that may be what drains")
         with _our_errors():
-            return drain(self._tracker, self.config, timeout=timeout, watch=watch)
+            return drain(self._tracker, self.config, timeout=timeout, watch=watch, through=through)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Do what :meth:`drain` does, and return whether it was complete. The name is lotus-python's.

@@ -66,6 +66,8 @@ class Constants(NamedTuple):
     """The longest random pause after a first failure; it doubles with each further one."""
     longest_pause: float = 60.0
     """The longest random pause after any number of failures."""
+    requeue_after: float = 300.0
+    """How long a relay holds a message before it fetches it anew: a broker waits 30 minutes, and then closes."""
     grace: float = 8.0
     """How long the server of 2022 may work on a request that was given up. Measured: it knows a repeat after 8 s."""
 
@@ -77,6 +79,7 @@ class Config(NamedTuple):
     api_key: str | None = None
     api_key_file: str | None = None
     host: str = DEFAULT_HOST
+    relay_url: str | None = None
     debug: bool = False
     on_error: OnError | None = None
     send: bool = True
@@ -88,6 +91,7 @@ class Config(NamedTuple):
     max_batch_events: int = 500
     max_event_bytes: int = 32_768
     max_queue_bytes: int = 1024 * _MIB
+    max_events_per_second: int | None = None
     upload_concurrency: UploadConcurrency = "auto"
     timeout: tuple[float, float] = (5.0, 30.0)
     backend: Backend = "journal"
@@ -100,9 +104,14 @@ class Config(NamedTuple):
     """What is no user's decision."""
 
     def __repr__(self) -> str:
-        """Show all but the key."""
-        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name not in ("api_key", "constants"))
+        """Show all but the key, and the URL with a password in it."""
+        hidden = ("api_key", "relay_url", "constants")
+        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name not in hidden)
         return f"Config({', '.join(shown)})"
+
+    def can_send(self) -> bool:
+        """Whether it says all that it takes to flush: a relay has a key of its own."""
+        return self.api_key is not None or self.relay_url is not None
 
     @classmethod
     def resolve(

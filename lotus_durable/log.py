@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from lotus_durable.errors import LotusError
-from lotus_durable.url import host_name
+from lotus_durable.url import host_name, is_loopback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,16 +154,8 @@ def counted(number: int, noun: str) -> str:
 
 def warn_if_unencrypted(host: str) -> None:
     """Say so when the API key and the events would travel in the clear, to anything but this machine."""
-    if host.lower().startswith("http:") and not _is_loopback(host_name(host)):
+    if host.lower().startswith("http:") and not is_loopback(host_name(host)):
         logger.warning("host %s is not encrypted: the API key and the events travel in the clear", host)
-
-
-def _is_loopback(name: str) -> bool:
-    return (
-        name in ("localhost", "::1")
-        or (name.startswith("127.") and name.replace(".", "").isdigit())
-        or name.endswith(".localhost")
-    )
 
 
 class Reporter:

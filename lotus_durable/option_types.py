@@ -25,6 +25,7 @@ class Options(TypedDict, total=False):
     api_key: str | None
     api_key_file: str | os.PathLike[str] | None
     host: str
+    relay_url: str | None
     queue_dir: str | os.PathLike[str] | None
     debug: bool
     on_error: OnError | None
@@ -37,6 +38,7 @@ class Options(TypedDict, total=False):
     max_batch_events: int
     max_event_bytes: int
     max_queue_bytes: int
+    max_events_per_second: int | None
     upload_concurrency: UploadConcurrency
     timeout: float | tuple[float, float]
     backend: Backend

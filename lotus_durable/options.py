@@ -76,6 +76,13 @@ def _host(value: object) -> str:
     return text
 
 
+def _broker(value: object) -> str:
+    text = _text(value)
+    if text.partition("://")[0] not in ("amqp", "amqps") or not text.isprintable() or " " in text:
+        raise Refused("a URL such as amqps://user:password@rabbit-1.example.com/vhost,rabbit-2.example.com is needed")
+    return text
+
+
 def _path(value: object) -> str:
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise Refused("a path is needed")
@@ -193,6 +200,12 @@ OPTIONS = (
     Option("host", _host, "the Lotus server"),
     Option("queue_dir", _path, "the queue directory, one for each application; default: a per-user state directory"),
     Option("debug", _flag, "log every step to standard error"),
+    Option(
+        "relay_url",
+        _broker,
+        "a RabbitMQ cluster that events are handed over to, for a relay (docs/fleets.md): "
+        "amqps://user:password@host/vhost,host2,host3",
+    ),
     Option("on_error", _callable, "called with (error, events)", in_environment=False),
     Option("send", _flag, "False: validate only, write and send nothing"),
     Option(
@@ -209,6 +222,7 @@ OPTIONS = (
     Option("max_batch_events", _count(1), "events in one request"),
     Option("max_event_bytes", _count(256, 8 * _MIB), "bytes of one event; larger ones are refused"),
     Option("max_queue_bytes", _count(_LEAST_QUEUE), "bytes of all that lies in the queue directory; above, QueueFull"),
+    Option("max_events_per_second", _count(1), "the most that are sent to the server; no limit if not set"),
     Option(
         "upload_concurrency",
         _auto_or(_count(1, 64)),
@@ -280,5 +294,6 @@ def read_option(option: Option, source: str, value: object) -> object:
     try:
         return option.read(value)
     except Refused as refusal:
-        shown = "" if option.name in ("api_key", "host") else f" (it is {value!r})"  # a URL may hold a password
+        may_be_secret = option.name in ("api_key", "host", "relay_url")  # a URL may hold a password
+        shown = "" if may_be_secret else f" (it is {value!r})"
         raise ConfigurationError(f"{source}: {refusal}{shown}") from None

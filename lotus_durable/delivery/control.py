@@ -62,6 +62,7 @@ class Control:
 
     Attributes:
         is_paused: somebody wants the lock for a while, and it is to go on afterwards.
+        before_request: called before each, and raises Stopped where none may be sent.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Control:
         self._drain = self._read_to
         self._leave: str | None = None
         self.is_paused: bool = False
+        self.before_request: Callable[[], None] = lambda: None
         self._renew: str | None = None
         self._stop_asked: str | None = None
         self.wake: threading.Event = threading.Event()
@@ -191,12 +193,13 @@ class Control:
         """Name the request in flight before it is sent: whoever comes after us may have to wait for its end.
 
         Args:
-            is_question: it brings no events, and nobody has to wait for it.
+            is_question: nobody has to wait for its end: it brings no events, or brings them to a broker.
 
         Raises:
             Stopped: it is time to end.
         """
         self.check()
+        self.before_request()
         if not is_question:
             with self._lock:
                 if not self._requests:  # else an earlier one began before
@@ -363,7 +366,7 @@ class Control:
         with self._lock:
             self._progress = progress
             self._progress_is_news = True
-            self._rate.note(progress.counts.delivered)
+            self._rate.note(progress.counts.delivered + progress.counts.handed_over)
             changes: dict[str, object] = {"trouble_since": None, "key_refused": False}
             before = self._beat
             if delivered_at is not None:
@@ -381,7 +384,7 @@ class Control:
         with self._lock:
             self._progress = progress
             self._progress_is_news = True
-            self._rate.note(progress.counts.delivered)
+            self._rate.note(progress.counts.delivered + progress.counts.handed_over)
             self.beat()
 
     def refused(self, refusals: Sequence[Refusal]) -> None:

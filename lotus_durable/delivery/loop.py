@@ -23,7 +23,7 @@ from lotus_durable.queue.protocol import Settlement, StoredEvent
 from .batch import Batch
 from .batching import Batcher, batches_of_parked
 from .control import Control
-from .outcome import Dead, Delivered, Failing, Parked, Verdict
+from .outcome import Dead, Delivered, Failing, HandedOver, Parked, Verdict
 from .parked import ParkedEvents, Tried
 from .place import Place, Source
 
@@ -237,7 +237,10 @@ class Loop:
                 self._control.wait(_DISK_PAUSE)
             else:
                 break
-        self._control.settled(self._source.progress(), delivered_at=time.time() if settlement.delivered else None)
+        self._control.settled(
+            self._source.progress(),
+            delivered_at=time.time() if settlement.delivered or settlement.handed_over else None,
+        )
         if settlement.parked:
             self._parked.has_parked()
         # What was refused at the call was told there, and nobody waits for its verdict.
@@ -259,12 +262,16 @@ class Loop:
         """Turn verdicts into what is committed."""
         now, elapsed = time.time(), self._source.elapsed()
         delivered = [each for each, verdict in zip(batch.ids, verdicts, strict=True) if type(verdict) is Delivered]
+        handed_over = 0
         parked = list(batch.unsent)
         dead = list(batch.dead)
         tried: list[StoredEvent] = []
         unknown: Counter[str] = Counter()
         for index, verdict in enumerate(verdicts if len(delivered) < len(verdicts) else ()):
             if isinstance(verdict, Delivered):
+                continue
+            if isinstance(verdict, HandedOver):
+                handed_over += 1
                 continue
             before = (
                 batch.rows[index] if batch.rows else StoredEvent(batch.records[index], "", 0, now, 0.0, key=batch.key)
@@ -297,6 +304,7 @@ class Loop:
         return Settlement(
             batch.through,
             len(delivered) + batch.repeats,
+            handed_over,
             parked,
             dead,
             [row for row in batch.resolved if row.id not in stay],
@@ -321,7 +329,7 @@ class Loop:
         for batch in batches_of_parked(rows, self._places[0]):
             verdicts = result_of(self._free[-1].deliver(batch))
             for row, verdict in zip(batch.rows, verdicts, strict=True):
-                if isinstance(verdict, Delivered):
+                if isinstance(verdict, Delivered | HandedOver):
                     self._busy_at = monotonic()
                 else:
                     reasons[row.id] = verdict.reason

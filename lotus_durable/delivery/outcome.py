@@ -14,6 +14,10 @@ class Delivered(NamedTuple):
     """It had it before this request."""
 
 
+class HandedOver(NamedTuple):
+    """A broker has confirmed this event; the server does not have it yet."""
+
+
 class Parked(NamedTuple):
     """Refused for now: try again slowly, out of the way of other events."""
 
@@ -48,7 +52,7 @@ class Failing(NamedTuple):
     reason: str
 
 
-Verdict: TypeAlias = Delivered | Parked | Dead | Retry | Failing
+Verdict: TypeAlias = Delivered | HandedOver | Parked | Dead | Retry | Failing
 
 
 class Settled(NamedTuple):

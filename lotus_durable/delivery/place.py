@@ -4,8 +4,9 @@ The loop (:mod:`.loop`) makes batches of what the source reads, has the place de
 what became of it. What a position is only the source knows. Lock, heartbeat, requests and the books are outside of
 both ends: the place hears and tells what lies between two requests through its :class:`~.steps.Steps`.
 
-Today the source is the queue on disk (:class:`~lotus_durable.queue.consumer.Consumer`), and the place is Lotus over
-HTTP (:class:`~.lotus.Lotus`), which :mod:`lotus_durable.flusher.destination` opens.
+On most hosts the source is the queue on disk (:class:`~lotus_durable.queue.consumer.Consumer`), and the place is Lotus
+over HTTP (:class:`~.lotus.Lotus`). With a relay a host's place is a broker, and the relay's source is that broker's
+queue (:mod:`lotus_durable.relay`).
 """
 
 from __future__ import annotations
@@ -121,6 +122,8 @@ class Way(NamedTuple):
     """All the same one, as many as batches may be on their way at once."""
     may_send: Callable[[bytes], bool]
     """Whether events that were tracked under the API key with this fingerprint may go there."""
+    source: Source | None = None
+    """What is sent there, where that is not the queue itself."""
     is_known: bool = True
     """Else it could not be asked what it is, and may say so once it has taken something."""
 

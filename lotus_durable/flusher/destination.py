@@ -1,20 +1,22 @@
-"""Where a flusher's events go: Lotus over HTTP. Opening it waits until it is known that this API key may send."""
+"""Where a flusher's events go: Lotus over HTTP, or a broker, for a relay."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import inf
 
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.lotus import Lotus
+from lotus_durable.delivery.pace import Pace, Paced
 from lotus_durable.delivery.place import Place, Source, Way
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.http.routes import Routes
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import fingerprint
+from lotus_durable.relay.handover import ToBroker
 
 from .organisation import Organisation
 
@@ -26,6 +28,21 @@ _MOST_AT_ONCE = 4
 """Requests in flight, without anybody asking for more: with answers that take 50 ms, 40,000 events a second."""
 _PAUSE = 1.0
 """Seconds between two tries while the server cannot be asked."""
+
+
+class AsConfigured:
+    """Opens a broker where ``relay_url`` is set, else Lotus."""
+
+    def __init__(self) -> None:
+        self._lotus = ToLotus()
+        self._broker = ToBroker()
+
+    def opened(
+        self, config: Config, directory: QueueDirectory, source: Source, control: Control
+    ) -> AbstractContextManager[Way]:
+        """Open what is configured now."""
+        destination = self._lotus if config.relay_url is None else self._broker
+        return destination.opened(config, directory, source, control)
 
 
 class ToLotus:
@@ -44,6 +61,8 @@ class ToLotus:
         control: Control,
     ) -> Iterator[Way]:
         """Wait until this key may send, and open as many connections as requests may be in flight at once.
+
+        That takes as long as it takes to know that this key may send.
 
         Raises:
             Stopped: it is time to end.
@@ -99,6 +118,8 @@ def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) 
     """
     assert config.api_key is not None
     connect, read = config.timeout
+    rate = config.max_events_per_second
+    pace = None if rate is None else Pace(rate, control.wait, lambda: control.last_beat.last_error_at)
     most = _MOST_AT_ONCE if is_2024 else 1
     for _ in range(most if config.upload_concurrency == "auto" else config.upload_concurrency):
         transport = HttpTransport(
@@ -110,4 +131,5 @@ def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) 
             idle_at_most=inf if is_2024 else _IDLE_AT_MOST,
         )
         limit = None if is_2024 else read + config.constants.grace
-        yield Lotus(transport, control, config.constants, in_flight_limit=limit)
+        place = Lotus(transport, control, config.constants, in_flight_limit=limit)
+        yield place if pace is None else Paced(place, pace)

@@ -100,7 +100,7 @@ class Look:
                 'flusher is "external" and nobody flushes: is the service that runs `lotus-durable flusher` down? '
                 "events are kept on disk"
             )
-        if self._config.api_key is None:
+        if not self._config.can_send():
             no_key = "no API key is set (lotus_durable.api_key or LOTUS_API_KEY), so no flusher is started"
             return no_key + (_IN_CHILD.format(self._directory.root) if _is_child_of_multiprocessing() else "")
         if find_interpreter() is None:
@@ -262,7 +262,7 @@ class Look:
 
     def _asks(self, beat: Beat) -> bool:
         """Whether a flusher of this process's should take over from the one that flushes."""
-        if self._config.flusher != "auto" or self._config.api_key is None or find_interpreter() is None:
+        if self._config.flusher != "auto" or not self._config.can_send() or find_interpreter() is None:
             return False
         may_be_newer = not self._asked and beat.program.began < self.program.began
         if not (may_be_newer or beat.key_refused or beat.unreachable_since is not None):

@@ -101,8 +101,10 @@ def this_program(config: Config) -> Program:
     """Return what this process would flush with."""
     settings = (
         config.host,
+        config.relay_url,
         config.timeout,
         config.upload_concurrency,
+        config.max_events_per_second,
         config.max_batch_events,
         config.flush_interval,
         config.api_version,

@@ -145,8 +145,8 @@ def _of_books(directory: QueueDirectory, found: Checked) -> Iterator[Finding]:
         for problem in _quick_check(directory.books):
             yield Finding("books.db", None, problem, lost, remedy)
         counts = fetched(directory.books, WHAT, _COUNTS)
-        for accepted, delivered, parked, dead, discarded in counts:
-            if accepted != delivered + parked + dead + discarded:
+        for accepted, delivered, handed_over, parked, dead, discarded in counts:
+            if accepted != delivered + handed_over + parked + dead + discarded:
                 yield Finding("books.db", None, "its counts do not add up", "", "please report it")
             tables: tuple[tuple[Table, int], ...] = (("parked", parked), ("dead", dead))
             for table, expected in tables:
@@ -165,7 +165,7 @@ def _of_books(directory: QueueDirectory, found: Checked) -> Iterator[Finding]:
         found.files += 1
 
 
-_COUNTS = "SELECT accepted, delivered, parked, dead_lettered, discarded FROM settled WHERE segment = x''"
+_COUNTS = "SELECT accepted, delivered, handed_over, parked, dead_lettered, discarded FROM settled WHERE segment = x''"
 
 
 def _pages_of(directory: QueueDirectory, table: Table) -> Callable[[int, int], list]:  # type: ignore[type-arg]

@@ -124,7 +124,11 @@ def _put_back(
                 segment.finish()
             count = sum(segment.events for segment in new.values())
             known = {segment.header.id: Cursor(segment.name, *BEGINNING) for segment in new.values()}
-            queue.consumer.enter(Settlement(cursors=known, accepted=-count, delivered=-count))
+            # Of a fleet's host: it has handed them over.
+            by_broker = min(count, queue.consumer.progress().counts.handed_over)
+            queue.consumer.enter(
+                Settlement(cursors=known, accepted=-count, delivered=by_broker - count, handed_over=-by_broker)
+            )
             queue.consumer.make_safe()
             for segment in new.values():
                 segment.publish()

@@ -291,7 +291,7 @@ def _beat_of(plain: list[Any]) -> Beat:
 
 
 _COUNTED = QueueStats._fields.index("in_memory")
-"""The six counts; the rest of it is found by whoever asks."""
+"""The seven counts; the rest of it is found by whoever asks."""
 _PROGRAM, _NOTICES = Beat._fields.index("program"), Beat._fields.index("notices")
 
 

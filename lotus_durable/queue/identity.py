@@ -8,8 +8,8 @@
     application /srv/app/venv
 
 ``format`` is that of everything in the directory. A program that finds a later one than its own leaves all of it alone.
-``id`` is 16 random bytes, for people and later versions: nothing else depends on it. So a queue whose identity was lost
-or restored from a backup, or into which somebody moves segments of another queue, knows whose its events are.
+``id`` is 16 random bytes, for people, later versions and relays: no file here depends on it. So a queue whose identity
+was lost or restored from a backup, or into which somebody moves segments of another queue, knows whose its events are.
 ``application`` is whose first event made the queue, in ASCII with escapes; the line may be missing.
 """
 

@@ -64,7 +64,7 @@ def _take_over_rows(connection: sqlite3.Connection, old: Books, path: str) -> in
     connection.executemany(INSERT["dead"], ((letter, now) for _ in range(lost)))
     high["dead"] += lost
     dead = found["dead"] + lost
-    accepted = was.delivered + was.discarded + found["parked"] + dead
+    accepted = was.delivered + was.handed_over + was.discarded + found["parked"] + dead
     counts = was._replace(accepted=accepted, parked=found["parked"], dead_lettered=dead)
     connection.execute(SET_COUNTERS, as_row(counts, high))
     return lost

@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks.bench import Bench
 from benchmarks.latency import COLUMNS, Latencies, service_times
-from benchmarks.report import Goal, Report, Table
+from benchmarks.report import Cell, Goal, Report, Table
 from benchmarks.server import Server, serving
 from benchmarks.subjects import DURABLE_POWER, DURABLE_SLOW_SYNC, FLOOR_POWER, Subject
 
@@ -30,8 +30,8 @@ def run(bench: Bench) -> Report:
         ]
         one, eight = (_load(bench, DURABLE_SLOW_SYNC, server, calls // threads, threads) for threads in (1, 8))
     floor, ours = (median(turn[index].latencies.at(50) for turn in turns) for index in (0, 1))
-    rows = [
-        (label, *found.latencies.figures(), found.rate)
+    rows: list[list[Cell]] = [
+        [label, *found.latencies.figures(), found.rate]
         for label, found in (
             (FLOOR_POWER.label, turns[-1][0]),
             (DURABLE_POWER.label, turns[-1][1]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 from benchmarks.subjects import Place, Track
 from benchmarks.surroundings import API_KEY
@@ -32,9 +33,9 @@ def opened_with_slow_sync(place: Place) -> Track:
     """Do the same on a disk that takes 5 ms for each sync."""
     sync = os.fdatasync
 
-    def slow(descriptor: int) -> None:
+    def slow(fd: Any) -> None:  # noqa: ANN401  # as os has it
         time.sleep(_SLOW_SYNC)
-        sync(descriptor)
+        sync(fd)
 
     os.fdatasync = slow
     return opened(place)

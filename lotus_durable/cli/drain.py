@@ -15,7 +15,7 @@ from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.stats import QueueStats
 
 from .arguments import seconds
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, Command, ExitCode, configuration
 from .existing import existing_queue
 from .logs import Log
 from .output import complain, say, say_json
@@ -23,9 +23,9 @@ from .progress import Progress, open_progress
 from .wording import count
 
 _DESCRIPTION = """\
-Have everything that is pending now delivered, and wait until it is; parked events get one more try. For deploy
-hooks. Where another process flushes, that one is asked to; where none does, this one flushes. Returns early, with the
-reason, when delivery is blocked (a wrong key, a wrong URL). Whatever remains stays in the queue.
+Have everything that is pending now delivered, and wait for it; parked events get one more try. For deploy hooks. If
+another process flushes, this asks it; if none does, this one flushes. Returns early, with the reason, when delivery is
+blocked (a wrong key, a wrong URL). Whatever remains stays in the queue.
 
 keys of --json:
   complete       whether all that was pending is settled
@@ -163,7 +163,7 @@ COMMAND = Command(
     exit_codes={
         ExitCode.DONE: "done: all that was pending is settled",
         ExitCode.NOT_COMPLETE: "not complete, events remain; the reason is on standard error",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        **NO_QUEUE,
         ExitCode.DAMAGED: "the queue is damaged, or of a later version; nothing was changed",
     },
 )

@@ -14,17 +14,18 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 
 from .arguments import seconds
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
 from .existing import existing_queue
 from .output import say, say_json
 from .status import flusher_in_words, last_line
 from .wording import count, duration
 
 _DESCRIPTION = """\
-Tell in one line, and by the exit code, whether events are being delivered: somebody flushes where something is pending
+Tell in one line, and by the exit code, whether events are being delivered: if something is pending, somebody flushes
 and shows signs of life, delivery is neither blocked nor in trouble for 30 s, and nothing has been pending for long. For
-probes of containers and monitors: quick, asks no server, changes nothing. With --live only the flusher's signs of life
-count, for probes that restart what fails: neither a wrong key nor a server that is down is mended by that.
+probes of containers and monitors: it is quick, asks no server and changes nothing. With --live it only looks for the
+flusher's signs of life. Use that where a failed probe restarts something: a restart mends neither a wrong key nor a
+server that is down.
 
 A flusher that is started by programs ends when there is nothing to do, so nobody needs to flush an empty queue. With
 LOTUS_FLUSHER=external somebody does: the service.
@@ -84,6 +85,13 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.NOT_COMPLETE if problems else ExitCode.DONE
 
 
+def problems_of(stats: QueueStats, config: Config) -> list[str]:
+    """Return what is wrong, in sentences; nothing where events are being delivered."""
+    return [
+        *_of_the_flusher(stats, config, QueueDirectory(config.queue_dir)), *_of_delivery(stats, config, _MAX_AGE, None)
+    ]  # fmt: skip
+
+
 def _of_the_flusher(stats: QueueStats, config: Config, directory: QueueDirectory) -> Iterator[str]:
     if stats.flusher is not None:
         if not stats.flusher.alive:
@@ -121,7 +129,7 @@ COMMAND = Command(
     exit_codes={
         ExitCode.DONE: "healthy",
         ExitCode.NOT_COMPLETE: "not healthy: what is wrong is on standard output",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+        **NO_QUEUE,
+        **UNREADABLE,
     },
 )

@@ -8,16 +8,16 @@ from lotus_durable.errors import LotusError
 
 from .changing import add_changing, waits_for
 from .check import as_json, in_words
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, Command, ExitCode, configuration
 from .existing import existing_queue
-from .output import say, say_json
+from .output import report
 from .progress import open_progress
 from .wording import count, size
 
 _DESCRIPTION = """\
 Say what is damaged and what would be done about it; with --apply do it. Every byte that is taken out of a file is kept
-in quarantine/. Events around damage go on to be delivered; what the damage held becomes dead letters without a content.
-A flusher mends most of it by itself: this is for a queue that is to be in order now. One that runs pauses meanwhile.
+in quarantine/. Events around damage are delivered as ever; damaged events become dead letters without content. A
+flusher mends most damage by itself: use this when a queue is to be in order now. A flusher that runs pauses meanwhile.
 
 keys of --json: those of `lotus-durable check`, before, or with --apply afterwards, and
   done           what was done, a list of sentences"""
@@ -47,17 +47,12 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         found = check(directory, watch)
         if arguments.apply and found.damaged:
             found = repair(config, report=note, patience=arguments.wait, waits_for=waits_for, watch=watch)
-    if arguments.json:
-        say_json({**as_json(found), "done": done})
-    else:
-        for line in done:
-            say(line)
-        for finding in found.findings:
-            say(in_words(finding))
-        if not found.damaged:
-            say("nothing is damaged" + (" any more" if done else ""))
-        elif not arguments.apply:
-            say(f"{count(found.damaged, 'place')} damaged; nothing was changed: --apply does it")
+    lines = [*done, *map(in_words, found.findings)]
+    if not found.damaged:
+        lines.append("nothing is damaged" + (" any more" if done else ""))
+    elif not arguments.apply:
+        lines.append(f"{count(found.damaged, 'place')} damaged; nothing was changed: --apply does it")
+    report({**as_json(found), "done": done}, *lines, as_json=arguments.json)
     return ExitCode.DAMAGED if found.damaged else ExitCode.DONE
 
 
@@ -71,7 +66,7 @@ COMMAND = Command(
     exit_codes={
         ExitCode.DONE: "nothing is damaged, or not any more",
         ExitCode.NOT_COMPLETE: "the flusher does not let go of the queue",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        **NO_QUEUE,
         ExitCode.DAMAGED: "something is damaged; with --apply: still",
     },
 )

@@ -14,14 +14,14 @@ from lotus_durable.operate.overview import Overview, other_queues, overview
 from lotus_durable.queue.stats import FlusherStats
 
 from .arguments import seconds
-from .command import Command, ExitCode, configuration, directory_source
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration, directory_source
 from .existing import existing_queue
 from .output import aligned, flush, plain, say, say_json
 from .wording import count, duration, moment, size
 
 _DESCRIPTION = """\
-Show what is in the queue, for all processes that share it, and how its flusher is doing. Changes nothing, and takes the
-same time however much is pending. At any quiescent moment
+Show what is in the queue, for all processes that share it, and what its flusher is doing. Changes nothing, and takes
+the same time however much is pending. Whenever nothing is moving,
 accepted = delivered + handed over + pending + parked + dead-lettered + discarded.
 
 keys of --json:
@@ -248,7 +248,7 @@ COMMAND = Command(
     examples="lotus-durable status\nlotus-durable status --watch\nlotus-durable status --json",
     exit_codes={
         ExitCode.DONE: "done, whatever is in the queue",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+        **NO_QUEUE,
+        **UNREADABLE,
     },
 )

@@ -15,14 +15,15 @@ from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.queue.requests import ask
 
 from .arguments import seconds
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
 from .existing import existing_queue
-from .output import complain, say, say_json
+from .output import complain, report
 
 _DESCRIPTION = """\
 End the flusher of a queue after its request in flight and what it can send within exit_timeout, and wait until its
-process is gone: before the directory is unmounted, the package uninstalled, a test's directory removed. The next event
-of a program that tracks starts another one, so stop those first; a service is started again by its service manager.
+process is gone. Use it before the directory is unmounted, the package uninstalled, or a test's directory removed. The
+next event starts another flusher, so stop the programs that track first. A service manager starts a service again: stop
+the service there.
 
 keys of --json:
   stopped        whether nobody flushes any more
@@ -91,10 +92,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     result = stop_flusher(existing_queue(configuration(arguments), arguments), arguments.timeout)
-    if arguments.json:
-        say_json({"stopped": result.stopped, "pid": result.pid})
-    elif result.stopped:
-        say("nobody flushed" if result.pid is None else f"the flusher, process {result.pid}, has ended")
+    words = "nobody flushed" if result.pid is None else f"the flusher, process {result.pid}, has ended"
+    shown = [words] if result.stopped else []
+    report({"stopped": result.stopped, "pid": result.pid}, *shown, as_json=arguments.json)
     if not result.stopped:
         who = "a flusher that is just starting" if result.pid is None else f"process {result.pid}"
         complain("lotus-durable stop", f"{who} still flushes after {arguments.timeout:g} s")
@@ -111,7 +111,7 @@ COMMAND = Command(
     exit_codes={
         ExitCode.DONE: "nobody flushes",
         ExitCode.NOT_COMPLETE: "it still flushes",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+        **NO_QUEUE,
+        **UNREADABLE,
     },
 )

@@ -13,8 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tests.flusher.seen import state_of
-
-from .waiting import wait_until
+from tests.waiting import wait_until
 
 _MARK = "TEST_SERVER"
 """A variable that is in the environment of all processes of one server, whatever becomes of their parents."""
@@ -30,11 +29,11 @@ class Endpoint:
     """
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
 
     def get(self, path: str) -> int | None:
         """Request a path; return the process id in the answer, and None when there was no good answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -109,6 +108,13 @@ class Running(Endpoint):
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the master."""
         self._process.send_signal(number)
+
+    def reload_under_load(self, workers: int) -> None:
+        """Have it reload itself while it is asked, after as many other workers as it has, and for as many more."""
+        with self.load() as load:
+            load.wait_for_others(set(), 2 * workers)
+            self.send(signal.SIGHUP)
+            load.wait_for_others(set(load.answers), workers)
 
     def kill(self, pid: int) -> None:
         """SIGKILL one of its processes, if it still lives."""

@@ -73,6 +73,7 @@ class Scene:
             "TEST_QUEUE_DIR": str(self.queue_dir),
             "TEST_HOST": self.server.host,
             "TEST_STARTS": str(self.root / "starts"),
+            "LOTUS_UPLOAD_CONCURRENCY": "1",  # whether two flush is seen by their connections
             **more,
         }
 

@@ -661,3 +661,19 @@ def test_books_that_vanish_are_written_back_also_when_nothing_is_to_be_deleted(
         assert Path(directory.books).exists()
     assert "were written back" in reports.texts()[0]
     writer.seal()
+
+
+def test_a_segment_that_vanishes_is_told_unless_all_of_it_was_read(directory: QueueDirectory, reports: Reports) -> None:
+    for number in range(2):
+        write_segment(directory, [record(number)]).seal()
+    first, second = directory.segments()
+    with consuming(directory, reports) as consumer:
+        chunk = consumer.read(10)
+        assert chunk is not None
+        Path(directory.journal, second).unlink()
+        assert consumer.read(10) is None
+        assert [f"journal/{second} was deleted" in text for text in reports.texts()] == [True]
+        consumer._journal.begin_pass()
+        Path(directory.journal, first).unlink()
+        assert consumer._journal.read(10) is None
+        assert len(reports) == 1

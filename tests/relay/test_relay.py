@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from lotus_durable.relay import receiving
 from lotus_durable.relay.message import VERSION, Events, Mark
 from lotus_durable.relay.session import Session
 from lotus_durable.testing import FakeLotus, Status
@@ -224,3 +226,47 @@ def test_a_drain_through_is_complete_when_a_relay_has_delivered_and_not_when_the
     assert set(ids) == fleet.lotus.database
     report = fleet.host("other", relay_url="amqp://127.0.0.1:1").drain(1, through=True)
     assert "no connection to the broker" in (report.reason or "")
+
+
+def test_what_is_parked_at_a_relay_that_stands_by_goes_to_the_active_one_when_it_is_due(
+    fleets: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "_CLEAR_AFTER", 0.0)
+    monkeypatch.setattr(receiving, "_HAND_INTERVAL", 0.1)
+    fleet = fleets("L22", customers=["c1"])
+    first, second = fleet.relay("first", parked_retry_interval=0.05), fleet.relay("second")
+    host = fleet.host()
+    ids = track(host, 3, customer_id="later")
+    assert host.drain(PATIENCE).complete
+    first.start()
+    fleet.wait_for(lambda: first.stats().parked == 3, "three parked events")
+    first.stop()
+    second.start()
+    fleet.wait_for(lambda: fleet.count_messages() == 0 and second.state()[0] == "idle", "the second one to be active")
+    fleet.lotus.add_customer("later")
+    first.start()
+    fleet.wait_until_stored(ids)
+    stats = first.stats()
+    assert (stats.accepted, stats.handed_over, stats.parked) == (3, 3, 0)
+    assert conserved(stats)
+
+
+@pytest.mark.servers
+def test_the_rights_that_the_page_gives_are_enough_for_hosts_relays_and_a_drain_through_them(
+    fleets: Callable[..., Fleet],
+) -> None:
+    fleet = fleets()
+    page = (Path(__file__).parents[2] / "docs" / "fleets.md").read_text()
+    rights = re.search(r"set_permissions -p billing lotus \\\n\s+'(.*)' '(.*)' '(.*)'", page)
+    assert rights is not None
+    broker = fleet.broker.running()
+    broker.ctl("add_vhost", "billing")
+    broker.ctl("add_user", "lotus", "a secret")
+    broker.ctl("set_permissions", "-p", "billing", "lotus", *rights.groups())
+    url = f"amqp://lotus:a%20secret@{broker.address}:{broker.port}/billing"
+    host, relay = fleet.host(relay_url=url), fleet.relay(relay_url=url)
+    ids = track(host, 3)
+    assert host.drain(PATIENCE).complete
+    relay.start()
+    assert host.drain(PATIENCE, through=True).complete
+    assert set(ids) == fleet.lotus.database

@@ -121,6 +121,24 @@ class Opened:
         self.channel.auto_decode = False
 
 
+def has_one_active_consumer(address: Address, node: Node) -> bool:
+    """Whether the queue, which was made by somebody else, has one active consumer: then nothing can be got past it.
+
+    Raises:
+        BrokerTrouble: it cannot be found out.
+    """
+    opened = Opened(address, node)
+    try:
+        opened.channel.basic_get(address.queue)  # what comes goes back when the connection is dropped
+    except amqp.ResourceLocked:
+        return True
+    except Exception as error:
+        raise trouble_of(error, node) from error
+    finally:
+        opened.drop()
+    return False
+
+
 class Publisher:
     """Publishes to the queue and waits for each confirm. For one thread.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import amqp
 import pytest
 
 from lotus_durable.relay import receiving
@@ -270,3 +271,34 @@ def test_the_rights_that_the_page_gives_are_enough_for_hosts_relays_and_a_drain_
     relay.start()
     assert host.drain(PATIENCE, through=True).complete
     assert set(ids) == fleet.lotus.database
+
+
+def test_a_queue_that_was_made_without_a_single_active_consumer_is_not_received_from(
+    fleets: Callable[..., Fleet],
+) -> None:
+    fleet = fleets()
+    address = fleet.address
+    with amqp.Connection(str(address.nodes[0]), address.user, address.password) as connection:
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": 50}
+        connection.channel().queue_declare(address.queue, durable=True, auto_delete=False, arguments=arguments)
+    host, relay = fleet.host(), fleet.relay(probe_interval=60.0).start()
+    track(host, 1)
+    assert host.drain(PATIENCE).complete
+    fleet.wait_for(lambda: relay.state()[0] == "blocked", "the relay to say why")
+    assert "without x-single-active-consumer" in (relay.state()[1] or "")
+    assert fleet.lotus.event_count == 0
+
+
+def test_a_queue_that_was_made_otherwise_with_a_single_active_consumer_is_received_from(
+    fleets: Callable[..., Fleet],
+) -> None:
+    fleet = fleets()
+    address = fleet.address
+    with amqp.Connection(str(address.nodes[0]), address.user, address.password) as connection:
+        arguments = {"x-queue-type": "quorum", "x-single-active-consumer": True}
+        connection.channel().queue_declare(address.queue, durable=True, auto_delete=False, arguments=arguments)
+    host = fleet.host()
+    fleet.relay().start()
+    ids = track(host, 1)
+    assert host.drain(PATIENCE).complete
+    fleet.wait_until_stored(ids)

@@ -50,8 +50,8 @@ _PREFETCH = 500
 """Messages that are held at once: where hosts have few events a request takes many. Each has 0.5 MB at the most."""
 _TICK = 0.5
 _NOT_ONE = (
-    "the broker's queue was made without x-single-active-consumer, so two relays would send at once: have it emptied by "
-    "who made it, delete it, and a host makes it anew"
+    "the broker's queue was made without x-single-active-consumer, so two relays would send at once: have it emptied "
+    "by who made it, delete it, and a host makes it anew"
 )
 _LOOK_INTERVAL = 0.1
 

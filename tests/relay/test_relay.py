@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import amqp
 import pytest
 
 from lotus_durable.relay import receiving
@@ -277,10 +276,7 @@ def test_a_queue_that_was_made_without_a_single_active_consumer_is_not_received_
     fleets: Callable[..., Fleet],
 ) -> None:
     fleet = fleets()
-    address = fleet.address
-    with amqp.Connection(str(address.nodes[0]), address.user, address.password) as connection:
-        arguments = {"x-queue-type": "quorum", "x-delivery-limit": 50}
-        connection.channel().queue_declare(address.queue, durable=True, auto_delete=False, arguments=arguments)
+    fleet.declare({"x-queue-type": "quorum", "x-delivery-limit": 50})
     host, relay = fleet.host(), fleet.relay(probe_interval=60.0).start()
     track(host, 1)
     assert host.drain(PATIENCE).complete
@@ -293,10 +289,7 @@ def test_a_queue_that_was_made_otherwise_with_a_single_active_consumer_is_receiv
     fleets: Callable[..., Fleet],
 ) -> None:
     fleet = fleets()
-    address = fleet.address
-    with amqp.Connection(str(address.nodes[0]), address.user, address.password) as connection:
-        arguments = {"x-queue-type": "quorum", "x-single-active-consumer": True}
-        connection.channel().queue_declare(address.queue, durable=True, auto_delete=False, arguments=arguments)
+    fleet.declare({"x-queue-type": "quorum", "x-single-active-consumer": True})
     host = fleet.host()
     fleet.relay().start()
     ids = track(host, 1)

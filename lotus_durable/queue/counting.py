@@ -30,14 +30,13 @@ def count(directory: QueueDirectory, progress: Progress | None = None) -> QueueS
     pending, size = 0, 0
     oldest: float | None = None
     for name in directory.segments():
-        position = cursor.get(original_name(name), BEGINNING)
-        path = f"{directory.journal}/{name}"
-        seen = look_at(path, max(BEGINNING, position))
+        position = max(BEGINNING, cursor.get(original_name(name), BEGINNING))
+        seen = look_at(f"{directory.journal}/{name}", position)
         if seen is None:
             continue
         waiting = max(0, seen.frames - position[1])
         pending += waiting
-        size += max(0, seen.size - max(BEGINNING, position)[0])
+        size += max(0, seen.size - position[0])
         if waiting and (accepted_at := _accepted_at(seen.first)) is not None:
             oldest = accepted_at if oldest is None else min(oldest, accepted_at)
     return counts._replace(

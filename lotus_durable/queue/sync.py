@@ -11,6 +11,7 @@ from lotus_durable.errors import DiskRefused, LotusError
 from .directory import QueueDirectory, original_name, released_name
 from .files import open_to_read, regular_file_status, sync_data, sync_file_system, sync_path
 from .journal import has_no_writer
+from .writer import is_abandoned
 
 _MANY = 256
 """New segments at once, from which the whole file system is synced: 50,000 one by one take half a minute."""
@@ -68,11 +69,19 @@ class JournalSync:
 
     def _sync_at_once(self, segments: Sequence[tuple[str, str]]) -> None:
         sizes: dict[str, int] = {}
+        final: list[str] = []
         for each, path in segments:
             with contextlib.suppress(OSError):
-                sizes[each] = os.stat(path).st_size
+                descriptor = open_to_read(path)
+                try:
+                    if is_abandoned(descriptor):  # before its size is taken: then it grows no more
+                        final.append(each)
+                    sizes[each] = os.fstat(descriptor).st_size
+                finally:
+                    os.close(descriptor)
         if sync_file_system(self._directory.journal):
             self._synced.update(sizes)
+            self._final.update(final)
 
     def _sync(self, segment: str, name: str) -> bool:
         """Return whether it was there, by that name."""

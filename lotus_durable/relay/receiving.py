@@ -28,7 +28,7 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _LONGEST_PAUSE = 5.0
 """Seconds, of the random wait between two tries: there are few relays, and one node of three may be down."""
-_ASK_INTERVAL = 30.0
+_ASK_INTERVAL = 10.0
 _LOOK_INTERVAL = 0.2
 _CLEAR_AFTER = 60.0
 """Seconds after which a relay that has received nothing is not the active one."""

@@ -60,11 +60,9 @@ def test_what_hosts_hand_over_is_delivered_by_one_of_two_relays_and_the_other_as
     assert fleet.lotus.duplicates == 0
     assert questions(fleet) == asked
     first.stop()
-    fleet.wait_for(lambda: not second.stands_by(), "the second relay to take over")
     more = track(hosts[0], 3)
     assert hosts[0].drain(PATIENCE).complete
     fleet.wait_until_stored(ids + more)
-    fleet.wait_for(lambda: fleet.count_messages() == 0, "everything to be acknowledged")
 
 
 def test_events_of_unknown_customers_are_parked_at_the_relay_and_go_when_there_is_one(
@@ -102,7 +100,6 @@ def test_what_is_no_message_of_ours_becomes_a_dead_letter_with_its_bytes_kept(fl
     kept = {path.read_bytes() for path in Path(relay.directory.quarantine).iterdir()}
     assert kept == {*(each for each in strange if each), b"text"}
     assert conserved(relay.stats())
-    fleet.wait_for(lambda: fleet.count_messages() == 0, "everything to be acknowledged")
 
 
 def test_a_message_of_a_later_version_is_left_in_the_queue_and_told_and_the_others_go_on(
@@ -242,7 +239,9 @@ def test_what_is_parked_at_a_relay_that_stands_by_goes_to_the_active_one_when_it
     fleet.wait_for(lambda: first.stats().parked == 3, "three parked events")
     first.stop()
     second.start()
-    fleet.wait_for(lambda: fleet.count_messages() == 0 and second.state()[0] == "idle", "the second one to be active")
+    ids += track(host, 1)
+    assert host.drain(PATIENCE).complete
+    fleet.wait_for(lambda: fleet.lotus.event_count == 1, "the second one to be active")
     fleet.lotus.add_customer("later")
     first.start()
     fleet.wait_until_stored(ids)

@@ -187,8 +187,11 @@ class FromBroker:
 
     def _begin(self, received: Received, message: Events | Mark) -> None:
         if isinstance(message, Mark):
-            self._marks.append((received, message, {*self._held, *self._later}))
-            self._acknowledge([])
+            if received.reply_to is None:
+                self._acknowledge([received.key])
+            else:
+                self._marks.append((received, message, {*self._held, *self._later}))
+                self._acknowledge([])
             return
         settled = self._own.reached(received.key)
         if settled >= len(message.records):
@@ -201,17 +204,14 @@ class FromBroker:
     def _acknowledge(self, keys: Iterable[bytes]) -> None:
         """Acknowledge messages, and the marks that wait for no more than these."""
         done = [*keys]
-        left = []
-        for received, mark, waits_for in self._marks:
-            waits_for.difference_update(done)
-            if waits_for:
-                left.append((received, mark, waits_for))
-            else:
-                self._answer(received, mark)
-                done.append(received.key)
-        self._marks = left
         if done:
             self._session.acknowledge(done)
+        for _, _, waits_for in self._marks:
+            waits_for.difference_update(done)
+        while self._marks and not self._marks[0][2]:
+            received, mark, _ = self._marks.pop(0)
+            self._answer(received, mark)
+            self._session.acknowledge([received.key])
 
     def _leave_alone(self, received: Received, why: str) -> None:
         self._later.add(received.key)

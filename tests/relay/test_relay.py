@@ -294,3 +294,25 @@ def test_a_queue_that_was_made_otherwise_with_a_single_active_consumer_is_receiv
     ids = track(host, 1)
     assert host.drain(PATIENCE).complete
     fleet.wait_until_stored(ids)
+
+
+def test_while_the_broker_takes_nothing_for_its_alarm_hosts_say_so_and_relays_go_on_and_empty_it(
+    fleets: Callable[..., Fleet],
+) -> None:
+    fleet = fleets()
+    host = fleet.host()
+    ids = track(host, 600)
+    assert host.drain(PATIENCE).complete
+    broker = fleet.broker.running()
+    broker.ctl("set_vm_memory_high_watermark", "0.000001")
+    try:
+        fleet.relay().start()
+        fleet.wait_until_stored(ids)
+        ids += track(host, 2)
+        report = host.drain(3)
+        assert "the broker takes nothing now, for its alarm" in (report.reason or "")
+        assert report.remaining == 2
+    finally:
+        broker.ctl("set_vm_memory_high_watermark", "0.4")
+    assert host.drain(PATIENCE).complete
+    fleet.wait_until_stored(ids)

@@ -23,7 +23,8 @@ from .message import MOST_EVENTS, Events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .connection import BrokerTrouble, Publisher
+    from .connection import BrokerTrouble
+    from .publisher import Publisher
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -159,7 +160,7 @@ def open_publisher(address: Address) -> Publisher:
         ConfigurationError: the library is not installed.
     """
     try:
-        from .connection import Publisher
+        from .publisher import Publisher
     except ImportError as error:
         if error.name not in ("amqp", "vine"):
             raise

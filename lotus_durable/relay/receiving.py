@@ -21,9 +21,10 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import ensure_identity
 
 from .address import Address, address_of
-from .connection import BrokerTrouble, Publisher
+from .connection import BrokerTrouble
 from .handover import Broker, NotNow
 from .message import Mark
+from .publisher import Publisher
 from .session import Received, Session
 from .source import FromBroker
 

@@ -6,7 +6,6 @@ It is one file, because this is all that the flusher asks of the queue.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 from collections.abc import Iterable, Mapping
 
@@ -129,13 +128,7 @@ class Consumer:
         if self._rows.id in cursors:
             self._rows.sync()
             self._note_emptied()
-        try:
-            self._repaired.do(lambda books: books.settle(entry))
-        except OSError as error:
-            if error.errno != errno.ENOSPC or not self._retiring.deleted:
-                raise
-            self._retiring.forget_deleted(now=True)  # their cursors take room
-            self._repaired.do(lambda books: books.settle(entry))
+        self._repaired.do(lambda books: books.settle(entry))
         for segment in segments:
             self._repeats.settled(segment)
             self._retiring.settled(segment)

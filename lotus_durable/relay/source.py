@@ -43,6 +43,8 @@ class _Held:
     """and are settled."""
     is_stored: bool = False
     """Its cursor stands in the books."""
+    has_left_something: bool = False
+    """One of its events was parked or is a dead letter."""
 
     def __len__(self) -> int:
         return len(self.events.records)
@@ -79,6 +81,7 @@ class FromBroker:
         self._marks: list[tuple[Received, Mark, set[bytes]]] = []
         self._later: set[bytes] = set()
         self._to_forget: dict[bytes, int] = {}
+        self._not_safe: list[bytes] = []
         self.elapsed: Callable[[], float] = own.elapsed
         self.was_delivered: Callable[[Iterable[str]], set[str]] = own.was_delivered
         self.parked: Callable[[int, int], list[StoredEvent]] = own.parked
@@ -124,19 +127,19 @@ class FromBroker:
         others = {key.hex(): position for key, position in through.items() if key not in mine}
         accepted = sum(position - self._held[key].settled for key, position in mine.items())
         self._own.settle(settlement._replace(through=others, cursors=cursors, accepted=accepted))
-        if keeps and mine:
-            self._own.make_safe()  # the broker has it until it is acknowledged, and then only this disk
         done = []
         for key, position in mine.items():
             held = self._held[key]
             held.settled = position
             held.is_stored = held.is_stored or key in cursors
+            held.has_left_something = held.has_left_something or keeps
             if position == len(held):
-                done.append(key)
+                (self._not_safe if held.has_left_something else done).append(key)
                 del self._held[key]
                 if held.is_stored:
                     self._to_forget[key] = position
         self._acknowledge(done)
+        self._make_safe()
 
     def progress(self) -> Progress:
         """Return how far it is; what is held and not settled is pending."""
@@ -155,9 +158,21 @@ class FromBroker:
     def retire(self) -> None:
         """Delete what is no longer needed."""
         self._own.retire()
+        self._make_safe()
         if self._to_forget:
             self._own.forget(self._to_forget)
             self._to_forget = {}
+
+    def _make_safe(self) -> None:
+        """Acknowledge what has left something here: the broker has it until then, and afterwards only this disk."""
+        if self._not_safe:
+            try:
+                self._own.make_safe()
+            except OSError as error:
+                logger.warning("the disk refuses to sync; messages stay in the broker's queue until it does: %s", error)
+                return
+            done, self._not_safe = self._not_safe, []
+            self._acknowledge(done)
 
     def _damage_or_next(self, limit: int) -> Chunk | None:
         while self._current is None:

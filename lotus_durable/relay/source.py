@@ -127,7 +127,7 @@ class FromBroker:
         others = {key.hex(): position for key, position in through.items() if key not in mine}
         accepted = sum(position - self._held[key].settled for key, position in mine.items())
         self._own.settle(settlement._replace(through=others, cursors=cursors, accepted=accepted))
-        done = []
+        done: list[bytes] = []
         for key, position in mine.items():
             held = self._held[key]
             held.settled = position
@@ -186,7 +186,7 @@ class FromBroker:
                 self._leave_alone(received, str(error))
             except NotOurs as error:
                 if self._own.reached(received.key):
-                    self._acknowledge([received.key])
+                    self._is_settled(received.key)
                 else:
                     return self._put_aside(received, str(error))
             else:
@@ -210,11 +210,16 @@ class FromBroker:
             return
         settled = self._own.reached(received.key)
         if settled >= len(message.records):
-            self._acknowledge([received.key])
+            self._is_settled(received.key)
         else:
             held = _Held(message, settled, settled, is_stored=settled > 0)
             self._held[received.key] = held
             self._current = received.key, held
+
+    def _is_settled(self, key: bytes) -> None:
+        """Acknowledge what an earlier relay of this directory has settled, and perhaps not made safe."""
+        self._not_safe.append(key)
+        self._make_safe()
 
     def _acknowledge(self, keys: Iterable[bytes]) -> None:
         """Acknowledge messages, and the marks that wait for no more than these."""

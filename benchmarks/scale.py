@@ -29,6 +29,8 @@ class Scale:
     """Of a backlog up to 100,000, which takes less than a second."""
     slow_backlog: int
     """For the server that takes 50 ms."""
+    short_lives: int
+    """Processes one after the other that track one event and end."""
     busy_backlog: int
     """For draining while others keep tracking, and next to a request handler."""
     settlements: int
@@ -42,6 +44,9 @@ class Scale:
     imports: int
     cost_events: int
     instruction_calls: int
+    fleet_events: int
+    fleet_calls: int
+    fleet_failures: int
 
 
 FULL = Scale(
@@ -57,7 +62,8 @@ FULL = Scale(
     worker_seconds=3.0,
     backlogs=(10_000, 100_000, 1_000_000, 5_000_000),
     drain_repeats=3,
-    slow_backlog=20_000,
+    slow_backlog=100_000,
+    short_lives=10_000,
     busy_backlog=400_000,
     settlements=1_000,
     settled_backlog=1_000_000,
@@ -68,6 +74,9 @@ FULL = Scale(
     imports=15,
     cost_events=100_000,
     instruction_calls=2_000,
+    fleet_events=500_000,
+    fleet_calls=300,
+    fleet_failures=3,
 )
 
 QUICK = Scale(
@@ -77,13 +86,14 @@ QUICK = Scale(
     warm_up_seconds=0.5,
     paced_rate=1_000,
     paced_seconds=0.5,
-    workers=(1, 8),
+    workers=(1, 8, 16),
     threads=(1,),
     worker_calls=16_000,
     worker_seconds=1.5,
     backlogs=(10_000, 100_000, 300_000),
     drain_repeats=2,
-    slow_backlog=5_000,
+    slow_backlog=40_000,
+    short_lives=200,
     busy_backlog=100_000,
     settlements=200,
     settled_backlog=200_000,
@@ -94,6 +104,9 @@ QUICK = Scale(
     imports=4,
     cost_events=20_000,
     instruction_calls=200,
+    fleet_events=100_000,
+    fleet_calls=60,
+    fleet_failures=1,
 )
 
 TINY = Scale(
@@ -110,6 +123,7 @@ TINY = Scale(
     backlogs=(600, 1_200),
     drain_repeats=1,
     slow_backlog=500,
+    short_lives=3,
     busy_backlog=1_000,
     settlements=3,
     settled_backlog=600,
@@ -120,6 +134,9 @@ TINY = Scale(
     imports=1,
     cost_events=500,
     instruction_calls=20,
+    fleet_events=2_000,
+    fleet_calls=5,
+    fleet_failures=1,
 )
 
 SCALES = {scale.name: scale for scale in (FULL, QUICK, TINY)}

@@ -60,10 +60,15 @@ class Server:
 
 
 @contextmanager
-def serving(delay: float = 0.0) -> Iterator[Server]:
-    """Start a sink that takes ``delay`` seconds for each answer; end it afterwards."""
+def serving(delay: float = 0.0, *, generation: str | None = None) -> Iterator[Server]:
+    """Start a sink that takes ``delay`` seconds for each answer; end it afterwards.
+
+    Args:
+        delay: seconds.
+        generation: ``"2024"``: it says that it is that server; None: nobody can tell which one it is.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "benchmarks.sink", str(delay)]
+    command = [sys.executable, "-m", "benchmarks.sink", str(delay), *([] if generation is None else [generation])]
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:

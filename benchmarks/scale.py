@@ -44,6 +44,9 @@ class Scale:
     imports: int
     cost_events: int
     instruction_calls: int
+    fleet_events: int
+    fleet_calls: int
+    fleet_failures: int
 
 
 FULL = Scale(
@@ -71,6 +74,9 @@ FULL = Scale(
     imports=15,
     cost_events=100_000,
     instruction_calls=2_000,
+    fleet_events=500_000,
+    fleet_calls=300,
+    fleet_failures=3,
 )
 
 QUICK = Scale(
@@ -98,6 +104,9 @@ QUICK = Scale(
     imports=4,
     cost_events=20_000,
     instruction_calls=200,
+    fleet_events=100_000,
+    fleet_calls=60,
+    fleet_failures=1,
 )
 
 TINY = Scale(
@@ -125,6 +134,9 @@ TINY = Scale(
     imports=1,
     cost_events=500,
     instruction_calls=20,
+    fleet_events=2_000,
+    fleet_calls=5,
+    fleet_failures=1,
 )
 
 SCALES = {scale.name: scale for scale in (FULL, QUICK, TINY)}

@@ -23,6 +23,7 @@ SCENARIOS = {
     "tail": "one process from its first event on",
     "start": "the event that starts a flusher, and a look",
     "takeover": "the flusher is killed",
+    "fleet": "hosts, a real RabbitMQ and relays",
     "event_loop": "track_event in an event loop: how late its other tasks are",
     "imports": "time and memory of the import",
     "cost": "processor time and bytes of an event's whole way",

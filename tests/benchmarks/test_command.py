@@ -73,8 +73,15 @@ def test_an_unknown_scenario_is_wrong_usage() -> None:
     assert ended.value.code == 2
 
 
-# Instructions are counted by valgrind, which takes its time, and is not everywhere.
-@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "instructions"])
+# Instructions are counted by valgrind, which takes its time, and is not everywhere; a fleet takes minutes.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.servers, pytest.mark.timeout(600)] if name == "fleet" else ())
+        for name in SCENARIOS
+        if name != "instructions"
+    ],
+)
 def test_every_scenario_finds_figures_at_a_tiny_scale(name: str, bench: Bench) -> None:
     report = scenario(name)(bench)
     assert report.scenario == name

@@ -13,7 +13,8 @@ Layout (all integers little-endian)::
   byte is 0xC1, which neither MessagePack nor UTF-8 uses. The segment's name carries the marker too, so that a damaged
   header costs no event.
 - the header has 56 bytes. Its ``crc32`` covers the 52 bytes before it, in every version, so that a newer one can be
-  told from damage; a frame's covers its length, its sequence and its body.
+  told from damage. A frame's is that of its body and begins with its sequence, whose highest bit is turned over in a
+  carried frame: a wrong sequence gives another checksum, and a wrong length one of other bytes.
 - ``id`` is drawn at random for each segment and stays with it, whatever its name. ``key`` is the fingerprint of the API
   key that the events are for, zeros when their process had none.
 - ``sequence`` counts the frames of a segment from 0 without gaps. The last frame therefore tells how many the segment
@@ -60,9 +61,8 @@ FRAME_HEADER_SIZE = _FRAME.size
 _ORIGIN = struct.Struct("<16sQ")
 ORIGIN_SIZE = _ORIGIN.size
 _CARRIED = 1 << 31
-# Bound once: each append packs both.
-_pack_frame_start = struct.Struct("<4sI").pack
-_pack_frame_rest = struct.Struct("<II").pack
+pack_frame_header = _FRAME.pack
+"""Of marker, checksum, length and sequence; bound once, each append needs it."""
 
 SECTOR = 512
 """Bytes that a disk writes as one, at least; each is as it was before a power cut, or as it was to be."""
@@ -123,15 +123,13 @@ Origin = tuple[bytes, int]
 
 def encode_frame(marker: bytes, sequence: int, record: bytes) -> bytes:
     """Return the frame of ``record``, to be written with one write."""
-    rest = _pack_frame_rest(len(record), sequence)
-    return _pack_frame_start(marker, crc32(record, crc32(rest))) + rest + record
+    return pack_frame_header(marker, crc32(record, sequence), len(record), sequence) + record
 
 
 def encode_carried(marker: bytes, sequence: int, record: bytes, origin: Origin) -> bytes:
     """Return a frame of ``record`` that tells where it was before."""
     body = _ORIGIN.pack(*origin) + record
-    rest = _pack_frame_rest(len(body) | _CARRIED, sequence)
-    return _pack_frame_start(marker, crc32(body, crc32(rest))) + rest + body
+    return pack_frame_header(marker, crc32(body, sequence ^ _CARRIED), len(body) | _CARRIED, sequence) + body
 
 
 class Stop:
@@ -163,7 +161,7 @@ def frames(data: bytes, marker: bytes, start: int = 0) -> Iterator[Frame]:
         if found != marker or end > size or not _is_length(length):
             return
         record = data[body_at:end]
-        if crc32(record, crc32(data[offset + 8 : body_at])) != checksum:
+        if crc32(record, sequence ^ length & _CARRIED) != checksum:
             return
         if length & _CARRIED:
             yield sequence, end, record[ORIGIN_SIZE:], _ORIGIN.unpack_from(record)
@@ -244,5 +242,4 @@ def is_event_at_end(data: bytes, marker: bytes) -> bool:
         return True
     _, checksum, length, sequence = _FRAME.unpack_from(data)
     body = data[FRAME_HEADER_SIZE:]
-    true_length = len(body) | length & _CARRIED
-    return bool(crc32(body, crc32(_pack_frame_rest(true_length, sequence))) == checksum)
+    return bool(crc32(body, sequence ^ length & _CARRIED) == checksum)

@@ -37,6 +37,18 @@ class Server:
         """Start counting anew."""
         self._get("/mark")
 
+    def numbers(self) -> set[int]:
+        """Return which events it has received, if it keeps that."""
+        return set(json.loads(self._get("/numbers")))
+
+    def go_down(self) -> None:
+        """Answer nobody."""
+        self._get("/down")
+
+    def come_up(self) -> None:
+        """Answer again."""
+        self._get("/up")
+
     def wait_for(self, events: int, timeout: float) -> Counts:
         """Return the counts once it has received so many events.
 
@@ -60,10 +72,10 @@ class Server:
 
 
 @contextmanager
-def serving(delay: float = 0.0) -> Iterator[Server]:
+def serving(delay: float = 0.0, *, keeps_numbers: bool = False) -> Iterator[Server]:
     """Start a sink that takes ``delay`` seconds for each answer; end it afterwards."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "benchmarks.sink", str(delay)]
+    command = [sys.executable, "-m", "benchmarks.sink", str(delay), *["numbers"] * keeps_numbers]
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:

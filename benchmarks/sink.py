@@ -2,19 +2,25 @@
 
 A process of its own (``python -m benchmarks.sink DELAY``) on a raw socket. It reads a request to its end, counts the
 events in it by a pattern, and gives the answer that each client takes for success. It prints its port, answers
-``GET /counts`` and ``GET /mark`` (start counting anew), and ends when its standard input closes.
+``GET /counts`` and ``GET /mark`` (start counting anew), and ends when its standard input closes. With a second argument
+``numbers`` it also keeps which events arrived, by the number that each carries, for ``GET /numbers``; and between
+``GET /down`` and ``GET /up`` it answers nothing else and closes each connection.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 _EVENT = b'"idempotency_id":'
+_NUMBER = re.compile(rb'"mb_used":\s*(\d+)')
+_NUMBER_IN_PROTOBUF = re.compile(rb"mb_used\x12.\x18([\x80-\xff]{0,8}[\x00-\x7f])", re.DOTALL)
 _ACCEPTED = b'{"success":"all","failed_events":null}'
 _HEAD_END = b"\r\n\r\n"
 _RECEIVE = 1 << 18
@@ -37,8 +43,11 @@ class Counts:
 
 
 class Sink:
-    def __init__(self, delay: float) -> None:
+    def __init__(self, delay: float, *, keep_numbers: bool = False) -> None:
         self._delay = delay
+        self._keep_numbers = keep_numbers
+        self._numbers: set[int] = set()
+        self._is_down = False
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listening.getsockname()[1]
         self._lock = threading.Lock()
@@ -58,6 +67,8 @@ class Sink:
                 while data := pending or connection.recv(_RECEIVE):
                     began = time.monotonic()
                     request, pending = _whole_request(connection, data)
+                    if self._is_down and not request.startswith((b"GET /up", b"GET /numbers")):
+                        return
                     connection.sendall(self._answer(request, began, opened))
                     self._answered()
             except (ConnectionError, EOFError):
@@ -69,7 +80,14 @@ class Sink:
         if request.startswith(b"GET /mark"):
             self._counts = Counts(time.monotonic())
             return _answer(200, b"{}")
+        if request.startswith((b"GET /down", b"GET /up")):
+            self._is_down = request.startswith(b"GET /down")
+            return _answer(200, b"{}")
+        if request.startswith(b"GET /numbers"):
+            return _answer(200, json.dumps(sorted(self._numbers)).encode())
         with self._lock:
+            if self._keep_numbers:
+                self._numbers.update(_numbers_in(request))
             counts = self._counts
             counts.requests += 1
             counts.events += request.count(_EVENT)
@@ -83,6 +101,12 @@ class Sink:
 
     def _answered(self) -> None:
         self._counts.last = time.monotonic()
+
+
+def _numbers_in(request: bytes) -> Iterator[int]:
+    yield from map(int, _NUMBER.findall(request))
+    for varint in _NUMBER_IN_PROTOBUF.findall(request):
+        yield sum((byte & 127) << 7 * place for place, byte in enumerate(varint))
 
 
 def _whole_request(connection: socket.socket, data: bytes) -> tuple[bytes, bytes]:
@@ -126,7 +150,7 @@ def _answer(status: int, body: bytes) -> bytes:
 
 
 def main() -> None:
-    sink = Sink(float(sys.argv[1]) if len(sys.argv) > 1 else 0.0)
+    sink = Sink(float(sys.argv[1]) if len(sys.argv) > 1 else 0.0, keep_numbers="numbers" in sys.argv[2:])
     print(sink.port, flush=True)
     threading.Thread(target=sink.serve, daemon=True).start()
     sys.stdin.read()  # to its end: whoever started this is gone

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 
-import lotus_durable._posix  # noqa: F401  # where this does not run it says so before anything else fails
+import lotus_durable._posix  # noqa: F401  # first: on a system where this package does not run it says so
 from lotus_durable._version import __version__
 from lotus_durable.client import Client
 from lotus_durable.errors import (
@@ -55,7 +55,15 @@ if TYPE_CHECKING:
 
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
-    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
+    from lotus_durable.option_types import (
+        ApiVersion,
+        Backend,
+        Durability,
+        Flusher,
+        OnError,
+        OnInvalid,
+        UploadConcurrency,
+    )
     from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
@@ -126,8 +134,8 @@ __all__ = [
 # Settings; lotus_durable.config.Config says what they mean.
 api_key: str | None = None
 api_key_file: str | os.PathLike[str] | None = None
-previous_api_key_file: str | os.PathLike[str] | None = None
 host: str | None = None
+relay_url: str | None = None
 queue_dir: str | os.PathLike[str] | None = None
 debug: bool | None = None
 on_error: OnError | None = None
@@ -140,7 +148,8 @@ flush_interval: float | None = None
 max_batch_events: int | None = None
 max_event_bytes: int | None = None
 max_queue_bytes: int | None = None
-upload_concurrency: int | None = None
+max_events_per_second: int | None = None
+upload_concurrency: UploadConcurrency | None = None
 timeout: float | tuple[float, float] | None = None
 backend: Backend | None = None
 flusher: Flusher | None = None

@@ -1,4 +1,4 @@
-"""Says in one sentence where this package does not run; the first thing that it imports."""
+"""The first import of the package: on a system where it does not run, this says so in one sentence."""
 
 from __future__ import annotations
 

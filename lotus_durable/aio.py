@@ -6,9 +6,9 @@
 
     answer = await aio.get_customer_access(customer_id="customer123", event_name="api_call")
 
-Each runs the function of its name in a thread of the event loop's executor: there is no second implementation, and what
-is said of the function, its arguments and its errors holds. ``track_event`` has no twin: it waits for nothing, and is
-called as it is. A method of a client of your own: ``await aio.awaitable(client.drain)(timeout=10)``.
+Each runs the function of the same name in a thread of the event loop's executor, with the same arguments, answers and
+errors. ``track_event`` has no twin: it waits for nothing, so call it as it is. For a method of a client of your own:
+``await aio.awaitable(client.drain)(timeout=10)``.
 
 A task that is cancelled stops waiting; the thread goes on until the function returns, and a loop that closes waits for
 it. So give the time limit to the function (``timeout``, ``call_timeout``), not to ``asyncio.wait_for``.

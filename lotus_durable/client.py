@@ -1,6 +1,7 @@
-"""The client: options, the calls, and its end. What tracks is in :mod:`.tracker`, who flushes in :mod:`.flusher`.
+"""The client: its options, its methods, and what happens at exit.
 
-It is one file; a third of its lines is what its methods promise.
+:mod:`.tracker` does the tracking, :mod:`.flusher` the sending. It is one file, because a third of its lines are the
+docstrings of its methods.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from lotus_durable import fork
 from lotus_durable.calls.lazy import bind_calls
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
+from lotus_durable.disk import DiskErrorsSuppressed, is_there
 from lotus_durable.errors import ConfigurationError, DiskRefused, EventRefused, QueueDirectoryError
 from lotus_durable.event.encoder import PACKS_SLOWLY
 from lotus_durable.event.record import decode_record, event_as_json_object
@@ -45,14 +47,14 @@ _calling: list[ref[Client]] = []
 
 
 class Client(Calls):
-    """Accepts usage events and keeps them on disk; one flusher process delivers them, for every process.
+    """Accepts usage events and keeps them on disk; one flusher process delivers them, for all processes.
 
     Any number of clients, threads and processes may share a queue directory. Nothing needs to be called around a
     fork. All options are keyword arguments, see :class:`~lotus_durable.config.Config`.
 
     Raises:
-        ConfigurationError: an option is wrong; or the server has said that the API key is another organisation's than
-            the events in the queue directory.
+        ConfigurationError: an option is wrong; or the server has said that the API key and the events in the queue
+            directory belong to different organisations.
         QueueDirectoryError: the queue directory is unsafe (others can write to it, or it belongs to somebody else), or
             it cannot be made.
     """
@@ -68,7 +70,7 @@ class Client(Calls):
         return client
 
     def adopt(self, config: Config) -> None:
-        """Use these options from now on; after :meth:`release`, if it had others."""
+        """Use these options from now on. A client that had others before is released first (:meth:`release`)."""
         self.config = config
         self.report: Reporter = Reporter(config.on_error)
         fork.register(self.report)
@@ -84,7 +86,7 @@ class Client(Calls):
         if config.send:
             self._tracker.check_key()
         if config.send and os.geteuid() != 0:
-            # Root may be a server's master whose workers are others: what it made would be its own, not theirs.
+            # Root may be a server's master whose workers run as another user, who could not use what root makes.
             self._prepare_directory()
 
     def __repr__(self) -> str:
@@ -118,11 +120,11 @@ class Client(Calls):
             The idempotency id.
 
         Raises:
-            InvalidEvent: an argument is refused; names the field and the reason. Nothing was written. Not with
-                ``on_invalid="report"``.
+            InvalidEvent: an argument is refused; the message names the field and the reason. Nothing was written.
+                Not raised with ``on_invalid="report"``.
             QueueFull: the event was not accepted: the queue is over ``max_queue_bytes``, or the disk takes no
                 writes and the memory buffer is full.
-            QueueDirectoryError: nor was it: the queue directory has never worked for this process.
+            QueueDirectoryError: the event was not accepted: the queue directory has never worked for this process.
             EventRefused: with ``sync_mode`` only: the server refused it for good.
         """
         if not self._is_plain:
@@ -141,8 +143,8 @@ class Client(Calls):
     ) -> dict[str, Any]:
         """Check one event, to track it later: nothing is written.
 
-        For what must wait for a transaction: keep what is returned in a table of your own (an outbox), and call
-        ``track_event(**event)`` for each row; twice counts once.
+        For an event that must wait for a transaction: keep what is returned in a table of your own (an outbox), and
+        call ``track_event(**event)`` for each row later. An event that is tracked twice counts once.
 
         Args:
             customer_id: as for ``track_event``.
@@ -160,26 +162,28 @@ class Client(Calls):
         _, record = self._tracker.check(customer_id, event_name, properties, time_created, idempotency_id)
         return event_as_json_object(decode_record(record))
 
-    def drain(self, timeout: float | None = None) -> DrainReport:
-        """Have everything that is pending now delivered; from any process, for deploy hooks and tests.
+    def drain(self, timeout: float | None = None, *, through: bool = False) -> DrainReport:
+        """Have everything that is pending now delivered, and wait for it. For deploy hooks and tests; in any process.
 
-        The flusher is asked to, and started where there is none. With ``flusher="external"`` and no flusher, or where
-        none can be started, this process flushes; that imports requests, filelock and SQLite into it.
+        This asks the flusher, and starts one if there is none. With ``flusher="external"`` and no flusher, or where
+        none can be started, this process flushes itself; that imports requests, filelock and SQLite into it.
 
         Args:
             timeout: seconds; None or infinity for as long as it takes, less than 0 counts as 0.
+            through: with ``relay_url``: wait until a relay has delivered it, too, not only until the broker has it.
+                That imports the library amqp into this process.
 
         Returns:
-            What was achieved. When nothing can go on by itself it returns at once, with the reason.
+            What was done. If only a person can mend what is wrong, it returns at once, with the reason.
 
         Raises:
-            ConfigurationError: the timeout is no number.
+            ConfigurationError: the timeout is not a number.
             DiskRefused: the queue directory cannot be used.
             QueueDamaged: the queue cannot be read.
         """
-        return self.watched_drain(timeout, lambda: None)
+        return self.watched_drain(timeout, lambda: None, through=through)
 
-    def watched_drain(self, timeout: float | None, watch: Callable[[], None]) -> DrainReport:
+    def watched_drain(self, timeout: float | None, watch: Callable[[], None], *, through: bool = False) -> DrainReport:
         """Do what :meth:`drain` does, and call ``watch`` now and then, to show progress."""
         from lotus_durable.flusher.drain import drain, nothing_drained
 
@@ -189,10 +193,10 @@ class Client(Calls):
         if self.report.is_running():
             return nothing_drained("a drain cannot be waited for in on_error: what calls that may be what drains")
         with _our_errors():
-            return drain(self._tracker, self.config, timeout=timeout, watch=watch)
+            return drain(self._tracker, self.config, timeout=timeout, watch=watch, through=through)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Drain, and return whether it was complete; a drop-in name.
+        """Do what :meth:`drain` does, and return whether it was complete. The name is lotus-python's.
 
         Args:
             timeout: seconds; None or infinity for as long as it takes, less than 0 counts as 0.
@@ -203,7 +207,7 @@ class Client(Calls):
         return self.drain(timeout).complete
 
     def stats(self) -> QueueStats:
-        """Count what is in the queue, for all processes that share it; ages in seconds, sizes in bytes.
+        """Count what is in the queue, for all processes that share it. Ages are seconds, sizes bytes.
 
         Raises:
             DiskRefused: the queue directory cannot be read.
@@ -215,14 +219,15 @@ class Client(Calls):
             return collect(self._tracker.directory, self._tracker.in_memory())
 
     def dead_letters(self, **where: Unpack[Where]) -> RefusedEvents:
-        """Return the dead letters that a filter takes, for an operator's page: to count, list, put back and purge.
+        """Return the dead letters that match a filter, to count, list, put back or purge them on an operator's page.
 
-        Nothing is read before it is asked for. What changes the books imports requests, filelock and SQLite into this
-        process, and has the flusher pause for a moment: a web worker runs ``lotus-durable dead-letters`` instead.
+        Nothing is read until you ask the result for it. Putting back and purging import requests, filelock and SQLite
+        into this process, and have the flusher pause for a moment. So in a web worker, run the command
+        ``lotus-durable dead-letters`` instead.
 
         Args:
             where: ``reason`` (a part of it), ``customer_id``, ``event_name``, ``older_than`` and ``newer_than``
-                (seconds since the event was accepted) and ``ids``; all that is given must apply.
+                (seconds since the event was accepted) and ``ids``. An event matches if all that are given apply.
         """
         from lotus_durable.operate.refused import RefusedEvents
         from lotus_durable.operate.where import where_of
@@ -230,16 +235,16 @@ class Client(Calls):
         return RefusedEvents(self.config, "dead_letter", where_of(where))
 
     def parked_events(self, **where: Unpack[Where]) -> RefusedEvents:
-        """Return the parked events that a filter takes; see :meth:`dead_letters`."""
+        """Return the parked events that match a filter; see :meth:`dead_letters`."""
         from lotus_durable.operate.refused import RefusedEvents
         from lotus_durable.operate.where import where_of
 
         return RefusedEvents(self.config, "parked", where_of(where))
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until what this process tracked is delivered, for at most ``timeout`` seconds; a drop-in name.
+        """Wait until what this process tracked is delivered, at most ``timeout`` seconds. The name is lotus-python's.
 
-        There is no wait while the server takes nothing: the events are on disk, and are delivered when it does.
+        While the server takes no events this does not wait: they are on disk, and are delivered when it does.
 
         Args:
             timeout: seconds; ``exit_timeout`` if not given, infinity for as long as it takes.
@@ -252,16 +257,16 @@ class Client(Calls):
         )
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """Do what :meth:`join` does, and let go of the queue.
+        """Do what :meth:`join` does, and close the files of the queue.
 
-        Called at exit with ``exit_timeout``; nothing depends on it. What is left stays on disk, for the flusher. The
-        client can be used again: it starts anew.
+        It is called at exit, with ``exit_timeout``, and no event depends on it: what is left stays on disk, for the
+        flusher. The client can be used again, and then opens files anew.
 
         Args:
             timeout: seconds; ``exit_timeout`` if not given, infinity for as long as it takes.
 
         Raises:
-            ConfigurationError: the timeout is no number; it lets go of the queue all the same.
+            ConfigurationError: the timeout is not a number; the files are closed all the same.
         """
         try:
             self.join(timeout)
@@ -269,7 +274,7 @@ class Client(Calls):
             self.release()
 
     def release(self) -> None:
-        """Let go of the queue without waiting."""
+        """Close the files of the queue without waiting."""
         self._tracker.close()
         while self._callers:
             self._callers.pop().close()
@@ -342,16 +347,16 @@ class Client(Calls):
             # The disk may come back; until then events wait in memory, and that is reported when it happens.
             logger.warning("queue_dir %s cannot be used now: %s", directory.root, error)
             return
-        with contextlib.suppress(OSError):
-            if directory.segments() or os.path.exists(directory.queue_db):
+        with DiskErrorsSuppressed():
+            if directory.segments() or is_there(directory.queue_db):
                 self._tracker.look_now()  # what was left by processes before this one
 
 
 def _seconds(timeout: object) -> float:
-    """Return a timeout of the caller's: a number, also infinity; what is below 0 counts as 0.
+    """Return a timeout as seconds: infinity is allowed, less than 0 counts as 0.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is not a number.
     """
     try:
         seconds = float(timeout)  # type: ignore[arg-type]
@@ -371,13 +376,13 @@ def _our_errors() -> Iterator[None]:
 
 
 def _at_exit() -> None:
-    """Wait for what was tracked with each set of options, for no longer than the longest ``exit_timeout`` in all."""
+    """Wait for what each tracker of this process tracked; all together no longer than the longest ``exit_timeout``."""
     trackers = open_trackers()
     ends_at = monotonic() + max((tracker.config.exit_timeout for tracker in trackers), default=0.0)
     for tracker in trackers:
         wait_until_settled(tracker, min(monotonic() + tracker.config.exit_timeout, ends_at))
         tracker.close()
-    # Now that all have let go of their segments: where there were too many open files, that made room for what waits.
+    # Only now, when all have closed their segments: where too many files were open, what waits can be written now.
     for tracker in trackers:
         tracker.end()
     for reference in tuple(_calling):

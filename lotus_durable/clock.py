@@ -1,13 +1,15 @@
-"""Clocks that nobody sets and no test tool freezes: seconds that pass, for waits, ages and deadlines.
+"""Clocks for waits, ages and deadlines: nobody can set them, and no test tool freezes them.
 
-``time.monotonic`` is not among them on purpose: tools that freeze time in an application's tests replace it in every
-module (freezegun does), and a wait that is measured by it never ends then.
+``time.monotonic`` is not used on purpose: tools that freeze time in an application's tests (freezegun) replace it in
+every module, and then a wait that is measured by it never ends.
 """
 
 from __future__ import annotations
 
 import time
 from functools import cache
+
+from lotus_durable.disk import DiskErrorsSuppressed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,8 +44,6 @@ def since_boot() -> float:
 @cache
 def boot_id() -> str:
     """Return what names this start of the machine; empty where it has no name, as on macOS."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as opened:  # as text it would import a codec
-            return opened.read().decode().strip()
-    except OSError:
-        return ""
+    with DiskErrorsSuppressed(), open("/proc/sys/kernel/random/boot_id", "rb") as opened:  # as text it imports a codec
+        return opened.read().decode().strip()
+    return ""

@@ -15,51 +15,61 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from lotus_durable.option_types import ApiVersion, Backend, Durability, Flusher, OnError, OnInvalid
+    from lotus_durable.option_types import (
+        ApiVersion,
+        Backend,
+        Durability,
+        Flusher,
+        OnError,
+        OnInvalid,
+        UploadConcurrency,
+    )
 
 _MIB = 1 << 20
 _DAY = 86_400.0
 
 
 class Constants(NamedTuple):
-    """What is no user's decision, with its reason; seconds and bytes. In Config, so that tests can shorten it."""
+    """What users need not decide, each with its reason; seconds and bytes. In Config, so that tests can change it."""
 
     segment_bytes: int = 16 * _MIB
-    """Of one file of the journal: deleted as a whole, so small against max_queue_bytes, and large against its costs."""
+    """Size of a segment. It is deleted as a whole, so it is small against max_queue_bytes; a new file has its cost."""
     max_batch_bytes: int = 475_000
-    """Of one request's body: below what proxies take by default (1 MB in nginx), and both servers."""
+    """Of a request's body, at the most: less than proxies take by default (1 MB in nginx), and than both servers."""
     parked_max_age: float = 7 * _DAY
-    """How long a parked event is retried, by the queue's clock: a customer may be created days later."""
+    """How long a parked event is tried, by the queue's clock: its customer may be created days later."""
     parked_retry_interval: float = 60.0
     """Between the first two tries of a parked event; it doubles up to 60 times that."""
     probe_interval: float = 60.0
-    """Between two probes while delivery is blocked: a person has to come first."""
+    """Between two probes while delivery is blocked: a person has to mend something first."""
     max_event_attempts: int = 20
-    """Of one event before it is given up; on one that the server fails on, with deliveries of others between them."""
+    """Tries of one event before it is given up. If the server fails on it, others must have passed between them."""
     failing_min_age: float = _DAY
-    """Such an event's age before it is one: a server that fails on some events is mended within a day."""
+    """How old an event must be to be given up because the server fails on it: such a server is mended within a day."""
     idle_before_end: float = 30.0
     """How long a flusher with nothing to do waits for more: a start costs 0.2 s of processor time."""
     trusted_look: float = 0.5
-    """For how long a process believes that somebody flushes: half of the second in which a dead one is replaced."""
+    """How long a process trusts its last look: half of the second within which a dead flusher is replaced."""
     leaving_wait: float = 0.6
-    """Longer than a look is trusted: what was written on the word of one is seen before a flusher ends."""
+    """How long a flusher without a lock waits before its last look at the queue: longer than others trust a look."""
     hung_after: float = 10.0
-    """Without a beat: a flusher beats twice a second, and ends itself when a step takes longer than it can."""
+    """How long a flusher may write no heartbeat before it is ended: it writes two a second."""
     report_after: float = 30.0
-    """Without a delivery before it is told: shorter troubles are every deploy's."""
+    """How long nothing is delivered before that is reported: a deploy may take so long."""
     report_interval: float = 60.0
-    """Between two times that the same trouble is told on one host."""
+    """Between two reports of the same trouble on one host."""
     unreachable_before_making_way: float = 30.0
-    """Without a connection before a process of other surroundings may try."""
+    """How long a flusher gets no connection before a process with another proxy, network or cgroup may try."""
     making_way_interval: float = 300.0
-    """For how long surroundings that tried do not try again."""
+    """How long such a process does not try again."""
     first_pause: float = 0.5
-    """The longest random wait after a first failure; it doubles with each further one."""
+    """The longest random pause after a first failure; it doubles with each further one."""
     longest_pause: float = 60.0
-    """The longest random wait ever."""
+    """The longest random pause after any number of failures."""
+    requeue_after: float = 300.0
+    """How long a relay holds a message before it fetches it anew: a broker waits 30 minutes, and then closes."""
     grace: float = 8.0
-    """After a request that the 2022 server may still work on (measured there: a repeat 8 s later is recognised)."""
+    """How long the server of 2022 may work on a request that was given up. Measured: it knows a repeat after 8 s."""
 
 
 class Config(NamedTuple):
@@ -68,8 +78,8 @@ class Config(NamedTuple):
     queue_dir: str
     api_key: str | None = None
     api_key_file: str | None = None
-    previous_api_key_file: str | None = None
     host: str = DEFAULT_HOST
+    relay_url: str | None = None
     debug: bool = False
     on_error: OnError | None = None
     send: bool = True
@@ -81,7 +91,8 @@ class Config(NamedTuple):
     max_batch_events: int = 500
     max_event_bytes: int = 32_768
     max_queue_bytes: int = 1024 * _MIB
-    upload_concurrency: int = 1
+    max_events_per_second: int | None = None
+    upload_concurrency: UploadConcurrency = "auto"
     timeout: tuple[float, float] = (5.0, 30.0)
     backend: Backend = "journal"
     flusher: Flusher = "auto"
@@ -93,9 +104,14 @@ class Config(NamedTuple):
     """What is no user's decision."""
 
     def __repr__(self) -> str:
-        """Show all but the key."""
-        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name not in ("api_key", "constants"))
+        """Show all but the key, and the URL with a password in it."""
+        hidden = ("api_key", "relay_url", "constants")
+        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name not in hidden)
         return f"Config({', '.join(shown)})"
+
+    def can_send(self) -> bool:
+        """Whether it says all that it takes to flush: a relay has a key of its own."""
+        return self.api_key is not None or self.relay_url is not None
 
     @classmethod
     def resolve(
@@ -161,9 +177,9 @@ _LONGEST_NAME = 1_000
 
 
 def this_application() -> str:
-    """Name what this process belongs to, in printable ASCII: its virtual environment, or where its program lies.
+    """Return which application this process belongs to, in printable ASCII: its virtual environment, or its folder.
 
-    A command of the Python installation (gunicorn in a container) lies nowhere: its working directory counts.
+    For a command of the Python installation itself (gunicorn in a container) it is the working directory.
     """
     found = sys.prefix
     if sys.prefix == sys.base_prefix:

@@ -1,8 +1,8 @@
-"""The numbers of our descriptors, and the room for them in the kernel's table.
+"""Which numbers our file descriptors have, and the space for them in the kernel's table.
 
-Nobody gets a number from :data:`FIRST` on by opening a file while lower ones are free, so nobody who closes a
-descriptor twice closes ours. From 1024 on ``select()`` takes none, and a program that opens many files needs those
-after :data:`LAST`.
+A program that closes a descriptor twice closes whatever has that number by then. Ours have numbers from :data:`FIRST`
+on, which no opened file gets while lower ones are free. They end at :data:`LAST`: ``select()`` takes none from 1024 on,
+and a program that opens many files needs some.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
+from lotus_durable.disk import DiskErrorsSuppressed
 
 FIRST, LAST = 512, 1000
 
@@ -18,28 +18,23 @@ FIRST, LAST = 512, 1000
 def make_room() -> None:
     """Have the kernel's table of this process's descriptors reach as far as ours.
 
-    It grows when the first number of that size is taken. In a process with more than one thread that waits until all
-    processors have let go of the old table: 12 to 16 ms, which would be the first event's. With one thread, as at most
-    imports and in a child just forked (whose table the fork has made small again), it takes 10 to 40 µs.
+    The table grows when the first number of that size is taken. With several threads that waits until no processor uses
+    the old table: 12 to 16 ms, which the first event would pay. With one thread it takes 10 to 40 µs: so it is done at
+    import, and in a child after a fork, which makes the table small again.
     """
-    try:
+    with DiskErrorsSuppressed():
         descriptor = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return
-    moved = duplicate(descriptor, FIRST)
-    os.close(descriptor)
-    if moved is not None:
-        os.close(moved)
+        moved = duplicate(descriptor, FIRST)
+        os.close(descriptor)
+        if moved is not None:
+            os.close(moved)
 
 
 def duplicate(descriptor: int, least: int) -> int | None:
     """Return a second descriptor, ``least`` or more; None where the limit of open files is lower, or reached."""
-    try:
+    with DiskErrorsSuppressed():
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
-    except OSError as error:
-        if not is_of_the_disk(error):
-            raise
-        return None
+    return None
 
 
 def open_numbers() -> set[int]:
@@ -52,10 +47,7 @@ def open_numbers() -> set[int]:
 
 def place_of(file: str | int) -> tuple[int, int] | None:
     """Return device and inode of what a path or a descriptor leads to; None where it leads nowhere."""
-    try:
+    with DiskErrorsSuppressed():
         status = os.stat(file)
-    except OSError as error:
-        if not is_of_the_disk(error):
-            raise
-        return None
-    return status.st_dev, status.st_ino
+        return status.st_dev, status.st_ino
+    return None

@@ -1,10 +1,14 @@
-"""Whose an error is: the disk's, or one that a signal handler of the application has raised in the middle of our call.
+"""Whether an OSError is the disk's, or was raised by a signal handler of the application in the middle of our call.
 
-A handler's (a TimeoutError that ends a worker's request, say) has no number of the operating system, or it is of a kind
-that no disk says. It must come out of our call, whatever that was doing.
+A handler's error (a TimeoutError that ends a worker's request, say) has no errno, or one that no disk gives. It must
+come out of our call, whatever that was doing. So in a process that tracks nothing here catches every OSError, and
+nothing asks by functions that do (``os.path.exists`` and ``os.path.isdir``).
 """
 
 from __future__ import annotations
+
+import os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,3 +33,24 @@ class DiskErrorsSuppressed:
     ) -> bool:
         """Return whether to suppress it."""
         return is_of_the_disk(error)
+
+
+def is_there(path: str) -> bool:
+    """``os.path.exists``, from which a signal handler's error comes out."""
+    return _mode(path) is not None
+
+
+def is_folder(path: str) -> bool:
+    """``os.path.isdir``, in the same way."""
+    return stat.S_ISDIR(_mode(path) or 0)
+
+
+def is_file(path: str) -> bool:
+    """``os.path.isfile``, in the same way."""
+    return stat.S_ISREG(_mode(path) or 0)
+
+
+def _mode(path: str) -> int | None:
+    with DiskErrorsSuppressed():
+        return os.stat(path).st_mode
+    return None

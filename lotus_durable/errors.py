@@ -77,7 +77,7 @@ class QueueDamaged(LotusError):
 
 
 class QueueInUse(LotusError):
-    """The flusher does not let go of the queue, and nothing, or not all, was changed; the message says who it is."""
+    """The flusher did not pause for a change, so nothing, or not all, was changed; the message names its process."""
 
 
 class DiskRefused(LotusError):
@@ -89,18 +89,18 @@ class DeliveryError(LotusError):
 
 
 class DeliveryBlocked(DeliveryError):
-    """Nothing can be sent (wrong key, wrong URL, a proxy in between); everything is held."""
+    """Nothing can be sent (wrong key, wrong URL, a proxy in between); everything is kept."""
 
 
 class DeliveryResumed(DeliveryError):
-    """Events are delivered again after trouble that was told."""
+    """Events are delivered again, after trouble that was reported."""
 
 
 class AttentionNeeded(DeliveryError):
-    """Everything works still, and somebody should look before it does not.
+    """Everything still works, and somebody should look before it does not.
 
     Attributes:
-        about: what it is: ``limit``, ``disk``, ``age``, ``parked`` or ``future``; empty where it was told by another.
+        about: what it is: ``limit``, ``disk``, ``age``, ``parked`` or ``future``; empty if another process found it.
     """
 
     def __init__(self, message: str, about: str = "") -> None:

@@ -1,8 +1,8 @@
-"""Telling a forked child from its parent: at 30 ns a question, also where the fork ran none of Python's hooks.
+"""Telling a forked child from its parent: in 30 ns, also where the fork ran none of Python's hooks.
 
-:data:`mark` is a byte of this process's own memory that the kernel sets to 0 in every child (MADV_WIPEONFORK), so a
-process asks ``if not mark[0]`` before it uses what it may have inherited. A sandbox that takes any advice and follows
-none (gVisor does) is known by its taking one that does not exist; there, and outside Linux, the process id is compared.
+:data:`mark` is a byte of memory that the kernel sets to 0 in every child (MADV_WIPEONFORK). So before a process uses
+what it may have inherited, it asks ``if not mark[0]``. A sandbox may accept every advice and follow none (gVisor). It
+is recognised because it accepts one that does not exist. There, and outside Linux, the process id is compared instead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NO_ADVICE = -1
 
 
 class _ProcessId:
-    """The same question, answered by the process id: 200 ns, and wrong in a namespace where a child has our number."""
+    """Does the same with the process id: 200 ns, and wrong if a child has the same number in a namespace of its own."""
 
     def __init__(self) -> None:
         self._pid = 0
@@ -59,7 +59,7 @@ def _make_mark() -> _Mark:
 
 
 mark: _Mark = _make_mark()
-"""``mark[0]`` is 1 in the process that began to use what it guards, and 0 in each of its children."""
+"""``mark[0]`` is 1 in the process that set it, and 0 in each of its children."""
 mark[0] = 1
 
 _forks = 0
@@ -67,7 +67,7 @@ _owners: list[ref[Inherits]] = []
 
 
 def this_process() -> tuple[int, int]:
-    """Return what no forked child shares with its parent, also where it has its number, in a namespace of its own."""
+    """Return a value that differs between parent and child, even if both have the same process id (namespaces)."""
     return _forks, os.getpid()
 
 
@@ -77,7 +77,7 @@ def register(owner: Inherits) -> None:
 
 
 def begin_process() -> None:
-    """Drop what was inherited: by the hook of a fork, or by whoever finds the mark wiped after a fork without hooks."""
+    """Drop what was inherited: called by the fork hook, or, if a fork ran none, by whoever finds the mark at 0."""
     global _forks  # noqa: PLW0603  # of a process there is one
     if mark[0]:
         return  # a hook of the application's that runs before ours has tracked already

@@ -1,4 +1,4 @@
-"""The module's functions beside ``track_event``: methods of the default client. Imported by the first of them."""
+"""The module's functions beside ``track_event``: methods of the default client. The first use imports this module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lotus_durable import settings
 from lotus_durable.client import Client
 
 _NEED_NO_CLIENT = ("join", "shutdown")
-"""What these wait for, no client has tracked where there is none."""
+"""Without a client nothing was tracked, so there is nothing to wait for."""
 
 
 @functools.cache

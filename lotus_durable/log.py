@@ -1,4 +1,4 @@
-"""The package's logger, and ``on_error``: how what goes wrong is said."""
+"""The package's logger, and the caller of ``on_error``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from lotus_durable.errors import LotusError
-from lotus_durable.url import host_name
+from lotus_durable.url import host_name, is_loopback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +24,9 @@ _MOST_WAITING = 100
 
 
 class _Logger:
-    """``logging.getLogger("lotus_durable")`` where the program has imported that, with its levels and handlers.
+    """``logging.getLogger("lotus_durable")`` if the program has imported ``logging``, else :class:`_Unconfigured`.
 
-    Where it has not, what :class:`_Unconfigured` does: a process that tracks does not import ``logging`` for us; see
-    :mod:`.values`.
+    We do not import ``logging`` into a process that tracks; see :mod:`.values`.
     """
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # one of logging.Logger's
@@ -41,7 +40,7 @@ class _Logger:
 
 
 class _Unconfigured:
-    """Does what ``logging`` does that nobody has configured: warnings and errors go to standard error, as text."""
+    """Does what an unconfigured ``logging`` does: warnings and errors go to standard error, as text."""
 
     def getEffectiveLevel(self) -> int:  # noqa: N802  # logging's name
         return WARNING
@@ -96,11 +95,11 @@ def _traceback(error: BaseException | None) -> list[str]:
 
 
 class _Steps:
-    """What becomes of our lines in a program with ``logging``: a filter of our logger.
+    """A filter of our logger, in a program with ``logging``: who gets our steps, which have the level DEBUG.
 
-    Steps (the level DEBUG) are for who asks for them: by ``debug=True``, and then they go to standard error and nowhere
-    else, or by a level or a handler of our own logger. Not for who listens to everybody: a handler of the root that
-    tracks what is logged would be fed by each event that it tracks.
+    With ``debug=True`` they go to standard error and nowhere else. Handlers get them if our own logger was given a
+    level or a handler. Handlers of the root logger do not: one that tracks what is logged would log again with each
+    event.
     """
 
     def __init__(self) -> None:
@@ -155,22 +154,14 @@ def counted(number: int, noun: str) -> str:
 
 def warn_if_unencrypted(host: str) -> None:
     """Say so when the API key and the events would travel in the clear, to anything but this machine."""
-    if host.lower().startswith("http:") and not _is_loopback(host_name(host)):
+    if host.lower().startswith("http:") and not is_loopback(host_name(host)):
         logger.warning("host %s is not encrypted: the API key and the events travel in the clear", host)
 
 
-def _is_loopback(name: str) -> bool:
-    return (
-        name in ("localhost", "::1")
-        or (name.startswith("127.") and name.replace(".", "").isdigit())
-        or name.endswith(".localhost")
-    )
-
-
 class Reporter:
-    """Calls the user's ``on_error``: it may fail, it may call us, and it is never called twice at once.
+    """Calls the user's ``on_error``, which may fail and may call us; never twice at once.
 
-    What comes while it runs, from another thread or from within itself, is told when it has returned.
+    What is reported while it runs, by another thread or by itself, is passed on when it has returned.
     """
 
     def __init__(self, on_error: Callable[[LotusError, list[dict[str, Any]]], object] | None) -> None:
@@ -179,7 +170,7 @@ class Reporter:
         self._running: list[None] = []
 
     def __call__(self, error: LotusError, events: Sequence[dict[str, Any]] = ()) -> None:
-        """Tell it; what it raises is logged. Not KeyboardInterrupt and SystemExit, which are for the whole program."""
+        """Call it. What it raises is logged; not KeyboardInterrupt and SystemExit, which are for the whole program."""
         if self._on_error is None:
             return
         self._waiting.append((error, list(events)))

@@ -15,6 +15,7 @@ OnInvalid = Literal["raise", "report"]
 Durability = Literal["process", "power"]
 Backend = Literal["journal", "sqlite"]
 Flusher = Literal["auto", "external"]
+UploadConcurrency = int | Literal["auto"]
 ApiVersion = Literal["auto", "2022", "2024"]
 
 
@@ -23,8 +24,8 @@ class Options(TypedDict, total=False):
 
     api_key: str | None
     api_key_file: str | os.PathLike[str] | None
-    previous_api_key_file: str | os.PathLike[str] | None
     host: str
+    relay_url: str | None
     queue_dir: str | os.PathLike[str] | None
     debug: bool
     on_error: OnError | None
@@ -37,7 +38,8 @@ class Options(TypedDict, total=False):
     max_batch_events: int
     max_event_bytes: int
     max_queue_bytes: int
-    upload_concurrency: int
+    max_events_per_second: int | None
+    upload_concurrency: UploadConcurrency
     timeout: float | tuple[float, float]
     backend: Backend
     flusher: Flusher

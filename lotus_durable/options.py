@@ -22,7 +22,7 @@ DEFAULT_HOST = "https://api.uselotus.io"
 ENVIRONMENT_PREFIX = "LOTUS_"
 _MIB = 1 << 20
 _LEAST_QUEUE = 64 * _MIB
-"""All that lies in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
+"""Everything in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
 
 
 class Option(NamedTuple):
@@ -45,7 +45,7 @@ class Option(NamedTuple):
 
 
 class Refused(ValueError):
-    """A reader refuses a value; the message is the reason."""
+    """A value is refused; the message is the reason."""
 
 
 # Readers: from what an argument or an environment variable holds to the option's type.
@@ -73,6 +73,13 @@ def _host(value: object) -> str:
         raise Refused("user names, queries and fragments have no place in it")
     if not host_name(text) or not text.isprintable() or " " in text:
         raise Refused("not a URL")
+    return text
+
+
+def _broker(value: object) -> str:
+    text = _text(value)
+    if text.partition("://")[0] not in ("amqp", "amqps") or not text.isprintable() or " " in text:
+        raise Refused("a URL such as amqps://user:password@rabbit-1.example.com/vhost,rabbit-2.example.com is needed")
     return text
 
 
@@ -123,6 +130,10 @@ def _count(least: int, most: int | None = None) -> Callable[[object], int]:
     return read
 
 
+def _auto_or(read: Callable[[object], int]) -> Callable[[object], object]:
+    return lambda value: value if value == "auto" else read(value)
+
+
 def _one_of(*choices: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in choices:
@@ -149,13 +160,13 @@ def _callable(value: object) -> Callable[..., object]:
 
 
 class KeyFile(NamedTuple):
-    """In the place of a key: the file that holds it. Read only if no other source names a key first."""
+    """Stands for a key that is in a file. The file is read only if no source that wins over this one has a key."""
 
     path: object
 
 
 def _key_in(file: KeyFile) -> str:
-    """Return the key that a file holds: as it is, in quotes, or as LOTUS_API_KEY=key; an editor's BOM is not of it."""
+    """Return the key in a file: as it is, in quotes, or as LOTUS_API_KEY=key; without an editor's byte order mark."""
     path = _path(file.path)
     try:
         with open(path, "rb") as opened:
@@ -186,14 +197,15 @@ OPTIONS = (
         _path,
         "a file that holds the key, such as a mounted secret; wins over an api_key set in the same way",
     ),
-    Option(
-        "previous_api_key_file",
-        _path,
-        "a file that holds the key that was rotated; what was tracked under it is sent with the new one",
-    ),
     Option("host", _host, "the Lotus server"),
     Option("queue_dir", _path, "the queue directory, one for each application; default: a per-user state directory"),
     Option("debug", _flag, "log every step to standard error"),
+    Option(
+        "relay_url",
+        _broker,
+        "a RabbitMQ cluster that events are handed over to, for a relay (docs/fleets.md): "
+        "amqps://user:password@host/vhost,host2,host3",
+    ),
     Option("on_error", _callable, "called with (error, events)", in_environment=False),
     Option("send", _flag, "False: validate only, write and send nothing"),
     Option(
@@ -210,7 +222,13 @@ OPTIONS = (
     Option("max_batch_events", _count(1), "events in one request"),
     Option("max_event_bytes", _count(256, 8 * _MIB), "bytes of one event; larger ones are refused"),
     Option("max_queue_bytes", _count(_LEAST_QUEUE), "bytes of all that lies in the queue directory; above, QueueFull"),
-    Option("upload_concurrency", _count(1, 64), "requests in flight; more than 1 only for the 2024 server"),
+    Option("max_events_per_second", _count(1), "the most that are sent to the server; no limit if not set"),
+    Option(
+        "upload_concurrency",
+        _auto_or(_count(1, 64)),
+        "requests in flight; more than 1 only for the 2024 server; auto: up to 4 there, while a backlog waits for slow "
+        "answers",
+    ),
     Option("timeout", _timeout, "to connect, and to wait for an answer"),
     Option(
         "backend", _one_of("journal", "sqlite"), "how this process appends: to its own file, or to a SQLite database"
@@ -239,14 +257,15 @@ INSTEAD = {
     "gzip": "none is needed here: no server can read it",
     "strict": "none is needed here: answers are not refused for what is in them",
     "default_client": "make a lotus_durable.Client of your own",
+    "previous_api_key_file": "run `lotus-durable adopt` with the new key once",
     "update_addon": "lotus-python has the name, and fails: no server can do it",
     "batch_create_customers": "call create_customer for each",
 }
-"""lotus-python's settings and functions that have another name here, or none."""
+"""Settings and functions of lotus-python, and of earlier builds, that have another name here, or none."""
 
 
 def unknown_setting(name: str) -> str:
-    """Return what to say of a setting that there is none of: which one may be meant."""
+    """Return the message about a setting that does not exist, with the one that may be meant."""
     if name in INSTEAD:
         return f"no setting {name}; {INSTEAD[name]}"
     from difflib import get_close_matches  # what raises may import
@@ -254,18 +273,6 @@ def unknown_setting(name: str) -> str:
     plain = {option.name.replace("_", ""): option.name for option in OPTIONS}
     close = get_close_matches(name.lower().replace("_", ""), plain, 1)
     return f"no setting {name}" + (f"; did you mean {plain[close[0]]}?" if close else "")
-
-
-def read_key_file(option: str, path: str) -> str:
-    """Return the key in a file.
-
-    Raises:
-        ConfigurationError: there is none.
-    """
-    try:
-        return _api_key(KeyFile(path))
-    except Refused as refusal:
-        raise ConfigurationError(f"{option}: {refusal}") from None
 
 
 def environment_name(name: str) -> str:
@@ -287,5 +294,6 @@ def read_option(option: Option, source: str, value: object) -> object:
     try:
         return option.read(value)
     except Refused as refusal:
-        shown = "" if option.name in ("api_key", "host") else f" (it is {value!r})"  # a URL may hold a password
+        may_be_secret = option.name in ("api_key", "host", "relay_url")  # a URL may hold a password
+        shown = "" if may_be_secret else f" (it is {value!r})"
         raise ConfigurationError(f"{source}: {refusal}{shown}") from None

@@ -25,7 +25,7 @@ _client: Client | None = None
 
 
 class SettingsModule(ModuleType):
-    """A module some of whose attributes are settings: assigning one takes effect at the next call."""
+    """A module with settings as attributes: an assignment takes effect at the next call."""
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set a setting, or what a test puts in the place of a function.
@@ -88,16 +88,16 @@ def current() -> Client | None:
 
 
 def configure(**settings: Unpack[Options]) -> None:
-    """Set several settings at once, all of them or none; what is not named stays, and None means not set.
+    """Set several settings at once, all of them or none. Others stay as they are; None means not set.
 
-    For child processes, which may not have what their parent has set: give it to a pool as its initializer, by
+    Child processes may not have what their parent has set. Give this to a pool as its initializer:
     ``functools.partial(lotus_durable.configure, api_key=…, queue_dir=…)``.
 
     Args:
         settings: by their names, as for ``Client``.
 
     Raises:
-        ConfigurationError: one is wrong, or there is none of that name; nothing is set.
+        ConfigurationError: a value is wrong, or there is no setting of that name; nothing is set.
     """
     module = sys.modules["lotus_durable"]
     for name in settings:
@@ -109,7 +109,7 @@ def configure(**settings: Unpack[Options]) -> None:
 
 
 def renew() -> None:
-    """Let the next call make another default client; the old one's events are on disk."""
+    """Have the next call make a new default client; the events of the old one are on disk."""
     global _client  # the one piece of module state: it is what a default client is
     old, _client = _client, None
     if old is not None:
@@ -130,11 +130,11 @@ def _make() -> Client:
 
 
 def look_at_import() -> None:
-    """Have what processes before this one have left delivered, where the environment alone says how.
+    """Have what earlier processes left behind delivered, if the environment alone has the settings for it.
 
-    Not where pytest runs, for its plugin to decide; and not in a command of ours: `status` must change nothing, and
-    `stop` start nothing. What is wrong with the environment is said by the first call, as of any other setting: an
-    import that fails would take a program down that may set it.
+    Not under pytest, where its plugin decides, and not in our own commands: `status` must change nothing, and `stop`
+    must start nothing. If the environment is wrong, the first call says so: an import that fails would end a program
+    that may still set the right values.
     """
     if _is_command() or "_pytest.config" in sys.modules:
         return

@@ -1,26 +1,26 @@
 """What tracks in a process: pairs of encoder and appender, the memory buffer, and the looks.
 
-No thread, no lock and no late import: an event is checked, packed and appended, and when the last look is older than
-half a second, it is looked whether somebody flushes. Append first, look after: see :mod:`lotus_durable.flusher.look`.
+There is no thread, no lock and no late import. An event is checked, packed and appended. Then, if the last look is
+older than half a second, the process looks whether somebody flushes. The order matters: see
+:mod:`lotus_durable.flusher.look`.
 
-A *pair* is an encoder and an appender, taken out for one call and put back: so concurrent threads, and a signal
-handler in the middle of a call, each find (or open) one that is theirs for the moment.
+A *pair* is an encoder and an appender. Each call takes a pair out of a list and puts it back. So each of several
+threads, and a signal handler in the middle of a call, has a pair of its own.
 
-Everything here belongs to one process. A forked child drops what it inherited: by a hook, or where the fork ran none by
-the mark of :mod:`lotus_durable.fork`, before it uses any of it.
+Everything here belongs to one process. A forked child drops what it inherited before it uses any of it: in a fork hook,
+or, if the fork ran none, when it finds the mark of :mod:`lotus_durable.fork` at 0.
 
 It is one file, because each event goes through all of it.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 
 from lotus_durable import fork
 from lotus_durable.clock import quickest
 from lotus_durable.config import Config, default_queue_dir, this_application
-from lotus_durable.disk import is_of_the_disk
+from lotus_durable.disk import is_folder, is_of_the_disk, is_there
 from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError
 from lotus_durable.event.encoder import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
 from lotus_durable.flusher.look import Look
@@ -106,7 +106,7 @@ class Tracker:
         Raises:
             InvalidEvent: an argument is refused; nothing was written.
             QueueFull: the event was not accepted.
-            QueueDirectoryError: nor was it: the queue directory has never worked for this process.
+            QueueDirectoryError: the event was not accepted: the queue directory has never worked for this process.
         """
         if not _mark[0]:
             fork.begin_process()
@@ -168,7 +168,7 @@ class Tracker:
         if now is None:
             now = self._now()
         self._looked_at, self._look_at = now, now + self._trusted_look
-        if not self._waiting and not os.path.exists(self.directory.root):
+        if not self._waiting and not is_there(self.directory.root):
             return  # removed with all that was in it: nobody needs a flusher, and nothing is made there again
         for other in tuple(_open):
             if other._all_pairs:
@@ -216,7 +216,7 @@ class Tracker:
         if not _mark[0]:
             fork.begin_process()
         # A directory that is gone was removed with all that was in it: a test's, say. It is not made again for an end.
-        is_gone = not os.path.isdir(self.directory.root)
+        is_gone = not is_folder(self.directory.root)
         if not is_gone:
             self._write_back()
         while self._pairs:
@@ -319,6 +319,7 @@ class Tracker:
         try:
             pair.appender.check()
         except (OSError, LotusError) as error:
+            _raise_a_handlers(error)
             logger.debug("cannot check a segment: %s", error)
         finally:
             self._pairs.append(pair)
@@ -328,8 +329,7 @@ class Tracker:
         try:
             Appender.sync(mark)
         except OSError as error:
-            if not is_of_the_disk(error):
-                raise
+            _raise_a_handlers(error)
             pair = self._taken_pair()
             try:
                 pair.appender.append_again(record, self._now(), mark)
@@ -355,8 +355,7 @@ class Tracker:
             QueueFull: the buffer is full; it was not accepted.
             QueueDirectoryError: the directory has never worked for this process: a mistake in the configuration.
         """
-        if isinstance(error, OSError) and not is_of_the_disk(error):
-            raise error
+        _raise_a_handlers(error)
         if not self._has_worked and is_misconfigured(error):
             raise directory_error(self.directory.root, error) from error
         self._keep_in_memory(record)
@@ -388,9 +387,16 @@ class Tracker:
             append = pair.appender.append_accepted
             self._memory.write_back(lambda each: append(each, self._now()), len(self._memory))
         except (OSError, QueueDirectoryError) as error:
+            _raise_a_handlers(error)
             logger.debug("the disk takes no writes yet: %s", error)
         finally:
             self._pairs.append(pair)
+
+
+def _raise_a_handlers(error: Exception) -> None:
+    """Let out what a signal handler of the application has raised in the middle of our call."""
+    if isinstance(error, OSError) and not is_of_the_disk(error):
+        raise error
 
 
 def _kind_of_encoder(config: Config, report: Report) -> Callable[[int, int], EventEncoder]:
@@ -425,7 +431,7 @@ def tracker_for(config: Config, report: Report) -> Tracker:
     """Return this process's tracker for these options: clients with the same ones share it, however many are made."""
     key = config._replace(on_error=None, debug=False)
     for other in list(_trackers):
-        if other != key and not os.path.isdir(other.queue_dir):
+        if other != key and not is_folder(other.queue_dir):
             gone = _trackers.pop(other, None)  # a test's directory, say
             if gone is not None:
                 gone.close()

@@ -17,3 +17,12 @@ def host_name(url: str) -> str:
         name, _, port = place.partition(":")
     is_port = not port or (len(port) <= _LONGEST_PORT and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16)
     return name.lower() if is_port else ""
+
+
+def is_loopback(name: str) -> bool:
+    """Whether this is a name of this very machine, or an address that no other one reaches."""
+    return (
+        name in ("localhost", "::1")
+        or (name.startswith("127.") and name.replace(".", "").isdigit())
+        or name.endswith(".localhost")
+    )

@@ -1,12 +1,12 @@
-"""Values: records that do not change, with the methods of ``typing.NamedTuple`` and without its import.
+"""Values: tuples with named fields, with the methods of ``typing.NamedTuple`` and without its import.
 
-A process that tracks is the application's: what we import there, each of its workers pays for in time and memory
-(without preload nothing is shared), and nothing may be imported later, because a fork may cut an import and its child
-would wait for it for ever. So what a process imports that only tracks does without the large modules of the standard
-library: no dataclasses (which import ``inspect``, with parts of a compiler, and compile each class), typing, enum, re,
-pathlib, urllib, logging, threading, signal. Types are imported for type checkers only, paths are ``str``, the logger is
-:mod:`.log`'s, and what an application may pass in of such a module (a ``Decimal``, an ``Enum``) is recognised by what
-it has imported itself. A test holds the list.
+A process that tracks belongs to the application. Whatever we import there costs each of its workers time and memory,
+and we may import nothing later: a fork in the middle of an import leaves a child that waits for it for ever. So a
+process that only tracks imports no large modules of the standard library for us: no dataclasses (they import
+``inspect`` and compile each class), typing, enum, re, pathlib, urllib, logging, threading or signal. Types are imported
+for type checkers only, paths are ``str``, and the logger is :mod:`.log`'s. What an application passes in of such a
+module (a ``Decimal``, an ``Enum``) is recognised by way of the modules that the application has imported itself.
+``tests/test_import.py`` has the list.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ else:
             return made
 
         def _replace(self, **changes: object) -> Self:
-            return type(self)(**{**self._asdict(), **changes})
+            made = tuple.__new__(type(self), [changes.pop(*each) for each in zip(self._fields, self, strict=True)])
+            if changes:
+                raise TypeError(f"{type(self).__name__} has no {', '.join(changes)}")
+            return made
 
         def _asdict(self) -> dict[str, object]:
             return dict(zip(self._fields, self, strict=True))

@@ -6,6 +6,7 @@ import contextlib
 import time
 
 from lotus_durable.clock import monotonic
+from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.errors import LotusError
 from lotus_durable.log import counted, logger
 from lotus_durable.queue.heartbeat import read_beat
@@ -18,7 +19,7 @@ _LOOK_INTERVAL = 0.01
 
 def wait_until_settled(tracker: Tracker, ends_at: float) -> None:
     """Wait until what this process tracked is settled, unless the server takes nothing now."""
-    with contextlib.suppress(OSError, LotusError):
+    with contextlib.suppress(LotusError), DiskErrorsSuppressed():
         written = tracker.written()
         if not written and not tracker.in_memory():
             return

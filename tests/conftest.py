@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 
 def _ignore(number: int, frame: object) -> None:
     """Ignore it here, and nowhere else: what has a handler is not ignored by the programs that are started."""
@@ -14,3 +16,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, _ignore)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run first what forks this process some thousand times: the others make it larger, and a fork takes longer."""
+    items.sort(key=lambda item: "tests/queue/" not in item.nodeid)

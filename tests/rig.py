@@ -225,7 +225,14 @@ class Rig:
 
 def conserved(stats: QueueStats) -> bool:
     return stats.accepted == sum(
-        (stats.delivered, stats.pending, stats.parked, stats.dead_lettered, stats.discarded),
+        (
+            stats.delivered,
+            stats.handed_over,
+            stats.pending,
+            stats.parked,
+            stats.dead_lettered,
+            stats.discarded,
+        ),
     )
 
 

@@ -34,7 +34,7 @@ EXIT_TIMEOUT = Config.resolve(environ={}).exit_timeout
 def check_command(words: list[str]) -> Any:
     """Read a command line as the program does; return its arguments."""
     try:
-        return entry._parser().parse_args(words)
+        return entry.parser().parse_args(words)
     except SystemExit:
         pytest.fail(f"there is no such command: lotus-durable {' '.join(words)}")
 

@@ -221,6 +221,6 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
         if any(command.startswith(each) for each in removed) or f"lotus-durable {command}" in removed:
             continue
         try:
-            entry._parser().parse_args(words)
+            entry.parser().parse_args(words)
         except SystemExit:
             pytest.fail(f"there is no such command: lotus-durable {command}")

@@ -90,5 +90,5 @@ def test_a_choice_that_the_page_says_is_gone_is_refused(value: str, tmp_path: Pa
 def test_a_command_that_the_page_says_is_gone_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert any(each.endswith(words.removeprefix("flusher ")) for each in removed_things())
     with pytest.raises(SystemExit):
-        entry._parser().parse_args(words.split())
+        entry.parser().parse_args(words.split())
     assert "--help" in capsys.readouterr().err

@@ -28,7 +28,7 @@ TRACKING = {
         "time_created: 'datetime | str | None' = None, idempotency_id: 'str | None' = None) -> 'dict[str, Any]'"
     ),
     "configure": "(**settings: 'Unpack[Options]') -> 'None'",
-    "drain": "(timeout: 'float | None' = None) -> 'DrainReport'",
+    "drain": "(timeout: 'float | None' = None, *, through: 'bool' = False) -> 'DrainReport'",
     "flush": "(timeout: 'float | None' = None) -> 'bool'",
     "join": "(timeout: 'float | None' = None) -> 'None'",
     "shutdown": "(timeout: 'float | None' = None) -> 'None'",
@@ -39,10 +39,12 @@ TRACKING = {
     ),
 }
 FIELDS = {
-    "DrainReport": ["complete", "delivered", "parked", "dead_lettered", "remaining", "elapsed", "reason"],
+    "DrainReport": [
+        "complete", "delivered", "handed_over", "parked", "dead_lettered", "remaining", "elapsed", "reason",
+    ],
     "QueueStats": [
-        "accepted", "delivered", "pending", "parked", "dead_lettered", "discarded", "in_memory", "pending_bytes",
-        "oldest_age", "flusher",
+        "accepted", "delivered", "handed_over", "pending", "parked", "dead_lettered", "discarded", "in_memory",
+        "pending_bytes", "oldest_age", "flusher",
     ],
     "FlusherStats": [
         "pid", "hostname", "kind", "version", "state", "reason", "since", "waits_until", "beat_age", "alive",
@@ -67,8 +69,8 @@ ERRORS = {
 SETTINGS = {
     "api_key", "host", "queue_dir", "debug", "on_error", "send", "on_invalid", "sync_mode", "durability",
     "sync_interval", "flush_interval", "max_batch_events", "max_event_bytes", "max_queue_bytes", "upload_concurrency",
-    "timeout", "backend", "flusher", "exit_timeout", "keep_delivered", "api_key_file", "previous_api_key_file",
-    "api_version", "call_timeout",
+    "timeout", "backend", "flusher", "exit_timeout", "keep_delivered", "api_key_file",
+    "api_version", "call_timeout", "relay_url", "max_events_per_second",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import griffe
 
 _ROLE = re.compile(r":(?:class|func|meth|mod|data):`~?\.?([^`]+)`")
 
+_TABLE = re.compile(r"^=+ .*?^=+ [= ]*=$(?!\n\S)", flags=re.MULTILINE | re.DOTALL)
 _COLONS = re.compile(r"(?<=(.))?::$", flags=re.MULTILINE)
 
 
@@ -19,6 +20,7 @@ class Reference(griffe.Extension):
         """Write a docstring as Markdown: names as code, and without the colons before an example."""
         if obj.docstring:
             text = _ROLE.sub(lambda found: f"`{found[1].rpartition('.')[2]}`", obj.docstring.value)
+            text = _TABLE.sub(lambda found: f"```text\n{found[0].replace('`', '')}\n```", text)
             obj.docstring.value = _COLONS.sub(lambda found: found[1] and ":", text)
 
     def on_function(self, *, func: griffe.Function, **others: Any) -> None:  # noqa: ANN401, ARG002  # griffe's

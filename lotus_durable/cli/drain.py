@@ -12,6 +12,7 @@ from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, LotusError
 from lotus_durable.flusher.drain import NO_KEY, DrainReport
 from lotus_durable.flusher.stats import collect
+from lotus_durable.queue.stats import QueueStats
 
 from .arguments import seconds
 from .command import Command, ExitCode, configuration
@@ -28,7 +29,7 @@ reason, when delivery is blocked (a wrong key, a wrong URL). Whatever remains st
 
 keys of --json:
   complete       whether all that was pending is settled
-  delivered, dead_lettered
+  delivered, handed_over, dead_lettered
                  events that became so meanwhile, through whichever process
   parked, remaining
                  events that are parked, or pending, now
@@ -42,15 +43,22 @@ _LINE_INTERVAL = 5.0  # seconds
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="show no progress, and no result but a failure")
     parser.add_argument(
+        "--through",
+        action="store_true",
+        help="with relay_url: wait until a relay has delivered it, not only until the broker has it",
+    )
+    parser.add_argument(
         "--timeout", type=seconds, metavar="SECONDS", help="give up after so long (default: as long as it takes)"
     )
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    return run(configuration(arguments), arguments, as_json=arguments.json)
+    return run(configuration(arguments), arguments, as_json=arguments.json, through=arguments.through)
 
 
-def run(config: Config, arguments: argparse.Namespace, *, as_json: bool | None = None) -> ExitCode:
+def run(
+    config: Config, arguments: argparse.Namespace, *, as_json: bool | None = None, through: bool = False
+) -> ExitCode:
     """Drain, and say what came of it; ``as_json`` None: nothing about what was achieved, only what was not.
 
     Raises:
@@ -59,7 +67,7 @@ def run(config: Config, arguments: argparse.Namespace, *, as_json: bool | None =
     """
     if not config.send:
         raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
-    delivered_before = collect(existing_queue(config, arguments)).delivered
+    done_before = _done(collect(existing_queue(config, arguments)))
     # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
     # with it, nor have the application's make way.
     config = config._replace(flusher="external")
@@ -67,9 +75,9 @@ def run(config: Config, arguments: argparse.Namespace, *, as_json: bool | None =
         log = Log(logging.ERROR, "lotus-durable drain: %(message)s", debug=config.debug)
         with log:
             client = Client.from_config(config._replace(on_error=log.report))
-            watch = _Watch(client, progress, delivered_before)
+            watch = _Watch(client, progress, done_before)
             try:
-                report = client.watched_drain(arguments.timeout, watch)
+                report = client.watched_drain(arguments.timeout, watch, through=through)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(watch.so_far()) from None
             finally:
@@ -87,17 +95,17 @@ def run(config: Config, arguments: argparse.Namespace, *, as_json: bool | None =
 class _Watch:
     """Shows how far the drain is."""
 
-    def __init__(self, client: Client, progress: Progress, delivered_before: int) -> None:
+    def __init__(self, client: Client, progress: Progress, done_before: int) -> None:
         self._client = client
         self._progress = progress
         self._next = 0.0
-        self._delivered_before = delivered_before
+        self._done_before = done_before
 
     def so_far(self) -> str:
         """Say what was done, for who interrupts it."""
         with contextlib.suppress(LotusError):
             stats = self._client.stats()
-            done = count(stats.delivered - self._delivered_before)
+            done = count(_done(stats) - self._done_before)
             return f": {done} delivered, {count(stats.pending, 'event')} pending; what is pending stays in the queue"
         return ""
 
@@ -108,8 +116,12 @@ class _Watch:
         # To watch is not worth failing for: the drain itself reports what is wrong with the queue.
         with contextlib.suppress(LotusError):
             stats = self._client.stats()
-            delivered = stats.delivered - self._delivered_before
+            delivered = _done(stats) - self._done_before
             self._progress.show({"delivered": (delivered, delivered + stats.pending)})
+
+
+def _done(stats: QueueStats) -> int:
+    return stats.delivered + stats.handed_over
 
 
 def _exit_code(report: DrainReport) -> ExitCode:
@@ -119,6 +131,8 @@ def _exit_code(report: DrainReport) -> ExitCode:
 
 def _in_words(report: DrainReport) -> str:
     parts = [f"{count(report.delivered)} delivered", f"{count(report.remaining)} pending"]
+    if report.handed_over:
+        parts.insert(1, f"{count(report.handed_over)} handed over")
     if report.parked:
         parts.append(f"{count(report.parked)} parked")
     if report.dead_lettered:
@@ -137,8 +151,8 @@ COMMAND = Command(
         "queue_dir",
         "api_key",
         "api_key_file",
-        "previous_api_key_file",
         "host",
+        "relay_url",
         "timeout",
         "max_batch_events",
         "upload_concurrency",

@@ -29,6 +29,7 @@ from . import (
     health,
     import_,
     parked,
+    relay,
     repair,
     status,
     stop,
@@ -44,6 +45,7 @@ _COMMANDS = (
     doctor.COMMAND,
     drain.COMMAND,
     flusher.COMMAND,
+    relay.COMMAND,
     stop.COMMAND,
     parked.COMMAND,
     dead_letters.COMMAND,
@@ -84,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    options = _parsed(_parser(), sys.argv[1:] if arguments is None else arguments)
+    options = _parsed(parser(), sys.argv[1:] if arguments is None else arguments)
     try:
         return int(options.command.run(options))
     except QueueDamaged as error:
@@ -120,17 +122,18 @@ def _parsed(parser: CommandParser, arguments: Sequence[str]) -> argparse.Namespa
         raise
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser(
+def parser() -> CommandParser:
+    """Return the parser of all commands; shtab makes completion scripts of it."""
+    all_commands = CommandParser(
         prog="lotus-durable",
         description="Usage events for Lotus that survive crashes: look at the queue, empty it, flush it.",
         epilog="Each command has its own --help, with the environment variables it uses and its exit codes.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    all_commands.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = all_commands.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in _COMMANDS:
         command.add_to(commands)
-    return parser
+    return all_commands
 
 
 def _stop_writing(*streams: TextIO) -> None:

@@ -22,13 +22,13 @@ from .wording import count, duration, moment, size
 _DESCRIPTION = """\
 Show what is in the queue, for all processes that share it, and how its flusher is doing. Changes nothing, and takes the
 same time however much is pending. At any quiescent moment
-accepted = delivered + pending + parked + dead-lettered + discarded.
+accepted = delivered + handed over + pending + parked + dead-lettered + discarded.
 
 keys of --json:
   queue_dir      the directory
   queue_dir_from why it is this one: --queue-dir, LOTUS_QUEUE_DIR, $STATE_DIRECTORY or the default of this user
-  accepted, delivered, pending, parked, dead_lettered, discarded
-                 numbers of events
+  accepted, delivered, handed_over, pending, parked, dead_lettered, discarded
+                 numbers of events; handed over are those that a broker has, where relay_url is set
   parked_for_future
                  those of the parked events whose time has not come
   in_memory      events in the memory of programs that still run, while the disk takes none, as they said last
@@ -223,6 +223,7 @@ def _rows(found: Overview) -> list[tuple[str, str, str]]:
     return [
         ("accepted", count(stats.accepted), ""),
         ("delivered", count(stats.delivered), ""),
+        *([("handed over", count(stats.handed_over), "the broker has them")] if stats.handed_over else []),
         ("pending", count(stats.pending), pending),
         ("parked", count(stats.parked), parked),
         ("dead-lettered", count(stats.dead_lettered), "refused for good, kept" if stats.dead_lettered else ""),

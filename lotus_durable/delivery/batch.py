@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
-from lotus_durable.queue.protocol import NO_KEY, Position, StoredEvent
+from lotus_durable.queue.protocol import NO_KEY, Chunk, Position, StoredEvent
 
 from .wire import body
+
+_WITH_COMMA = (1).__add__
 
 
 @dataclass(slots=True)
@@ -24,7 +28,7 @@ class Batch:
     key: bytes = NO_KEY
     """The fingerprint of the API key under which all of them were tracked; of parked events each row has its own."""
     unsent: list[StoredEvent] = field(default_factory=list)
-    """Events of another key, to be parked: in ``queue.db`` there is no way around them."""
+    """Events of another key, to be parked: ``queue.db`` is read in order, so they cannot be left where they are."""
     dead: list[StoredEvent] = field(default_factory=list)
     """Events that cannot be sent at all: damaged or unreadable."""
     repeats: int = 0
@@ -34,23 +38,35 @@ class Batch:
     full: bool = False
     """A limit ended it; there may be more."""
     _events: bytearray = field(default_factory=bytearray)
-    """As they travel, each followed by a comma. One buffer on purpose: keeping what the encoder returns for each event
-    makes the heap grow and shrink with each batch, and its page faults took as long as all of the encoding."""
-    _ends: list[int] = field(default_factory=list)
-    """Where each event ends there, after its comma."""
+    """The encoded events, each followed by a comma. One buffer on purpose: with an object for each event the heap grows
+    and shrinks with each batch, and the page faults took as long as all of the encoding."""
+    _sizes: list[int] = field(default_factory=list)
+    """Of each event there, with its comma."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all events, with a comma behind each."""
+        return len(self._events)
 
     def add(self, idempotency_id: str, time_created: str, event: bytes | bytearray, record: bytes) -> None:
         """Append one event."""
         self.ids.append(idempotency_id)
         self.times.append(time_created)
         self.records.append(record)
-        events = self._events
-        events += event
-        events += b","
-        self._ends.append(len(events))
+        self._events += event
+        self._events += b","
+        self._sizes.append(len(event) + 1)
+
+    def extend(self, encoded: Encoded, start: int, stop: int) -> None:
+        """Append a range of the events of a chunk."""
+        self.ids += encoded.ids[start:stop]
+        self.times += encoded.times[start:stop]
+        self.records += encoded.chunk.records[start:stop]
+        self._events += memoryview(encoded.events)[encoded.end(start - 1) : encoded.end(stop - 1)]
+        self._sizes += encoded.sizes[start:stop]
 
     def body(self) -> bytes:
         """Return the body of the request that sends it, where its events are JSON."""
@@ -59,7 +75,65 @@ class Batch:
     def part(self, indices: Sequence[int]) -> Batch:
         """Return a batch of some of the events, for sending; it settles nothing by itself."""
         part = Batch()
+        ends = [*accumulate(self._sizes)]
         for index in indices:
-            event = self._events[self._ends[index - 1] if index else 0 : self._ends[index] - 1]
+            event = self._events[ends[index] - self._sizes[index] : ends[index] - 1]
             part.add(self.ids[index], self.times[index], event, self.records[index])
         return part
+
+
+class Encoded:
+    """A chunk that was read, with its events as they travel.
+
+    Args:
+        chunk: of a source.
+        encode: see :meth:`.Place.encode`.
+
+    Attributes:
+        index: of the first record that no batch has taken.
+        events: each followed by a comma.
+        sizes: of each event there, with its comma; 1 for a record that cannot be sent, and
+        failed: why not, by its index.
+    """
+
+    __slots__ = ("_ends", "chunk", "events", "failed", "ids", "index", "sizes", "times")
+
+    def __init__(self, chunk: Chunk, encode: Callable[[bytes], tuple[str, str, bytes]]) -> None:
+        self.chunk = chunk
+        self.index = 0
+        self.failed: dict[int, str] = {}
+        self.ids: Sequence[str]
+        self.times: Sequence[str]
+        try:
+            encoded = [encode(record) for record in chunk.records]
+        except ValueError:
+            encoded = [self._encoded_or_not(number, encode) for number in range(len(chunk.records))]
+        self.ids, self.times, events = zip(*encoded, strict=True) if encoded else ((), (), ())
+        self.events = b",".join(events) + b","
+        self.sizes = [*map(_WITH_COMMA, map(len, events))]
+        self._ends = [*accumulate(self.sizes)]
+
+    @property
+    def left(self) -> int:
+        """How many records no batch has taken."""
+        return len(self.chunk.records) - self.index
+
+    @property
+    def size_left(self) -> int:
+        """Bytes of the events that no batch has taken."""
+        return len(self.events) - self.end(self.index - 1)
+
+    def end(self, index: int) -> int:
+        """Return where an event ends among ``events``, after its comma; of the one before the first, 0."""
+        return self._ends[index] if index >= 0 else 0
+
+    def fitting(self, start: int, size: int) -> int:
+        """Return the index of the first event from ``start`` on that has no room in so many bytes."""
+        return bisect_right(self._ends, self.end(start - 1) + size, start)
+
+    def _encoded_or_not(self, number: int, encode: Callable[[bytes], tuple[str, str, bytes]]) -> tuple[str, str, bytes]:
+        try:
+            return encode(self.chunk.records[number])
+        except ValueError as error:
+            self.failed[number] = str(error)
+            return "", "", b""

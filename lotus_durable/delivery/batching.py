@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from lotus_durable.queue.protocol import Chunk, StoredEvent
 
-from .batch import Batch
+from .batch import Batch, Encoded
 from .place import Place, Source
 
-_CHUNK_EVENTS = 64
+_CHUNK_EVENTS = 256
 _ANOTHER_KEY = "tracked under another API key"
 _BODY_OVERHEAD = len('{"batch":[]}')
 
@@ -41,10 +42,25 @@ class Batcher:
         self._may_send = may_send
         self.held: int = 0
         self._max_events = min(max_events, place.max_events)
-        self._max_bytes = place.max_bytes
-        self._chunk: Chunk | None = None
-        self._encoded: list[tuple[str, str, bytes] | ValueError] = []
-        self._index = 0
+        self._max_bytes = place.max_bytes - _BODY_OVERHEAD
+        self._current: Encoded | None = None
+        # None is the end of a pass.
+        self._ahead: deque[Encoded | None] = deque()
+
+    def read_ahead(self) -> None:
+        """Read and encode what the next batch takes, while others are on their way.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        there = [each for each in (self._current, *self._ahead) if each is not None]
+        events, size = sum(each.left for each in there), sum(each.size_left for each in there)
+        while events < self._max_events and size < self._max_bytes and (not self._ahead or self._ahead[-1] is not None):
+            encoded = self._read()
+            self._ahead.append(encoded)
+            if encoded is not None:
+                events += max(1, encoded.left)
+                size += encoded.size_left
 
     def next(self) -> Batch | None:
         """Return the next batch of this pass over the queue, or None at its end.
@@ -54,8 +70,8 @@ class Batcher:
         """
         batch = Batch()
         seen: set[str] = set()
-        size = _BODY_OVERHEAD
-        while (chunk := self._current_chunk()) is not None:
+        while (encoded := self._next()) is not None:
+            chunk = encoded.chunk
             if chunk.key != batch.key and chunk.damage is None:
                 if batch.through:
                     batch.full = True
@@ -63,44 +79,60 @@ class Batcher:
                 batch.key = chunk.key
             if self._takes_unsent(batch, chunk):
                 continue
-            repeats = self._repeats_from(self._index)
-            for index in range(self._index, len(chunk.records)):
-                record, encoded = chunk.records[index], self._encoded[index]
-                if isinstance(encoded, ValueError):
-                    batch.dead.append(_dead(record, str(encoded)))
-                else:
-                    idempotency_id, time_created, event = encoded
-                    if idempotency_id in repeats:
-                        batch.repeats += 1
-                        continue
-                    size += len(event) + 1
-                    if idempotency_id in seen or (seen and (size > self._max_bytes or len(seen) == self._max_events)):
-                        return self._cut(batch, chunk, index)
-                    seen.add(idempotency_id)
-                    batch.add(idempotency_id, time_created, event, record)
+            if not self._takes(batch, seen, encoded):
+                batch.full = True
+                return batch
             batch.through[chunk.source] = chunk.positions[-1]
-            self._chunk = None
+            self._current = None
         return batch if batch.through else None
 
-    def _current_chunk(self) -> Chunk | None:
-        if self._chunk is None:
-            self._chunk, self._index = self._next_chunk(), 0
-            records = () if self._chunk is None else self._chunk.records
-            self._encoded = [self._encoded_or_why_not(each) for each in records]
-        return self._chunk
+    def _next(self) -> Encoded | None:
+        if self._current is None:
+            self._current = self._ahead.popleft() if self._ahead else self._read()
+        return self._current
 
-    def _encoded_or_why_not(self, record: bytes) -> tuple[str, str, bytes] | ValueError:
-        try:
-            return self._encode(record)
-        except ValueError as error:
-            return error
+    def _read(self) -> Encoded | None:
+        chunk = self._next_chunk()
+        return None if chunk is None else Encoded(chunk, self._encode)
 
-    def _repeats_from(self, index: int) -> set[str]:
-        """Return the ids of the rest of the chunk that are not to be sent; those of batches before this are settled."""
-        if self._takes_repeats:
-            return set()
-        rest = self._encoded[index:]
-        return self._source.was_delivered([each[0] for each in rest if not isinstance(each, ValueError)])
+    def _takes(self, batch: Batch, seen: set[str], encoded: Encoded) -> bool:
+        """Take what has room of a chunk, and return whether that was all of it."""
+        chunk, failed = encoded.chunk, encoded.failed
+        # Those of batches before this one are settled.
+        repeats: set[str] = set() if self._takes_repeats else self._source.was_delivered(encoded.ids[encoded.index :])
+        while (index := encoded.index) < len(chunk.records):
+            if index in failed:
+                batch.dead.append(_dead(chunk.records[index], failed[index]))
+                stop = index + 1
+            elif encoded.ids[index] in repeats:
+                batch.repeats += 1
+                stop = index + 1
+            else:
+                stop = self._room(batch, seen, encoded, repeats)
+                if stop == index:
+                    return False
+                batch.extend(encoded, index, stop)
+            batch.through[chunk.source] = chunk.positions[stop - 1]
+            encoded.index = stop
+        return True
+
+    def _room(self, batch: Batch, seen: set[str], encoded: Encoded, repeats: set[str]) -> int:
+        """Return up to which event of a chunk the batch takes the next ones, and add their ids to those seen."""
+        start, ids = encoded.index, encoded.ids
+        stop = min(len(ids), start + self._max_events - len(batch))
+        if repeats or encoded.failed:
+            stop = next((each for each in range(start, stop) if each in encoded.failed or ids[each] in repeats), stop)
+        # One that is larger than a request goes alone.
+        stop = min(stop, max(encoded.fitting(start, self._max_bytes - batch.size), start if batch else start + 1))
+        seen.update(ids[start:stop])
+        if len(seen) == len(batch) + stop - start:
+            return stop
+        seen.clear()
+        seen.update(batch.ids)
+        while ids[start] not in seen:
+            seen.add(ids[start])
+            start += 1
+        return start
 
     def _next_chunk(self) -> Chunk | None:
         """Read on, past what may not be sent: it is left where it is, and nothing behind it in its segment is ours."""
@@ -122,16 +154,8 @@ class Batcher:
         else:
             return False
         batch.through[chunk.source] = chunk.positions[-1]
-        self._chunk = None
+        self._current = None
         return True
-
-    def _cut(self, batch: Batch, chunk: Chunk, index: int) -> Batch:
-        """End the batch before this record, which opens the next one."""
-        if index:
-            batch.through[chunk.source] = chunk.positions[index - 1]
-        self._index = index
-        batch.full = True
-        return batch
 
 
 def batches_of_parked(rows: Sequence[StoredEvent], place: Place) -> Iterator[Batch]:

@@ -62,6 +62,7 @@ class Control:
 
     Attributes:
         is_paused: somebody wants the lock for a while, and it is to go on afterwards.
+        before_request: called before each, and raises Stopped where none may be sent.
     """
 
     def __init__(
@@ -100,11 +101,13 @@ class Control:
         self._rate = Rate()
         self._beat_at = float("-inf")
         self._step_ends = float("inf")
+        self._requests = 0  # in flight
         # What was asked of whoever flushed before is not for us, but for drains: they wait for whoever comes.
         self._read_to = read_to
         self._drain = self._read_to
         self._leave: str | None = None
         self.is_paused: bool = False
+        self.before_request: Callable[[], None] = lambda: None
         self._renew: str | None = None
         self._stop_asked: str | None = None
         self.wake: threading.Event = threading.Event()
@@ -171,7 +174,7 @@ class Control:
         Raises:
             Stopped: it is time to end.
         """
-        self._step_ends = monotonic() + _LOCAL_STEP
+        self._step_ends = monotonic() + (self._request_limit if self._requests else _LOCAL_STEP)
         self.beat_if_due()
         self._hear()
         if self._renew is not None:
@@ -190,24 +193,29 @@ class Control:
         """Name the request in flight before it is sent: whoever comes after us may have to wait for its end.
 
         Args:
-            is_question: it brings no events, and nobody has to wait for it.
+            is_question: nobody has to wait for its end: it brings no events, or brings them to a broker.
 
         Raises:
             Stopped: it is time to end.
         """
         self.check()
+        self.before_request()
         if not is_question:
             with self._lock:
-                self._beat = self._beat._replace(in_flight=since_boot())
+                if not self._requests:  # else an earlier one began before
+                    self._beat = self._beat._replace(in_flight=since_boot())
                 self.beat()
+        self._requests += 1
         self._step_ends = monotonic() + self._request_limit
         try:
             yield
-        finally:
-            if not is_question:
+            # Not where something else was raised, by a signal handler say: the server may be at work on it.
+            if self._requests == 1 and not is_question:
                 with self._lock:
                     self._beat = self._beat._replace(in_flight=None)
-            self._step_ends = monotonic() + _LOCAL_STEP
+        finally:
+            self._requests -= 1
+            self._step_ends = monotonic() + (self._request_limit if self._requests else _LOCAL_STEP)
 
     def sends(self, ids: Sequence[str]) -> tuple[list[str], bool]:
         """Note ids before they are sent to a server of 2022, see :mod:`.marks`; the next beat says them.
@@ -358,7 +366,7 @@ class Control:
         with self._lock:
             self._progress = progress
             self._progress_is_news = True
-            self._rate.note(progress.counts.delivered)
+            self._rate.note(progress.counts.delivered + progress.counts.handed_over)
             changes: dict[str, object] = {"trouble_since": None, "key_refused": False}
             before = self._beat
             if delivered_at is not None:
@@ -376,7 +384,7 @@ class Control:
         with self._lock:
             self._progress = progress
             self._progress_is_news = True
-            self._rate.note(progress.counts.delivered)
+            self._rate.note(progress.counts.delivered + progress.counts.handed_over)
             self.beat()
 
     def refused(self, refusals: Sequence[Refusal]) -> None:

@@ -5,24 +5,25 @@ It is one file, because the order of these steps is what the promises rest on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused
 from lotus_durable.event.record import REFUSED_AT_CALL, RecordError, decode_record
+from lotus_durable.http.connection import result_of
 from lotus_durable.log import counted
 from lotus_durable.queue.heartbeat import Refusal
 from lotus_durable.queue.protocol import Settlement, StoredEvent
 
 from .batch import Batch
 from .batching import Batcher, batches_of_parked
-from .control import Control, Stopped
-from .outcome import Dead, Delivered, Failing, Parked, Verdict
+from .control import Control
+from .outcome import Dead, Delivered, Failing, HandedOver, Parked, Verdict
 from .parked import ParkedEvents, Tried
 from .place import Place, Source
 
@@ -30,7 +31,29 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _DISK_PAUSE = 1.0  # seconds between two tries of a commit that the disk refuses
 
-_Result = Sequence[Verdict] | BaseException
+_LONG_WAIT = 0.005
+"""Seconds of waiting for an answer, while there is nothing else to do, from which on one more request is worth it."""
+
+
+class _Sent:
+    """A batch on its way.
+
+    Attributes:
+        verdicts: None until it has them.
+    """
+
+    def __init__(self, batch: Batch, place: Place, steps: Generator[None, None, Sequence[Verdict]]) -> None:
+        self.batch = batch
+        self.place = place
+        self._steps = steps
+        self.verdicts: Sequence[Verdict] | None = None
+
+    def step(self) -> None:
+        """Go on to where there is something to wait for: at first for the answer, and then it is waited for."""
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            self.verdicts = end.value
 
 
 class Loop:
@@ -68,6 +91,9 @@ class Loop:
         self._parked = ParkedEvents(
             source, config.constants, most, may_send=may_send, try_again=self._try_again, give_up=self._give_up
         )
+        self._free = [*places]
+        self._on_their_way: deque[_Sent] = deque()
+        self._at_once = 1 if config.upload_concurrency == "auto" else len(places)
         self._busy_at = monotonic()
         self._delivered_at = float("-inf")  # by the source's clock
         self._undecided: list[Settlement] = []
@@ -105,7 +131,7 @@ class Loop:
             return unread
         reason = (
             f"{counted(held, 'event')} tracked under another API key {'waits' if held == 1 else 'wait'}: for a flusher "
-            "with that key, or for `lotus-durable adopt` or previous_api_key_file, where the key was rotated"
+            "with that key, or for `lotus-durable adopt`, where the key was rotated"
         )
         if monotonic() - self._held_told_at >= self._config.constants.report_interval:
             self._held_told_at = monotonic()
@@ -122,23 +148,67 @@ class Loop:
         Or a steady stream of events would keep the parked ones, and those who asked for a drain, waiting for ever.
         """
         more = True
-        while more:
-            self._control.check()
-            batches = self._next_batches()
-            if (since := self._source.in_doubt_since) is not None:
-                for place in self._places:
-                    place.may_be_in_flight(since)
-            more = bool(batches) and batches[-1].full
-            results = self._send(batches)
-            for batch, result in zip(batches, results, strict=True):
-                self._busy_at = monotonic()
-                if isinstance(result, BaseException):
-                    raise result
-                self._decide(result, self._settlement(batch, result))
-            self._parked.step()
+        try:
+            while True:
+                self._control.check()
+                while more and len(self._on_their_way) < self._at_once and (batch := self._batcher.next()) is not None:
+                    more = batch.full
+                    self._start(batch)
+                if not self._on_their_way:
+                    break
+                if more:
+                    self._batcher.read_ahead()
+                self._finish_first()
+                self._parked.step()
+        except BaseException:
+            # The lock is let go of next, and no request may be in flight then.
+            while self._on_their_way:
+                self._finish_first()
+            raise
         self._settle_undecided()
         for _ in self._parked.steps():
             self._control.check()
+
+    def _start(self, batch: Batch) -> None:
+        """Send a batch, and do not wait for the answer."""
+        if (since := self._source.in_doubt_since) is not None:
+            for place in self._places:
+                place.may_be_in_flight(since)
+        place = self._free.pop()
+        sent = _Sent(batch, place, place.deliver(batch))
+        sent.step()
+        self._on_their_way.append(sent)
+
+    def _finish_first(self) -> None:
+        """Wait until the batch that was sent first has its verdicts, and settle it: a cursor has all before it settled.
+
+        Where that fails the others are waited for, and stay in the queue.
+        """
+        sent = self._on_their_way.popleft()
+        try:
+            waits_since, steps = monotonic(), 0
+            while sent.verdicts is None:
+                steps += 1
+                sent.step()
+            self._choose_how_many(monotonic() - waits_since, is_in_trouble=steps > 1, is_backlog=sent.batch.full)
+            self._free.append(sent.place)
+            self._busy_at = monotonic()
+            self._decide(sent.verdicts, self._settlement(sent.batch, sent.verdicts))
+        except BaseException:
+            while self._on_their_way:
+                other = self._on_their_way.popleft()
+                with contextlib.suppress(BaseException):
+                    while other.verdicts is None:
+                        other.step()
+            raise
+
+    def _choose_how_many(self, waited: float, *, is_in_trouble: bool, is_backlog: bool) -> None:
+        """Have one more batch on its way while there is a backlog and the time goes by with waiting; one in trouble."""
+        if self._config.upload_concurrency == "auto":
+            if is_in_trouble or not is_backlog:
+                self._at_once = 1
+            elif waited > _LONG_WAIT:
+                self._at_once = min(self._at_once + 1, len(self._places))
 
     def _decide(self, verdicts: Sequence[Verdict], settlement: Settlement) -> None:
         """Settle, but where Lotus has said a word of no event: these are pending until what comes next tells more.
@@ -155,37 +225,6 @@ class Loop:
         while self._undecided:
             self._settle(self._undecided.pop(0))
 
-    def _next_batches(self) -> list[Batch]:
-        """Return as many batches as may be in flight at once, fewer at the end of a pass."""
-        batches: list[Batch] = []
-        while len(batches) < len(self._places) and (batch := self._batcher.next()) is not None:
-            batches.append(batch)
-            if not batch.full:
-                break
-        return batches
-
-    def _send(self, batches: Sequence[Batch]) -> list[_Result]:
-        """Send batches at once, each over a connection of its own; return verdicts, or what prevented them."""
-        results: list[_Result] = [Stopped()] * len(batches)
-
-        def send(number: int) -> None:
-            try:
-                results[number] = self._places[number].deliver(batches[number])
-            except BaseException as error:  # noqa: BLE001  # raised again in the loop's thread
-                results[number] = error
-
-        others = [
-            threading.Thread(target=send, args=(number,), name="lotus_durable upload", daemon=True)
-            for number in range(1, len(batches))
-        ]
-        for other in others:
-            other.start()
-        if batches:
-            send(0)
-        for other in others:
-            other.join()
-        return results
-
     def _settle(self, settlement: Settlement) -> None:
         """Commit, however long the disk refuses: the verdicts are known, and nothing is sent twice for it."""
         while True:
@@ -198,7 +237,10 @@ class Loop:
                 self._control.wait(_DISK_PAUSE)
             else:
                 break
-        self._control.settled(self._source.progress(), delivered_at=time.time() if settlement.delivered else None)
+        self._control.settled(
+            self._source.progress(),
+            delivered_at=time.time() if settlement.delivered or settlement.handed_over else None,
+        )
         if settlement.parked:
             self._parked.has_parked()
         # What was refused at the call was told there, and nobody waits for its verdict.
@@ -219,14 +261,17 @@ class Loop:
     def _settlement(self, batch: Batch, verdicts: Sequence[Verdict]) -> Settlement:
         """Turn verdicts into what is committed."""
         now, elapsed = time.time(), self._source.elapsed()
-        delivered: list[str] = []
+        delivered = [each for each, verdict in zip(batch.ids, verdicts, strict=True) if type(verdict) is Delivered]
+        handed_over = 0
         parked = list(batch.unsent)
         dead = list(batch.dead)
         tried: list[StoredEvent] = []
         unknown: Counter[str] = Counter()
-        for index, verdict in enumerate(verdicts):
+        for index, verdict in enumerate(verdicts if len(delivered) < len(verdicts) else ()):
             if isinstance(verdict, Delivered):
-                delivered.append(batch.ids[index])
+                continue
+            if isinstance(verdict, HandedOver):
+                handed_over += 1
                 continue
             before = (
                 batch.rows[index] if batch.rows else StoredEvent(batch.records[index], "", 0, now, 0.0, key=batch.key)
@@ -259,6 +304,7 @@ class Loop:
         return Settlement(
             batch.through,
             len(delivered) + batch.repeats,
+            handed_over,
             parked,
             dead,
             [row for row in batch.resolved if row.id not in stay],
@@ -281,15 +327,13 @@ class Loop:
         reasons: dict[int, str] = {}
         gone: set[int] = set()
         for batch in batches_of_parked(rows, self._places[0]):
-            [result] = self._send([batch])
-            if isinstance(result, BaseException):
-                raise result
-            for row, verdict in zip(batch.rows, result, strict=True):
-                if isinstance(verdict, Delivered):
+            verdicts = result_of(self._free[-1].deliver(batch))
+            for row, verdict in zip(batch.rows, verdicts, strict=True):
+                if isinstance(verdict, Delivered | HandedOver):
                     self._busy_at = monotonic()
                 else:
                     reasons[row.id] = verdict.reason
-            settlement = self._settlement(batch, result)
+            settlement = self._settlement(batch, verdicts)
             self._settle(settlement)
             gone.update(row.id for row in settlement.resolved)
         return Tried(reasons, gone)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from typing import Final
 
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryBlocked
-from lotus_durable.http.answer import Answer, NoAnswer
+from lotus_durable.http.answer import Answer
 from lotus_durable.http.backoff import Backoff
+from lotus_durable.http.connection import Exchange, result_of
 
 from .batch import Batch
 from .control import Renewed
@@ -52,6 +53,9 @@ _INSERTED_AT_ONCE = 1_000
 """Events that the server of 2022 keeps in memory before it inserts them; one request is never more."""
 _REFUSED_IN_A_ROW = 3
 """Single events refused while a probe passes, with no word of Lotus about any event between them: it is the way."""
+
+
+_NONE_YET: Final = Retry("not sent")
 
 
 class _Part:
@@ -107,19 +111,19 @@ class Lotus:
             base=constants.first_pause, cap=constants.longest_pause, grace=constants.grace
         )
 
-    def deliver(self, batch: Batch) -> list[Verdict]:
+    def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:
         """Return the verdict of each event, in their order. Delivered means the server said so for that event.
 
         Raises:
             Stopped: before all have one; Renewed (a Stopped) where those without one are to be read again.
         """
-        found: dict[int, Verdict] = {}
+        found: list[Verdict] = [_NONE_YET] * len(batch)
         parts = [_Part(range(len(batch)))] if len(batch) else []
         while parts:
             part = parts.pop(self._next_of(parts))
             # Reversed: the first part that comes back is sent first.
-            parts.extend(reversed(self._send(batch, part, found)))
-        return [found[index] for index in range(len(batch))]
+            parts.extend(reversed((yield from self._send(batch, part, found))))
+        return found
 
     def may_be_in_flight(self, since: float) -> None:
         """Send nothing before a request that began then, seconds since boot, must be over; whoever comes next neither.
@@ -142,12 +146,12 @@ class Lotus:
             return -1
         return max(range(len(parts)), key=lambda number: len(parts[number].indices))
 
-    def _send(self, batch: Batch, part: _Part, found: dict[int, Verdict]) -> list[_Part]:
+    def _send(self, batch: Batch, part: _Part, found: list[Verdict]) -> Generator[None, None, list[_Part]]:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
         self._steps.enter("sending")
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
         new = self._noted(selected.ids)
-        answer = self._exchanged(lambda: self._transport.post_batch(selected.body()))
+        answer = yield from self._exchanged(self._transport.posting(selected.body()))
         told = answer.date if isinstance(answer, Answer) else None
         outcome = outcome_of(answer, selected.ids, selected.times, now=time.time() if told is None else told)
         if new and not isinstance(outcome, Settled) and not is_in_doubt(answer):
@@ -171,7 +175,7 @@ class Lotus:
         return [part]
 
     def _refused(
-        self, part: _Part, outcome: Blocked | RetryBatch, found: dict[int, Verdict], *, is_new: bool
+        self, part: _Part, outcome: Blocked | RetryBatch, found: list[Verdict], *, is_new: bool
     ) -> list[_Part]:
         """Look by halves for what makes this part be refused while a probe passes.
 
@@ -198,13 +202,16 @@ class Lotus:
             self._wait_until_it_gets_through(outcome.reason)
         return []
 
-    def _settle(self, part: _Part, verdicts: Sequence[Verdict], found: dict[int, Verdict]) -> list[_Part]:
+    def _settle(self, part: _Part, verdicts: Sequence[Verdict], found: list[Verdict]) -> list[_Part]:
         again: list[int] = []
-        for index, verdict in zip(part.indices, verdicts, strict=True):
-            if isinstance(verdict, Retry) and part.rounds < _RETRY_ROUNDS:
-                again.append(index)
-            else:
-                found[index] = verdict
+        if isinstance(part.indices, range) and Retry not in set(map(type, verdicts)):  # as nearly always
+            found[part.indices.start : part.indices.stop] = verdicts
+        else:
+            for index, verdict in zip(part.indices, verdicts, strict=True):
+                if isinstance(verdict, Retry) and part.rounds < _RETRY_ROUNDS:
+                    again.append(index)
+                else:
+                    found[index] = verdict
         self._refused_in_a_row = 0
         if len(again) < len(part.indices):
             self._backoff.reset()
@@ -245,7 +252,7 @@ class Lotus:
     def _probe_passes(self) -> bool:
         """Whether an empty batch gets the right answer; when not, wait as its own outcome says."""
         self._steps.enter("sending")
-        outcome = outcome_of_probe(self._exchanged(self._transport.probe))
+        outcome = self._probed()
         if isinstance(outcome, Blocked):
             self._wait_until_unblocked(outcome)
         elif isinstance(outcome, RetryBatch) and outcome.unlisted:
@@ -289,15 +296,18 @@ class Lotus:
                 self._steps.reached(server=False)  # a proxy, say, that other surroundings do not have
             self._steps.answer(self._asked, outcome.reason)
             self._steps.wait(self._probe_interval, asked=self._asked)
-            outcome = outcome_of_probe(self._exchanged(self._transport.probe))
+            outcome = self._probed()
 
-    def _exchanged(self, exchange: Callable[[], Answer | NoAnswer]) -> Answer | NoAnswer:
+    def _probed(self) -> Settled | RetryBatch | Blocked:
+        return outcome_of_probe(result_of(self._exchanged(self._transport.probing())))
+
+    def _exchanged(self, exchange: Exchange) -> Exchange:
         self._wait_until(self._free_at, "the server may be at work on an earlier request")
         self._free_at = 0.0
         self._asked = self._steps.asked()
         began = since_boot()
         with self._steps.request():
-            answer = exchange()
+            answer = yield from exchange
         self._last_request = since_boot()
         if is_in_doubt(answer):
             self.may_be_in_flight(began)

@@ -1,4 +1,4 @@
-"""Notices: what happened once in the flusher and is reported in a process that tracks. They travel in the heartbeat."""
+"""Notices: what happened once in the flusher, written into the heartbeat for a process that tracks to report it."""
 
 from __future__ import annotations
 

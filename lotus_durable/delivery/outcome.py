@@ -14,6 +14,10 @@ class Delivered(NamedTuple):
     """It had it before this request."""
 
 
+class HandedOver(NamedTuple):
+    """A broker has confirmed this event; the server does not have it yet."""
+
+
 class Parked(NamedTuple):
     """Refused for now: try again slowly, out of the way of other events."""
 
@@ -48,7 +52,7 @@ class Failing(NamedTuple):
     reason: str
 
 
-Verdict: TypeAlias = Delivered | Parked | Dead | Retry | Failing
+Verdict: TypeAlias = Delivered | HandedOver | Parked | Dead | Retry | Failing
 
 
 class Settled(NamedTuple):
@@ -77,7 +81,7 @@ class RetryBatch(NamedTuple):
     unlisted: bool = False
     """An answer we do not know: retry at the slow pace, and warn."""
     needs_person: bool = False
-    """It seldom mends itself: who waits for it to be over is told so at once."""
+    """A person has to mend it, most likely: who waits for it to be over is told so at once."""
 
 
 class Blocked(NamedTuple):
@@ -88,7 +92,7 @@ class Blocked(NamedTuple):
     by_key: bool = False
     """It is the API key: a process with another one may do better."""
     like_probe: bool = False
-    """It is the right answer to an empty batch: who gives it to another one has not seen the events in it."""
+    """It is what an empty batch is answered: if another batch gets it, the server has not seen the events in it."""
 
 
 Outcome: TypeAlias = Settled | Split | RetryBatch | Blocked

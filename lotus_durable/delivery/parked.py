@@ -1,12 +1,12 @@
-"""Retrying what is parked: slowly, out of the way of new events, and one event for all that wait for the same.
+"""Retrying parked events: slowly, after new events, and one event for all that wait for the same thing.
 
-That a customer is unknown is the customer's state and not an event's. So of the parked events of a customer one is
-tried, the first. When the server knows the customer (or says something else about that event) the others are tried too.
-What is parked for another reason is tried by itself. Between two tries there is a minute at first, later an hour.
+Most wait for a customer to be created. So of a customer's parked events only the first is tried. When the server knows
+the customer (or says something else about that event) the others are tried too. An event that is parked for another
+reason is tried by itself. Between two tries there is a minute at first, later an hour.
 
-A *sweep* goes through the rows, page by page. Which customers it has met, it knows by a table of bits: its memory does
-not grow with them. A customer that is taken for one that was met waits for the next sweep, which mixes the bits anew.
-All times are those of the queue's own clock.
+A *sweep* goes through all parked events, page by page. It notes which customers it has met in a table of bits, so its
+memory does not grow with their number. Two customers may share a bit; then the second one waits for the next sweep,
+which assigns the bits differently. All times are those of the queue's own clock.
 """
 
 from __future__ import annotations

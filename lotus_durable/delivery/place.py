@@ -4,13 +4,14 @@ The loop (:mod:`.loop`) makes batches of what the source reads, has the place de
 what became of it. What a position is only the source knows. Lock, heartbeat, requests and the books are outside of
 both ends: the place hears and tells what lies between two requests through its :class:`~.steps.Steps`.
 
-Today the source is the queue on disk (:class:`~lotus_durable.queue.consumer.Consumer`), and the place is Lotus over
-HTTP (:class:`~.lotus.Lotus`), which :mod:`lotus_durable.flusher.destination` opens.
+On most hosts the source is the queue on disk (:class:`~lotus_durable.queue.consumer.Consumer`), and the place is Lotus
+over HTTP (:class:`~.lotus.Lotus`). With a relay a host's place is a broker, and the relay's source is that broker's
+queue (:mod:`lotus_durable.relay`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -26,7 +27,7 @@ from .outcome import Verdict
 
 
 class Place(Protocol):
-    """Somewhere to send to. For one thread, one batch after the other; several are used at once.
+    """Somewhere to send to. For one thread, one batch after the other; several are used in turn.
 
     Attributes:
         max_events: that one batch may hold here, and
@@ -45,8 +46,12 @@ class Place(Protocol):
             ValueError: it can never be sent; the message says why and quotes no value.
         """
 
-    def deliver(self, batch: Batch) -> Sequence[Verdict]:
+    def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:
         """Return the verdict of each event, in their order: retries, waits and finds out until all have one.
+
+        It yields when it has sent something and would wait for the answer. Whoever takes its steps does something else
+        before the next one, which then waits: reads on, or has other places send. So one thread does it all, and what
+        is in flight needs no thread of its own, which could not be started, or be left behind.
 
         Raises:
             Stopped: before all have one; Renewed (a Stopped) where those without one are to be read again.
@@ -117,6 +122,8 @@ class Way(NamedTuple):
     """All the same one, as many as batches may be on their way at once."""
     may_send: Callable[[bytes], bool]
     """Whether events that were tracked under the API key with this fingerprint may go there."""
+    source: Source | None = None
+    """What is sent there, where that is not the queue itself."""
     is_known: bool = True
     """Else it could not be asked what it is, and may say so once it has taken something."""
 

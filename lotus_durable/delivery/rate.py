@@ -1,4 +1,4 @@
-"""How many events a second are delivered, for people who wait."""
+"""How many events a second are delivered, to show to people who wait."""
 
 from __future__ import annotations
 

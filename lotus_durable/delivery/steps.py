@@ -16,8 +16,8 @@ class Steps(Protocol):
     def enter(self, state: FlusherState, reason: str | None = None) -> bool:
         """Tell what is going on now, and why; return whether that is news."""
 
-    def request(self) -> AbstractContextManager[None]:
-        """Name the request in flight before it is sent."""
+    def request(self, *, is_question: bool = False) -> AbstractContextManager[None]:
+        """Name the request in flight before it is sent; not one whose end nobody has to wait for."""
 
     def reached(self, *, server: bool) -> None:
         """Note whether a connection could be made."""

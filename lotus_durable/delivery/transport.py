@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from lotus_durable.http.answer import Answer, NoAnswer
-from lotus_durable.http.connection import Connection
+from lotus_durable.http.connection import Connection, Exchange, result_of
 
 from .wire import body as request_body
 
@@ -66,13 +66,17 @@ class HttpTransport:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._connection.base + _PATH!r})"
 
+    def posting(self, body: bytes) -> Exchange:
+        """Send one request, once, and return what came back; yields when it is written."""
+        return self._connection.exchanging("POST", _PATH, body, idle_at_most=self._idle_at_most)
+
     def post_batch(self, body: bytes) -> Answer | NoAnswer:
         """Send one request, once, and return what came back."""
-        return self._connection.exchange("POST", _PATH, body, idle_at_most=self._idle_at_most)
+        return result_of(self.posting(body))
 
-    def probe(self) -> Answer | NoAnswer:
+    def probing(self) -> Exchange:
         """Send an empty batch: a working server with a good key answers 400, ``none``, no failed events."""
-        return self.post_batch(_EMPTY_BATCH)
+        return self.posting(_EMPTY_BATCH)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""

@@ -1,18 +1,21 @@
 """Ids that the server of 2022 may have and that are not settled: whoever comes after us must know them.
 
-When about 1,000 events have come together, that server forgets the ids that it knows and begins to insert the events.
-An id that comes again before the insert is over is taken once more, and then the whole lot is lost. What one request
-brought that nobody has an answer of (its sender was killed, say) is sent again; in one request that does no harm, for
-the server either knows the ids or has inserted them by then. In two it does, when the first of them makes a lot
-complete: so a request with such an id is sent only when an insert that an earlier one began must be over.
+That server collects about 1,000 events, then forgets their ids and begins to insert them together. An id that comes
+again before the insert is over is accepted once more, and then all of these events are lost.
 
-The ids stand in the heartbeat from before their request is sent until they are settled, as a CRC-32 each. Two ids with
-the same one only mean a wait for nothing.
+A request without an answer (its sender was killed, say) is sent again. That does no harm if all its events come in one
+request again: the server then either still knows the ids or has inserted them. If they come in two requests it does
+harm: the first may complete the 1,000, and the second comes during the insert. So a request with such an id is sent
+only when an insert that an earlier request began must be over.
+
+The ids are in the heartbeat from before their request is sent until they are settled, as a CRC-32 each. If two ids have
+the same one, that only costs a wait for nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from zlib import crc32
 
 _SIZE = 4
@@ -54,5 +57,6 @@ class UnsettledIds:
         return b"".join(list(self._marks)[-_MOST:])
 
 
+@lru_cache(_MOST)  # of each id it is asked when that is sent, and when it is settled
 def _mark(idempotency_id: str) -> bytes:
     return crc32(idempotency_id.encode("utf-8", "surrogatepass")).to_bytes(_SIZE)

@@ -21,7 +21,8 @@ and it says so for one event at a time, on the server's word for that event; wha
     500                                                         RetryBatch, suspect
     anything else                                               RetryBatch, unlisted
 
-Whatever is not about single events is about this batch while an empty one passes: :mod:`.lotus` finds that out.
+An outcome that is about no single event may be caused by this batch, if an empty one passes meanwhile: :mod:`.lotus`
+finds out.
 """
 
 from __future__ import annotations

@@ -17,6 +17,10 @@ from lotus_durable.event.record import RecordError, first_words, unpack_record
 Dumps: TypeAlias = Callable[[object], bytes]
 """Turns plain values into compact UTF-8 JSON; TypeError, ValueError or RecursionError for what JSON cannot hold."""
 
+_IN_NO_FINITE = (0x7F, 0xFF)
+"""One of these bytes is in each NaN and infinity of MessagePack, in its sign and exponent. To look for both in a record
+takes a fraction of the time that encoding it does; to look for "null" in what orjson wrote takes as long as orjson."""
+
 # Not ensure_ascii: it is no faster, and \uXXXX would make the size of a batch depend on which encoder is installed.
 # The circle check costs, and what msgpack unpacked has no circles.
 # JSONEncoder.encode makes the same C encoder anew for each event, which takes a third of the time.
@@ -47,8 +51,16 @@ def encode_event(record: bytes | memoryview, dumps: Dumps | None = None) -> tupl
         "time_created": time_created,
         "properties": properties,
     }
+    if dumps is None:
+        is_finite = _IN_NO_FINITE[0] not in record and _IN_NO_FINITE[1] not in record
+        if is_finite and (quick_dumps := _of_finite_numbers()) is not None:
+            try:
+                return idempotency_id, time_created, quick_dumps(event)
+            except TypeError:
+                pass  # the other one knows what is really wrong
+        dumps = fastest_dumps()
     try:
-        return idempotency_id, time_created, (dumps or fastest_dumps())(event)
+        return idempotency_id, time_created, dumps(event)
     except (TypeError, ValueError, RecursionError) as error:
         raise RecordError(f"the record cannot be written as JSON: {first_words(error)}") from None
 
@@ -56,6 +68,16 @@ def encode_event(record: bytes | memoryview, dumps: Dumps | None = None) -> tupl
 def body(events: Sequence[bytes | memoryview]) -> bytes:
     """Join encoded events to the body of one request: 11 bytes and a comma between two more than their sum."""
     return b'{"batch":[' + b",".join(events) + b"]}"
+
+
+@cache
+def _of_finite_numbers() -> Dumps | None:
+    """Return orjson's own encoder, which writes NaN and infinity as null; None where it is not installed."""
+    try:
+        from orjson import dumps
+    except ImportError:
+        return None
+    return dumps
 
 
 @cache
@@ -81,7 +103,7 @@ def orjson_dumps() -> Dumps:
         except TypeError:
             return stdlib_dumps(value)  # orjson gives up at 254 levels; the other one knows what is really wrong
         # orjson writes NaN and infinity as null: a wrong number, not an error. So an event with a null is encoded
-        # again by the one that refuses them; looking for the four letters costs less than looking at every number.
+        # again by the one that refuses them.
         return stdlib_dumps(value) if b"null" in encoded else encoded
 
     return dumps

@@ -1,7 +1,7 @@
-"""One value of a class JSON does not know, made one step plainer: the middle of the table in ``properties.py``.
+"""Converting a value of a class that JSON does not know by one step: the middle of the table in ``properties.py``.
 
-Classes of other libraries, and of rarer modules, are recognised without importing those: a value of one can only be
-there where the program itself has imported it, so ``sys.modules`` has the class to compare with.
+Classes of other libraries and of rare modules are recognised without importing them: if there is a value of one, the
+program has imported the module, so ``sys.modules`` has the class to compare with.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Refused(Exception):
-    """A value is refused. Its path is put together on the way up, innermost step first: the good case pays nothing."""
+    """A value is refused. Its path is put together on the way up, innermost step first, so good values cost nothing."""
 
     def __init__(self, reason: str, cause: Exception | None = None) -> None:
         super().__init__(reason)

@@ -3,9 +3,9 @@
 ``customer_id`` may be an ``int`` and is kept as its digits, as the original client did; ``True`` and ``1.0`` are not
 ids. No text is trimmed, and blanks are text. Nothing is refused for its age: the servers differ about that.
 
-The bounds are the columns of the servers' databases. What does not fit is answered with 201 all the same, and then the
-server of 2022 loses the batch it stands in, and the one of 2024 tries to store it for ever and stores nothing else of
-any customer. So it is refused at the call.
+The limits are those of the columns in the servers' databases. The servers answer 201 to what does not fit, too. Then
+the server of 2022 loses the whole batch, and that of 2024 tries to store it for ever and stores nothing else of any
+customer. So such an event is refused at the call.
 """
 
 from __future__ import annotations

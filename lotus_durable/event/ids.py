@@ -1,8 +1,8 @@
 """Idempotency ids: UUIDs (version 4), random, and with the moment in them.
 
-Their beginnings are drawn many at a time. A machine that is cloned while it runs (a snapshot of a virtual machine) has
-the same ones in both copies, and gives each of them to another event there. What the two do not share is the moment at
-which they do so, in nanoseconds: so that is the last part of each id. Drawing for each event would cost more.
+The random part is drawn for many ids at a time, because drawing for each event costs more. If a virtual machine is
+cloned while it runs, both copies have the same random parts, and would give the same id to two different events. So the
+last part of each id is the moment, in nanoseconds, which the two do not share.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _VARIANT = bytes.maketrans(b"0123456789abcdef", b"89ab" * 4)
 
 
 class TrackedId(str):
-    """The id that the module's ``track_event`` returns: text, that can also be unpacked as what lotus-python returns.
+    """The id that the module's ``track_event`` returns: a ``str`` that can also be unpacked like lotus-python's result.
 
-    ``ok, message = track_event(…)`` would else fail when the event is accepted already, and be tracked once more.
+    Without that ``ok, message = track_event(…)`` would fail after the event was accepted, and be tracked once more.
     """
 
     __slots__ = ()

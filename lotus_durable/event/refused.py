@@ -1,4 +1,4 @@
-"""What is kept of an event that is refused at the call, with ``on_invalid="report"``: as much as can be shown of it."""
+"""What is kept of an event that is refused at the call, with ``on_invalid="report"``: what of it can be stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text of whatever class, what the servers cannot store of it, and what a thing that is no text is called."""
+"""Checking text: of any class of str, for what the servers cannot store; and naming values in messages."""
 
 from __future__ import annotations
 

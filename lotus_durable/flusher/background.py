@@ -1,4 +1,4 @@
-"""What goes on beside the work in a flusher: it beats, syncs what all have written, and ends when it is stuck."""
+"""The threads of a flusher beside its work: the heartbeat, the sync of all segments, and early warnings."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _STOPPED_FOR = 3.0
 
 @contextlib.contextmanager
 def beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> Iterator[None]:
-    """Beat twice a second from a thread of its own, because a request may take as long as its timeout.
+    """Write the heartbeat twice a second from a thread of its own, because a request may take as long as its timeout.
 
-    It also ends the process: when a step takes longer than it can, and when the queue's directory is gone. A service
-    outlives its directory, and shows its manager that it did not end in order.
+    The thread also ends the process when a step takes longer than it can, and when the queue's directory is gone. A
+    service goes on without its directory, and ends with an exit code that shows its manager when it was stuck.
     """
     control.beat()
     if kind == "caller":
@@ -62,7 +62,7 @@ def beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> I
 
 @contextlib.contextmanager
 def syncing(sync: JournalSync, directory: QueueDirectory, interval: float, *, in_background: bool) -> Iterator[None]:
-    """Sync what all have written, from a thread of its own: a disk may take long, and delivery goes on meanwhile."""
+    """Sync all segments from a thread of its own: a disk may take long, and delivery goes on meanwhile."""
     if not in_background:
         yield
         return
@@ -86,7 +86,7 @@ def syncing(sync: JournalSync, directory: QueueDirectory, interval: float, *, in
 def warning(
     directory: QueueDirectory, config: Config, report: Callable[[LotusError], None], *, in_background: bool
 ) -> Iterator[None]:
-    """Look now and then whether somebody should know something before it is too late."""
+    """Look now and then for what somebody should know before it is too late."""
     if not in_background:
         yield
         return

@@ -1,22 +1,22 @@
-"""Where a flusher's events go: Lotus over HTTP. Opening it takes as long as it takes to know that this key may send."""
+"""Where a flusher's events go: Lotus over HTTP, or a broker, for a relay."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import inf
 
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.lotus import Lotus
+from lotus_durable.delivery.pace import Pace, Paced
 from lotus_durable.delivery.place import Place, Source, Way
 from lotus_durable.delivery.transport import HttpTransport
-from lotus_durable.errors import ConfigurationError
 from lotus_durable.http.routes import Routes
-from lotus_durable.options import read_key_file
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import fingerprint
+from lotus_durable.relay.handover import ToBroker
 
 from .organisation import Organisation
 
@@ -24,8 +24,25 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _IDLE_AT_MOST = 1.0
 """Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
+_MOST_AT_ONCE = 4
+"""Requests in flight, without anybody asking for more: with answers that take 50 ms, 40,000 events a second."""
 _PAUSE = 1.0
 """Seconds between two tries while the server cannot be asked."""
+
+
+class AsConfigured:
+    """Opens a broker where ``relay_url`` is set, else Lotus."""
+
+    def __init__(self) -> None:
+        self._lotus = ToLotus()
+        self._broker = ToBroker()
+
+    def opened(
+        self, config: Config, directory: QueueDirectory, source: Source, control: Control
+    ) -> AbstractContextManager[Way]:
+        """Open what is configured now."""
+        destination = self._lotus if config.relay_url is None else self._broker
+        return destination.opened(config, directory, source, control)
 
 
 class ToLotus:
@@ -45,13 +62,15 @@ class ToLotus:
     ) -> Iterator[Way]:
         """Wait until this key may send, and open as many connections as requests may be in flight at once.
 
+        That takes as long as it takes to know that this key may send.
+
         Raises:
             Stopped: it is time to end.
             OSError: the books cannot be read or written.
         """
         routes = self._routes_to(config.host)
         organisation = Organisation(config, routes, fingerprint(config.api_key), source)
-        organisation.replaces(fingerprint(each) for each in self._former_keys(config, control))
+        organisation.replaces(fingerprint(each) for each in self._former_keys(config))
         _wait_until_allowed(organisation, config, control)
         generation = organisation.generation()
         places = list(_places(routes, config, control, is_2024=generation == "2024"))
@@ -67,17 +86,12 @@ class ToLotus:
             self._routes = Routes(host)
         return self._routes
 
-    def _former_keys(self, config: Config, control: Control) -> list[str]:
-        """Return those that ours replaces: what this flusher had before, and what ``previous_api_key_file`` names."""
+    def _former_keys(self, config: Config) -> list[str]:
+        """Return those that ours replaces: what this flusher had before."""
         assert config.api_key is not None
         former = [*self._own_keys]
         if config.api_key not in former:
             self._own_keys.append(config.api_key)
-        if config.previous_api_key_file is not None:
-            try:
-                former.append(read_key_file("previous_api_key_file", config.previous_api_key_file))
-            except ConfigurationError as error:
-                control.report(error)  # what was tracked under our own key is sent all the same
         return former
 
 
@@ -98,10 +112,16 @@ def _wait_until_allowed(organisation: Organisation, config: Config, control: Con
 
 
 def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) -> Iterator[Place]:
-    """Give one place for each request that may be in flight at once."""
+    """Give one place for each request that may be in flight at once.
+
+    The server of 2022, and so one that is not known, gets one unless somebody has asked for more.
+    """
     assert config.api_key is not None
     connect, read = config.timeout
-    for _ in range(config.upload_concurrency):
+    rate = config.max_events_per_second
+    pace = None if rate is None else Pace(rate, control.wait, lambda: control.last_beat.last_error_at)
+    most = _MOST_AT_ONCE if is_2024 else 1
+    for _ in range(most if config.upload_concurrency == "auto" else config.upload_concurrency):
         transport = HttpTransport(
             routes,
             config.api_key,
@@ -111,4 +131,5 @@ def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) 
             idle_at_most=inf if is_2024 else _IDLE_AT_MOST,
         )
         limit = None if is_2024 else read + config.constants.grace
-        yield Lotus(transport, control, config.constants, in_flight_limit=limit)
+        place = Lotus(transport, control, config.constants, in_flight_limit=limit)
+        yield place if pace is None else Paced(place, pace)

@@ -1,4 +1,4 @@
-"""Draining from any process: ask the flusher and wait for its answer; or flush here, where there is none to ask."""
+"""Draining from any process: ask the flusher and wait for its answer, or flush here if there is no flusher to ask."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class DrainReport(NamedTuple):
     """All that was pending when it began is settled, and each parked event had one more try."""
     delivered: int
     """Events delivered meanwhile, by whichever process flushed."""
+    handed_over: int
+    """Events that a broker confirmed meanwhile, where ``relay_url`` is set: they are safe there."""
     parked: int
     """Events that are parked now."""
     dead_lettered: int
@@ -47,20 +49,33 @@ class DrainReport(NamedTuple):
 def nothing_drained(reason: str | None = None) -> DrainReport:
     """Return the report of a drain that did not look at the queue: there is none, or (``reason``) it could not."""
     return DrainReport(
-        complete=reason is None, delivered=0, parked=0, dead_lettered=0, remaining=0, elapsed=0.0, reason=reason
+        complete=reason is None,
+        delivered=0,
+        handed_over=0,
+        parked=0,
+        dead_lettered=0,
+        remaining=0,
+        elapsed=0.0,
+        reason=reason,
     )
 
 
 def drain(
-    tracker: Tracker, config: Config, *, timeout: float | None, watch: Callable[[], None] = lambda: None
+    tracker: Tracker,
+    config: Config,
+    *,
+    timeout: float | None,
+    watch: Callable[[], None] = lambda: None,
+    through: bool = False,
 ) -> DrainReport:
-    """Have everything that is in the queue now tried; return when that is done, cannot be, or out of time.
+    """Have everything that is in the queue now tried; return when that is done or cannot be, or after the timeout.
 
     Args:
         tracker: of this process; it looks, and starts a flusher where there is none.
         config: options.
         timeout: seconds, None for as long as it takes.
         watch: called now and then, to show progress.
+        through: wait for the relay, too, where there is one.
 
     Raises:
         OSError: the queue directory cannot be used.
@@ -78,6 +93,8 @@ def drain(
         return _why_out_of_time(directory, timeout or 0.0) if monotonic() >= ends_at else None
 
     reason = _answer(tracker, config, number, give_up, watch)
+    if not reason and through and config.relay_url is not None:
+        reason = _through_relay(config.relay_url, ends_at, watch)
     tracker.look_now()  # what happened meanwhile is told: a program that only drains has no event to do it
     in_memory = tracker.in_memory()
     if in_memory and not reason:
@@ -86,6 +103,7 @@ def drain(
     return DrainReport(
         complete=not reason,
         delivered=after.delivered - before.delivered,
+        handed_over=after.handed_over - before.handed_over,
         parked=after.parked,
         dead_lettered=after.dead_lettered - before.dead_lettered,
         remaining=after.pending + in_memory,
@@ -109,7 +127,7 @@ def _answer(
             next_look = monotonic() + config.constants.trusted_look / 2
             tracker.look_now()
             if look.somebody_flushes() is False and not look.is_on_its_way():
-                if config.api_key is None:
+                if not config.can_send():
                     return NO_KEY
                 notes = Starting(tracker.directory).read()
                 if look.why_none_is_started() is None and notes.failures and notes.has_flushed:
@@ -120,6 +138,16 @@ def _answer(
                         return reason
         watch()
         time.sleep(_LOOK_INTERVAL)
+
+
+def _through_relay(url: str, ends_at: float, watch: Callable[[], None]) -> str:
+    """Wait until a relay has delivered what is in the broker's queue: empty, or why it has not."""
+    try:
+        from lotus_durable.relay.address import address_of
+        from lotus_durable.relay.through import wait_through
+    except ImportError as error:
+        return f"whether a relay has delivered it cannot be asked: {error}"
+    return wait_through(address_of(url), ends_at, watch) or ""
 
 
 def _flushed_here(

@@ -1,6 +1,7 @@
 """Before it is too late: what a person should know while everything still works. The flusher looks once a minute.
 
-Each is reported once a minute with its count, in a process that tracks, like all trouble; see :mod:`.telling`.
+Each warning is reported once a minute, with its count, in a process that tracks, like all trouble; see
+:mod:`.reporting`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ending a flusher that hangs or is stopped, and only that one: or saying who it is, where we may not."""
+"""Ending a flusher that hangs or is stopped, and no other process; or saying which process it is, where we may not."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ else:
     import _signal  # signal itself makes enums of all numbers
 
 _YOUNG = 2.0
-"""Seconds; a beat this young is that of a healthy flusher, whoever is slow."""
+"""Seconds; a beat this young is a healthy flusher's, even if this process is slow."""
 _ONE_LOOK = 0.4
-"""Seconds that lie between two looks that count: many processes may look in the same moment."""
+"""Seconds between two looks that count: many processes may look at the same moment."""
 _DIES_WITHIN = 2.0
 """Seconds in which SIGKILL takes effect, unless the process is frozen or in an uninterruptible sleep."""
 _LONGEST_GAP = 3.0
-"""Seconds that a gap between two looks counts at the most: all of us may have been stopped, or the machine asleep."""
+"""The most seconds that a gap between two looks counts: all processes may have been stopped, or the machine asleep."""
 
 
 def is_young(beat: Beat) -> bool:
@@ -131,7 +131,7 @@ def reap() -> None:
         if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return  # nobody has ended: 1 µs
         children = content_of(f"/proc/self/task/{os.getpid()}/children").split()
-    except OSError:
+    except (ChildProcessError, FileNotFoundError, PermissionError):
         return  # there are no children, or no such list
     for child in children:
         status = process_status(int(child))

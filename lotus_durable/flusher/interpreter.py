@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+from lotus_durable.disk import is_file
+
 
 @functools.cache
 def find_interpreter() -> str | None:
@@ -47,4 +49,4 @@ def may_run(path: str) -> bool:
 
 
 def _is_program(path: str) -> bool:
-    return os.path.isabs(path) and os.path.isfile(path) and may_run(path)
+    return os.path.isabs(path) and is_file(path) and may_run(path)

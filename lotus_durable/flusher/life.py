@@ -1,10 +1,10 @@
-"""How a flusher lives: it takes the lock, works while there is something to do, and leaves so that nothing is left.
+"""The life of a flusher: it takes the lock, works while there is something to do, and leaves no event behind.
 
-To leave it lets go of the lock first, waits for longer than a look is trusted, and reads the directory once more: what
-was written on the word of a look that still saw the lock is there by then. When something is there and nobody has the
-lock, it goes on.
+To leave it lets go of the lock first, waits longer than a look is trusted, and reads the directory once more. By then
+every event is on disk whose process has still seen the lock in its last look. If there is one, and nobody else has the
+lock, the flusher takes it again and goes on.
 
-It is one file, to be read from a flusher's beginning to its end.
+It is one file, so that a flusher's life can be read from its beginning to its end.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lotus_durable.queue.sync import JournalSync
 
 from . import locks
 from .background import beating, sync_all, syncing, warning
-from .destination import ToLotus
+from .destination import AsConfigured
 from .lock import FlusherLock
 from .repeated import repeats_held_back
 from .starting import Starting, note_success
@@ -60,6 +60,7 @@ class Flusher:
         kind: who runs it; see :class:`~lotus_durable.queue.heartbeat.Beat`.
         began: when the program that started it was started; of this one if not given.
         ending: returns why it is time to end, if so.
+        destination: where the events go; as the configuration says if not given.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Flusher:
         kind: FlusherKind,
         began: float | None = None,
         ending: Callable[[], str | None] = lambda: None,
+        destination: Destination | None = None,
     ) -> None:
         self._configuration = config
         self.config: Config = config()
@@ -82,7 +84,7 @@ class Flusher:
         self._last_failure = ""
         self._next_question = 0.0
         self._held = 0
-        self._destination: Destination = ToLotus()
+        self._destination: Destination = destination or AsConfigured()
         self.control: Control | None = None
 
     def run(self, is_done: Callable[[Control], bool] | None = None) -> str:
@@ -149,7 +151,7 @@ class Flusher:
                     # A sender that is killed leaves its request running for as long as the server takes.
                     for place in way.places:
                         place.may_be_in_flight(since)
-                loop = Loop(consumer, control, way.places, self.config, may_send=way.may_send)
+                loop = Loop(way.source or consumer, control, way.places, self.config, may_send=way.may_send)
 
                 delivered_before = control.last_delivery
 

@@ -1,8 +1,8 @@
-"""Who flushes: the holder of the flusher's lock. Not a lease: it ends with the process, and does not expire.
+"""The flusher's lock: who holds it flushes. It ends with its process and never expires.
 
-Three locks, taken and let go of together: filelock's on the lock file; one on the same file that can be looked at
-without being taken (:mod:`.locks`); and one on the directory itself, which is still there when somebody deletes the
-lock file, or both of its kinds.
+It is three locks, taken and released together: filelock's on the lock file; one on the same file that others can see
+without taking it (:mod:`.locks`); and one on the directory itself, which is still there when somebody deletes the lock
+file.
 """
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
-"""The look: is somebody flushing? else start one. Is there trouble? then tell it. Twice a second at the most.
+"""The look: is somebody flushing? If not, start a flusher. Is there trouble? If so, report it. At most twice a second.
 
-Called after an event was appended, never before: what is on disk when a flusher leaves is seen by it, what comes later
-is seen by this look (:mod:`.life` has the other half). It takes no lock that anybody waits for, and raises nothing.
+It is made after an event was appended, never before. A flusher that leaves sees every event that is on disk by then,
+and a look that comes later sees that the flusher is gone; so no event falls between them (:mod:`.life` has the other
+half). A look takes no lock that anybody waits for, and raises nothing.
 
 It is one file, because what a look finds first decides what it asks next.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Config
+from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
 from lotus_durable.log import logger
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, Program, read_beat
@@ -99,7 +100,7 @@ class Look:
                 'flusher is "external" and nobody flushes: is the service that runs `lotus-durable flusher` down? '
                 "events are kept on disk"
             )
-        if self._config.api_key is None:
+        if not self._config.can_send():
             no_key = "no API key is set (lotus_durable.api_key or LOTUS_API_KEY), so no flusher is started"
             return no_key + (_IN_CHILD.format(self._directory.root) if _is_child_of_multiprocessing() else "")
         if find_interpreter() is None:
@@ -238,14 +239,15 @@ class Look:
             locks.let_go(lock)  # also for a child that another thread forked in this moment
             os.close(lock)  # it was started by another, and came to flush since we looked
             return False
-        try:
+        log_size = 0
+        with DiskErrorsSuppressed():
             log_size = os.stat(self._directory.log).st_size
-        except OSError:
-            log_size = 0
         self._starting.note(lock, log_size)
         try:
             start_flusher(Invocation(interpreter, self._directory, settings), lock)
         except OSError as error:
+            if not is_of_the_disk(error):
+                raise
             self._start_refused(f"no process can be started: {error.strerror or error}")
             return False
         logger.debug("started a flusher for the queue in %s", self._directory.root)
@@ -260,7 +262,7 @@ class Look:
 
     def _asks(self, beat: Beat) -> bool:
         """Whether a flusher of this process's should take over from the one that flushes."""
-        if self._config.flusher != "auto" or self._config.api_key is None or find_interpreter() is None:
+        if self._config.flusher != "auto" or not self._config.can_send() or find_interpreter() is None:
             return False
         may_be_newer = not self._asked and beat.program.began < self.program.began
         if not (may_be_newer or beat.key_refused or beat.unreachable_since is not None):
@@ -304,7 +306,7 @@ def _module_paths() -> list[str]:
     found = []
     for path in sys.path:
         if isinstance(path, str | os.PathLike):
-            with contextlib.suppress(OSError):  # the working directory was removed
+            with DiskErrorsSuppressed():  # the working directory was removed
                 found.append(os.path.abspath(os.fspath(path)))
     return found
 

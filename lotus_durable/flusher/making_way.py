@@ -1,9 +1,9 @@
-"""Who makes way for whom: in a rolling deploy the newer program flushes, and nobody blocks the queue for ever.
+"""When a flusher makes way for another one: for the newer program in a rolling deploy, and where it reaches no server.
 
-A process that sees another program flush than its own asks once, by starting a flusher that asks: the one that
-flushes leaves after its request. Of two different programs the one that began later is right; an older version asks
-only where no newer one is in use any more, so a rollback takes hold and a forgotten cron job does not. A flusher that
-reaches no server makes way for whoever lives in other surroundings (another proxy, network namespace or cgroup).
+A process that sees another program flush than its own asks once, by starting a flusher that asks; the one that flushes
+then leaves after its request. Of two programs the one that began later wins. An older version asks only when no newer
+one is in use any more: so a rollback takes effect, and a forgotten cron job changes nothing. A flusher that reaches no
+server makes way for a process in other surroundings (another proxy, network namespace or cgroup).
 """
 
 from __future__ import annotations

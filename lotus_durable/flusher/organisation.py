@@ -5,9 +5,9 @@ fingerprint, so that a known key needs no question. While the server cannot be a
 with an organisation, nothing is sent.
 
 Under which key events were tracked, their segment says, by its fingerprint. They are sent with ours where the server
-has said that both keys are one organisation's, or a person: the key was replaced in the very file (or environment file)
-that a flusher reads, or ``previous_api_key_file`` names it. Otherwise they wait, also on the server of 2022, which can
-say nothing. What was tracked without a key is anybody's.
+has said that both keys are one organisation's, or a person has: the key was replaced in the very file (or environment
+file) that a flusher reads, or somebody ran ``lotus-durable adopt``. Otherwise they wait, also on the server of 2022,
+which can say nothing. What was tracked without a key is anybody's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a flusher that was started by a look runs: its own session, signals and descriptors, then :mod:`.life`.
+"""The program of a flusher that was started by a look: its own session, signals and descriptors, then :mod:`.life`.
 
-It ends with exit status 0 whenever it ends by itself: it may be the child of a server that is process 1 of its
-container, and servers look at what ends among their children (gunicorn reads 3 as a worker that cannot boot).
+It ends with exit status 0 whenever it ends by itself. It may be the child of a server that is process 1 of its
+container, and a server judges its children by their exit status: gunicorn takes 3 for a worker that cannot boot.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ sent to all processes of an application is not for this one."""
 _HELD_BY_OTHERS = (
     "a process that does not flush holds a lock (flock) on {0} or on {1}: `fuser -v {0} {1}` names it; end that one"
 )
+_NICE = 5
+"""Where all processors are busy it has a third of the time that each of the others has: it must not seem to hang."""
 _LOCK_INTERVAL = 0.02
 _PATIENCE = 3.0
 """Seconds in which a flusher that is leaving lets go of the lock."""
@@ -97,6 +99,7 @@ def main(settings: Mapping[str, Any]) -> None:
     import_everything()
     gc.collect()  # 0.2 MB that the imports left
     gc.freeze()
+    _be_a_quiet_neighbour()
     if settings["make_way"]:
         _ask_to_make_way(flusher)
     if _acquired(flusher, ending, make_way=settings["make_way"]):
@@ -171,11 +174,23 @@ def _stand_alone(ending: Ending) -> None:
         if name > START:
             with contextlib.suppress(OSError):
                 os.close(name)
-    with contextlib.suppress(OSError):  # who started it may be nice to others; lower than that only root can go
+    with contextlib.suppress(OSError):  # who started it may be nicer to others; lower than that only root can go
         os.setpriority(os.PRIO_PROCESS, 0, 0)
     with contextlib.suppress(OSError, ValueError):
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _be_a_quiet_neighbour() -> None:
+    """Let those who track have the processor first; from here on, so that nobody waits longer for a start.
+
+    What is of SCHED_BATCH does not push anybody off a processor when it wakes up, as it does for each answer.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _log_to(directory: QueueDirectory, level: int) -> None:

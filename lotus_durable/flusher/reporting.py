@@ -1,13 +1,13 @@
-"""Reporting trouble in a process that tracks, where somebody reads it: one process of the host does, once a minute."""
+"""Reporting trouble in a process that tracks, whose log somebody reads: by one process of the host, once a minute."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 
 from lotus_durable import errors
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Constants
+from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.errors import DeliveryBlocked, LotusError
 from lotus_durable.log import DEBUG, INFO, WARNING, counted, logger
 from lotus_durable.queue.counting import count
@@ -79,7 +79,7 @@ class TroubleReporter:
         self._report(error, [])
 
     def _what_waits(self) -> str:
-        with contextlib.suppress(OSError):
+        with DiskErrorsSuppressed():
             if len(self._directory.segments()) <= _MOST_COUNTED:
                 waits = count(self._directory)
                 age = f", the oldest for {waits.oldest_age:.0f} s" if waits.oldest_age is not None else ""

@@ -1,14 +1,14 @@
 """Starting a flusher that is nobody's child.
 
-An application that waits for its children must neither meet the flusher nor wait for it. So a shell starts it in the
-background and ends at once, and is reaped at once (1 ms; some 25 on a busy machine): the flusher is then a child of
-process 1. Where there is no shell, an interpreter does the same (11 ms).
+An application that waits for its children must not find the flusher among them. So we start a shell, the shell starts
+the flusher in the background and ends, and we reap the shell at once: the flusher is then a child of process 1. That
+takes 1 ms, some 25 on a busy machine. Where there is no shell, an interpreter does the same (11 ms).
 
-The settings, the API key too, go through a pipe that is filled before the start and is in no argument and no
-environment; what does not fit goes through a file that has no name any more.
+The settings, with the API key, go through a pipe that is filled before the start. They are in no argument and no
+environment variable. What does not fit into a pipe goes through a file that has no name any more.
 
-``posix`` is what ``os`` has these functions from: gevent and eventlet replace those of ``os`` by ones that wait in
-their loops, and workers of gunicorn were seen to hang there.
+The functions are taken from ``posix``, not from ``os``: gevent and eventlet replace those of ``os`` by ones that wait
+in their loops, and workers of gunicorn were seen to hang there.
 """
 
 from __future__ import annotations

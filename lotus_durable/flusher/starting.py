@@ -1,9 +1,11 @@
-"""Starts in common: one at a time, backed off for the whole directory, with their last words; and what was reported.
+"""What all processes note about starts, which are made one at a time, and about what was reported.
 
-The file ``starting`` carries two locks, on bytes behind its end. One is held from before a flusher is started until it
-has its own lock: handed over through the shell, it shows to all at once that one is on its way. The other is held for
-the instant of a change to the notes in the file; who does not get it leaves the change to the next look. Nobody ever
-waits for either. The lock of a start only restrains: it is ignored when the start is 10 s old.
+The file ``starting`` carries two locks, on bytes behind its end; nobody ever waits for either.
+
+- The lock of a start is held from before a flusher is started until it has its own lock; it is handed over through the
+  shell. It shows to all that a flusher is on its way. It is ignored when the start is 10 s old.
+- The lock of the notes is held for the instant in which the notes in the file are changed. Who does not get it leaves
+  the change to its next look.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from zlib import crc32
 import msgpack
 
 from lotus_durable.clock import boot_id, since_boot
+from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.files import FILE_MODE
+from lotus_durable.queue.files import FILE_MODE, open_to_read
 from lotus_durable.values import NamedTuple
 
 from . import locks
@@ -34,7 +37,7 @@ _HEAD = struct.Struct("<II")
 _START = struct.Struct("<IdQ")
 _SIZE = 16 * 1024
 _IGNORED_AFTER = 10.0
-"""Seconds after which a start that has not come to flush is nobody's business any more."""
+"""Seconds after which a start that has not come to flush is given up."""
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _LONGEST_WORDS = 4096
@@ -125,14 +128,13 @@ class Starting:
 
     def read(self) -> Notes:
         """Return the notes; empty ones where there are none of this boot."""
-        try:
-            descriptor = self._open(os.O_RDONLY)
-        except OSError:
-            return Notes(boot=boot_id())
-        try:
-            return _read(descriptor)
-        finally:
-            os.close(descriptor)
+        with DiskErrorsSuppressed():
+            descriptor = open_to_read(self._directory.starting)
+            try:
+                return _read(descriptor)
+            finally:
+                os.close(descriptor)
+        return Notes(boot=boot_id())
 
     @contextlib.contextmanager
     def changing(self, *, insist: bool = False) -> Iterator[Notes | None]:
@@ -142,16 +144,15 @@ class Starting:
             insist: also where somebody else is at it: one that is stopped in this very moment, the flusher itself even,
                 would keep all others from noting that. At worst one of two changes is lost, to be made at another look.
         """
-        try:
+        descriptor, is_ours = -1, False
+        with DiskErrorsSuppressed():
             descriptor = self._open(self._flags)
-        except OSError:
+        if descriptor < 0:
             yield None
             return
         try:
-            try:
+            with DiskErrorsSuppressed():
                 is_ours = locks.try_hold(descriptor, _NOTES_LOCK)
-            except OSError:
-                is_ours = False
             if not (is_ours or insist):
                 yield None
                 return
@@ -160,10 +161,10 @@ class Starting:
             yield notes
             after = _packed(notes)
             if after != before:
-                with contextlib.suppress(OSError):  # full: what is noted only spares others some work
+                with DiskErrorsSuppressed():  # full: what is noted only spares others some work
                     os.pwrite(descriptor, after, 0)
         finally:
-            with contextlib.suppress(OSError):
+            with DiskErrorsSuppressed():
                 locks.let_go(descriptor, _NOTES_LOCK)  # a child that was forked in this moment has a copy
             os.close(descriptor)
 
@@ -176,16 +177,13 @@ class Starting:
 
     def last_start(self) -> Start | None:
         """Return the last start of this boot; None when there was none."""
-        try:
-            descriptor = self._open(os.O_RDONLY)
-        except OSError:
-            return None
-        try:
-            data = os.pread(descriptor, _START.size, _SIZE)
-        except OSError:
-            return None
-        finally:
-            os.close(descriptor)
+        data = b""
+        with DiskErrorsSuppressed():
+            descriptor = open_to_read(self._directory.starting)
+            try:
+                data = os.pread(descriptor, _START.size, _SIZE)
+            finally:
+                os.close(descriptor)
         if len(data) < _START.size:
             return None
         boot, began_at, log_size = _START.unpack(data)
@@ -215,7 +213,7 @@ class Starting:
             descriptor: of the lock.
             log_size: bytes of the flusher's log when it began.
         """
-        with contextlib.suppress(OSError):
+        with DiskErrorsSuppressed():
             os.pwrite(descriptor, _START.pack(crc32(boot_id().encode()), since_boot(), log_size), _SIZE)
 
     def _open(self, flags: int) -> int:
@@ -255,18 +253,15 @@ def note_failure(notes: Notes, start: Start, words: str, *, has_flushed: bool = 
 
 def last_words(directory: QueueDirectory, offset: int) -> str:
     """Return the end of what was written to the flusher's log from ``offset`` on."""
-    try:
-        descriptor = os.open(directory.log, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return ""
-    try:
-        size = os.fstat(descriptor).st_size
-        start = max(offset if offset <= size else 0, size - _LONGEST_WORDS)
-        return os.pread(descriptor, _LONGEST_WORDS, start).decode(errors="replace").strip()
-    except OSError:
-        return ""
-    finally:
-        os.close(descriptor)
+    with DiskErrorsSuppressed():
+        descriptor = open_to_read(directory.log)
+        try:
+            size = os.fstat(descriptor).st_size
+            start = max(offset if offset <= size else 0, size - _LONGEST_WORDS)
+            return os.pread(descriptor, _LONGEST_WORDS, start).decode(errors="replace").strip()
+        finally:
+            os.close(descriptor)
+    return ""
 
 
 def _packed(notes: Notes) -> bytes:
@@ -276,7 +271,7 @@ def _packed(notes: Notes) -> bytes:
 
 def _read(descriptor: int) -> Notes:
     boot = boot_id()
-    try:
+    with contextlib.suppress(ValueError, TypeError, struct.error, AttributeError), DiskErrorsSuppressed():
         data = os.pread(descriptor, _SIZE, 0)
         checksum, length = _HEAD.unpack_from(data)
         content = data[_HEAD.size : _HEAD.size + length]
@@ -286,6 +281,4 @@ def _read(descriptor: int) -> Notes:
                 known = {name: plain[name] for name in Notes.__annotations__ if name in plain}
                 seen = known.get("seen")
                 return Notes(**{**known, "seen": None if seen is None else Seen(**seen)})
-    except (OSError, ValueError, TypeError, struct.error, AttributeError):
-        pass
     return Notes(boot=boot)

@@ -1,4 +1,4 @@
-"""Which program this is, and where it runs: what decides who may end whom, and who makes way for whom."""
+"""Which program this is, and where it runs. That decides who may end a flusher, and for whom it makes way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from zlib import crc32
 
 from lotus_durable._version import __version__
 from lotus_durable.config import Config
+from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.queue.heartbeat import Program
 from lotus_durable.queue.identity import fingerprint
 from lotus_durable.values import NamedTuple
@@ -44,7 +45,7 @@ def process_status(pid: int | str) -> ProcessStatus | None:
     """Return the status of a process; None when there is none (or this system does not tell)."""
     try:
         data = content_of(f"/proc/{pid}/stat")
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     end = data.rindex(b")")
     name = data[data.index(b"(") + 1 : end].decode(errors="replace")
@@ -64,10 +65,9 @@ def content_of(file: str) -> bytes:
 
 def pid_namespace() -> int:
     """Return what names the namespace in which our process numbers mean something; 0 where there is one only."""
-    try:
+    with DiskErrorsSuppressed():
         return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return 0
+    return 0
 
 
 def program_began() -> float:
@@ -93,7 +93,7 @@ def program_began() -> float:
 def _addresses(pid: int | str) -> bytes | None:
     try:
         return content_of(f"/proc/{pid}/auxv")
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
 
 
@@ -101,12 +101,13 @@ def this_program(config: Config) -> Program:
     """Return what this process would flush with."""
     settings = (
         config.host,
+        config.relay_url,
         config.timeout,
         config.upload_concurrency,
+        config.max_events_per_second,
         config.max_batch_events,
         config.flush_interval,
         config.api_version,
-        config.previous_api_key_file,
         network_environment(),
     )
     return Program(
@@ -131,17 +132,15 @@ def version_order(version: str) -> tuple[int, ...]:
 
 
 def _network_namespace() -> int:
-    try:
+    with DiskErrorsSuppressed():
         return os.stat("/proc/self/ns/net").st_ino
-    except OSError:
-        return 0
+    return 0
 
 
 def _cgroup() -> str:
-    try:
+    with DiskErrorsSuppressed():
         return content_of("/proc/self/cgroup").decode(errors="replace")
-    except OSError:
-        return ""
+    return ""
 
 
 def _digest(text: str) -> bytes:

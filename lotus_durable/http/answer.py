@@ -1,4 +1,4 @@
-"""What came back for one request, and how its body is read: with distrust, because a proxy may have written it."""
+"""The answer to one request, and how its body is read: carefully, because a proxy may have written it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class NoAnswer:
     was_kept: bool = field(default=False, compare=False)
     """It was sent on a connection kept open, which the server may have closed before: not a byte of an answer came."""
     needs_person: bool = field(default=False, compare=False)
-    """It seldom mends itself: a name nobody has, a certificate, a password of a proxy, a setting."""
+    """A person has to mend it, most likely: a wrong host name, a certificate, a proxy's password, a setting."""
 
 
 def media_type(answer: Answer) -> str:

@@ -1,9 +1,9 @@
 """One request out, one answer in, on one connection to the server or to a proxy.
 
-urllib3 connects; what becomes of a request and its answer is decided here and in :mod:`.reading`. A connection is used
-again only when an answer was read to its proper end, came after the whole request, and nothing came behind it. Whether
-anything was written is counted, so nobody has to guess it from an exception. What no client can tell is an answer that
-comes unasked while the next request is on its way: it is the next one's.
+urllib3 only connects; writing a request and reading its answer is done here and in :mod:`.reading`. A connection is
+used again only if the answer came after the whole request, was read to its proper end, and nothing came behind it. It
+is counted whether anything was written, so nobody has to guess that from an exception. One thing no client can tell: an
+answer that comes unasked while the next request is on its way is taken for that request's.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Channel(HTTPConnection):
         self._addresses = addresses
         self._limits = Limits(0.0, 0.0, 0.0, 0.0, 0)
         self._is_open = False
+        self._is_early = False
         self._ended_at = 0.0
         self._outgoing: list[bytes] = []
         self._plain: socket.socket | None = None
@@ -77,18 +78,25 @@ class Channel(HTTPConnection):
         self.connect()
         self._is_open = True
 
-    def exchange(
+    def write(
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str], limits: Limits
-    ) -> Received:
-        """Write one request and read its answer. Whatever raises leaves the connection closed."""
+    ) -> None:
+        """Write one request. Whatever raises leaves the connection closed."""
         self.written = False
         self._answer = None
         self._limits, self.timeout = limits, limits.read
         self._outgoing.clear()
         try:
             self.request(method, target, body=content, headers=headers)
-            is_early = self._write(b"".join(self._outgoing), min(monotonic() + limits.read, limits.ends_at))
-            self.sock.settimeout(limits.read)
+            self._is_early = self._write(b"".join(self._outgoing), min(monotonic() + limits.read, limits.ends_at))
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self) -> Received:
+        """Read the answer to the request; its time begins now. Whatever raises leaves the connection closed."""
+        try:
+            self.sock.settimeout(self._limits.read)
             # Not urllib3's, which would have the body read later and elsewhere.
             with closing(super(HTTPConnection, self).getresponse()):
                 assert self._answer is not None
@@ -97,7 +105,7 @@ class Channel(HTTPConnection):
         except BaseException:
             self.close()
             raise
-        if is_early or not is_clean:
+        if self._is_early or not is_clean:
             self.close()
         self._ended_at = monotonic()
         return received

@@ -4,16 +4,17 @@ Both servers take JSON only like this, measured: ``Content-Type`` exactly ``appl
 500), with a ``Content-Length`` (chunked is a 500), no gzip, and the trailing slash (without it there is a redirect that
 turns a POST into a GET: so redirects are never followed).
 
-Nothing is ever sent twice here: who makes a request knows whether it may be.
+Nothing is ever sent twice here: only who makes a request knows whether it may be repeated.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Generator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 from lotus_durable import fork
 from lotus_durable._version import __version__
@@ -30,6 +31,20 @@ _LONGEST_RETRY_AFTER: Final = 3_600
 _SECRET_LENGTH: Final = 16
 """A key this long is in an answer only because the server put it there."""
 _BEGINNING: Final = b"API Key starting with "
+
+
+_Result = TypeVar("_Result")
+Exchange: TypeAlias = Generator[None, None, Answer | NoAnswer]
+
+
+def result_of(steps: Generator[None, None, _Result]) -> _Result:
+    """Take all steps one after the other, and return what they come to."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
 
 
 class Connection:
@@ -103,12 +118,27 @@ class Connection:
                 may be closing it, and nobody could tell then whether it had read the request. 0: a new one is opened.
             ends_at: when to give up at the latest, of ``time.monotonic()``.
         """
+        return result_of(self.exchanging(method, target, content, idle_at_most=idle_at_most, ends_at=ends_at))
+
+    def exchanging(
+        self,
+        method: str,
+        target: str,
+        content: bytes | None = None,
+        *,
+        idle_at_most: float = math.inf,
+        ends_at: float = math.inf,
+    ) -> Exchange:
+        """Do the same in two steps: it yields when the request is written, and then reads the answer.
+
+        Whoever closes it in between has the connection closed: the answer would be the next request's.
+        """
         limits = _within(self._limits, ends_at)
         if limits.whole <= 0:
             return NoAnswer(f"no time left for a request to {self._routes.origin}", timed_out=True)
         self.abandon()
         try:
-            return self._exchange(method, target, content, limits, idle_at_most)
+            return (yield from self._exchange(method, target, content, limits, idle_at_most))
         except BaseException:  # of a signal handler, say: the answer would be the next request's
             self.close()
             raise
@@ -133,7 +163,7 @@ class Connection:
 
     def _exchange(
         self, method: str, target: str, content: bytes | None, limits: Limits, idle_at_most: float
-    ) -> Answer | NoAnswer:
+    ) -> Exchange:
         kept = self._route
         if kept is not None and not kept.channel.is_usable(idle_at_most=idle_at_most):
             self.close()
@@ -147,7 +177,9 @@ class Connection:
         channel = route.channel
         try:
             headers = {**self._headers, **route.headers}
-            received = channel.exchange(method, route.prefix + target, content, headers, limits)
+            channel.write(method, route.prefix + target, content, headers, limits)
+            yield
+            received = channel.read()
         except NETWORK_ERRORS as error:
             self.close()
             return unanswered(

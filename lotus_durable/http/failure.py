@@ -1,6 +1,6 @@
-"""From an exception of urllib3, http.client or the system to an operator's words: who refused, and what.
+"""Turning an exception of urllib3, http.client or the system into a sentence for an operator: who refused, and what.
 
-Never the exception's own text, in which there may be memory addresses, a proxy's password or what a server sent.
+It never has the exception's own text, which may hold memory addresses, a proxy's password or what a server sent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Reading one answer: its head is a final one, its end can be told, and it is bounded in time and in bytes.
+"""Reading one answer: only a final one, to a definite end, and within limits of time and bytes.
 
-http.client hands out 102 and 103 as the answer, and leaves the real one for the next request to take for its own. It
-drops without a word what came behind an answer. And it bounds one silence, not a whole answer.
+http.client does less. It takes a 102 or 103 for the answer and leaves the real one for the next request. It drops what
+came behind an answer without a word. And its timeout limits each silence, not the whole answer.
 """
 
 from __future__ import annotations

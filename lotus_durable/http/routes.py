@@ -1,8 +1,8 @@
 """How one server is reached: through which proxy, and trusting which certificates. Read once, before the first request.
 
-After that nothing is opened or imported any more, however long the process lives: a deploy may replace the CA bundle on
-disk, or the whole environment of Python. So the certificates are kept as text, from which a forked child makes a TLS
-context of its own (a thread of the parent may hold a lock of the parent's at the fork).
+After that nothing is opened or imported, however long the process lives: a deploy may replace the CA bundle on disk, or
+the whole environment of Python. The certificates are kept as text, so that a forked child can make a TLS context of its
+own (a thread of the parent may hold a lock in the parent's at the fork).
 
 requests says which proxy and which bundle, by the variables it documents, and its ``HTTPAdapter`` gives the pool with
 the proxy's headers. Neither ``requests.Session`` nor ``HTTPAdapter.send`` are used: the first adds netrc, cookies and

@@ -10,17 +10,14 @@ import contextlib
 import os
 import shutil
 import sqlite3
-import stat
 from contextlib import closing
 
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.queue.database import read_only
 from lotus_durable.queue.directory import DIRECTORY_MODE, QueueDirectory
-from lotus_durable.queue.files import FILE_MODE, sync_path
+from lotus_durable.queue.files import FILE_MODE, open_to_read, regular_file_status, sync_path
 from lotus_durable.queue.table import mapped_errors
 from lotus_durable.values import NamedTuple
-
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class BackedUp(NamedTuple):
@@ -80,10 +77,10 @@ def _copy_folder(source: str, target: str) -> None:
 
 def _copy(source: str, target: str) -> None:
     """Copy a file, synced, if it is a regular one."""
-    if not stat.S_ISREG(os.lstat(source).st_mode):
+    if regular_file_status(source) is None:
         return
     with (
-        open(os.open(source, _READ), "rb") as original,
+        open(open_to_read(source), "rb") as original,
         open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE), "wb") as copy,
     ):
         shutil.copyfileobj(original, copy, 1 << 20)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Callable, Iterator
 
 from lotus_durable.errors import QueueDamaged
@@ -12,6 +11,7 @@ from lotus_durable.log import counted
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.database import WHAT, fetched
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.format import UnknownFormat
 from lotus_durable.queue.identity import read_identity
 from lotus_durable.queue.protocol import Table
@@ -96,14 +96,14 @@ def _of_entry(
 ) -> Iterator[Finding]:
     path = f"journal/{name}"
     try:
-        status = os.lstat(f"{directory.journal}/{name}")
-        if not stat.S_ISREG(status.st_mode):
+        status = regular_file_status(f"{directory.journal}/{name}")
+        if status is None:
             yield Finding(path, None, "it is no regular file", "", "`repair` moves it aside; it is never followed")
         elif name.endswith(_SEGMENT):
             yield from _of_segment(directory, name, settled, found)
         elif not name.endswith(_UNFINISHED):
             yield Finding(path, None, "it is no segment", "", "`repair` moves it aside")
-        found.bytes += status.st_size
+        found.bytes += 0 if status is None else status.st_size
         watch(found.bytes)
     except FileNotFoundError:
         return  # settled meanwhile
@@ -145,8 +145,8 @@ def _of_books(directory: QueueDirectory, found: Checked) -> Iterator[Finding]:
         for problem in _quick_check(directory.books):
             yield Finding("books.db", None, problem, lost, remedy)
         counts = fetched(directory.books, WHAT, _COUNTS)
-        for accepted, delivered, parked, dead, discarded in counts:
-            if accepted != delivered + parked + dead + discarded:
+        for accepted, delivered, handed_over, parked, dead, discarded in counts:
+            if accepted != delivered + handed_over + parked + dead + discarded:
                 yield Finding("books.db", None, "its counts do not add up", "", "please report it")
             tables: tuple[tuple[Table, int], ...] = (("parked", parked), ("dead", dead))
             for table, expected in tables:
@@ -165,7 +165,7 @@ def _of_books(directory: QueueDirectory, found: Checked) -> Iterator[Finding]:
         found.files += 1
 
 
-_COUNTS = "SELECT accepted, delivered, parked, dead_lettered, discarded FROM settled WHERE segment = x''"
+_COUNTS = "SELECT accepted, delivered, handed_over, parked, dead_lettered, discarded FROM settled WHERE segment = x''"
 
 
 def _pages_of(directory: QueueDirectory, table: Table) -> Callable[[int, int], list]:  # type: ignore[type-arg]

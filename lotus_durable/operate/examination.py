@@ -52,7 +52,10 @@ def examine(config: Config) -> Iterator[Answer]:
     directory = QueueDirectory(config.queue_dir)
     for question in (_user, _directory, _file_system, _locks, _disk, _queue, _versions, _interpreter):
         yield from _asked(question.__name__.strip("_").replace("_", " "), question(config, directory))
-    yield from _asked("server", examine_server(config))
+    if config.relay_url is not None:
+        yield from _asked("broker", _broker(config))
+    if config.relay_url is None or config.api_key is not None:  # a host that hands over asks no server
+        yield from _asked("server", examine_server(config))
 
 
 def _asked(about: str, answers: Iterator[Answer]) -> Iterator[Answer]:
@@ -60,6 +63,15 @@ def _asked(about: str, answers: Iterator[Answer]) -> Iterator[Answer]:
         yield from answers
     except (OSError, LotusError) as error:
         yield Answer(about, "wrong", str(error))
+
+
+def _broker(config: Config) -> Iterator[Answer]:
+    try:
+        from .broker_examination import examine_broker
+    except ImportError as error:
+        yield Answer("broker", "wrong", f"it cannot be asked: {error}", "pip install 'lotus-durable[relay]'")
+        return
+    yield from examine_broker(config)
 
 
 def _user(config: Config, directory: QueueDirectory) -> Iterator[Answer]:

@@ -1,4 +1,4 @@
-"""Import: events from JSON Lines into the journal, all of a file or nothing of it, with their ids.
+"""Import: events from a file of JSON Lines into the journal, with their ids; all of the file or nothing.
 
 A file becomes one segment, which is published when the last line is in it. Its id is a digest of the file, and the
 books know the segments that were settled lately: so the same file is not taken a second time by mistake.

@@ -1,4 +1,4 @@
-"""What an operator wants to know at a glance; for the command, metrics and pages alike. It changes nothing."""
+"""What ``status`` shows, for the command, metrics and pages. It changes nothing."""
 
 from __future__ import annotations
 

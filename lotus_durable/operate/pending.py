@@ -5,8 +5,6 @@ What it gives is what the next flusher would read, as of now: one that lives goe
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -14,6 +12,7 @@ from lotus_durable.errors import LotusError, QueueDamaged
 from lotus_durable.queue.carried import Ranges
 from lotus_durable.queue.database import WHAT, fetched
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory, original_name
+from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, ORIGIN_SIZE, Origin, UnknownFormat
 from lotus_durable.queue.protocol import NO_KEY
 from lotus_durable.queue.reader import START, Position, SegmentReader
@@ -86,7 +85,7 @@ class PendingReader:
         """Give what is pending in one segment; nothing where it is gone."""
         path = f"{self._directory.journal}/{name}"
         try:
-            if not stat.S_ISREG(os.lstat(path).st_mode):
+            if regular_file_status(path) is None:
                 self._report(QueueDamaged(f"journal/{name} is left alone: it is no regular file"))
                 return
             reader = SegmentReader(path)

@@ -30,9 +30,9 @@ class Changed(NamedTuple):
 
 
 class RefusedEvents:
-    """The parked events, or the dead letters, of one queue that a filter takes. Nothing is read before it is asked for.
+    """The parked events, or the dead letters, of one queue that match a filter. Nothing is read until it is asked for.
 
-    Every method may raise what the disk or the queue says: ``OSError``, ``QueueDamaged``.
+    Iterating gives them one by one. Every method may raise ``OSError`` (the disk refuses) and ``QueueDamaged``.
     """
 
     def __init__(self, config: Config, state: State, where: Where = ANY) -> None:
@@ -46,7 +46,7 @@ class RefusedEvents:
         return stored_events(self._directory, [self._state], self._where)
 
     def page(self, after: int = 0, limit: int = 100) -> tuple[list[Stored], int | None]:
-        """Return up to ``limit`` of them behind a row, and the row to go on behind; None at the end."""
+        """Return up to ``limit`` of them after row ``after``, and the row to go on from; None at the end."""
         return refused_page(self._directory, self._table, self._where, after, limit)
 
     def count_by_reason(self) -> dict[str, int]:
@@ -64,7 +64,7 @@ class RefusedEvents:
         waits_for: Callable[[str], None] = lambda _: None,
         watch: Watch = lambda _: None,
     ) -> Changed:
-        """Have them tried again, with their ids and times, as if it were for the first time; by whoever flushes next.
+        """Have them tried again by whoever flushes next, as if for the first time, with their ids and times.
 
         Args:
             patience: seconds to wait for a flusher that is in the middle of a request.
@@ -72,7 +72,7 @@ class RefusedEvents:
             watch: told how many are done.
 
         Raises:
-            QueueInUse: the flusher does not let go of the queue.
+            QueueInUse: the flusher does not pause in that time.
         """
 
         def put_back(rows: list[StoredEvent]) -> Settlement:

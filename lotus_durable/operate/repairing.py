@@ -1,4 +1,4 @@
-"""Mending a queue: what is to be done first, and doing it if that is wanted. Nothing that is removed is gone."""
+"""Mending a queue: first a plan, then, if wanted, the work. What is removed from a file is kept in another one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A segment that is written as a whole: nobody reads it before it is published, and a kill before that leaves none."""
+"""Writing a segment as a whole: nobody reads it before it is published, and a kill before that leaves no segment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking the server: whether it is there and is Lotus, knows the key and whose that is, and what time it is there."""
+"""What ``doctor`` asks the server: whether it is there and is Lotus, whose the key is, and what time it is there."""
 
 from __future__ import annotations
 

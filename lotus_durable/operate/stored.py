@@ -1,8 +1,9 @@
 """Every event that lies in a queue, wherever: pending, parked, dead letters, quarantine, and what is kept.
 
-Nothing is locked, opened for writing or changed, so it goes for a queue in use, a damaged one, and a copy of one. The
-database is read a page at a time, by a connection that is closed before the page is given out: a reader that stops in
-the middle (a pager) keeps no flusher from writing its log back. Memory is a page, whatever lies there.
+Nothing is locked, opened for writing or changed. So this works on a queue in use, a damaged one, and a copy of one. The
+database is read a page at a time, by a connection that is closed before the page is given out: so a reader that stops
+in the middle (a pager) does not keep the flusher from writing its log back. Memory holds one page, however many events
+there are.
 """
 
 from __future__ import annotations

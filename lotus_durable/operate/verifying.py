@@ -1,7 +1,7 @@
-"""Asking Lotus whether it has what it took, and putting back what it does not know.
+"""Asking Lotus whether it has stored what it accepted, and putting back what it does not know.
 
-Ingestion is asynchronous: the server answers "accepted" before an event is stored. What segments hold that are kept
-(``keep_delivered``) can be asked about some time later; no other client can prove that its events arrived.
+The server answers "accepted" before an event is stored. Some time later it can be asked about the events in segments
+that are kept (``keep_delivered``).
 """
 
 from __future__ import annotations
@@ -124,7 +124,11 @@ def _put_back(
                 segment.finish()
             count = sum(segment.events for segment in new.values())
             known = {segment.header.id: Cursor(segment.name, *BEGINNING) for segment in new.values()}
-            queue.consumer.enter(Settlement(cursors=known, accepted=-count, delivered=-count))
+            # Of a fleet's host: it has handed them over.
+            by_broker = min(count, queue.consumer.progress().counts.handed_over)
+            queue.consumer.enter(
+                Settlement(cursors=known, accepted=-count, delivered=by_broker - count, handed_over=-by_broker)
+            )
             queue.consumer.make_safe()
             for segment in new.values():
                 segment.publish()

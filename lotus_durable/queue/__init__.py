@@ -1,5 +1,5 @@
 """The queue on disk; it knows no HTTP.
 
-What reads or writes here raises an OSError where the disk refuses; what else is raised, or what holds then, is said at
-each function.
+Everything here that reads or writes raises an OSError if the disk refuses. What else a function raises, and what holds
+afterwards, is in its docstring.
 """

@@ -1,4 +1,4 @@
-"""The hot path of the queue: append a record to a segment of this process's own.
+"""Appending a record to a segment of this process's own: what every event goes through.
 
 It is one file, because each append goes through all of it.
 """
@@ -44,9 +44,9 @@ Mark = tuple[SegmentWriter, int, int]
 class Appender:
     """Appends to files of its own; for one thread at a time, and for the process that made it.
 
-    Whether the segment is still this process's, and still where its path leads, is checked when an event comes and the
-    last good check is older than 50 ms, and after every error. If it is not, the appender goes on in a new one where
-    the path leads, and carries over what it alone can still reach. No ``stat`` is paid for each event.
+    When an event comes and the last good check is older than 50 ms, and after every error, it checks whether the
+    segment is still this process's and still where its path leads. If not, it goes on in a new segment where the path
+    leads, and carries over the frames that only it can still reach. So most events cost no ``stat``.
 
     Args:
         directory: of the queue; made when it is missing.

@@ -212,8 +212,8 @@ class Books:
     def _load(self) -> None:
         read = self.database.connection.execute
         row = read(f"SELECT {COUNTERS} FROM settled WHERE segment = x''").fetchone()
-        accepted, delivered, parked, dead_lettered, discarded, self.high["parked"], self.high["dead"] = row
-        self.counts = QueueStats(accepted, delivered, 0, parked, dead_lettered, discarded)
+        accepted, delivered, handed_over, parked, dead, discarded, self.high["parked"], self.high["dead"] = row
+        self.counts = QueueStats(accepted, delivered, handed_over, 0, parked, dead, discarded)
         for segment, *cursor in read("SELECT segment, name, offset, sequence FROM settled WHERE segment > x''"):
             self.cursors[segment] = Cursor(*cursor)
         for segment, start, stop in read("SELECT * FROM carried"):
@@ -257,6 +257,7 @@ class Books:
             # A parked event that is no longer in its row was counted otherwise already, as lost in damaged books say.
             accepted=old.accepted + entry.accepted + len(entry.resolved) - gone,
             delivered=old.delivered + entry.delivered,
+            handed_over=old.handed_over + entry.handed_over,
             parked=old.parked + len(entry.parked) - gone,
             dead_lettered=old.dead_lettered + len(entry.dead) - len(raised),
             discarded=old.discarded + entry.discarded,

@@ -1,4 +1,4 @@
-"""Which parts of a segment were settled by way of copies: what its writer carried over into another segment."""
+"""Which parts of a segment were settled through copies, which its writer carried over into another segment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a writer alone can still reach of its segment, after somebody has moved, deleted or cut off that."""
+"""After somebody has moved, deleted or cut off a segment in use: the frames that only its writer can still reach."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lotus_durable.values import NamedTuple
 
 from .creation import create_segment
 from .directory import QueueDirectory, released_name
-from .files import sync_data
+from .files import open_to_read, sync_data
 from .format import (
     FRAME_HEADER_SIZE,
     HEADER_SIZE,
@@ -99,17 +99,18 @@ def _kept_frames(writer: SegmentWriter) -> list[Placed]:
 
 def _missing_at(path: str, writer: SegmentWriter, what: str, *, sync: bool) -> Stranded:
     """Compare what the segment holds with what its writer has appended to it lately."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    descriptor = open_to_read(path)
     try:
         there = os.pread(descriptor, writer.end - writer.kept_from, writer.kept_from)
         size = min(os.fstat(descriptor).st_size, writer.kept_from)
         read = partial(os.pread, descriptor)
         before = count_frames(read, writer.header.marker, size) if size < writer.kept_from else None
         if sync:
-            try:
+            is_safe = False
+            with DiskErrorsSuppressed():
                 sync_data(descriptor)
-            except OSError:
-                there = b""  # none of it can be relied on
+                is_safe = True
+            there = there if is_safe else b""  # none of it can be relied on
     finally:
         os.close(descriptor)
     missing: list[Placed] = []

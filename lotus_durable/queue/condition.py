@@ -1,4 +1,4 @@
-"""How much room a queue has left: on its disk, and of what it may take."""
+"""How much space a queue has left: on its disk, and below ``max_queue_bytes``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The flusher's side of the queue: read what was appended, settle it, retire what is settled.
 
-It is one file: all that the flusher asks of the queue.
+It is one file, because this is all that the flusher asks of the queue.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from .books import Books
 from .directory import QUEUE_DB, QueueDirectory, original_name
@@ -27,6 +27,7 @@ from .table import DatabaseDamaged
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _CLOCK = "clock"
+_EMPTIED = "queue.db emptied"
 _CLOCK_KEPT_EVERY = 60.0  # seconds
 _GONE_KEPT = 20_000
 """Segments that were not settled to their end, are not there, and are known in case somebody moves them back."""
@@ -53,7 +54,7 @@ class Consumer:
         self.is_new: bool = self._repaired.is_new
         self._repeats = Repeats(lambda: self._repaired.books)
         self._journal = JournalReader(directory, self._repeats, report)
-        self._rows = RowReader(directory, self._repeats.cursor, report)
+        self._rows = RowReader(directory, self._repeats.cursor, lambda: self.learned(_EMPTIED), report)
         kept = KeptSegments(directory, 0.0, 0) if kept is None else kept
         self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired, kept)
         self._in_pass = False
@@ -112,9 +113,9 @@ class Consumer:
         Raises:
             OSError: the disk refuses; nothing of it counts.
         """
-        cursors: dict[bytes, Cursor] = {}
+        cursors: dict[bytes, Cursor] = dict(settlement.cursors)
         carried: list[tuple[bytes, int, int]] = []
-        accepted = 0
+        accepted = settlement.accepted
         segments: list[Segment] = []
         for source, position in settlement.through.items():
             segment = self._repeats.source(bytes.fromhex(source))
@@ -127,6 +128,7 @@ class Consumer:
         entry = settlement._replace(cursors=cursors, accepted=accepted, carried=carried)
         if self._rows.id in cursors:
             self._rows.sync()
+            self._note_emptied()
         try:
             self._repaired.do(lambda books: books.settle(entry))
         except OSError as error:
@@ -167,6 +169,14 @@ class Consumer:
                 raise damage.pop()
 
         self._repaired.do(work)
+
+    def reached(self, source: bytes) -> int:
+        """Return how many events of a source that is no segment are settled, as its cursor says or has said."""
+        return self._repeats.cursor(source)[1]
+
+    def forget(self, sources: Mapping[bytes, int]) -> None:
+        """Note that these, which are no segments, are settled to their ends and do not come again but by mistake."""
+        self._repaired.do(lambda books: books.forget({source: (0, end) for source, end in sources.items()}))
 
     def make_safe(self) -> None:
         """Return when all that was settled survives a power cut."""
@@ -245,9 +255,18 @@ class Consumer:
         with contextlib.suppress(OSError):
             self._keep_clock()
             self._retiring.forget_deleted(now=True)
+            self._rows.sync()
+            self._note_emptied()
         self._journal.close()
         self._rows.close()
         self._repaired.close()
+
+    def _note_emptied(self) -> None:
+        """Note how far ``queue.db`` is emptied; what was read of it is safe from a power cut."""
+        note = self._rows.note()
+        if note is not None and note != self.learned(_EMPTIED):
+            with contextlib.suppress(OSError):
+                self.learn(_EMPTIED, note)
 
     def _keep_clock(self) -> None:
         self._clock_kept_at = self.elapsed()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import time
 
 import msgpack
 
+from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
+
 from .directory import QueueDirectory, original_name
+from .files import regular_file_status
 from .format import HEADER_SIZE
 from .heartbeat import Progress, read_progress
 from .reader import BEGINNING, Glance, Position, glance
@@ -29,14 +30,13 @@ def count(directory: QueueDirectory, progress: Progress | None = None) -> QueueS
     pending, size = 0, 0
     oldest: float | None = None
     for name in directory.segments():
-        position = cursor.get(original_name(name), BEGINNING)
-        path = f"{directory.journal}/{name}"
-        seen = look_at(path, max(BEGINNING, position))
+        position = max(BEGINNING, cursor.get(original_name(name), BEGINNING))
+        seen = look_at(f"{directory.journal}/{name}", position)
         if seen is None:
             continue
         waiting = max(0, seen.frames - position[1])
         pending += waiting
-        size += max(0, seen.size - max(BEGINNING, position)[0])
+        size += max(0, seen.size - position[0])
         if waiting and (accepted_at := _accepted_at(seen.first)) is not None:
             oldest = accepted_at if oldest is None else min(oldest, accepted_at)
     return counts._replace(
@@ -53,17 +53,15 @@ def look_at(path: str, position: Position) -> Glance | None:
     What cannot be read is not done: it counts as one event, for how many they are is not known.
     """
     try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    try:
         return glance(path, position)
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return Glance(position[1] + 1, status.st_size, None, None) if status.st_size > HEADER_SIZE else None
+    except OSError as error:
+        if not is_of_the_disk(error):
+            raise
+    with DiskErrorsSuppressed():
+        status = regular_file_status(path)
+        if status is not None and status.st_size > HEADER_SIZE:
+            return Glance(position[1] + 1, status.st_size, None, None)
+    return None
 
 
 def _accepted_at(record: bytes | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Creating a segment: as a whole, locked by its writer, and under a descriptor that others hardly meet."""
+"""Creating a segment: complete, locked by its writer, and with a descriptor number that others hardly use."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import stat
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -16,7 +15,7 @@ from urllib.parse import quote
 from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueDamaged
 
-from .files import FILE_MODE, sync_data, sync_path
+from .files import FILE_MODE, open_to_read, regular_file_status, sync_data, sync_path
 from .reserve import Reserve, is_full
 from .table import LOCK_TIMEOUT, DatabaseDamaged, EventTable, mapped, mapped_errors
 
@@ -146,7 +145,7 @@ class BooksDatabase:
             EventTable(self.path, "dead").close()
             statements = [*schema, f"PRAGMA user_version={version}"]
             self._attempt(lambda: [connection.execute(statement) for statement in statements])
-        self._log = os.open(_log(self.path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._log = open_to_read(_log(self.path))
         self._places = {self.path: place_of(self._descriptor), _log(self.path): place_of(self._log)}
         self.reserve = Reserve(connection, self._descriptor, _log(self.path))
         with contextlib.suppress(OSError, sqlite3.OperationalError):
@@ -200,8 +199,8 @@ def _is_made(connection: sqlite3.Connection) -> bool:
 def _refuse_odd(path: str, what: str) -> None:
     """Refuse what is no file: to open a pipe waits for ever, and SQLite would follow a link."""
     for each in (path, _log(path), f"{path}-shm"):
-        with contextlib.suppress(FileNotFoundError):  # not os.path.lexists: it hides what a signal handler raises
-            if not stat.S_ISREG(os.lstat(each).st_mode):
+        with contextlib.suppress(FileNotFoundError):
+            if regular_file_status(each) is None:
                 raise DatabaseDamaged(f"{what}: {each} is no regular file")
 
 

@@ -27,9 +27,10 @@ import fcntl
 import os
 import stat
 
+from lotus_durable.disk import is_folder, is_there
 from lotus_durable.errors import QueueDirectoryError
 
-from .files import TEMPORARY, sync_path
+from .files import TEMPORARY, regular_file_status, sync_path
 
 DIRECTORY_MODE = 0o700
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
@@ -78,7 +79,7 @@ class QueueDirectory:
             _make_directories(self.root)
             self.check()
             self._refuse_odd_files()
-            missing = [folder for folder in self._folders() if not os.path.isdir(folder)]
+            missing = [folder for folder in self._folders() if not is_folder(folder)]
             for folder in missing:
                 _make_directory(folder)
             if missing:
@@ -108,7 +109,7 @@ class QueueDirectory:
         """
         for path in (self.identity, self.flusher_lock, self.starting, self.requests, self.heartbeat, self.log):
             with contextlib.suppress(FileNotFoundError):
-                if not stat.S_ISREG(os.lstat(path).st_mode):
+                if regular_file_status(path) is None:
                     raise QueueDirectoryError(f"queue_dir: {path} is no regular file: remove it")
 
     def _folders(self) -> tuple[str, ...]:
@@ -125,7 +126,7 @@ class QueueDirectory:
 
     def has_segment(self, name: str) -> bool:
         """Whether a segment lies here, by the name its writer gave it."""
-        return any(os.path.exists(f"{self.journal}/{each}") for each in (name, released_name(name)))
+        return any(is_there(f"{self.journal}/{each}") for each in (name, released_name(name)))
 
     def unfinished(self) -> list[str]:
         """Return the names of segments whose creation did not finish (yet)."""
@@ -184,7 +185,7 @@ def _names(folder: str, suffix: str) -> list[str]:
 
 def _make_directories(path: str) -> None:
     """Create what is missing of ``path``, each with our mode: ``makedirs`` leaves that of parents to the umask."""
-    if not os.path.isdir(path):
+    if not is_folder(path):
         parent = os.path.dirname(path) or "."
         _make_directories(parent)
         _make_directory(path)
@@ -203,7 +204,7 @@ def _make_directory(path: str) -> None:
     try:
         os.mkdir(path, DIRECTORY_MODE)
     except FileExistsError:
-        if not os.path.isdir(path):
+        if not is_folder(path):
             raise
 
 

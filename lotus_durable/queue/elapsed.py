@@ -1,8 +1,8 @@
-"""The queue's own clock: seconds for the ages that decide over events, which no wall clock moves that somebody sets.
+"""The queue's own clock, in seconds, for the ages that decide about events. Setting a wall clock does not change it.
 
-It goes on while somebody flushes, and between two flushers of one boot of the machine by the clock of that boot, but by
-no more than the wall clock says (containers may have boot clocks of their own). What lies between two boots is not
-counted: nobody can tell it from a wall clock that is wrong.
+It runs while somebody flushes. Between two flushers of one boot of the machine it goes on by the time since that boot,
+but by no more than the wall clock says (containers may have boot clocks of their own). The time between two boots is
+not counted, because a wrong wall clock could not be told from it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, and what makes data and names survive a power cut."""
+"""Creating files as a whole or not at all, and making data and names survive a power cut."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import time
+
+from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
 
 FILE_MODE = 0o600
 TEMPORARY = ".tmp"
@@ -46,7 +49,8 @@ def _rename_if_absent(temporary: str, path: str) -> bool:
     descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _lock_for_a_moment(descriptor)
-        if os.path.lexists(path):
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(path)
             return False
         os.rename(temporary, path)
     finally:
@@ -63,7 +67,9 @@ def _lock_for_a_moment(descriptor: int) -> None:
             if time.monotonic() > deadline:
                 return
             time.sleep(0.001)
-        except OSError:
+        except OSError as error:
+            if not is_of_the_disk(error):
+                raise
             return  # a file system without locks
         else:
             return
@@ -79,15 +85,34 @@ def _write_temporary(path: str, data: bytes) -> str:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    except OSError:
+    except BaseException:
         _remove(temporary)
         raise
     return temporary
 
 
 def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):
+    with DiskErrorsSuppressed():
         os.unlink(path)
+
+
+def open_to_read(path: str) -> int:
+    """Return a descriptor of a file. It follows no link, and waits for nobody: a pipe may lie in a file's place.
+
+    Raises:
+        OSError: it is not there, or not to be read.
+    """
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def regular_file_status(path: str) -> os.stat_result | None:
+    """Return the status of a file; None where what is there is none: a directory, a link, a pipe, a device.
+
+    Raises:
+        OSError: nothing is there, or it cannot be looked at.
+    """
+    status = os.lstat(path)
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def write_rest(descriptor: int, data: bytes, at: int = 0, written: int = 0) -> None:

@@ -158,7 +158,7 @@ def frames(data: bytes, marker: bytes, start: int = 0) -> Iterator[Frame]:
         found, checksum, length, sequence = unpack(data, offset)
         body_at = offset + FRAME_HEADER_SIZE
         end = body_at + (length & ~_CARRIED)
-        if found != marker or end > size or not _is_length(length):
+        if found != marker or end > size or (length > MAX_RECORD_SIZE and not _is_length(length)):
             return
         record = data[body_at:end]
         if crc32(record, sequence ^ length & _CARRIED) != checksum:

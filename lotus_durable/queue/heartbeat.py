@@ -1,14 +1,14 @@
-"""The heartbeat: who flushes, what it is doing, how far it is, and what is wrong. The flusher writes it, anybody reads.
+"""The heartbeat: who flushes, what it is doing, how far it is, and what is wrong. The flusher writes it, all read it.
 
 One file, overwritten in place, so that a full disk does not stop it and a look costs one small read::
 
     crc32 u32 | length u32 | beat (msgpack)          in the first 16 KiB
     crc32 u32 | length u32 | progress (msgpack)      from there on
 
-The beat is all that a look needs; its fields are written in their order, without names, so that reading it costs
-little. The progress is what counts and waits need: the settled part of the queue, and the last refusals. A reader that
-meets a half written part reads again. Moments are seconds since boot, comparable between the processes of one boot;
-those that are shown to people are seconds since the epoch, and say so.
+A look needs only the beat. Its fields are written in their order, without names, so that reading it costs little. Who
+counts or waits needs the progress: how far the queue is settled, and the last refusals. A reader that meets a part that
+is half written reads again. Moments are seconds since boot, which all processes of one boot can compare; those that are
+shown to people are seconds since the epoch, and say so.
 
 It is one file, because the fields of these values are the layout on disk.
 """
@@ -27,10 +27,11 @@ import msgpack
 
 from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.descriptors import place_of
+from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import FILE_MODE
+from .files import FILE_MODE, open_to_read
 from .stats import FlusherKind, FlusherState, QueueStats
 
 TYPE_CHECKING = False
@@ -250,27 +251,23 @@ def _framed(plain: object) -> bytes:
 
 
 def _read(directory: QueueDirectory, offset: int, most: int) -> Any:  # noqa: ANN401  # msgpack's
-    try:
-        descriptor = os.open(directory.heartbeat, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        for _ in range(_ATTEMPTS):
-            data = os.pread(descriptor, _GLANCE_SIZE, offset)
-            if len(data) < _HEAD.size:
-                return None
-            checksum, length = _HEAD.unpack_from(data)
-            if not 0 < length <= most:
-                continue
-            if len(data) < _HEAD.size + length:
-                data = os.pread(descriptor, _HEAD.size + length, offset)
-            content = data[_HEAD.size : _HEAD.size + length]
-            if crc32(content) == checksum:
-                return msgpack.unpackb(content, strict_map_key=False)
-    except (OSError, ValueError):
-        return None
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(ValueError), DiskErrorsSuppressed():
+        descriptor = open_to_read(directory.heartbeat)
+        try:
+            for _ in range(_ATTEMPTS):
+                data = os.pread(descriptor, _GLANCE_SIZE, offset)
+                if len(data) < _HEAD.size:
+                    return None
+                checksum, length = _HEAD.unpack_from(data)
+                if not 0 < length <= most:
+                    continue
+                if len(data) < _HEAD.size + length:
+                    data = os.pread(descriptor, _HEAD.size + length, offset)
+                content = data[_HEAD.size : _HEAD.size + length]
+                if crc32(content) == checksum:
+                    return msgpack.unpackb(content, strict_map_key=False)
+        finally:
+            os.close(descriptor)
     return None
 
 
@@ -294,7 +291,7 @@ def _beat_of(plain: list[Any]) -> Beat:
 
 
 _COUNTED = QueueStats._fields.index("in_memory")
-"""The six counts; the rest of it is found by whoever asks."""
+"""The seven counts; the rest of it is found by whoever asks."""
 _PROGRAM, _NOTICES = Beat._fields.index("program"), Beat._fields.index("notices")
 
 

@@ -8,8 +8,8 @@
     application /srv/app/venv
 
 ``format`` is that of everything in the directory. A program that finds a later one than its own leaves all of it alone.
-``id`` is 16 random bytes, for people and later versions: nothing else depends on it. So a queue whose identity was lost
-or restored from a backup, or into which somebody moves segments of another queue, knows whose its events are.
+``id`` is 16 random bytes, for people, later versions and relays: no file here depends on it. So a queue whose identity
+was lost or restored from a backup, or into which somebody moves segments of another queue, knows whose its events are.
 ``application`` is whose first event made the queue, in ASCII with escapes; the line may be missing.
 """
 
@@ -21,7 +21,7 @@ from lotus_durable.errors import QueueDamaged
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import create_atomically
+from .files import create_atomically, open_to_read
 
 try:  # hashlib would load OpenSSL into a process that only tracks
     from _blake2 import blake2b
@@ -85,7 +85,7 @@ def read_identity(directory: QueueDirectory) -> Identity | None:
         OSError: the disk refuses.
     """
     try:
-        descriptor = os.open(directory.identity, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = open_to_read(directory.identity)
     except FileNotFoundError:
         return None
     data = b""

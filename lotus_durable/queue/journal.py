@@ -1,15 +1,15 @@
-"""The flusher's way through the journal: pass by pass over all segments, each read on from where it was."""
+"""Reading the journal, for the flusher: pass by pass over all segments, each from where the last pass ended."""
 
 from __future__ import annotations
 
 import os
-import stat
 from collections import deque
 
 from lotus_durable.errors import QueueDamaged
 
 from .counting import look_at
 from .directory import QueueDirectory, original_name
+from .files import open_to_read, regular_file_status
 from .format import UnknownFormat
 from .protocol import NO_KEY, Chunk, Report
 from .quarantine import keep_aside
@@ -107,8 +107,8 @@ class JournalReader:
 
     def _open(self, name: str) -> None:
         path = f"{self._directory.journal}/{name}"
-        status = os.lstat(path)
-        if not stat.S_ISREG(status.st_mode):
+        status = regular_file_status(path)
+        if status is None:
             self._name_odd(name, "it is no regular file")
             return
         segment = self._known(name)
@@ -176,7 +176,7 @@ class JournalReader:
 
 def has_no_writer(path: str) -> bool:
     """Whether no process writes this segment any more."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = open_to_read(path)
     try:
         return is_abandoned(descriptor)
     finally:

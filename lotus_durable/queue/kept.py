@@ -1,7 +1,7 @@
-"""Segments that are settled and kept for a while (``keep_delivered``): so that it can be asked whether Lotus has them.
+"""Delivered segments that are kept for a while (``keep_delivered``), so that Lotus can be asked whether it has them.
 
-``kept/<when it was settled, seconds since the epoch>-<name>.seg``; bounded by age and by bytes, oldest first. Here
-a wall clock decides: at the worst what nobody needs to keep is kept too long, or not long enough.
+A file is ``kept/<when it was settled, seconds since the epoch>-<name>.seg``. The oldest are deleted when they are too
+old, or when all together are too large. Here the wall clock decides: at worst something is kept too long, or too short.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
-"""How much the processes that share a queue may append before somebody looks again at how full it is."""
+"""The limit of a queue: how much a process may append before it looks again at how full the queue is."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
-import stat
 import sys
 import time
 
 from lotus_durable.errors import QueueFull
 
 from .directory import QueueDirectory
+from .files import regular_file_status
 
 _SMALLEST_SHARE = 4096
 """Of the limit, the part that a process may always take, as long as it is there. 200 processes with one such part each
@@ -141,11 +142,10 @@ def _estimate(folder: str) -> tuple[int, int, bool]:
 
 def _size(entry: os.DirEntry[str]) -> int | None:
     """Return the size of a file; None when it is none, or gone meanwhile."""
-    try:
-        status = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
+    with contextlib.suppress(FileNotFoundError):
+        status = regular_file_status(entry.path)
+        return None if status is None else status.st_size
+    return None
 
 
 def free_on_disk(path: str) -> int:

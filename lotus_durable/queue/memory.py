@@ -1,4 +1,4 @@
-"""The memory buffer: where accepted events wait while the disk takes none, and the way back to the disk."""
+"""The memory buffer, in which accepted events wait while the disk takes no writes, and writing them back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes between the queue and who delivers it: chunks of records out, settlements back in."""
+"""The values that pass between the queue and delivery: chunks of records one way, settlements the other."""
 
 from __future__ import annotations
 
@@ -99,6 +99,7 @@ class Settlement(NamedTuple):
     through: Mapping[str, Position] = MappingProxyType({})
     """For each source, the position up to which every event is settled by this and earlier settlements."""
     delivered: int = 0
+    handed_over: int = 0
     parked: Sequence[StoredEvent] = ()
     dead: Sequence[StoredEvent] = ()
     resolved: Sequence[StoredEvent] = ()
@@ -116,4 +117,5 @@ class Settlement(NamedTuple):
     accepted: int = 0
     """and how many events that settles,"""
     carried: Sequence[tuple[bytes, int, int]] = ()
-    """and the segments, and ranges of them, that copies among these came from. The consumer fills in all three."""
+    """and the segments, and ranges of them, that copies among these came from. The consumer fills in all three, and a
+    relay's source the first two for what is in no segment."""

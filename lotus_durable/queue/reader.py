@@ -1,20 +1,23 @@
-"""Reading one segment: the flusher's way through it, and a glance at its ends for the counts.
+"""Reading one segment: frame by frame, for the flusher; or only its ends, for the counts.
 
-It is one file, because what bytes are (frames, still being written, damage) is decided in one place.
+It is one file, so that one place decides what bytes are: frames, still being written, or damage.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Mapping
 from itertools import islice
 from types import MappingProxyType
 
+from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import marker_in_name
+from .files import open_to_read
 from .format import (
     HEADER_SIZE,
     Header,
@@ -59,9 +62,13 @@ class Damage(NamedTuple):
     """Empty where frames are missing and nothing is left in their place."""
     events: int
     """How many events it held, by the gap in the sequence numbers; at the end of a segment 1 at most: there is none."""
+    words: str = ""
+    """What it is, where it is of no segment."""
 
     def __str__(self) -> str:
         size = len(self.data)
+        if self.words:
+            return f"{self.words} ({size} bytes)"
         return f"damage in segment {self.segment} at byte {self.offset} ({size} bytes, {self.events} events)"
 
 
@@ -90,7 +97,7 @@ class SegmentReader:
     def __init__(self, path: str, position: Position = START) -> None:
         self.name: str = os.path.basename(path)
         self.position: Position = position
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._descriptor = open_to_read(path)
         self._buffer = b""
         self._index = 0  # of self.position in the buffer
         self._abandoned = False
@@ -111,7 +118,7 @@ class SegmentReader:
         if descriptor >= 0:
             if self._abandoned:
                 # A process forked meanwhile shares this open file, and with it the lock that the question took.
-                with contextlib.suppress(OSError):
+                with DiskErrorsSuppressed():
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
@@ -145,19 +152,23 @@ class SegmentReader:
         return None
 
     def _parse(self, limit: int) -> Stretch | None:
-        """Return the frames in the buffer that continue where the last one ended."""
+        """Return the frames in the buffer that continue where the last one ended.
+
+        Up to a missing frame, or one that was there before: that is damage.
+        """
         records: list[bytes] = []
         positions: list[Position] = []
         carried: dict[int, Origin] = {}
-        base = self.position[0] - self._index
+        offset, expected = self.position
+        base = offset - self._index
         for sequence, end, record, origin in islice(frames(self._buffer, self._marker, self._index), limit):
+            if sequence != expected:
+                break
             if origin is not None:
                 carried[len(records)] = origin
             records.append(record)
-            positions.append((base + end, sequence + 1))
-        if positions and positions[-1][1] != self.position[1] + len(positions):
-            _cut_at_gap(records, positions, self.position[1])
-            carried = {index: origin for index, origin in carried.items() if index < len(records)}
+            expected = sequence + 1
+            positions.append((base + end, expected))
         if not records:
             return None
         self.position = positions[-1]
@@ -218,12 +229,6 @@ class SegmentReader:
         return Stretch([], [self.position], damage)
 
 
-def _cut_at_gap(records: list[bytes], positions: list[Position], expected: int) -> None:
-    """Drop what follows a missing frame (or is a frame that was there before): that is damage."""
-    good = next(index for index, (_, sequence) in enumerate(positions) if sequence != expected + index + 1)
-    del records[good:], positions[good:]
-
-
 def header_of(path: str) -> Header | None:
     """Return what a segment says about itself; None when that is damaged.
 
@@ -231,7 +236,7 @@ def header_of(path: str) -> Header | None:
         OSError: it is gone or cannot be read.
         UnknownFormat: a newer version wrote it.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = open_to_read(path)
     try:
         return _read_header(descriptor)
     finally:
@@ -273,7 +278,7 @@ def glance(path: str, position: Position) -> Glance:
     Raises:
         OSError: the segment is gone or cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = open_to_read(path)
     try:
         beginning = os.pread(descriptor, _GLANCE_SIZE, 0)
         is_all = len(beginning) < _GLANCE_SIZE  # of a short-lived process's
@@ -281,8 +286,15 @@ def glance(path: str, position: Position) -> Glance:
         def read(size: int, offset: int) -> bytes:
             return beginning[offset : offset + size] if is_all else os.pread(descriptor, size, offset)
 
-        size = len(beginning) if is_all else os.fstat(descriptor).st_size
+        status = None if is_all else os.fstat(descriptor)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        size = len(beginning) if status is None else status.st_size
         header = decode_header(beginning[:HEADER_SIZE], any_version=True)
+        if is_all and header is not None:
+            for sequence, end, record, _ in islice(frames(beginning, header.marker, position[0]), 1):
+                if end == size:  # nothing behind it: 50,000 of these are counted in a second
+                    return Glance(max(position[1], sequence + 1), size, record, header)
         marker = _marker(header, os.path.basename(path))
         count = max(position[1], count_frames(read, marker, size))
         if not count and size > HEADER_SIZE and not _is_ours(beginning):

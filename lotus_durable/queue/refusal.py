@@ -1,4 +1,4 @@
-"""What an error of a write or of the queue directory means: whose it is, and whether waiting mends it."""
+"""What an error of a write or of the queue directory means, and whether it goes away by waiting."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""The books, whatever happens to their file: damaged, removed, or replaced while they are open.
+"""The books when something happened to their file: it was damaged, or removed or replaced.
 
-- *removed or replaced*: every commit into the open database still says done. Before anything is deleted for what was
-  committed, :meth:`RepairedBooks.make_safe` compares database and log with what the paths lead to. If they differ, the
-  open one is written back to where the path leads; what lay there is kept beside it.
-- *removed while nobody has them open*: new ones are begun, and it is told how many parked events and dead letters the
-  old ones held.
-- *damaged*: new books are begun with what is known of the old ones. While these were open that is all but the parked
-  events and dead letters, else what can be read. Parked events and dead letters that can be read are taken over; each
-  that cannot, by the old count, becomes a dead letter without a record. So none of them counts as delivered. Events in
-  segments whose cursor could not be read are sent again, with their ids. The damaged file is kept.
+- *removed or replaced while open*: each commit into the open database still succeeds. So before anything is deleted
+  because of a commit, :meth:`RepairedBooks.make_safe` compares database and log with the files at their paths. If they
+  differ, the open database is written to its path; what lay there is kept beside it.
+- *removed while nobody had them open*: new books are begun, and it is reported how many parked events and dead letters
+  the old ones held.
+- *damaged*: new books are begun with what is known of the old ones. If these were open, that is all but the parked
+  events and dead letters; else it is what can be read. Parked events and dead letters are taken over where they can be
+  read. For each that cannot, by the old count, there is a dead letter without a record, so none of them counts as
+  delivered. Events in segments whose cursor could not be read are sent again, with their ids. The damaged file is kept.
 
-New books are made under another name, synced, and renamed, so that a kill at any moment leaves the old or the new.
+New books are made under another name, synced, and renamed, so that a kill at any moment leaves the old ones or the new.
 """
 
 from __future__ import annotations

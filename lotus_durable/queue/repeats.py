@@ -1,9 +1,9 @@
-"""Events that can be met twice: where a writer *carried* them over (see :mod:`.format`), or somebody moved segments.
+"""Events that are on disk twice, because a writer *carried* them over (see :mod:`.format`), or somebody moved segments.
 
 Such an event is in the segment that its writer could no longer reach by its path, and as a copy in a later segment.
-Whichever is read first is taken. The other one is held back until the first is settled, and then passed over in
-silence: neither sent nor counted. The books say what is settled of a segment, also of one that is gone and may be moved
-back: all before its cursor, and the ranges that were settled by way of copies.
+Whichever is read first is delivered. The other one waits until the first is settled, and is then skipped: neither sent
+nor counted. What is settled of a segment is in the books, also of one that is gone and may come back: everything before
+its cursor, and the ranges that were settled through copies.
 """
 
 from __future__ import annotations

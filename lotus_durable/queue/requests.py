@@ -1,9 +1,9 @@
 """What other processes ask of the flusher: one file to which each request appends a record of 16 bytes.
 
-A request's number is where its record ends. The flusher says in its heartbeat up to where everything was carried out,
-so nothing has to be removed or answered one by one, and a request outlives the one who asked and the flusher too. When
-the file was removed, by a flusher because it was long or by somebody's hand, the numbers go on where they were: the new
-file begins with a hole.
+A request's number is the offset at which its record ends. The heartbeat says up to which number all was carried out. So
+no request has to be removed or answered by itself, and it outlives the process that asked and the flusher. If the file
+is removed (by a flusher because it is long, or by somebody) the numbers go on where they were: the new file begins with
+a hole.
 
     kind 1 byte | 15 bytes: the fingerprint of the API key that it is about, or zeros
 
@@ -18,14 +18,14 @@ file begins with a hole.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 
+from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import FILE_MODE
+from .files import FILE_MODE, open_to_read
 from .heartbeat import read_beat
 
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ def ask(directory: QueueDirectory, kind: RequestKind, about: bytes = b"") -> int
     number = _append(directory, record)
     beat = read_beat(directory)
     if beat is not None and number <= beat.asked:
-        with contextlib.suppress(OSError):  # somebody removed it again
+        with DiskErrorsSuppressed():  # somebody removed it again
             if newest(directory) <= beat.asked:
                 os.truncate(directory.requests, beat.asked + _UNANSWERED)
         number = _append(directory, record)
@@ -87,24 +87,20 @@ def _append(directory: QueueDirectory, record: bytes) -> int:
 
 def newest(directory: QueueDirectory) -> int:
     """Return the number of the last request; 0 when there is none (or it cannot be told)."""
-    try:
+    with DiskErrorsSuppressed():
         return os.stat(directory.requests).st_size
-    except OSError:
-        return 0
+    return 0
 
 
 def since(directory: QueueDirectory, number: int) -> Iterator[Request]:
     """Give the requests after ``number``, oldest first; nothing where the file cannot be read."""
-    try:
-        descriptor = os.open(directory.requests, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return
-    try:
-        data = os.pread(descriptor, _MOST_READ, number)  # the rest, if there is more, the next time
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
+    data = b""
+    with DiskErrorsSuppressed():
+        descriptor = open_to_read(directory.requests)
+        try:
+            data = os.pread(descriptor, _MOST_READ, number)  # the rest, if there is more, the next time
+        finally:
+            os.close(descriptor)
     for start in range(0, len(data), _SIZE):
         kind = _KINDS.get(data[start : start + 1])
         if kind is not None:
@@ -113,7 +109,7 @@ def since(directory: QueueDirectory, number: int) -> Iterator[Request]:
 
 def begin_anew(directory: QueueDirectory) -> None:
     """Start a new file where the old one is long; for the flusher that begins, and carries out all that is in it."""
-    with contextlib.suppress(OSError):
+    with DiskErrorsSuppressed():
         if os.stat(directory.requests).st_blocks * _BLOCK > _ENOUGH:
             os.unlink(directory.requests)
 

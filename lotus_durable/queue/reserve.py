@@ -1,6 +1,6 @@
-"""Space on the disk that is the books' already, so that a disk filled by others stops no settlement.
+"""Disk space that the books take in advance, so that they can be written when the disk is full.
 
-Three things are made ready while there is room (measured: without any one of them commits end on a full disk):
+Three things are prepared while there is space (measured: without any one of them commits fail on a full disk):
 
 - the write-ahead log is stretched to a size that it never outgrows: it is written back (a checkpoint) after three
   fifths of it, and no transaction takes more than a quarter. It stays when the books are closed;
@@ -38,6 +38,7 @@ _STEP = 16
 _PADDING = 489 + _STEP * _USABLE
 """Bytes of a row of padding: so many full pages, and what SQLite keeps of it in the page that leads there. Of 32 pages
 it would be so large that malloc, after the first of them, no longer gives its memory back."""
+_READERS_TAKE = 1_000  # milliseconds
 _PLENTY = 8  # times as much as is taken for a large segment must be free
 _SEGMENT = 16 * 1024 * 1024
 _SPARE = 1024
@@ -143,12 +144,24 @@ class Reserve:
         Raises:
             sqlite3.OperationalError: the disk refuses.
         """
-        self.checkpoint()
+        self._begin_log_anew()
         self._known_free = 0
         self._release(self.most)
         if self._on_list() < self.most:
             with contextlib.suppress(OSError, sqlite3.OperationalError):
                 self.ensure(self.most)
+
+    def _begin_log_anew(self) -> None:
+        """Write the log back, and wait for a moment until nobody reads in it any more: a page is soon read.
+
+        Where readers come one after the other there is always one, and the log never begins anew by itself.
+        """
+        [[before]] = self._connection.execute("PRAGMA busy_timeout").fetchall()
+        self._connection.execute(f"PRAGMA busy_timeout={_READERS_TAKE}")
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout={before}")
 
     def checkpoint(self) -> None:
         """Write the log back, so that it begins anew; readers that are in the middle of it keep it from that.

@@ -1,4 +1,4 @@
-"""What becomes of segments that are settled: deleted when nobody writes them, else let go of when they are large."""
+"""Settled segments: deleted if nobody writes them any more; else, if large, their writers are made to begin others."""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
-"""What was appended through SQLite (``backend="sqlite"``, :mod:`.sqlite`): the flusher reads it row by row.
+"""Reading what was appended through SQLite (``backend="sqlite"``, :mod:`.sqlite`), row by row, for the flusher.
 
-``queue.db`` holds persist-queue's table of pending events and the id of this very database. The books hold, under that
-id, up to which row its events are settled; the rows are deleted afterwards, in a transaction of their own. So a kill
-between the two settles nothing twice, and a database that somebody replaced is not taken for the former one.
+``queue.db`` holds persist-queue's table of pending events, the id of this very database, and up to which row it was
+emptied. The books hold, under that id, up to which row its events are settled; the rows are deleted afterwards, in a
+transaction of their own. So a kill between the two settles nothing twice, and a database that somebody replaced is not
+taken for the former one.
+
+Nor is an older state of it that somebody restored: it was emptied less far than the books have noted. It would give
+numbers to new rows that count as settled, so it gets another id, and all that it holds is sent, with its ids.
 
 It is one file, because reading, settling and deleting go by one position.
 """
@@ -20,7 +24,7 @@ from lotus_durable.errors import QueueDamaged
 
 from .database import fetched
 from .directory import QUEUE_DB, QueueDirectory
-from .files import sync_data
+from .files import open_to_read, sync_data
 from .format import ID_SIZE, Origin
 from .protocol import NO_KEY, Report
 from .reader import Damage, Position, Stretch
@@ -38,6 +42,7 @@ _AT_ONCE = 500
 """Rows, or pages, in one transaction of the deletion."""
 _SPARE = 1024
 """Free pages above which they are given back to the disk."""
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 _T = TypeVar("_T")
 
 
@@ -50,8 +55,8 @@ def ensure_id(connection: sqlite3.Connection) -> bytes:
     with contextlib.suppress(sqlite3.OperationalError):
         if row := connection.execute("SELECT id FROM identity").fetchone():
             return bytes(row[0])
-    connection.execute("CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY, id BLOB)")
-    connection.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", (_ID + os.urandom(ID_SIZE - len(_ID)),))
+    connection.execute("CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY, id BLOB, emptied INTEGER)")
+    connection.execute("INSERT OR IGNORE INTO identity VALUES (1, ?, 0)", (_ID + os.urandom(ID_SIZE - len(_ID)),))
     return bytes(connection.execute("SELECT id FROM identity").fetchone()[0])
 
 
@@ -85,9 +90,16 @@ class RowReader:
         trouble: why it cannot be read, empty when it can.
     """
 
-    def __init__(self, directory: QueueDirectory, cursor: Callable[[bytes], Position], report: Report) -> None:
+    def __init__(
+        self,
+        directory: QueueDirectory,
+        cursor: Callable[[bytes], Position],
+        noted: Callable[[], str | None],
+        report: Report,
+    ) -> None:
         self._path = directory.queue_db
         self._cursor = cursor
+        self._noted = noted
         self._report = report
         self.id: bytes = b""
         self.position: Position = (0, 0)
@@ -97,10 +109,13 @@ class RowReader:
         self._deleted = 0
         self.trouble: str = ""
         self._told = ""
+        self._is_alone = False
 
     def begin_pass(self) -> None:
         """Look how far this pass goes: a writer that is faster than we are must not keep others waiting."""
         self._pass_ends = 0
+        if self._is_alone:
+            self.close()  # there may be room again
         with self._told_once():
             self._follow()
             if self._table is not None:
@@ -167,11 +182,16 @@ class RowReader:
             while self._do(free_pages) > _SPARE:
                 self._do(lambda connection: give_back(connection, _AT_ONCE))
             self._found("PRAGMA wal_checkpoint(PASSIVE)")
+        self._do(lambda connection: connection.execute("UPDATE identity SET emptied = ?", (settled,)))
         self._deleted = settled
+
+    def note(self) -> str | None:
+        """Return what the books are to note, when :meth:`sync` has returned; None where nothing was deleted."""
+        return f"{self.id.hex()} {self._deleted}" if self._deleted else None
 
     def close(self) -> None:
         """Let go of the database."""
-        table, self._table = self._table, None
+        table, self._table, self._is_alone = self._table, None, False
         if table is not None:
             with contextlib.suppress(sqlite3.Error):
                 table.close()
@@ -186,22 +206,39 @@ class RowReader:
             self.id = b""
             return
         try:
-            table = EventTable(self._path, TABLE)
-            self._table, self._place = table, place
-            self.id = ensure_id(table.connection)
+            self._table, self._place = self._opened(), place
+            self.id = ensure_id(self._table.connection)
         except sqlite3.Error as error:
             self.close()
             raise mapped(error, _WHAT) from error
         self.position = self._cursor(self.id)
-        if self._next_row() < self.position[0]:
-            # Restored from an older backup: it gives numbers to new rows that the cursor says are settled.
+        if self._next_row() < self.position[0] or self._emptied() < self._emptied_before():
             self.id = self._do(renew_id)
             self.position = self._cursor(self.id)
             self._report(QueueDamaged(f"{self._path} is older than the books: what it holds is sent again"))
-        self._deleted = 0
+        self._deleted = self._emptied()
+
+    def _opened(self) -> EventTable:
+        """Open the database; alone where the disk has no room to share it: who appends meanwhile takes a segment."""
+        try:
+            return EventTable(self._path, TABLE)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _NO_ROOM:
+                raise
+            table = EventTable(self._path, TABLE, alone=True)
+            self._is_alone = True
+            return table
 
     def _last_row(self) -> int:
         return int(self._found("SELECT max(_id) FROM queue_pending")[0][0] or 0)
+
+    def _emptied(self) -> int:
+        return int(self._found("SELECT emptied FROM identity")[0][0])
+
+    def _emptied_before(self) -> int:
+        """Return up to which row it was emptied when the books noted that."""
+        of, _, row = (self._noted() or "").partition(" ")
+        return int(row) if of == self.id.hex() else 0
 
     def _next_row(self) -> int:
         """Return the number that the next row gets, at least."""
@@ -320,7 +357,7 @@ def sync_rows(path: str) -> None:
     SQLite takes no locks on the log, so closing this descriptor gives none up.
     """
     with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = open_to_read(f"{path}-wal")
         try:
             sync_data(descriptor)
         finally:

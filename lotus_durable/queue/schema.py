@@ -9,7 +9,7 @@ from .stats import QueueStats
 
 VERSION = 1
 
-COUNTERS = "accepted, delivered, parked, dead_lettered, discarded, parked_high, dead_high"
+COUNTERS = "accepted, delivered, handed_over, parked, dead_lettered, discarded, parked_high, dead_high"
 """Of what is settled; rows of parked events and dead letters with a larger id are of a settlement that was never
 committed."""
 SCHEMA = (
@@ -19,9 +19,9 @@ SCHEMA = (
     "CREATE TABLE delivered (id INTEGER PRIMARY KEY, generation INTEGER, ids BLOB)",
     "CREATE TABLE learned (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     "CREATE TABLE padding (data BLOB)",
-    "INSERT INTO settled VALUES (x'', NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0)",
+    "INSERT INTO settled VALUES (x'', NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0)",
 )
-SET_COUNTERS = f"UPDATE settled SET ({COUNTERS}) = (?, ?, ?, ?, ?, ?, ?) WHERE segment = x''"  # noqa: S608  # ours
+SET_COUNTERS = f"UPDATE settled SET ({COUNTERS}) = (?, ?, ?, ?, ?, ?, ?, ?) WHERE segment = x''"  # noqa: S608  # ours
 SET_CURSOR = "INSERT OR REPLACE INTO settled (segment, name, offset, sequence) VALUES (?, ?, ?, ?)"
 INSERT: dict[Table, str] = {
     "parked": "INSERT INTO queue_parked (data, timestamp) VALUES (?, ?)",
@@ -37,5 +37,5 @@ def page_of(table: Table) -> str:
 
 def as_row(counts: QueueStats, high: Mapping[Table, int]) -> tuple[int, ...]:
     """Return the values of :data:`COUNTERS`."""
-    settled = (counts.accepted, counts.delivered, counts.parked, counts.dead_lettered, counts.discarded)
-    return (*settled, high["parked"], high["dead"])
+    gone = (counts.accepted, counts.delivered, counts.handed_over)
+    return (*gone, counts.parked, counts.dead_lettered, counts.discarded, high["parked"], high["dead"])

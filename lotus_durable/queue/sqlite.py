@@ -1,14 +1,14 @@
 """Appending through SQLite (``backend="sqlite"``): a put into persist-queue's table in ``queue.db``.
 
-For people who trust SQLite's record more than they need speed. What it cannot take at once (it is locked by another
-process, full, damaged, or in the middle of a put that a signal handler has interrupted) goes to a segment: no caller
-waits for a lock.
+For people who trust SQLite's record more than they need speed. No caller waits for a lock: an event goes to a segment
+if the database cannot take it at once (it is locked by another process, full, damaged, or in the middle of a put that a
+signal handler has interrupted).
 
-SQLite keeps what it knows about locks in the memory of the process. A forked child has a copy of that, but not the
-locks: what it writes or closes through it, or through a second connection to the same file, loses the acknowledged puts
-of others (measured, and ``integrity_check`` still says ok). So a process whose parent had a connection open when it was
-forked never uses SQLite, nor do its children; and no connection is closed by the interpreter's end, which a child has
-too, but only by :meth:`SqliteAppender.close`.
+SQLite keeps what it knows about its locks in the memory of the process. A forked child has a copy of that, but not the
+locks. What it writes or closes, also through a second connection to the same file, destroys acknowledged puts of others
+(measured; ``integrity_check`` still says ok). So a process whose parent had a connection open at the fork never uses
+SQLite, and neither do its children. And only :meth:`SqliteAppender.close` closes a connection, never the end of the
+interpreter, which a child reaches too.
 
 SQLite's descriptors have low numbers, which the application's next file gets when somebody closes what is not his. So
 before each put they are compared with what they were; where one is another file's by now, SQLite writes and closes
@@ -25,6 +25,7 @@ import sqlite3
 import time
 
 from lotus_durable.descriptors import open_numbers, place_of
+from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk, is_there
 from lotus_durable.errors import LotusError, QueueDamaged
 from lotus_durable.fork import this_process
 
@@ -83,7 +84,7 @@ class SqliteAppender(Appender):
     def close(self) -> None:
         """Let go of the database and seal the segment; raises nothing."""
         if self._is_free():
-            with contextlib.suppress(OSError, LotusError):
+            with contextlib.suppress(LotusError), DiskErrorsSuppressed():
                 self._check_database(time.monotonic())
             if self._table is not None:
                 self._let_go()
@@ -147,7 +148,7 @@ class SqliteAppender(Appender):
         """Open the database, or leave it for the next try."""
         self._retry_at = now + _RETRY_INTERVAL
         path = self._directory.queue_db
-        if not os.path.exists(path):
+        if not is_there(path):
             self._directory.prepare()
             # With its mode; and never one that is there already: this process may have it open, and closing this
             # descriptor of it would give up SQLite's locks.
@@ -156,25 +157,29 @@ class SqliteAppender(Appender):
         self._identify()
         # From before the first moment on: a child must not believe too little.
         _opened_by.append(this_process())
-        table = None
+        table = kept = None
         others = self._leading_to_it()
         try:
             self._place = place_of(path)
             table = EventTable(path, TABLE, timeout=0)
             _keep_for_ever(table)
+            kept = table
             table.connection.execute(f"PRAGMA synchronous={'FULL' if self._power else 'NORMAL'}")
             self._own_id = ensure_id(table.connection)
             # One from an older backup would give numbers to new rows that count as settled.
             begin_behind(table.connection, read_progress(self._directory).cursor.get(QUEUE_DB, (0, 0))[0])
             if self._place is None or place_of(path) != self._place:
                 raise FileNotFoundError(path)
-        except (sqlite3.Error, OSError):
-            self._table = table
-            self._let_go()
-        else:
-            self._table = table
             self._held = {number: place for number, place in self._leading_to_it().items() if number not in others}
             self._database_checked_at, self._last_row, self._put_since_check = now, 0, []
+            self._table = kept  # last: a signal handler may raise at any moment
+        except BaseException as error:
+            if kept is None and table is not None:
+                table.close()
+            self._table = kept
+            self._let_go()
+            if not isinstance(error, sqlite3.Error) and not is_of_the_disk(error):
+                raise
 
     def _leading_to_it(self) -> dict[int, tuple[int, int]]:
         """Return the descriptors of this process that lead to the database, and what they lead to."""

@@ -47,13 +47,16 @@ class FlusherStats(NamedTuple):
 class QueueStats(NamedTuple):
     """What is in the queue, for all processes that share it.
 
-    At any quiescent moment and across restarts ``accepted = delivered + pending + parked + dead_lettered + discarded``.
+    At any quiescent moment and across restarts
+    ``accepted = delivered + handed_over + pending + parked + dead_lettered + discarded``.
     """
 
     accepted: int = 0
     """Events that ``track_event`` accepted since the queue was made."""
     delivered: int = 0
     """Events the server confirmed, each by itself."""
+    handed_over: int = 0
+    """Events that a broker has confirmed, see ``relay_url``: they are its relay's now, and not yet Lotus'."""
     pending: int = 0
     """Events on disk that have no verdict yet."""
     parked: int = 0

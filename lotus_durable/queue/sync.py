@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Callable, Sequence
 
 from lotus_durable.errors import DiskRefused, LotusError
 
 from .directory import QueueDirectory, original_name, released_name
-from .files import sync_data, sync_file_system, sync_path
+from .files import open_to_read, regular_file_status, sync_data, sync_file_system, sync_path
 from .journal import has_no_writer
+from .writer import is_abandoned
 
 _MANY = 256
 """New segments at once, from which the whole file system is synced: 50,000 one by one take half a minute."""
@@ -69,24 +69,32 @@ class JournalSync:
 
     def _sync_at_once(self, segments: Sequence[tuple[str, str]]) -> None:
         sizes: dict[str, int] = {}
+        final: list[str] = []
         for each, path in segments:
             with contextlib.suppress(OSError):
-                sizes[each] = os.stat(path).st_size
+                descriptor = open_to_read(path)
+                try:
+                    if is_abandoned(descriptor):  # before its size is taken: then it grows no more
+                        final.append(each)
+                    sizes[each] = os.fstat(descriptor).st_size
+                finally:
+                    os.close(descriptor)
         if sync_file_system(self._directory.journal):
             self._synced.update(sizes)
+            self._final.update(final)
 
     def _sync(self, segment: str, name: str) -> bool:
         """Return whether it was there, by that name."""
         try:
-            status = os.stat(self._path(name))
-            if not stat.S_ISREG(status.st_mode):
+            status = regular_file_status(self._path(name))
+            if status is None:
                 return True  # the reader names it
             size = status.st_size
             if size == self._synced.get(segment):
                 if has_no_writer(self._path(name)) and os.stat(self._path(name)).st_size == size:
                     self._final.add(segment)
                 return True
-            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = open_to_read(self._path(name))
         except FileNotFoundError:
             return False
         except OSError:

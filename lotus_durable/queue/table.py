@@ -37,15 +37,24 @@ class EventTable(SQLiteQueue):
     """One table of one database; the connection is in autocommit mode.
 
     Without what does not hold when several processes share it, and costs the more the longer the backlog.
+
+    Args:
+        path: of the database.
+        name: of the table.
+        timeout: seconds to wait for a lock.
+        alone: nobody else may use the database meanwhile. It can be read so on a disk that has no room at all: what
+            several processes share is a file that SQLite makes anew when none has the database open.
     """
 
-    def __init__(self, path: str, name: str, timeout: float = LOCK_TIMEOUT) -> None:
+    def __init__(self, path: str, name: str, timeout: float = LOCK_TIMEOUT, *, alone: bool = False) -> None:
         folder, file = os.path.split(path)
+        self._alone = alone
         try:
             super().__init__(folder, name=name, timeout=timeout, serializer=Bytes, db_file_name=file)
             self._insertion: str = self._sql_insert
         except BaseException:
-            self.close()
+            with contextlib.suppress(AttributeError):  # a signal handler raised before it had a connection
+                self.close()
             raise
 
     @property
@@ -68,6 +77,8 @@ class EventTable(SQLiteQueue):
             f"{path}/{self.db_file_name}", timeout=timeout, check_same_thread=False, isolation_level=None
         )
         try:
+            if self._alone:
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             if not connection.execute("PRAGMA page_count").fetchone()[0]:
                 # So that it gives back the room of deleted rows: all that lies in the directory counts as used. Of one
                 # that is there already this would write.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
+
+from lotus_durable.disk import is_file
 
 from .books import Books
 from .database import WHAT, read_only
@@ -63,7 +64,7 @@ def _take_over_rows(connection: sqlite3.Connection, old: Books, path: str) -> in
     connection.executemany(INSERT["dead"], ((letter, now) for _ in range(lost)))
     high["dead"] += lost
     dead = found["dead"] + lost
-    accepted = was.delivered + was.discarded + found["parked"] + dead
+    accepted = was.delivered + was.handed_over + was.discarded + found["parked"] + dead
     counts = was._replace(accepted=accepted, parked=found["parked"], dead_lettered=dead)
     connection.execute(SET_COUNTERS, as_row(counts, high))
     return lost
@@ -74,7 +75,7 @@ def _readable(path: str, table: str, columns: str, high: int = 0) -> Iterator[tu
     condition = f"rowid <= {high}" if high else "1"
     row = 0
     missed = 0
-    if not os.path.isfile(path):
+    if not is_file(path):
         return
     with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(path)) as connection:
         while missed <= _MOST_UNREADABLE:

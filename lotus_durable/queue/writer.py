@@ -120,13 +120,10 @@ class SegmentWriter:
 
     def own_status(self) -> os.stat_result | None:
         """Return what the descriptor says of the segment; None when the descriptor is somebody else's by now."""
-        try:
+        with DiskErrorsSuppressed():
             status = os.fstat(self._descriptor)
-        except OSError as error:
-            if not is_of_the_disk(error):
-                raise
-            return None
-        return status if (status.st_dev, status.st_ino) == self._place else None
+            return status if (status.st_dev, status.st_ino) == self._place else None
+        return None
 
     def is_at(self, path: str) -> bool:
         """Whether ``path`` leads to the segment."""
@@ -204,9 +201,8 @@ class SegmentWriter:
 
 def is_abandoned(descriptor: int) -> bool:
     """Whether no writer holds this segment any more: it was sealed, or its process is gone."""
-    try:
+    with DiskErrorsSuppressed():
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    # The caller's own descriptor now holds the lock until it closes it; nobody else ever wants it again.
-    return True
+        # The caller's own descriptor now holds the lock until it closes it; nobody else ever wants it again.
+        return True
+    return False

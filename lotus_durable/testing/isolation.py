@@ -92,7 +92,7 @@ class Isolation:
             if self._server is None:
                 return config._replace(send=False)
             host, api_key = self._server
-            config = config._replace(host=host, api_key=api_key, api_key_file=None, previous_api_key_file=None)
+            config = config._replace(host=host, api_key=api_key, api_key_file=None)
         if self._temporary is None or not os.path.realpath(config.queue_dir).startswith(f"{self._temporary}/"):
             config = config._replace(queue_dir=self._queue_of(config.host))
         return config

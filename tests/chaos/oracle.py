@@ -212,8 +212,8 @@ def _miscounted(evidence: Evidence, found: int) -> list[str]:
 
 def gap(counts: QueueStats) -> int:
     """Return how many events are missing from the books, or (below 0) are there twice; 0 by the promise."""
-    found = counts.delivered + counts.pending + counts.parked + counts.dead_lettered + counts.discarded
-    return counts.accepted - found
+    gone = counts.delivered + counts.handed_over + counts.parked + counts.dead_lettered + counts.discarded
+    return counts.accepted - counts.pending - gone
 
 
 def _some(ids: Sequence[str]) -> str:

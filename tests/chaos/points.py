@@ -143,16 +143,16 @@ def wrap_flusher() -> None:
     _around(Consumer, "__init__", before="lock taken")
     _around(Books, "settle", before="before settling", after="settled")
     _around(Retiring, "delete", before="before deleting")
-    post_batch, getresponse, forget = HttpTransport.post_batch, HTTPConnection.getresponse, Books.forget
+    posting, getresponse, forget = HttpTransport.posting, HTTPConnection.getresponse, Books.forget
     sends_events = False
 
-    def post_batch_or_die(transport: HttpTransport, body: bytes) -> Any:
+    def posting_or_die(transport: HttpTransport, body: bytes) -> Any:
         nonlocal sends_events
         if body == _EMPTY_BATCH:
-            return post_batch(transport, body)
+            return (yield from posting(transport, body))
         reach("before a request")
         sends_events = True
-        answer = post_batch(transport, body)
+        answer = yield from posting(transport, body)
         sends_events = False
         reach("answered")
         return answer
@@ -167,7 +167,7 @@ def wrap_flusher() -> None:
             reach("deleted")
         forget(books, segments)
 
-    _replace(HttpTransport, "post_batch", post_batch_or_die)
+    _replace(HttpTransport, "posting", posting_or_die)
     _replace(HTTPConnection, "getresponse", getresponse_or_die)
     _replace(Books, "forget", forget_or_die)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from lotus_durable import Client
@@ -86,3 +88,22 @@ def test_it_adopts_nothing_while_a_flusher_has_another_key(command_line: Command
     result = command_line.run("adopt", "--yes", environment=NEW)
     assert result.code == 2
     assert "has another API key than this command" in result.one_error()
+
+
+def test_events_of_another_organisations_key_are_not_sent_even_if_it_is_said_that_this_key_replaced_theirs(
+    command_line: CommandLine, fake_lotus_factory: Callable[..., FakeLotus]
+) -> None:
+    server = fake_lotus_factory("L24")
+    theirs = {"LOTUS_HOST": server.host}
+    with Client(
+        api_key="test-key", host=server.host, queue_dir=command_line.queue_dir, flusher="external", exit_timeout=0
+    ) as client:
+        client.track_event(customer_id="c", event_name="e")
+        assert client.drain(30).complete
+        client.track_event(customer_id="c", event_name="e")
+    server.rotate_key("new-key", keep_old=True)
+    server.accounts.organization_id = "org_other"
+    result = command_line.run("adopt", "--yes", environment={**NEW, **theirs})
+    assert result.code != 0
+    assert "another organisation" in result.errors
+    assert server.event_count == 1

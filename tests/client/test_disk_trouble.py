@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -126,76 +125,6 @@ def test_a_full_memory_buffer_refuses_events_aloud(rig: Rig) -> None:
             track(client, 1)
     assert client.drain(60).complete
     rig.check(ids)
-
-
-def test_a_signal_handlers_timeout_inside_an_append_is_the_callers(rig: Rig) -> None:
-    def strike(*_: object) -> None:
-        raise TimeoutError("the request takes too long")
-
-    client = rig.client(trusted_look=3600.0)
-    ids = track(client, 1)
-    before = signal.signal(signal.SIGUSR1, strike)
-    real = os.pwrite
-
-    def struck(*arguments: object) -> int:
-        signal.raise_signal(signal.SIGUSR1)
-        return real(*arguments)  # type: ignore[arg-type]
-
-    try:
-        with replaced("pwrite", struck, where=".seg"), pytest.raises(TimeoutError, match="takes too long"):
-            track(client, 1)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert rig.errors == []
-    assert client.stats().in_memory == 0
-    ids += track(client, 1)
-    assert client.drain(20).complete
-    rig.check(ids)
-
-
-NOT_ALL = pytest.mark.xfail(
-    strict=False, reason="of some thousand that strike inside SQLite's put one is still swallowed"
-)
-
-
-@pytest.mark.parametrize("backend", ["journal", pytest.param("sqlite", marks=NOT_ALL)])
-@pytest.mark.parametrize("number", ["", "110, "], ids=["without a number", "ETIMEDOUT"])
-def test_time_limits_that_strike_anywhere_in_a_call_are_the_callers(rig: Rig, backend: str, number: str) -> None:
-    code = """
-    import random
-    strikes = caught = 0
-    is_inside = False
-
-    def strike(*_):
-        global strikes
-        if is_inside:
-            strikes += 1
-            raise eval(f"TimeoutError({sys.argv[4]}'takes too long')")
-
-    errors = []
-    client = make(trusted_look=3600.0, backend=sys.argv[3], on_error=lambda error, _: errors.append(error))
-    ids = track(client)
-    signal.signal(signal.SIGALRM, strike)
-    finalizers = []  # where Python cannot raise it
-    sys.unraisablehook = lambda raised: finalizers.append(raised) if raised.exc_type is TimeoutError else None
-    while strikes < 300:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 1e-4))
-        try:
-            is_inside = True
-            ids += track(client)
-            is_inside = False
-        except TimeoutError:
-            is_inside = False
-            caught += 1
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-    say(strikes - caught - len(finalizers), client.stats().in_memory, errors)
-    say(client.drain(60).complete)
-    say(*ids)
-    """
-    struck, complete, ids = lines(code, rig.queue_dir, rig.server.host, backend, number)
-    assert struck == "0 0 []"
-    assert complete == "True"
-    assert set(ids.split()) <= set(rig.server.times_received)
 
 
 def test_no_descriptors_left_is_trouble_like_any_other(rig: Rig) -> None:

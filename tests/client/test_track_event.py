@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,17 +168,15 @@ def test_in_sync_mode_a_process_that_flushes_itself_waits_as_long_as_an_answer_m
 
 
 @pytest.mark.parametrize("generation", ["L22", "L24"])
-def test_in_sync_mode_a_bad_or_missing_key_is_no_loss(
-    rigs: Callable[..., Rig], generation: str, tmp_path: Path
-) -> None:
-    """The first key of a queue was mistyped: a process with the right one takes over, and is told that it is so."""
+def test_in_sync_mode_a_bad_or_missing_key_is_no_loss(rigs: Callable[..., Rig], generation: str) -> None:
+    """The first key of a queue was mistyped: a process with the right one takes over, and a person is to say so."""
     rig = rigs(generation)
-    (tmp_path / "mistyped").write_text("wrong")
     ids = track(rig.client(sync_mode=True, api_key="wrong", flusher="auto"), 1)
     ids += track(rig.client(sync_mode=True, api_key=None, flusher="auto"), 1)
-    right = rig.client(flusher="auto", previous_api_key_file=tmp_path / "mistyped")
-    wait_until(lambda: right.drain(20).complete, "the one with the wrong key to make way")
-    assert rig.check(ids).delivered == 2
+    right = rig.client(flusher="auto")
+    wait_until(lambda: "adopt" in (right.drain(20).reason or ""), "the one with the wrong key to make way")
+    state = rig.check(ids)
+    assert (state.delivered, state.pending) == (1, 1)
 
 
 def test_in_sync_mode_where_nobody_flushes_and_none_is_to_be_started_the_process_does(rig: Rig) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from lotus_durable.delivery import loop
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.batching import Batcher, batches_of_parked
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.delivery.verdict import Verdict
 from lotus_durable.delivery.wire import body, encode_event
+from lotus_durable.http.connection import Exchange
 from lotus_durable.queue.protocol import Chunk, StoredEvent
 from lotus_durable.queue.reader import Damage
 from lotus_durable.testing import Status
@@ -30,7 +32,7 @@ class FakePlace:
     max_events: int = 10_000
     encode = staticmethod(encode_event)
 
-    def deliver(self, batch: Batch) -> list[Verdict]:
+    def deliver(self, batch: Batch) -> Generator[None, None, list[Verdict]]:
         raise NotImplementedError
 
     def may_be_in_flight(self, since: float) -> None:
@@ -198,29 +200,43 @@ def in_flight(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many requests were under way whenever one began."""
     counts: list[int] = []
     under_way: list[int] = []
-    post = HttpTransport.post_batch
+    posting = HttpTransport.posting
 
-    def counted(self: HttpTransport, data: bytes) -> Any:
+    def counted(self: HttpTransport, data: bytes) -> Exchange:
         under_way.append(1)
         counts.append(len(under_way))
         try:
-            return post(self, data)
+            return (yield from posting(self, data))
         finally:
             under_way.pop()
 
-    monkeypatch.setattr(HttpTransport, "post_batch", counted)
+    monkeypatch.setattr(HttpTransport, "posting", counted)
     return counts
 
 
-def test_by_default_never_two_requests_are_in_flight(rig: Rig, in_flight: list[int]) -> None:
-    """The server of 2022 loses acknowledged events otherwise."""
-    rig.server.fail_next(*[Status(503), None] * 10)
+def test_by_default_never_two_requests_are_in_flight_to_the_server_of_2022(
+    rigs: Callable[..., Rig], in_flight: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It loses acknowledged events otherwise."""
+    monkeypatch.setattr(loop, "_LONG_WAIT", -1.0)
+    rig = rigs("L22")
     clients = [rig.client(max_batch_events=3) for _ in range(4)]
     accepted = [each for client in clients * 5 for each in track(client, 5)]
     assert clients[0].drain(20).complete
     assert rig.check(accepted).delivered == 100
     assert max(in_flight) == 1
     assert len(in_flight) >= 30
+
+
+def test_to_the_server_of_2024_up_to_four_are_in_flight_while_its_answers_are_slow(
+    rig: Rig, in_flight: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_LONG_WAIT", -1.0)
+    client = rig.client(max_batch_events=5)
+    accepted = track(client, 100)
+    assert client.drain(20).complete
+    assert rig.check(accepted).delivered == 100
+    assert max(in_flight) == 4
 
 
 def test_several_requests_are_in_flight_when_asked_for_and_each_is_committed(

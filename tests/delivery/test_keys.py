@@ -119,44 +119,6 @@ def test_where_the_server_says_that_both_keys_are_one_organisations_rotation_goe
     assert rig.check(ids).delivered == 15
 
 
-@GENERATIONS
-def test_the_file_with_the_previous_key_has_its_events_sent_also_by_later_flushers_without_it(
-    rigs: Callable[..., Rig], generation: str, tmp_path: Path
-) -> None:
-    rig, old, new, ids = rotated(rigs, generation)
-    file = tmp_path / "old key"
-    file.write_text("test-key")
-    assert rig.client(api_key=NEW, previous_api_key_file=file).drain(20).complete
-    ids += track(old, 2)
-    assert new.drain(20).complete
-    assert rig.check(ids).delivered == 7
-
-
-def test_a_previous_key_file_that_cannot_be_read_is_told_and_our_own_events_go_on(
-    rigs: Callable[..., Rig], tmp_path: Path
-) -> None:
-    rig, _, new, ids = rotated(rigs, "L22")
-    ours = track(new, 1)
-    client = rig.client(api_key=NEW, previous_api_key_file=tmp_path / "none")
-    assert client.drain(20).delivered == 1
-    assert [message for message in rig.messages() if "previous_api_key_file" in message]
-    assert rig.check(ids + ours).pending == 5
-
-
-def test_another_organisations_events_are_not_sent_even_if_a_file_names_their_key(
-    rigs: Callable[..., Rig], tmp_path: Path
-) -> None:
-    rig, old, new, ids = rotated(rigs, "L24")
-    assert old.drain(20).complete
-    file = tmp_path / "old key"
-    file.write_text("test-key")
-    rig.server.accounts.organization_id = "org_other"
-    theirs = rig.client(api_key=NEW, previous_api_key_file=file)
-    ids += track(old, 2) + track(new, 2)
-    assert "another organisation" in (theirs.drain(20).reason or "")
-    assert rig.check(ids).pending == 4
-
-
 def test_a_key_that_is_replaced_in_the_file_that_the_flusher_reads_takes_over_what_was_tracked_before(
     rigs: Callable[..., Rig], tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
+from lotus_durable.http.connection import Exchange, result_of
 from lotus_durable.queue.stats import FlusherState
 from tests.rig import record
 
@@ -55,8 +56,9 @@ class FakeTransport(HttpTransport):
     server: Server
     sent: list[list[str]] = field(default_factory=list)
 
-    def post_batch(self, body: bytes) -> Answer | NoAnswer:
+    def posting(self, body: bytes) -> Exchange:
         self.sent.append([event["idempotency_id"] for event in json.loads(body)["batch"]])
+        yield
         return self.server(self.sent[-1])
 
 
@@ -85,7 +87,8 @@ class FakeSteps:
         self.key_refusals += 1
 
     @contextlib.contextmanager
-    def request(self) -> Iterator[None]:
+    def request(self, *, is_question: bool = False) -> Iterator[None]:
+        del is_question
         yield
 
     def reached(self, *, server: bool) -> None:
@@ -134,7 +137,7 @@ class Scene:
         for each in ids:
             packed = record(each)
             batch.add(*encode_event(packed), packed)
-        return self._place.deliver(batch)
+        return [*result_of(self._place.deliver(batch))]
 
     @property
     def sent(self) -> list[str]:

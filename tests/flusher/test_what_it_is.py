@@ -52,6 +52,13 @@ def test_its_working_directory_is_the_root(flusher: int) -> None:
     assert os.readlink(f"/proc/{flusher}/cwd") == "/"
 
 
+def test_it_lets_others_have_the_processor_first(flusher: int) -> None:
+    wait_until(lambda: os.sched_getscheduler(flusher) == os.SCHED_BATCH)
+    assert os.getpriority(os.PRIO_PROCESS, flusher) == 5
+    for thread in os.listdir(f"/proc/{flusher}/task"):
+        assert os.sched_getscheduler(int(thread)) == os.SCHED_BATCH
+
+
 def test_its_environment_is_the_starters_without_settings_python_and_the_service_manager(
     scene: Scene, flusher: int
 ) -> None:

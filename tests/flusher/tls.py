@@ -17,9 +17,10 @@ class HttpsProxy:
     Args:
         folder: for the key and the certificate.
         port: of the server.
+        address: of the server.
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, address: str = "127.0.0.1") -> None:
         key, self._certificate = folder / "key.pem", folder / "certificate.pem"
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
@@ -28,7 +29,7 @@ class HttpsProxy:
         )  # fmt: skip
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(self._certificate, key)
-        self._port = port
+        self._server = address, port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: set[socket.socket] = set()
         self.connections = 0
@@ -69,7 +70,7 @@ class HttpsProxy:
             self.connections += 1
             self._open.add(outer)
             try:
-                with socket.create_connection(("127.0.0.1", self._port)) as inner:
+                with socket.create_connection(self._server) as inner:
                     self._open.add(inner)
                     back = threading.Thread(target=_copy, args=(inner, outer), daemon=True)
                     back.start()

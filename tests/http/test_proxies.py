@@ -137,7 +137,6 @@ def speaks_socks5_before(server: ScriptedServer, near: socket.socket) -> None:
 def test_a_socks_proxy_is_used_and_an_interim_answer_read_past_there_too(
     is_safe: bool, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("socks", reason="requests[socks] is not installed")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     created = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
     with (

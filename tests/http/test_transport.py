@@ -18,6 +18,7 @@ from urllib3.util import wait_for_read
 from lotus_durable._version import __version__
 from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.http.answer import Answer, NoAnswer
+from lotus_durable.http.connection import result_of
 from tests.delivery.scripted_server import (
     BODY,
     KEY,
@@ -55,7 +56,7 @@ def test_a_request_is_what_both_servers_take() -> None:
 
 def test_a_probe_is_an_empty_batch() -> None:
     with talking(says(400, b'{"success": "none", "failed_events": {}}')) as (server, transport):
-        came_back = transport.probe()
+        came_back = result_of(transport.probing())
     assert isinstance(came_back, Answer)
     assert came_back.status == 400
     assert json.loads(server.requests[0].body) == {"batch": []}
@@ -162,7 +163,7 @@ def test_a_connection_idle_for_longer_than_asked_is_not_used(idle_at_most: float
     with talking(says(201), idle_at_most=idle_at_most) as (server, transport):
         transport.post_batch(BODY)
         transport.post_batch(BODY)
-        transport.probe()
+        result_of(transport.probing())
     assert [request.connection for request in server.requests] == connections
 
 
@@ -304,7 +305,7 @@ def test_what_judges_answers_imports_nothing_heavy(module: str) -> None:
 def test_a_fork_in_the_middle_of_a_tls_handshake_leaves_the_child_without_the_socket() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         transport = HttpTransport(f"https://127.0.0.1:{server.getsockname()[1]}", "test-key", connect_timeout=2.0)
-        thread = threading.Thread(target=transport.probe, daemon=True)
+        thread = threading.Thread(target=result_of, args=(transport.probing(),), daemon=True)
         thread.start()
         accepted, _ = server.accept()
         with accepted:

@@ -127,17 +127,17 @@ def flush(scene: Scene) -> None:
             assert hasattr(module, name)
             setattr(module, name, value)
     notes = Notes(scene.ledger)
-    sync_all, post_batch, report = background.sync_all, HttpTransport.post_batch, Control.report
+    sync_all, posting, report = background.sync_all, HttpTransport.posting, Control.report
 
     def noted_sync(*arguments: Any) -> None:
         notes.add("syncs")
         sync_all(*arguments)
         notes.add("synced")
 
-    def noted_post(transport: HttpTransport, body: bytes) -> Any:
+    def noted_posting(transport: HttpTransport, body: bytes) -> Any:
         ids = [each["idempotency_id"] for each in json.loads(body)["batch"]]
         notes.add("sends", *ids)
-        answer = post_batch(transport, body)
+        answer = yield from posting(transport, body)
         notes.add("answered", *ids)
         return answer
 
@@ -149,7 +149,7 @@ def flush(scene: Scene) -> None:
     for owner, name, noted in (
         (Control, "report", noted_report),
         (background, "sync_all", noted_sync),
-        (HttpTransport, "post_batch", noted_post),
+        (HttpTransport, "posting", noted_posting),
     ):
         setattr(owner, name, noted)
     told: list[str] = []

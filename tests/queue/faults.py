@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 DIED = 9
+STRIDE = 1 if os.environ.get("LOTUS_TEST_EVERY_STEP") else 4
+"""Of the steps at which a process may die, how far the next one that is tried is: all take a minute for each test."""
 
 _FILE_CALLS = {"open", "write", "pwrite", "fsync", "fdatasync", "ftruncate", "posix_fallocate", "flock"}
 _NAME_CALLS = {"replace", "rename", "unlink", "link", "mkdir"}

@@ -21,7 +21,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Settlement
 
 from .consuming import consuming, counts, deliver_all, read_pass, stored
-from .faults import dies_at, exit_status, in_child
+from .faults import STRIDE, dies_at, exit_status, in_child
 from .segments import Reports, append, open_appender, record, write_segment
 from .waiting import wait_until
 
@@ -107,7 +107,7 @@ def test_a_flusher_that_dies_at_any_step_leaves_the_books_of_before_or_of_after(
         died = dies_at(step, partial(flush, directory))
         check(directory, reports)
         shutil.rmtree(directory.root)
-        step += 1
+        step += STRIDE
     assert step > 60, "there were as many steps"
 
 
@@ -135,7 +135,7 @@ def test_a_flusher_that_dies_while_rows_go_ahead_of_their_settlement_leaves_none
             assert (found.parked, found.pending) in ((0, EVENTS), (EVENTS, 0))
             assert len(consumer.parked(0, 100)) == found.parked
         shutil.rmtree(directory.root)
-        step += 1
+        step += STRIDE
 
 
 def test_flushers_killed_at_any_moment_settle_every_event_once(memory_path: Path, reports: Reports) -> None:
@@ -175,7 +175,7 @@ def flush_for_ever(directory: QueueDirectory, started: Path) -> None:
         if chunk is not None:
             refused = [stored(each) for each in chunk.records[:1]]
             delivered = len(chunk.records) - len(refused)
-            consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered, refused))
+            consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered, parked=refused))
         consumer.retire()
 
 

@@ -86,7 +86,7 @@ def test_news_of_the_longest_ids_leave_the_beat_and_the_progress_readable(
     event = {"idempotency_id": letter * 255, "customer_id": letter * 50, "event_name": letter * 200}
     notices = [Notice(number, "EventRefused", letter * 400, [event] * 3) for number in range(count)]
     file = HeartbeatFile(directory)
-    progress = Progress(QueueStats(3, 1, 2), {"1-a.seg": (56, 1)}, [Refusal("id", "why", True)])
+    progress = Progress(QueueStats(3, 1, 0, 2), {"1-a.seg": (56, 1)}, [Refusal("id", "why", True)])
     file.write(beat([]), progress)
     file.write(beat(notices, letter * 1000), None)
     file.close()

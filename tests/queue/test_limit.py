@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from lotus_durable.config import Config
 from lotus_durable.errors import QueueFull
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.limit import QueueLimit
 
-from .faults import replaced, small_disk
+from .faults import exit_status, in_child, replaced, small_disk
 from .segments import Reports, append, open_appender, read_journal, record
 
 LIMIT = 1 << 20
@@ -99,18 +100,39 @@ def test_one_process_fills_a_queue_to_its_limit(directory: QueueDirectory, limit
     assert read_journal(directory) == list(range(accepted))
 
 
-def fill(appender: Appender) -> int:
+def fill(appender: Appender, padding: int = 0) -> int:
     count = 0
     try:
         while True:
-            append(appender, count)
+            append(appender, count, padding=padding)
             count += 1
     except QueueFull:
         return count
 
 
-@pytest.mark.parametrize("processes", [2, 64, 200])
-@pytest.mark.parametrize("limit", [1 << 20, 8 << 20])
+@pytest.mark.servers  # a gigabyte
+def test_two_hundred_processes_that_begin_at_once_stay_near_the_default_limit_though_nobody_flushes(
+    memory_path: Path, reports: Reports
+) -> None:
+    limit = Config.resolve({"api_key": "key", "queue_dir": memory_path}).max_queue_bytes
+    if os.statvfs(memory_path).f_bavail * os.statvfs(memory_path).f_frsize < 1.5 * limit:
+        pytest.skip("this disk has no room for the default limit and more")
+    directory = QueueDirectory(memory_path / "queue")
+    directory.prepare()
+    begins, begin = os.pipe()
+
+    def child() -> None:
+        os.close(begin)
+        os.read(begins, 1)
+        fill(open_appender(directory, reports, limit=QueueLimit(directory, limit), segment_bytes=1 << 24), 30_000)
+
+    children = [in_child(child) for _ in range(200)]
+    os.close(begin)
+    assert [exit_status(each) for each in children] == [0] * 200
+    assert 0.9 * limit < used(directory) <= 1.1 * limit
+
+
+@pytest.mark.parametrize(("processes", "limit"), [(2, 8 << 20), (64, 1 << 20), (200, 1 << 20)])
 def test_processes_that_append_at_once_stay_near_the_limit_though_nobody_flushes(
     memory_path: Path, reports: Reports, processes: int, limit: int
 ) -> None:

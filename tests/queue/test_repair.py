@@ -23,7 +23,7 @@ from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program
 from lotus_durable.queue.protocol import Settlement
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass, stored
-from .faults import dies_at, refusing
+from .faults import STRIDE, dies_at, refusing
 from .segments import Reports, number_of, record, write_segment
 
 PARTS = ("", "-wal", "-shm")
@@ -162,7 +162,7 @@ def test_a_kill_at_any_step_of_writing_back_leaves_the_books_or_nothing_deleted(
             assert (found.accepted, found.delivered) == (3, 3)
         assert not list(Path(directory.root).glob("books.db.new*"))
         shutil.rmtree(directory.root)
-        step += 1
+        step += STRIDE
 
 
 # Damage

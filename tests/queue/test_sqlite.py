@@ -27,7 +27,7 @@ from lotus_durable.queue.sqlite import SqliteAppender
 from lotus_durable.queue.table import EventTable
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass
-from .faults import dies_at, exit_status, in_child, refusing, small_disk
+from .faults import STRIDE, dies_at, exit_status, in_child, refusing, small_disk
 from .segments import KEY, Reports, open_appender, open_sqlite, record
 from .segments import append as append_to_segment
 from .waiting import wait_until
@@ -118,9 +118,11 @@ def test_rows_are_safe_from_a_power_cut_before_they_are_settled(
         assert counts(directory, consumer).pending == 0
 
 
+@pytest.mark.parametrize("more", [2, 40])
 def test_what_is_put_into_an_older_database_that_somebody_restored_is_delivered(
-    directory: QueueDirectory, reports: Reports
+    directory: QueueDirectory, reports: Reports, more: int
 ) -> None:
+    """Also when nobody flushes before its new rows have the numbers of all that was settled, and more."""
     appender = open_sqlite(directory, reports)
     append(appender, *range(5))
     appender.close()
@@ -128,17 +130,21 @@ def test_what_is_put_into_an_older_database_that_somebody_restored_is_delivered(
     appender = open_sqlite(directory, reports)
     append(appender, *range(5, 10))
     with consuming(directory, reports) as consumer:
-        assert deliver(consumer) == list(range(10))
+        assert deliver_all(consumer) == list(range(10))
     appender.close()
     Path(directory.queue_db).write_bytes(older)
     appender = open_sqlite(directory, reports)
-    append(appender, 10, 11)
+    new = range(10, 10 + more)
+    append(appender, *new)
     with consuming(directory, reports) as consumer:
-        assert set(deliver_all(consumer)) >= {10, 11}
-        append(appender, *range(12, 20))
-        assert deliver_all(consumer) == list(range(12, 20))
+        assert set(deliver_all(consumer)) >= {*new}
+        append(appender, *range(60, 70))
+        assert deliver_all(consumer) == list(range(60, 70))
     assert "older than the books" in str(reports[0])
+    assert len(reports) == 1
     appender.close()
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == []
 
 
 def test_a_flusher_killed_between_settling_and_deleting_settles_no_row_twice(
@@ -170,7 +176,7 @@ def test_a_flusher_that_dies_at_any_step_settles_every_row_once(memory_path: Pat
             found = counts(directory, consumer)
             assert (found.accepted, found.delivered, found.pending) == (6, 6, 0)
             assert rows(directory) == 0
-        step += 2
+        step += STRIDE
 
 
 def flush(directory: QueueDirectory) -> None:

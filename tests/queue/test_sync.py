@@ -17,7 +17,7 @@ from lotus_durable.queue.files import sync_file_system
 from lotus_durable.queue.sync import JournalSync
 
 from .faults import refusing, replaced
-from .segments import Reports, append, expire_trust, open_appender, read_journal, trust
+from .segments import Reports, append, expire_trust, open_appender, read_journal, record, trust, write_segment
 
 
 @pytest.fixture
@@ -88,14 +88,14 @@ def test_a_segment_that_is_released_in_the_middle_of_a_run_is_synced_in_that_run
     append(appender, 0)
     append(open_appender(directory, reports), 1)
     first, second = directory.segments()
-    real = os.stat
+    real = os.lstat
 
     def release_meanwhile(path: str) -> os.stat_result:
         if path.endswith(first):
             directory.let_go(second)
         return real(path)
 
-    with replaced("stat", release_meanwhile, where=".seg"):
+    with replaced("lstat", release_meanwhile, where=".seg"):
         assert Synced(sync).segments == [first, released_name(second)]
     assert Synced(sync).segments == []
 
@@ -179,7 +179,7 @@ def test_a_segment_that_is_synced_to_its_end_is_looked_at_no_more(
     sync.run()
     appender.close()
     sync.run()
-    with replaced("stat", os.stat, where=".seg") as looks:
+    with replaced("lstat", os.lstat, where=".seg") as looks:
         sync.run()
     assert looks.count == 0
     (Path(directory.journal) / directory.segments()[0]).unlink()
@@ -201,6 +201,19 @@ def test_many_new_segments_are_synced_at_once(
     assert Synced(sync).segments == directory.segments()[:1], "those that grow are synced one by one"
 
 
+def test_many_segments_without_writers_are_looked_at_once_and_no_more(
+    directory: QueueDirectory, sync: JournalSync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_module, "_MANY", 3)
+    for number in range(4):
+        write_segment(directory, [record(number)]).seal()
+    with replaced("open", os.open, where=".seg") as opens, replaced("lstat", os.lstat, where=".seg") as looks:
+        for _ in range(3):
+            sync.run()
+    assert (opens.count, looks.count) == (4, 0)
+    assert sync._synced.keys() == sync._final == {*directory.segments()}
+
+
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSYS])
 def test_where_the_file_system_cannot_be_synced_each_segment_is(
     directory: QueueDirectory, sync: JournalSync, monkeypatch: pytest.MonkeyPatch, code: int
@@ -208,7 +221,7 @@ def test_where_the_file_system_cannot_be_synced_each_segment_is(
     monkeypatch.setattr(sync_module, "_MANY", 3)
     for number in range(4):
         append(open_appender(directory, print), number)
-    with refusing("open", code, where="/journal", times=1):
+    with refusing("open", code, where=lambda path: path.endswith("/journal"), times=1):
         assert Synced(sync).segments == directory.segments()
 
 

@@ -14,11 +14,11 @@ import pytest
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.writer import is_abandoned
 
-from .faults import dies_at, exit_status, in_child
+from .faults import STRIDE, dies_at, exit_status, in_child
 from .segments import Reports, append, expire_trust, open_appender, read_journal, writer_of
 from .waiting import wait_until
 
-KILLS, POWER_KILLS = 200, 30
+KILLS, POWER_KILLS = 80, 20
 AT_ONCE = 4
 BASE = 1_000_000
 """The events of writer n are numbered from n * BASE."""
@@ -121,6 +121,6 @@ def test_a_writer_that_dies_at_any_step_leaves_what_it_acknowledged(memory_path:
         missing = set(said) - set(found)
         assert missing <= ({3, 4, 5} if said and said[-1] == 5 else set()), step
         assert len(set(found) - set(said)) <= 1, step
-        step += 1
+        step += STRIDE
     assert said == list(range(12))
     assert step > 30

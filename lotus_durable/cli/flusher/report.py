@@ -39,7 +39,7 @@ class Report:
     def __init__(self, service: Service, manager: ServiceManager) -> None:
         self._service = service
         self._manager = manager
-        self._delivered: int | None = None
+        self._before: QueueStats | None = None
         self._next_count = monotonic()
         self._next_report = monotonic() + _REPORT_INTERVAL
 
@@ -60,14 +60,16 @@ class Report:
             logger.debug("cannot count the queue: %s", error)
             return
         self._manager.status(f"{self._in_short(stats)}; {count(stats.pending)} pending")
-        if self._delivered is None:
-            self._delivered = stats.delivered
+        before = self._before = self._before or stats
         if monotonic() >= self._next_report:
             self._next_report = monotonic() + _REPORT_INTERVAL
-            if stats.delivered > self._delivered:
-                delivered = count(stats.delivered - self._delivered, "event")
-                logger.info("delivered %s; %s pending", delivered, count(stats.pending))
-                self._delivered = stats.delivered
+            self._before = stats
+            for what, number in (
+                ("delivered", stats.delivered - before.delivered),
+                ("handed over", stats.handed_over - before.handed_over),
+            ):
+                if number > 0:
+                    logger.info("%s %s; %s pending", what, count(number, "event"), count(stats.pending))
 
     def _in_short(self, stats: QueueStats) -> str:
         flusher = stats.flusher

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from functools import partial
+from collections.abc import Callable
 
 from lotus_durable.cli.command import ExitCode, configuration
 from lotus_durable.cli.logs import Log, logger
 from lotus_durable.cli.wording import count
+from lotus_durable.config import Config
+from lotus_durable.delivery.place import Destination
 from lotus_durable.errors import LotusError
 from lotus_durable.flusher.program import import_everything
 from lotus_durable.flusher.stats import collect
@@ -21,19 +23,33 @@ from .service import Service
 from .service_manager import ServiceManager
 
 
-def run(arguments: argparse.Namespace) -> ExitCode:
+def run(
+    arguments: argparse.Namespace,
+    *,
+    adapted: Callable[[Config], Config] = lambda config: config,
+    destination: Destination | None = None,
+) -> ExitCode:
     """Flush until told to stop.
+
+    Args:
+        arguments: of the command.
+        adapted: returns a configuration as the command takes it.
+        destination: where the events go; as the configuration says if not given.
 
     Raises:
         LotusError: the configuration is wrong, the directory cannot be used, or the queue is damaged.
         OSError: the disk refuses.
     """
-    config = configuration(arguments)
+
+    def load() -> Config:
+        return adapted(configuration(arguments))
+
+    config = load()
     with Log(logging.INFO, "%(asctime)s %(levelname)s %(message)s", debug=config.debug):
         warn_if_unencrypted(config.host)
         import_everything()
         manager = ServiceManager(os.environ)
-        service = Service(config, partial(configuration, arguments), manager)
+        service = Service(config, load, manager, destination)
         with reported(service, manager):
             why = service.run()
         logger.info("stopped (%s); %s pending", why, count(_pending(service.directory)))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
+from lotus_durable.delivery.place import Destination
 from lotus_durable.errors import ConfigurationError, LotusError
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.organisation import may_replace
@@ -38,6 +39,7 @@ class Service:
         config: the first configuration.
         load: reads the configuration again.
         manager: told of what goes on.
+        destination: where the events go; as the configuration says if not given.
 
     Raises:
         ConfigurationError: it cannot flush with this.
@@ -46,7 +48,13 @@ class Service:
         OSError: the directory cannot be used.
     """
 
-    def __init__(self, config: Config, load: Callable[[], Config], manager: ServiceManager) -> None:
+    def __init__(
+        self,
+        config: Config,
+        load: Callable[[], Config],
+        manager: ServiceManager,
+        destination: Destination | None = None,
+    ) -> None:
         self._config = _checked(config)
         self._load = load
         self._manager = manager
@@ -57,7 +65,7 @@ class Service:
         self._flushes = False
         self.directory: QueueDirectory = QueueDirectory(config.queue_dir)
         self._prepare()
-        self._flusher = Flusher(self._current, kind="external", ending=lambda: self._why)
+        self._flusher = Flusher(self._current, kind="external", ending=lambda: self._why, destination=destination)
 
     def run(self) -> str:
         """Flush until told to stop, and return why; wait while another one flushes."""
@@ -195,7 +203,7 @@ class Service:
 
 
 def _checked(config: Config) -> Config:
-    if config.api_key is None:
+    if not config.can_send():
         raise ConfigurationError("api_key: none is set; set LOTUS_API_KEY or LOTUS_API_KEY_FILE")
     if not config.send:
         raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")

@@ -33,6 +33,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
             report = lotus_durable.drain(timeout)
         except LotusError as error:
             raise CommandError(str(error)) from None
-        self.stdout.write(f"{report.delivered} delivered, {report.remaining} pending in {report.elapsed:.1f} s")
+        done = report.delivered + report.handed_over
+        self.stdout.write(f"{done} delivered, {report.remaining} pending in {report.elapsed:.1f} s")
         if not report.complete:
             raise CommandError(f"not complete, {report.remaining} events pending: {report.reason}")

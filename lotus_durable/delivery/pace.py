@@ -1,0 +1,84 @@
+"""No more events a second than a server is to take; after an outage it begins with few, and there is no step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from math import inf
+
+from lotus_durable.clock import monotonic
+
+from .batch import Batch
+from .outcome import Verdict
+from .place import Place
+
+_OUTAGE = 30.0
+"""Seconds in which nothing came through, from which on it was an outage: a deploy takes less."""
+_SLOPE = 60.0
+"""Seconds in which the full rate is reached after one."""
+_AT_FIRST = 0.1
+"""Of the full rate."""
+
+
+class Pace:
+    """How fast events may go, through all places together.
+
+    Args:
+        most: events a second.
+        wait: waits for so many seconds, or raises.
+        last_trouble: returns what is another value after each trouble of delivery.
+        now: returns seconds.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        wait: Callable[[float], None],
+        last_trouble: Callable[[], object],
+        now: Callable[[], float] = monotonic,
+    ) -> None:
+        self._most = most
+        self._wait = wait
+        self._last_trouble = last_trouble
+        self._now = now
+        self._lock = threading.Lock()
+        self._trouble: object = last_trouble()
+        self._asked_at = now()
+        self._free_at = -inf
+        self._outage_ended = -inf
+
+    def take(self, events: int) -> None:
+        """Return when so many events may be sent."""
+        with self._lock:
+            now = self._now()
+            trouble = self._last_trouble()
+            if trouble != self._trouble and now - self._asked_at >= _OUTAGE:
+                self._outage_ended = now
+            self._trouble, self._asked_at = trouble, now
+            begins = max(now, self._free_at)
+            self._free_at = begins + events / self._rate(begins)
+        if begins > now:
+            self._wait(begins - now)
+
+    def _rate(self, moment: float) -> float:
+        share = _AT_FIRST + (1.0 - _AT_FIRST) * (moment - self._outage_ended) / _SLOPE
+        return self._most * min(1.0, share)
+
+
+class Paced:
+    """A place that is sent to at a pace."""
+
+    def __init__(self, place: Place, pace: Pace) -> None:
+        self._place = place
+        self._pace = pace
+        self.max_events: int = place.max_events
+        self.max_bytes: int = place.max_bytes
+        self.takes_repeats: bool = place.takes_repeats
+        self.encode: Callable[[bytes], tuple[str, str, bytes]] = place.encode
+        self.may_be_in_flight: Callable[[float], None] = place.may_be_in_flight
+        self.close: Callable[[], None] = place.close
+
+    def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:
+        """Wait for its turn, and deliver it."""
+        self._pace.take(len(batch))
+        return self._place.deliver(batch)

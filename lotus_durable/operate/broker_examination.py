@@ -1,0 +1,176 @@
+"""Asking the broker of a fleet whether each node is there, and what may take a message that it has confirmed.
+
+By AMQP it says whether it lets us in, its version, and whether the queue was made as ours are. Nodes, alarms, policies
+and the times by which it finds out that somebody is gone only its management API says (``rabbitmq_management``), to a
+user with the tag ``monitoring``; partition handling not even that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from lotus_durable.config import Config
+from lotus_durable.relay.address import Address, address_of
+from lotus_durable.relay.connection import ARGUMENTS, BrokerTrouble, Opened
+
+from .examined import Answer, Mark
+
+_PORTS = {False: ("http", 15672), True: ("https", 15671)}
+_TIMEOUT = (5.0, 10.0)
+_WHAT_IT_COSTS = {
+    "x-queue-type": "it is no quorum queue: what one node has confirmed goes with that node's disk",
+    "x-single-active-consumer": "two relays would send at once: the server of 2022 loses acknowledged events then",
+    "x-overflow": "a queue that is full drops messages that were confirmed",
+    "x-delivery-limit": "a message that comes back is dropped: after 20 times on RabbitMQ 4, by -1 at once on 3",
+}
+_TAKES = {
+    "message-ttl": "drops messages that are older, whoever waits for them",
+    "expires": "deletes the queue when no relay was there for so long",
+    "max-length": "has publishes refused when it is reached, or drops the oldest (overflow)",
+    "max-length-bytes": "does the same by bytes",
+    "delivery-limit": "drops a message that came back so often",
+}
+_LONGEST_TICK = 10
+_LONGEST_DISCONNECTED = 10_000
+"""Milliseconds."""
+
+
+def examine_broker(config: Config) -> Iterator[Answer]:
+    """Give an answer to each question about the broker; nothing is published, and the password is in none of them."""
+    assert config.relay_url is not None
+    address = address_of(config.relay_url)
+    yield from _nodes_named(address)
+    versions: list[tuple[int, ...]] = []
+    difference: str | None = None
+    for node in address.nodes:
+        try:
+            opened = Opened(address, node)
+        except BrokerTrouble as trouble:
+            yield Answer("broker", "wrong", trouble.reason, "docs/troubleshooting.md has a line for it")
+            continue
+        opened.drop()
+        versions.append(_numbers(opened.version))
+        difference = difference or opened.difference
+        yield Answer("broker", "ok", f"{node} lets this user in: RabbitMQ {opened.version}")
+    if versions:
+        yield from _examined_by_api(address, min(versions), difference)
+
+
+def _nodes_named(address: Address) -> Iterator[Answer]:
+    if len(address.nodes) == 1:
+        remedy = "name every node of the cluster in relay_url; of one node alone nothing is left when its disk is lost"
+        yield Answer("cluster", "warning", f"one node is named: {address.nodes[0]}", remedy)
+    if not address.is_private():
+        yield Answer("relay_url", "warning", "the events and the password travel in the clear", "use amqps://")
+
+
+def _examined_by_api(address: Address, version: tuple[int, ...], difference: str | None) -> Iterator[Answer]:
+    scheme, port = _PORTS[address.is_encrypted]
+    for node in address.nodes:
+        base = f"{scheme}://{node._replace(port=port)}/api"
+        try:
+            queue = _asked(address, f"{base}/queues/{quote(address.vhost, safe='')}/{quote(address.queue, safe='')}")
+            nodes = _asked(address, f"{base}/nodes")
+        except (requests.RequestException, ValueError) as error:
+            why = f"{base} cannot be asked: {type(error).__name__}"
+            continue
+        yield from _of_queue(queue)
+        yield from _of_policies(queue, version)
+        yield from _of_nodes(nodes, address)
+        yield from _of_partitions(version)
+        return
+    if difference is not None:
+        yield Answer("queue", "warning", f"it was made otherwise: {difference}", _as_ours())
+    else:
+        yield Answer("queue", "ok", f"{address.queue} in vhost {address.vhost}, with our arguments")
+    remedy = f"look by hand: rabbitmqctl list_policies, list_operator_policies, environment; {_wanted(version)}"
+    yield Answer("policies", "warning", f"not known by AMQP; {why}", remedy)
+
+
+def _asked(address: Address, url: str) -> Any:  # noqa: ANN401  # JSON
+    verify = address.files.get("ca_certs", True)
+    answer = requests.get(url, auth=(address.user, address.password), timeout=_TIMEOUT, verify=verify)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _of_queue(queue: Mapping[str, Any]) -> Iterator[Answer]:
+    made_with = queue.get("arguments") or {}
+    wrong = [name for name, value in ARGUMENTS.items() if made_with.get(name) != value]
+    for name in wrong:
+        mark: Mark = "warning" if name == "x-delivery-limit" else "wrong"
+        text = f"{name} is {made_with.get(name, 'not set')}, not {ARGUMENTS[name]}: {_WHAT_IT_COSTS[name]}"
+        yield Answer("queue", mark, text, _as_ours())
+    if not wrong:
+        members, online = queue.get("members") or [], queue.get("online") or []
+        text = f"our arguments; {len(online)} of its {len(members)} nodes are up, {queue.get('messages', 0):,} messages"
+        few = len(members) < 3 or len(online) < len(members)  # noqa: PLR2004  # a majority without one
+        remedy = "three nodes keep everything when one is lost: rabbitmq-queues grow, or bring them up"
+        yield Answer("queue", "warning" if few else "ok", text, remedy if few else "")
+
+
+def _as_ours() -> str:
+    return "let relays empty it, delete it, and have a host make it anew; or take another one (?queue=)"
+
+
+def _of_policies(queue: Mapping[str, Any], version: tuple[int, ...]) -> Iterator[Answer]:
+    names = " and ".join(str(each) for each in (queue.get("policy"), queue.get("operator_policy")) if each)
+    policy = queue.get("effective_policy_definition") or {}
+    policy = policy if isinstance(policy, dict) else {}
+    for name, what in _TAKES.items():
+        if name in policy:
+            yield Answer("policies", "warning", f"{name} {policy[name]} ({names}) {what}", "take it out of the policy")
+    if version >= _NOTICES_LATE:
+        most = policy.get("consumer-disconnected-timeout")
+        if most is None or most > _LONGEST_DISCONNECTED:
+            text = f"consumer-disconnected-timeout is {most or '60000, the default'} ms"
+            remedy = "set it to 5000 by a policy: a relay whose node dies is replaced only after it"
+            yield Answer("policies", "warning", text, remedy)
+            return
+    if not policy.keys() & _TAKES.keys():
+        yield Answer("policies", "ok", f"none takes what was confirmed ({names or 'there is none'})")
+
+
+def _of_nodes(nodes: list[Mapping[str, Any]], address: Address) -> Iterator[Answer]:
+    up = [node for node in nodes if node.get("running")]
+    text = f"{len(up)} of {len(nodes)} nodes are up, {len(address.nodes)} are named in relay_url"
+    few = len(up) < 3  # noqa: PLR2004  # a majority without one
+    remedy = "of fewer than three, one that is down stops the fleet, and one that is lost takes events with it"
+    yield Answer("cluster", "warning" if few or len(up) < len(nodes) else "ok", text, remedy if few else "")
+    for node in up:
+        alarms = [name for name in ("mem_alarm", "disk_free_alarm") if node.get(name)]
+        if alarms:
+            remedy = "hosts hand nothing over until there is room; relays go on"
+            yield Answer("broker", "wrong", f"{node['name']}: {', '.join(alarms)}", remedy)
+        if node.get("partitions"):
+            yield Answer("cluster", "wrong", f"{node['name']} is cut off from {node['partitions']}", "mend the network")
+    ticks = {node["net_ticktime"] for node in up if isinstance(node.get("net_ticktime"), int)}
+    if ticks and max(ticks) > _LONGEST_TICK:
+        remedy = "set net_ticktime to 8 in rabbitmq.conf: a partition stops everything for about as long"
+        yield Answer("net_ticktime", "warning", f"{max(ticks)} s", remedy)
+    elif ticks:
+        yield Answer("net_ticktime", "ok", f"{max(ticks)} s")
+
+
+def _of_partitions(version: tuple[int, ...]) -> Iterator[Answer]:
+    if version < _NOTICES_LATE:
+        remedy = "look at `rabbitmqctl environment`: cluster_partition_handling is to be pause_minority"
+        yield Answer("partition handling", "warning", "the broker tells it nobody", remedy)
+
+
+_NOTICES_LATE = (4, 3)
+"""From this version on a consumer whose node is gone keeps its messages, and pause_minority does nothing."""
+
+
+def _wanted(version: tuple[int, ...]) -> str:
+    if version >= _NOTICES_LATE:
+        return "a policy with consumer-disconnected-timeout 5000, net_ticktime = 8; no message-ttl, expires, max-length"
+    return "net_ticktime = 8, cluster_partition_handling = pause_minority; no message-ttl, expires, max-length"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit())

@@ -1,0 +1,109 @@
+"""Where the broker is, and who we are there: what ``relay_url`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qsl, unquote
+
+from lotus_durable.errors import ConfigurationError
+from lotus_durable.url import is_loopback
+from lotus_durable.values import NamedTuple
+
+_QUEUE = "lotus.events"
+_PORTS = {"amqp": 5672, "amqps": 5671}
+_FILES = {"cacertfile": "ca_certs", "certfile": "certfile", "keyfile": "keyfile"}
+"""What the query may name, as RabbitMQ's own URIs do, and what it is called by the library."""
+
+
+class Node(NamedTuple):
+    """One node of the cluster."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return it as the library takes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class Address(NamedTuple):
+    """A queue of a cluster."""
+
+    nodes: Sequence[Node]
+    vhost: str
+    queue: str
+    user: str
+    password: str
+    is_encrypted: bool
+    files: Mapping[str, str]
+    """Of TLS, by the library's names."""
+
+    def is_private(self) -> bool:
+        """Whether nobody in between can read what is sent."""
+        return self.is_encrypted or all(is_loopback(node.host) for node in self.nodes)
+
+    def __str__(self) -> str:
+        """Say it without the password."""
+        return f"queue {self.queue} in vhost {self.vhost} of {', '.join(map(str, self.nodes))}"
+
+    def __repr__(self) -> str:
+        """Say it without the password."""
+        return f"<{self}>"
+
+
+def address_of(url: str) -> Address:
+    """Return what a URL says: ``amqp[s]://user:password@host[:port][/vhost][?queue=name][,host[:port]…]``.
+
+    The nodes behind the first are of the same cluster; each may be a whole URL, and vhost and query may stand behind
+    the last of them, too. As in every URL, what has a meaning in it (``@ : / ? , %``) is written ``%40`` and so on in a
+    name or a password.
+
+    Raises:
+        ConfigurationError: it says nothing of that kind; the message does not quote it, for the password.
+    """
+    scheme = url.partition("://")[0]
+    if scheme not in _PORTS:
+        raise ConfigurationError("relay_url: it begins with amqp:// or amqps://")
+    nodes: list[Node] = []
+    paths: set[str] = set()
+    users: set[str] = set()
+    query: dict[str, str] = {}
+    for each in url.split(","):
+        place, _, asked = each.removeprefix(f"{scheme}://").partition("?")
+        place, slash, path = place.partition("/")
+        user, at, place = place.rpartition("@")
+        if at:
+            users.add(user)
+        query.update(parse_qsl(asked))
+        nodes.append(_node(place, _PORTS[scheme]))
+        if slash:
+            paths.add(unquote(path) or "/")
+    unknown = sorted(query.keys() - {"queue", *_FILES})
+    if unknown:
+        raise ConfigurationError(f"relay_url: nothing is called {unknown[0]} in it; queue and cacertfile are")
+    if len(paths) > 1:
+        raise ConfigurationError("relay_url: all nodes have the same vhost")
+    if len(users) > 1:
+        raise ConfigurationError("relay_url: all nodes have the same user and password")
+    user, _, password = (users.pop() if users else "guest:guest").partition(":")
+    return Address(
+        nodes,
+        paths.pop() if paths else "/",
+        query.get("queue", _QUEUE),
+        unquote(user),
+        unquote(password),
+        is_encrypted=scheme == "amqps",
+        files={_FILES[name]: path for name, path in query.items() if name in _FILES},
+    )
+
+
+def _node(place: str, default: int) -> Node:
+    if place.startswith("["):
+        host, _, port = place[1:].partition("]")
+        port = port.removeprefix(":")
+    else:
+        host, _, port = place.partition(":")
+    if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16)):
+        raise ConfigurationError(f"relay_url: {place or 'nothing'} is no host, nor host:port")
+    return Node(host, int(port or default))

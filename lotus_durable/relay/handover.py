@@ -1,0 +1,148 @@
+"""A broker as the place that a host's flusher sends to: what it has confirmed is handed over, not delivered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+
+from lotus_durable.config import Config, Constants
+from lotus_durable.delivery.batch import Batch
+from lotus_durable.delivery.control import Control
+from lotus_durable.delivery.outcome import HandedOver
+from lotus_durable.delivery.place import Source, Way
+from lotus_durable.delivery.steps import Steps
+from lotus_durable.errors import ConfigurationError
+from lotus_durable.event.record import unpack_record
+from lotus_durable.http.backoff import Backoff
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.identity import ensure_identity
+
+from .address import Address, address_of
+from .message import MOST_EVENTS, Events
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .connection import BrokerTrouble, Publisher
+
+logger: logging.Logger = logging.getLogger("lotus_durable")
+
+_LONGEST_PAUSE = 10.0
+"""Seconds, of the random wait: a whole fleet comes back at once, and the events wait on each host's disk meanwhile."""
+
+
+class ToBroker:
+    """Opens a broker for a host's flusher."""
+
+    @contextmanager
+    def opened(self, config: Config, directory: QueueDirectory, source: Source, control: Control) -> Iterator[Way]:
+        """Give the place at once: whether the broker can be reached shows with the first batch.
+
+        Raises:
+            ConfigurationError: ``relay_url`` is wrong, or what it takes is not installed.
+            OSError: the directory cannot be read or written.
+        """
+        del source
+        assert config.relay_url is not None
+        address = address_of(config.relay_url)
+        publisher = open_publisher(address)
+        if not address.is_private():
+            logger.warning("relay_url is not encrypted: the password and the events travel in the clear")
+        place = Broker(publisher, ensure_identity(directory).queue_id, control, config.constants)
+        try:
+            yield Way([place], lambda _: True)  # under which key an event was tracked goes with it
+        finally:
+            place.close()
+
+
+class Broker:
+    """A place that hands batches over, one message for each. For one thread."""
+
+    max_events: int = MOST_EVENTS
+    takes_repeats: bool = True
+
+    def __init__(self, publisher: Publisher, queue_id: bytes, steps: Steps, constants: Constants) -> None:
+        self._publisher = publisher
+        self._queue_id = queue_id
+        self._steps = steps
+        self._probe_interval = constants.probe_interval
+        self._backoff = Backoff(base=constants.first_pause, cap=min(_LONGEST_PAUSE, constants.longest_pause))
+        # As large as one request of the relay: it holds some hundred messages in memory.
+        self.max_bytes: int = constants.max_batch_bytes
+
+    def encode(self, record: bytes) -> tuple[str, str, bytes]:
+        """Return the record as it is; see :class:`~lotus_durable.delivery.place.Place`."""
+        idempotency_id, _, _, time_created, _, _ = unpack_record(record)
+        return idempotency_id, time_created, record
+
+    def deliver(self, batch: Batch) -> Generator[None, None, Sequence[HandedOver]]:
+        """Return when all are handed over; see :class:`~lotus_durable.delivery.place.Place`.
+
+        Raises:
+            Stopped: before that; they may be, and are again by whoever comes next.
+        """
+        for key, records in _by_key(batch).items():
+            yield from self._hand_over(Events(self._queue_id, key, batch.through, records).encode())
+        return [HandedOver()] * len(batch)
+
+    def may_be_in_flight(self, since: float) -> None:
+        """Nothing: a broker may have the same events twice."""
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._publisher.close()
+
+    def _hand_over(self, body: bytes) -> Generator[None, None, None]:
+        from .connection import BrokerTrouble
+
+        while True:
+            asked = self._steps.asked()
+            self._steps.enter("sending")
+            try:
+                with self._steps.request(is_question=True):
+                    self._publisher.send(body)
+                    yield
+                    self._publisher.wait(self._meanwhile)
+            except BrokerTrouble as trouble:
+                self._wait_for_better(trouble, asked)
+            else:
+                self._steps.reached(server=True)
+                self._backoff.reset()
+                return
+
+    def _meanwhile(self, trouble: str | None) -> None:
+        if trouble is not None:
+            self._steps.enter("retrying", trouble)
+        self._steps.wait(0.0)
+
+    def _wait_for_better(self, trouble: BrokerTrouble, asked: int) -> None:
+        self._steps.reached(server=trouble.needs_person)
+        if self._steps.enter("blocked" if trouble.needs_person else "retrying", trouble.reason):
+            logger.warning("nothing is handed over, events are kept: %s", trouble.reason)
+        if trouble.needs_person:
+            self._steps.answer(asked, trouble.reason)
+        self._steps.wait(self._probe_interval if trouble.needs_person else self._backoff.failed(), asked=asked)
+
+
+def _by_key(batch: Batch) -> dict[bytes, list[bytes]]:
+    """Return the records by the API key under which they were tracked: of parked events each has its own."""
+    found: dict[bytes, list[bytes]] = {}
+    keys = [row.key for row in batch.rows] or [batch.key] * len(batch)
+    for key, record in zip(keys, batch.records, strict=True):
+        found.setdefault(key, []).append(record)
+    return found
+
+
+def open_publisher(address: Address) -> Publisher:
+    """Return what publishes there; it connects when it is first used.
+
+    Raises:
+        ConfigurationError: the library is not installed.
+    """
+    try:
+        from .connection import Publisher
+    except ImportError as error:
+        if error.name not in ("amqp", "vine"):
+            raise
+        raise ConfigurationError("relay_url needs the library amqp: pip install 'lotus-durable[relay]'") from None
+    return Publisher(address)

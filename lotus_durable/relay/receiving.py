@@ -1,0 +1,142 @@
+"""What a relay does: it stands by until it is the active one, then it opens Lotus and delivers what comes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lotus_durable.clock import monotonic
+from lotus_durable.config import Config
+from lotus_durable.delivery.control import Control
+from lotus_durable.delivery.loop import Loop
+from lotus_durable.delivery.place import Destination, Source, Way
+from lotus_durable.http.backoff import Backoff
+from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.directory import QueueDirectory
+
+from .address import Address, address_of
+from .connection import BrokerTrouble, Publisher
+from .handover import ToBroker
+from .message import Mark
+from .session import Received, Session
+from .source import FromBroker
+
+logger: logging.Logger = logging.getLogger("lotus_durable")
+
+_LONGEST_PAUSE = 5.0
+"""Seconds, of the random wait between two tries: there are few relays, and one node of three may be down."""
+_ASK_INTERVAL = 30.0
+_LOOK_INTERVAL = 0.2
+_CLEAR_AFTER = 60.0
+"""Seconds after which a relay that has received nothing is not the active one."""
+_HAND_INTERVAL = 10.0
+_STANDS_BY = "this relay stands by: another one is active"
+
+
+class Receiving:
+    """Opens the broker's queue as the source, and Lotus as the place.
+
+    Args:
+        lotus: opens Lotus.
+    """
+
+    def __init__(self, lotus: Destination) -> None:
+        self._lotus = lotus
+        self._standby = ToBroker()
+        self._next = os.urandom(1)[0]
+
+    @contextmanager
+    def opened(self, config: Config, directory: QueueDirectory, source: Source, control: Control) -> Iterator[Way]:
+        """Wait until this is the active relay, and until Lotus may be sent to.
+
+        Raises:
+            Stopped: it is time to end, or (Renewed) the connection to the broker was lost.
+            ConfigurationError: ``relay_url`` is wrong.
+            OSError: the books cannot be read or written.
+        """
+        assert config.relay_url is not None
+        assert isinstance(source, Consumer)
+        address = address_of(config.relay_url)
+        publisher = Publisher(address)
+        session = self._session(address, config, control)
+        try:
+            with self._standby.opened(config, directory, source, control) as way:
+                _wait_until_active(session, publisher, Loop(source, control, way.places, config), control)
+            control.before_request = session.prove
+            with self._lotus.opened(config, directory, source, control) as way:
+                answers = _Answers(publisher, control)
+                yield way._replace(source=FromBroker(source, session, directory, control.report, answers.give))
+        finally:
+            publisher.close()
+            session.close()
+
+    def _session(self, address: Address, config: Config, control: Control) -> Session:
+        """Connect to one node after the other until one takes us."""
+
+        def lost(reason: str) -> None:
+            logger.warning("%s", reason)
+            control.renew(reason)
+            control.wake.set()
+
+        backoff = Backoff(base=config.constants.first_pause, cap=min(_LONGEST_PAUSE, config.constants.longest_pause))
+        while True:
+            asked = control.asked()
+            node = address.nodes[self._next % len(address.nodes)]
+            self._next += 1
+            try:
+                return Session(
+                    address,
+                    node,
+                    lost=lost,
+                    arrived=control.wake.set,
+                    requeue_after=config.constants.requeue_after,
+                )
+            except BrokerTrouble as trouble:
+                if control.enter("blocked" if trouble.needs_person else "retrying", trouble.reason):
+                    logger.warning("nothing is received: %s", trouble.reason)
+                if trouble.needs_person:
+                    control.answer(asked, trouble.reason)
+                control.wait(config.constants.probe_interval if trouble.needs_person else backoff.failed(), asked=asked)
+
+
+def _wait_until_active(session: Session, publisher: Publisher, loop: Loop, control: Control) -> None:
+    """Wait for the first message. Now and then one without events is published: whoever is active receives it.
+
+    When it is clear that another one is active, what lies here and is due goes into the broker's queue.
+    """
+    asks_at = monotonic()
+    hands_at = asks_at + _CLEAR_AFTER
+    while session.in_doubt_since is None:
+        if monotonic() >= asks_at:
+            asks_at = monotonic() + _ASK_INTERVAL
+            with contextlib.suppress(BrokerTrouble):  # who is active knows that by the next event, too
+                publisher.publish(Mark(os.urandom(16)).encode(), lambda _: control.wait(0.0))
+        elif monotonic() >= hands_at:
+            hands_at = monotonic() + _HAND_INTERVAL
+            loop.run(lambda: True)
+        else:
+            control.enter("idle", _STANDS_BY)
+            control.answer(control.asked(), _STANDS_BY)
+        control.wait(_LOOK_INTERVAL)
+    publisher.close()
+    control.enter("idle")
+
+
+class _Answers:
+    """Tells who waits for a mark that everything before it is settled."""
+
+    def __init__(self, publisher: Publisher, control: Control) -> None:
+        self._publisher = publisher
+        self._control = control
+
+    def give(self, received: Received, mark: Mark) -> None:
+        """Publish an answer, where somebody waits for one; who waits no more has taken its queue with it."""
+        if received.reply_to is None:
+            return
+        try:
+            self._publisher.publish(mark.encode(), lambda _: self._control.wait(0.0), to=received.reply_to)
+        except BrokerTrouble as trouble:
+            logger.debug("nobody can be told that a mark is reached: %s", trouble.reason)

@@ -1,0 +1,188 @@
+"""A host hands over to a real broker: what is confirmed is handed over, what is not stays on its disk."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import amqp
+import pytest
+
+from lotus_durable.client import Client
+from lotus_durable.config import Config
+from lotus_durable.errors import ConfigurationError
+from lotus_durable.queue.identity import fingerprint, read_identity
+from lotus_durable.relay.address import address_of
+from lotus_durable.relay.message import Events, decode
+from tests.rig import LIMIT, QUICK, conserved, id_of, track, wait_until
+
+from .broker import Cluster, why_not
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+@pytest.fixture
+def host(tmp_path: Path, broker: Cluster, queue_name: str) -> Iterator[Callable[..., Client]]:
+    """Return a function that gives clients of one host; they do not start a flusher, but flush in drain()."""
+    clients: list[Client] = []
+
+    def client(**options: Any) -> Client:
+        settings = {
+            "queue_dir": tmp_path / "host",
+            "relay_url": url_of(broker, queue_name),
+            "flusher": "external",
+            "on_error": lambda *_: None,
+            **options,
+        }
+        clients.append(Client.from_config(Config.resolve(settings)._replace(constants=QUICK)))
+        return clients[-1]
+
+    yield client
+    for each in clients:
+        each.release()
+
+
+def url_of(broker: Cluster, queue: str) -> str:
+    return f"{','.join(broker.urls())}?queue={queue}"
+
+
+def take(broker: Cluster, queue: str, last: str) -> list[bytes]:
+    """Take the bodies out of a queue, up to that with the event of this id."""
+    address = address_of(url_of(broker, queue))
+    found: list[bytes] = []
+    with amqp.Connection(str(address.nodes[0]), address.user, address.password) as connection:
+        channel = connection.channel()
+        channel.auto_decode = False
+        channel.basic_consume(queue, no_ack=True, callback=lambda message: found.append(message.body))
+        while last not in ids_in(found):
+            connection.drain_events(timeout=LIMIT)
+    return found
+
+
+def ids_in(bodies: list[bytes]) -> list[str]:
+    found = []
+    for body in bodies:
+        events = decode(body)
+        assert isinstance(events, Events)
+        found += [id_of(record) for record in events.records]
+    return found
+
+
+def test_what_the_broker_has_confirmed_is_handed_over_and_neither_pending_nor_delivered(
+    host: Callable[..., Client], broker: Cluster, queue_name: str
+) -> None:
+    client = host(api_key="a key")
+    ids = track(client, 1200)
+    report = client.drain(30)
+    stats = client.stats()
+    assert (report.complete, report.handed_over, report.delivered, report.remaining) == (True, 1200, 0, 0)
+    assert (stats.accepted, stats.handed_over, stats.delivered, stats.pending) == (1200, 1200, 0, 0)
+    assert conserved(stats)
+    bodies = take(broker, queue_name, ids[-1])
+    assert ids_in(bodies) == ids
+    assert [len(ids_in([body])) for body in bodies] == [500, 500, 200]
+    events = decode(bodies[0])
+    identity = read_identity(client._tracker.directory)
+    assert isinstance(events, Events)
+    assert identity is not None
+    assert (events.queue_id, events.key) == (identity.queue_id, fingerprint("a key"))
+
+
+def test_a_host_needs_no_api_key_and_its_own_flusher_hands_over(
+    host: Callable[..., Client], broker: Cluster, queue_name: str
+) -> None:
+    client = host(flusher="auto")
+    ids = track(client, 3)
+    assert client.drain(30).complete
+    assert ids_in(take(broker, queue_name, ids[-1])) == ids
+
+
+def test_events_stay_while_the_broker_cannot_be_reached_and_flow_when_it_can(
+    tmp_path: Path, host: Callable[..., Client]
+) -> None:
+    with Cluster(tmp_path / "broker") as own:
+        [node] = own.nodes
+        url = url_of(own, "q")
+        node.stop(signal.SIGTERM)
+        client = host(relay_url=url)
+        ids = track(client, 5)
+        report = client.drain(0.5)
+        assert (report.complete, report.remaining) == (False, 5)
+        assert "no connection to the broker" in (report.reason or "")
+        node.start()
+        assert wait_until(lambda: client.drain(30).complete, "the broker to confirm", 60.0)
+        ids += track(client, 1)
+        node.stop(signal.SIGTERM)
+        node.start()
+        assert client.drain(60).complete, "a connection of before is not used again"
+        assert ids_in(take(own, "q", ids[-1])) == ids
+
+
+def test_a_queue_that_is_full_refuses_and_takes_nothing_away_from_what_it_has_confirmed(
+    host: Callable[..., Client], broker: Cluster, queue_name: str
+) -> None:
+    client = host(max_batch_events=1)
+    ids = track(client, 1)
+    assert client.drain(30).complete
+    broker.set_policy('{"max-length": 1}', pattern=f"^{queue_name}$", name=queue_name)
+    reasons: list[str] = []
+    while not reasons:
+        ids += track(client, 1)
+        report = client.drain(1)
+        reasons += [report.reason] if report.reason else []
+    assert "the queue is full" in reasons[0]
+    broker.running().ctl("clear_policy", queue_name)
+    wait_until(lambda: client.drain(30).complete, "the broker to confirm", 60.0)
+    assert ids_in(take(broker, queue_name, ids[-1])) == ids
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("guest:guest@", "guest:wrong@", "refuses the user or the password"),
+        ("/%2F", "/nowhere", "vhost nowhere not found"),
+    ],
+)
+def test_a_wrong_password_or_vhost_blocks_with_the_reason_at_once_and_no_password_is_told(
+    host: Callable[..., Client], broker: Cluster, queue_name: str, before: str, after: str, said: str
+) -> None:
+    client = host(relay_url=url_of(broker, queue_name).replace(before, after))
+    track(client, 1)
+    report = client.drain(30)
+    assert said in (report.reason or "")
+    assert "wrong" not in (report.reason or "")
+    assert "guest" not in f"{client!r} {client.config!r}"
+
+
+def test_a_queue_that_somebody_else_has_made_otherwise_is_used_as_it_is(
+    host: Callable[..., Client], broker: Cluster, queue_name: str
+) -> None:
+    address = address_of(url_of(broker, queue_name))
+    with amqp.Connection(str(address.nodes[0]), address.user, address.password) as connection:
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": 50}
+        connection.channel().queue_declare(queue_name, durable=True, auto_delete=False, arguments=arguments)
+    client = host()
+    ids = track(client, 2)
+    assert client.drain(30).complete
+    assert ids_in(take(broker, queue_name, ids[-1])) == ids
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["amqp://h:x", "amqp://", "amqp://h1/a,h2/b", "amqp://u:p@h1,w:p@h2", "amqp://h?quue=q", "http://h", "amqp://h h"],
+)
+def test_a_url_that_says_nothing_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        address_of(str(Config.resolve({"relay_url": url, "queue_dir": "/nowhere"}).relay_url))
+    assert "u:p" not in str(caught.value)
+
+
+def test_a_url_names_every_node_and_what_has_a_meaning_in_it_is_escaped() -> None:
+    address = address_of("amqps://me:p%40%2C@one,two:99,[::1]/a%2Fb?queue=mine&cacertfile=/ca.pem")
+    assert [str(node) for node in address.nodes] == ["one:5671", "two:99", "[::1]:5671"]
+    assert (address.user, address.password, address.vhost, address.queue) == ("me", "p@,", "a/b", "mine")
+    assert address.files == {"ca_certs": "/ca.pem"}
+    assert "p@" not in f"{address} {address!r}"
+    assert [str(node) for node in address_of("amqp://u:p@one:1/v,amqp://u:p@two/v").nodes] == ["one:1", "two:5672"]

@@ -1,0 +1,226 @@
+"""A relay between a real broker and the server: what hosts hand over is delivered, once, by one relay at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.relay.message import VERSION, Events, Mark
+from lotus_durable.relay.session import Session
+from lotus_durable.testing import FakeLotus, Status
+from tests.rig import TRACK, conserved, faults, id_of, record, track, wait_until
+
+from .broker import Cluster, why_not
+from .fleet import PATIENCE, Fleet
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+@pytest.fixture
+def fleets(tmp_path: Path, broker: Cluster, queue_name: str) -> Iterator[Callable[..., Fleet]]:
+    """Return a function that takes the arguments of FakeLotus and gives a fleet."""
+    with ExitStack() as stack:
+
+        def fleet(generation: str = "L24", **options: object) -> Fleet:
+            lotus = stack.enter_context(FakeLotus(generation, **options))  # type: ignore[arg-type]
+            return stack.enter_context(Fleet(tmp_path, broker, queue_name, lotus))
+
+        yield fleet
+
+
+def questions(fleet: Fleet) -> int:
+    """Return how many requests the server got that bring no events."""
+    return sum(request.path != TRACK for request in fleet.lotus.requests)
+
+
+@pytest.mark.parametrize("generation", ["L22", "L24"])
+def test_what_hosts_hand_over_is_delivered_by_one_of_two_relays_and_the_other_asks_the_server_nothing(
+    fleets: Callable[..., Fleet], generation: str
+) -> None:
+    fleet = fleets(generation)
+    first = fleet.relay("first").start()
+    hosts = [fleet.host(name) for name in ("a", "b")]
+    ids = track(hosts[0], 1)
+    assert hosts[0].drain(PATIENCE).complete
+    fleet.wait_until_stored(ids)
+    asked = questions(fleet)
+    second = fleet.relay("second").start()
+    fleet.wait_for(second.stands_by, "the second relay to stand by")
+    ids += [each for host in hosts for each in track(host, 700)]
+    assert all(host.drain(PATIENCE).complete for host in hosts)
+    fleet.wait_until_stored(ids)
+    fleet.wait_for(lambda: first.stats().delivered == 1401 and not first.stats().pending, "all to be settled")
+    assert conserved(first.stats())
+    assert second.stats().accepted == 0
+    assert fleet.lotus.duplicates == 0
+    assert questions(fleet) == asked
+    first.stop()
+    fleet.wait_for(lambda: not second.stands_by(), "the second relay to take over")
+    more = track(hosts[0], 3)
+    assert hosts[0].drain(PATIENCE).complete
+    fleet.wait_until_stored(ids + more)
+    fleet.wait_for(lambda: fleet.count_messages() == 0, "everything to be acknowledged")
+
+
+def test_events_of_unknown_customers_are_parked_at_the_relay_and_go_when_there_is_one(
+    fleets: Callable[..., Fleet],
+) -> None:
+    fleet = fleets("L22", customers=["c1"])
+    relay = fleet.relay(parked_retry_interval=0.05).start()
+    host = fleet.host()
+    ids = track(host, 2) + track(host, 3, customer_id="later")
+    assert host.drain(PATIENCE).complete
+    fleet.wait_for(lambda: relay.stats().parked == 3, "three parked events")
+    assert {id_of(each.record) for each in relay.stored("parked")} == set(ids[2:])
+    assert conserved(relay.stats())
+    fleet.lotus.add_customer("later")
+    fleet.wait_until_stored(ids)
+    fleet.wait_for(lambda: relay.stats().delivered == 5, "all to be delivered")
+
+
+def test_what_is_no_message_of_ours_becomes_a_dead_letter_with_its_bytes_kept(fleets: Callable[..., Fleet]) -> None:
+    fleet = fleets()
+    host = fleet.host()
+    [first] = track(host, 1)
+    host.drain(PATIENCE)
+    whole = Events(bytes(16), bytes(8), {}, [record("inside")]).encode()
+    damaged = whole[:-1] + bytes([whole[-1] ^ 1])
+    strange = [b"", b"hello", whole[:5], whole[:9], damaged, whole[:6] + b"\x09" + whole[7:]]
+    fleet.publish(*strange)
+    fleet.publish("text", content_encoding="utf-8")  # type: ignore[arg-type]
+    fleet.publish(Events(bytes(16), bytes(8), {}, [b"no record", record("fine")]).encode())
+    relay = fleet.relay().start()
+    fleet.wait_until_stored([first, "fine"])
+    fleet.wait_for(lambda: relay.stats().dead_lettered == len(strange) + 2, "the dead letters")
+    reasons = [each.reason for each in relay.stored("dead")]
+    assert sum("a message of the broker's queue cannot be read" in reason for reason in reasons) == len(strange) + 1
+    kept = {path.read_bytes() for path in Path(relay.directory.quarantine).iterdir()}
+    assert kept == {*(each for each in strange if each), b"text"}
+    assert conserved(relay.stats())
+    fleet.wait_for(lambda: fleet.count_messages() == 0, "everything to be acknowledged")
+
+
+def test_a_message_of_a_later_version_is_left_in_the_queue_and_told_and_the_others_go_on(
+    fleets: Callable[..., Fleet],
+) -> None:
+    fleet = fleets()
+    host = fleet.host()
+    track(host, 1)
+    host.drain(PATIENCE)
+    fleet.publish(b"LOTUS" + bytes([VERSION + 1]) + b"whatever there will be")
+    relay = fleet.relay().start()
+    ids = track(host, 1)
+    assert host.drain(PATIENCE).complete
+    fleet.wait_until_stored(ids)
+    client = fleet.host("relay")
+    report = client.drain(PATIENCE)
+    assert report.reason == "1 message of a later version of lotus-durable: update the relay"
+    relay.stop()
+    fleet.wait_for(lambda: fleet.count_messages() == 1, "the message to be in the queue")
+
+
+def test_events_tracked_under_another_organisations_key_are_parked_and_not_sent_with_the_relays(
+    fleets: Callable[..., Fleet],
+) -> None:
+    fleet = fleets()
+    ours, theirs = fleet.host("ours"), fleet.host("theirs", api_key="another key")
+    ids = track(ours, 1)
+    others = track(theirs, 2)
+    relay = fleet.relay().start()
+    assert theirs.drain(PATIENCE).complete
+    assert ours.drain(PATIENCE).complete
+    fleet.wait_until_stored(ids)
+    fleet.wait_for(lambda: relay.stats().parked == 2, "two parked events")
+    assert not set(others) & fleet.lotus.database
+
+
+def test_messages_that_are_held_for_long_are_fetched_anew_and_their_events_sent_once_and_in_order(
+    fleets: Callable[..., Fleet],
+) -> None:
+    fleet = fleets(faults=faults(script=[Status(503)] * 30))
+    host = fleet.host(max_batch_events=1)
+    ids = track(host, 20)
+    assert host.drain(PATIENCE).complete
+    relay = fleet.relay(requeue_after=0.1, max_batch_events=5).start()
+    fleet.wait_until_stored(ids)
+    fleet.wait_for(lambda: relay.stats().delivered == 20, "all to be delivered")
+    assert list(fleet.lotus.times_received) == ids
+    fleet.wait_for(lambda: fleet.count_messages() == 0, "everything to be acknowledged")
+
+
+def test_what_was_settled_and_could_not_be_acknowledged_is_neither_sent_nor_stored_again(
+    fleets: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = fleets("L22", customers=["c1"])
+    host = fleet.host()
+    ids = track(host, 4) + track(host, 3, customer_id="unknown")
+    assert host.drain(PATIENCE).complete
+    relay = fleet.relay()
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "acknowledge", lambda *_: None)
+        relay.start()
+        fleet.wait_for(lambda: relay.stats().parked == 3, "three parked events")
+        relay.stop()
+    assert fleet.count_messages() >= 1
+    relay.start()
+    fleet.wait_for(lambda: fleet.count_messages() == 0, "everything to be acknowledged")
+    stats = relay.stats()
+    assert (stats.accepted, stats.delivered, stats.parked) == (7, 4, 3)
+    assert len(relay.stored("parked")) == 3
+    assert set(fleet.lotus.times_received) == set(ids[:4])
+    assert fleet.lotus.duplicates == 0
+
+
+def test_a_queue_that_is_deleted_ends_the_session_and_the_relay_goes_on_with_the_next_one(
+    fleets: Callable[..., Fleet],
+) -> None:
+    fleet = fleets()
+    relay = fleet.relay().start()
+    fleet.wait_for(lambda: relay.state() == ("idle", None), "the relay to be active")
+    fleet.broker.running().ctl("delete_queue", fleet.queue)
+    host = fleet.host()
+    ids = track(host, 3)
+    wait_until(lambda: host.drain(1).complete, "the broker to confirm", PATIENCE)
+    fleet.wait_until_stored(ids)
+
+
+def test_the_directory_of_a_relay_is_a_queue_directory_with_all_that_is_in_one(fleets: Callable[..., Fleet]) -> None:
+    fleet = fleets()
+    relay = fleet.relay().start()
+    fleet.wait_for(lambda: relay.state() == ("idle", None), "the relay to be active")
+    by_hand = fleet.host("relay", relay_url=None)
+    ids = track(by_hand, 2)
+    report = by_hand.drain(PATIENCE)
+    assert (report.complete, report.delivered) == (True, 2)
+    fleet.wait_until_stored(ids)
+
+
+def test_a_mark_and_a_message_without_events_are_passed_over(fleets: Callable[..., Fleet]) -> None:
+    fleet = fleets()
+    host = fleet.host()
+    ids = track(host, 1)
+    host.drain(PATIENCE)
+    fleet.publish(Mark(b"x").encode(), Mark(b"x").encode(), Events(bytes(16), bytes(8), {}, []).encode())
+    relay = fleet.relay().start()
+    fleet.wait_until_stored(ids)
+    fleet.wait_for(lambda: fleet.count_messages() == 0, "everything to be acknowledged")
+    assert relay.stats().accepted == 1
+
+
+def test_a_drain_through_is_complete_when_a_relay_has_delivered_and_not_when_the_broker_has_it(
+    fleets: Callable[..., Fleet],
+) -> None:
+    fleet = fleets()
+    host = fleet.host()
+    ids = track(host, 600)
+    assert host.drain(PATIENCE).complete
+    report = host.drain(1, through=True)
+    assert (report.complete, report.remaining, report.reason) == (False, 0, "no relay has delivered it in time")
+    fleet.relay().start()
+    assert host.drain(PATIENCE, through=True).complete
+    assert set(ids) == fleet.lotus.database
+    report = fleet.host("other", relay_url="amqp://127.0.0.1:1").drain(1, through=True)
+    assert "no connection to the broker" in (report.reason or "")

@@ -1,0 +1,111 @@
+"""Relays that are killed, stopped and cut off: nothing is lost, and no two requests are at the server at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from lotus_durable.delivery.control import Renewed
+from lotus_durable.relay.session import PROOF_AGE, Session
+from lotus_durable.testing.faults import Delay, Faults
+from tests.flusher.lotus import WatchedLotus
+from tests.rig import TRACK, track, wait_until
+
+from .broker import Cluster, Network, why_not
+from .fleet import PATIENCE, Fleet, Relay
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+@pytest.fixture
+def lotus() -> Iterator[WatchedLotus]:
+    """A server of 2022 whose every answer takes a while, so that a killed relay leaves a request running."""
+    with WatchedLotus("L22", faults=Faults(rates={Delay(0.7): 1.0}, path=TRACK)) as server:
+        yield server
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, broker: Cluster, queue_name: str, lotus: WatchedLotus) -> Iterator[Fleet]:
+    with Fleet(tmp_path, broker, queue_name, lotus) as fleet:
+        yield fleet
+
+
+def active_of(relays: list[Relay]) -> Relay | None:
+    """Return the relay that sends."""
+    return next((each for each in relays if each.state()[0] in ("sending", "retrying")), None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.servers)])
+def test_where_the_active_relay_is_killed_or_stopped_in_a_request_another_one_waits_and_goes_on(
+    fleet: Fleet, lotus: WatchedLotus, number: signal.Signals
+) -> None:
+    relays = [fleet.relay(name, max_batch_events=20).start_process() for name in ("first", "second")]
+    host = fleet.host(max_batch_events=20)
+    ids = track(host, 200)
+    assert host.drain(PATIENCE).complete
+    fleet.wait_for(lambda: lotus.event_count > 0, "the first events")
+    active = active_of(relays)
+    assert active is not None
+    assert active.process is not None
+    sent = len(lotus.sent)
+    wait_until(lambda: len(lotus.sent) > sent, "another request")
+    os.kill(active.process.pid, number)
+    ids += track(host, 50)
+    assert host.drain(PATIENCE).complete
+    fleet.wait_until_stored(ids)
+    if number == signal.SIGSTOP:
+        os.kill(active.process.pid, signal.SIGCONT)
+    assert host.drain(PATIENCE, through=True).complete
+    assert lotus.most_at_once() == 1
+    assert set(ids) <= lotus.database
+
+
+def open_session(fleet: Fleet, lost: Callable[[str], None], node: int = 0) -> Session:
+    return Session(fleet.address, fleet.address.nodes[node], lost=lost, arrived=lambda: None, requeue_after=PATIENCE)
+
+
+@pytest.mark.servers
+@pytest.mark.skipif(bool(Network.why_not()), reason=Network.why_not())
+@pytest.mark.timeout(300)
+def test_a_session_proves_that_a_majority_hears_it_and_not_when_two_of_three_nodes_are_gone(
+    tmp_path: Path, lotus: WatchedLotus
+) -> None:
+    with ExitStack() as stack:
+        own = stack.enter_context(Cluster(tmp_path / "broker", 3))
+        fleet = stack.enter_context(Fleet(tmp_path, own, "q", lotus))
+        reasons: list[str] = []
+        session = open_session(fleet, reasons.append)
+        stack.callback(session.close)
+        session.prove()
+        for node in own.nodes[1:]:
+            node.send(signal.SIGSTOP)
+        session._proved_at -= PROOF_AGE
+        with pytest.raises(Renewed):
+            session.prove()
+        assert reasons
+        for node in own.nodes[1:]:
+            node.send(signal.SIGCONT)
+
+
+def test_a_proof_holds_for_a_while_and_a_lost_connection_ends_the_session_at_once(fleet: Fleet) -> None:
+    reasons: list[str] = []
+    session = open_session(fleet, reasons.append)
+    try:
+        session.prove()
+        proved_at = session._proved_at
+        session.prove()
+        assert session._proved_at == proved_at, "it is young"
+        session._proved_at -= PROOF_AGE
+        session.prove()
+        assert session._proved_at > proved_at
+        fleet.broker.running().ctl("close_all_connections", "the test says so")
+        wait_until(lambda: reasons, "the session to be over", PATIENCE)
+        with pytest.raises(Renewed):
+            session.prove()
+    finally:
+        session.close()

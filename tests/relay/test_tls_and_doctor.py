@@ -1,0 +1,130 @@
+"""TLS to a broker, and what `doctor` finds out about one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import amqp
+import pytest
+
+from lotus_durable.client import Client
+from lotus_durable.config import Config
+from lotus_durable.operate.broker_examination import examine_broker
+from lotus_durable.operate.examined import Answer
+from tests.flusher.tls import HttpsProxy
+from tests.rig import QUICK, track, wait_until
+
+from .broker import Cluster, why_not
+from .fleet import PATIENCE, url_of
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+@pytest.fixture
+def tls(tmp_path: Path, broker: Cluster) -> Iterator[HttpsProxy]:
+    """What ends TLS in front of the broker; its certificate is 127.0.0.1's."""
+    [node, *_] = broker.nodes
+    proxy = HttpsProxy(tmp_path, node.port, node.address)
+    yield proxy
+    proxy.close()
+
+
+def handed_over(folder: Path, url: str) -> tuple[bool, str]:
+    """Hand one event over; return whether that was done, and why not."""
+    options = {"queue_dir": folder / "host", "relay_url": url, "flusher": "external", "on_error": lambda *_: None}
+    client = Client.from_config(Config.resolve(options)._replace(constants=QUICK))
+    try:
+        track(client, 1)
+        report = client.drain(PATIENCE)
+        return report.complete, report.reason or ""
+    finally:
+        client.release()
+
+
+def test_over_tls_the_certificate_and_the_name_of_the_host_are_checked(
+    tls: HttpsProxy, tmp_path: Path, queue_name: str
+) -> None:
+    port = tls.host.rpartition(":")[2]
+    ca = quote(str(tmp_path / "certificate.pem"))
+    trusted = f"?queue={queue_name}&cacertfile={ca}"
+    assert "is not accepted" in handed_over(tmp_path, f"amqps://guest:guest@127.0.0.1:{port}?queue={queue_name}")[1]
+    assert "is not accepted" in handed_over(tmp_path, f"amqps://guest:guest@localhost:{port}{trusted}")[1]
+    assert handed_over(tmp_path, f"amqps://guest:guest@127.0.0.1:{port}{trusted}") == (True, "")
+
+
+def test_a_port_without_tls_is_said_to_be_one(broker: Cluster, tmp_path: Path, queue_name: str) -> None:
+    url = url_of(broker, queue_name).replace("amqp://", "amqps://")
+    is_done, reason = handed_over(tmp_path, url)
+    assert not is_done
+    assert "no TLS with" in reason or "does not answer" in reason
+
+
+def answers(url: str) -> dict[str, Answer]:
+    return {answer.about: answer for answer in examine_broker(Config.resolve({"relay_url": url, "queue_dir": "/none"}))}
+
+
+def test_doctor_says_what_amqp_tells_and_what_is_to_be_looked_at_by_hand(broker: Cluster, queue_name: str) -> None:
+    found = answers(url_of(broker, queue_name))
+    assert found["broker"].mark == "ok"
+    assert "RabbitMQ" in found["broker"].text
+    assert found["queue"].mark == "ok"
+    assert found["cluster"].mark == "warning", "one node is no cluster"
+    assert "cannot be asked" in found["policies"].text
+    assert "net_ticktime = 8" in found["policies"].remedy
+
+
+def test_doctor_says_what_is_wrong_with_the_way_in(broker: Cluster, queue_name: str) -> None:
+    found = answers(url_of(broker, queue_name).replace("guest:guest", "guest:hidden"))
+    assert found["broker"] == Answer(
+        "broker", "wrong", found["broker"].text, "docs/troubleshooting.md has a line for it"
+    )
+    assert "refuses the user or the password" in found["broker"].text
+    assert "hidden" not in str(found)
+
+
+def test_the_command_never_shows_the_password(broker: Cluster, tmp_path: Path, queue_name: str) -> None:
+    url = url_of(broker, queue_name).replace("guest:guest", "guest:hidden")
+    ran = subprocess.run(
+        [sys.executable, "-m", "lotus_durable", "doctor", "--json", "--settings", "--queue-dir", str(tmp_path / "q")],
+        env={"LOTUS_RELAY_URL": url, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "hidden" not in ran.stdout + ran.stderr
+    told = json.loads(ran.stdout)
+    assert [each for each in told["answers"] if each["about"] == "broker"]
+    assert not [each for each in told["answers"] if each["about"] == "server"], "a host that hands over asks none"
+
+
+@pytest.mark.servers
+def test_doctor_asks_the_management_api_for_arguments_and_policies(tmp_path: Path) -> None:
+    own = Cluster(tmp_path / "broker")
+    [node] = own.nodes
+    (node.folder / "plugins").write_text("[rabbitmq_management].")
+    with (node.folder / "rabbitmq.conf").open("a") as config:
+        config.write(f"management.tcp.ip = {node.address}\nmanagement.tcp.port = 15672\n")
+    with own:
+        url = url_of(own, "q")
+        assert handed_over(tmp_path, url) == (True, "")
+        wait_until(lambda: answers(url)["policies"].mark == "ok", "the management API to know the queue", PATIENCE)
+        found = answers(url)
+        assert found["queue"].text.startswith("our arguments; 1 of its 1 nodes are up")
+        assert found["net_ticktime"] == Answer("net_ticktime", "ok", "8 s")
+        assert "pause_minority" in found["partition handling"].remedy
+        own.set_policy('{"message-ttl": 1000}', pattern="^q$")
+        wait_until(lambda: "message-ttl" in answers(url)["policies"].text, "the policy to be in force", PATIENCE)
+        with amqp.Connection(f"{node.address}:{node.port}") as connection:
+            arguments = {"x-queue-type": "quorum", "x-delivery-limit": 5}
+            connection.channel().queue_declare("other", durable=True, auto_delete=False, arguments=arguments)
+        other = url_of(own, "other")
+        wait_until(lambda: "queue" in answers(other), "the management API to know the other queue", PATIENCE)
+        texts = [each.text for each in examine_broker(Config.resolve({"relay_url": other, "queue_dir": "/none"}))]
+        for name in ("x-single-active-consumer", "x-overflow", "x-delivery-limit"):
+            assert any(text.startswith(f"{name} is ") for text in texts), texts

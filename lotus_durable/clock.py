@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MONOTONIC = time.CLOCK_MONOTONIC
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", MONOTONIC)
 _gettime = time.clock_gettime
+_BUILTIN: type = type(_gettime)
 
 
 def monotonic() -> float:
@@ -32,7 +33,7 @@ def quickest() -> Callable[[], float]:
     what a module has under a name is what tools that freeze time look for.
     """
     clock = time.perf_counter
-    is_it = type(clock) is type(_gettime) and "CLOCK_MONOTONIC)" in time.get_clock_info("perf_counter").implementation
+    is_it = isinstance(clock, _BUILTIN) and "CLOCK_MONOTONIC)" in time.get_clock_info("perf_counter").implementation
     return clock if is_it else monotonic
 
 

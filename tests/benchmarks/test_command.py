@@ -37,14 +37,20 @@ def test_without_names_all_run_and_named_ones_in_their_order(monkeypatch: pytest
     command.main([])
     assert asked == list(SCENARIOS)
     asked.clear()
-    command.main(["drain", "enqueue"])
-    assert asked == ["enqueue", "drain"]
+    command.main(["drain", "calls"])
+    assert asked == ["calls", "drain"]
 
 
 def test_a_group_stands_for_its_scenarios_each_of_which_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = _finding(monkeypatch)
     command.main(["imports", "guest"])
     assert sorted(asked) == sorted(GROUPS["guest"])
+
+
+def test_goals_are_all_scenarios_and_a_missed_one_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _finding(monkeypatch, Goal("goal", 3.0, "at most", 2.0, "times"))
+    assert command.main(["goals", "--quick"]) == 1
+    assert asked == list(SCENARIOS)
 
 
 def test_an_interpreter_of_another_build_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:

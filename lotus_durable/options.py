@@ -195,10 +195,10 @@ OPTIONS = (
     Option(
         "api_key_file",
         _path,
-        "a file that holds the key, such as a mounted secret; wins over an api_key set in the same way",
+        "a file that holds the key, such as a mounted secret; wins over an api_key that is set in the same way",
     ),
     Option("host", _host, "the Lotus server"),
-    Option("queue_dir", _path, "the queue directory, one for each application; default: a per-user state directory"),
+    Option("queue_dir", _path, "the queue directory, one for each application; default: a state directory of the user"),
     Option("debug", _flag, "log every step to standard error"),
     Option(
         "relay_url",
@@ -206,44 +206,56 @@ OPTIONS = (
         "a RabbitMQ cluster that events are handed over to, for a relay (docs/fleets.md): "
         "amqps://user:password@host/vhost,host2,host3",
     ),
-    Option("on_error", _callable, "called with (error, events)", in_environment=False),
-    Option("send", _flag, "False: validate only, write and send nothing"),
+    Option("on_error", _callable, "your function, called with (error, events) about trouble", in_environment=False),
+    Option("send", _flag, "False: only check events, write and send nothing"),
     Option(
         "on_invalid",
         _one_of("raise", "report"),
-        "raise: track_event raises InvalidEvent; report: it tells on_error, and the event is kept as a dead letter",
+        "for a bad event; raise: track_event raises InvalidEvent; report: on_error is called, and it is a dead letter",
     ),
-    Option("sync_mode", _flag, "True: track_event waits for its event's verdict"),
+    Option("sync_mode", _flag, "True: track_event waits until the server has taken or refused the event"),
     Option(
-        "durability", _one_of("process", "power"), "process: safe from kills; power: each event also from a power cut"
+        "durability",
+        _one_of("process", "power"),
+        "what an event survives; process: kills of any processes; power: a power cut, too",
     ),
-    Option("sync_interval", _seconds(0.01), "between two syncs of the flusher: what a power cut can take, at most"),
+    Option("sync_interval", _seconds(0.01), "how often the flusher syncs: a power cut takes no more than that"),
     Option("flush_interval", _seconds(0.01), "how long an event waits for others to share a request with"),
-    Option("max_batch_events", _count(1), "events in one request"),
-    Option("max_event_bytes", _count(256, 8 * _MIB), "bytes of one event; larger ones are refused"),
-    Option("max_queue_bytes", _count(_LEAST_QUEUE), "bytes of all that lies in the queue directory; above, QueueFull"),
-    Option("max_events_per_second", _count(1), "the most that are sent to the server; no limit if not set"),
+    Option("max_batch_events", _count(1), "events in one request, at the most"),
+    Option("max_event_bytes", _count(256, 8 * _MIB), "bytes of one packed event; larger ones are refused"),
+    Option(
+        "max_queue_bytes",
+        _count(_LEAST_QUEUE),
+        "bytes of everything in the queue directory; above, track_event raises QueueFull",
+    ),
+    Option("max_events_per_second", _count(1), "events sent to the server in a second, at the most; no limit if unset"),
     Option(
         "upload_concurrency",
         _auto_or(_count(1, 64)),
         "requests in flight; more than 1 only for the 2024 server; auto: up to 4 there, while a backlog waits for slow "
         "answers",
     ),
-    Option("timeout", _timeout, "to connect, and to wait for an answer"),
+    Option("timeout", _timeout, "seconds to connect, and to wait for an answer"),
     Option(
-        "backend", _one_of("journal", "sqlite"), "how this process appends: to its own file, or to a SQLite database"
+        "backend",
+        _one_of("journal", "sqlite"),
+        "where this process appends events; journal: to a file of its own; sqlite: to a SQLite database",
     ),
     Option(
         "flusher",
         _one_of("auto", "external"),
-        "who flushes: whoever tracks starts a flusher when there is none; or only the flusher command and drain()",
+        "who flushes; auto: a process that tracks starts a flusher when there is none; external: it does not",
     ),
-    Option("exit_timeout", _seconds(0), "how long a process that ends waits for what it tracked to be delivered"),
+    Option("exit_timeout", _seconds(0), "how long a process waits at its end until what it tracked is delivered"),
     Option(
-        "keep_delivered", _seconds(0), "how long delivered segments are kept, for `lotus-durable verify` to ask about"
+        "keep_delivered",
+        _seconds(0),
+        "how long delivered events are kept, so that `lotus-durable verify` can ask about them",
     ),
     Option(
-        "api_version", _one_of("auto", "2022", "2024"), "which server the calls talk to; auto: it is asked, once a day"
+        "api_version",
+        _one_of("auto", "2022", "2024"),
+        "which kind of server the calls talk to; auto: it is asked, once a day",
     ),
     Option("call_timeout", _seconds(0.001), "how long a call that answers may take, with its retries"),
 )

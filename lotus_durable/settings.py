@@ -87,6 +87,15 @@ def current() -> Client | None:
     return _client
 
 
+def resolved() -> Config:
+    """Return the options of the default client, without making it.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+    return Config.resolve(settings=_settings()) if _client is None else _client.config
+
+
 def configure(**settings: Unpack[Options]) -> None:
     """Set several settings at once, all of them or none. Others stay as they are; None means not set.
 
@@ -123,7 +132,7 @@ def _settings() -> dict[str, object]:
 
 def _make() -> Client:
     global _client  # noqa: PLW0603  # see renew()
-    made = Client.from_config(Config.resolve(settings=_settings()))
+    made = Client.from_config(resolved())
     # Of two threads that come here at once, the second uses the first one's.
     _client = _client or made
     return _client

@@ -63,7 +63,9 @@ def unit() -> configparser.RawConfigParser:
 
 
 def test_the_page_names_every_example_and_no_other() -> None:
-    assert set(re.findall(r"\(examples/([^)]+)\)", PAGE)) == {path.name for path in EXAMPLES.iterdir()}
+    assert set(re.findall(r"\(examples/([^)]+)\)", PAGE)) == {
+        path.name for path in EXAMPLES.iterdir() if path.is_file()
+    }
 
 
 def test_the_commands_of_the_page_exist() -> None:

@@ -61,7 +61,12 @@ def test_the_projects_pages_begin_with_its_source(metadata: Message) -> None:
 def test_the_wheel_has_the_package_its_types_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     tops = {each.partition("/")[0] for each in wheel.namelist()}
     assert {each for each in tops if not each.endswith(".dist-info")} == {"lotus_durable"}
-    assert "lotus_durable/py.typed" in wheel.namelist()
+    pages = "lotus_durable/contrib/django"
+    beside = {
+        f"{pages}/templates/lotus_durable/health.html", f"{pages}/static/lotus_durable/queue.css",
+        f"{pages}/static/lotus_durable/queue.js", "lotus_durable/py.typed",
+    }  # fmt: skip
+    assert beside <= set(wheel.namelist())
 
 
 def test_the_source_can_be_tested_as_it_is_unpacked(built: Path) -> None:

@@ -20,11 +20,11 @@ from .output import aligned, say, say_json
 from .wording import count
 
 _DESCRIPTION = """\
-Events are sent with the API key that they were tracked under, or with one that has replaced it: the server of 2024 says
-whether it has, the server of 2022 cannot. This shows which events wait for another key than the one given here, and
-with --yes it takes your word that this key has replaced theirs: they are sent with it, now and whenever such events
-come. Never do that with another application's events: Lotus would bill them to the wrong organisation. Events whose key
-is another organisation's, as the server says, are not sent all the same.
+Events are sent with the API key that they were tracked under, or with one that has replaced it. The server of 2024 can
+say whether it has, the server of 2022 cannot. This shows which events wait for another key than the one given here.
+With --yes it takes your word that this key has replaced theirs: they are sent with it, now and whenever such events
+come. Never do that with another application's events: Lotus would bill them to the wrong organisation. If the server
+says that their key is another organisation's, they are not sent even so.
 
 keys of --json:
   waiting        what waits for other keys: an object of numbers of events by the fingerprint of their key

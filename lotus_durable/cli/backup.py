@@ -10,10 +10,10 @@ from .output import say, say_json
 from .wording import count, size
 
 _DESCRIPTION = """\
-Copy a queue that is in use into a new directory, from which it can be used or put back. Nobody waits for it. Plain `cp`
-is wrong: it copies a database and its log at different moments. To restore, stop everything that uses the queue, put
-the copy where the queue was, and start again. What was delivered since the copy was made is sent again then, with its
-ids: the server counts it once for as long as it remembers them.
+Copy a queue that is in use into a new directory, to be put back later. Nobody waits for it. Plain `cp` is wrong for
+that: it copies a database and its log at different moments. To restore, stop everything that uses the queue, put the
+copy where the queue was, and start again. What was delivered since the copy was made is then sent again with its ids;
+the server counts it once, for as long as it remembers them.
 
 keys of --json:
   files, bytes   what was copied"""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Look at every frame of every segment, at the books and at queue.db, and say what is damaged: where, what is lost by it,
-and what can be mended. Changes nothing, and may run beside everything else. Needs neither key nor host.
+and what can be mended. Changes nothing, and may run at any time. Needs neither key nor host.
 
 keys of --json:
   damaged        how many places are damaged

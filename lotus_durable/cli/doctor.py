@@ -12,12 +12,12 @@ from .env_file import environment
 from .output import plain, say, say_json
 
 _DESCRIPTION = """\
-Look at everything that a queue and its flusher need here, a line each, with what to do: user and directory, file system
-and its locks (tried with two processes and a kill), disk, the queue and its flusher, versions in use, the interpreter
-for a flusher, and, by asking the server: host, TLS, key, organisation and clock. With relay_url the broker is asked,
-too: its nodes, the queue, and what may take a message that it has confirmed. Then the settings and where each comes
-from; the key, and relay_url with the password in it, are never shown. Run it as the application's user, with its
-environment. Changes nothing, but makes the broker's queue where there is none.
+Try everything that a queue and its flusher need here, and say in a line each what to do: user and directory, file
+system and its locks (tried with two processes and a kill), disk, the queue and its flusher, versions in use, the
+interpreter for a flusher, and, by asking the server: host, TLS, key, organisation and clock. With relay_url it asks the
+broker, too: its nodes, the queue, and what may take a message that it has confirmed. Then it shows the settings and
+where each comes from, but neither the key nor relay_url, which has a password in it. Run it as the application's user,
+with its environment. Changes nothing, but makes the broker's queue where there is none.
 
 keys of --json:
   ok             whether nothing is wrong

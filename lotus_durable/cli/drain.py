@@ -23,9 +23,9 @@ from .progress import Progress, open_progress
 from .wording import count
 
 _DESCRIPTION = """\
-Have everything that is pending now delivered, and wait until it is; parked events get one more try. For deploy
-hooks. Where another process flushes, that one is asked to; where none does, this one flushes. Returns early, with the
-reason, when delivery is blocked (a wrong key, a wrong URL). Whatever remains stays in the queue.
+Have everything that is pending now delivered, and wait for it; parked events get one more try. For deploy hooks. If
+another process flushes, this asks it; if none does, this one flushes. Returns early, with the reason, when delivery is
+blocked (a wrong key, a wrong URL). Whatever remains stays in the queue.
 
 keys of --json:
   complete       whether all that was pending is settled

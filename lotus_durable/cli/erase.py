@@ -11,10 +11,10 @@ from .output import complain, say, say_json
 from .wording import count
 
 _DESCRIPTION = """\
-Erase all events of a customer, after asking: pending ones, parked ones, dead letters, what keep_delivered keeps, and
-files of damaged bytes in which the customer's id is. They count as discarded, and their bytes are overwritten. For
-requests of erasure; `lotus-durable export --customer ID` is for those of access. What was delivered is Lotus' to erase.
-A flusher that runs pauses meanwhile.
+Erase all events of a customer, after asking: pending and parked ones, dead letters, what keep_delivered keeps, and
+files of damaged bytes that hold the customer's id. They count as discarded, and their bytes are overwritten. For
+requests to be forgotten; for requests to know, use `lotus-durable export --customer ID`. What was delivered has to be
+erased in Lotus. A flusher that runs pauses meanwhile.
 
 keys of --json:
   pending, parked, dead_letters, kept

@@ -21,10 +21,11 @@ from .status import flusher_in_words, last_line
 from .wording import count, duration
 
 _DESCRIPTION = """\
-Tell in one line, and by the exit code, whether events are being delivered: somebody flushes where something is pending
+Tell in one line, and by the exit code, whether events are being delivered: if something is pending, somebody flushes
 and shows signs of life, delivery is neither blocked nor in trouble for 30 s, and nothing has been pending for long. For
-probes of containers and monitors: quick, asks no server, changes nothing. With --live only the flusher's signs of life
-count, for probes that restart what fails: neither a wrong key nor a server that is down is mended by that.
+probes of containers and monitors: it is quick, asks no server and changes nothing. With --live it only looks for the
+flusher's signs of life. Use that where a failed probe restarts something: a restart mends neither a wrong key nor a
+server that is down.
 
 A flusher that is started by programs ends when there is nothing to do, so nobody needs to flush an empty queue. With
 LOTUS_FLUSHER=external somebody does: the service.
@@ -82,6 +83,13 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         who = flusher_in_words(stats.flusher)
         say("; ".join(problems) or f"healthy: {count(stats.pending, 'event')} pending; {who}")
     return ExitCode.NOT_COMPLETE if problems else ExitCode.DONE
+
+
+def problems_of(stats: QueueStats, config: Config) -> list[str]:
+    """Return what is wrong, in sentences; nothing where events are being delivered."""
+    return [
+        *_of_the_flusher(stats, config, QueueDirectory(config.queue_dir)), *_of_delivery(stats, config, _MAX_AGE, None)
+    ]  # fmt: skip
 
 
 def _of_the_flusher(stats: QueueStats, config: Config, directory: QueueDirectory) -> Iterator[str]:

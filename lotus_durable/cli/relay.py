@@ -8,6 +8,7 @@ from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
 
 from .command import Command, ExitCode
+from .flusher.command import add_metrics
 
 _FLUSH_INTERVAL = 0.05
 """Seconds, at the most: the hosts have collected their events already."""
@@ -47,6 +48,7 @@ COMMAND = Command(
     summary="deliver what a fleet's hosts have handed over to a broker, as a service",
     description=_DESCRIPTION,
     run=_run,
+    add_arguments=add_metrics,
     examples="lotus-durable relay --queue-dir /var/lib/lotus-relay --env-file /etc/lotus-relay.env",
     options=(
         "relay_url",

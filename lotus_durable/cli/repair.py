@@ -16,8 +16,8 @@ from .wording import count, size
 
 _DESCRIPTION = """\
 Say what is damaged and what would be done about it; with --apply do it. Every byte that is taken out of a file is kept
-in quarantine/. Events around damage go on to be delivered; what the damage held becomes dead letters without a content.
-A flusher mends most of it by itself: this is for a queue that is to be in order now. One that runs pauses meanwhile.
+in quarantine/. Events around damage are delivered as ever; damaged events become dead letters without content. A
+flusher mends most damage by itself: use this when a queue is to be in order now. A flusher that runs pauses meanwhile.
 
 keys of --json: those of `lotus-durable check`, before, or with --apply afterwards, and
   done           what was done, a list of sentences"""

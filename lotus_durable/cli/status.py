@@ -20,8 +20,8 @@ from .output import aligned, flush, plain, say, say_json
 from .wording import count, duration, moment, size
 
 _DESCRIPTION = """\
-Show what is in the queue, for all processes that share it, and how its flusher is doing. Changes nothing, and takes the
-same time however much is pending. At any quiescent moment
+Show what is in the queue, for all processes that share it, and what its flusher is doing. Changes nothing, and takes
+the same time however much is pending. Whenever nothing is moving,
 accepted = delivered + handed over + pending + parked + dead-lettered + discarded.
 
 keys of --json:

@@ -21,8 +21,9 @@ from .output import complain, say, say_json
 
 _DESCRIPTION = """\
 End the flusher of a queue after its request in flight and what it can send within exit_timeout, and wait until its
-process is gone: before the directory is unmounted, the package uninstalled, a test's directory removed. The next event
-of a program that tracks starts another one, so stop those first; a service is started again by its service manager.
+process is gone. Use it before the directory is unmounted, the package uninstalled, or a test's directory removed. The
+next event starts another flusher, so stop the programs that track first. A service manager starts a service again: stop
+the service there.
 
 keys of --json:
   stopped        whether nobody flushes any more

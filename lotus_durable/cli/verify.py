@@ -16,9 +16,9 @@ from .wording import count
 
 _DESCRIPTION = """\
 Ask Lotus, by verify_idems_received, whether it has stored the events that it accepted: those in the segments that
-keep_delivered keeps, and in those that are still written. It answers "accepted" before an event is stored, so what is
-younger than --ingestion is not asked about. With --resend what it does not know is pending again, with its ids and
-times, and counts as delivered no more. Only the server of 2024 can be asked.
+keep_delivered keeps, and in those that are still written. Lotus answers "accepted" before an event is stored, so events
+younger than --ingestion are left out. With --resend events that it does not know are pending again, with their ids and
+times, and no longer count as delivered. Only the server of 2024 can be asked.
 
 keys of --json:
   asked          events that it was asked about

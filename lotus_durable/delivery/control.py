@@ -387,6 +387,11 @@ class Control:
             self._rate.note(progress.counts.delivered + progress.counts.handed_over)
             self.beat()
 
+    def caught_up(self, at: float) -> None:
+        """Note that all that was accepted before this moment of the boot clock is settled."""
+        with self._lock:
+            self._beat = self._beat._replace(caught_up_at=at)
+
     def refused(self, refusals: Sequence[Refusal]) -> None:
         """Note events that were parked or became dead letters, for those who wait for their verdict."""
         with self._lock:

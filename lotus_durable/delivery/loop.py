@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 
-from lotus_durable.clock import monotonic
+from lotus_durable.clock import monotonic, since_boot
 from lotus_durable.config import Config
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused
 from lotus_durable.event.record import REFUSED_AT_CALL, RecordError, decode_record
@@ -110,6 +110,7 @@ class Loop:
             asked = self._control.asked()
             is_asked = self._control.is_asked()
             parked_before = self._source.last_parked()
+            began = since_boot()
             self._pass()
             if is_asked:
                 for _ in self._parked.try_all(parked_before):
@@ -118,6 +119,8 @@ class Loop:
             self._control.show(self._source.progress())
             self._source.retire()
             self._control.answer(asked, self._why_held())
+            if not self.left:
+                self._control.caught_up(began)
             if is_done():
                 return
             self._control.rest(self._config.flush_interval)

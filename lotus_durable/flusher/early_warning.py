@@ -16,15 +16,15 @@ from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.event.timestamps import utc_text
 from lotus_durable.log import counted
 from lotus_durable.queue.books import read_page
-from lotus_durable.queue.condition import condition
-from lotus_durable.queue.counting import count
+from lotus_durable.queue.condition import Condition, condition
 from lotus_durable.queue.database import WHAT, fetched
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_progress
+from lotus_durable.queue.stats import OLDEST_TAKEN, QueueStats
+
+from .stats import collect
 
 _DAY = 86_400.0
-_OLDEST_TAKEN = 30 * _DAY
-"""Seconds; the server of 2024 refuses events that are older."""
 _EARLY = 5 * _DAY
 """How long before that it is told: a person may be away for a long weekend."""
 _NEARLY_FULL = 0.8
@@ -35,6 +35,30 @@ _FEW_FILES = 1_000
 _PAGE = 500
 _MOST_ROWS = 20 * _PAGE
 """New parked events that are looked at, at once, for those of the future."""
+
+
+def of_room(room: Condition, limit: int) -> Iterator[tuple[str, str]]:
+    """Say what is nearly full, if something is: what it is about, and a sentence.
+
+    Args:
+        room: what there is.
+        limit: ``max_queue_bytes``.
+    """
+    if room.used_bytes > limit * _NEARLY_FULL:
+        share = 100 * room.used_bytes // limit
+        yield "limit", f"the queue is {share} % full (max_queue_bytes is {limit}): events are refused soon"
+    if room.disk_left < _FEW_BYTES:
+        yield "disk", f"the disk is nearly full: {room.disk_left // 1_000_000} MB are left for events"
+    elif room.files_left < _FEW_FILES:
+        yield "disk", f"the disk is nearly full: {counted(room.files_left, 'file')} can be made on it"
+
+
+def of_age(stats: QueueStats) -> Iterator[tuple[str, str]]:
+    """Say that the oldest pending event is nearly too old for the server, if it is."""
+    if stats.oldest_age is not None and stats.oldest_age > OLDEST_TAKEN - _EARLY:
+        days = stats.oldest_age / _DAY
+        pending = counted(stats.pending, "event")
+        yield "age", f"the oldest of {pending} pending is {days:.0f} days old: the server takes none older than 30"
 
 
 class EarlyWarnings:
@@ -62,25 +86,12 @@ class EarlyWarnings:
         Raises:
             OSError: the directory, or the books, cannot be read.
         """
-        for about, text in (*self._of_room(), *self._of_age(), *self._of_parked()):
+        for about, text in (
+            *of_room(condition(self._directory), self._limit),
+            *of_age(collect(self._directory)),
+            *self._of_parked(),
+        ):
             self._report(AttentionNeeded(text, about))
-
-    def _of_room(self) -> Iterator[tuple[str, str]]:
-        room = condition(self._directory)
-        if room.used_bytes > self._limit * _NEARLY_FULL:
-            share = 100 * room.used_bytes // self._limit
-            yield "limit", f"the queue is {share} % full (max_queue_bytes is {self._limit}): events are refused soon"
-        if room.disk_left < _FEW_BYTES:
-            yield "disk", f"the disk is nearly full: {room.disk_left // 1_000_000} MB are left for events"
-        elif room.files_left < _FEW_FILES:
-            yield "disk", f"the disk is nearly full: {counted(room.files_left, 'file')} can be made on it"
-
-    def _of_age(self) -> Iterator[tuple[str, str]]:
-        stats = count(self._directory)
-        if stats.oldest_age is not None and stats.oldest_age > _OLDEST_TAKEN - _EARLY:
-            days = stats.oldest_age / _DAY
-            pending = counted(stats.pending, "event")
-            yield "age", f"the oldest of {pending} pending is {days:.0f} days old: the server takes none older than 30"
 
     def _of_parked(self) -> Iterator[tuple[str, str]]:
         parked = read_progress(self._directory).counts.parked

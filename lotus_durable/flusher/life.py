@@ -224,6 +224,7 @@ class Flusher:
             since=since_boot(),
             # A trouble that was told goes on until something is delivered, whoever does.
             trouble_since=before.trouble_since if before is not None and is_same_boot else None,
+            caught_up_at=before.caught_up_at if before is not None and is_same_boot else None,
             last_delivery=before.last_delivery if before is not None else None,
             last_error=before.last_error if before is not None else None,
             last_error_at=before.last_error_at if before is not None else None,

@@ -23,7 +23,26 @@ def collect(directory: QueueDirectory, in_memory: int = 0) -> QueueStats:
         OSError: the disk refuses.
     """
     beat = read_beat(directory) if locks.is_held(directory.flusher_lock) is not False else None
-    return count(directory)._replace(in_memory=in_memory, flusher=None if beat is None else _flusher(beat))
+    stats = count(directory)
+    return stats._replace(
+        in_memory=in_memory,
+        oldest_age=stats.oldest_age if beat is None else _by_boot_clock(stats.oldest_age, beat),
+        flusher=None if beat is None else _flusher(beat),
+    )
+
+
+def _by_boot_clock(oldest_age: float | None, beat: Beat) -> float | None:
+    """Return an age of the wall clock within the limits that the boot clock of who flushes sets: that one may jump.
+
+    What was accepted before all was settled is not pending; what was in trouble since then waits since then.
+    """
+    if oldest_age is None or beat.boot != boot_id():
+        return oldest_age
+    if beat.caught_up_at is not None:
+        oldest_age = min(oldest_age, since_boot() - beat.caught_up_at)
+    if beat.trouble_since is not None:
+        oldest_age = max(oldest_age, since_boot() - beat.trouble_since)
+    return oldest_age
 
 
 def _flusher(beat: Beat) -> FlusherStats:

@@ -26,9 +26,10 @@ from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.condition import condition
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.stats import OLDEST_TAKEN
 
 from .examined import Answer, Mark
-from .overview import OLDEST_TAKEN, words_of_failed_start
+from .overview import words_of_failed_start
 from .server_examination import examine_server
 
 _NETWORKED = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "fuse.s3fs", "glusterfs", "ceph", "lustre", "virtiofs")

@@ -18,13 +18,9 @@ from lotus_durable.flusher.surroundings import content_of, process_status
 from lotus_durable.queue.condition import Condition, condition
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.stats import QueueStats
+from lotus_durable.queue.stats import OLDEST_TAKEN, QueueStats
 from lotus_durable.values import NamedTuple
 
-OLDEST_TAKEN = 30 * 86_400.0
-"""Seconds; the server of 2024 refuses events that are older (``Time created too far in the past``)."""
-_MOST_PARKED = 20_000
-"""Rows that are looked at for those of the future: a look must be quick."""
 _MOST_OTHERS = 100
 _LOOKED_FOR = 0.3  # seconds
 
@@ -41,15 +37,19 @@ class Overview(NamedTuple):
     refused_in: float | None
     """Seconds until the oldest pending event is too old for the server; None where none is pending."""
     parked_for_future: int
-    """Parked events whose time has not come, among the first 20,000."""
+    """Parked events whose time has not come, among the first ones that are parked."""
     in_memory: int
     """Events that wait in the memory of programs because the disk takes none, as they said within the last minute."""
     failed_start: str | None
     """What the last start of a flusher had to say, where none flushes and it failed."""
 
 
-def overview(config: Config) -> Overview:
+def overview(config: Config, *, most_parked: int = 20_000) -> Overview:
     """Look.
+
+    Args:
+        config: names the directory and the limit.
+        most_parked: rows that are looked at for events that are parked for the future; 12 µs each.
 
     Raises:
         OSError: the directory, or a database in it, cannot be read.
@@ -64,7 +64,7 @@ def overview(config: Config) -> Overview:
         limit_bytes=config.max_queue_bytes,
         ends_in=stats.pending / rate if rate and stats.pending else None,
         refused_in=None if stats.oldest_age is None else OLDEST_TAKEN - stats.oldest_age,
-        parked_for_future=_parked_for_future(directory) if stats.parked else 0,
+        parked_for_future=_parked_for_future(directory, most_parked) if stats.parked else 0,
         in_memory=_in_memory(directory),
         failed_start=words_of_failed_start(directory) if stats.flusher is None else None,
     )
@@ -127,9 +127,9 @@ def _roots_of(pid: str) -> Iterator[str]:
                 yield folder
 
 
-def _parked_for_future(directory: QueueDirectory) -> int:
+def _parked_for_future(directory: QueueDirectory, most: int) -> int:
     from .stored import stored_events  # with SQLite: most queues have no parked events
 
     now = utc_text(datetime.now(UTC))
-    parked = islice(stored_events(directory, ["parked"]), _MOST_PARKED)
+    parked = islice(stored_events(directory, ["parked"]), most)
     return sum(1 for each in parked if each.event is not None and each.event.time_created > now)

@@ -6,7 +6,7 @@ import time
 
 import msgpack
 
-from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
+from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk, is_there
 
 from .directory import QueueDirectory, original_name
 from .files import regular_file_status
@@ -15,10 +15,18 @@ from .heartbeat import Progress, read_progress
 from .reader import BEGINNING, Glance, Position, glance
 from .stats import QueueStats
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ATTEMPTS = 3
+"""A segment that is deleted, or let go of, while others are looked at: what it held would be missing from the count."""
+
 
 def count(directory: QueueDirectory, progress: Progress | None = None) -> QueueStats:
     """Count; the cost depends on the number of segments, not of events. A directory that does not exist is empty.
 
+    ``accepted`` and ``delivered`` never go back, whatever the flusher deletes meanwhile: they are shown as counters.
     A segment whose settling began after the heartbeat counts as pending from where the heartbeat saw it, so the sum
     holds at any moment, as of the heartbeat. A segment that cannot be read counts as one event at the least.
 
@@ -26,25 +34,39 @@ def count(directory: QueueDirectory, progress: Progress | None = None) -> QueueS
         directory: of the queue.
         progress: how far it is settled; what the heartbeat says, if not given.
     """
-    counts, cursor, _ = read_progress(directory) if progress is None else progress
-    pending, size = 0, 0
+    for attempt in range(1, _ATTEMPTS + 1):
+        # In this order: what was deleted before the listing is settled in the heartbeat, which is written before that.
+        names = directory.segments()
+        stats, is_whole = _counted(directory, names, read_progress(directory) if progress is None else progress)
+        if is_whole or attempt == _ATTEMPTS:
+            break
+    return stats
+
+
+def _counted(directory: QueueDirectory, names: Sequence[str], progress: Progress) -> tuple[QueueStats, bool]:
+    """Count these segments; return also whether all of them lay there: one may have been deleted, or renamed."""
+    counts, cursor, _ = progress
+    pending, size, is_whole = 0, 0, True
     oldest: float | None = None
-    for name in directory.segments():
+    for name in names:
         position = max(BEGINNING, cursor.get(original_name(name), BEGINNING))
-        seen = look_at(f"{directory.journal}/{name}", position)
+        path = f"{directory.journal}/{name}"
+        seen = look_at(path, position)
         if seen is None:
+            is_whole = is_whole and is_there(path)
             continue
         waiting = max(0, seen.frames - position[1])
         pending += waiting
         size += max(0, seen.size - position[0])
         if waiting and (accepted_at := _accepted_at(seen.first)) is not None:
             oldest = accepted_at if oldest is None else min(oldest, accepted_at)
-    return counts._replace(
+    stats = counts._replace(
         accepted=counts.accepted + pending,
         pending=counts.pending + pending,
         pending_bytes=size,
         oldest_age=None if oldest is None else max(0.0, time.time() - oldest),
     )
+    return stats, is_whole
 
 
 def look_at(path: str, position: Position) -> Glance | None:

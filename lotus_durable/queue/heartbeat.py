@@ -151,6 +151,8 @@ class Beat(NamedTuple):
     """Why delivery was in trouble last; it may be over."""
     last_error_at: float | None = None
     """Seconds since the epoch."""
+    caught_up_at: float | None = None
+    """What was accepted before that is settled, all of it; seconds since boot."""
 
     def age(self) -> float:
         """Return seconds since it was written; infinity for one of before the last boot."""

@@ -8,6 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
 
+OLDEST_TAKEN = 30 * 86_400.0
+"""Seconds; the server of 2024 refuses events that are older (``Time created too far in the past``)."""
+
 FlusherState: TypeAlias = 'Literal["starting", "idle", "sending", "retrying", "blocked", "leaving", "ended"]'
 FlusherKind: TypeAlias = 'Literal["auto", "external", "caller"]'
 
@@ -47,7 +50,7 @@ class FlusherStats(NamedTuple):
 class QueueStats(NamedTuple):
     """What is in the queue, for all processes that share it.
 
-    At any quiescent moment and across restarts
+    Whenever nothing is moving, and across restarts,
     ``accepted = delivered + handed_over + pending + parked + dead_lettered + discarded``.
     """
 

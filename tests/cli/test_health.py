@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from lotus_durable import Client
+from lotus_durable.clock import since_boot
 from lotus_durable.flusher.starting import Start as LastStart
 from lotus_durable.flusher.starting import Starting, note_failure
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import HeartbeatFile, read_beat
 from lotus_durable.testing import FakeLotus
 
 from .conftest import CommandLine, Start, Track, wait_until
@@ -70,6 +72,50 @@ def test_a_wall_clock_that_jumps_is_no_trouble_that_lasts(
     flusher = collect(QueueDirectory(queue_dir)).flusher
     assert flusher is not None
     assert 5 <= time.time() - flusher.since < 30
+
+
+@pytest.mark.parametrize(("days", "waits"), [(-1, 600), (8, 600), (8, 30)])
+def test_how_long_the_oldest_event_waits_is_told_by_the_boot_clock_where_somebody_flushes(
+    track: Track, flushing: Flushing, queue_dir: Path, monkeypatch: pytest.MonkeyPatch, days: int, waits: float
+) -> None:
+    """A probe with --max-age neither fails nor passes because a wall clock jumped."""
+    track(1)
+    flushing("retrying", reason="no answer")
+    directory = QueueDirectory(queue_dir)
+    beat = read_beat(directory)
+    assert beat is not None
+    since = since_boot() - waits
+    HeartbeatFile(directory).write(beat._replace(caught_up_at=since - 1, trouble_since=since), None)
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + days * 86_400)
+    age = collect(directory).oldest_age
+    assert age is not None
+    assert waits <= age < waits + 60
+
+
+def test_a_flusher_notes_when_all_is_settled_and_not_while_events_wait_for_another_key(
+    track: Track, start: Start, command_line: CommandLine
+) -> None:
+    def caught_up() -> float | None:
+        beat = read_beat(command_line.directory)
+        return None if beat is None else beat.caught_up_at
+
+    track(1)
+    service = start()
+    service.wait_to_flush()
+    wait_until(lambda: caught_up() is not None, "the flusher to say that it has caught up")
+    began = since_boot()
+    wait_until(lambda: (caught_up() or 0.0) > began, "it to go on saying that")
+    service.end()
+    other = Client(queue_dir=command_line.queue_dir, flusher="external", api_key="another organisation's")
+    other.track_event(customer_id="c1", event_name="api_call")
+    other.release()
+    service = start()
+    service.wait_to_log("tracked under another API key")
+    noted, beat = caught_up(), read_beat(command_line.directory)
+    assert beat is not None
+    wait_until(lambda: (read_beat(command_line.directory) or beat).beats > beat.beats + 3, "some beats")
+    assert caught_up() == noted
 
 
 def test_with_a_service_somebody_must_flush_also_an_empty_queue(track: Track, health: Health) -> None:

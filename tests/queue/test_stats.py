@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lotus_durable.queue import counting
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
@@ -95,6 +98,30 @@ def test_segments_retired_after_the_heartbeat_are_counted_by_it(directory: Queue
         assert directory.segments() == []
         found = count(directory, heartbeat)
         assert (found.accepted, found.delivered, found.pending) == (5, 5, 0)
+
+
+@pytest.mark.parametrize("step", ["look_at", "read_progress"])
+def test_what_is_settled_and_deleted_while_somebody_counts_is_not_missing(
+    directory: QueueDirectory, reports: Reports, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Counters must not go back: a rate would be made of it that never was."""
+    write_segment(directory, [record(number) for number in range(5)]).seal()
+    write_segment(directory, [record(number) for number in range(5, 8)])
+    progress = [Progress()]
+    real: dict[str, Callable[..., Any]] = {"look_at": counting.look_at, "read_progress": lambda _: progress[0]}
+
+    def flush_first(*arguments: Any) -> Any:
+        if progress == [Progress()]:
+            with consuming(directory, reports) as consumer:
+                deliver(consumer)
+                progress[0] = consumer.progress()
+                consumer.retire()
+        return real[step](*arguments)
+
+    monkeypatch.setattr(counting, "read_progress", real["read_progress"])
+    monkeypatch.setattr(counting, step, flush_first)
+    found = count(directory)
+    assert (found.accepted, found.delivered, found.pending) == (8, 8, 0)
 
 
 def test_the_cursor_of_a_segment_that_was_moved_back_is_in_the_heartbeat_again(

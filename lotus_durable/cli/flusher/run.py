@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from lotus_durable.cli.logs import Log, logger
 from lotus_durable.cli.wording import count
 from lotus_durable.config import Config
 from lotus_durable.delivery.place import Destination
-from lotus_durable.errors import LotusError
+from lotus_durable.errors import ConfigurationError, LotusError
 from lotus_durable.flusher.program import import_everything
 from lotus_durable.flusher.stats import collect
 from lotus_durable.log import warn_if_unencrypted
@@ -50,10 +51,20 @@ def run(
         import_everything()
         manager = ServiceManager(os.environ)
         service = Service(config, load, manager, destination)
-        with reported(service, manager):
+        with reported(service, manager), _served(arguments.metrics, config):
             why = service.run()
         logger.info("stopped (%s); %s pending", why, count(_pending(service.directory)))
     return ExitCode.DONE
+
+
+def _served(address: tuple[str, int] | None, config: Config) -> contextlib.AbstractContextManager[None]:
+    if address is None:
+        return contextlib.nullcontext()
+    try:
+        from .metrics_server import metrics_served
+    except ImportError:
+        raise ConfigurationError("--metrics needs prometheus_client: pip install 'lotus-durable[prometheus]'") from None
+    return metrics_served(*address, config)
 
 
 def _pending(directory: QueueDirectory) -> int:

@@ -1,4 +1,4 @@
-"""Django: options from the project's settings, ``manage.py lotus_drain``, a check of the configuration, on_commit.
+"""Django: options from the project's settings, ``manage.py lotus_drain``, a check, on_commit, pages of the admin.
 
 ::
 

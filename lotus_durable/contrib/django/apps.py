@@ -13,6 +13,7 @@ class LotusDurableConfig(AppConfig):  # type: ignore[misc]  # Django has no type
     name = "lotus_durable.contrib.django"
     label = "lotus_durable"
     verbose_name = "Lotus usage events"
+    default_auto_field = "django.db.models.BigAutoField"  # of a model without a table: no project is to be asked
 
     def ready(self) -> None:
         """Apply the settings; what is wrong with them is for the check to say, before anything is served."""

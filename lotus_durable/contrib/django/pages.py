@@ -1,0 +1,242 @@
+"""What the pages of the admin show; :mod:`.admin` has the pages."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from django import forms
+
+from lotus_durable.cli.filters import age
+from lotus_durable.cli.health import problems_of
+from lotus_durable.cli.status import flusher_in_words
+from lotus_durable.cli.wording import count, duration, size
+from lotus_durable.config import Config
+from lotus_durable.flusher.early_warning import of_age, of_room
+from lotus_durable.operate.overview import Overview, overview
+from lotus_durable.operate.refused import RefusedEvents
+from lotus_durable.operate.stored import State, Stored
+from lotus_durable.operate.where import Where
+
+_PAGE = 100
+_MOST_COUNTED = 20_000
+"""Events that are read to count them by reason: a page must come soon."""
+_SHOWN_REASONS = 20
+
+
+class Kind(NamedTuple):
+    """One kind of refused events."""
+
+    slug: str
+    state: State
+    title: str
+    singular: str
+    meaning: str
+
+
+KINDS = {
+    "dead-letters": Kind(
+        "dead-letters", "dead_letter", "Dead letters", "Dead letter", "Refused for good, and kept with the reason."
+    ),
+    "parked": Kind("parked", "parked", "Parked events", "Parked event", "Refused for now, and tried again by itself."),
+}
+
+
+class FilterForm(forms.Form):  # type: ignore[misc]  # Django has no types
+    """Which events are meant, as ``lotus-durable dead-letters --help`` has it."""
+
+    reason: Any = forms.CharField(required=False, label="Reason holds")
+    customer: Any = forms.CharField(required=False, label="Customer")
+    event_name: Any = forms.CharField(required=False, label="Event name")
+    id: Any = forms.CharField(required=False, label="Idempotency id")
+    older_than: Any = forms.CharField(required=False, label="Older than")
+    newer_than: Any = forms.CharField(required=False, label="Newer than")
+
+    def clean_older_than(self) -> float | None:
+        """Read the time."""
+        return _age(self.cleaned_data["older_than"])
+
+    def clean_newer_than(self) -> float | None:
+        """Read the time."""
+        return _age(self.cleaned_data["newer_than"])
+
+    @property
+    def where(self) -> Where:
+        """The filter; of a field that is wrong, none."""
+        self.is_valid()
+        given = self.cleaned_data
+        return Where(
+            reason=given.get("reason", ""),
+            customer_id=given.get("customer", ""),
+            event_name=given.get("event_name", ""),
+            older_than=given.get("older_than"),
+            newer_than=given.get("newer_than"),
+            ids=frozenset({given["id"]} if given.get("id") else ()),
+        )
+
+    def given(self) -> dict[str, str]:
+        """Return what was typed, field by field."""
+        return {name: self.data[name] for name in self.fields if self.data.get(name)}
+
+    def as_query(self) -> str:
+        """Return it for a URL."""
+        return urlencode(self.given())
+
+
+def _age(text: str) -> float | None:
+    try:
+        return age(text) if text else None
+    except argparse.ArgumentTypeError as error:
+        raise forms.ValidationError(str(error)) from None
+
+
+class Shown(NamedTuple):
+    """One event in a list."""
+
+    row: int
+    id: str
+    customer_id: str
+    event_name: str
+    accepted: datetime | None
+    reason: str
+    attempts: int
+
+
+def health(config: Config) -> dict[str, Any]:
+    """Return how the queue is.
+
+    Raises:
+        OSError: the directory cannot be read.
+        LotusError: nor can the queue.
+    """
+    found = overview(config)
+    stats = found.stats
+    reasons = {kind: _by_reason(RefusedEvents(config, names.state)) for kind, names in KINDS.items()}
+    return {
+        "queue_dir": config.queue_dir,
+        "problems": problems_of(stats, config),
+        "warnings": _warnings(found),
+        "sum": [
+            ("accepted", stats.accepted, ""),
+            ("delivered", stats.delivered, ""),
+            *([("handed over", stats.handed_over, "")] if stats.handed_over else []),
+            ("pending", stats.pending, ""),
+            ("parked", stats.parked, "parked"),
+            ("dead letters", stats.dead_lettered, "dead-letters"),
+            ("purged", stats.discarded, ""),
+        ],
+        "flusher": stats.flusher,
+        "flusher_in_words": flusher_in_words(stats.flusher),
+        "details": _details(found),
+        "reasons": [(KINDS[kind], rows, total) for kind, (rows, total) in reasons.items()],
+        "most_counted": _MOST_COUNTED,
+    }
+
+
+def _details(found: Overview) -> Iterator[tuple[str, str]]:
+    stats, room = found.stats, found.condition
+    if stats.oldest_age is not None:
+        yield "Waiting longest", duration(stats.oldest_age)
+    if stats.flusher is not None and stats.flusher.rate:
+        yield "Rate", f"{stats.flusher.rate:,.1f} events a second"
+    if found.ends_in is not None:
+        yield "Done in", duration(found.ends_in)
+    yield "Queue", f"{size(room.used_bytes)} of {size(found.limit_bytes)} (max_queue_bytes)"
+    yield "Disk", f"{size(room.disk_left)} left for events"
+
+
+def _by_reason(events: RefusedEvents) -> tuple[list[tuple[str, int]], int]:
+    counts = Counter(each.reason for each in islice(events, _MOST_COUNTED))
+    return counts.most_common(_SHOWN_REASONS), counts.total()
+
+
+def _warnings(found: Overview) -> list[str]:
+    """Return what is no trouble yet, or none of delivery."""
+    stats, room = found.stats, found.condition
+    said = [text for _, text in (*of_room(room, found.limit_bytes), *of_age(stats))]
+    if found.in_memory:
+        said.append(f"{count(found.in_memory, 'event')} in the memory of programs: the disk takes no writes")
+    if found.parked_for_future:
+        said.append(
+            f"{count(found.parked_for_future, 'event')} parked for the future: is a clock, or a time zone, wrong?"
+        )
+    if stats.dead_lettered:
+        said.append(f"{count(stats.dead_lettered, 'event')} refused for good: mend the cause, and put them back")
+    if room.quarantine_files:
+        said.append(f"damaged bytes are kept for you: {count(room.quarantine_files, 'file')} in quarantine/")
+    return said
+
+
+def refused(events: RefusedEvents, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return one page of refused events.
+
+    Raises:
+        OSError: the books cannot be read.
+        LotusError: nor can the queue.
+    """
+    after = query.get("after", "")
+    page, following = events.page(int(after) if after.isdecimal() else 0, _PAGE)
+    return {"events": [_shown(each) for each in page], "following": following, "is_first": not after}
+
+
+def event(events: RefusedEvents, row: int) -> dict[str, Any]:
+    """Return one event, whole; nothing where it is there no more.
+
+    Raises:
+        OSError: the books cannot be read.
+        LotusError: nor can the queue.
+    """
+    page, _ = events.page(row - 1, 1)
+    if not page or page[0].row != row:
+        return {}
+    found = page[0]
+    return {
+        "event": _shown(found),
+        "time_created": found.event and found.event.time_created,
+        "properties": found.event and json.dumps(found.event.properties, indent=2, ensure_ascii=False, default=str),
+        "since": _moment(found.since),
+        "tried": _moment(found.tried),
+    }
+
+
+def purge(events: RefusedEvents, form: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is about to be purged, and the fields by which it is meant.
+
+    Raises:
+        OSError: the books cannot be read.
+        LotusError: nor can the queue.
+    """
+    first = list(islice(events, _MOST_COUNTED + 1))
+    fields = [(name, value) for name, value in FilterForm(form).given().items()]
+    fields += [("event", each) for each in form.getlist("event")]  # type: ignore[attr-defined]  # a QueryDict
+    fields.append(("which", form.get("which", "")))
+    number = count(min(len(first), _MOST_COUNTED), "event")
+    return {
+        "number": f"more than {number}" if len(first) > _MOST_COUNTED else number,
+        "events": [_shown(each) for each in first[:10]],
+        "more": len(first) > 10,  # noqa: PLR2004
+        "fields": fields,
+    }
+
+
+def _shown(stored: Stored) -> Shown:
+    found = stored.event
+    return Shown(
+        row=stored.row,
+        id=found.idempotency_id if found else "",
+        customer_id=found.customer_id if found else "",
+        event_name=found.event_name if found else "",
+        accepted=_moment(found.accepted_at) if found else None,
+        reason=stored.reason,
+        attempts=stored.attempts,
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,1 @@
+"""For Django to find what the templates use."""

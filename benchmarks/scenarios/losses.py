@@ -10,7 +10,9 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.child import in_child
@@ -112,17 +114,15 @@ def start_anew(folder: str, host: str) -> bool:
 
 def litequeue_holds(folder: str) -> list[int]:
     """Return the numbers of the events in a queue."""
-    import litequeue
-
-    queue = litequeue.LiteQueue(str(Path(folder) / "litequeue.db"))
+    module: Any = import_module("litequeue")
+    queue = module.LiteQueue(str(Path(folder) / "litequeue.db"))
     return list(_numbers(lambda: None if (message := queue.pop()) is None else json.loads(message.data)))
 
 
 def persist_queue_holds(folder: str) -> list[int]:
     """Return the numbers of the events in a queue."""
-    import persistqueue
-
-    queue = persistqueue.SQLiteQueue(str(Path(folder) / "persist-queue"), auto_commit=True)
+    module: Any = import_module("persistqueue")
+    queue = module.SQLiteQueue(str(Path(folder) / "persist-queue"), auto_commit=True)
     return list(_numbers(lambda: queue.get() if queue.size else None))
 
 

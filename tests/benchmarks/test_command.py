@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from benchmarks import command
 from benchmarks.bench import Bench
 from benchmarks.report import Goal, Report
-from benchmarks.scenarios import GROUPS, SCENARIOS, scenario
+from benchmarks.scenarios import GROUPS, SCENARIOS, calls, scenario
+from benchmarks.subjects import DURABLE, FLOOR
 
 
 def _finding(monkeypatch: pytest.MonkeyPatch, *goals: Goal) -> list[str]:
@@ -79,9 +81,22 @@ def test_an_unknown_scenario_is_wrong_usage() -> None:
     assert ended.value.code == 2
 
 
-# Instructions are counted by valgrind, which takes its time, and is not everywhere.
-@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "instructions"])
-def test_every_scenario_finds_figures_at_a_tiny_scale(name: str, bench: Bench) -> None:
+_QUICK = {"calls", "cost", "losses"}
+"""The suite runs these, with ours and the floor alone; all others take minutes together."""
+
+
+# Instructions are counted by valgrind, which takes its time, and is not everywhere; so does strace.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in _QUICK else pytest.mark.servers)
+        for name in SCENARIOS
+        if name != "instructions"
+    ],
+)
+def test_every_scenario_finds_figures_at_a_tiny_scale(name: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(calls, "SUBJECTS", (FLOOR, DURABLE))
     report = scenario(name)(bench)
     assert report.scenario == name
     assert report.tables

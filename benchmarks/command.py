@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ _EPILOG = "\n".join(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for and return the exit code."""
     chosen = _parser().parse_args(arguments)
-    scale = QUICK if chosen.quick else SCALES[chosen.scale]
+    scale = replace(QUICK if chosen.quick else SCALES[chosen.scale], **dict(chosen.set))
     asked = {each for name in chosen.scenario for each in {**GROUPS, GOALS: tuple(SCENARIOS)}.get(name, (name,))}
     names = [name for name in SCENARIOS if not asked or name in asked]
     bench = Bench(scale, chosen.directory, rivals=chosen.rivals, beside=chosen.beside)
@@ -88,6 +89,19 @@ def _interpreter(text: str) -> Path:
     return path
 
 
+def _size(text: str) -> tuple[str, object]:
+    name, _, value = text.partition("=")
+    default = getattr(FULL, name, None)
+    try:
+        if isinstance(default, tuple):
+            return name, tuple(int(each) for each in value.split(","))
+        if isinstance(default, int | float):
+            return name, type(default)(value)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text} is no NAME=NUMBER, or NAME=NUMBER,NUMBER, of benchmarks/scale.py")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -101,6 +115,14 @@ def _parser() -> argparse.ArgumentParser:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="all of it in two minutes, with rougher figures")
     size.add_argument("--scale", choices=SCALES, default=FULL.name, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_size,
+        metavar="NAME=NUMBER",
+        help="another size than the scale's (benchmarks/scale.py), such as short_lives=100 or backlogs=10000,5000000",
+    )
     parser.add_argument("--no-rivals", dest="rivals", action="store_false", help="leave other people's clients out")
     parser.add_argument(
         "--beside",

@@ -32,6 +32,8 @@ class Scale:
     """Of a backlog up to 100,000, which takes less than a second."""
     slow_backlog: int
     """For the server that takes 50 ms."""
+    short_lives: int
+    """Processes one after the other that track one event and end."""
     busy_backlog: int
     """For draining while others keep tracking, and next to a request handler."""
     settlements: int
@@ -65,7 +67,8 @@ FULL = Scale(
     worker_seconds=3.0,
     backlogs=(10_000, 100_000, 1_000_000, 5_000_000),
     drain_repeats=3,
-    slow_backlog=20_000,
+    slow_backlog=100_000,
+    short_lives=10_000,
     busy_backlog=400_000,
     settlements=1_000,
     settled_backlog=1_000_000,
@@ -87,13 +90,14 @@ QUICK = Scale(
     warm_up_seconds=1.0,
     paced_rate=1_000,
     paced_seconds=0.5,
-    workers=(1, 8),
+    workers=(1, 8, 16),
     threads=(1,),
     worker_calls=16_000,
     worker_seconds=1.5,
     backlogs=(10_000, 100_000, 300_000),
     drain_repeats=2,
-    slow_backlog=5_000,
+    slow_backlog=40_000,
+    short_lives=200,
     busy_backlog=100_000,
     settlements=200,
     settled_backlog=200_000,
@@ -122,6 +126,7 @@ TINY = Scale(
     backlogs=(600, 1_200),
     drain_repeats=1,
     slow_backlog=500,
+    short_lives=3,
     busy_backlog=1_000,
     settlements=3,
     settled_backlog=600,

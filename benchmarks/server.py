@@ -72,10 +72,17 @@ class Server:
 
 
 @contextmanager
-def serving(delay: float = 0.0, *, keeps_numbers: bool = False) -> Iterator[Server]:
-    """Start a sink that takes ``delay`` seconds for each answer; end it afterwards."""
+def serving(delay: float = 0.0, *, generation: str | None = None, keeps_numbers: bool = False) -> Iterator[Server]:
+    """Start a sink that takes ``delay`` seconds for each answer; end it afterwards.
+
+    Args:
+        delay: seconds.
+        generation: ``"2024"``: it says that it is that server; None: nobody can tell which one it is.
+        keeps_numbers: it keeps which events arrived.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "benchmarks.sink", str(delay), *["numbers"] * keeps_numbers]
+    words = [*["numbers"] * keeps_numbers, *([] if generation is None else [generation])]
+    command = [sys.executable, "-m", "benchmarks.sink", str(delay), *words]
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:

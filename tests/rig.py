@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgpack
 import pytest
@@ -29,9 +29,8 @@ from lotus_durable.queue.requests import ask
 from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import FakeLotus, Faults
 from lotus_durable.testing.exchange import ReceivedRequest
-
-LIMIT = 20.0
-"""Seconds after which a test that waits fails."""
+from tests.waiting import LIMIT as LIMIT  # noqa: PLC0414  # also for who imports it from here
+from tests.waiting import wait_until as wait_until  # noqa: PLC0414
 
 QUICK = Constants(
     first_pause=0.01,
@@ -46,16 +45,6 @@ QUICK = Constants(
 """Every wait that is meant for a real server, shortened; the flusher process has it too."""
 
 TRACK = "/api/track/"
-_T = TypeVar("_T")
-
-
-def wait_until(condition: Callable[[], _T], what: str = "the condition", timeout: float = LIMIT) -> _T:
-    """Return what the condition gives as soon as that is true."""
-    deadline = time.monotonic() + timeout
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"waited {timeout:g} s for {what}"
-        time.sleep(0.005)
-    return result
 
 
 def faults(**options: Any) -> Faults:

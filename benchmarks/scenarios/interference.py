@@ -12,7 +12,7 @@ from benchmarks.bench import Bench
 from benchmarks.latency import COLUMNS, Latencies, delays, response_times
 from benchmarks.report import Cell, Goal, Report, Table
 from benchmarks.server import Server, serving
-from benchmarks.subjects import DURABLE, DURABLE_EXTERNAL, Subject
+from benchmarks.subjects import DJANGO, DJANGO_EXTERNAL, DURABLE, DURABLE_EXTERNAL, Subject
 
 _RATE = 2_000
 _HANDLER_RATE, _HANDLER_SECONDS = 200, 0.001
@@ -21,6 +21,7 @@ _DRAINED_PER_SECOND = 200_000
 _ROUNDS = 2
 _START_TIMEOUT = 60.0  # seconds
 _WAYS = {"nobody": DURABLE_EXTERNAL, "a flusher": DURABLE}
+_VIEWS = {"nobody": DJANGO_EXTERNAL, "a flusher": DJANGO}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +34,26 @@ class _Found:
 
 def run(bench: Bench) -> Report:
     with serving() as server:
-        tracked = [_beside(bench, server, way, _RATE) for way in _WAYS]
-        handled = [_beside(bench, server, way, _HANDLER_RATE, _HANDLER_SECONDS) for way in _WAYS]
+        tracked = [_beside(bench, server, way, subject, _RATE) for way, subject in _WAYS.items()]
+        handled = [
+            _beside(bench, server, way, subject, _HANDLER_RATE, _HANDLER_SECONDS) for way, subject in _WAYS.items()
+        ]
+        able, notes = bench.available([*_VIEWS.values()])
+        viewed = [_beside(bench, server, way, subject, _HANDLER_RATE) for way, subject in _VIEWS.items() if able]
     handler = f"A request handler of {_HANDLER_SECONDS * 1e3:g} ms that tracks one event, {_HANDLER_RATE} a second"
     return Report(
         "interference",
         [
             _table("interference_track", f"track_event, {_RATE:,} a second", tracked),
             _table("interference_handler", handler, handled),
+            *([_table("interference_django", f"A view of Django, {_HANDLER_RATE} a second", viewed)] if viewed else []),
         ],
-        [_goal("track_event", *tracked), _goal("a request handler", *handled)],
+        [
+            _goal("track_event", *tracked),
+            _goal("a request handler", *handled),
+            *([_goal("a view of Django", *viewed)] if viewed else []),
+        ],
+        notes=notes,
     )
 
 
@@ -59,15 +70,17 @@ def _goal(what: str, none: _Found, busy: _Found) -> Goal:
     )
 
 
-def _beside(bench: Bench, server: Server, way: str, rate: int, handler_seconds: float = 0.0) -> _Found:
-    subject: Subject = _WAYS[way]
+def _beside(
+    bench: Bench, server: Server, way: str, subject: Subject, rate: int, handler_seconds: float = 0.0
+) -> _Found:
+    flushes = "flusher" not in subject.options
     seconds = max(0.1, bench.scale.busy_backlog / _DRAINED_PER_SECOND)
     found, drained = Latencies(), []
     for _ in range(min(bench.scale.rounds, _ROUNDS)):
         progress: list[tuple[float, int]] = []
         server.mark()
         with bench.folder() as folder:
-            if subject is DURABLE:
+            if flushes:
                 fill(folder / "queue", bench.scale.busy_backlog)
             loaded = bench.load_once(
                 subject,
@@ -76,7 +89,7 @@ def _beside(bench: Bench, server: Server, way: str, rate: int, handler_seconds: 
                 calls=int(rate * seconds),
                 rate=rate,
                 handler_seconds=handler_seconds,
-                once_ready=partial(_begin, subject, server, progress),
+                once_ready=partial(_begin, server, progress, waits=flushes),
             )
             progress.append(_progress(server))
         found.add(delays(loaded.calls) if handler_seconds else response_times(loaded.calls))
@@ -85,9 +98,9 @@ def _beside(bench: Bench, server: Server, way: str, rate: int, handler_seconds: 
     return _Found(way, found, median(drained))
 
 
-def _begin(subject: Subject, server: Server, progress: list[tuple[float, int]]) -> None:
+def _begin(server: Server, progress: list[tuple[float, int]], *, waits: bool) -> None:
     """Have the flusher at work that the first calls have started, if there is to be one."""
-    if subject is DURABLE:
+    if waits:
         server.wait_for(1, _START_TIMEOUT)
     progress.append(_progress(server))
 

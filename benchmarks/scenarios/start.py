@@ -16,7 +16,8 @@ from benchmarks.flushing import LIBRARIES
 from benchmarks.report import Goal, Report, Table
 from benchmarks.server import Server, serving
 from benchmarks.subjects import DURABLE, DURABLE_EXTERNAL
-from benchmarks.surroundings import API_KEY, environment
+from benchmarks.surroundings import API_KEY, environment, flushers_of
+from benchmarks.watched import Watched
 
 _BUSY_PROCESSES = 6
 _BUSY = "import time\nends = time.monotonic() + 120\nwhile time.monotonic() < ends: pass"
@@ -39,12 +40,13 @@ def run(bench: Bench) -> Report:
             Table(
                 "start",
                 "The event that starts a flusher, medians",
-                ("ms", "the call", "longest", "the event arrives", "at the latest", "starts"),
+                ("ms", "the call", "longest", "the event arrives", "at the latest", "flusher's CPU", "starts"),
                 [
                     (
                         name,
-                        *_figures([call for call, _ in starts]),
-                        *_figures([arrival for _, arrival in starts]),
+                        *_figures([call for call, *_ in starts]),
+                        *_figures([arrival for _, arrival, _ in starts]),
+                        median(cpu for *_, cpu in starts),
                         len(starts),
                     )
                     for name, starts in found.items()
@@ -58,9 +60,10 @@ def run(bench: Bench) -> Report:
             ),
         ],
         [
-            _goal("start: first event arrives after the call", [arrival for _, arrival in idle], 400, _loading()),
-            _goal("start: the call that starts a flusher", [call for call, _ in idle], 5, _shell()),
-            _goal(f"start: the same {busily}", [call for call, _ in busy], 25),
+            _goal("start: first event arrives after the call", [arrival for _, arrival, _ in idle], 400, _loading()),
+            _goal("start: processor time of the flusher, until then", [cpu for *_, cpu in idle], 200),
+            _goal("start: the call that starts a flusher", [call for call, *_ in idle], 5, _shell()),
+            _goal(f"start: the same {busily}", [call for call, *_ in busy], 25),
             Goal("start: a look", look["look"], "at most", 15, "µs", floor=f"{look['floor']:.1f} µs"),
         ],
     )
@@ -92,8 +95,9 @@ def _figures(milliseconds: list[float]) -> tuple[float, float]:
     return median(milliseconds), max(milliseconds)
 
 
-def _started(bench: Bench, server: Server, *, is_new: bool = False) -> tuple[float, float]:
-    """Track in a fresh process and queue; return the ms of the call and, from its beginning, until its event arrived.
+def _started(bench: Bench, server: Server, *, is_new: bool = False) -> tuple[float, float, float]:
+    """Track in a fresh process and queue; return the ms of the call, from its beginning until its event arrived, and of
+    processor time that the flusher had taken by then.
 
     A new queue has its folders made and synced by its first event, which has nothing to do with the flusher.
     """
@@ -103,8 +107,10 @@ def _started(bench: Bench, server: Server, *, is_new: bool = False) -> tuple[flo
             bench.load_once(DURABLE_EXTERNAL, server, folder, calls=1, cold=True)
         [call] = bench.load_once(DURABLE, server, folder, calls=1, cold=True).calls
         arrived = server.wait_for(1, _TIMEOUT).first
+        [flusher] = flushers_of(folder)
+        cpu = Watched(flusher).cpu()
     assert arrived is not None
-    return (call.ended - call.begun) / 1e6, arrived * 1e3 - call.begun / 1e6
+    return (call.ended - call.begun) / 1e6, arrived * 1e3 - call.begun / 1e6, cpu * 1e3
 
 
 @contextmanager

@@ -59,6 +59,22 @@ DURABLE_EXTERNAL = Subject(
 DURABLE_BESIDE = Subject(
     "durable_beside", "lotus_durable, the build beside", "benchmarks.subjects.ours:opened", "kill", environment="beside"
 )
+DJANGO = Subject("django", "a view of Django", "benchmarks.subjects.django_view:opened", "kill", needs="django")
+DJANGO_EXTERNAL = Subject(
+    "django_external",
+    "a view of Django, flusher external",
+    "benchmarks.subjects.django_view:opened",
+    "kill",
+    {"flusher": "external"},
+    needs="django",
+)
+DURABLE_SLOW_SYNC = Subject(
+    "durable_slow_sync",
+    "lotus_durable, durability power, a sync takes 5 ms",
+    "benchmarks.subjects.ours:opened_with_slow_sync",
+    "power cut",
+    {"durability": "power", "flusher": "external"},
+)
 DURABLE_POWER = Subject(
     "durable_power",
     "lotus_durable, durability power",

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
+from typing import Any
+
 from benchmarks.subjects import Place, Track
 from benchmarks.surroundings import API_KEY
+
+_SLOW_SYNC = 0.005  # seconds
 
 
 def opened(place: Place) -> Track:
@@ -21,3 +27,15 @@ def opened(place: Place) -> Track:
         track_event(customer_id="customer-123", event_name="api_call", properties={"region": "US", "mb_used": number})
 
     return track
+
+
+def opened_with_slow_sync(place: Place) -> Track:
+    """Do the same on a disk that takes 5 ms for each sync."""
+    sync = os.fdatasync
+
+    def slow(fd: Any) -> None:  # noqa: ANN401  # as os has it
+        time.sleep(_SLOW_SYNC)
+        sync(fd)
+
+    os.fdatasync = slow
+    return opened(place)

@@ -87,7 +87,7 @@ def litequeue(place: Place) -> Track:
     connection()
 
     def track(number: int) -> None:
-        connection().put(dumps(_event(number)))
+        connection().put(dumps(event(number)))
 
     return track
 
@@ -105,12 +105,13 @@ def persist_queue(place: Place) -> Track:
     queue = _retried(opened)
 
     def track(number: int) -> None:
-        queue.put(_event(number))
+        queue.put(event(number))
 
     return track
 
 
-def _event(number: int) -> dict[str, object]:
+def event(number: int) -> dict[str, object]:
+    """Return an event as the others are given it."""
     return {
         "event_name": "api_call",
         "customer_id": "customer-123",

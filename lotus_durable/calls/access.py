@@ -23,14 +23,13 @@ from .arguments import (
 )
 from .caller import Caller
 from .generation import Generation
-from .request import Query, Request, get, only_2024, refuse_given
+from .request import Plan, Request, get, only_2024, refuse_given
 
 _BY_EVENT = "/api/customer_metric_access/"
 _BY_FEATURE_NAME = "/api/customer_feature_access/"
 _BY_METRIC = "/api/metric_access/"
 _BY_FEATURE = "/api/feature_access/"
 _OF_2022 = "/api/customer_access/"
-_ONE_CALL_ONLY = "has get_customer_access only"
 
 _PATHS = {
     "event_name": _BY_EVENT,
@@ -141,8 +140,7 @@ def get_customer_metric_access(
         APIError: anything else that went wrong.
     """
     kind = exactly_one(event_name=event_name, metric_id=metric_id)
-    query = _query(customer_id, kind, event_name if metric_id is None else metric_id, subscription_filters)
-    plan = only_2024(get(_BY_EVENT, query), _ONE_CALL_ONLY)
+    plan = _plan(_BY_EVENT, customer_id, kind, event_name if metric_id is None else metric_id, subscription_filters)
     return cast("list[MetricAccessOfPlan]", caller.list_of("get_customer_metric_access", plan))
 
 
@@ -166,9 +164,7 @@ def get_customer_feature_access(
         NotFound: there is no such customer.
         APIError: anything else that went wrong.
     """
-    plan = only_2024(
-        get(_BY_FEATURE_NAME, _query(customer_id, "feature_name", feature_name, subscription_filters)), _ONE_CALL_ONLY
-    )
+    plan = _plan(_BY_FEATURE_NAME, customer_id, "feature_name", feature_name, subscription_filters)
     return cast("list[FeatureAccessOfPlan]", caller.list_of("get_customer_feature_access", plan))
 
 
@@ -194,8 +190,7 @@ def check_metric_access(
         NotFound: there is no such customer or metric.
         APIError: anything else that went wrong.
     """
-    query = _query(customer_id, "metric_id", metric_id, subscription_filters)
-    plan = only_2024(get(_BY_METRIC, query), _ONE_CALL_ONLY)
+    plan = _plan(_BY_METRIC, customer_id, "metric_id", metric_id, subscription_filters)
     return cast("MetricAccess", caller.object_of("check_metric_access", plan))
 
 
@@ -219,15 +214,15 @@ def check_feature_access(
         NotFound: there is no such customer or feature.
         APIError: anything else that went wrong.
     """
-    plan = only_2024(
-        get(_BY_FEATURE, _query(customer_id, "feature_id", feature_id, subscription_filters)), _ONE_CALL_ONLY
-    )
+    plan = _plan(_BY_FEATURE, customer_id, "feature_id", feature_id, subscription_filters)
     return cast("FeatureAccess", caller.object_of("check_feature_access", plan))
 
 
-def _query(customer_id: object, kind: str, name: object, filters: object) -> Query:
+def _plan(path: str, customer_id: object, kind: str, name: object, filters: object) -> Plan:
+    """Return the plan of a call that the server of 2024 alone has."""
     read = optional(listed(subscription_filter), "subscription_filters", filters) or []
-    return {"customer_id": identifier("customer_id", customer_id), kind: text(kind, name), **_filter_query(read)}
+    query = {"customer_id": identifier("customer_id", customer_id), kind: text(kind, name), **_filter_query(read)}
+    return only_2024(get(path, query), "has get_customer_access only")
 
 
 def _filter_query(filters: Sequence[SubscriptionFilter]) -> dict[str, str]:

@@ -12,10 +12,10 @@ from .arguments import (
     UsageBehavior,
     cancelling,
     count,
+    each,
     exactly_one,
     identifier,
     json_object,
-    optional,
     path_part,
 )
 from .caller import Caller
@@ -50,10 +50,9 @@ def attach_addon(
     """
     exactly_one(addon_id=addon_id, addon_version_id=addon_version_id)
     body = {
-        "addon_id": optional(identifier, "addon_id", addon_id),
-        "addon_version_id": optional(identifier, "addon_version_id", addon_version_id),
+        **each(identifier, addon_id=addon_id, addon_version_id=addon_version_id),
         "quantity": count("quantity", quantity),
-        "metadata": optional(json_object, "metadata", metadata),
+        **each(json_object, metadata=metadata),
     }
     path = f"/api/subscriptions/{path_part('subscription_id', subscription_id)}/addons/attach/"
     return cast("AddonSubscription", caller.object_of("attach_addon", only_2024(post(path, body), _HAS_NONE)))

@@ -70,6 +70,11 @@ def optional(read: Callable[[str, Any], T], argument: str, value: object) -> T |
     return None if value is None else read(argument, value)
 
 
+def each(read: Callable[[str, Any], T], **given: object) -> dict[str, T | None]:
+    """Read arguments that may be left out, by their names."""
+    return {argument: optional(read, argument, value) for argument, value in given.items()}
+
+
 def exactly_one(**given: object) -> str:
     """Return the name of the one argument that is not None."""
     name = at_most_one(**given)
@@ -237,11 +242,6 @@ def subscription_filter(argument: str, value: object) -> SubscriptionFilter:
     return {"property_name": text(f"{argument}.property_name", name), "value": text(f"{argument}.value", wanted)}
 
 
-def all_initial_units(value: object) -> list[dict[str, str]] | None:
-    """Read ``component_fixed_charges_initial_units``, or None."""
-    return optional(listed(initial_units), "component_fixed_charges_initial_units", value)
-
-
 def initial_units(argument: str, value: object) -> dict[str, str]:
     """Read the units that one fixed charge begins with."""
     metric_id, units = _fields(argument, value, "metric_id", "units")
@@ -251,15 +251,10 @@ def initial_units(argument: str, value: object) -> dict[str, str]:
 def cancelling(flat_fee_behavior: object, usage_behavior: object, invoicing_behavior: object) -> dict[str, str | None]:
     """Read the three arguments of a cancellation into the fields that are sent."""
     return {
-        "flat_fee_behavior": optional(choice(get_args(FlatFeeBehavior)), "flat_fee_behavior", flat_fee_behavior),
-        "usage_behavior": optional(choice(get_args(UsageBehavior)), "usage_behavior", usage_behavior),
-        "invoicing_behavior": invoicing(invoicing_behavior),
+        **each(choice(get_args(FlatFeeBehavior)), flat_fee_behavior=flat_fee_behavior),
+        **each(choice(get_args(UsageBehavior)), usage_behavior=usage_behavior),
+        **each(choice(get_args(InvoicingBehavior)), invoicing_behavior=invoicing_behavior),
     }
-
-
-def invoicing(value: object) -> str | None:
-    """Read ``invoicing_behavior``."""
-    return optional(choice(get_args(InvoicingBehavior)), "invoicing_behavior", value)
 
 
 def _fields(argument: str, value: object, *names: str) -> Sequence[object]:

@@ -12,6 +12,7 @@ from .arguments import (
     Number,
     at_least_one,
     choice,
+    each,
     identifier,
     listed,
     moment,
@@ -22,7 +23,7 @@ from .arguments import (
     text,
 )
 from .caller import Caller
-from .request import get, only_2024, post
+from .request import Query, get, only_2024, post
 
 CreditStatus = Literal["active", "inactive"]
 
@@ -62,16 +63,13 @@ def list_credits(
         NotFound: there is no such customer.
         APIError: anything else that went wrong.
     """
-    query = {
+    query: Query = {
         "customer_id": identifier("customer_id", customer_id),
-        "currency_code": optional(text, "currency_code", currency_code),
-        "effective_after": optional(moment, "effective_after", effective_after),
-        "effective_before": optional(moment, "effective_before", effective_before),
-        "expires_after": optional(moment, "expires_after", expires_after),
-        "expires_before": optional(moment, "expires_before", expires_before),
-        "issued_after": optional(moment, "issued_after", issued_after),
-        "issued_before": optional(moment, "issued_before", issued_before),
-        "status": optional(listed(choice(get_args(CreditStatus))), "status", status),
+        **each(text, currency_code=currency_code),
+        **each(moment, effective_after=effective_after, effective_before=effective_before),
+        **each(moment, expires_after=expires_after, expires_before=expires_before),
+        **each(moment, issued_after=issued_after, issued_before=issued_before),
+        **each(listed(choice(get_args(CreditStatus))), status=status),
     }
     return cast("list[Credit]", caller.list_of("list_credits", only_2024(get(_PATH, query), _HAS_NONE)))
 
@@ -115,11 +113,10 @@ def create_credit(
         "customer_id": identifier("customer_id", customer_id),
         "amount": number("amount", amount),
         "currency_code": text("currency_code", currency_code),
-        "description": optional(text, "description", description),
-        "effective_at": optional(moment, "effective_at", effective_at),
-        "expires_at": optional(moment, "expires_at", expires_at),
+        **each(text, description=description),
+        **each(moment, effective_at=effective_at, expires_at=expires_at),
         "amount_paid": paid,
-        "amount_paid_currency_code": optional(text, "amount_paid_currency_code", amount_paid_currency_code),
+        **each(text, amount_paid_currency_code=amount_paid_currency_code),
     }
     return cast("Credit", caller.object_of("create_credit", only_2024(post(_PATH, body), _HAS_NONE)))
 
@@ -142,10 +139,7 @@ def update_credit(
         APIError: anything else that went wrong.
     """
     at_least_one(description=description, expires_at=expires_at)
-    body = {
-        "description": optional(text, "description", description),
-        "expires_at": optional(moment, "expires_at", expires_at),
-    }
+    body = {**each(text, description=description), **each(moment, expires_at=expires_at)}
     path = f"{_PATH}{path_part('credit_id', credit_id)}/update/"
     return cast("Credit", caller.object_of("update_credit", only_2024(post(path, body), _HAS_NONE)))
 

@@ -11,7 +11,19 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.requests import remind
 
 from .answers import Customer
-from .arguments import Number, at_most_one, choice, identifier, json_object, number, optional, path_part, refused, text
+from .arguments import (
+    Number,
+    at_most_one,
+    choice,
+    each,
+    identifier,
+    json_object,
+    number,
+    optional,
+    path_part,
+    refused,
+    text,
+)
 from .caller import Caller, Outcome
 from .generation import Generation
 from .request import Request, get, needed, post, refuse_given
@@ -71,13 +83,11 @@ def create_customer(
     mail_address = optional(text, "email", email)
     newer = {
         "default_currency_code": optional(text, "currency", currency),
-        "payment_provider": optional(choice(get_args(PaymentProvider)), "payment_provider", payment_provider),
-        "payment_provider_id": optional(text, "payment_provider_id", payment_provider_id),
-        "properties": optional(json_object, "properties", properties),
-        "address": optional(json_object, "address", address),
-        "billing_address": optional(json_object, "billing_address", billing_address),
-        "shipping_address": optional(json_object, "shipping_address", shipping_address),
-        "tax_rate": optional(number, "tax_rate", tax_rate),
+        **each(choice(get_args(PaymentProvider)), payment_provider=payment_provider),
+        **each(text, payment_provider_id=payment_provider_id),
+        **each(json_object, properties=properties, address=address),
+        **each(json_object, billing_address=billing_address, shipping_address=shipping_address),
+        **each(number, tax_rate=tax_rate),
     }
 
     def plan(generation: Generation) -> Request:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Literal, cast, get_args
 
 from .answers import Plan
-from .arguments import choice, listed, optional, path_part, text
+from .arguments import choice, each, listed, optional, path_part, text
 from .caller import Caller
 from .generation import Generation
-from .request import Request, get, refuse_given
+from .request import Query, Request, get, refuse_given
 
 PlanDuration = Literal["monthly", "quarterly", "yearly"]
 PlanVersionType = Literal["custom_only", "public_only", "all"]
@@ -46,20 +46,18 @@ def list_plans(
         APIError: anything else that went wrong.
     """
     chosen = optional(choice(get_args(PlanDuration)), "duration", duration)
-    currency = optional(text, "version_currency_code", version_currency_code)
-    query = {
-        "include_tags": optional(listed(text), "include_tags", include_tags),
-        "include_tags_all": optional(listed(text), "include_tags_all", include_tags_all),
-        "exclude_tags": optional(listed(text), "exclude_tags", exclude_tags),
-        "version_custom_type": optional(choice(get_args(PlanVersionType)), "version_custom_type", version_custom_type),
-        "version_status": optional(listed(choice(get_args(PlanVersionStatus))), "version_status", version_status),
+    currency = each(text, version_currency_code=version_currency_code)
+    query: Query = {
+        **each(listed(text), include_tags=include_tags, include_tags_all=include_tags_all, exclude_tags=exclude_tags),
+        **each(choice(get_args(PlanVersionType)), version_custom_type=version_custom_type),
+        **each(listed(choice(get_args(PlanVersionStatus))), version_status=version_status),
     }
 
     def plan(generation: Generation) -> Request:
         if generation == "2022":
             refuse_given(generation, "ignores it and lists all plans", duration=chosen, **query)
         reason = "finds no currency by it; look at the currency of each plan's versions"
-        refuse_given(generation, reason, version_currency_code=currency)
+        refuse_given(generation, reason, **currency)
         return get(_PATH, query)
 
     plans = cast("list[Plan]", caller.list_of("list_plans", plan))

@@ -11,16 +11,16 @@ from .arguments import (
     InitialUnits,
     InvoicingBehavior,
     Moment,
-    all_initial_units,
     at_least_one,
     boolean,
     choice,
+    each,
     exactly_one,
     identifier,
-    invoicing,
+    initial_units,
     json_object,
+    listed,
     moment,
-    optional,
     path_part,
 )
 from .caller import Caller, Outcome
@@ -54,9 +54,9 @@ def update_subscription(
     """
     at_least_one(turn_off_auto_renew=turn_off_auto_renew, end_date=end_date, metadata=metadata)
     body = {
-        "turn_off_auto_renew": optional(boolean, "turn_off_auto_renew", turn_off_auto_renew),
-        "end_date": optional(moment, "end_date", end_date),
-        "metadata": optional(json_object, "metadata", metadata),
+        **each(boolean, turn_off_auto_renew=turn_off_auto_renew),
+        **each(moment, end_date=end_date),
+        **each(json_object, metadata=metadata),
     }
     path = f"{PATH}{path_part('subscription_id', subscription_id)}/update/"
     plan = only_2024(post(path, body), "cannot update a subscription")
@@ -96,11 +96,10 @@ def switch_subscription_plan(
     """
     exactly_one(switch_plan_id=switch_plan_id, switch_plan_version_id=switch_plan_version_id)
     body = {
-        "switch_plan_id": optional(identifier, "switch_plan_id", switch_plan_id),
-        "switch_plan_version_id": optional(identifier, "switch_plan_version_id", switch_plan_version_id),
-        "invoicing_behavior": invoicing(invoicing_behavior),
-        "usage_behavior": optional(choice(get_args(SwitchUsageBehavior)), "usage_behavior", usage_behavior),
-        "component_fixed_charges_initial_units": all_initial_units(component_fixed_charges_initial_units),
+        **each(identifier, switch_plan_id=switch_plan_id, switch_plan_version_id=switch_plan_version_id),
+        **each(choice(get_args(InvoicingBehavior)), invoicing_behavior=invoicing_behavior),
+        **each(choice(get_args(SwitchUsageBehavior)), usage_behavior=usage_behavior),
+        **each(listed(initial_units), component_fixed_charges_initial_units=component_fixed_charges_initial_units),
     }
     path = f"{PATH}{path_part('subscription_id', subscription_id)}/switch_plan/"
     plan = only_2024(post(path, body), "cannot switch plans: cancel the subscription and create another")

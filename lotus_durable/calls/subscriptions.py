@@ -17,13 +17,14 @@ from .arguments import (
     Moment,
     SubscriptionFilter,
     UsageBehavior,
-    all_initial_units,
     boolean,
     cancelling,
     choice,
     day,
+    each,
     exactly_one,
     identifier,
+    initial_units,
     json_object,
     listed,
     moment,
@@ -35,7 +36,7 @@ from .arguments import (
 from .caller import Caller, Outcome, value_of
 from .follow_up import PATH, cancelled, explained, not_renewing
 from .generation import Generation
-from .request import Request, get, needed, not_supported, post, refuse_given
+from .request import Query, Request, get, needed, not_supported, post, refuse_given
 
 SubscriptionStatus = Literal["active", "ended", "not_started"]
 
@@ -89,15 +90,12 @@ def create_subscription(
     chosen_plan = optional(identifier, "billing_plan_id", billing_plan_id) or optional(identifier, "plan_id", plan_id)
     version = optional(identifier, "version_id", version_id)
     starts, ends = moment("start_date", start_date), optional(moment, "end_date", end_date)
-    switches = {
-        "auto_renew": optional(boolean, "auto_renew", auto_renew),
-        "is_new": optional(boolean, "is_new", is_new),
-    }
+    switches = each(boolean, auto_renew=auto_renew, is_new=is_new)
     uid = optional(identifier, "subscription_uid", subscription_uid)
     newer = {
-        "subscription_filters": optional(listed(subscription_filter), "subscription_filters", subscription_filters),
-        "component_fixed_charges_initial_units": all_initial_units(component_fixed_charges_initial_units),
-        "metadata": optional(json_object, "metadata", metadata),
+        **each(listed(subscription_filter), subscription_filters=subscription_filters),
+        **each(listed(initial_units), component_fixed_charges_initial_units=component_fixed_charges_initial_units),
+        **each(json_object, metadata=metadata),
     }
 
     def plan(generation: Generation) -> Request:
@@ -213,12 +211,11 @@ def list_subscriptions(
         NotFound: there is no such customer or plan.
         APIError: anything else that went wrong.
     """
-    query = {
-        "customer_id": optional(identifier, "customer_id", customer_id),
-        "status": optional(listed(choice(get_args(SubscriptionStatus))), "status", status),
-        "plan_id": optional(identifier, "plan_id", plan_id),
-        "range_start": optional(moment, "range_start", range_start),
-        "range_end": optional(moment, "range_end", range_end),
+    query: Query = {
+        **each(identifier, customer_id=customer_id),
+        **each(listed(choice(get_args(SubscriptionStatus))), status=status),
+        **each(identifier, plan_id=plan_id),
+        **each(moment, range_start=range_start, range_end=range_end),
     }
 
     def plan(generation: Generation) -> Request:

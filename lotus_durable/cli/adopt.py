@@ -14,9 +14,9 @@ from lotus_durable.queue.identity import NO_KEY, fingerprint
 from . import drain
 from .arguments import seconds
 from .changing import add_changing, waits_for
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, Command, ExitCode, configuration
 from .existing import existing_queue
-from .output import aligned, say, say_json
+from .output import aligned, report
 from .wording import count
 
 _DESCRIPTION = """\
@@ -55,16 +55,10 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         with held(config, patience=arguments.wait, waits_for=waits_for) as queue:
             for key in chosen:
                 queue.consumer.learn(succession(bytes.fromhex(key)), fingerprint(config.api_key).hex())
-    if arguments.json:
-        say_json({"waiting": waiting, "adopted": sorted(chosen) if arguments.yes else []})
-    elif not waiting:
-        say("no events wait for another API key")
-    else:
-        say(
-            aligned(
-                [(key, count(number), "events, of the key with this fingerprint") for key, number in waiting.items()]
-            )
-        )
+    rows = [(key, count(number), "events, of the key with this fingerprint") for key, number in waiting.items()]
+    words = aligned(rows) if rows else "no events wait for another API key"
+    result = {"waiting": waiting, "adopted": sorted(chosen) if arguments.yes else []}
+    report(result, words, as_json=arguments.json)
     if not waiting:
         return ExitCode.DONE
     if not arguments.yes:
@@ -109,7 +103,7 @@ COMMAND = Command(
     exit_codes={
         ExitCode.DONE: "no events wait for another key, or those that did are sent",
         ExitCode.NOT_COMPLETE: "events wait for another key, or not all could be sent",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        **NO_QUEUE,
         ExitCode.DAMAGED: "the queue is damaged, or of a later version; nothing was changed",
     },
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from .command import Command, ExitCode, configuration
+from .command import UNREADABLE, Command, ExitCode, configuration
 from .existing import existing_queue
-from .output import say, say_json
+from .output import report
 from .wording import count, size
 
 _DESCRIPTION = """\
@@ -27,10 +27,8 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.backing_up import back_up  # with SQLite
 
     result = back_up(existing_queue(configuration(arguments), arguments), arguments.target)
-    if arguments.json:
-        say_json(result._asdict())
-    else:
-        say(f"{count(result.files, 'file')}, {size(result.bytes)}, copied to {arguments.target}")
+    words = f"{count(result.files, 'file')}, {size(result.bytes)}, copied to {arguments.target}"
+    report(result._asdict(), words, as_json=arguments.json)
     return ExitCode.DONE
 
 
@@ -44,6 +42,6 @@ COMMAND = Command(
     exit_codes={
         ExitCode.DONE: "the copy is there, as a whole",
         ExitCode.WRONG_USAGE: "wrong usage or configuration, or the disk refuses: there is no copy",
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+        **UNREADABLE,
     },
 )

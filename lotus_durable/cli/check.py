@@ -6,9 +6,9 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, Command, ExitCode, configuration
 from .existing import existing_queue
-from .output import plain, say, say_json
+from .output import plain, report
 from .progress import open_progress
 from .wording import count, size
 
@@ -25,8 +25,6 @@ keys of --json:
                  how much was looked at
   findings       a list of {path, offset, what, lost, remedy}; offset is a byte, the row of a database, or null"""
 
-FINDING_KEYS = ("path", "offset", "what", "lost", "remedy")
-
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.checking import check  # with SQLite
@@ -35,16 +33,10 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     began = time.monotonic()
     with open_progress(5.0, total=size) as progress:
         found = check(directory, lambda done: progress.show({"checked": (done, done)}))
-    if arguments.json:
-        say_json(as_json(found))
-    else:
-        took = max(0.001, time.monotonic() - began)
-        looked = f"{count(found.files, 'file')}, {count(found.events, 'event')} and {size(found.bytes)} in {took:.1f} s"
-        for finding in found.findings:
-            say(in_words(finding))
-        say(
-            f"{count(found.damaged, 'place')} damaged in {looked}" if found.damaged else f"nothing is damaged: {looked}"
-        )
+    took = max(0.001, time.monotonic() - began)
+    looked = f"{count(found.files, 'file')}, {count(found.events, 'event')} and {size(found.bytes)} in {took:.1f} s"
+    words = f"{count(found.damaged, 'place')} damaged in {looked}" if found.damaged else f"nothing is damaged: {looked}"
+    report(as_json(found), *map(in_words, found.findings), words, as_json=arguments.json)
     return ExitCode.DAMAGED if found.damaged else ExitCode.DONE
 
 
@@ -76,7 +68,7 @@ COMMAND = Command(
     examples="lotus-durable check\nlotus-durable check --queue-dir /mnt/rescued/lotus --json",
     exit_codes={
         ExitCode.DONE: "nothing is damaged",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        **NO_QUEUE,
         ExitCode.DAMAGED: "something is damaged",
     },
 )

@@ -35,6 +35,11 @@ class ExitCode(IntEnum):
     """The queue holds something that cannot be read."""
 
 
+NO_QUEUE = {ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe"}
+UNREADABLE = {ExitCode.DAMAGED: "the queue is damaged, or of a later version"}
+"""What these codes mean in most commands that work on a queue."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """One command; a module of this package makes it and ``entry`` lists it."""

@@ -15,7 +15,7 @@ from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.stats import QueueStats
 
 from .arguments import seconds
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, Command, ExitCode, configuration
 from .existing import existing_queue
 from .logs import Log
 from .output import complain, say, say_json
@@ -163,7 +163,7 @@ COMMAND = Command(
     exit_codes={
         ExitCode.DONE: "done: all that was pending is settled",
         ExitCode.NOT_COMPLETE: "not complete, events remain; the reason is on standard error",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        **NO_QUEUE,
         ExitCode.DAMAGED: "the queue is damaged, or of a later version; nothing was changed",
     },
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from .changing import add_changing, confirmed, waits_for
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
 from .existing import existing_queue
-from .output import complain, say, say_json
+from .output import complain, report
 from .wording import count
 
 _DESCRIPTION = """\
@@ -43,14 +43,12 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         patience=arguments.wait,
         waits_for=waits_for,
     )
-    if arguments.json:
-        say_json(result._asdict())
-    else:
-        files = count(result.quarantined, "damaged file")
-        say(
-            f"erased: {count(result.pending)} pending, {count(result.parked)} parked, "
-            f"{count(result.dead_letters, 'dead letter')}, {count(result.kept)} kept, {files}"
-        )
+    words = (
+        f"erased: {count(result.pending)} pending, {count(result.parked)} parked, "
+        f"{count(result.dead_letters, 'dead letter')}, {count(result.kept)} kept, "
+        f"{count(result.quarantined, 'damaged file')}"
+    )
+    report(result._asdict(), words, as_json=arguments.json)
     return ExitCode.DONE
 
 
@@ -64,7 +62,7 @@ COMMAND = Command(
     exit_codes={
         ExitCode.DONE: "they are gone, or there were none",
         ExitCode.NOT_COMPLETE: "the flusher does not let go of the queue, or nobody confirmed",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+        **NO_QUEUE,
+        **UNREADABLE,
     },
 )

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from lotus_durable.errors import LotusError
 
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, Command, ExitCode, configuration
 from .events_as_text import KEYS, write_lines
 from .existing import existing_queue
 from .filters import add_filters, where
-from .output import complain, say, say_json
+from .output import complain, report
 from .wording import count
 
 if TYPE_CHECKING:
@@ -53,10 +53,8 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     events = stored_events(directory, arguments.state or _STATES, where(arguments), note)
     written = write_lines(events, arguments.output)
     if arguments.output is not None:
-        if arguments.json:
-            say_json({"written": written, "damaged": damaged})
-        else:
-            say(f"{count(written, 'event')} written to {arguments.output}")
+        words = f"{count(written, 'event')} written to {arguments.output}"
+        report({"written": written, "damaged": damaged}, words, as_json=arguments.json)
     return ExitCode.DAMAGED if damaged else ExitCode.DONE
 
 
@@ -71,7 +69,7 @@ COMMAND = Command(
     "lotus-durable export --queue-dir /mnt/rescued/lotus --state pending > pending.jsonl",
     exit_codes={
         ExitCode.DONE: "all of it is written",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        **NO_QUEUE,
         ExitCode.DAMAGED: "all that can be read is written; what cannot is on standard error",
     },
 )

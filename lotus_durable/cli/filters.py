@@ -26,14 +26,13 @@ def age(text: str) -> float:
     return seconds
 
 
-def add_filters(parser: argparse.ArgumentParser, *, has_reasons: bool = True) -> None:
+def add_filters(parser: argparse.ArgumentParser) -> None:
     """Add them; read them with :func:`where`."""
     group = parser.add_argument_group("which events", "those to which all of it applies")
     group.add_argument("--id", action="append", metavar="ID", help="with this idempotency id; may be repeated")
     group.add_argument("--customer", metavar="ID", help="of this customer")
     group.add_argument("--event-name", metavar="NAME", help="of this name")
-    if has_reasons:
-        group.add_argument("--reason", metavar="TEXT", help="refused for a reason that holds this text")
+    group.add_argument("--reason", metavar="TEXT", help="refused for a reason that holds this text")
     group.add_argument("--older-than", type=age, metavar="TIME", help="accepted so long ago or longer: 30s, 12h, 7d")
     group.add_argument("--newer-than", type=age, metavar="TIME", help="accepted no longer ago than this")
 

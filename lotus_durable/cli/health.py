@@ -14,7 +14,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 
 from .arguments import seconds
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
 from .existing import existing_queue
 from .output import say, say_json
 from .status import flusher_in_words, last_line
@@ -129,7 +129,7 @@ COMMAND = Command(
     exit_codes={
         ExitCode.DONE: "healthy",
         ExitCode.NOT_COMPLETE: "not healthy: what is wrong is on standard output",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+        **NO_QUEUE,
+        **UNREADABLE,
     },
 )

@@ -7,8 +7,8 @@ import os
 import sys
 from typing import BinaryIO
 
-from .command import Command, ExitCode, configuration
-from .output import complain, say, say_json
+from .command import UNREADABLE, Command, ExitCode, configuration
+from .output import complain, report
 from .progress import open_progress
 from .wording import count, size
 
@@ -56,13 +56,11 @@ def _import(arguments: argparse.Namespace, file: BinaryIO, total: int) -> ExitCo
             raise KeyboardInterrupt(": nothing was imported") from None
     for problem in result.problems:
         complain(arguments.prog, problem)
-    if arguments.json:
-        say_json(result._asdict())
-    elif result.already:
-        say("this file was imported before; nothing was done (--again imports it once more)")
-    else:
-        skipped = f"; {count(result.skipped, 'line')} skipped" if result.skipped else ""
-        say(f"{count(result.events, 'event')} imported into {config.queue_dir}{skipped}")
+    skipped = f"; {count(result.skipped, 'line')} skipped" if result.skipped else ""
+    words = f"{count(result.events, 'event')} imported into {config.queue_dir}{skipped}"
+    if result.already:
+        words = "this file was imported before; nothing was done (--again imports it once more)"
+    report(result._asdict(), words, as_json=arguments.json)
     return ExitCode.DONE
 
 
@@ -77,6 +75,6 @@ COMMAND = Command(
     exit_codes={
         ExitCode.DONE: "it is in the queue, now or since before",
         ExitCode.WRONG_USAGE: "wrong usage or configuration, lines that are no events, no room: nothing was imported",
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+        **UNREADABLE,
     },
 )

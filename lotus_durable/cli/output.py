@@ -57,6 +57,15 @@ def say_json(result: Mapping[str, object]) -> None:
     say(json.dumps(result))
 
 
+def report(result: Mapping[str, object], *lines: str, as_json: bool) -> None:
+    """Write what a command came to: as one object with ``--json``, else these lines."""
+    if as_json:
+        say_json(result)
+        return
+    for line in lines:
+        say(line)
+
+
 def plain(text: str) -> str:
     """Return a text of somebody else's as one line that cannot tell a terminal anything."""
     return "".join(each if each.isprintable() else " " for each in text)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from lotus_durable.errors import ConfigurationError
 
 from .changing import add_changing, confirmed, waits_for
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
 from .events_as_text import KEYS, as_json, as_row, write_lines
 from .existing import existing_queue
 from .filters import add_filters, where
-from .output import aligned, complain, say, say_json
+from .output import aligned, complain, report
 from .progress import open_progress
 from .wording import count
 
@@ -26,8 +26,8 @@ _LIMIT = 50
 _FILTERED = "Of several filters all must apply."
 _EXIT_CODES = {
     ExitCode.DONE: "done, also where there are none",
-    ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
-    ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+    **NO_QUEUE,
+    **UNREADABLE,
 }
 _CHANGING = {
     **_EXIT_CODES,
@@ -149,26 +149,18 @@ class RefusedCommand:
     def _count(self, arguments: argparse.Namespace) -> ExitCode:
         reasons = self._selected(arguments).count_by_reason()
         total = sum(reasons.values())
-        if arguments.json:
-            listed = [{"reason": reason, "events": events} for reason, events in reasons.items()]
-            say_json({"total": total, "reasons": listed})
-        else:
-            say(f"{count(total, self._noun)}")
-            if reasons:
-                say(aligned([("", count(events), reason) for reason, events in reasons.items()]))
+        listed = [{"reason": reason, "events": events} for reason, events in reasons.items()]
+        table = [aligned([("", count(events), reason) for reason, events in reasons.items()])] if reasons else []
+        report({"total": total, "reasons": listed}, count(total, self._noun), *table, as_json=arguments.json)
         return ExitCode.DONE
 
     def _list(self, arguments: argparse.Namespace) -> ExitCode:
         events, following = self._selected(arguments).page(arguments.after, arguments.limit)
-        if arguments.json:
-            say_json({"events": [as_json(event) for event in events], "next": following})
-        elif events:
-            for event in events:
-                say(as_row(event))
-            if following is not None:
-                say(f"… more: --after {following}")
-        else:
-            say(f"no {self._noun}s")
+        lines = [as_row(event) for event in events] or [f"no {self._noun}s"]
+        if following is not None:
+            lines.append(f"… more: --after {following}")
+        result = {"events": [as_json(event) for event in events], "next": following}
+        report(result, *lines, as_json=arguments.json)
         return ExitCode.DONE
 
     def _show(self, arguments: argparse.Namespace) -> ExitCode:
@@ -180,7 +172,8 @@ class RefusedCommand:
     def _export(self, arguments: argparse.Namespace) -> ExitCode:
         written = write_lines(self._selected(arguments), arguments.output)
         if arguments.output is not None:
-            _say_changed(arguments, {"written": written}, f"{count(written, self._noun)} written to {arguments.output}")
+            words = f"{count(written, self._noun)} written to {arguments.output}"
+            report({"written": written}, words, as_json=arguments.json)
         return ExitCode.DONE
 
     def _retry(self, arguments: argparse.Namespace) -> ExitCode:
@@ -188,11 +181,8 @@ class RefusedCommand:
         with _counted("put back") as watch:
             result = events.retry(patience=arguments.wait, waits_for=waits_for, watch=watch)
         left = f"; {count(result.left)} left: nothing of them can be read" if result.left else ""
-        _say_changed(
-            arguments,
-            {"changed": result.changed, "left": result.left},
-            f"{count(result.changed, self._noun)} tried again by whoever flushes{left}",
-        )
+        words = f"{count(result.changed, self._noun)} tried again by whoever flushes{left}"
+        report({"changed": result.changed, "left": result.left}, words, as_json=arguments.json)
         return ExitCode.DONE
 
     def _purge(self, arguments: argparse.Namespace) -> ExitCode:
@@ -204,11 +194,8 @@ class RefusedCommand:
                 return ExitCode.NOT_COMPLETE
         with _counted("purged") as watch:
             result = events.purge(patience=arguments.wait, waits_for=waits_for, watch=watch)
-        _say_changed(
-            arguments,
-            {"changed": result.changed},
-            f"{count(result.changed, self._noun)} purged; they count as discarded",
-        )
+        words = f"{count(result.changed, self._noun)} purged; they count as discarded"
+        report({"changed": result.changed}, words, as_json=arguments.json)
         return ExitCode.DONE
 
     def _meant(self, arguments: argparse.Namespace) -> RefusedEvents:
@@ -232,13 +219,6 @@ def _counted(what: str) -> Iterator[Callable[[int], None]]:
             yield watch
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f": {count(done)} {what}; the others are as they were") from None
-
-
-def _say_changed(arguments: argparse.Namespace, result: dict[str, int], words: str) -> None:
-    if arguments.json:
-        say_json(result)
-    else:
-        say(words)
 
 
 def _add_page(parser: argparse.ArgumentParser) -> None:

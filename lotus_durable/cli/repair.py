@@ -8,9 +8,9 @@ from lotus_durable.errors import LotusError
 
 from .changing import add_changing, waits_for
 from .check import as_json, in_words
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, Command, ExitCode, configuration
 from .existing import existing_queue
-from .output import say, say_json
+from .output import report
 from .progress import open_progress
 from .wording import count, size
 
@@ -47,17 +47,12 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         found = check(directory, watch)
         if arguments.apply and found.damaged:
             found = repair(config, report=note, patience=arguments.wait, waits_for=waits_for, watch=watch)
-    if arguments.json:
-        say_json({**as_json(found), "done": done})
-    else:
-        for line in done:
-            say(line)
-        for finding in found.findings:
-            say(in_words(finding))
-        if not found.damaged:
-            say("nothing is damaged" + (" any more" if done else ""))
-        elif not arguments.apply:
-            say(f"{count(found.damaged, 'place')} damaged; nothing was changed: --apply does it")
+    lines = [*done, *map(in_words, found.findings)]
+    if not found.damaged:
+        lines.append("nothing is damaged" + (" any more" if done else ""))
+    elif not arguments.apply:
+        lines.append(f"{count(found.damaged, 'place')} damaged; nothing was changed: --apply does it")
+    report({**as_json(found), "done": done}, *lines, as_json=arguments.json)
     return ExitCode.DAMAGED if found.damaged else ExitCode.DONE
 
 
@@ -71,7 +66,7 @@ COMMAND = Command(
     exit_codes={
         ExitCode.DONE: "nothing is damaged, or not any more",
         ExitCode.NOT_COMPLETE: "the flusher does not let go of the queue",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
+        **NO_QUEUE,
         ExitCode.DAMAGED: "something is damaged; with --apply: still",
     },
 )

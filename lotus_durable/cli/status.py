@@ -14,7 +14,7 @@ from lotus_durable.operate.overview import Overview, other_queues, overview
 from lotus_durable.queue.stats import FlusherStats
 
 from .arguments import seconds
-from .command import Command, ExitCode, configuration, directory_source
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration, directory_source
 from .existing import existing_queue
 from .output import aligned, flush, plain, say, say_json
 from .wording import count, duration, moment, size
@@ -248,7 +248,7 @@ COMMAND = Command(
     examples="lotus-durable status\nlotus-durable status --watch\nlotus-durable status --json",
     exit_codes={
         ExitCode.DONE: "done, whatever is in the queue",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+        **NO_QUEUE,
+        **UNREADABLE,
     },
 )

@@ -15,9 +15,9 @@ from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.queue.requests import ask
 
 from .arguments import seconds
-from .command import Command, ExitCode, configuration
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
 from .existing import existing_queue
-from .output import complain, say, say_json
+from .output import complain, report
 
 _DESCRIPTION = """\
 End the flusher of a queue after its request in flight and what it can send within exit_timeout, and wait until its
@@ -92,10 +92,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     result = stop_flusher(existing_queue(configuration(arguments), arguments), arguments.timeout)
-    if arguments.json:
-        say_json({"stopped": result.stopped, "pid": result.pid})
-    elif result.stopped:
-        say("nobody flushed" if result.pid is None else f"the flusher, process {result.pid}, has ended")
+    words = "nobody flushed" if result.pid is None else f"the flusher, process {result.pid}, has ended"
+    shown = [words] if result.stopped else []
+    report({"stopped": result.stopped, "pid": result.pid}, *shown, as_json=arguments.json)
     if not result.stopped:
         who = "a flusher that is just starting" if result.pid is None else f"process {result.pid}"
         complain("lotus-durable stop", f"{who} still flushes after {arguments.timeout:g} s")
@@ -112,7 +111,7 @@ COMMAND = Command(
     exit_codes={
         ExitCode.DONE: "nobody flushes",
         ExitCode.NOT_COMPLETE: "it still flushes",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe",
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+        **NO_QUEUE,
+        **UNREADABLE,
     },
 )

@@ -8,9 +8,9 @@ from lotus_durable.errors import ConfigurationError
 
 from .arguments import seconds
 from .changing import add_changing, waits_for
-from .command import Command, ExitCode, configuration
+from .command import UNREADABLE, Command, ExitCode, configuration
 from .existing import existing_queue
-from .output import plain, say, say_json
+from .output import plain, report
 from .progress import open_progress
 from .wording import count
 
@@ -61,17 +61,14 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
             waits_for=waits_for,
             watch=lambda done: progress.show({"asked": (done, done)}),
         )
-    if arguments.json:
-        say_json(result._asdict())
-    else:
-        for id_ in result.unknown[:_SHOWN]:
-            say(f"unknown to the server: {plain(id_)}")
-        if len(result.unknown) > _SHOWN:
-            say(f"… and {count(len(result.unknown) - _SHOWN)} more: --json has them all")
-        young = f"; {count(result.too_young)} are too young to ask" if result.too_young else ""
-        again = f"; {count(result.resent, 'event')} pending again" if result.resent else ""
-        known = count(result.asked - len(result.unknown))
-        say(f"the server has {known} of {count(result.asked, 'event')}{young}{again}")
+    lines = [f"unknown to the server: {plain(id_)}" for id_ in result.unknown[:_SHOWN]]
+    if len(result.unknown) > _SHOWN:
+        lines.append(f"… and {count(len(result.unknown) - _SHOWN)} more: --json has them all")
+    young = f"; {count(result.too_young)} are too young to ask" if result.too_young else ""
+    again = f"; {count(result.resent, 'event')} pending again" if result.resent else ""
+    known = count(result.asked - len(result.unknown))
+    lines.append(f"the server has {known} of {count(result.asked, 'event')}{young}{again}")
+    report(result._asdict(), *lines, as_json=arguments.json)
     return ExitCode.NOT_COMPLETE if result.unknown else ExitCode.DONE
 
 
@@ -88,6 +85,6 @@ COMMAND = Command(
         ExitCode.DONE: "the server has all that it was asked about",
         ExitCode.NOT_COMPLETE: "it does not know some; with --resend they are pending again",
         ExitCode.WRONG_USAGE: "wrong usage or configuration; the server does not answer, or cannot say",
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+        **UNREADABLE,
     },
 )

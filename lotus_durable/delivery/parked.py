@@ -53,6 +53,20 @@ class Tried(NamedTuple):
     """Those that are parked no more."""
 
 
+class _Rules(NamedTuple):
+    """What decides over rows, in every sweep."""
+
+    source: Source
+    first_pause: float
+    max_age: float
+    most: int
+    may_send: Callable[[bytes], bool]
+
+    def pause(self, attempts: int) -> float:
+        """Return for how long an event is not tried again that was tried so often."""
+        return self.first_pause * min(_SLOWEST, 1 << min(max(0, attempts - 1), 30))
+
+
 class ParkedEvents:
     """Decides when to try which of them.
 
@@ -77,9 +91,7 @@ class ParkedEvents:
     ) -> None:
         self._source = source
         self._first_pause = constants.parked_retry_interval
-        self._max_age = constants.parked_max_age
-        self._most = most
-        self._may_send = may_send
+        self._rules = _Rules(source, self._first_pause, constants.parked_max_age, most, may_send)
         self._try_again = try_again
         self._give_up = give_up
         self._sweep: _Sweep | None = None
@@ -106,7 +118,7 @@ class ParkedEvents:
     def try_all(self, through: int) -> Iterator[None]:
         """Do what is to be done where all up to this row are due; yields between two things."""
         self._sweep = None
-        sweep = self._new_sweep(through, all_are_due=True)
+        sweep = _Sweep(self._rules, through, all_are_due=True)
         while self._is_left(sweep):
             yield
 
@@ -114,7 +126,7 @@ class ParkedEvents:
         """Do one thing; return whether there is more to do now."""
         now = self._source.elapsed()
         if self._sweep is None and now >= max(self._next_sweep, self._not_before):
-            self._sweep = self._new_sweep(self._source.last_parked(), all_are_due=False)
+            self._sweep = _Sweep(self._rules, self._source.last_parked(), all_are_due=False)
         sweep = self._sweep
         if sweep is None:
             return False
@@ -125,11 +137,6 @@ class ParkedEvents:
         self._next_sweep = sweep.next_due
         self._source.learn("parked", f"{sweep.through} {sweep.next_due}")
         return False
-
-    def _new_sweep(self, through: int, *, all_are_due: bool) -> _Sweep:
-        return _Sweep(
-            self._source, through, self._first_pause, self._max_age, self._most, self._may_send, all_are_due=all_are_due
-        )
 
     def _is_left(self, sweep: _Sweep) -> bool:
         """Do one thing of a sweep, unless it is over."""
@@ -163,27 +170,14 @@ class _Sweep:
         seconds: that it has taken, of the processor, without the tries.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        through: int,
-        first_pause: float,
-        max_age: float,
-        most: int,
-        may_send: Callable[[bytes], bool],
-        *,
-        all_are_due: bool,
-    ) -> None:
-        self._source = source
+    def __init__(self, rules: _Rules, through: int, *, all_are_due: bool) -> None:
+        self._rules = rules
+        self._source = rules.source
         self.through = through
-        self._first_pause = first_pause
-        self._max_age = max_age
-        self._most = most
-        self._may_send = may_send
         self._all_are_due = all_are_due
         self.next_due = inf
         self.seconds = 0.0
-        self._began = source.elapsed()
+        self._began = rules.source.elapsed()
         self._position = 0
         self._bits = bytearray(_BITS >> 3)
         self._mix = int.from_bytes(os.urandom(8), "little")
@@ -204,7 +198,7 @@ class _Sweep:
                 if row.id > self.through:
                     rows = []
                     break
-                if len(due) == self._most or len(pages) >= self._source.rows_at_once:
+                if len(due) == self._rules.most or len(pages) >= self._source.rows_at_once:
                     break
                 self._position = row.id
                 chosen = self._choose(row, now)
@@ -213,7 +207,7 @@ class _Sweep:
                     pages.add(row.id // _ROWS_OF_A_PAGE)
             if not rows and not number:
                 found = None
-            if not rows or len(due) == self._most or len(pages) >= self._source.rows_at_once:
+            if not rows or len(due) == self._rules.most or len(pages) >= self._source.rows_at_once:
                 break
         self.seconds += time.thread_time() - began
         return found
@@ -223,7 +217,7 @@ class _Sweep:
         stay = tried.reasons.keys() - tried.gone
         for row in rows:
             if row.id in stay:
-                self.next_due = min(self.next_due, self._source.elapsed() + self._pause(row.attempts + 1))
+                self.next_due = min(self.next_due, self._source.elapsed() + self._rules.pause(row.attempts + 1))
             customer = _customer(row)
             if customer is None:
                 continue
@@ -240,25 +234,21 @@ class _Sweep:
 
     def _choose(self, row: StoredEvent, now: float) -> bool | None:
         """Return whether to try a row (True) or to give it up (False); None for neither."""
-        if not self._may_send(row.key) or self._began < row.tried_at <= now:
+        if not self._rules.may_send(row.key) or self._began < row.tried_at <= now:
             return None
         customer = _customer(row)
         if customer is not None:
             if customer in self._released:
                 return True
             if self._is_met(customer):
-                is_late = customer in self._given_up and 0.0 < row.parked_at <= now - self._max_age
+                is_late = customer in self._given_up and 0.0 < row.parked_at <= now - self._rules.max_age
                 return False if is_late else None
-        due = row.tried_at + self._pause(row.attempts)
+        due = row.tried_at + self._rules.pause(row.attempts)
         # A try in the future is of another clock: of books from elsewhere.
         if self._all_are_due or not row.tried_at or not row.tried_at <= now < due:
             return True
         self.next_due = min(self.next_due, due)
         return None
-
-    def _pause(self, attempts: int) -> float:
-        """Return for how long an event is not tried again that was tried so often."""
-        return self._first_pause * min(_SLOWEST, 1 << min(max(0, attempts - 1), 30))
 
     def _is_met(self, customer: _Customer) -> bool:
         """Whether it was met; from now on it was."""

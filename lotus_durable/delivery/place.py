@@ -11,7 +11,7 @@ queue (:mod:`lotus_durable.relay`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -80,7 +80,7 @@ class Source(Protocol):
     def read(self, limit: int) -> Chunk | None:
         """Return the next records, at most ``limit``; None at the end of this pass over what is there."""
 
-    def was_delivered(self, ids: Iterable[str]) -> set[str]:
+    def was_delivered(self, ids: Sequence[str]) -> set[str]:
         """Return those of these idempotency ids that were delivered lately."""
 
     def settle(self, settlement: Settlement) -> None:

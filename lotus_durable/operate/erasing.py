@@ -6,8 +6,6 @@ import contextlib
 import os
 from collections.abc import Callable
 
-import msgpack
-
 from lotus_durable.config import Config
 from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.queue.directory import QueueDirectory
@@ -23,7 +21,7 @@ from .holding import Held, held
 from .pending import Found, PendingReader, Report, records_of
 from .refused import take_out
 from .rewriting import Rewriting, overwrite
-from .stored import stored_events
+from .stored import may_be_of, stored_events
 from .where import Where
 
 
@@ -67,7 +65,7 @@ def erase_customer(
         try:
             return unpack_record(record)[1] != customer_id
         except RecordError:
-            return customer_id.encode() not in record
+            return not may_be_of(customer_id, record)
 
     def is_wanted(found: Found) -> bool:
         return is_wanted_record(found.record)
@@ -87,7 +85,6 @@ def erase_customer(
 
 def _overwrite_settled(directory: QueueDirectory, queue: Held, customer_id: str) -> None:
     """Overwrite what was delivered of a customer and lies in segments that programs still have open."""
-    sought = msgpack.packb(customer_id)
     cursors = PendingReader(directory, lambda _: None).cursors
     queue.consumer.make_safe()
     for name in directory.segments():
@@ -95,7 +92,7 @@ def _overwrite_settled(directory: QueueDirectory, queue: Held, customer_id: str)
         with contextlib.suppress(FileNotFoundError, UnknownFormat):
             header = header_of(path)
             cursor = BEGINNING if header is None else cursors.get(header.id, BEGINNING)
-            if any(sought in record for record, _ in records_of(path, cursor)):
+            if any(may_be_of(customer_id, record) for record, _ in records_of(path, cursor)):
                 overwrite(path, cursor[0])
 
 

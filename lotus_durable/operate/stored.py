@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import msgpack
 
@@ -30,7 +30,6 @@ from .pending import Found, PendingReader, read_pages, records_of
 from .where import ANY, Where
 
 State: TypeAlias = Literal["pending", "parked", "dead_letter", "quarantined", "kept"]
-STATES: tuple[State, ...] = get_args(State)
 TABLES: dict[State, Table] = {"parked": "parked", "dead_letter": "dead"}
 PAGE = 500
 """Rows read at once."""
@@ -155,8 +154,13 @@ def _quarantined(directory: QueueDirectory) -> Iterator[Stored]:
 def takes(where: Where, stored: Stored, now: float) -> bool:
     """Whether an event is meant; of bytes that are no event, whether a part of one of this customer may be in them."""
     if stored.event is None and where.customer_id:
-        return where._replace(customer_id="").is_everything() and msgpack.packb(where.customer_id) in stored.data
+        return where._replace(customer_id="").is_everything() and may_be_of(where.customer_id, stored.data)
     return where.takes(stored.event, stored.reason, now)
+
+
+def may_be_of(customer_id: str, data: bytes) -> bool:
+    """Whether bytes that are no event, or one of many, hold a customer's id as a record does."""
+    return msgpack.packb(customer_id) in data
 
 
 def _decoded(record: bytes) -> tuple[Event | None, str]:

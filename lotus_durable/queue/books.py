@@ -29,17 +29,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from .carried import Ranges
 from .database import WHAT, BooksDatabase, fetched
-from .lately import COMPLETE, DeliveredLately
-from .lately import as_row as ids_as_row
+from .lately import DeliveredLately, keys_of, rows_of_size
 from .protocol import Cursor, Settlement, StoredEvent, Table, decode_stored_event
 from .reader import Position
 from .reserve import PAGE, pages_for
-from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, as_row, page_of
+from .schema import COUNTERS, DELIVERED, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, as_row, page_of
 from .stats import QueueStats
 from .table import DatabaseDamaged
 
@@ -110,13 +109,14 @@ class Books:
                 while len(waiting) > 1 and pages_for([*parked, *dead]) > self.database.reserve.most:
                     piece = _cut_off(waiting, self.database.reserve.most * PAGE // 2)
                     high[table] = self.database.commit(partial(self._insert, table, piece, 0))
-        ids = self._ids_to_enter(entry.delivered_ids)
-        self.counts, self.high = self.database.commit(lambda: self._enter(entry, parked, dead, high, ids))
+        keys, outdated = self._ids_to_enter(entry)
+        self.counts, self.high = self.database.commit(lambda: self._enter(entry, parked, dead, high, keys, outdated))
         self.cursors.update(entry.cursors)
         for segment, start, stop in entry.carried:
             self.carried.setdefault(segment, Ranges()).add(start, stop)
-        if ids is not None:
-            self.delivered.add(ids[0], entry.delivered_ids)
+        for _, forgotten in outdated:
+            self.delivered.forget(forgotten)
+        self.delivered.add(keys)
         if entry.resolved:
             self._give_back()
 
@@ -221,21 +221,27 @@ class Books:
         for segment, *end in read("SELECT segment, offset, sequence FROM retired ORDER BY id"):
             self.retired[segment] = (end[0], end[1])
         self.learned.update(read("SELECT * FROM learned").fetchall())
-        self.delivered.load(read("SELECT generation, ids FROM delivered ORDER BY id"))
+        for _, _, keys in read(DELIVERED):
+            self.delivered.add(keys)
         read("DELETE FROM queue_parked WHERE _id > ?", (self.high["parked"],))
         read("DELETE FROM queue_dead WHERE _id > ?", (self.high["dead"],))
 
-    def _ids_to_enter(self, ids: Sequence[str]) -> tuple[int, bytes | str] | None:
-        """Return what is entered for ids delivered: their generation and the row; None if there is no room for them."""
-        if not ids:
-            return None
-        row = ids_as_row(ids)
+    def _ids_to_enter(self, entry: Settlement) -> tuple[bytes, list[tuple[int, bytes]]]:
+        """Return what is entered for ids delivered, and which rows of older ones make way."""
+        if not entry.delivered_ids:
+            return b"", []
+        keys = keys_of(entry.delivered_ids)
         try:
-            self.database.do(lambda: self.database.reserve.ensure(pages_for([row])))
+            self.database.do(lambda: self.database.reserve.ensure(pages_for([keys])))
         except OSError:
-            # On a full disk the oldest go, however young they are.
-            return (self.delivered.generation + 1, row) if self.delivered else None
-        return self.delivered.next_generation(), row
+            # On a full disk the oldest go, however young they are; and when there are too few, these are not known.
+            rows = self.database.do(lambda: rows_of_size(self._delivered_rows(), len(keys)))
+            return (keys, rows) if rows else (b"", [])
+        count = len(entry.delivered_ids)
+        return keys, self.database.do(lambda: self.delivered.outdated(self._delivered_rows(), count, entry.at))
+
+    def _delivered_rows(self) -> Iterator[tuple[int, float, bytes]]:
+        yield from self.database.connection.execute(DELIVERED)
 
     def _enter(
         self,
@@ -243,7 +249,8 @@ class Books:
         parked: Sequence[bytes],
         dead: Sequence[bytes],
         high: Mapping[Table, int],
-        ids: tuple[int, bytes | str] | None,
+        keys: bytes,
+        outdated: Sequence[tuple[int, bytes]],
     ) -> tuple[QueueStats, dict[Table, int]]:
         connection = self.database.connection
         old = self.counts
@@ -271,12 +278,10 @@ class Books:
             connection.execute(SET_CURSOR, (segment, *cursor))
         for segment, start, stop in entry.carried:
             connection.execute("INSERT OR REPLACE INTO carried VALUES (?, ?, ?)", (segment, start, stop))
-        if ids is not None:
-            if ids[0] > self.delivered.generation:
-                connection.execute(
-                    "DELETE FROM delivered WHERE generation <= ?", (self.delivered.generation - COMPLETE,)
-                )
-            connection.execute("INSERT INTO delivered (generation, ids) VALUES (?, ?)", ids)
+        if outdated:
+            connection.executemany("DELETE FROM delivered WHERE id = ?", [row[:1] for row in outdated])
+        if keys:
+            connection.execute("INSERT INTO delivered (at, ids) VALUES (?, ?)", (entry.at, keys))
         return counts, reached
 
     def _insert(self, table: Table, rows: Sequence[bytes], high: int) -> int:

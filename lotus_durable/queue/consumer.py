@@ -6,9 +6,8 @@ It is one file, because this is all that the flusher asks of the queue.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from .books import Books
 from .directory import QUEUE_DB, QueueDirectory, original_name
@@ -125,17 +124,11 @@ class Consumer:
                 carried += copies
                 cursors[segment.id] = Cursor(original_name(segment.name), *position)
                 segments.append(segment)
-        entry = settlement._replace(cursors=cursors, accepted=accepted, carried=carried)
+        entry = settlement._replace(cursors=cursors, accepted=accepted, carried=carried, at=self.elapsed())
         if self._rows.id in cursors:
             self._rows.sync()
             self._note_emptied()
-        try:
-            self._repaired.do(lambda books: books.settle(entry))
-        except OSError as error:
-            if error.errno != errno.ENOSPC or not self._retiring.deleted:
-                raise
-            self._retiring.forget_deleted(now=True)  # their cursors take room
-            self._repaired.do(lambda books: books.settle(entry))
+        self._repaired.do(lambda books: books.settle(entry))
         for segment in segments:
             self._repeats.settled(segment)
             self._retiring.settled(segment)
@@ -246,7 +239,7 @@ class Consumer:
         """Keep what was found out about the server."""
         self._repaired.do(lambda books: books.learn(name, value))
 
-    def was_delivered(self, ids: Iterable[str]) -> set[str]:
+    def was_delivered(self, ids: Sequence[str]) -> set[str]:
         """Return those of these idempotency ids that were delivered lately."""
         return self._books.delivered.known(ids)
 

@@ -1,75 +1,130 @@
-"""The ids of events that were delivered lately: in the books a row for each settlement, in memory a few sets.
+"""The ids of events that were delivered lately: those of the last minute, within two bounds.
 
-Ids come in *generations* of so many. When one is complete the oldest one is forgotten, whole: so nothing is looked
-up or sorted out one by one, and a settlement of 500 ids takes 50 µs more (500 rows of their own take 3.7 ms).
+The server of 2022 must not get an id again before it has inserted what came with it, which it does when 1,000 events
+have come together: after a minute where many are sent, and after any time where few are. So ids are known for
+:data:`SECONDS`, but never fewer than :data:`LEAST` of them, and never more than :data:`MOST`.
+
+Of an id 16 bytes are kept, in memory as in the books (a row for each settlement): those of a UUID itself, and of any
+other id a digest that has no second one in practice. An id that was taken for another would be an event that is lost.
+In memory they lie in *buckets*, each a run of 16-byte keys in the order in which they came: a set of 200,000 strings
+would take 27 MB.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 
-GENERATION = 4_400
-"""Ids; with those of one more settlement just what a set of its size holds before it takes four times the room."""
-COMPLETE = 5
-"""Generations that are known beside the one that grows: 22,000 ids at the least, and 29,000 in 4 MB. The server of
-2022, which must not get an id again for a moment, inserts what it has when 1,000 events have come together."""
+SECONDS = 60.0
+LEAST = 20_000
+MOST = 200_000
+LOOK_EVERY = 5.0
+"""Seconds between two looks for what is older, so that not every settlement deletes a row."""
+ROWS_AT_ONCE = 50
+"""Rows that one settlement deletes for their age, at the most; the next one goes on."""
+
+_KEY = 16
+_BUCKETS = 8_192  # with MOST ids 400 bytes each, and 33 of its own
 _BETWEEN = "\0"  # which no id has
 _SHAPE = b"00000000-0000-0000-0000-000000000000\0"
 _SHAPES = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 
 
 class DeliveredLately:
-    """The ids in memory; what is in the books is the same.
-
-    Attributes:
-        generation: the one that grows.
-    """
+    """The ids in memory; what is in the books is the same."""
 
     def __init__(self) -> None:
-        self.generation = 0
-        self._new: set[str] = set()
-        self._old: deque[set[str]] = deque(maxlen=COMPLETE)
+        self._buckets = [b""] * _BUCKETS
+        self._count = 0
+        self._look_at = 0.0
 
     def __len__(self) -> int:
-        return sum(map(len, (self._new, *self._old)))
+        return self._count
 
-    def known(self, ids: Iterable[str]) -> set[str]:
+    def known(self, ids: Sequence[str]) -> set[str]:
         """Return those of ``ids`` that were delivered lately."""
-        asked = {*ids}
-        return asked.intersection(self._new).union(*(asked.intersection(old) for old in self._old))
+        buckets, count = self._buckets, len(self._buckets)
+        return {
+            id_
+            for id_, key in zip(ids, _split(keys_of(ids)), strict=True)
+            if key in (bucket := buckets[hash(key) % count]) and _place(bucket, key) >= 0
+        }
 
-    def load(self, rows: Iterable[tuple[object, object]]) -> None:
-        """Take in generations and ids from the books, in their order; a row that is damaged says nothing."""
-        for generation, row in rows:
-            if isinstance(generation, int) and isinstance(row, bytes | str):
-                self.add(generation, _ids_in(row))
+    def add(self, keys: bytes) -> None:
+        """Know these from now on, for as long as the books do."""
+        buckets, count = self._buckets, len(self._buckets)
+        for key in (found := _split(keys)):
+            buckets[hash(key) % count] += key
+        self._count += len(found)
 
-    def next_generation(self) -> int:
-        """Return the generation that the next ids belong to."""
-        return self.generation + (len(self._new) >= GENERATION)
+    def forget(self, keys: bytes) -> None:
+        """Know these no longer: they are the oldest."""
+        buckets, count = self._buckets, len(self._buckets)
+        for key in _split(keys):
+            number = hash(key) % count
+            bucket = buckets[number]
+            if (place := _place(bucket, key)) >= 0:
+                buckets[number] = bucket[:place] + bucket[place + _KEY :]
+                self._count -= 1
 
-    def add(self, generation: int, ids: Iterable[str]) -> None:
-        """Know these ids from now on."""
-        if generation > self.generation:
-            self._old.append(self._new)
-            self._new = set()
-            self.generation = generation
-        self._new.update(ids)
+    def outdated(self, rows: Iterable[tuple[int, float, bytes]], more: int, now: float) -> list[tuple[int, bytes]]:
+        """Return which of the rows in the books, from the oldest on, make way for so many more ids.
+
+        Args:
+            rows: number, time and keys of each; read no further than is needed.
+            more: ids.
+            now: seconds, by the clock that the rows' times are from.
+        """
+        left = self._count + more
+        if left <= MOST and (left <= LEAST or now < self._look_at):
+            return []
+        found: list[tuple[int, bytes]] = []
+        for number, at, keys in rows:
+            count = len(keys) // _KEY
+            if left <= MOST:
+                if len(found) >= ROWS_AT_ONCE:
+                    return found
+                if at > now - SECONDS or left - count < LEAST:
+                    break
+            found.append((number, keys))
+            left -= count
+        self._look_at = now + LOOK_EVERY
+        return found
 
 
-def as_row(ids: Sequence[str]) -> bytes | str:
-    """Return what a row of the books holds: 16 bytes for each id where all are UUIDs as ours are, else the ids."""
-    text = _BETWEEN.join(ids)
-    encoded = text.encode(errors="replace")
+def rows_of_size(rows: Iterable[tuple[int, float, bytes]], size: int) -> list[tuple[int, bytes]]:
+    """Return the oldest of the rows in the books that together take this many bytes; none where all take less."""
+    found: list[tuple[int, bytes]] = []
+    for number, _, keys in rows:
+        found.append((number, keys))
+        size -= len(keys)
+        if size <= 0:
+            return found
+    return []
+
+
+def keys_of(ids: Sequence[str]) -> bytes:
+    """Return the 16 bytes of each id."""
+    encoded = _BETWEEN.join(ids).encode(errors="surrogatepass")
     if encoded.translate(_SHAPES) == (_SHAPE * len(ids))[:-1]:
         return bytes.fromhex(encoded.translate(None, b"-\0").decode())
-    return text
+    return b"".join(map(_key, ids))
 
 
-def _ids_in(row: bytes | str) -> Iterator[str]:
-    if isinstance(row, str):
-        yield from row.split(_BETWEEN)
-    else:
-        for digits in map(bytes.hex, (row[start : start + 16] for start in range(0, len(row), 16))):
-            yield f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+def _key(id_: str) -> bytes:
+    encoded = id_.encode(errors="surrogatepass")
+    if encoded.translate(_SHAPES) == _SHAPE[:-1]:
+        return bytes.fromhex(encoded.translate(None, b"-").decode())
+    return blake2b(encoded, digest_size=_KEY).digest()
+
+
+def _split(keys: bytes) -> list[bytes]:
+    return [keys[start : start + _KEY] for start in range(0, len(keys) - _KEY + 1, _KEY)]
+
+
+def _place(bucket: bytes, key: bytes) -> int:
+    """Return where the key begins, -1 if nowhere; the end of one and the beginning of the next are no key."""
+    place = bucket.find(key)
+    while place >= 0 and place % _KEY:
+        place = bucket.find(key, place + 1)
+    return place

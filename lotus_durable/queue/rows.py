@@ -60,18 +60,6 @@ def ensure_id(connection: sqlite3.Connection) -> bytes:
     return bytes(connection.execute("SELECT id FROM identity").fetchone()[0])
 
 
-def begin_behind(connection: sqlite3.Connection, row: int) -> None:
-    """See that the next row of a database that had rows is this one or a later one.
-
-    Raises:
-        sqlite3.Error: the database refuses.
-    """
-    read = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'queue_pending'").fetchone()
-    if read and read[0] + 1 < row:
-        connection.execute("DELETE FROM sqlite_sequence WHERE name = 'queue_pending'")
-        connection.execute("INSERT INTO sqlite_sequence VALUES ('queue_pending', ?)", (row - 1,))
-
-
 def renew_id(connection: sqlite3.Connection) -> bytes:
     """Have a database be another one, of which nothing is settled; return its id.
 

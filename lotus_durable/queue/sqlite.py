@@ -33,8 +33,7 @@ from .appender import Appender, Mark
 from .directory import QUEUE_DB
 from .files import FILE_MODE
 from .format import Header
-from .heartbeat import read_progress
-from .rows import KEY_SIZE, TABLE, begin_behind, ensure_id
+from .rows import KEY_SIZE, TABLE, ensure_id
 from .table import EventTable
 
 _TRUST = 0.05
@@ -166,8 +165,6 @@ class SqliteAppender(Appender):
             kept = table
             table.connection.execute(f"PRAGMA synchronous={'FULL' if self._power else 'NORMAL'}")
             self._own_id = ensure_id(table.connection)
-            # One from an older backup would give numbers to new rows that count as settled.
-            begin_behind(table.connection, read_progress(self._directory).cursor.get(QUEUE_DB, (0, 0))[0])
             if self._place is None or place_of(path) != self._place:
                 raise FileNotFoundError(path)
             self._held = {number: place for number, place in self._leading_to_it().items() if number not in others}

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import time
-from _thread import RLock  # the one of threading, which imports more
+from _thread import RLock, get_ident  # those of threading, which imports more
 from zlib import crc32
 
 from lotus_durable.descriptors import place_of
@@ -16,6 +16,10 @@ from .creation import create_segment
 from .directory import QueueDirectory
 from .files import sync_data, write_rest
 from .format import HEADER_SIZE, Header, new_header, pack_frame_header
+
+_SYNC_SHARE = 0.1
+"""Of the time of the last sync, what lies between two looks whether another thread's is over."""
+_SYNC_LOOKS = 30
 
 
 class SegmentWriter:
@@ -52,6 +56,8 @@ class SegmentWriter:
         # Reentrant: a signal handler that tracks may interrupt its own thread inside the sync.
         self._sync_lock = RLock()
         self._synced = HEADER_SIZE
+        self._syncing = 0  # the thread that does
+        self._sync_seconds = 0.0
         self._sync_failed = False
         self.path: str
         self.path, self._descriptor = create_segment(directory, self.header, self.header.encode(), sync=sync)
@@ -143,12 +149,15 @@ class SegmentWriter:
                 a failed sync the kernel may have dropped the dirty pages, and a second sync of the same file would
                 report a success that means nothing.
         """
+        self._wait_for_others(end)
         with self._sync_lock:
             if self._synced >= end:
                 return
             if not self._sync_failed:
                 covered = self.end
+                began = time.monotonic()
                 try:
+                    self._syncing = get_ident()
                     sync_data(self._descriptor)
                     # A signal handler may have synced and sealed the segment meanwhile: that is as good.
                     if self._synced < end and self.own_status() is None:
@@ -156,11 +165,29 @@ class SegmentWriter:
                 except OSError:
                     self._cut_back_to_synced()
                     raise
+                finally:
+                    self._syncing = 0
+                self._sync_seconds = time.monotonic() - began
                 self._synced = max(self._synced, covered)
             if self._synced < end:
                 # Once more: a frame that another thread was writing came to lie behind the cut.
                 self._cut_back_to_synced()
                 raise OSError(errno.EIO, "an earlier sync of this segment failed", self.path)
+
+    def _wait_for_others(self, end: int) -> None:
+        """Wait while another thread syncs, but not for the lock.
+
+        Or those that its sync was enough for would wait for the next one, too. Who is to sync next waits a moment more:
+        the others are about to append again, and share that one.
+        """
+        has_waited = False
+        for _ in range(_SYNC_LOOKS):  # and then it waits for the lock: a signal handler may have kept that from being 0
+            if self._synced >= end or self._syncing in (0, get_ident()):
+                break
+            time.sleep(self._sync_seconds * _SYNC_SHARE)
+            has_waited = True
+        if has_waited and self._synced < end:
+            time.sleep(self._sync_seconds * _SYNC_SHARE)
 
     def _cut_back_to_synced(self) -> None:
         self._sync_failed = True

@@ -11,7 +11,7 @@ dead letter: so none is stored twice when a relay is killed before it could ackn
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lotus_durable.errors import DeliveryBlocked
@@ -80,7 +80,7 @@ class FromBroker:
         self._later: set[bytes] = set()
         self._to_forget: dict[bytes, int] = {}
         self.elapsed: Callable[[], float] = own.elapsed
-        self.was_delivered: Callable[[Iterable[str]], set[str]] = own.was_delivered
+        self.was_delivered: Callable[[Sequence[str]], set[str]] = own.was_delivered
         self.parked: Callable[[int, int], list[StoredEvent]] = own.parked
         self.last_parked: Callable[[], int] = own.last_parked
         self.learned: Callable[[str], str | None] = own.learned

@@ -8,8 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +23,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, read_beat
 from lotus_durable.queue.stats import FlusherKind, FlusherState
 from lotus_durable.testing import FakeLotus
+from tests.waiting import wait_until as wait_until  # noqa: PLC0414  # also for who imports it from here
 
 from .terminal import Terminal
 
@@ -246,11 +245,3 @@ def flusher_pid(directory: QueueDirectory) -> int | None:
     """The process that flushes, None when nobody does."""
     beat = read_beat(directory)
     return beat.pid if beat is not None and locks.is_held(directory.flusher_lock) else None
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition that another process brings about."""
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {_PATIENCE:g} s for {what}"
-        threading.Event().wait(0.02)

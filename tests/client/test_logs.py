@@ -37,7 +37,9 @@ def metered(rig: Rig, code: str, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_one_line_of_an_application_whose_handler_tracks_is_one_event(rig: Rig, debug: bool) -> None:
+@pytest.mark.parametrize("flusher", ["auto", "external"])
+def test_one_line_of_an_application_whose_handler_tracks_is_one_event(rig: Rig, flusher: str, debug: bool) -> None:
+    """Also where a drain flushes in the process itself."""
     seen = metered(
         rig,
         """
@@ -47,29 +49,13 @@ for _ in range(5):
 say(json.dumps(seen))
 client.release()
 """,
-        flusher="auto",
-        debug=debug,
-    )
-    assert seen == ["app"]
-    assert [event["event_name"] for event in rig.server.events] == ["WARNING"]
-
-
-@pytest.mark.parametrize("debug", [False, True])
-def test_so_it_is_where_a_drain_flushes_in_the_process_itself(rig: Rig, debug: bool) -> None:
-    seen = metered(
-        rig,
-        """
-logging.getLogger("app").warning("one line")
-for _ in range(5):
-    assert client.drain(20).complete
-say(json.dumps(seen))
-client.release()
-""",
-        flusher="external",
+        flusher=flusher,
         debug=debug,
     )
     # What other libraries say of themselves when they are loaded and used is theirs.
     assert [name for name in seen if name.startswith(("lotus_durable", "app"))] == ["app"]
+    if flusher == "auto":
+        assert [event["event_name"] for event in rig.server.events] == ["WARNING"]
 
 
 def test_a_trouble_that_is_told_is_one_line_and_one_event_a_minute(rig: Rig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ class FakeConsumer:
         assert limit > 0
         return self._chunks.pop(0) if self._chunks else None
 
-    def was_delivered(self, ids: Iterable[str]) -> set[str]:
+    def was_delivered(self, ids: Sequence[str]) -> set[str]:
         return set(ids) & self._delivered
 
 

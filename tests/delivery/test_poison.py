@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lotus_durable.testing import Fault, Reset, Status
+from lotus_durable.testing import NAMED, Fault, Reset, Status
 from tests.rig import Rig, faults, record, track, wait_until
 
 
@@ -131,7 +131,11 @@ def test_poisonous_events_that_recover_are_delivered(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [*(Status(each) for each in (403, 404, 406, 413, 422, 429, 431, 451, 463, 499, 503, 520, 530)), Reset()],
+    [
+        *(Status(each) for each in (403, 404, 406, 413, 422, 429, 431, 451, 463, 499, 501, 503, 504, 520, 530)),
+        NAMED["page_400"],
+        Reset(),
+    ],
     ids=str,
 )
 def test_whatever_comes_back_for_one_event_of_many_parks_that_one_and_the_others_go_on(rig: Rig, fault: Fault) -> None:

@@ -8,35 +8,24 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, read_beat
+from tests.waiting import wait_until as wait_until  # noqa: PLC0414  # also for who imports it from here
 
 from .lotus import WatchedLotus
 from .seen import ended, flushers_under
 
 ROOT = Path(__file__).parent.parent.parent
-LIMIT = 20.0
 """Seconds after which a test that waits fails."""
 SOON = 10.0
 """Seconds that are waited for what is promised within two."""
 
-_T = TypeVar("_T")
 _PRELUDE = "from tests.flusher.app import *\n"
-
-
-def wait_until(condition: Callable[[], _T], what: str = "the condition", timeout: float = LIMIT) -> _T:
-    """Return what the condition gives as soon as that is true."""
-    deadline = time.monotonic() + timeout
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"waited {timeout:g} s for {what}"
-        time.sleep(0.005)
-    return result
 
 
 class Scene:
@@ -84,6 +73,7 @@ class Scene:
             "TEST_QUEUE_DIR": str(self.queue_dir),
             "TEST_HOST": self.server.host,
             "TEST_STARTS": str(self.root / "starts"),
+            "LOTUS_UPLOAD_CONCURRENCY": "1",  # whether two flush is seen by their connections
             **more,
         }
 

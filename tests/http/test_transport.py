@@ -32,6 +32,8 @@ from tests.delivery.scripted_server import (
     talking,
 )
 
+from .conftest import open_sockets
+
 
 def test_a_request_is_what_both_servers_take() -> None:
     with talking(says(201, b'{"success": "all"}', "Content-Type: application/json; charset=UTF-8")) as (
@@ -230,11 +232,11 @@ def test_a_forked_child_opens_its_own_connection_and_leaves_the_parents_alone(at
         if child == 0:
             status = 1
             try:
-                inherited = _sockets()
+                inherited = open_sockets()
                 if at_once:
                     transport.abandon()
                     transport.abandon()
-                    assert _sockets() < inherited
+                    assert open_sockets() < inherited
                 assert isinstance(transport.post_batch(BODY), Answer)
                 transport.close()
                 status = 0
@@ -245,18 +247,6 @@ def test_a_forked_child_opens_its_own_connection_and_leaves_the_parents_alone(at
         transport.abandon()
         transport.post_batch(BODY)
     assert [request.connection for request in server.requests] == [1, 2, 1]
-
-
-def _sockets() -> set[str]:
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:
-            continue  # the directory's own
-        if target.startswith("socket:"):
-            found.add(name)
-    return found
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import pickletools
 import sqlite3
 import stat
 import tracemalloc
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from lotus_durable.queue import books as books_module
 from lotus_durable.queue import lately
 from lotus_durable.queue.books import Books, read_page
-from lotus_durable.queue.lately import DeliveredLately
+from lotus_durable.queue.lately import DeliveredLately, keys_of
 from lotus_durable.queue.protocol import Cursor, Settlement
 from lotus_durable.queue.table import DatabaseDamaged
 
@@ -185,37 +186,129 @@ def test_segments_retired_lately_are_known_and_the_oldest_are_forgotten(
 # Ids delivered lately
 
 
-def test_of_ids_so_many_are_known_at_the_least_and_about_twice_as_many_at_the_most(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lately, "GENERATION", 300)
+def batch_of(number: int, size: int = 500) -> list[str]:
+    return [f"{number:08x}-0000-0000-0000-{each:012x}" for each in range(size)]
+
+
+def delivered_at(books: Books, at: float, ids: list[str]) -> None:
+    books.settle(Settlement(delivered_ids=ids, at=at))
+
+
+def is_known(books: Books, number: int) -> bool:
+    first, *_, last = batch_of(number)
+    known = books.delivered.known([first, last, "another"])
+    assert known in (set(), {first, last})
+    return bool(known)
+
+
+def test_twenty_thousand_ids_are_known_however_old_they_are(path: Path) -> None:
     books = opened(path)
-    for number in range(80):
-        books.settle(Settlement(delivered_ids=[f"{number:032d}-{each:03d}" for each in range(100)]))
-        assert books.delivered.known([f"{max(0, number - 9):032d}-000"])
-        assert len(books.delivered) <= 2_000
-    assert not books.delivered.known([f"{79 - 21:032d}-000"])
-    before = [bool(books.delivered.known([f"{number:032d}-050"])) for number in range(80)]
+    for number in range(50):
+        delivered_at(books, number * 3600.0, batch_of(number))
+        assert len(books.delivered) <= 20_000 + 500
+    assert [is_known(books, number) for number in range(50)] == [False] * 10 + [True] * 40
+    books.close()
+
+
+def test_ids_of_the_last_minute_are_known_up_to_two_hundred_thousand(path: Path) -> None:
+    books = opened(path)
+    for number in range(300):
+        delivered_at(books, 1000 + number / 10, batch_of(number))
+    assert len(books.delivered) == 150_000
+    for number in range(300, 450):
+        delivered_at(books, 1031, batch_of(number))
+    assert len(books.delivered) == 200_000
+    assert [is_known(books, number) for number in range(450)] == [False] * 50 + [True] * 400
+    books.close()
+
+
+def test_what_is_older_than_a_minute_is_forgotten_where_there_is_more(path: Path) -> None:
+    books = opened(path)
+    for number in range(100):
+        delivered_at(books, 1000 + number, batch_of(number))
+    assert is_known(books, 39)
+    assert not is_known(books, 30)
+    books.close()
+
+
+def test_what_is_old_is_forgotten_bit_by_bit(path: Path) -> None:
+    books = opened(path)
+    for number in range(200):
+        delivered_at(books, 1000, batch_of(number))
+    for later in range(3):
+        before = len(books.delivered)
+        delivered_at(books, 5000 + later / 100, batch_of(200 + later))
+        assert before - 25_000 < len(books.delivered) < before
+    delivered_at(books, 5001, batch_of(203))
+    assert len(books.delivered) == 20_000
+    assert [is_known(books, number) for number in range(204)] == [False] * 164 + [True] * 40
+    books.close()
+
+
+def test_a_batch_is_one_row_and_another_flusher_knows_the_same_ids(path: Path) -> None:
+    books = opened(path)
+    for number in range(60):
+        delivered_at(books, 1000 + number * 3, batch_of(number))
+    before = [is_known(books, number) for number in range(60)]
+    first = before.index(True)
+    assert before == [False] * first + [True] * (60 - first)
     books.close()
     books = opened(path)
-    assert [bool(books.delivered.known([f"{number:032d}-050"])) for number in range(80)] == before
+    assert [is_known(books, number) for number in range(60)] == before
+    delivered_at(books, 1300, batch_of(60))
+    assert [is_known(books, number) for number in (20, 21)] == [False, True], "and forgets them in the same order"
     books.close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        [[kept]] = connection.execute("SELECT count(*) FROM delivered")
-        assert kept <= 20
+        rows = connection.execute("SELECT at, length(ids) FROM delivered ORDER BY id").fetchall()
+    assert rows == [*((1000 + number * 3, 8_000) for number in range(21, 60)), (1300, 8_000)]
 
 
-def test_the_ids_that_are_known_take_less_than_four_megabytes() -> None:
+def test_a_clock_that_went_back_makes_no_id_forgotten(path: Path) -> None:
+    books = opened(path)
+    delivered_at(books, 9000, batch_of(0))
+    for number in range(1, 60):
+        delivered_at(books, 1000, batch_of(number))
+    assert all(is_known(books, number) for number in range(60))
+    books.close()
+
+
+def test_two_hundred_thousand_ids_take_less_than_four_megabytes() -> None:
+    first, last = batch_of(0), [f"order {number}" for number in range(500)]
     tracemalloc.start()
     try:
         delivered = DeliveredLately()
-        for number in range(0, 210_000, 500):
-            delivered.add(delivered.next_generation(), [f"{each:036d}" for each in range(number, number + 500)])
-        used, _ = tracemalloc.get_traced_memory()
+        delivered.add(keys_of(first))
+        for _ in range(398):
+            delivered.add(os.urandom(8_000))
+        delivered.add(keys_of(last))
+        assert delivered.known([*first, *last]) == {*first, *last}
+        _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert delivered.known(["x", f"{209_999:036d}", f"{188_500:036d}"]) == {f"{209_999:036d}", f"{188_500:036d}"}
-    assert used < 4_000_000
+    assert len(delivered) == 200_000
+    assert peak < 4_000_000
+
+
+def test_an_id_between_two_others_is_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lately, "_BUCKETS", 1)
+    delivered = DeliveredLately()
+    one, two, between = (UUID(int=number) for number in (1, 2, 256))
+    assert between.bytes in one.bytes + two.bytes
+    delivered.add(keys_of([str(one), str(two)]))
+    assert delivered.known([str(between), str(two)]) == {str(two)}
+    delivered.add(keys_of([str(between)]))
+    delivered.forget(keys_of([str(one)]))
+    assert delivered.known([str(one), str(two), str(between)]) == {str(two), str(between)}
+
+
+def test_an_id_that_was_delivered_twice_is_known_until_the_later_time_is_past() -> None:
+    delivered = DeliveredLately()
+    delivered.add(keys_of(["a", "a"]))
+    delivered.forget(keys_of(["a"]))
+    assert delivered.known(["a"])
+    delivered.forget(keys_of(["a", "a"]))
+    assert not delivered.known(["a"])
+    assert len(delivered) == 0
 
 
 def test_ids_of_any_length_come_back(path: Path) -> None:
@@ -230,6 +323,7 @@ def test_ids_of_any_length_come_back(path: Path) -> None:
     books = opened(path)
     assert books.delivered.known([*long, "ü", "a b", "z"]) == {*long, "ü", "a b"}
     assert books.delivered.known(random) == {*random}
+    assert books.delivered.known([random[0].upper(), random[1].upper(), ""]) == {random[0].upper(), ""}
     assert len(books.delivered) == 500 + 3 + 500 + 2
     books.close()
 
@@ -240,10 +334,14 @@ def test_a_damaged_row_of_ids_is_no_ids(path: Path) -> None:
     books.close()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO delivered VALUES (2, 0, x'00')")
-        connection.execute("INSERT INTO delivered VALUES (3, 0, x'c1ff')")
-        connection.execute("INSERT INTO delivered VALUES (4, 'text', 'text')")
+        connection.execute("INSERT INTO delivered VALUES (3, NULL, NULL)")
+        connection.execute("INSERT INTO delivered VALUES (4, 'text', 'a text of more than sixteen characters')")
     books = opened(path)
     assert books.delivered.known(["a"]) == {"a"}
-    books.settle(Settlement(delivered_ids=["b"] * 3_000))
+    books.settle(Settlement(delivered_ids=["b"]))
     assert books.delivered.known(["a", "b"]) == {"a", "b"}
+    for number in range(50):
+        delivered_at(books, number * 3600.0, batch_of(number))
+    assert books.delivered.known(["a", "b"]) == set(), "it is forgotten like any other"
+    assert len(books.delivered) < 21_000
     books.close()

@@ -5,21 +5,29 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from lotus_durable.descriptors import open_numbers
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.journal import has_no_writer
 
-from .faults import full_disk, refusing
+from .faults import full_disk, path_of, refusing, replaced
 from .segments import (
     Reports,
     append,
+    carried_in,
     expire_trust,
+    numbers_of,
+    open_appender,
     read_journal,
+    read_segment,
+    record,
     writer_of,
 )
 
@@ -84,6 +92,76 @@ def test_what_is_carried_over_half_is_carried_over_as_a_whole_the_next_time(
     appender._stranded_until = 0.0
     append(appender, 5)
     assert read_journal(directory) == list(range(6))
+
+
+def test_what_its_caller_appends_again_because_it_could_not_be_synced_is_carried_over_once(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    appender = open_appender(directory, reports, power=True)
+    append(appender, 0)
+    with refusing("fdatasync", errno.EIO, times=1):
+        mark = appender.append(record(1), time.monotonic())
+        assert mark is not None
+        Path(writer_of(appender).path).unlink()
+        with pytest.raises(OSError, match="error"):
+            appender.sync(mark)
+    appender.append_again(record(1), time.monotonic(), mark)
+    written = [numbers_of(read_segment(f"{directory.journal}/{name}")[0]) for name in directory.segments()]
+    assert sorted(written) == [[0], [1]]
+    appender.close()
+
+
+def test_what_cannot_be_synced_where_the_flusher_has_left_it_is_written_anew(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    appender = open_appender(directory, reports, power=True)
+    append(appender, 0)
+    directory.let_go(writer_of(appender).name)
+    expire_trust(appender)
+    with refusing("fdatasync", errno.EIO, where="released", times=1) as refused:
+        append(appender, 1)
+    assert refused.count == 1
+    assert set(carried_in(directory)) == {0}
+    assert read_journal(directory) == [0, 1]
+    appender.close()
+
+
+def test_of_a_segment_that_was_cut_off_and_deleted_it_is_told_how_many_nobody_can_find(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    appender = open_appender(directory, reports)
+    append(appender, *range(10))
+    appender.check()
+    path = Path(writer_of(appender).path)
+    os.truncate(path, path.stat().st_size // 2)
+    path.unlink()
+    expire_trust(appender)
+    append(appender, 10)
+    found = read_journal(directory)
+    assert found[-1] == 10
+    assert f"events destroyed, at the most: {11 - len(found)}" in reports.texts()[0]
+    assert len(found) < 11
+    appender.close()
+
+
+def test_what_is_carried_over_has_no_writer_also_while_a_forked_child_has_its_file(
+    directory: QueueDirectory, appender: Appender
+) -> None:
+    append(appender, 0)
+    Path(writer_of(appender).path).unlink()
+    real = os.rename
+    shared: list[int] = []
+
+    def fork_meanwhile(source: str, target: str) -> None:
+        shared.extend(os.dup(each) for each in open_numbers() if path_of(each) == source)
+        real(source, target)
+
+    with replaced("rename", fork_meanwhile, where=".new"):
+        appender.check()
+    assert len(shared) == 1
+    [name] = directory.segments()
+    assert has_no_writer(f"{directory.journal}/{name}")
+    os.close(shared[0])
 
 
 def test_the_last_check_is_made_when_the_process_ends(

@@ -566,3 +566,33 @@ def test_a_consumer_whose_directory_cannot_be_read_says_so(directory: QueueDirec
     ):
         consumer.read(1)
     assert reports == [], "it is raised"
+
+
+def test_a_settlement_that_comes_behind_a_later_one_moves_no_cursor_back(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    write_segment(directory, [record(number) for number in range(3)]).seal()
+    with consuming(directory, reports) as consumer:
+        chunk = consumer.read(10)
+        assert chunk is not None
+        consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered=3))
+        consumer.settle(Settlement({chunk.source: chunk.positions[0]}))
+        found = counts(directory, consumer)
+        assert (found.accepted, found.delivered, found.pending) == (3, 3, 0)
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == []
+
+
+def test_a_deleted_segment_stays_in_the_books_until_a_power_cut_cannot_bring_it_back(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    write_segment(directory, [record(0)]).seal()
+    with consuming(directory, reports) as consumer:
+        deliver(consumer)
+        assert read_pass(consumer).records == []
+        with refusing("fsync", errno.EIO, where=lambda path: path.endswith("/journal")):
+            consumer.retire()
+        assert directory.segments() == []
+        assert len(consumer._books.cursors) == 1
+        consumer._retiring.forget_deleted(now=True)
+        assert len(consumer._books.cursors) == 0

@@ -239,3 +239,27 @@ def test_a_segment_is_its_owners_alone(writer: SegmentWriter) -> None:
     assert stat.S_IMODE(Path(writer.path).stat().st_mode) == 0o600
     assert Path(writer.path).stat().st_size == HEADER_SIZE
     assert "frames=0" in repr(writer)
+
+
+def test_a_frame_that_is_whole_stays_though_an_error_came_behind_it(writer: SegmentWriter) -> None:
+    """A signal handler may raise what a disk says; somebody may have read the frame already."""
+    real = os.pwrite
+
+    def struck(descriptor: int, data: bytes, offset: int) -> int:
+        real(descriptor, data, offset)
+        raise OSError(errno.EIO, "what a handler raises")
+
+    writer.append(record(0))
+    with replaced("pwrite", struck, where=".seg"), pytest.raises(OSError, match="handler"):
+        writer.append(record(1))
+    assert read_numbers(writer) == [0, 1]
+    assert writer.is_broken
+
+
+def test_who_waits_for_a_sync_that_failed_is_not_let_go_by_what_was_carried_over(writer: SegmentWriter) -> None:
+    writer.append(record(0))
+    with refusing("fdatasync", errno.EIO, times=1), pytest.raises(OSError, match="error"):
+        writer.sync_through(writer.end)
+    writer.is_synced_elsewhere()
+    with pytest.raises(OSError, match="earlier sync"):
+        writer.sync_through(writer.end)

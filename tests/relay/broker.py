@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from tests.servers.waiting import wait_until
+from tests.waiting import wait_until
 
 PARTIES = 8
 """Addresses of each node."""

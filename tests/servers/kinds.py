@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.waiting import wait_until
+
 from .running import Running
 from .site import Site, free_port
-from .waiting import wait_until
 
 WSGI = "tests.servers.apps.wsgi"
 ASGI = "tests.servers.apps.asgi"

@@ -13,8 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tests.flusher.seen import state_of
-
-from .waiting import wait_until
+from tests.waiting import wait_until
 
 _MARK = "TEST_SERVER"
 """A variable that is in the environment of all processes of one server, whatever becomes of their parents."""
@@ -109,6 +108,13 @@ class Running(Endpoint):
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the master."""
         self._process.send_signal(number)
+
+    def reload_under_load(self, workers: int) -> None:
+        """Have it reload itself while it is asked, after as many other workers as it has, and for as many more."""
+        with self.load() as load:
+            load.wait_for_others(set(), 2 * workers)
+            self.send(signal.SIGHUP)
+            load.wait_for_others(set(load.answers), workers)
 
     def kill(self, pid: int) -> None:
         """SIGKILL one of its processes, if it still lives."""

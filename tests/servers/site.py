@@ -18,12 +18,12 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import FakeLotus
 from tests.flusher.seen import ended, flushers_under
+from tests.waiting import wait_until
 
 from .apps.jobs import FOLDER
 from .apps.ledger import read_ledger
 from .apps.tracking import LEDGER
 from .running import Running
-from .waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 15.0

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.flusher.seen import parent_of
+from tests.waiting import wait_until
 
 from .running import Running
 from .site import Site, can_unshare, ordinary_user
-from .waiting import wait_until
 
 PROGRAM = shutil.which("systemd", path="/usr/lib/systemd:/lib/systemd")
 NAMESPACES = ("--fork", "--pid", "--mount", "--cgroup", "--mount-proc", "--kill-child")

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_until
+
 from .apps.jobs import REDIS
 from .running import Running
 from .site import REPOSITORY, Site, free_port
-from .waiting import wait_until
 
 _APPS = "tests.servers.apps"
 

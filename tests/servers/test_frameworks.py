@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.flusher.seen import state_of
+from tests.waiting import wait_until
 
 from .running import Running
 from .site import REPOSITORY, Site, free_port
 from .task_queues import redis_server, start_redis
-from .waiting import wait_until
 
 pytestmark = pytest.mark.servers
 PAGE = (REPOSITORY / "docs" / "quickstart.md").read_text()

@@ -6,9 +6,10 @@ import signal
 
 import pytest
 
+from tests.waiting import wait_until
+
 from .kinds import WORKERS, gunicorn
 from .site import Site
-from .waiting import wait_until
 
 pytestmark = pytest.mark.servers
 
@@ -24,10 +25,7 @@ def test_no_event_is_lost_when_workers_are_recycled_and_the_server_reloads(
     # A gevent worker that has just begun may miss SIGTERM, also of an application without us: it is killed then.
     kind = gunicorn(worker_class, "--max-requests=20", "--max-requests-jitter=10", "--graceful-timeout=5", *preload)
     server = kind.start(site)
-    with server.load() as load:
-        load.wait_for_others(set(), 2 * WORKERS)
-        server.send(signal.SIGHUP)
-        load.wait_for_others(set(load.answers), WORKERS)
+    server.reload_under_load(WORKERS)
     server.track(TAIL)
     server.stop()
     site.check(at_least=TAIL)

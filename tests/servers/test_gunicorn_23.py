@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.flusher.seen import zombies_of
+from tests.waiting import wait_until
 
 from .apps.tracking import IDLE
 from .kinds import WORKERS, WSGI
 from .running import Running
 from .site import REPOSITORY, Site, can_unshare, free_port
-from .waiting import wait_until
 
 PACKAGES = Path(sys.prefix) / "gunicorn23"
 """Where ``pip install --no-deps --target`` has put it: an environment has one gunicorn only."""

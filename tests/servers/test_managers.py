@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
+from tests.waiting import wait_until
+
 from .kinds import WORKERS, WSGI
 from .running import Running
 from .site import Site, free_port
-from .waiting import wait_until
 
 pytestmark = pytest.mark.servers
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_until
+
 from .kinds import WORKERS
 from .running import Running
 from .site import REPOSITORY, Site, free_port
-from .waiting import wait_until
 
 MODULES = Path("/usr/lib/apache2/modules")
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"

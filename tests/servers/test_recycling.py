@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
+from tests.waiting import wait_until
+
 from .kinds import ASGI, WORKERS, WSGI, Kind, module
 from .site import Site, free_port
-from .waiting import wait_until
 
 pytestmark = pytest.mark.servers
 

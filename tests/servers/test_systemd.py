@@ -9,12 +9,12 @@ import pytest
 
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
+from tests.waiting import wait_until
 
 from .kinds import ASGI, WORKERS, WSGI
 from .running import Endpoint
 from .site import Site, free_port
 from .systemd import Systemd, why_not
-from .waiting import wait_until
 
 TAIL = 10
 pytestmark = [pytest.mark.servers, pytest.mark.skipif(bool(why_not()), reason=why_not())]

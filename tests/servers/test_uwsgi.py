@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sysconfig
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_until
+
 from .kinds import WORKERS, Kind, uwsgi
 from .site import REPOSITORY, Site
-from .waiting import wait_until
 
 pytestmark = [
     pytest.mark.servers,
@@ -63,10 +63,7 @@ def test_no_event_is_lost_when_workers_are_recycled_and_the_server_reloads(fork:
     # A reload runs the interpreter's own program anew, which does not know the virtual environment that pip made.
     site.variables["PYTHONPATH"] = f"{REPOSITORY}:{sysconfig.get_path('purelib')}"
     server = uwsgi("--master", "--max-requests=20", "--min-worker-lifetime=0", *fork).start(site)
-    with server.load() as load:
-        load.wait_for_others(set(), 2 * WORKERS)
-        server.send(signal.SIGHUP)
-        load.wait_for_others(set(load.answers), WORKERS)
+    server.reload_under_load(WORKERS)
     server.track(TAIL)
     server.stop()
     site.check(at_least=TAIL)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lotus_durable.cli.command import ExitCode
-from lotus_durable.cli.output import say, say_json
+from lotus_durable.cli.output import report
 from lotus_durable.cli.progress import Progress, open_progress
 from lotus_durable.cli.stop import stop_flusher
 from lotus_durable.errors import QueueDirectoryError
@@ -63,10 +63,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
                 demo.end()
         result = demo.result
         result.seconds, result.directory = time.monotonic() - started, str(folder) if keep else None
-        if arguments.json:
-            say_json(result.as_json())
-        else:
-            say(result.as_text())
+        report(result.as_json(), result.as_text(), as_json=arguments.json)
     return ExitCode.DONE if result.ok else ExitCode.NOT_COMPLETE
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lotus_durable.cli.command import Command, ExitCode
+from lotus_durable.cli.command import UNREADABLE, Command, ExitCode
 
 _HIGHEST_PORT = 65_535
 _DESCRIPTION = """\
@@ -78,7 +78,7 @@ COMMAND = Command(
         ExitCode.DONE: "stopped in order; what is pending is kept on disk, and counted in the last line of the log",
         ExitCode.NOT_COMPLETE: "ended by itself, because a step took longer than it can",
         ExitCode.WRONG_USAGE: "wrong usage or configuration; the directory is unsafe or cannot be used",
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version",
+        **UNREADABLE,
     },
     reports=False,
 )

@@ -1,0 +1,59 @@
+"""Durability power: what a call costs beside the disk, and what threads that wait for it together save."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.bench import Bench
+from benchmarks.latency import COLUMNS, Latencies, service_times
+from benchmarks.report import Cell, Goal, Report, Table
+from benchmarks.server import Server, serving
+from benchmarks.subjects import DURABLE_POWER, DURABLE_SLOW_SYNC, FLOOR_POWER, Subject
+
+_SHARE = 40
+"""Of the calls of a burst, one in so many: each waits for the disk."""
+_TURNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    latencies: Latencies
+    rate: float
+
+
+def run(bench: Bench) -> Report:
+    calls = max(8, bench.scale.burst_calls // _SHARE)
+    with serving() as server:
+        turns = [
+            [_load(bench, subject, server, calls) for subject in (FLOOR_POWER, DURABLE_POWER)] for _ in range(_TURNS)
+        ]
+        one, eight = (_load(bench, DURABLE_SLOW_SYNC, server, calls // threads, threads) for threads in (1, 8))
+    floor, ours = (median(turn[index].latencies.at(50) for turn in turns) for index in (0, 1))
+    rows: list[list[Cell]] = [
+        [label, *found.latencies.figures(), found.rate]
+        for label, found in (
+            (FLOOR_POWER.label, turns[-1][0]),
+            (DURABLE_POWER.label, turns[-1][1]),
+            (f"{DURABLE_SLOW_SYNC.label}, 1 thread", one),
+            (f"{DURABLE_SLOW_SYNC.label}, 8 threads", eight),
+        )
+    ]
+    return Report(
+        "power",
+        [Table("power", "Durability power", ("µs", *COLUMNS, "events/s"), rows)],
+        [
+            Goal("power: p50 of one thread, over write and fdatasync", ours / floor, "at most", 1.2, "times",
+                 f"{ours:.0f} / {floor:.0f} µs, medians of {_TURNS} turns", f"{floor:.0f} µs"),
+            Goal("power: events/s of 8 threads over 1, where a sync takes 5 ms", eight.rate / one.rate, "at least", 4,
+                 "times", f"{eight.rate:,.0f} / {one.rate:,.0f}"),
+        ],
+    )  # fmt: skip
+
+
+def _load(bench: Bench, subject: Subject, server: Server, calls: int, threads: int = 1) -> _Found:
+    with bench.folder() as folder:
+        loaded = bench.load_once(
+            subject, server, folder, calls=calls, threads=threads, seconds=bench.scale.worker_seconds
+        )
+    return _Found(Latencies.of(service_times(loaded.calls)), len(loaded.calls) / loaded.seconds)

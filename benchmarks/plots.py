@@ -109,6 +109,17 @@ def _memory(axes: Any, series: dict[str, Any]) -> None:  # noqa: ANN401  # matpl
     axes.legend(frameon=False)
 
 
+def _fleet(axes: Any, series: dict[str, list[tuple[int, int]]]) -> None:  # noqa: ANN401  # matplotlib
+    axes.set_title("1,000 hosts, an hour without Lotus; all hosts are replaced meanwhile")
+    for (label, points), colour in zip(series.items(), (_OTHERS[0], _OURS, _OTHERS[1], "#e76f51"), strict=False):
+        seconds, pending = zip(*points, strict=True)
+        axes.plot([each / 60 for each in seconds], pending, label=label, color=colour)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("minutes")
+    axes.set_ylabel("events that are not at Lotus")
+    axes.legend(frameon=False)
+
+
 def _coloured(series: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
     others = iter(_OTHERS)
     return [(entry, _STYLES.get(entry["name"]) or next(others)) for entry in series]
@@ -120,4 +131,5 @@ _PLOTS: dict[tuple[str, str], tuple[str, Callable[[Any, Any], None]]] = {
     ("workers", "throughput"): ("workers", _workers),
     ("drain", "rate"): ("drain", _drain),
     ("drain", "memory"): ("memory", _memory),
+    ("fleet", "outage"): ("fleet-outage", _fleet),
 }

@@ -1,6 +1,6 @@
 """Each option once: its name, how it is read, and what it is for.
 
-The README's table and the command line's help are made from this.
+The README's table and the command line's help are made from this. It is one file, because it is one table.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ ERRORS = {
 """What is raised at the call, or logged and given to ``on_error``."""
 REASONS = (
     "delivery/verdict.py", "flusher/early_warning.py", "flusher/hung.py", "flusher/look.py", "flusher/organisation.py",
-    "flusher/starting.py", "http/failure.py", "queue/carry_over.py", "relay/connection.py",
+    "flusher/starting.py", "http/failure.py", "queue/carry_over.py", "relay/connection.py", "relay/publisher.py",
 )  # fmt: skip
 """Whose sentences are the reasons in such lines."""
 NO_LINES = ("testing", "operate", "cli")

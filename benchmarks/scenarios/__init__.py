@@ -23,6 +23,7 @@ SCENARIOS = {
     "memory": "eight workers and their flusher, for each client",
     "start": "the event that starts a flusher, and a look",
     "takeover": "the flusher is killed",
+    "fleet": "hosts, a real RabbitMQ and relays",
     "event_loop": "track_event in an event loop: how late its other tasks are",
     "imports": "time and memory of the import",
     "cost": "processor time, bytes and system calls of an event's whole way, for each client",

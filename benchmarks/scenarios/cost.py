@@ -1,7 +1,8 @@
 """An event's whole way, from the call to the server's word, for each client: processor time, bytes and system calls.
 
-A process tracks at a pace that every client takes, and all that it accepted has arrived when the figures are read. What
-a process takes that only keeps the pace is taken off.
+A process tracks at a pace that every client takes, and all that it accepted has arrived when the figures are read. They
+are the difference of two runs of different lengths, which is free of starts, imports and connections, and what a process
+takes that only keeps the pace is taken off.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ _SEND_NOTHING = (NOTHING, LITEQUEUE, PERSIST_QUEUE)
 _RATE = 2_000  # calls a second
 _LOOK_INTERVAL = 0.05  # seconds
 _END_TIMEOUT = 60  # seconds
-_STRACED_SHARE = 5
-"""Of the events, one in so many is tracked under strace, and three times as many once more."""
+_STRACED = 400
+"""Events that are tracked under strace, one right after the other, and three times as many once more."""
 _TOTAL = re.compile(r"^100\.00\s+\S+\s+\S+\s+(\d+).*total$", re.MULTILINE)
 
 
@@ -98,30 +99,32 @@ def _goals(costs: dict[str, _Cost]) -> list[Goal]:
 
 
 def _cost(bench: Bench, subject: Subject) -> _Cost:
-    events = bench.scale.cost_events
+    few = max(1, bench.scale.cost_events // 2)
+    once, thrice = _used(bench, subject, few), _used(bench, subject, 3 * few)
+    seconds, elsewhere, written, sent = ((more - less) / (2 * few) for less, more in zip(once, thrice, strict=True))
+    calls = None
+    if shutil.which("strace"):
+        calls = (_straced(bench, subject, 3 * _STRACED) - _straced(bench, subject, _STRACED)) / (2 * _STRACED)
+    return _Cost(seconds * 1e6, elsewhere * 1e6, written, sent, calls)
+
+
+def _used(bench: Bench, subject: Subject, events: int) -> tuple[float, float, float, float]:
+    """Return what so many events took together: seconds in the thread that calls and elsewhere, bytes written, sent."""
     with (
         bench.folder() as folder,
         serving(keeps_numbers=True) as server,
-        _tracked(bench, subject, server, folder) as pid,
+        _tracked(bench, subject, server, folder, events) as pid,
     ):
         mine, flushers = Watched(pid), [Watched(each) for each in flushers_of(folder)]
-        all_of_it = mine.cpu_exactly() + sum(each.cpu_exactly() for each in flushers)
         calling = mine.cpu_of_main_thread()
+        elsewhere = mine.cpu_exactly() - calling + sum(each.cpu_exactly() for each in flushers)
         written = mine.written() + sum(each.written() for each in flushers)
-        sent = server.counts().bytes
-    return _Cost(
-        calling / events * 1e6,
-        (all_of_it - calling) / events * 1e6,
-        written / events,
-        sent / events,
-        _system_calls(bench, subject),
-    )
+        return calling, elsewhere, written, server.counts().bytes
 
 
 @contextmanager
-def _tracked(bench: Bench, subject: Subject, server: Server, folder: Path) -> Iterator[int]:
-    """Have a process track all events; give its number when they have arrived."""
-    events = bench.scale.cost_events
+def _tracked(bench: Bench, subject: Subject, server: Server, folder: Path, events: int) -> Iterator[int]:
+    """Have a process track so many events; give its number when they have arrived."""
     with tracking(bench, subject, server, folder, rate=_RATE, calls=events) as process:
         _wait_for_the_last(folder, events)
         if subject not in _SEND_NOTHING:
@@ -136,20 +139,12 @@ def _wait_for_the_last(folder: Path, events: int) -> None:
     assert accepted_in(folder), f"none of {events} events was accepted"
 
 
-def _system_calls(bench: Bench, subject: Subject) -> float | None:
-    """Return those of one event, of all processes: the difference of two runs, which is free of starts and imports."""
-    if shutil.which("strace") is None:
-        return None
-    few = max(1, bench.scale.cost_events // _STRACED_SHARE)
-    return (_straced(bench, subject, 3 * few) - _straced(bench, subject, few)) / (2 * few)
-
-
 def _straced(bench: Bench, subject: Subject, events: int) -> int:
     with bench.folder() as folder, NamedTemporaryFile("r", dir=folder.parent, encoding="utf-8") as said:
         before = ("strace", "-f", "-c", "-o", said.name)
         with (
             serving(keeps_numbers=True) as server,
-            tracking(bench, subject, server, folder, rate=_RATE, calls=events, before=before) as process,
+            tracking(bench, subject, server, folder, rate=0, calls=events, before=before) as process,
         ):
             _wait_for_the_last(folder, events)
             if subject not in _SEND_NOTHING:

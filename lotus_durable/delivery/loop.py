@@ -118,8 +118,9 @@ class Loop:
             self._control.enter("idle")
             self._control.show(self._source.progress())
             self._source.retire()
-            self._control.answer(asked, self._why_held())
-            if not self.left:
+            why_held = self._why_held()
+            self._control.answer(asked, why_held)
+            if why_held is None:
                 self._control.caught_up(began)
             if is_done():
                 return

@@ -134,9 +134,8 @@ class JournalReader:
         assert self._current is not None
         segment, reader = self._current
         try:
-            # A writer that is faster than we are must not keep the other segments waiting. An empty file is read too:
-            # it should have a header.
-            stretch = reader.read(limit) if reader.position[0] < max(1, reader.size_at_opening) else None
+            # A writer that is faster than we are must not keep the other segments waiting.
+            stretch = reader.read(limit) if reader.position[0] < reader.size_at_opening else None
             if stretch is None:
                 self._odd.pop(segment.name, None)
                 if reader.finished():

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable
 
 from lotus_durable.clock import monotonic
 
-from .directory import QueueDirectory, original_name, segment_name
+from .directory import QueueDirectory, segment_name
 from .files import sync_path
 from .format import UnknownFormat
 from .journal import JournalReader, has_no_writer
@@ -128,12 +128,11 @@ class Retiring:
     def let_go(self, names: Iterable[str]) -> None:
         """Have the writers of these segments go on in others; they are read first from then on."""
         for name in names:
-            if original_name(name) == name:
-                with contextlib.suppress(FileNotFoundError):  # it has another name already, or is gone
-                    released = self._directory.let_go(name)
-                    for segment in self._repeats.segments.values():
-                        if segment.name == name:
-                            segment.name = released
+            with contextlib.suppress(FileNotFoundError):  # it has another name already, or is gone
+                released = self._directory.let_go(name)
+                for segment in self._repeats.segments.values():
+                    if segment.name == name:
+                        segment.name = released
 
 
 def remove_leftovers(directory: QueueDirectory) -> None:

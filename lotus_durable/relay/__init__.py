@@ -2,5 +2,5 @@
 
 A host hands over what its queue holds (:mod:`.handover` is its place), and one relay receives it (:mod:`.source`) and
 delivers it to Lotus as a flusher does. What stands in a message is in :mod:`.message`, where the broker is in
-:mod:`.address`, and only :mod:`.connection` knows the library (py-amqp).
+:mod:`.address`. The library is py-amqp; what its errors mean only :mod:`.connection` knows.
 """

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from lotus_durable.config import Config, Constants
 from lotus_durable.delivery.batch import Batch
-from lotus_durable.delivery.control import Control
+from lotus_durable.delivery.control import Control, Stopped
 from lotus_durable.delivery.outcome import HandedOver
 from lotus_durable.delivery.place import Source, Way
 from lotus_durable.delivery.steps import Steps
@@ -23,12 +23,17 @@ from .message import MOST_EVENTS, Events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .connection import BrokerTrouble, Publisher
+    from .connection import BrokerTrouble
+    from .publisher import Publisher
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _LONGEST_PAUSE = 10.0
 """Seconds, of the random wait: a whole fleet comes back at once, and the events wait on each host's disk meanwhile."""
+
+
+class NotNow(Stopped):
+    """A broker does not take it at once."""
 
 
 class ToBroker:
@@ -56,12 +61,23 @@ class ToBroker:
 
 
 class Broker:
-    """A place that hands batches over, one message for each. For one thread."""
+    """A place that hands batches over, one message for each. For one thread.
+
+    Args:
+        publisher: to the broker.
+        queue_id: of the queue they come from.
+        steps: between tries.
+        constants: intervals.
+        tries_once: who cannot be handed over at once is not: :class:`NotNow` is raised instead of waiting.
+    """
 
     max_events: int = MOST_EVENTS
     takes_repeats: bool = True
 
-    def __init__(self, publisher: Publisher, queue_id: bytes, steps: Steps, constants: Constants) -> None:
+    def __init__(
+        self, publisher: Publisher, queue_id: bytes, steps: Steps, constants: Constants, *, tries_once: bool = False
+    ) -> None:
+        self._tries_once = tries_once
         self._publisher = publisher
         self._queue_id = queue_id
         self._steps = steps
@@ -104,6 +120,8 @@ class Broker:
                     yield
                     self._publisher.wait(self._meanwhile)
             except BrokerTrouble as trouble:
+                if self._tries_once:
+                    raise NotNow(trouble.reason) from trouble
                 self._wait_for_better(trouble, asked)
             else:
                 self._steps.reached(server=True)
@@ -112,6 +130,8 @@ class Broker:
 
     def _meanwhile(self, trouble: str | None) -> None:
         if trouble is not None:
+            if self._tries_once:
+                raise NotNow(trouble)
             self._steps.enter("retrying", trouble)
         self._steps.wait(0.0)
 
@@ -140,7 +160,7 @@ def open_publisher(address: Address) -> Publisher:
         ConfigurationError: the library is not installed.
     """
     try:
-        from .connection import Publisher
+        from .publisher import Publisher
     except ImportError as error:
         if error.name not in ("amqp", "vine"):
             raise

@@ -81,9 +81,9 @@ def decode(body: bytes) -> Events | Mark:
         raise LaterVersion(f"it is of version {body[len(_MAGIC)]}, this relay knows version {VERSION}")
     if len(body) < _HEAD.size:
         raise NotOurs("it is cut off")
-    _, _, kind, checksum = _HEAD.unpack_from(body)
+    _, version, kind, checksum = _HEAD.unpack_from(body)
     content = memoryview(body)[_HEAD.size :]
-    if crc32(content) != checksum:
+    if version != VERSION or crc32(content) != checksum:
         raise NotOurs("its checksum is wrong")
     try:
         return _read(kind, msgpack.unpackb(content))

@@ -7,6 +7,8 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import cast
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
@@ -16,11 +18,13 @@ from lotus_durable.delivery.place import Destination, Source, Way
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.identity import ensure_identity
 
 from .address import Address, address_of
-from .connection import BrokerTrouble, Publisher
-from .handover import ToBroker
+from .connection import BrokerTrouble
+from .handover import Broker, NotNow
 from .message import Mark
+from .publisher import Publisher
 from .session import Received, Session
 from .source import FromBroker
 
@@ -28,7 +32,7 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _LONGEST_PAUSE = 5.0
 """Seconds, of the random wait between two tries: there are few relays, and one node of three may be down."""
-_ASK_INTERVAL = 30.0
+_ASK_INTERVAL = 10.0
 _LOOK_INTERVAL = 0.2
 _CLEAR_AFTER = 60.0
 """Seconds after which a relay that has received nothing is not the active one."""
@@ -45,7 +49,6 @@ class Receiving:
 
     def __init__(self, lotus: Destination) -> None:
         self._lotus = lotus
-        self._standby = ToBroker()
         self._next = os.urandom(1)[0]
 
     @contextmanager
@@ -63,8 +66,9 @@ class Receiving:
         publisher = Publisher(address)
         session = self._session(address, config, control)
         try:
-            with self._standby.opened(config, directory, source, control) as way:
-                _wait_until_active(session, publisher, Loop(source, control, way.places, config), control)
+            place = Broker(publisher, ensure_identity(directory).queue_id, control, config.constants, tries_once=True)
+            loop = Loop(cast("Source", _ParkedOf(source)), control, [place], config)
+            _wait_until_active(session, publisher, loop, control)
             control.before_request = session.prove
             with self._lotus.opened(config, directory, source, control) as way:
                 answers = _Answers(publisher, control)
@@ -102,10 +106,23 @@ class Receiving:
                 control.wait(config.constants.probe_interval if trouble.needs_person else backoff.failed(), asked=asked)
 
 
+class _ParkedOf:
+    """Of a source what is parked, and nothing else."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._source, name)
+
+    def read(self, limit: int) -> None:
+        """Return that there is nothing."""
+
+
 def _wait_until_active(session: Session, publisher: Publisher, loop: Loop, control: Control) -> None:
     """Wait for the first message. Now and then one without events is published: whoever is active receives it.
 
-    When it is clear that another one is active, what lies here and is due goes into the broker's queue.
+    When it is clear that another one is active, parked events that are due go into the broker's queue.
     """
     asks_at = monotonic()
     hands_at = asks_at + _CLEAR_AFTER
@@ -113,16 +130,29 @@ def _wait_until_active(session: Session, publisher: Publisher, loop: Loop, contr
         if monotonic() >= asks_at:
             asks_at = monotonic() + _ASK_INTERVAL
             with contextlib.suppress(BrokerTrouble):  # who is active knows that by the next event, too
-                publisher.publish(Mark(os.urandom(16)).encode(), lambda _: control.wait(0.0))
+                publisher.publish(Mark(os.urandom(16)).encode(), partial(_unless_blocked, control))
         elif monotonic() >= hands_at:
             hands_at = monotonic() + _HAND_INTERVAL
-            loop.run(lambda: True)
+            with contextlib.suppress(NotNow):
+                loop.run(lambda: True)
         else:
             control.enter("idle", _STANDS_BY)
             control.answer(control.asked(), _STANDS_BY)
         control.wait(_LOOK_INTERVAL)
     publisher.close()
     control.enter("idle")
+
+
+def _unless_blocked(control: Control, trouble: str | None) -> None:
+    """Wait for a confirm, but not for the end of an alarm: who empties the broker's queue may be what ends it.
+
+    Raises:
+        BrokerTrouble: there is one.
+        Stopped: it is time to end.
+    """
+    if trouble is not None:
+        raise BrokerTrouble(trouble)
+    control.wait(0.0)
 
 
 class _Answers:
@@ -133,10 +163,9 @@ class _Answers:
         self._control = control
 
     def give(self, received: Received, mark: Mark) -> None:
-        """Publish an answer, where somebody waits for one; who waits no more has taken its queue with it."""
-        if received.reply_to is None:
-            return
+        """Publish an answer; who waits no more has taken its queue with it."""
+        assert received.reply_to is not None
         try:
-            self._publisher.publish(mark.encode(), lambda _: self._control.wait(0.0), to=received.reply_to)
+            self._publisher.publish(mark.encode(), partial(_unless_blocked, self._control), to=received.reply_to)
         except BrokerTrouble as trouble:
             logger.debug("nobody can be told that a mark is reached: %s", trouble.reason)

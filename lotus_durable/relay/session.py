@@ -36,7 +36,7 @@ except ImportError:  # pragma: no cover  # another Python than CPython
     from hashlib import blake2b
 
 from .address import Address, Node
-from .connection import BrokerTrouble, Opened, trouble_of
+from .connection import BrokerTrouble, Opened, has_one_active_consumer, trouble_of
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -49,6 +49,10 @@ _PROOF_TIMEOUT = 10.0
 _PREFETCH = 500
 """Messages that are held at once: where hosts have few events a request takes many. Each has 0.5 MB at the most."""
 _TICK = 0.5
+_NOT_ONE = (
+    "the broker's queue was made without x-single-active-consumer, so two relays would send at once: have it emptied "
+    "by who made it, delete it, and a host makes it anew"
+)
 _LOOK_INTERVAL = 0.1
 
 
@@ -107,6 +111,8 @@ class Session:
         self._opened = Opened(address, node, heartbeat=HEARTBEAT)
         self.version: str = self._opened.version
         try:
+            if self._opened.difference is not None and not has_one_active_consumer(address, node):
+                raise BrokerTrouble(_NOT_ONE, needs_person=True)
             self._channel = self._opened.channel
             self._channel.basic_qos(0, _PREFETCH, a_global=False)
             self._channel.basic_consume(address.queue, callback=self._receive)

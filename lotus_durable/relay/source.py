@@ -43,6 +43,8 @@ class _Held:
     """and are settled."""
     is_stored: bool = False
     """Its cursor stands in the books."""
+    has_left_something: bool = False
+    """One of its events was parked or is a dead letter."""
 
     def __len__(self) -> int:
         return len(self.events.records)
@@ -79,6 +81,7 @@ class FromBroker:
         self._marks: list[tuple[Received, Mark, set[bytes]]] = []
         self._later: set[bytes] = set()
         self._to_forget: dict[bytes, int] = {}
+        self._not_safe: list[bytes] = []
         self.elapsed: Callable[[], float] = own.elapsed
         self.was_delivered: Callable[[Sequence[str]], set[str]] = own.was_delivered
         self.parked: Callable[[int, int], list[StoredEvent]] = own.parked
@@ -124,19 +127,19 @@ class FromBroker:
         others = {key.hex(): position for key, position in through.items() if key not in mine}
         accepted = sum(position - self._held[key].settled for key, position in mine.items())
         self._own.settle(settlement._replace(through=others, cursors=cursors, accepted=accepted))
-        if keeps and mine:
-            self._own.make_safe()  # the broker has it until it is acknowledged, and then only this disk
-        done = []
+        done: list[bytes] = []
         for key, position in mine.items():
             held = self._held[key]
             held.settled = position
             held.is_stored = held.is_stored or key in cursors
+            held.has_left_something = held.has_left_something or keeps
             if position == len(held):
-                done.append(key)
+                (self._not_safe if held.has_left_something else done).append(key)
                 del self._held[key]
                 if held.is_stored:
                     self._to_forget[key] = position
         self._acknowledge(done)
+        self._make_safe()
 
     def progress(self) -> Progress:
         """Return how far it is; what is held and not settled is pending."""
@@ -155,9 +158,21 @@ class FromBroker:
     def retire(self) -> None:
         """Delete what is no longer needed."""
         self._own.retire()
+        self._make_safe()
         if self._to_forget:
             self._own.forget(self._to_forget)
             self._to_forget = {}
+
+    def _make_safe(self) -> None:
+        """Acknowledge what has left something here: the broker has it until then, and afterwards only this disk."""
+        if self._not_safe:
+            try:
+                self._own.make_safe()
+            except OSError as error:
+                logger.warning("the disk refuses to sync; messages stay in the broker's queue until it does: %s", error)
+                return
+            done, self._not_safe = self._not_safe, []
+            self._acknowledge(done)
 
     def _damage_or_next(self, limit: int) -> Chunk | None:
         while self._current is None:
@@ -171,7 +186,7 @@ class FromBroker:
                 self._leave_alone(received, str(error))
             except NotOurs as error:
                 if self._own.reached(received.key):
-                    self._acknowledge([received.key])
+                    self._is_settled(received.key)
                 else:
                     return self._put_aside(received, str(error))
             else:
@@ -187,31 +202,36 @@ class FromBroker:
 
     def _begin(self, received: Received, message: Events | Mark) -> None:
         if isinstance(message, Mark):
-            self._marks.append((received, message, {*self._held, *self._later}))
-            self._acknowledge([])
+            if received.reply_to is None:
+                self._acknowledge([received.key])
+            else:
+                self._marks.append((received, message, {*self._held, *self._later}))
+                self._acknowledge([])
             return
         settled = self._own.reached(received.key)
         if settled >= len(message.records):
-            self._acknowledge([received.key])
+            self._is_settled(received.key)
         else:
             held = _Held(message, settled, settled, is_stored=settled > 0)
             self._held[received.key] = held
             self._current = received.key, held
 
+    def _is_settled(self, key: bytes) -> None:
+        """Acknowledge what an earlier relay of this directory has settled, and perhaps not made safe."""
+        self._not_safe.append(key)
+        self._make_safe()
+
     def _acknowledge(self, keys: Iterable[bytes]) -> None:
         """Acknowledge messages, and the marks that wait for no more than these."""
         done = [*keys]
-        left = []
-        for received, mark, waits_for in self._marks:
-            waits_for.difference_update(done)
-            if waits_for:
-                left.append((received, mark, waits_for))
-            else:
-                self._answer(received, mark)
-                done.append(received.key)
-        self._marks = left
         if done:
             self._session.acknowledge(done)
+        for _, _, waits_for in self._marks:
+            waits_for.difference_update(done)
+        while self._marks and not self._marks[0][2]:
+            received, mark, _ = self._marks.pop(0)
+            self._answer(received, mark)
+            self._session.acknowledge([received.key])
 
     def _leave_alone(self, received: Received, why: str) -> None:
         self._later.add(received.key)

@@ -13,8 +13,9 @@ import amqp
 from lotus_durable.clock import monotonic
 
 from .address import Address, Node
-from .connection import BrokerTrouble, Opened, Publisher, trouble_of
+from .connection import BrokerTrouble, Opened, trouble_of
 from .message import Mark
+from .publisher import Publisher
 
 _LOOK_INTERVAL = 0.5
 _PAUSE = 1.0

@@ -12,7 +12,7 @@ from lotus_durable.testing import Delay, FakeLotus, RefuseEvents
 
 from .conftest import CommandLine, Start, Track, flusher_pid
 
-KEYS = {"complete", "delivered", "parked", "dead_lettered", "remaining", "elapsed", "reason"}
+KEYS = {"complete", "delivered", "handed_over", "parked", "dead_lettered", "remaining", "elapsed", "reason"}
 
 
 def test_a_complete_drain_is_code_0(command_line: CommandLine, track: Track, fake_lotus: FakeLotus) -> None:

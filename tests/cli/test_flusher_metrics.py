@@ -54,8 +54,9 @@ def test_what_is_no_address_and_port_is_wrong_usage(capsys: pytest.CaptureFixtur
     assert f"an address and a port are needed, such as 127.0.0.1:9464 (it is '{text}')" in said
 
 
-def test_an_address_of_ip_version_6_is_written_in_brackets() -> None:
-    assert entry.parser().parse_args(["flusher", "--metrics", "[::1]:9464"]).metrics == ("::1", 9464)
+@pytest.mark.parametrize("command", ["flusher", "relay"])
+def test_an_address_of_ip_version_6_is_written_in_brackets(command: str) -> None:
+    assert entry.parser().parse_args([command, "--metrics", "[::1]:9464"]).metrics == ("::1", 9464)
 
 
 def test_an_address_that_is_taken_is_said_before_it_flushes(command_line: CommandLine) -> None:

@@ -10,7 +10,9 @@
 set -euo pipefail
 
 PYTHONS=(python3.14 python3.15)
-PACKAGES=(ca-certificates gcc git less libc6-dev libcrypt-dev nginx-light openssl procps redis-server sudo tmux)
+PACKAGES=(
+    ca-certificates gcc git iptables less libc6-dev libcrypt-dev nginx-light openssl procps rabbitmq-server redis-server sudo tmux
+)
 SKIPPED=77
 
 cannot() {

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import socket
@@ -596,3 +597,83 @@ def test_a_deleted_segment_stays_in_the_books_until_a_power_cut_cannot_bring_it_
         assert len(consumer._books.cursors) == 1
         consumer._retiring.forget_deleted(now=True)
         assert len(consumer._books.cursors) == 0
+
+
+def test_segments_of_writers_that_live_are_let_go_when_they_are_settled_and_large_together(
+    directory: QueueDirectory, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("_SMALL", 100), ("_LARGE", 10_000), ("_ALL_LIVE", 400)):
+        monkeypatch.setattr(retiring, name, size)
+    writers = [write_segment(directory, [record(number, padding=200)]) for number in range(2)]
+    names = sorted(writer.name for writer in writers)
+    with consuming(directory, reports) as consumer:
+        output = read_pass(consumer)
+        consumer.retire()
+        assert directory.segments() == names, "what is not settled stays"
+        consumer.settle(output.settlement())
+        consumer.retire()
+        assert directory.segments() == [released_name(name) for name in names]
+    for writer in writers:
+        writer.seal()
+
+
+def test_a_segment_that_is_being_created_for_long_is_a_leftover_only_when_nobody_holds_it(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    paths = [Path(directory.journal, name) for name in ("1-1-c1000000.new", "2-2-c1000001.new", "3-3-c1000002.new")]
+    for path in paths:
+        path.write_bytes(b"")
+    for path in paths[:2]:
+        os.utime(path, (0, 0))
+    with open(paths[0], "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with consuming(directory, reports) as consumer:
+            consumer.read(1)
+    assert [path.exists() for path in paths] == [True, False, True]
+
+
+def test_of_segments_that_somebody_took_away_the_newest_are_known_and_none_is_in_the_heartbeat(
+    directory: QueueDirectory, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lotus_durable.queue.consumer._GONE_KEPT", 2)
+    for number in range(4):
+        write_segment(directory, [record(number)]).seal()
+    with consuming(directory, reports) as consumer:
+        deliver(consumer)
+        assert len(consumer.progress().cursor) == 4
+    names = directory.segments()
+    for name in names:
+        Path(directory.journal, name).unlink()
+    with consuming(directory, reports) as consumer:
+        assert read_pass(consumer).records == []
+        assert consumer.progress().cursor == {}
+        assert sorted(cursor.name for cursor in consumer._books.cursors.values()) == names[2:]
+
+
+def test_books_that_vanish_are_written_back_also_when_nothing_is_to_be_deleted(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    writer = write_segment(directory, [record(0)])
+    with consuming(directory, reports) as consumer:
+        deliver(consumer)
+        Path(directory.books).unlink()
+        consumer.retire()
+        assert Path(directory.books).exists()
+    assert "were written back" in reports.texts()[0]
+    writer.seal()
+
+
+def test_a_segment_that_vanishes_is_told_unless_all_of_it_was_read(directory: QueueDirectory, reports: Reports) -> None:
+    for number in range(2):
+        write_segment(directory, [record(number)]).seal()
+    first, second = directory.segments()
+    with consuming(directory, reports) as consumer:
+        chunk = consumer.read(10)
+        assert chunk is not None
+        Path(directory.journal, second).unlink()
+        assert consumer.read(10) is None
+        assert [f"journal/{second} was deleted" in text for text in reports.texts()] == [True]
+        consumer._journal.begin_pass()
+        Path(directory.journal, first).unlink()
+        assert consumer._journal.read(10) is None
+        assert len(reports) == 1

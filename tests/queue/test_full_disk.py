@@ -13,7 +13,7 @@ import pytest
 
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
-from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
 from lotus_durable.queue.format import encode_frame
 from lotus_durable.queue.protocol import Settlement
 
@@ -362,7 +362,11 @@ def test_rows_are_delivered_from_a_disk_that_was_filled_while_nobody_had_their_d
     with consuming(small, reports) as consumer:
         assert deliver_all(consumer) == [], "not twice, though there was no room to delete them"
         free(disk)
-        put_rows(small, reports, [1_001])
+        assert not read_pass(consumer).records
+        appender = open_sqlite(small, reports)
+        appender.append(record(1_001), 0.0)
+        assert appender.written().keys() == {QUEUE_DB}, "it is shared again"
+        appender.close()
         assert deliver_all(consumer) == [1_001]
         assert counts(small, consumer).delivered == 1_002
     assert reports == []

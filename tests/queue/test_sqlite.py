@@ -20,8 +20,10 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import QueueFull
+from lotus_durable.queue.carry_over import write_carried
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
+from lotus_durable.queue.format import Header
 from lotus_durable.queue.protocol import Settlement
 from lotus_durable.queue.sqlite import SqliteAppender
 from lotus_durable.queue.table import EventTable
@@ -141,10 +143,41 @@ def test_what_is_put_into_an_older_database_that_somebody_restored_is_delivered(
         append(appender, *range(60, 70))
         assert deliver_all(consumer) == list(range(60, 70))
     assert "older than the books" in str(reports[0])
-    assert len(reports) == 1
     appender.close()
     with consuming(directory, reports) as consumer:
         assert deliver_all(consumer) == []
+    assert len(reports) == 1, "what was emptied since is not older"
+
+
+def test_a_row_whose_copy_is_in_hand_is_held_back_and_what_follows_it_comes_in_the_next_pass(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    appender = open_sqlite(directory, reports)
+    append(appender, *range(5))
+    source = Header(b"", os.getpid(), 0, appender._own_id, KEY)
+    appender.close()
+    write_carried(directory, source, [(3, record(2))], sync=False)
+    with consuming(directory, reports) as consumer:
+        first = read_pass(consumer)
+        assert first.numbers == [2, 0, 1]
+        consumer.settle(first.settlement())
+        assert deliver_all(consumer) == [3, 4]
+        assert counts(directory, consumer).accepted == 5
+
+
+def test_rows_of_a_database_that_somebody_removed_are_read_to_their_end(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    appender = open_sqlite(directory, reports)
+    append(appender, *range(10))
+    appender.close()
+    with consuming(directory, reports) as consumer:
+        chunk = consumer.read(3)
+        assert chunk is not None
+        for path in Path(directory.root).glob("queue.db*"):
+            path.unlink()
+        assert consumer.has_pending()
+        assert len(chunk.records) + len(read_pass(consumer).records) == 10
 
 
 def test_a_flusher_killed_between_settling_and_deleting_settles_no_row_twice(

@@ -105,7 +105,7 @@ class Node:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 f"-start_epmd false -kernel inet_dist_use_interface {ip}"
-                f" -kernel inet_dist_connect_options [{{ip,{ip}}}]"
+                f" -kernel inet_dist_connect_options [{{ip,{ip}}}] {self._cluster.erlang}"
             ),
             "RUNNING_UNDER_SYSTEMD": "1",  # so the script becomes the node, and its process id is the node's
         }
@@ -172,14 +172,17 @@ class Node:
         """Run rabbitmqctl (it takes a second or two) and return its output.
 
         Raises:
-            AssertionError: it failed; with its words.
+            AssertionError: it failed, with its words, or it did not end: a node that is paused does not answer it.
         """
         scripts = _scripts()
         assert scripts is not None
         command = [str(scripts / "rabbitmqctl"), "--longnames", "--node", self.name, "--quiet", *arguments]
-        ran = subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        try:
+            ran = subprocess.run(
+                command, env=self._environment, capture_output=True, text=True, timeout=timeout, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"rabbitmqctl {' '.join(arguments)} did not end within {timeout:g} s") from None
         assert ran.returncode == 0, f"rabbitmqctl {' '.join(arguments)}: {ran.stdout}{ran.stderr}"
         return ran.stdout.strip()
 
@@ -191,10 +194,12 @@ class Cluster:
         folder: where it has all its files.
         size: how many nodes it has.
         config: more lines of rabbitmq.conf.
+        erlang: more arguments of each node's virtual machine.
     """
 
-    def __init__(self, folder: Path, size: int = 1, config: str = "") -> None:
+    def __init__(self, folder: Path, size: int = 1, config: str = "", erlang: str = "") -> None:
         self.folder = folder
+        self.erlang = erlang
         folder.mkdir(parents=True, exist_ok=True)
         self._block = f"127.{random.randrange(16, 255)}.{random.randrange(256)}"
         cookie = folder / ".erlang.cookie"
@@ -284,10 +289,12 @@ class Cluster:
         self.running().ctl("set_policy", "-p", vhost, "--apply-to", "queues", name, pattern, definition)
 
     def leader_of(self, queue: str, vhost: str = "/") -> Node:
-        """Return the node that leads a quorum queue."""
+        """Return the node that leads a quorum queue; raises AssertionError when nobody does now."""
         rows = self.running().ctl("list_queues", "-p", vhost, "--no-table-headers", "name", "leader").splitlines()
         leaders = dict(row.split("\t") for row in rows)
-        return next(node for node in self.nodes if node.name == leaders[queue])
+        found = [node for node in self.nodes if node.name == leaders.get(queue)]
+        assert found, f"nobody leads {queue}: {rows}"
+        return found[0]
 
     def node_of(self, pid: int) -> Node | None:
         """Return a node that this process has a connection to; None when it has none."""

@@ -156,6 +156,12 @@ class Fleet:
     def address(self) -> Address:
         return address_of(url_of(self.broker, self.queue))
 
+    def declare(self, arguments: dict[str, Any]) -> None:
+        """Make the queue otherwise than a host would."""
+        address = self.address
+        with amqp.Connection(str(address.nodes[0]), address.user, address.password) as connection:
+            connection.channel().queue_declare(address.queue, durable=True, auto_delete=False, arguments=arguments)
+
     def publish(self, *bodies: bytes, **properties: Any) -> None:
         """Publish what nobody of ours would."""
         address = self.address

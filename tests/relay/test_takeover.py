@@ -40,7 +40,8 @@ def active_of(relays: list[Relay]) -> Relay | None:
     return next((each for each in relays if each.state()[0] in ("sending", "retrying")), None)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.servers)])
+@pytest.mark.servers
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_where_the_active_relay_is_killed_or_stopped_in_a_request_another_one_waits_and_goes_on(
     fleet: Fleet, lotus: WatchedLotus, number: signal.Signals
 ) -> None:

@@ -114,9 +114,10 @@ def test_doctor_asks_the_management_api_for_arguments_and_policies(tmp_path: Pat
         url = url_of(own, "q")
         assert handed_over(tmp_path, url) == (True, "")
         wait_until(lambda: answers(url)["policies"].mark == "ok", "the management API to know the queue", PATIENCE)
+        ticks = Answer("net_ticktime", "ok", "8 s")
+        wait_until(lambda: answers(url).get("net_ticktime") == ticks, "the node to have told its times", PATIENCE)
         found = answers(url)
         assert found["queue"].text.startswith("our arguments; 1 of its 1 nodes are up")
-        assert found["net_ticktime"] == Answer("net_ticktime", "ok", "8 s")
         assert "pause_minority" in found["partition handling"].remedy
         own.set_policy('{"message-ttl": 1000}', pattern="^q$")
         wait_until(lambda: "message-ttl" in answers(url)["policies"].text, "the policy to be in force", PATIENCE)

@@ -13,11 +13,11 @@ from urllib.request import urlopen
 import pytest
 
 from tests.test_monitoring import MONITORING, needs_promtool
+from tests.waiting import wait_until
 
 from .kinds import gunicorn
 from .running import Running
 from .site import Site, free_port
-from .waiting import wait_until
 
 APPLICATION = "tests.servers.apps.metrics"
 

@@ -24,7 +24,7 @@ def check_configuration(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # what
         pass  # it is made with the first event
     except OSError as error:
         return [Error(f"queue_dir {config.queue_dir} cannot be used: {error}", id="lotus_durable.E002")]
-    if config.send and config.api_key is None:
+    if config.send and not config.can_send():
         return [
             Warning(
                 "No API key is set: events are kept on disk, and another process must upload them.",

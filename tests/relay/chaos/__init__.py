@@ -1,0 +1,1 @@
+"""A fleet under strikes: hosts, a RabbitMQ cluster, two relays, Lotus; at the end its database is asked."""

@@ -1,0 +1,58 @@
+"""What stands in a message, and what does not."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lotus_durable.relay.message import MOST_BYTES, VERSION, Events, LaterVersion, Mark, NotOurs, decode
+
+WHOLE = Events(b"q" * 16, b"k" * 8, {"a segment": (56, 1)}, [b"one", b"two"]).encode()
+
+
+def test_what_is_encoded_is_read_back() -> None:
+    events = decode(WHOLE)
+    assert isinstance(events, Events)
+    assert (events.queue_id, events.key, events.records) == (b"q" * 16, b"k" * 8, [b"one", b"two"])
+    assert events.through == {"a segment": [56, 1]}
+    assert decode(Mark(b"token").encode()) == Mark(b"token")
+
+
+@given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255))
+@example(5, VERSION)
+def test_no_changed_byte_goes_unseen(place: int, change: int) -> None:
+    damaged = bytearray(WHOLE)
+    damaged[place] ^= change
+    if place == 6:  # the kind: the rest is as it was
+        damaged[place] = 0
+    with pytest.raises((NotOurs, LaterVersion)):
+        decode(bytes(damaged))
+
+
+@given(st.integers(0, len(WHOLE) - 1))
+def test_a_part_of_one_is_none(size: int) -> None:
+    with pytest.raises(NotOurs):
+        decode(WHOLE[:size])
+
+
+@given(st.binary())
+def test_other_bytes_are_said_to_be_none_or_of_a_later_version(body: bytes) -> None:
+    with pytest.raises((NotOurs, LaterVersion)):
+        decode(body)
+
+
+def test_one_that_is_too_large_is_not_looked_into() -> None:
+    with pytest.raises(NotOurs, match="more than the"):
+        decode(WHOLE + bytes(MOST_BYTES))
+
+
+@pytest.mark.parametrize("fields", [[], [b"", b"", {}, []], [b"q" * 16, b"k" * 8, {}, ["text"]], {"a": 1}, 7])
+def test_ours_with_other_fields_is_none(fields: object) -> None:
+    from lotus_durable.relay import message
+
+    body = message._framed(1, fields)  # type: ignore[arg-type]
+    with pytest.raises(NotOurs, match="it cannot be read"):
+        decode(body)
+    assert msgpack.unpackb(body[11:]) == fields

@@ -50,13 +50,10 @@ class Scale:
     cost_events: int
     """2,000 a second, for each client."""
     instruction_calls: int
-<<<<<<< HEAD
     """A multiple of the 256 for which random ids are drawn at once."""
-=======
     fleet_events: int
     fleet_calls: int
     fleet_failures: int
->>>>>>> main
 
 
 FULL = Scale(
@@ -84,16 +81,11 @@ FULL = Scale(
     starts=15,
     takeovers=40,
     imports=15,
-<<<<<<< HEAD
     cost_events=20_000,
     instruction_calls=1_024,
-=======
-    cost_events=100_000,
-    instruction_calls=2_000,
     fleet_events=500_000,
     fleet_calls=300,
     fleet_failures=3,
->>>>>>> main
 )
 
 QUICK = Scale(
@@ -121,16 +113,11 @@ QUICK = Scale(
     starts=5,
     takeovers=8,
     imports=4,
-<<<<<<< HEAD
     cost_events=5_000,
     instruction_calls=512,
-=======
-    cost_events=20_000,
-    instruction_calls=200,
     fleet_events=100_000,
     fleet_calls=60,
     fleet_failures=1,
->>>>>>> main
 )
 
 TINY = Scale(

@@ -81,7 +81,6 @@ def test_an_unknown_scenario_is_wrong_usage() -> None:
     assert ended.value.code == 2
 
 
-<<<<<<< HEAD
 _QUICK = {"calls", "cost", "losses"}
 """The suite runs these, with ours and the floor alone; all others take minutes together."""
 
@@ -90,25 +89,14 @@ _QUICK = {"calls", "cost", "losses"}
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in _QUICK else pytest.mark.servers)
-=======
-# Instructions are counted by valgrind, which takes its time, and is not everywhere; a fleet takes minutes.
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.servers, pytest.mark.timeout(600)] if name == "fleet" else ())
->>>>>>> main
+        pytest.param(name, marks=() if name in _QUICK else [pytest.mark.servers, pytest.mark.timeout(600)])
         for name in SCENARIOS
         if name != "instructions"
     ],
 )
-<<<<<<< HEAD
 def test_every_scenario_finds_figures_at_a_tiny_scale(name: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     monkeypatch.setattr(calls, "SUBJECTS", (FLOOR, DURABLE))
-=======
-def test_every_scenario_finds_figures_at_a_tiny_scale(name: str, bench: Bench) -> None:
->>>>>>> main
     report = scenario(name)(bench)
     assert report.scenario == name
     assert report.tables

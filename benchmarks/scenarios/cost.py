@@ -1,8 +1,8 @@
 """An event's whole way, from the call to the server's word, for each client: processor time, bytes and system calls.
 
 A process tracks at a pace that every client takes, and all that it accepted has arrived when the figures are read. They
-are the difference of two runs of different lengths, which is free of starts, imports and connections, and what a process
-takes that only keeps the pace is taken off.
+are the difference of two runs of different lengths, which is free of starts, imports and connections; and what a
+process takes that only keeps the pace is taken off.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _LOST = (("lost when killed", "accepted, then killed"), ("lost in it", "accepted
 _LOST_NAMES = ("events lost when killed, of", "events lost in an outage, of")
 _COSTS = (
     ("together", "processor time of an event, µs"),
-    ("bytes written", "bytes written for it"),
+    ("bytes to files", "bytes to files for it"),
     ("system calls", "system calls for it"),
 )
 

@@ -38,7 +38,7 @@ class Watched:
         return int((self._proc / "task" / self._proc.name / "schedstat").read_text().split()[0]) / 1e9
 
     def written(self) -> int:
-        """Return the bytes it has handed to the kernel, to files and connections."""
+        """Return the bytes it has handed to the kernel by write: to files, and not what it sends to sockets."""
         return self._number("io", "wchar")
 
     def _number(self, file: str, name: str) -> int:

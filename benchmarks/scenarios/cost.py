@@ -53,7 +53,7 @@ class _Cost:
     elsewhere: float
     """µs in other threads, and in the flusher."""
     written: float
-    """Bytes to files and connections."""
+    """Bytes to files."""
     sent: float
     """Bytes to the server."""
     calls: float | None
@@ -62,8 +62,8 @@ class _Cost:
     def above(self, nothing: _Cost) -> _Cost:
         return _Cost(
             self.calling - nothing.calling,
-            self.elsewhere - nothing.elsewhere,
-            self.written - nothing.written,
+            max(0.0, self.elsewhere - nothing.elsewhere),
+            max(0.0, self.written - nothing.written),
             self.sent,
             None if self.calls is None or nothing.calls is None else self.calls - nothing.calls,
         )
@@ -83,7 +83,7 @@ def run(bench: Bench) -> Report:
             [subject.label, cost.calling, cost.elsewhere, together, cost.written, cost.sent or None, cost.calls]
         )
     columns = (
-        "per event", "CPU µs in the call", "CPU µs elsewhere", "together", "bytes written", "to the server",
+        "per event", "CPU µs in the call", "CPU µs elsewhere", "together", "bytes to files", "to the server",
         "system calls",
     )  # fmt: skip
     title = f"{bench.scale.cost_events:,} events with two properties, {_RATE:,} a second"

@@ -37,6 +37,8 @@ _TAKES = {
 _LONGEST_TICK = 10
 _LONGEST_DISCONNECTED = 10_000
 """Milliseconds."""
+_SHORTEST_HELD = 360_000
+"""Milliseconds."""
 
 
 def examine_broker(config: Config) -> Iterator[Answer]:
@@ -124,6 +126,10 @@ def _of_policies(queue: Mapping[str, Any], version: tuple[int, ...]) -> Iterator
     for name, what in _TAKES.items():
         if name in policy:
             yield Answer("policies", "warning", f"{name} {policy[name]} ({names}) {what}", "take it out of the policy")
+    held = policy.get("consumer-timeout")
+    if isinstance(held, int) and held < _SHORTEST_HELD:
+        remedy = "6 minutes at the least: a relay waits up to a minute, and fetches anew what it has held for 5"
+        yield Answer("policies", "wrong", f"consumer-timeout is {held} ms", remedy)
     if version >= _NOTICES_LATE:
         most = policy.get("consumer-disconnected-timeout")
         if most is None or most > _LONGEST_DISCONNECTED:

@@ -46,6 +46,7 @@ def asks(ours: Program, *, notes: Notes | None = None, has_asked: bool = False, 
 def test_who_began_later_and_is_another_program_asks(change: dict[str, Any], expected: bool) -> None:
     ours = THEIRS._replace(**{"began": 2000.0, **change})
     assert asks(ours) is expected
+    assert asks(ours, notes=Notes(newest_version=ours.version, newest_at=NOW)) is expected
     assert not asks(ours, has_asked=True), "once"
 
 
@@ -77,6 +78,7 @@ def test_who_has_another_key_asks_a_flusher_whose_key_is_refused_once_in_a_while
     assert not asks(THEIRS, notes=notes, key_refused=True)
     assert asks(other, notes=notes, key_refused=True)
     assert not asks(other, notes=notes, key_refused=True, now=NOW + 299.0)
+    assert asks(THEIRS._replace(key=b"third", began=500.0), notes=notes, key_refused=True, now=NOW + 299.0)
     assert asks(other, notes=notes, key_refused=True, now=NOW + 301.0)
 
 

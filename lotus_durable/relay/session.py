@@ -101,6 +101,7 @@ class Session:
         self._inbox: deque[Received] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
         self._tags: dict[bytes, int] = {}
+        self._copies: dict[bytes, list[int]] = {}
         self._received_at: dict[int, float] = {}
         self._away: set[bytes] = set()
         self._done_while_away: set[bytes] = set()
@@ -209,10 +210,15 @@ class Session:
         tag = message.delivery_info["delivery_tag"]
         body = message.body if isinstance(message.body, bytes) else message.body.encode(errors="surrogateescape")
         key = blake2b(body, digest_size=16).digest()
-        if key in self._done_while_away or (key in self._tags and key not in self._away):
-            # It was done with after it was given back; or it is another copy of one that is held.
+        if key in self._done_while_away:  # after it was given back
             self._done_while_away.discard(key)
             self._channel.basic_ack(tag)
+            return
+        if key in self._tags and key not in self._away:
+            # A host has published it twice. Or it is the same one, which a broker delivers anew when a partition is
+            # over: then this acknowledgement would be that of the one that is held, and not settled.
+            self._copies.setdefault(key, []).append(tag)
+            self._received_at[tag] = monotonic()
             return
         is_back = key in self._away
         self._away.discard(key)
@@ -231,9 +237,10 @@ class Session:
                 self._away.discard(key)
                 self._tags.pop(key, None)
                 self._done_while_away.add(key)
-            elif (tag := self._tags.pop(key, None)) is not None:
-                del self._received_at[tag]
-                self._channel.basic_ack(tag)
+            elif (first := self._tags.pop(key, None)) is not None:
+                for tag in (first, *self._copies.pop(key, ())):
+                    del self._received_at[tag]
+                    self._channel.basic_ack(tag)
 
     def _requeue_if_due(self) -> None:
         """Give everything back that is held, and get it anew, before the broker takes it for stuck.
@@ -247,6 +254,7 @@ class Session:
         tags = sorted(self._received_at)
         self._away.update(self._tags)
         self._received_at.clear()
+        self._copies.clear()
         for tag in tags:
             self._channel.basic_reject(tag, requeue=True)
 

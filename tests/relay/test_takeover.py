@@ -110,3 +110,22 @@ def test_a_proof_holds_for_a_while_and_a_lost_connection_ends_the_session_at_onc
             session.prove()
     finally:
         session.close()
+
+
+def test_another_copy_of_a_message_that_is_held_is_acknowledged_with_it_and_not_before(fleet: Fleet) -> None:
+    """It may be the same one: 4.3 delivers anew what a relay holds whose node was cut off for a while."""
+    open_session(fleet, lambda _: None).close()  # it makes the queue
+    fleet.publish(b"twice", b"twice")
+    session = open_session(fleet, lambda _: None)
+    wait_until(lambda: len(session._received_at) == 2, "both copies", PATIENCE)
+    assert session.take() is not None
+    assert session.take() is None
+    session.close()
+    fleet.wait_for(lambda: fleet.count_messages() == 2, "both to be in the queue again")
+    session = open_session(fleet, lambda _: None)
+    wait_until(lambda: len(session._received_at) == 2, "both copies", PATIENCE)
+    received = session.take()
+    assert received is not None
+    session.acknowledge([received.key])
+    fleet.wait_for(lambda: fleet.count_messages() == 0, "both to be acknowledged")
+    session.close()

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.delivery.control import Renewed
+from lotus_durable.relay.connection import ARGUMENTS
+from lotus_durable.relay.message import Events, Mark
 from lotus_durable.relay.session import PROOF_AGE, Session
 from lotus_durable.testing.faults import Delay, Faults
 from tests.flusher.lotus import WatchedLotus
-from tests.rig import TRACK, track, wait_until
+from tests.rig import TRACK, record, track, wait_until
 
 from .broker import Cluster, Network, why_not
 from .fleet import PATIENCE, Fleet, Relay
@@ -106,6 +108,46 @@ def test_a_proof_holds_for_a_while_and_a_lost_connection_ends_the_session_at_onc
         assert session._proved_at > proved_at
         fleet.broker.running().ctl("close_all_connections", "the test says so")
         wait_until(lambda: reasons, "the session to be over", PATIENCE)
+        with pytest.raises(Renewed):
+            session.prove()
+    finally:
+        session.close()
+
+
+def test_of_two_copies_of_a_message_none_is_acknowledged_before_its_events_are_settled(fleet: Fleet) -> None:
+    """A broker that was cut off and is back gives a consumer once more what it holds, and the first copy is void."""
+    fleet.declare(ARGUMENTS)
+    body = Events(bytes(16), bytes(8), {}, [record("one")]).encode()
+    fleet.publish(body, body)
+    session = open_session(fleet, lambda _: None)
+    try:
+        wait_until(lambda: sum(map(len, session._tags.values())) == 2, "both copies", PATIENCE)
+        received = session.take()
+        assert received is not None
+        assert session.take() is None, "it is one message"
+    finally:
+        session.close()
+    fleet.wait_for(lambda: fleet.count_messages() == 2, "both to be in the queue")
+    session = open_session(fleet, lambda _: None)
+    try:
+        wait_until(lambda: sum(map(len, session._tags.values())) == 2, "both copies", PATIENCE)
+        session.acknowledge([received.key])
+        fleet.wait_for(lambda: fleet.count_messages() == 0, "both to be acknowledged")
+    finally:
+        session.close()
+
+
+def test_a_session_that_was_not_heard_for_as_long_as_a_takeover_takes_is_over(fleet: Fleet) -> None:
+    fleet.declare(ARGUMENTS)
+    fleet.publish(Mark(b"any").encode())
+    reasons: list[str] = []
+    session = open_session(fleet, reasons.append)
+    try:
+        wait_until(lambda: session._heard_at is not None and session._proved_at > 0.0, "a proof", PATIENCE)
+        assert session._heard_at is not None
+        session._heard_at -= 6.0
+        wait_until(lambda: reasons, "the session to be over", PATIENCE)
+        assert "has not heard this relay for too long" in reasons[0]
         with pytest.raises(Renewed):
             session.prove()
     finally:

@@ -17,12 +17,16 @@ from benchmarks.machine import describe
 from benchmarks.report import Goal, Report, as_text, goal_table
 from benchmarks.scale import FULL, QUICK, SCALES, Scale
 from benchmarks.scenarios import GROUPS, SCENARIOS, scenario
+from benchmarks.summary import clients
+
+GOALS = "goals"
 
 _EPILOG = "\n".join(
     [
         "scenarios:",
         *(f"  {name:14}{about}" for name, about in SCENARIOS.items()),
         *(f"  {name:14}{', '.join(names)}" for name, names in GROUPS.items()),
+        f"  {GOALS:14}all of them, with --check",
         "",
         "Exit codes: 0 done; 1 with --check, a goal that was measured is missed; 2 wrong usage.",
     ]
@@ -33,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for and return the exit code."""
     chosen = _parser().parse_args(arguments)
     scale = replace(QUICK if chosen.quick else SCALES[chosen.scale], **dict(chosen.set))
-    asked = {each for name in chosen.scenario for each in GROUPS.get(name, (name,))}
+    asked = {each for name in chosen.scenario for each in {**GROUPS, GOALS: tuple(SCENARIOS)}.get(name, (name,))}
     names = [name for name in SCENARIOS if not asked or name in asked]
     bench = Bench(scale, chosen.directory, rivals=chosen.rivals, beside=chosen.beside)
     results: dict[str, Any] = {"machine": describe(chosen.directory), "scale": scale.name, "scenarios": {}}
@@ -43,9 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         goals.extend(report.goals)
         results["scenarios"][name] = {**report.as_json(), "seconds": round(seconds, 1)}
         _show(report, seconds, scale)
+    if (one := clients(results)) is not None:
+        print(as_text(one), end="\n\n")
     print(as_text(goal_table(goals)))
     _keep(results, chosen.json, chosen.publish)
-    return 1 if chosen.check and any(goal.is_missed for goal in goals) else 0
+    return 1 if (chosen.check or GOALS in chosen.scenario) and any(goal.is_missed for goal in goals) else 0
 
 
 def _timed(name: str, bench: Bench) -> tuple[Report, float]:
@@ -104,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "scenario", nargs="*", choices=[[], *SCENARIOS, *GROUPS], help="which ones; all if none is named"
+        "scenario", nargs="*", choices=[[], *SCENARIOS, *GROUPS, GOALS], help="which ones; all if none is named"
     )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="all of it in two minutes, with rougher figures")

@@ -47,6 +47,10 @@ class Latencies:
         for value in nanoseconds:
             record(min(max(value, 1), _LONGEST))
 
+    def merge(self, other: Latencies) -> None:
+        """Record what another one has recorded."""
+        self._histogram.add(other._histogram)
+
     def __len__(self) -> int:
         count: int = self._histogram.get_total_count()
         return count

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import mmap
 import os
 import sys
 import threading
@@ -45,6 +46,10 @@ class Specification:
     """Pretend to be a request handler that works for so long, before it tracks."""
     cold: bool = False
     """No warm-up: the process's first call is the first one timed."""
+    by_the_clock: bool = True
+    """False: ours does with each event what belongs to it, and never what comes due with time."""
+    accepted: str = ""
+    """The file of a byte for each call: 1 for an event that was accepted, also when the process is killed."""
     environment: dict[str, str] = field(default_factory=dict)
     """More variables for the process."""
 
@@ -55,9 +60,13 @@ class Specification:
 def main() -> None:
     faulthandler.dump_traceback_later(_LONGEST, exit=True)
     specification = Specification(**json.loads(sys.argv[1]))
+    if not specification.by_the_clock:
+        _put_off()
     module, _, function = specification.opener.partition(":")
     place = Place(specification.server, Path(specification.directory), specification.options)
     track: Track = getattr(import_module(module), function)(place)
+    if specification.accepted:
+        track = _noted(track, specification)
     if not specification.cold:
         _warm_up(track, specification)
     print("ready", flush=True)
@@ -78,6 +87,25 @@ def main() -> None:
     print(json.dumps(found), flush=True)
     sys.stdin.readline()  # until killed: some would wait for their queue to empty, for ever if a server fails
     os._exit(0)
+
+
+def _put_off() -> None:
+    appender: Any = import_module("lotus_durable.queue.appender")
+    config: Any = import_module("lotus_durable.config")
+    appender._TRUST = config.Constants.trusted_look = float("inf")
+
+
+def _noted(track: Track, specification: Specification) -> Track:
+    with open(specification.accepted, "w+b") as file:
+        file.truncate(specification.calls)
+        accepted = mmap.mmap(file.fileno(), specification.calls)
+
+    def noted(number: int) -> object:
+        taken = track(number)
+        accepted[number] = taken is not False
+        return taken
+
+    return noted
 
 
 def _warm_up(track: Track, specification: Specification) -> None:

@@ -63,12 +63,12 @@ def _latency(axes: Any, series: list[dict[str, Any]]) -> None:  # noqa: ANN401  
 
 
 def _burst(axes: Any, series: list[dict[str, Any]]) -> None:  # noqa: ANN401  # matplotlib
-    axes.set_title("Latency of a call, burst")
+    axes.set_title("Latency of a call, a burst from the first event on")
     _latency(axes, series)
 
 
 def _paced(axes: Any, series: list[dict[str, Any]]) -> None:  # noqa: ANN401  # matplotlib
-    axes.set_title("Latency of a call, steady pace, delays of late calls included")
+    axes.set_title("Latency of a call, 1,000 a second, delays of late calls included")
     _latency(axes, series)
 
 
@@ -126,8 +126,8 @@ def _coloured(series: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
 
 
 _PLOTS: dict[tuple[str, str], tuple[str, Callable[[Any, Any], None]]] = {
-    ("enqueue", "burst"): ("latency-burst", _burst),
-    ("enqueue", "paced"): ("latency-paced", _paced),
+    ("calls", "first"): ("latency-burst", _burst),
+    ("calls", "steady"): ("latency-paced", _paced),
     ("workers", "throughput"): ("workers", _workers),
     ("drain", "rate"): ("drain", _drain),
     ("drain", "memory"): ("memory", _memory),

@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.plots import draw
 from benchmarks.report import Goal, Table, as_markdown, goal_table
+from benchmarks.summary import clients
 
 _PLACE = re.compile(r"(?P<mark><!-- benchmark: (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 _RESULTS = "benchmarks.json"
@@ -52,6 +53,8 @@ def fill_in(text: str, tables: dict[str, str]) -> str:
 
 def _tables(results: dict[str, Any]) -> Iterator[Table]:
     yield _machine_table(results)
+    if (one := clients(results)) is not None:
+        yield one
     goals = []
     for scenario in results["scenarios"].values():
         yield from (Table(**table) for table in scenario["tables"])

@@ -10,6 +10,9 @@ class Scale:
     name: str
     rounds: int
     """How often each subject has its turn; what it measured is put together."""
+    turns: int
+    """Of each load of calls; what is shown are the medians over them, and those of fewer than 5 would be some
+    neighbour's doing."""
     burst_calls: int
     """Calls one after the other, per round. 10,000 is what the in-memory clients hold before they drop."""
     warm_up_seconds: float
@@ -36,6 +39,8 @@ class Scale:
     settlements: int
     settled_backlog: int
     """Drained beside another build."""
+    outage_seconds: float
+    """For which the server is down."""
     crowd: int
     """Segments with an event each."""
     parked_rows: int
@@ -43,7 +48,9 @@ class Scale:
     takeovers: int
     imports: int
     cost_events: int
+    """2,000 a second, for each client."""
     instruction_calls: int
+    """A multiple of the 256 for which random ids are drawn at once."""
     fleet_events: int
     fleet_calls: int
     fleet_failures: int
@@ -52,8 +59,9 @@ class Scale:
 FULL = Scale(
     name="full",
     rounds=3,
+    turns=5,
     burst_calls=10_000,
-    warm_up_seconds=0.8,
+    warm_up_seconds=3.0,
     paced_rate=1_000,
     paced_seconds=2.0,
     workers=(1, 2, 4, 8, 16),
@@ -67,13 +75,14 @@ FULL = Scale(
     busy_backlog=400_000,
     settlements=1_000,
     settled_backlog=1_000_000,
+    outage_seconds=30.0,
     crowd=50_000,
     parked_rows=500_000,
     starts=15,
     takeovers=40,
     imports=15,
-    cost_events=100_000,
-    instruction_calls=2_000,
+    cost_events=20_000,
+    instruction_calls=1_024,
     fleet_events=500_000,
     fleet_calls=300,
     fleet_failures=3,
@@ -82,8 +91,9 @@ FULL = Scale(
 QUICK = Scale(
     name="quick",
     rounds=1,
+    turns=5,
     burst_calls=5_000,
-    warm_up_seconds=0.5,
+    warm_up_seconds=1.0,
     paced_rate=1_000,
     paced_seconds=0.5,
     workers=(1, 8, 16),
@@ -97,13 +107,14 @@ QUICK = Scale(
     busy_backlog=100_000,
     settlements=200,
     settled_backlog=200_000,
+    outage_seconds=8.0,
     crowd=5_000,
     parked_rows=50_000,
     starts=5,
     takeovers=8,
     imports=4,
-    cost_events=20_000,
-    instruction_calls=200,
+    cost_events=5_000,
+    instruction_calls=512,
     fleet_events=100_000,
     fleet_calls=60,
     fleet_failures=1,
@@ -112,6 +123,7 @@ QUICK = Scale(
 TINY = Scale(
     name="tiny",
     rounds=1,
+    turns=1,
     burst_calls=50,
     warm_up_seconds=0.0,
     paced_rate=200,
@@ -127,6 +139,7 @@ TINY = Scale(
     busy_backlog=1_000,
     settlements=3,
     settled_backlog=600,
+    outage_seconds=0.2,
     crowd=30,
     parked_rows=1_000,
     starts=1,

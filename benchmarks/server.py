@@ -37,6 +37,18 @@ class Server:
         """Start counting anew."""
         self._get("/mark")
 
+    def numbers(self) -> set[int]:
+        """Return which events it has received, if it keeps that."""
+        return set(json.loads(self._get("/numbers")))
+
+    def go_down(self) -> None:
+        """Answer nobody."""
+        self._get("/down")
+
+    def come_up(self) -> None:
+        """Answer again."""
+        self._get("/up")
+
     def wait_for(self, events: int, timeout: float) -> Counts:
         """Return the counts once it has received so many events.
 
@@ -60,15 +72,17 @@ class Server:
 
 
 @contextmanager
-def serving(delay: float = 0.0, *, generation: str | None = None) -> Iterator[Server]:
+def serving(delay: float = 0.0, *, generation: str | None = None, keeps_numbers: bool = False) -> Iterator[Server]:
     """Start a sink that takes ``delay`` seconds for each answer; end it afterwards.
 
     Args:
         delay: seconds.
         generation: ``"2024"``: it says that it is that server; None: nobody can tell which one it is.
+        keeps_numbers: it keeps which events arrived.
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "benchmarks.sink", str(delay), *([] if generation is None else [generation])]
+    words = [*["numbers"] * keeps_numbers, *([] if generation is None else [generation])]
+    command = [sys.executable, "-m", "benchmarks.sink", str(delay), *words]
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:

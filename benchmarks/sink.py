@@ -1,21 +1,27 @@
 """A server that does nothing but answer: what is measured is the client, and the server must not be in its way.
 
-A process of its own (``python -m benchmarks.sink DELAY [2024]``) on a raw socket. It reads a request to its end,
-counts the events in it by a pattern, and gives the answer that each client takes for success. It prints its port,
-answers ``GET /counts`` and ``GET /mark`` (start counting anew), and ends when its standard input closes.
+A process of its own (``python -m benchmarks.sink DELAY [2024] [numbers]``) on a raw socket. It reads a request to its
+end, counts the events in it by a pattern, and gives the answer that each client takes for success. It prints its port,
+answers ``GET /counts`` and ``GET /mark`` (start counting anew), and ends when its standard input closes. With
+``numbers`` it also keeps which events arrived, by the number that each carries, for ``GET /numbers``; and between
+``GET /down`` and ``GET /up`` it answers nothing else and closes each connection.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 _EVENT = b'"idempotency_id":'
+_NUMBER = re.compile(rb'"mb_used":\s*(\d+)')
+_NUMBER_IN_PROTOBUF = re.compile(rb"mb_used\x12.\x18([\x80-\xff]{0,8}[\x00-\x7f])", re.DOTALL)
 _ACCEPTED = b'{"success":"all","failed_events":null}'
 _ORGANISATION = b'{"organization_id":"benchmarks"}'
 """What the server of 2024 answers when it is asked whose a key is; others do not know the question."""
@@ -42,9 +48,12 @@ class Counts:
 
 
 class Sink:
-    def __init__(self, delay: float, generation: str | None = None) -> None:
+    def __init__(self, delay: float, generation: str | None = None, *, keep_numbers: bool = False) -> None:
         self._delay = delay
         self._generation = generation
+        self._keep_numbers = keep_numbers
+        self._numbers: set[int] = set()
+        self._is_down = False
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listening.getsockname()[1]
         self._lock = threading.Lock()
@@ -64,6 +73,8 @@ class Sink:
                 while data := pending or connection.recv(_RECEIVE):
                     began = time.monotonic()
                     request, pending = _whole_request(connection, data)
+                    if self._is_down and not request.startswith((b"GET /up", b"GET /numbers")):
+                        return
                     connection.sendall(self._answer(request, began, opened))
                     self._answered()
             except (ConnectionError, EOFError):
@@ -75,9 +86,16 @@ class Sink:
         if request.startswith(b"GET /mark"):
             self._counts = Counts(time.monotonic())
             return _answer(200, b"{}")
+        if request.startswith((b"GET /down", b"GET /up")):
+            self._is_down = request.startswith(b"GET /down")
+            return _answer(200, b"{}")
+        if request.startswith(b"GET /numbers"):
+            return _answer(200, json.dumps(sorted(self._numbers)).encode())
         if request.startswith(b"GET /api/ping/") and self._generation == "2024":
             return _answer(200, _ORGANISATION)
         with self._lock:
+            if self._keep_numbers:
+                self._numbers.update(_numbers_in(request))
             counts = self._counts
             counts.requests += 1
             counts.events += request.count(_EVENT)
@@ -91,6 +109,12 @@ class Sink:
 
     def _answered(self) -> None:
         self._counts.last = time.monotonic()
+
+
+def _numbers_in(request: bytes) -> Iterator[int]:
+    yield from map(int, _NUMBER.findall(request))
+    for varint in _NUMBER_IN_PROTOBUF.findall(request):
+        yield sum((byte & 127) << 7 * place for place, byte in enumerate(varint))
 
 
 def _whole_request(connection: socket.socket, data: bytes) -> tuple[bytes, bytes]:
@@ -138,7 +162,8 @@ def main() -> None:
     os.nice(_NICE)
     if hasattr(os, "SCHED_BATCH"):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    sink = Sink(float(sys.argv[1]) if len(sys.argv) > 1 else 0.0, *sys.argv[2:])
+    delay, words = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0, sys.argv[2:]
+    sink = Sink(delay, "2024" if "2024" in words else None, keep_numbers="numbers" in words)
     print(sink.port, flush=True)
     threading.Thread(target=sink.serve, daemon=True).start()
     sys.stdin.read()  # to its end: whoever started this is gone

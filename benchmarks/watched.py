@@ -29,6 +29,14 @@ class Watched:
         fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def cpu_exactly(self) -> float:
+        """Return the same of all its threads that live, to the nanosecond."""
+        return sum(int(task.read_text().split()[0]) for task in self._proc.glob("task/*/schedstat")) / 1e9
+
+    def cpu_of_main_thread(self) -> float:
+        """Return the seconds of processor time that its first thread has used."""
+        return int((self._proc / "task" / self._proc.name / "schedstat").read_text().split()[0]) / 1e9
+
     def written(self) -> int:
         """Return the bytes it has handed to the kernel, to files and connections."""
         return self._number("io", "wchar")

@@ -129,7 +129,8 @@ class Client(Calls):
         """
         if not self._is_plain:
             return self._track_otherwise(customer_id, event_name, properties, time_created, idempotency_id)
-        return self._track(customer_id, event_name, properties, time_created, idempotency_id)
+        track = self._track  # in two steps: Python 3.11 looks for a method longer
+        return track(customer_id, event_name, properties, time_created, idempotency_id)
 
     def check_event(
         self,

@@ -11,14 +11,30 @@ from functools import cache
 
 from lotus_durable.disk import DiskErrorsSuppressed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MONOTONIC = time.CLOCK_MONOTONIC
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", MONOTONIC)
 _gettime = time.clock_gettime
+_BUILTIN: type = type(_gettime)
 
 
 def monotonic() -> float:
     """Return seconds since some moment; the same clock for every process of a machine, and it stops in a suspend."""
     return _gettime(MONOTONIC)
+
+
+def quickest() -> Callable[[], float]:
+    """Return the clock of :func:`monotonic` at half the price, for who asks it twice with each event.
+
+    It is ``time.perf_counter``, where that is this clock and nobody has replaced it. To be kept in an object:
+    what a module has under a name is what tools that freeze time look for.
+    """
+    clock = time.perf_counter
+    is_it = isinstance(clock, _BUILTIN) and "CLOCK_MONOTONIC)" in time.get_clock_info("perf_counter").implementation
+    return clock if is_it else monotonic
 
 
 def since_boot() -> float:

@@ -16,10 +16,9 @@ It is one file, because each event goes through all of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from time import clock_gettime
 
 from lotus_durable import fork
-from lotus_durable.clock import MONOTONIC
+from lotus_durable.clock import quickest
 from lotus_durable.config import Config, default_queue_dir, this_application
 from lotus_durable.disk import is_folder, is_of_the_disk, is_there
 from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError
@@ -73,6 +72,7 @@ class Tracker:
         self._report = report
         self.directory: QueueDirectory = QueueDirectory(config.queue_dir)
         self.look: Look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
+        self._now = quickest()
         self._trusted_look = config.constants.trusted_look
         self._has_worked = False
         self._has_said_whose = False
@@ -115,12 +115,14 @@ class Tracker:
             pair = pairs.pop()
         except IndexError:
             pair = self._new_pair()
+        encode, append = pair.encode, pair.append  # in two steps: Python 3.11 looks for a method longer
         mark = None
         try:
-            event_id, record = pair.encode(customer_id, event_name, properties, time_created, idempotency_id)
-            now = clock_gettime(MONOTONIC)
+            event_id, record = encode(customer_id, event_name, properties, time_created, idempotency_id)
+            clock = self._now
+            now = clock()
             try:
-                mark = self._append_behind_others(pair, record, now) if self._waiting else pair.append(record, now)
+                mark = self._append_behind_others(pair, record, now) if self._waiting else append(record, now)
             except (OSError, QueueDirectoryError) as error:
                 self._keep(record, error)
         finally:
@@ -128,7 +130,7 @@ class Tracker:
         if mark is not None:
             self._sync(record, mark)
         # Anew: what was on disk before this moment is seen by a flusher that leaves. The call may have been held up.
-        now = clock_gettime(MONOTONIC)
+        now = clock()
         if now >= self._look_at or now < self._looked_at:
             self._has_worked = True
             self.look_now(now)
@@ -164,7 +166,7 @@ class Tracker:
         if not _mark[0]:
             fork.begin_process()
         if now is None:
-            now = clock_gettime(MONOTONIC)
+            now = self._now()
         self._looked_at, self._look_at = now, now + self._trusted_look
         if not self._waiting and not is_there(self.directory.root):
             return  # removed with all that was in it: nobody needs a flusher, and nothing is made there again
@@ -273,7 +275,7 @@ class Tracker:
         return MAX_EVENT_NAME_2022 if self.config.api_version == "2022" else MAX_EVENT_NAME
 
     def _tell_refused(self, refused: LotusError, events: Sequence[dict[str, Any]]) -> None:
-        now = clock_gettime(MONOTONIC)
+        now = self._now()
         if now >= self._next_refused_warning:
             self._next_refused_warning = now + _WARNING_INTERVAL
             logger.warning("an event is refused, and track_event goes on (on_invalid): %s", refused)
@@ -330,7 +332,7 @@ class Tracker:
             _raise_a_handlers(error)
             pair = self._taken_pair()
             try:
-                pair.appender.append_again(record, clock_gettime(MONOTONIC), mark)
+                pair.appender.append_again(record, self._now(), mark)
             except (OSError, QueueDirectoryError) as refusal:
                 self._keep(record, refusal)
             finally:
@@ -340,7 +342,7 @@ class Tracker:
 
     def _append_behind_others(self, pair: Pair, record: bytes, now: float) -> Mark | None:
         """Write back some of what waits, oldest first, and the new record only when nothing older is left."""
-        self._memory.write_back(lambda each: pair.appender.append(each, now, is_accepted=True))
+        self._memory.write_back(lambda each: pair.appender.append_accepted(each, now))
         if not self._waiting:
             return pair.append(record, now)
         self._keep_in_memory(record)
@@ -357,7 +359,7 @@ class Tracker:
         if not self._has_worked and is_misconfigured(error):
             raise directory_error(self.directory.root, error) from error
         self._keep_in_memory(record)
-        now = clock_gettime(MONOTONIC)
+        now = self._now()
         if now < self._next_warning:
             return
         self._next_warning = now + _WARNING_INTERVAL
@@ -382,10 +384,8 @@ class Tracker:
             return
         pair = self._taken_pair()
         try:
-            append = pair.appender.append
-            self._memory.write_back(
-                lambda each: append(each, clock_gettime(MONOTONIC), is_accepted=True), len(self._memory)
-            )
+            append = pair.appender.append_accepted
+            self._memory.write_back(lambda each: append(each, self._now()), len(self._memory))
         except (OSError, QueueDirectoryError) as error:
             _raise_a_handlers(error)
             logger.debug("the disk takes no writes yet: %s", error)

@@ -49,3 +49,9 @@ def test_the_changelog_knows_this_version() -> None:
     from lotus_durable import __version__
 
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_page_is_named_in_the_last_section() -> None:
+    last = README.partition("\n## More\n")[2]
+    pages = [page.relative_to(ROOT) for page in sorted((ROOT / "docs").glob("*.md"))]
+    assert [page for page in pages if f"({page})" not in last] == []

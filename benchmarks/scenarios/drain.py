@@ -37,7 +37,7 @@ class _Drain:
 
 
 def run(bench: Bench) -> Report:
-    with serving() as server:
+    with serving(generation="2024") as server:
         idle = _idle_memory(bench, server)
         fast = [_median_drain(bench, server, events) for events in bench.scale.backlogs]
         plain = [
@@ -45,7 +45,7 @@ def run(bench: Bench) -> Report:
             for events in bench.scale.backlogs
             if events <= bench.scale.busy_backlog
         ]
-    with serving(_SLOW) as slow_server, _backlog(bench, bench.scale.slow_backlog) as queue:
+    with serving(_SLOW, generation="2024") as slow_server, _backlog(bench, bench.scale.slow_backlog) as queue:
         slow = _drain(queue, bench.scale.slow_backlog, slow_server, "orjson, server takes 50 ms")
     drains = [*fast, *plain, slow]
     columns = (

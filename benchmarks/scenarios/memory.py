@@ -1,5 +1,7 @@
 """What a server pays in memory: eight workers that import, track and live, without preload, and who flushes for them.
 
+Each client for itself, and it has sent its event when it is looked at.
+
 Pages that several processes use are counted by shares (PSS), so the figures of processes add up.
 """
 
@@ -20,7 +22,7 @@ from benchmarks.flushing import LIBRARIES
 from benchmarks.loading import THIS_PYTHON
 from benchmarks.report import Cell, Goal, Report, Table
 from benchmarks.server import Server, serving
-from benchmarks.subjects import DURABLE, DURABLE_BESIDE, LOTUS_PYTHON, Subject
+from benchmarks.subjects import DURABLE, DURABLE_BESIDE, LOTUS_PYTHON, OPENTELEMETRY, POSTHOG, SEGMENT, Subject
 from benchmarks.surroundings import API_KEY, environment, flushers_of, only_benchmarks
 from benchmarks.watched import Watched
 
@@ -32,6 +34,11 @@ _TRACK = (
     "import {module} as lotus; lotus.api_key = {key!r}; lotus.host = {host!r}; "
     "lotus.track_event(customer_id='customer-123', event_name='api_call', properties={{'region': 'US'}})"
 )
+_TRACK_THROUGH = (
+    "from pathlib import Path; from benchmarks.subjects import Place, rivals; "
+    "track = rivals.{name}(Place({host!r}, Path('.'))); track(1)"
+)
+_RIVALS = (SEGMENT, POSTHOG, OPENTELEMETRY)
 _LIVE = "; import os, sys; print('ready', flush=True); sys.stdin.readline(); os._exit(0)"
 _STANDARD = "import datetime, json, logging, threading, uuid"
 """What any worker has loaded already."""
@@ -60,7 +67,7 @@ class _Taken:
 
 
 def run(bench: Bench) -> Report:
-    subjects, notes = bench.available([DURABLE, DURABLE_BESIDE, LOTUS_PYTHON])
+    subjects, notes = bench.available([DURABLE, DURABLE_BESIDE, LOTUS_PYTHON, *_RIVALS])
     found: dict[str, list[_Taken]] = {}
     above: list[tuple[float, float]] = []
     with serving() as server:
@@ -94,6 +101,8 @@ def run(bench: Bench) -> Report:
 
 
 def _tracking(bench: Bench, subject: Subject, server: Server) -> _Program:
+    if subject in _RIVALS:
+        return _Program(subject.label, _TRACK_THROUGH.format(name=subject.name, host=server.url), subject=subject)
     module = "lotus" if subject is LOTUS_PYTHON else "lotus_durable"
     code = _TRACK.format(module=module, key=API_KEY, host=server.url)
     return _Program(subject.label, code, bench.python(subject), subject)
@@ -117,8 +126,18 @@ def _measured(bench: Bench, program: _Program, server: Server) -> _Taken:
     server.mark()
     with bench.folder() as folder, _working(program, folder, _WORKERS) as workers:
         if program.subject is not None:
-            server.wait_for(_WORKERS, _TIMEOUT)
+            _wait_for_each(server, program.subject)
         return _Taken(_settled_shares(workers), _settled_shares(flushers_of(folder)))
+
+
+def _wait_for_each(server: Server, subject: Subject) -> None:
+    """Wait until every worker's event has arrived, or where the sink knows no event as many requests."""
+    if subject not in _RIVALS:
+        server.wait_for(_WORKERS, _TIMEOUT)
+        return
+    ends = time.monotonic() + _TIMEOUT
+    while server.counts().requests < _WORKERS and time.monotonic() < ends:
+        time.sleep(_LOOK_INTERVAL)
 
 
 def _flusher_beside_its_libraries(bench: Bench, program: _Program, server: Server) -> tuple[float, float]:

@@ -43,6 +43,7 @@ class Subject:
     environment: Literal["own", "lotus-python", "beside"] = "own"
 
 
+NOTHING = Subject("nothing", "nothing", "benchmarks.subjects.floor:opened_for_nothing", "nothing")
 FLOOR = Subject("floor", "floor: msgpack + os.write", "benchmarks.subjects.floor:opened", "kill")
 FLOOR_POWER = Subject(
     "floor_power", "floor: os.write + fdatasync", "benchmarks.subjects.floor:opened_with_sync", "power cut"

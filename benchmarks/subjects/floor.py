@@ -28,6 +28,11 @@ def opened(place: Place) -> Track:
     return track
 
 
+def opened_for_nothing(_: Place) -> Track:
+    """Do nothing: what a load takes itself."""
+    return lambda _: None
+
+
 def opened_with_sync(place: Place) -> Track:
     """Write a frame of a fixed content, and have the disk keep it."""
     descriptor = _file(place)

@@ -155,9 +155,11 @@ class Loop:
         try:
             while True:
                 self._control.check()
-                while more and len(self._on_their_way) < self._at_once and (batch := self._batcher.next()) is not None:
-                    more = batch.full
-                    self._start(batch)
+                while more and len(self._on_their_way) < self._at_once:
+                    batch = self._batcher.next()
+                    more = batch is not None and batch.full  # or the next one would begin another pass
+                    if batch is not None:
+                        self._start(batch)
                 if not self._on_their_way:
                     break
                 if more:

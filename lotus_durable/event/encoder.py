@@ -10,17 +10,17 @@ customer. So such an event is refused at the call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from time import time
 
 from msgpack import Packer
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event.ids import MOMENT, TWELVE_DIGITS, beginnings, now
+from lotus_durable.event.ids import MOMENT, NINE_DIGITS, beginnings, now
 from lotus_durable.event.properties import clean_properties, is_plain
 from lotus_durable.event.rounding import warn_of_rounding
 from lotus_durable.event.text import plain_text, text_fault, type_name
-from lotus_durable.event.timestamps import Clock, clean_time
+from lotus_durable.event.timestamps import FIRST_MOMENT, NO_MOMENT, clean_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,13 +56,12 @@ class EventEncoder:
             that one.
     """
 
-    __slots__ = ("_beginnings", "_last_name", "_max_event_bytes", "_max_event_name", "_now_text", "_pack")
+    __slots__ = ("_beginnings", "_last_name", "_max_event_bytes", "_max_event_name", "_pack")
 
     def __init__(self, max_event_bytes: int, max_event_name: int = MAX_EVENT_NAME) -> None:
         self._max_event_bytes = max_event_bytes
         self._max_event_name = max_event_name
-        self._now_text = Clock().text
-        self._beginnings: Iterator[str] = iter(())
+        self._beginnings: list[str] = []
         self._last_name: object = object()  # no name is this one
         self._pack = _packer()
 
@@ -78,8 +77,9 @@ class EventEncoder:
             InvalidEvent: names the argument, or the path in ``properties``, and the reason. The encoder stays usable.
         """
         accepted_at = time() + 0.0  # a clock that a test has replaced may say an int, and a record has a float
-        time_text = self._now_text(accepted_at) if time_created is None else clean_time(time_created)
-        if type(customer_id) is not str or not customer_id or len(customer_id) > MAX_CUSTOMER_ID or "\0" in customer_id:
+        is_now = time_created is None and FIRST_MOMENT <= accepted_at < NO_MOMENT
+        time_text = None if is_now else clean_time(time_created)
+        if type(customer_id) is not str or not 0 < len(customer_id) <= MAX_CUSTOMER_ID or "\0" in customer_id:
             customer_id = _clean_customer_id(customer_id)
         if event_name is not self._last_name:  # programs name events by literals: checked once while it is the same one
             if type(event_name) is not str or not 0 < len(event_name) <= self._max_event_name or "\0" in event_name:
@@ -87,11 +87,11 @@ class EventEncoder:
             self._last_name = event_name
         if idempotency_id is None:
             try:
-                beginning = next(self._beginnings)
-            except StopIteration:
+                beginning = self._beginnings.pop()
+            except IndexError:
                 self._beginnings = beginnings()
-                beginning = next(self._beginnings)
-            chosen_id = f"{beginning}{now() & MOMENT | TWELVE_DIGITS:x}"
+                beginning = self._beginnings.pop()
+            chosen_id = beginning + str((now() & MOMENT) + NINE_DIGITS)
         else:
             chosen_id = _clean_text("idempotency_id", idempotency_id, MAX_IDEMPOTENCY_ID)
         plain: Mapping[str, JsonValue]
@@ -101,7 +101,8 @@ class EventEncoder:
         elif type(properties) is not dict or not is_plain(plain := properties.copy()):
             plain = clean_properties(properties, self._max_event_bytes, warn_of_rounding)
         try:
-            record: bytes = self._pack((chosen_id, customer_id, event_name, time_text, plain, accepted_at))
+            pack = self._pack  # in two steps: Python 3.11 looks for a method longer
+            record: bytes = pack((chosen_id, customer_id, event_name, time_text, plain, accepted_at))
         except ValueError as error:
             self._pack = _packer()
             raise self._unpackable(customer_id, event_name, plain) from error

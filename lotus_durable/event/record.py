@@ -2,14 +2,15 @@
 
 A *record* is the event as msgpack, an array of exactly six elements::
 
-    [idempotency_id str, customer_id str, event_name str, time_created str, properties map, accepted_at float]
+    [idempotency_id str, customer_id str, event_name str, time_created str or nil, properties map, accepted_at float]
 
 One of seven is an event that was refused at the call, and kept by ``on_invalid="report"``: the seventh is the reason,
 and what could not be taken of the others stands there as text. It is never sent.
 
-``time_created`` is RFC 3339 in UTC with ``Z``; ``accepted_at`` is when ``track_event`` was called, in unix seconds, and
-is not sent. What may stand in ``properties`` is the table in ``lotus_durable.event.properties``; which times are
-understood is in ``lotus_durable.event.timestamps``.
+``accepted_at`` is when ``track_event`` was called, in unix seconds. ``time_created`` is RFC 3339 in UTC with ``Z``; nil
+where the caller gave none: the event is of the moment at which it was accepted, which who reads it writes as text, so
+that it costs the call nothing and the disk no bytes. What may stand in ``properties`` is the table in
+``lotus_durable.event.properties``; which times are understood is in ``lotus_durable.event.timestamps``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from math import isfinite
 from msgpack import unpackb
 from msgpack.exceptions import UnpackException
 
-from lotus_durable.errors import LotusError
+from lotus_durable.errors import InvalidEvent, LotusError
+from lotus_durable.event.timestamps import Clock
 from lotus_durable.values import NamedTuple
 
 TYPE_CHECKING = False
@@ -34,7 +36,7 @@ JsonValue: TypeAlias = "str | int | float | list[JsonValue] | dict[str, JsonValu
 """What JSON can say, in the plain types of Python (a ``bool`` is an ``int``)."""
 
 Fields: TypeAlias = "tuple[str, str, str, str, dict[str, JsonValue], float]"
-"""The six fields of a record, in its order."""
+"""The six fields of a record, in its order; the time as text."""
 
 _SHAPE = {
     "idempotency_id": str,
@@ -45,6 +47,8 @@ _SHAPE = {
     "accepted_at": float,
 }
 
+
+_text_of = Clock().text
 
 REFUSED_AT_CALL = b"\x97"
 """How the record of an event begins that was refused at the call: an array of seven."""
@@ -93,6 +97,9 @@ def unpack_record(record: bytes | memoryview) -> Fields:
         idempotency_id, customer_id, event_name, time_created, properties, accepted_at = fields
     except (ValueError, TypeError):
         raise _misshapen(fields) from None
+    if time_created is None and type(accepted_at) is float:
+        time_created = _time_text(accepted_at)
+        fields = (idempotency_id, customer_id, event_name, time_created, properties, accepted_at)
     if (
         type(idempotency_id) is type(customer_id) is type(event_name) is type(time_created) is str
         and type(properties) is dict
@@ -139,6 +146,13 @@ def _is_json(value: object, depth: int) -> bool:
     if isinstance(value, float):
         return isfinite(value)
     return value is None or isinstance(value, str | int)
+
+
+def _time_text(accepted_at: float) -> str:
+    try:
+        return _text_of(accepted_at)
+    except InvalidEvent:
+        raise RecordError("the record's accepted_at is no time") from None
 
 
 def _misshapen(fields: Any) -> RecordError:  # noqa: ANN401  # whatever msgpack made of the bytes

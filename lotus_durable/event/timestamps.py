@@ -28,12 +28,16 @@ _LAST_HOUR, _LAST_MINUTE = 23, 59
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WITHOUT_ZONE = len("2024-02-19T10:11:12.123456")
 
+FIRST_MOMENT, NO_MOMENT = -62_135_596_800.0, 253_402_300_800.0
+"""The beginnings of the years 1 and 10000 in unix seconds: what a clock says is written as text from the first on, and
+before the second."""
+
 
 class Clock:
-    """Writes moments of "now" as text; the calendar part is worked out once a second.
+    """Writes moments as text that come one soon after the other; the calendar part is worked out once a second.
 
-    The cached second is one tuple, replaced whole: a signal handler that tracks an event in the middle of a call sees
-    the old one or the new one, never half of each. A clock that steps, backwards or forwards, only misses the cache.
+    The cached second is one tuple, replaced whole: of several threads each sees the old one or the new one, never half
+    of each. A clock that steps, backwards or forwards, only misses the cache.
     """
 
     __slots__ = ("_second", "_three_digits")
@@ -43,7 +47,11 @@ class Clock:
         self._three_digits = _three_digits()
 
     def text(self, moment: float) -> str:
-        """Write ``moment`` (unix seconds, from ``time.time()``) as RFC 3339; less than a microsecond is cut off."""
+        """Write ``moment`` (unix seconds, from ``time.time()``) as RFC 3339; less than a microsecond is cut off.
+
+        Raises:
+            InvalidEvent: it is none of the years 1 to 9999.
+        """
         start, prefix = self._second
         fraction = moment - start
         if not 0.0 <= fraction < 1.0:
@@ -56,7 +64,7 @@ class Clock:
 
 @cache
 def _three_digits() -> tuple[str, ...]:
-    """Return the numbers up to 999 as text, for half the price of formatting; 60 KB that a flusher does not need."""
+    """Return the numbers up to 999 as text, for half the price of formatting; 60 KB that who only tracks needs not."""
     return tuple(f"{number:03d}" for number in range(1000))
 
 
@@ -64,8 +72,8 @@ def _whole_second(moment: float) -> tuple[float, str]:
     try:
         second = floor(moment)
         return float(second), f"{(_EPOCH + timedelta(seconds=second)).isoformat()[:19]}."
-    except (OverflowError, ValueError) as error:  # a clock that is wrong, or that a test has replaced
-        raise _refused("is left out, and the clock says no time within the years 1 to 9999") from error
+    except (OverflowError, ValueError) as error:
+        raise _no_time() from error
 
 
 def utc_text(moment: datetime) -> str:
@@ -97,8 +105,11 @@ def clean_time(value: object) -> str:
     code has to bill the same on every host, and users of the original client pass ``str(datetime)``.
 
     Raises:
-        InvalidEvent: for anything else. A number is refused because seconds and milliseconds look alike.
+        InvalidEvent: for anything else. A number is refused because seconds and milliseconds look alike. None was left
+            out, and the clock says no time.
     """
+    if value is None:
+        raise _no_time()
     try:
         if isinstance(value, datetime):
             return utc_text(value)
@@ -149,6 +160,11 @@ def _why_not(hour: int, minute: int, second: int) -> str:
         if value > last:
             return f"there is no {unit} {value}; the last one is {last}"
     return "there is no such day in the calendar"
+
+
+def _no_time() -> InvalidEvent:
+    """Return what is wrong with an event when the clock is, or what a test has replaced it by."""
+    return _refused("is left out, and the clock says no time within the years 1 to 9999")
 
 
 def _refused(reason: str) -> InvalidEvent:

@@ -81,6 +81,7 @@ class Appender:
         self._writer: SegmentWriter | None = None
         self._checked_at = math.inf
         self._granted_to = 0  # offset in the segment
+        self._was_accepted = False
         self._sealed: dict[str, int] = {}  # where segments end that were gone on from, by the names they were given
         self._stranded_until = -math.inf
         self._stranded_error: OSError | None = None
@@ -89,13 +90,12 @@ class Appender:
     def __repr__(self) -> str:
         return f"<Appender {self._writer or self._directory.root}>"
 
-    def append(self, record: bytes, now: float, *, is_accepted: bool = False) -> Mark | None:
+    def append(self, record: bytes, now: float) -> Mark | None:
         """Append one event; with ``power`` it is safe only when :meth:`sync` has returned.
 
         Args:
             record: at most :data:`~.format.MAX_RECORD_SIZE` bytes.
             now: ``time.monotonic()`` of the caller.
-            is_accepted: it was accepted before, and waited in memory: it never meets ``max_queue_bytes`` again.
 
         Raises:
             QueueFull: the queue is over ``max_queue_bytes``.
@@ -106,15 +106,26 @@ class Appender:
         """
         writer = self._writer
         if writer is None or not 0.0 <= now - self._checked_at < _TRUST or writer.end + len(record) > writer.stop_at:
-            writer = self._ready(record, now, is_accepted=is_accepted)
+            writer = self._ready(record, now)
         try:
             writer.append(record)
         except OSError as error:
-            writer = self._after_error(error, record, now, is_accepted=is_accepted)
+            writer = self._after_error(error, record, now)
             writer.append(record)
         if self._power:
             return writer, writer.end - FRAME_HEADER_SIZE - len(record), writer.end
         return None
+
+    def append_accepted(self, record: bytes, now: float) -> Mark | None:
+        """Append an event that was accepted before, and waited in memory: it never meets ``max_queue_bytes`` again.
+
+        Raises: see :meth:`append`.
+        """
+        self._was_accepted = True
+        try:
+            return self.append(record, now)
+        finally:
+            self._was_accepted = False
 
     def append_again(self, record: bytes, now: float, mark: Mark) -> None:
         """Write an event whose :meth:`sync` has failed somewhere else, and sync it there.
@@ -180,7 +191,7 @@ class Appender:
 
     # Before an append
 
-    def _ready(self, record: bytes, now: float, *, is_accepted: bool = False) -> SegmentWriter:
+    def _ready(self, record: bytes, now: float) -> SegmentWriter:
         """Return the segment to append a frame to, after everything that is not done per event."""
         if len(record) > MAX_RECORD_SIZE:
             raise ValueError(f"a record of {len(record)} bytes; {MAX_RECORD_SIZE} is the most")
@@ -195,20 +206,20 @@ class Appender:
                 self._seal(writer)
                 writer = None
         if writer is None or writer.end + size > self._granted_to:
-            granted = self._granted(size, now, is_accepted=is_accepted)
+            granted = self._granted(size, now)
             writer = writer or self._new_writer(now)
             self._granted_to = writer.end + granted
         stop_at = max(writer.end + size, min(self._granted_to, self._limit, writer.kept_from + _MOST_KEPT))
         writer.stop_at = stop_at - FRAME_HEADER_SIZE
         return writer
 
-    def _granted(self, size: int, now: float, *, is_accepted: bool) -> int:
+    def _granted(self, size: int, now: float) -> int:
         try:
-            return self._queue_limit.grant(size, now, is_accepted=is_accepted)
+            return self._queue_limit.grant(size, now, is_accepted=self._was_accepted)
         except FileNotFoundError:
             # Not made yet, or deleted while we run.
             self._directory.prepare()
-            return self._queue_limit.grant(size, now, is_accepted=is_accepted)
+            return self._queue_limit.grant(size, now, is_accepted=self._was_accepted)
 
     def _new_writer(self, now: float) -> SegmentWriter:
         self._make_sure_of_the_directory()
@@ -224,7 +235,7 @@ class Appender:
             self._directory.check()
         self._identify()
 
-    def _after_error(self, error: OSError, record: bytes, now: float, *, is_accepted: bool = False) -> SegmentWriter:
+    def _after_error(self, error: OSError, record: bytes, now: float) -> SegmentWriter:
         """Return a segment that may take what a write has failed to append to the last one; raise if none will.
 
         The error is the disk's when the segment is sound. Else it came from what has got the number of our descriptor.
@@ -238,7 +249,7 @@ class Appender:
             # The limit of the process or of the file system for the size of a file.
             self._limit = min(self._limit, writer.end)
             writer.break_off()
-        return self._ready(record, now, is_accepted=is_accepted)
+        return self._ready(record, now)
 
     # Going on elsewhere
 

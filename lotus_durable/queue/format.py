@@ -13,7 +13,8 @@ Layout (all integers little-endian)::
   byte is 0xC1, which neither MessagePack nor UTF-8 uses. The segment's name carries the marker too, so that a damaged
   header costs no event.
 - the header has 56 bytes. Its ``crc32`` covers the 52 bytes before it, in every version, so that a newer one can be
-  told from damage; a frame's covers its length, its sequence and its body.
+  told from damage. A frame's is that of its body and begins with its sequence, whose highest bit is turned over in a
+  carried frame: a wrong sequence gives another checksum, and a wrong length one of other bytes.
 - ``id`` is drawn at random for each segment and stays with it, whatever its name. ``key`` is the fingerprint of the API
   key that the events are for, zeros when their process had none.
 - ``sequence`` counts the frames of a segment from 0 without gaps. The last frame therefore tells how many the segment
@@ -57,14 +58,11 @@ HEADER_SIZE = _HEADER.size + _CRC.size
 
 _FRAME = struct.Struct("<4sIII")
 FRAME_HEADER_SIZE = _FRAME.size
-_CHECKED_FROM = 8
-"""Where in a frame begins what its checksum covers: behind the checksum."""
 _ORIGIN = struct.Struct("<16sQ")
 ORIGIN_SIZE = _ORIGIN.size
 _CARRIED = 1 << 31
-# Bound once: each append packs both.
-_pack_frame_start = struct.Struct("<4sI").pack
-_pack_frame_rest = struct.Struct("<II").pack
+pack_frame_header = _FRAME.pack
+"""Of marker, checksum, length and sequence; bound once, each append needs it."""
 
 SECTOR = 512
 """Bytes that a disk writes as one, at least; each is as it was before a power cut, or as it was to be."""
@@ -125,15 +123,13 @@ Origin = tuple[bytes, int]
 
 def encode_frame(marker: bytes, sequence: int, record: bytes) -> bytes:
     """Return the frame of ``record``, to be written with one write."""
-    rest = _pack_frame_rest(len(record), sequence)
-    return _pack_frame_start(marker, crc32(record, crc32(rest))) + rest + record
+    return pack_frame_header(marker, crc32(record, sequence), len(record), sequence) + record
 
 
 def encode_carried(marker: bytes, sequence: int, record: bytes, origin: Origin) -> bytes:
     """Return a frame of ``record`` that tells where it was before."""
     body = _ORIGIN.pack(*origin) + record
-    rest = _pack_frame_rest(len(body) | _CARRIED, sequence)
-    return _pack_frame_start(marker, crc32(body, crc32(rest))) + rest + body
+    return pack_frame_header(marker, crc32(body, sequence ^ _CARRIED), len(body) | _CARRIED, sequence) + body
 
 
 class Stop:
@@ -164,13 +160,13 @@ def frames(data: bytes, marker: bytes, start: int = 0) -> Iterator[Frame]:
         end = body_at + (length & ~_CARRIED)
         if found != marker or end > size or (length > MAX_RECORD_SIZE and not _is_length(length)):
             return
-        if crc32(data[offset + _CHECKED_FROM : end]) != checksum:
+        record = data[body_at:end]
+        if crc32(record, sequence ^ length & _CARRIED) != checksum:
             return
         if length & _CARRIED:
-            record_at = body_at + ORIGIN_SIZE
-            yield sequence, end, data[record_at:end], _ORIGIN.unpack_from(data, body_at)
+            yield sequence, end, record[ORIGIN_SIZE:], _ORIGIN.unpack_from(record)
         else:
-            yield sequence, end, data[body_at:end], None
+            yield sequence, end, record, None
         offset = end
 
 
@@ -246,5 +242,4 @@ def is_event_at_end(data: bytes, marker: bytes) -> bool:
         return True
     _, checksum, length, sequence = _FRAME.unpack_from(data)
     body = data[FRAME_HEADER_SIZE:]
-    true_length = len(body) | length & _CARRIED
-    return bool(crc32(body, crc32(_pack_frame_rest(true_length, sequence))) == checksum)
+    return bool(crc32(body, sequence ^ length & _CARRIED) == checksum)

@@ -59,16 +59,16 @@ class SqliteAppender(Appender):
     _last_row = 0
     _put_since_check: list[tuple[int, bytes]]
 
-    def append(self, record: bytes, now: float, *, is_accepted: bool = False) -> Mark | None:
+    def append(self, record: bytes, now: float) -> Mark | None:
         """Append one event; see :meth:`.Appender.append`."""
         if self._is_free():
             self._in_use = True
             try:
-                if self._is_ready(len(record), now, is_accepted=is_accepted) and self._put(record):
+                if self._is_ready(len(record), now) and self._put(record):
                     return None
             finally:
                 self._in_use = False
-        return super().append(record, now, is_accepted=is_accepted)
+        return super().append(record, now)
 
     def check(self) -> None:
         """Compare database and segment with what their paths lead to, now; see :meth:`.Appender.check`."""
@@ -111,7 +111,7 @@ class SqliteAppender(Appender):
         self._report(QueueDamaged(f"{what}; no event is lost, it appends to segments from now on"))
         return False
 
-    def _is_ready(self, size: int, now: float, *, is_accepted: bool) -> bool:
+    def _is_ready(self, size: int, now: float) -> bool:
         """Whether there is a database where the path leads.
 
         Raises:
@@ -129,7 +129,7 @@ class SqliteAppender(Appender):
         self._allowance -= size
         if self._allowance < 0:
             try:
-                self._allowance = self._queue_limit.grant(size, now, is_accepted=is_accepted) - size
+                self._allowance = self._queue_limit.grant(size, now, is_accepted=self._was_accepted) - size
             except FileNotFoundError:
                 return False  # the directory is gone: a segment's appender makes it anew
         return True

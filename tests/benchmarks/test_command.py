@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from benchmarks import command
 from benchmarks.bench import Bench
 from benchmarks.report import Goal, Report
-from benchmarks.scenarios import GROUPS, SCENARIOS, scenario
+from benchmarks.scenarios import GROUPS, SCENARIOS, calls, scenario
+from benchmarks.subjects import DURABLE, FLOOR
 
 
 def _finding(monkeypatch: pytest.MonkeyPatch, *goals: Goal) -> list[str]:
@@ -37,14 +39,20 @@ def test_without_names_all_run_and_named_ones_in_their_order(monkeypatch: pytest
     command.main([])
     assert asked == list(SCENARIOS)
     asked.clear()
-    command.main(["drain", "enqueue"])
-    assert asked == ["enqueue", "drain"]
+    command.main(["drain", "calls"])
+    assert asked == ["calls", "drain"]
 
 
 def test_a_group_stands_for_its_scenarios_each_of_which_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = _finding(monkeypatch)
     command.main(["imports", "guest"])
     assert sorted(asked) == sorted(GROUPS["guest"])
+
+
+def test_goals_are_all_scenarios_and_a_missed_one_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _finding(monkeypatch, Goal("goal", 3.0, "at most", 2.0, "times"))
+    assert command.main(["goals", "--quick"]) == 1
+    assert asked == list(SCENARIOS)
 
 
 def test_an_interpreter_of_another_build_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
@@ -73,16 +81,22 @@ def test_an_unknown_scenario_is_wrong_usage() -> None:
     assert ended.value.code == 2
 
 
-# Instructions are counted by valgrind, which takes its time, and is not everywhere; a fleet takes minutes.
+_QUICK = {"calls", "cost", "losses"}
+"""The suite runs these, with ours and the floor alone; all others take minutes together."""
+
+
+# Instructions are counted by valgrind, which takes its time, and is not everywhere; so does strace.
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.servers, pytest.mark.timeout(600)] if name == "fleet" else ())
+        pytest.param(name, marks=() if name in _QUICK else [pytest.mark.servers, pytest.mark.timeout(600)])
         for name in SCENARIOS
         if name != "instructions"
     ],
 )
-def test_every_scenario_finds_figures_at_a_tiny_scale(name: str, bench: Bench) -> None:
+def test_every_scenario_finds_figures_at_a_tiny_scale(name: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(calls, "SUBJECTS", (FLOOR, DURABLE))
     report = scenario(name)(bench)
     assert report.scenario == name
     assert report.tables

@@ -11,6 +11,7 @@ from benchmarks.load import Specification
 from benchmarks.loading import load
 from benchmarks.server import Server
 from benchmarks.subjects import DURABLE, DURABLE_BESIDE, DURABLE_EXTERNAL, FLOOR, LOTUS_PYTHON, Subject
+from benchmarks.tracking import accepted_in
 
 _ANOTHER_BUILD = """
 class Client:
@@ -52,6 +53,13 @@ def test_an_event_that_is_refused_is_no_call(bench: Bench, sink: Server) -> None
             loaded = bench.load_once(subject, sink, folder, cold=True, **options)
         assert (len(loaded.calls), loaded.refused) == (5, 5)
         assert all(call.due <= call.begun <= call.ended for call in loaded.calls)
+
+
+def test_what_was_accepted_is_noted_event_by_event(bench: Bench, sink: Server) -> None:
+    subject = Subject("picky", "every second event", "tests.benchmarks.picky:opened", "nothing")
+    with bench.folder() as folder:
+        bench.load_once(subject, sink, folder, cold=True, calls=6, accepted=str(folder / "accepted"))
+        assert accepted_in(folder) == {0, 2, 4}
 
 
 def test_another_build_is_measured_by_its_own_package(bench: Bench, sink: Server, tmp_path: Path) -> None:

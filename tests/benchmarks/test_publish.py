@@ -9,6 +9,8 @@ import pytest
 from benchmarks.machine import describe
 from benchmarks.publish import fill_in, publish
 from benchmarks.report import Goal, Report, Table
+from benchmarks.subjects import DURABLE
+from benchmarks.summary import clients
 
 _DOCUMENT = (
     "before\n<!-- benchmark: drain -->\nold\n<!-- end -->\nbetween\n<!-- benchmark: other -->\nkept\n<!-- end -->\n"
@@ -17,7 +19,15 @@ _DOCUMENT = (
 
 def _results(folder: Path) -> dict[str, Any]:
     curve = [(50.0, 1.0), (90.0, 2.0), (99.0, 10.0)]
-    enqueue = Report("enqueue", series={"burst": [{"label": "floor", "name": "floor", "curve": curve}]})
+    columns = ("µs", "survives", "p50", "p99", "p99.9", "worst p99.9", "calls", "refused")
+    rows = [(DURABLE.label, "kill", 2.0, 5.0, 20.0, 25.0, 50, 3)]
+    calls = Report(
+        "calls",
+        [Table(f"calls_{load}", load, columns, rows) for load in ("first", "later", "steady", "busy")],
+        series={"first": [{"label": "floor", "name": "floor", "curve": curve}]},
+    )
+    lost = ("events", "survives", "accepted, then killed", "lost when killed", "accepted while down", "lost in it")
+    losses = Report("losses", [Table("losses", "Lost", lost, [(DURABLE.label, "kill", 7_000, 0, 500, 0)])])
     drain = Report(
         "drain",
         [Table("drain", "Drain", ("backlog", "events/s"), [(10_000, 120_000)])],
@@ -25,7 +35,7 @@ def _results(folder: Path) -> dict[str, Any]:
         {"memory": {"idle": 30.0, "points": [(10_000, 31.0), (100_000, 31.5)]}},
     )
     workers = Report("workers", series={"throughput": [{"label": "ours", "name": "x", "points": [(1, 10), (8, 12)]}]})
-    scenarios = {report.scenario: report.as_json() for report in (enqueue, drain, workers)}
+    scenarios = {report.scenario: report.as_json() for report in (calls, losses, drain, workers)}
     return {"machine": describe(folder), "scale": "tiny", "scenarios": scenarios}
 
 
@@ -46,6 +56,18 @@ def test_results_are_published_as_json_and_tables(tmp_path: Path, monkeypatch: p
     assert json.loads((docs / "benchmarks.json").read_text(encoding="utf-8"))["machine"]["cores"]
     assert "| 10,000 | 120,000 |" in (docs / "benchmarks.md").read_text(encoding="utf-8")
     assert "| met |" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_one_table_has_all_that_a_run_has_found_of_each_client(tmp_path: Path) -> None:
+    found = clients(json.loads(json.dumps(_results(tmp_path))))
+    assert found is not None
+    assert found.columns == ("", DURABLE.label)
+    rows = {str(row[0]): row[1] for row in found.rows}
+    assert rows["10,000 calls/s: p99.9, µs"] == 20.0
+    assert rows["burst from the first event: accepted / refused"] == "50 / 3"
+    assert rows["events lost when killed, of"] == "0 of 7,000"
+    assert "memory of 8 workers and who flushes, MB" not in rows
+    assert clients({"scenarios": {}}) is None
 
 
 def test_a_plot_is_drawn_for_each_series_that_is_there(tmp_path: Path) -> None:

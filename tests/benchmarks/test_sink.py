@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.server import Server
+from benchmarks.server import Server, serving
 
 _EVENT = b'{"idempotency_id":"a"}'
 
@@ -51,6 +51,30 @@ def test_after_a_mark_it_counts_anew_and_tells_new_connections_from_old_ones(sin
     with _connected(sink) as new:
         new.sendall(_request(1))
         assert sink.wait_for(2, 10).first_of_new is not None
+
+
+def test_it_keeps_the_numbers_of_events_in_json_and_in_protobuf_and_a_server_that_is_down_keeps_none() -> None:
+    bodies = [
+        b'{"mb_used": 7}{"mb_used":1300}',
+        b"\n\x07mb_used\x12\x03\x18\xac\x02",
+        b'{"mb_used":8}',
+        b'{"mb_used":9}',
+    ]
+    requests = [b"POST /x HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body) for body in bodies]
+    with serving(keeps_numbers=True) as sink:
+        for request in requests[:2]:
+            with _connected(sink) as connection:
+                connection.sendall(request)
+                assert connection.recv(1_000)
+        sink.go_down()
+        with _connected(sink) as connection:
+            connection.sendall(requests[2])
+            assert not connection.recv(1_000)
+        sink.come_up()
+        with _connected(sink) as connection:
+            connection.sendall(requests[3])
+            assert connection.recv(1_000)
+        assert sink.numbers() == {7, 1300, 300, 9}
 
 
 def test_waiting_for_events_that_never_come_ends(sink: Server) -> None:

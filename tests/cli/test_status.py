@@ -22,6 +22,7 @@ KEYS = {
     "queue_dir",
     "accepted",
     "delivered",
+    "handed_over",
     "pending",
     "parked",
     "dead_lettered",

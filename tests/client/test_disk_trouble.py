@@ -97,7 +97,7 @@ def test_a_directory_that_never_worked_is_a_mistake_in_the_configuration(rig: Ri
 
 def test_trouble_is_told_once_a_minute_with_the_number_that_waits(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("lotus_durable.tracker.clock_gettime", lambda _: now)
+    monkeypatch.setattr("lotus_durable.tracker.quickest", lambda: lambda: now)
     client = rig.client()
     ids = track(client, 1)
     with full_disk(where=".seg"):

@@ -30,7 +30,7 @@ class Source:
 
     def __init__(self, batches: int) -> None:
         self.told: list[str] = []
-        self._chunks = [
+        self._chunks: list[Chunk | None] = [
             Chunk("s", [record(f"{n}-{i}") for i in range(_BATCH)], [(0, n * _BATCH + i + 1) for i in range(_BATCH)])
             for n in range(batches)
         ]
@@ -185,6 +185,14 @@ def test_after_a_request_that_had_to_be_repeated_only_one_is_on_its_way(monkeypa
     made(source, [Repeating(in_flight, at_once) for _ in range(4)]).run(lambda: True)
     assert len(source.settled) == 20
     assert max(at_once) == 1
+
+
+def test_what_is_appended_during_a_pass_is_for_the_next_one_however_many_are_on_their_way() -> None:
+    source = Source(12)
+    source._chunks.insert(5, None)  # the end of a pass; the rest came meanwhile
+    in_flight: list[Place] = []
+    made(source, [Place(in_flight, []) for _ in range(4)], upload_concurrency=4).run(lambda: True)
+    assert source.settled == [_BATCH * (number + 1) for number in range(5)]
 
 
 def test_the_next_batch_is_read_while_one_is_in_flight() -> None:

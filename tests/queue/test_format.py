@@ -65,10 +65,10 @@ def test_carried_frames_come_back_with_where_they_were(bodies: list[tuple[bytes,
 
 def test_the_layout_is_the_documented_one() -> None:
     record = b"a record"
-    rest = struct.pack("<II", len(record), 7) + record
-    assert encode_frame(MARKER, 7, record) == MARKER + struct.pack("<I", crc32(rest)) + rest
-    rest = struct.pack("<II", 24 + len(record) | CARRIED, 7) + struct.pack("<16sQ", ID, 56) + record
-    assert encode_carried(MARKER, 7, record, (ID, 56)) == MARKER + struct.pack("<I", crc32(rest)) + rest
+    assert encode_frame(MARKER, 7, record) == MARKER + struct.pack("<III", crc32(record, 7), len(record), 7) + record
+    body = struct.pack("<16sQ", ID, 56) + record
+    start = struct.pack("<III", crc32(body, 7 | CARRIED), len(body) | CARRIED, 7)
+    assert encode_carried(MARKER, 7, record, (ID, 56)) == MARKER + start + body
     header = Header(MARKER, pid=1, created_ns=2, id=ID, key=KEY).encode()
     fields = b"LOTUSQ\r\n" + struct.pack("<HH4sIQ16s8s", 1, 56, MARKER, 1, 2, ID, KEY)
     assert header == fields + struct.pack("<I", crc32(fields))

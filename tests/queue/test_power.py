@@ -94,6 +94,36 @@ def test_threads_that_wait_for_a_sync_share_the_next_one(appender: Appender, dir
     assert read_journal(directory) == list(range(9))
 
 
+def test_a_thread_that_a_sync_was_enough_for_does_not_wait_for_the_next_one(writer: SegmentWriter) -> None:
+    real = os.fdatasync
+    turns = [threading.Event(), threading.Event()]
+    begun: list[threading.Event] = [threading.Event(), threading.Event()]
+    left = iter(range(2))
+
+    def slow(descriptor: int) -> None:
+        number = next(left)
+        begun[number].set()
+        assert turns[number].wait(30)
+        real(descriptor)
+
+    writer._sync_seconds = 1.0  # as if the disk were slow: that is how long they go on looking
+    ends = [appended(writer, number) for number in range(2)]
+    with replaced("fdatasync", slow):
+        syncing, covered = (threading.Thread(target=writer.sync_through, args=(end,)) for end in reversed(ends))
+        syncing.start()
+        assert begun[0].wait(30)
+        covered.start()
+        behind = threading.Thread(target=writer.sync_through, args=(appended(writer, 2),))
+        behind.start()
+        turns[0].set()
+        assert begun[1].wait(30)
+        covered.join(30)
+        assert not covered.is_alive(), "while the next sync goes on"
+        turns[1].set()
+        for thread in (syncing, behind):
+            thread.join(30)
+
+
 def test_a_sync_of_one_thread_is_not_disturbed_by_an_append_of_another(writer: SegmentWriter) -> None:
     end = appended(writer, 0)
     real = os.pwrite

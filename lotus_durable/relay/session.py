@@ -6,8 +6,9 @@ alone uses it; the loop's thread takes messages from here, and leaves here what 
 Of all consumers one, the *active* one, receives anything (``x-single-active-consumer``). That is no fence: who was
 active until a moment ago may not have heard of it. So there are three rules. Whatever is wrong with the connection ends
 the session: nothing is acknowledged any more, and nothing is sent to Lotus. Before each request to Lotus there is a
-*proof*, at most ``PROOF_AGE`` old, that a majority of the queue's nodes still hears us. And whoever becomes active
-waits for as long as another one's last request may take (:attr:`Session.in_doubt_since`).
+*proof*, at most ``PROOF_AGE`` old, that a majority of the queue's nodes still hears us, and from one to the next no
+time for a takeover. And whoever becomes active waits for as long as another one's last request may take
+(:attr:`Session.in_doubt_since`).
 
 The proof is a second consumer, which waits behind the first and is cancelled at once: the broker answers both only when
 a majority has written it down. A publish would do, too, but for a full queue and a broker whose disk is full, where it
@@ -23,7 +24,6 @@ import selectors
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from lotus_durable.clock import monotonic, since_boot
@@ -43,8 +43,10 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 HEARTBEAT = 4.0
 """Seconds. The broker gives up a connection that it hears nothing of for two to three of them, and so do we."""
 PROOF_AGE = 2.0
-"""Seconds; shorter than the broker takes at the least to give messages that we hold to somebody else while we hear
-nothing of it: 5, by the shortest ``consumer-disconnected-timeout`` that `doctor` recommends."""
+_PROOF_INTERVAL = 1.0
+_SHORTEST_TAKEOVER = 5.0
+"""Seconds that the broker takes at the least to give what we hold to somebody else while it does not hear us, and our
+connection lives: by the shortest ``consumer-disconnected-timeout`` that `doctor` recommends."""
 _PROOF_TIMEOUT = 10.0
 _PREFETCH = 500
 """Messages that are held at once: where hosts have few events a request takes many. Each has 0.5 MB at the most."""
@@ -100,13 +102,14 @@ class Session:
         self._requeue_after = requeue_after
         self._inbox: deque[Received] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
-        self._tags: dict[bytes, int] = {}
-        self._copies: dict[bytes, list[int]] = {}
+        self._tags: dict[bytes, list[int]] = {}
         self._received_at: dict[int, float] = {}
         self._away: set[bytes] = set()
         self._done_while_away: set[bytes] = set()
         self._proved_at = float("-inf")
-        self._proving = threading.Lock()
+        self._heard_at: float | None = None
+        self._proved = threading.Event()
+        self._is_wanted = False
         self._is_over = False
         self.in_doubt_since: float | None = None
         self._opened = Opened(address, node, heartbeat=HEARTBEAT)
@@ -145,16 +148,16 @@ class Session:
         Raises:
             Renewed: the session is over.
         """
-        with self._proving:
-            ends = monotonic() + _PROOF_TIMEOUT
-            while since_boot() - self._proved_at > PROOF_AGE and not self._is_over:
-                done = threading.Event()
-                self._do(partial(self._prove, done))
-                while not done.wait(_LOOK_INTERVAL) and not self._is_over:
-                    if monotonic() > ends:
-                        self._end("the broker does not answer")
-            if self._is_over:
-                raise Renewed("the connection to the broker is lost")
+        ends = monotonic() + _PROOF_TIMEOUT
+        while since_boot() - self._proved_at > PROOF_AGE and not self._is_over:
+            self._proved.clear()
+            self._is_wanted = True
+            self._wake()
+            self._proved.wait(_LOOK_INTERVAL)
+            if monotonic() > ends:
+                self._end("the broker does not answer")
+        if self._is_over:
+            raise Renewed("the connection to the broker is lost")
 
     def close(self) -> None:
         """Drop the connection: what is not acknowledged goes to another relay, or comes back to this one."""
@@ -186,6 +189,7 @@ class Session:
     def _step(self, connection: Any, selector: selectors.BaseSelector) -> None:  # noqa: ANN401  # the library's
         while self._jobs:
             self._jobs.popleft()()
+        self._prove_if_due()
         self._requeue_if_due()
         connection.heartbeat_tick()
         # What TLS has read ahead no selector shows.
@@ -210,37 +214,34 @@ class Session:
         tag = message.delivery_info["delivery_tag"]
         body = message.body if isinstance(message.body, bytes) else message.body.encode(errors="surrogateescape")
         key = blake2b(body, digest_size=16).digest()
-        if key in self._done_while_away:  # after it was given back
+        if key in self._done_while_away:
             self._done_while_away.discard(key)
             self._channel.basic_ack(tag)
             return
-        if key in self._tags and key not in self._away:
-            # A host has published it twice. Or it is the same one, which a broker delivers anew when a partition is
-            # over: then this acknowledgement would be that of the one that is held, and not settled.
-            self._copies.setdefault(key, []).append(tag)
-            self._received_at[tag] = monotonic()
-            return
-        is_back = key in self._away
+        is_ours = key in self._away
         self._away.discard(key)
-        self._tags[key] = tag
-        self._received_at[tag] = monotonic()
-        if not is_back:
+        if key not in self._tags:
             self._inbox.append(Received(key, body, message.properties.get("reply_to")))
-        if self.in_doubt_since is None:
-            # Who was active before may begin a request for as long as its last proof is young.
+        # Another copy, or the very message once more: a broker that was cut off may have taken back what is held here,
+        # and told nobody. So no copy is acknowledged before its events are settled.
+        self._tags.setdefault(key, []).append(tag)
+        self._received_at[tag] = monotonic()
+        is_first = self.in_doubt_since is None
+        if is_first or (message.delivery_info["redelivered"] and not is_ours):
+            # Another one was active. It may begin a request for as long as its last proof is young.
             self.in_doubt_since = since_boot() + PROOF_AGE
+        if is_first:
+            self._heard_at = since_boot()
             self._arrived()
 
     def _acknowledge(self, keys: Iterable[bytes]) -> None:
         for key in keys:
             if key in self._away:
                 self._away.discard(key)
-                self._tags.pop(key, None)
                 self._done_while_away.add(key)
-            elif (first := self._tags.pop(key, None)) is not None:
-                for tag in (first, *self._copies.pop(key, ())):
-                    del self._received_at[tag]
-                    self._channel.basic_ack(tag)
+            for tag in self._tags.pop(key, ()):
+                del self._received_at[tag]
+                self._channel.basic_ack(tag)
 
     def _requeue_if_due(self) -> None:
         """Give everything back that is held, and get it anew, before the broker takes it for stuck.
@@ -253,17 +254,29 @@ class Session:
         logger.debug("%d messages are given back to the broker, and fetched anew", len(self._received_at))
         tags = sorted(self._received_at)
         self._away.update(self._tags)
+        self._tags = {key: [] for key in self._tags}
         self._received_at.clear()
-        self._copies.clear()
         for tag in tags:
             self._channel.basic_reject(tag, requeue=True)
 
-    def _prove(self, done: threading.Event) -> None:
+    def _prove_if_due(self) -> None:
+        """Have a majority write down that a second consumer comes and goes; see the module.
+
+        Without a gap: one that is longer than a takeover may have had one in it of which nobody has told us.
+        """
+        is_due = self._heard_at is not None and since_boot() - self._proved_at > _PROOF_INTERVAL
+        if not is_due and not self._is_wanted:
+            return
         began = since_boot()
         tag = self._prover.basic_consume(self._queue, callback=self._intrude)
         self._prover.basic_cancel(tag)
+        if self._heard_at is not None:
+            if since_boot() - self._heard_at > _SHORTEST_TAKEOVER:
+                raise BrokerTrouble("a majority of the queue's nodes has not heard this relay for too long")
+            self._heard_at = began
         self._proved_at = began
-        done.set()
+        self._is_wanted = False
+        self._proved.set()
 
     def _intrude(self, message: object) -> None:
         del message

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.delivery.control import Renewed
+from lotus_durable.relay.connection import ARGUMENTS
+from lotus_durable.relay.message import Mark
 from lotus_durable.relay.session import PROOF_AGE, Session
 from lotus_durable.testing.faults import Delay, Faults
 from tests.flusher.lotus import WatchedLotus
@@ -129,3 +131,20 @@ def test_another_copy_of_a_message_that_is_held_is_acknowledged_with_it_and_not_
     session.acknowledge([received.key])
     fleet.wait_for(lambda: fleet.count_messages() == 0, "both to be acknowledged")
     session.close()
+
+
+def test_a_session_that_was_not_heard_for_as_long_as_a_takeover_takes_is_over(fleet: Fleet) -> None:
+    fleet.declare(ARGUMENTS)
+    fleet.publish(Mark(b"any").encode())
+    reasons: list[str] = []
+    session = open_session(fleet, reasons.append)
+    try:
+        wait_until(lambda: session._heard_at is not None and session._proved_at > 0.0, "a proof", PATIENCE)
+        assert session._heard_at is not None
+        session._heard_at -= 6.0
+        wait_until(lambda: reasons, "the session to be over", PATIENCE)
+        assert "has not heard this relay for too long" in reasons[0]
+        with pytest.raises(Renewed):
+            session.prove()
+    finally:
+        session.close()

@@ -214,6 +214,7 @@ class Cluster:
             "LC_ALL": "C.UTF-8",
             "ERL_EPMD_PORT": str(self._epmd_port),
             "RABBITMQ_USE_LONGNAME": "true",
+            "RABBITMQ_CTL_ERL_ARGS": "-start_epmd false",  # or rabbitmqctl leaves one behind where ours has ended
             "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
         }
         self.nodes = tuple(Node(number, self, config) for number in range(size))

@@ -61,10 +61,10 @@ def decode_stored_event(row: int, data: object) -> StoredEvent:
         record, reason, attempts, since, tried, key, parked_at, tried_at = msgpack.unpackb(data)
         if not isinstance(record, bytes):
             raise TypeError("no record")
+        if not isinstance(key, bytes):  # of a number bytes() makes so many zeros, however large it is
+            raise TypeError("no key")
         times = float(since), float(tried)
-        return StoredEvent(
-            record, str(reason), int(attempts), *times, row, bytes(key), float(parked_at), float(tried_at)
-        )
+        return StoredEvent(record, str(reason), int(attempts), *times, row, key, float(parked_at), float(tried_at))
     except (ValueError, TypeError, OverflowError) as error:
         return StoredEvent(b"", f"row {row} of the books is damaged: {error}", 0, 0.0, 0.0, row)
 

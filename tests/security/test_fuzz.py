@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import HEADER_SIZE, Header, UnknownFormat, encode_frame
 from lotus_durable.queue.heartbeat import Progress, read_beat, read_progress
 from lotus_durable.queue.identity import read_identity
+from lotus_durable.queue.protocol import decode_stored_event
 from lotus_durable.queue.reader import SegmentReader, glance
 from lotus_durable.queue.requests import since
 
@@ -128,6 +130,12 @@ def test_any_bytes_are_a_record_or_a_record_error(data: bytes) -> None:
 @given(st.binary(max_size=200) | st.builds(msgpack.packb, JSON) | st.text() | st.none() | st.integers())
 def test_any_row_of_the_books_is_an_event(data: Any) -> None:
     check_row(data)
+
+
+@pytest.mark.parametrize("key", [2**40, -1, [1, 2], "text", None])
+def test_a_row_whose_key_is_no_bytes_is_damaged_and_takes_no_memory(key: object) -> None:
+    row = msgpack.packb([b"record", "reason", 1, 1.0, 1.0, key, 0.0, 0.0])
+    assert decode_stored_event(7, row).record == b""
 
 
 @CASES

@@ -14,6 +14,7 @@ in their loops, and workers of gunicorn were seen to hang there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import posix
@@ -159,7 +160,7 @@ def _readable(settings: bytes, directory: QueueDirectory, stack: contextlib.Exit
     stack.callback(os.close, descriptor)
     os.unlink(path)
     if os.write(descriptor, settings) != len(settings):
-        raise OSError("the settings of a flusher cannot be written")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 

@@ -18,6 +18,7 @@ nothing more in this process.
 from __future__ import annotations
 
 import contextlib
+import errno
 import ctypes
 import math
 import os
@@ -166,7 +167,7 @@ class SqliteAppender(Appender):
             table.connection.execute(f"PRAGMA synchronous={'FULL' if self._power else 'NORMAL'}")
             self._own_id = ensure_id(table.connection)
             if self._place is None or place_of(path) != self._place:
-                raise FileNotFoundError(path)
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             self._held = {number: place for number, place in self._leading_to_it().items() if number not in others}
             self._database_checked_at, self._last_row, self._put_since_check = now, 0, []
             self._table = kept  # last: a signal handler may raise at any moment

@@ -6,6 +6,7 @@ the application's for the disk's.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -45,11 +46,13 @@ def traced(call: Callable[[], object], at_line: Callable[[Place], object]) -> No
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # what a callback of the collector raises, hypothesis's for one, comes out nowhere
     sys.settrace(trace)
     try:
         call()
     finally:
         sys.settrace(before)
+        gc.enable()
 
 
 def places_in(scene: Scene) -> list[Place]:

@@ -43,7 +43,7 @@ def test_what_is_no_record_at_all_is_a_dead_letter_that_was_never_sent(rig: Rig)
         b"\x93\x01\x02\x03",
         record("x", customer_id=7),
         record(""),
-        record("y", time_created=None),
+        record("y", time_created=7),
     ]
     rig.write(record("before"), *queue_of_garbage)
     client = rig.client()

@@ -18,8 +18,8 @@ nothing more in this process.
 from __future__ import annotations
 
 import contextlib
-import errno
 import ctypes
+import errno
 import math
 import os
 import sqlite3

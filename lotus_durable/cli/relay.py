@@ -23,15 +23,12 @@ every other command works on it. It logs and stops as `lotus-durable flusher` do
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.flusher.destination import ToLotus
+    from lotus_durable.relay.handover import library_needed_by
 
     from .flusher.run import run
 
-    try:
+    with library_needed_by("a relay"):
         from lotus_durable.relay.receiving import Receiving
-    except ImportError as error:
-        if error.name not in ("amqp", "vine"):
-            raise
-        raise ConfigurationError("a relay needs the library amqp: pip install 'lotus-durable[relay]'") from None
     return run(arguments, adapted=_adapted, destination=Receiving(ToLotus()))
 
 

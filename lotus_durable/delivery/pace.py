@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Sequence
 from math import inf
 
@@ -21,7 +20,7 @@ _AT_FIRST = 0.1
 
 
 class Pace:
-    """How fast events may go, through all places together.
+    """How fast events may go, through all places together. For one thread.
 
     Args:
         most: events a second.
@@ -41,7 +40,6 @@ class Pace:
         self._wait = wait
         self._last_trouble = last_trouble
         self._now = now
-        self._lock = threading.Lock()
         self._trouble: object = last_trouble()
         self._asked_at = now()
         self._free_at = -inf
@@ -49,14 +47,13 @@ class Pace:
 
     def take(self, events: int) -> None:
         """Return when so many events may be sent."""
-        with self._lock:
-            now = self._now()
-            trouble = self._last_trouble()
-            if trouble != self._trouble and now - self._asked_at >= _OUTAGE:
-                self._outage_ended = now
-            self._trouble, self._asked_at = trouble, now
-            begins = max(now, self._free_at)
-            self._free_at = begins + events / self._rate(begins)
+        now = self._now()
+        trouble = self._last_trouble()
+        if trouble != self._trouble and now - self._asked_at >= _OUTAGE:
+            self._outage_ended = now
+        self._trouble, self._asked_at = trouble, now
+        begins = max(now, self._free_at)
+        self._free_at = begins + events / self._rate(begins)
         if begins > now:
             self._wait(begins - now)
 

@@ -8,6 +8,7 @@ never closed in order: that waits for the broker's answer, and in a forked child
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 from typing import Any
 
@@ -158,8 +159,6 @@ def trouble_of(error: Exception, node: Node) -> BrokerTrouble:  # noqa: PLR0911 
 
 
 def _socket_settings() -> dict[int, int]:
-    import socket
-
     return {getattr(socket, name): value for name, value in _LATENCY.items() if hasattr(socket, name)}
 
 

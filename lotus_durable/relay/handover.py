@@ -137,11 +137,28 @@ class Broker:
 
     def _wait_for_better(self, trouble: BrokerTrouble, asked: int) -> None:
         self._steps.reached(server=trouble.needs_person)
-        if self._steps.enter("blocked" if trouble.needs_person else "retrying", trouble.reason):
-            logger.warning("nothing is handed over, events are kept: %s", trouble.reason)
-        if trouble.needs_person:
-            self._steps.answer(asked, trouble.reason)
-        self._steps.wait(self._probe_interval if trouble.needs_person else self._backoff.failed(), asked=asked)
+        pause = self._probe_interval if trouble.needs_person else self._backoff.failed()
+        wait_for_better(trouble, "nothing is handed over, events are kept", self._steps, pause, asked)
+
+
+def wait_for_better(trouble: BrokerTrouble, outcome: str, steps: Steps, pause: float, asked: int) -> None:
+    """Tell of a trouble, once, and who asked where a person has to mend it; then wait.
+
+    Args:
+        trouble: that a try has met.
+        outcome: what does not happen for it.
+        steps: between two tries.
+        pause: seconds.
+        asked: the last request for a drain before the try.
+
+    Raises:
+        Stopped: it is time to end.
+    """
+    if steps.enter("blocked" if trouble.needs_person else "retrying", trouble.reason):
+        logger.warning("%s: %s", outcome, trouble.reason)
+    if trouble.needs_person:
+        steps.answer(asked, trouble.reason)
+    steps.wait(pause, asked=asked)
 
 
 def _by_key(batch: Batch) -> dict[bytes, list[bytes]]:
@@ -159,10 +176,21 @@ def open_publisher(address: Address) -> Publisher:
     Raises:
         ConfigurationError: the library is not installed.
     """
-    try:
+    with library_needed_by("relay_url"):
         from .publisher import Publisher
+    return Publisher(address)
+
+
+@contextmanager
+def library_needed_by(what: str) -> Iterator[None]:
+    """Say what to install where an import fails for want of the library.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    try:
+        yield
     except ImportError as error:
         if error.name not in ("amqp", "vine"):
             raise
-        raise ConfigurationError("relay_url needs the library amqp: pip install 'lotus-durable[relay]'") from None
-    return Publisher(address)
+        raise ConfigurationError(f"{what} needs the library amqp: pip install 'lotus-durable[relay]'") from None

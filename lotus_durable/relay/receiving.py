@@ -22,7 +22,7 @@ from lotus_durable.queue.identity import ensure_identity
 
 from .address import Address, address_of
 from .connection import BrokerTrouble
-from .handover import Broker, NotNow
+from .handover import Broker, NotNow, wait_for_better
 from .message import Mark
 from .publisher import Publisher
 from .session import Received, Session
@@ -99,11 +99,8 @@ class Receiving:
                     requeue_after=config.constants.requeue_after,
                 )
             except BrokerTrouble as trouble:
-                if control.enter("blocked" if trouble.needs_person else "retrying", trouble.reason):
-                    logger.warning("nothing is received: %s", trouble.reason)
-                if trouble.needs_person:
-                    control.answer(asked, trouble.reason)
-                control.wait(config.constants.probe_interval if trouble.needs_person else backoff.failed(), asked=asked)
+                pause = config.constants.probe_interval if trouble.needs_person else backoff.failed()
+                wait_for_better(trouble, "nothing is received", control, pause, asked)
 
 
 class _ParkedOf:

@@ -24,16 +24,12 @@ import selectors
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from typing import Any
 
 from lotus_durable.clock import monotonic, since_boot
 from lotus_durable.delivery.control import Renewed
 from lotus_durable.values import NamedTuple
-
-try:
-    from _blake2 import blake2b
-except ImportError:  # pragma: no cover  # another Python than CPython
-    from hashlib import blake2b
 
 from .address import Address, Node
 from .connection import BrokerTrouble, Opened, has_one_active_consumer, trouble_of

@@ -27,7 +27,7 @@ Invariants:
 
 - one writer per segment, the process that created it, appending each frame with a single write. A killed writer can
   only leave an incomplete frame at the end, a *torn tail*, and that event was never acknowledged.
-- no record is empty: a marker and zeros, which a cut can leave, would be a whole frame, as the checksum of nothing is 0.
+- no record is empty: a marker and zeros, which a cut can leave, would be a whole frame: the checksum of nothing is 0.
 - bytes are never changed once written; a writer may cut back (truncate) a frame it could not write whole, and frames
   that it could not sync and that nobody was told of. To the latter it appends nothing more.
 - what a power cut leaves at the end can be zeros, or the beginning of a frame and then zeros from the beginning of a

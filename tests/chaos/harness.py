@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ STALL = 30.0
 """Seconds after which a queue that does not get empty, when all is well, is a problem."""
 _SERVER_PATIENCE = 10.0
 _SOON = 3.0
+_BOOKS = re.compile(r"the books .* are (gone, and new ones were begun|older than the last count)")
 _WELL: Mapping[str, Faults | None] = {"L24": None, "L22": Faults(rates={Slow(0.2): 0.2})}
 """The server of 2022 takes its time now and then: a request must be there for another to meet it."""
 
@@ -79,6 +81,8 @@ class Harness:
         """See :attr:`.Evidence.cut`."""
         self.damage: list[Mapping[str, int]] = []
         """See :attr:`.Evidence.damage`: of books that are gone."""
+        self.books_gone: list[tuple[Sequence[str], set[str]]] = []
+        """For each time that books were destroyed, the events in them, and what was said of books before."""
         self.asides: list[Path] = []
         """Queue directories that were put aside."""
         self.is_well = True
@@ -180,6 +184,13 @@ class Harness:
     def calls(self, pid: int | str = "*") -> int:
         """Return how many events a process, or all, have begun to track."""
         return sum(path.read_bytes().count(b"\n") for path in self._folder.ledger.glob(f"intended-{pid}-*"))
+
+    def said_of_books(self) -> set[str]:
+        """Return what flushers have said of books that are gone, or older than they were, in logs and to writers."""
+        logs = (log for root in (Path(self.queue.root), *self.asides) for log in root.glob("*.log*"))
+        said = {line for log in logs for line in log.read_text(errors="replace").splitlines() if _BOOKS.search(line)}
+        told = self._folder.told.read_text() if self._folder.told.exists() else ""
+        return said.union(f"{number} {line}" for number, line in enumerate(told.splitlines()) if _BOOKS.search(line))
 
     def _is_empty(self) -> bool:
         counts = self.counts()

@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import pytest
 
+from lotus_durable.clock import since_boot
+from lotus_durable.flusher.starting import Starting
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 from lotus_durable.queue.writer import SegmentWriter
@@ -283,6 +285,25 @@ def test_a_queue_that_does_not_get_empty_is_found(tmp_path: Path, monkeypatch: p
     harness.get_well()
     [found] = harness.tally.problems
     assert "after all was well events were still pending: QueueStats(accepted=1, delivered=0, handed_over=0," in found
+
+
+def test_while_a_start_is_put_off_since_flushers_were_killed_no_time_counts_and_of_later_failures_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "STALL", 0.05)
+    harness = harness_of_nobody(tmp_path)
+    harness.queue.prepare()
+    starting = Starting(harness.queue)
+
+    def put_off(seconds: float, failures: int) -> float:
+        with starting.changing() as notes:
+            assert notes is not None
+            notes.next_start, notes.failures = since_boot() + seconds, failures
+            return notes.next_start
+
+    begins_at = put_off(0.3, failures=4)
+    assert harness.comes(lambda: since_boot() > begins_at)
+    assert not harness.comes(lambda: put_off(3600.0, failures=starting.read().failures + 1) < 0)
 
 
 def test_the_strikes_are_those_of_the_seed_and_none_is_left_out_for_long() -> None:

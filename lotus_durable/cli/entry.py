@@ -96,7 +96,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (BrokenPipeError, OutputRefused):
         raise
     except (LotusError, OSError) as error:
-        code, message = int(ExitCode.WRONG_USAGE), str(error)
+        code, message = int(ExitCode.WRONG_USAGE), _in_words(error)
     except KeyboardInterrupt as error:
         code, message = _SIGNALLED + signal.SIGINT, f"interrupted{error}"
     except Exception as error:  # noqa: BLE001  # a person at a terminal gets a sentence, whatever it is
@@ -108,6 +108,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     if getattr(options, "json", False):
         say_json({"error": message})
     return code
+
+
+def _in_words(error: LotusError | OSError) -> str:
+    """Return what went wrong, without the number that Python puts before what the system says."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, LotusError):
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    return str(error)
 
 
 def _parsed(parser: CommandParser, arguments: Sequence[str]) -> argparse.Namespace:

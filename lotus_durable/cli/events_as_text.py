@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from lotus_durable.event.record import event_as_json_object
 from lotus_durable.queue.files import FILE_MODE
@@ -67,7 +67,8 @@ def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = 
 
     Args:
         events: what is written.
-        path: of the file, which is there as a whole or not at all; None for standard output.
+        path: of the file, which is there as a whole or not at all; None for standard output. What is there and is no
+            regular file (a pipe, ``/dev/null``) is written to.
         indented: for reading by people.
 
     Raises:
@@ -79,17 +80,30 @@ def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = 
             say(json.dumps(as_json(each), indent=2 if indented else None))
             written += 1
         return written
+    path = os.path.realpath(path)  # a link stays one
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "w", encoding="utf-8") as file:
+            return _write_each(events, file)
     unfinished = f"{path}.{os.getpid()}.tmp"
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    try:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, path) from None
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
-            for each in events:
-                file.write(f"{json.dumps(as_json(each))}\n")
-                written += 1
+            written = _write_each(events, file)
             file.flush()
             os.fsync(file.fileno())
         os.rename(unfinished, path)
     except BaseException:
         os.unlink(unfinished)
         raise
+    return written
+
+
+def _write_each(events: Iterable[Stored], file: TextIO) -> int:
+    written = 0
+    for each in events:
+        file.write(f"{json.dumps(as_json(each))}\n")
+        written += 1
     return written

@@ -32,15 +32,17 @@ def back_up(directory: QueueDirectory, target: str) -> BackedUp:
 
     Args:
         directory: of the queue, which may be in use.
-        target: where the copy is to be; it must not exist.
+        target: where the copy is to be; it must not exist, nor be in the queue directory.
 
     Raises:
-        ConfigurationError: it does.
+        ConfigurationError: it does, or is.
         OSError: the disk refuses.
     """
     target = os.path.abspath(target)
     if os.path.lexists(target):
         raise ConfigurationError(f"{target} exists: a backup is made in a new directory")
+    if os.path.realpath(target).startswith(f"{os.path.realpath(directory.root)}/"):
+        raise ConfigurationError(f"{target} is in the queue directory: a backup is made elsewhere")
     unfinished = f"{target}.{os.getpid()}.tmp"
     copy = QueueDirectory(unfinished)
     os.mkdir(unfinished, DIRECTORY_MODE)

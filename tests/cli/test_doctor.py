@@ -130,6 +130,24 @@ def test_no_interpreter_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert examined(tmp_path / "queue", flusher="external")["interpreter"].mark == "ok"
 
 
+def test_who_flushes_is_said_as_it_is_set(command_line: CommandLine, track: Track) -> None:
+    track(1)
+    assert answers(command_line)["flusher"]["text"] == "none runs; the next event starts one"
+    external = answers(command_line, LOTUS_FLUSHER="external")["flusher"]
+    assert (external["mark"], external["text"]) == ("warning", "none runs, and no program starts one")
+    assert "lotus-durable flusher" in external["remedy"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_is_told_whose_queue_it_is(command_line: CommandLine, track: Track) -> None:
+    assert "sudo -u …" in answers(command_line)["user"]["remedy"]
+    track(1)
+    assert answers(command_line)["user"] == {"about": "user", "mark": "ok", "text": "root (0)", "remedy": ""}
+    os.chown(command_line.queue_dir, 65534, 65534)
+    assert "sudo -u nobody" in answers(command_line)["user"]["remedy"]
+    os.chown(command_line.queue_dir, 0, 0)
+
+
 def test_an_unsafe_directory_and_dead_letters_are_named(command_line: CommandLine, refuse: Refuse) -> None:
     refuse(1)
     assert "lotus-durable dead-letters" in answers(command_line)["queue"]["remedy"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from lotus_durable.event.record import event_as_json_object
@@ -80,30 +81,40 @@ def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = 
             say(json.dumps(as_json(each), indent=2 if indented else None))
             written += 1
         return written
-    path = os.path.realpath(path)  # a link stays one
     if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "w", encoding="utf-8") as file:
-            return _write_each(events, file)
-    unfinished = f"{path}.{os.getpid()}.tmp"
-    try:
+        with _named(path), open(path, "w", encoding="utf-8") as file:
+            return _write_each(events, file, path)
+    target = os.path.realpath(path)  # a link stays one
+    unfinished = f"{target}.{os.getpid()}.tmp"
+    with _named(path):
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, path) from None
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
-            written = _write_each(events, file)
-            file.flush()
+            written = _write_each(events, file, path)
             os.fsync(file.fileno())
-        os.rename(unfinished, path)
+        os.rename(unfinished, target)
     except BaseException:
         os.unlink(unfinished)
         raise
     return written
 
 
-def _write_each(events: Iterable[Stored], file: TextIO) -> int:
+def _write_each(events: Iterable[Stored], file: TextIO, path: str) -> int:
     written = 0
     for each in events:
-        file.write(f"{json.dumps(as_json(each))}\n")
+        line = f"{json.dumps(as_json(each))}\n"
+        with _named(path):
+            file.write(line)
         written += 1
+    with _named(path):
+        file.flush()
     return written
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Name the file that takes no writes, or it is taken for the queue's disk."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, path) from None

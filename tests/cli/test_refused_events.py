@@ -150,7 +150,19 @@ def test_a_person_is_asked_before_a_purge(command_line: CommandLine, refuse: Ref
     terminal.wait_for("Throw 2 dead letters away, for good? [y/N]")
     terminal.enter("no")
     terminal.wait_for("nothing was purged")
+
+    def clear() -> None:
+        terminal.enter("clear")
+        wait_until(lambda: "purge" not in terminal.screen(), "the screen to be clear")
+
+    for key, said in (("C-c", "interrupted: nothing was changed"), ("C-d", "nothing was purged")):
+        clear()
+        terminal.type(*PROGRAM, "dead-letters", "purge", "--all")
+        terminal.wait_for("for good? [y/N]")
+        terminal.press(key)
+        terminal.wait_for(f"\nlotus-durable dead-letters purge: {said}")
     assert command_line.run("dead-letters", "--json").json()["total"] == 2
+    clear()
     terminal.type(*PROGRAM, "dead-letters", "purge", "--all")
     terminal.wait_for("for good? [y/N]")
     terminal.enter("y")

@@ -40,12 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = {each for name in chosen.scenario for each in {**GROUPS, GOALS: tuple(SCENARIOS)}.get(name, (name,))}
     names = [name for name in SCENARIOS if not asked or name in asked]
     bench = Bench(scale, chosen.directory, rivals=chosen.rivals, beside=chosen.beside)
-    results: dict[str, Any] = {"machine": describe(chosen.directory), "scale": scale.name, "scenarios": {}}
+    results: dict[str, Any] = {"scenarios": {}}
     goals: list[Goal] = []
     for name in names:
+        machine = {"scale": scale.name, **describe(chosen.directory)}
         report, seconds = _timed(name, bench)
         goals.extend(report.goals)
-        results["scenarios"][name] = {**report.as_json(), "seconds": round(seconds, 1)}
+        results["scenarios"][name] = {**report.as_json(), "seconds": round(seconds, 1), "machine": machine}
         _show(report, seconds, scale)
     if (one := clients(results)) is not None:
         print(as_text(one), end="\n\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -24,6 +25,8 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 _BEAT_INTERVAL = 0.5
 _STOPPED_FOR = 3.0
 """Seconds between two beats after which this process was stopped, or the machine asleep."""
+_LINES = 8
+"""Of the program that are told of a step that does not end."""
 
 
 @contextlib.contextmanager
@@ -39,6 +42,7 @@ def beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> I
         return
     folder = os.open(directory.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     last = monotonic()
+    worker = threading.get_ident()
 
     def beat() -> None:
         nonlocal last
@@ -49,7 +53,8 @@ def beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> I
         if kind == "auto" and os.fstat(folder).st_nlink == 0:
             os._exit(0)
         if control.is_stuck():
-            logger.error("a step takes longer than it can: this flusher ends, and another one goes on")
+            where = _where_is(worker)
+            logger.error("a step takes longer than it can: this flusher ends, and another one goes on (%s)", where)
             os._exit(0 if kind == "auto" else 1)
         control.beat()
 
@@ -58,6 +63,16 @@ def beating(control: Control, directory: QueueDirectory, kind: FlusherKind) -> I
             yield
     finally:
         os.close(folder)
+
+
+def _where_is(thread: int) -> str:
+    """Return at which lines a thread is, the innermost first, without reading a file: it may be the disk that hangs."""
+    frame = sys._current_frames().get(thread)
+    lines: list[str] = []
+    while frame is not None and len(lines) < _LINES:
+        lines.append(f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}")
+        frame = frame.f_back
+    return " < ".join(lines)
 
 
 @contextlib.contextmanager

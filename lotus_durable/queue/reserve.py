@@ -83,11 +83,22 @@ class Reserve:
             self.checkpoint()
             self._connection.execute("PRAGMA wal_autocheckpoint=0")
             try:
-                while os.stat(self._log).st_size < self._frames * _FRAME:
-                    self._connection.execute("UPDATE padding SET data = randomblob(length(data))")
+                self._stretch_log()
             finally:
                 self._connection.execute(f"PRAGMA wal_autocheckpoint={self._frames * 3 // 5}")
                 self.checkpoint()
+
+    def _stretch_log(self) -> None:
+        """Write over padding until the log is as long as it is to be.
+
+        Or until so much was written that it must be: what lies at its path may be another file, put there meanwhile.
+        """
+        written = 0
+        while os.stat(self._log).st_size < self._frames * _FRAME and written < self._frames:
+            rows = self._connection.execute("UPDATE padding SET data = randomblob(length(data))").rowcount
+            if not rows:  # refused events had it all, and their pages are free again
+                self._add()
+            written += rows * _STEP
 
     def is_ready_for(self, size: int) -> bool:
         """Come a step of some milliseconds nearer to room for the refused events of a segment of ``size`` bytes.

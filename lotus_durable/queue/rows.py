@@ -167,8 +167,8 @@ class RowReader:
         while self._do(lambda connection: connection.execute(statement, (settled, _AT_ONCE)).rowcount):
             pass
         if self._do(free_pages) > _SPARE:
-            while self._do(free_pages) > _SPARE:
-                self._do(lambda connection: give_back(connection, _AT_ONCE))
+            while self._do(lambda connection: give_back(connection, _AT_ONCE)) and self._do(free_pages) > _SPARE:
+                pass
             self._found("PRAGMA wal_checkpoint(PASSIVE)")
         self._do(lambda connection: connection.execute("UPDATE identity SET emptied = ?", (settled,)))
         self._deleted = settled

@@ -99,13 +99,17 @@ class EventTable(SQLiteQueue):
         """Close nothing: :meth:`close` does."""
 
 
-def give_back(connection: sqlite3.Connection, pages: int) -> None:
-    """Take up to this many free pages off the file; it is no smaller before the next checkpoint.
+def give_back(connection: sqlite3.Connection, pages: int) -> int:
+    """Take up to this many free pages off the file, and return how many; it is no smaller before the next checkpoint.
+
+    None of a database that a tool has written anew without what :class:`EventTable` sets before the first page.
 
     Raises:
         sqlite3.Error: the database refuses.
     """
+    before = free_pages(connection)
     connection.executescript(f"PRAGMA incremental_vacuum({pages})")  # by execute() it is one page
+    return before - free_pages(connection)
 
 
 def free_pages(connection: sqlite3.Connection) -> int:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lotus_durable.testing.catalog import Component, Feature, Plan
+    from lotus_durable.testing.accounts import Component, Feature, Plan
     from lotus_durable.testing.exchange import ReceivedRequest
     from lotus_durable.testing.fake_lotus import FakeLotus, Generation
     from lotus_durable.testing.faults import (
@@ -51,7 +51,7 @@ __all__ = [
 ]  # fmt: skip
 
 _MODULES = {
-    **dict.fromkeys(("Component", "Feature", "Plan"), "catalog"),
+    **dict.fromkeys(("Component", "Feature", "Plan"), "accounts"),
     **dict.fromkeys(("FakeLotus", "Generation"), "fake_lotus"),
     "FakeLotusProcess": "process",
     "ReceivedRequest": "exchange",

@@ -1,37 +1,115 @@
-"""What the server knows beside events: customers, plans, subscriptions, credits. In memory only."""
+"""What the server knows beside events: plans, and the customers, subscriptions and credits. In memory only.
+
+How any of it is shown is in ``l22.json`` and ``l24.json``.
+"""
 
 from __future__ import annotations
 
+import uuid
 from calendar import monthrange
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, NamedTuple
 
-from lotus_durable.testing.catalog import CURRENCIES, Component, Currency, Duration, Feature, Plan, new_id
+Duration = Literal["monthly", "quarterly", "yearly"]
+_MONTHS = {"monthly": 1, "quarterly": 3, "yearly": 12}
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
 
-MONTHS: dict[str, int] = {"monthly": 1, "quarterly": 3, "yearly": 12}
+def new_id(prefix: str) -> str:
+    """Return an id as L24 makes them."""
+    return prefix + uuid.uuid4().hex
+
+
+class Currency(NamedTuple):
+    """A currency the organization knows."""
+
+    code: str
+    name: str
+    symbol: str
+
+
+_KNOWN = [("USD", "US Dollar", "$"), ("EUR", "Euro", "€"), ("GBP", "Pound", "£"), ("JPY", "Yen", "¥")]
+CURRENCIES = {code: Currency(code, name, symbol) for code, name, symbol in _KNOWN}
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A metered part of a plan.
+
+    Attributes:
+        event_name: the events it counts.
+        limit: the usage at which access ends; None has no limit.
+        free_limit: how much of it costs nothing; None for no free part.
+        property_name: None counts events; else the numbers in this property are summed.
+    """
+
+    event_name: str
+    limit: float | None = None
+    free_limit: float | None = None
+    property_name: str | None = None
+    metric_name: str = ""
+    metric_id: str = field(default_factory=lambda: new_id("metric_"))
+
+    @property
+    def name(self) -> str:
+        """The metric's name, made from the event's when it was given none."""
+        of = f"sum of {self.property_name} of" if self.property_name else "count of"
+        return self.metric_name or f"{of} {self.event_name}"
+
+    @property
+    def tiers(self) -> list[dict[str, Any]]:
+        """L24 has the free part and the limit as tiers."""
+        free, limit = self.free_limit, self.limit
+        tiers: list[dict[str, Any]] = [] if free is None else [{"type": "free", "start": 0, "end": free}]
+        if free is None or limit != free:
+            tiers.append({"type": "per_unit", "start": free or 0, "end": limit, "cost": 1.0, "rounding": "no_rounding"})
+        return tiers
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Something a plan gives access to."""
+
+    feature_name: str
+    feature_id: str = field(default_factory=lambda: new_id("feature_"))
+    feature_description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan, or an add-on, with its one version. An add-on with components is renewed, one without is paid once."""
+
+    plan_name: str
+    plan_id: str
+    version_id: str
+    created_on: datetime
+    components: tuple[Component, ...] = ()
+    features: tuple[Feature, ...] = ()
+    duration: Duration = "monthly"
+    currency: Currency = CURRENCIES["USD"]
+    tags: tuple[str, ...] = ()
+    flat_rate: Decimal = Decimal(0)
+    is_addon: bool = False
 
 
 @dataclass(slots=True)
 class Customer:
-    """A customer; ``email`` is None on L22."""
+    """A customer; ``email`` is None on L22. ``details`` is the rest of what was sent."""
 
     customer_id: str
     name: str | None = None
     email: str | None = None
     currency: Currency = CURRENCIES["USD"]
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Subscription:
     """A customer's subscription to a plan, or the attachment of an add-on to one (then it has a ``parent``).
 
-    ``status`` is L22's stored word; on L24 the dates alone say whether it is active.
+    ``status`` is L22's stored word; on L24 the dates alone say whether it is active. ``addons`` has ended ones too.
     """
 
     subscription_id: str
@@ -42,35 +120,15 @@ class Subscription:
     auto_renew: bool = True
     is_new: bool = True
     filters: tuple[tuple[str, str], ...] = ()
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     status: str = "active"
     parent: Subscription | None = None
     fully_billed: bool = False
-    all_of_them: dict[str, Subscription] = field(default_factory=dict, repr=False)
-
-    @property
-    def addons(self) -> list[Subscription]:
-        """The add-ons attached to it, ended ones too."""
-        return [addon for addon in self.all_of_them.values() if addon.parent is self]
-
-    @property
-    def id_as_subscription(self) -> str:
-        """The id as L24 lists it: an add-on's like any subscription's."""
-        return self.subscription_id.removeprefix("addon_")
-
-    @property
-    def start_day(self) -> date:
-        """Where it begins, which is all L22 shows."""
-        return self.start.date()
-
-    @property
-    def end_day(self) -> date:
-        """Where it ends."""
-        return self.end.date()
+    addons: list[Subscription] = field(default_factory=list)
 
     def is_active(self, now: datetime) -> bool:
         """Whether ``now`` is within its dates."""
-        return self.start <= now < self.end
+        return self.state(now) == "active"
 
     def state(self, now: datetime) -> str:
         """L24's word for where ``now`` is."""
@@ -117,17 +175,12 @@ class Credit:
         """What has not been taken."""
         return self.amount + sum((one.amount for one in self.drawdowns), Decimal(0))
 
-    @property
-    def status(self) -> str:
-        """The server's word."""
-        return "active" if self.is_active else "inactive"
-
 
 class Accounts:
     """The organization's customers, plans, subscriptions and credits, by id, in order of creation.
 
     The ``add_...`` methods seed a test; the calls of a client go through the server's endpoints and its rules.
-    The lists are live: read them, do not change them.
+    The collections are live: read them, do not change them.
 
     Attributes:
         payment_providers: those connected to the organization (L24); none at first, as for any organization.
@@ -139,6 +192,9 @@ class Accounts:
         self.organization_id: str = new_id("org_")
         self.customers: dict[str, Customer] = {}
         self.plans: dict[str, Plan] = {}
+        self.versions: dict[str, Plan] = {}
+        self.metrics: dict[str, Component] = {}
+        self.features: dict[str, Feature] = {}
         self.subscriptions: dict[str, Subscription] = {}
         self.credits: dict[str, Credit] = {}
         self.payment_providers: set[str] = set()
@@ -168,10 +224,11 @@ class Accounts:
         On L22 ``plan_id`` may be any text. L24 takes only ids of its own making (``plan_`` or ``addon_`` and 32 hex
         digits): leave it out there and use what is returned. Features of one name share one id.
         """
+        kind = "addon_" if addon else "plan_"
         plan = Plan(
             plan_name=plan_name,
-            plan_id=plan_id or new_id("addon_" if addon else "plan_"),
-            version_id=new_id("addon_version_" if addon else "plan_version_"),
+            plan_id=plan_id or new_id(kind),
+            version_id=new_id(f"{kind}version_"),
             created_on=self.now(),
             components=tuple(components),
             features=tuple(self._feature(feature) for feature in features),
@@ -181,8 +238,15 @@ class Accounts:
             flat_rate=Decimal(str(flat_rate)),
             is_addon=addon,
         )
-        self.plans[plan.plan_id] = plan
+        self.plans[plan.plan_id] = self.versions[plan.version_id] = plan
+        for component in plan.components:
+            self.metrics.setdefault(component.metric_id, component)
         return plan
+
+    def _feature(self, given: str | Feature) -> Feature:
+        known = (feature for feature in self.features.values() if feature.feature_name == given)
+        feature = given if isinstance(given, Feature) else next(known, Feature(given))
+        return self.features.setdefault(feature.feature_id, feature)
 
     def add_subscription(
         self,
@@ -196,45 +260,27 @@ class Accounts:
         """Subscribe a customer (added if unknown) from ``start``, by default a day ago, without any check."""
         start = start or self.now() - timedelta(days=1)
         end = end or end_of_period(start, plan.duration)
-        return self.keep(
-            Subscription(subscription_id or new_id("sub_"), self.add_customer(customer_id), plan, start, end)
-        )
+        id_ = subscription_id or new_id("sub_")
+        return self.keep(Subscription(id_, self.add_customer(customer_id), plan, start, end))
 
     def keep(self, subscription: Subscription) -> Subscription:
         """Add a subscription as it is."""
-        subscription.all_of_them = self.subscriptions
         self.subscriptions[subscription.subscription_id] = subscription
         return subscription
-
-    def subscriptions_of(self, customer: Customer) -> list[Subscription]:
-        """Return a customer's subscriptions that are active now, add-ons left out."""
-        return [one for one in self.active_of(customer) if one.parent is None]
 
     def active_of(self, customer: Customer) -> list[Subscription]:
         """Return what a customer is subscribed to now, add-ons too."""
         now = self.now()
         return [one for one in self.subscriptions.values() if one.customer is customer and one.is_active(now)]
 
-    def metric(self, metric_id: str) -> Component | None:
-        """Return the component that measures this metric."""
-        components = (component for plan in self.plans.values() for component in plan.components)
-        return next((component for component in components if component.metric_id == metric_id), None)
-
-    def feature(self, feature_id: str) -> Feature | None:
-        """Return the feature with this id."""
-        features = (feature for plan in self.plans.values() for feature in plan.features)
-        return next((feature for feature in features if feature.feature_id == feature_id), None)
-
-    def _feature(self, feature: str | Feature) -> Feature:
-        if isinstance(feature, Feature):
-            return feature
-        known = (known for plan in self.plans.values() for known in plan.features)
-        return next((known for known in known if known.feature_name == feature), Feature(feature))
+    def subscriptions_of(self, customer: Customer) -> list[Subscription]:
+        """Return a customer's subscriptions that are active now, add-ons left out."""
+        return [one for one in self.active_of(customer) if one.parent is None]
 
 
 def end_of_period(start: datetime, duration: str) -> datetime:
     """Return the last moment of the last day of the period that begins at ``start``."""
-    months = start.month - 1 + MONTHS[duration]
+    months = start.month - 1 + _MONTHS[duration]
     year, month = start.year + months // 12, months % 12 + 1
     day = min(start.day, monthrange(year, month)[1])
     return datetime(year, month, day, tzinfo=start.tzinfo) - timedelta(microseconds=1)

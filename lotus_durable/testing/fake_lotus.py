@@ -110,25 +110,25 @@ class FakeLotus(Server):
     def events(self) -> list[dict[str, Any]]:
         """The accepted events as received, each id once, in order of arrival (a copy)."""
         with self._state.changed:
-            return list(self._state.received.events)
+            return list(self._state.events)
 
     @property
     def event_count(self) -> int:
         """How many events were accepted."""
         with self._state.changed:
-            return len(self._state.received.times)
+            return len(self._state.times)
 
     @property
     def duplicates(self) -> int:
         """How many events came with an id that had come before."""
         with self._state.changed:
-            return self._state.received.duplicates
+            return self._state.duplicates
 
     @property
     def times_received(self) -> dict[str, int]:
         """How often each accepted idempotency id was received, in order of first arrival (a copy)."""
         with self._state.changed:
-            return dict(self._state.received.times)
+            return dict(self._state.times)
 
     @property
     def database(self) -> set[str]:
@@ -209,17 +209,19 @@ class FakeLotus(Server):
     @property
     def api_key(self) -> str:
         """The newest valid key."""
-        return self._state.keys.current
+        return next(reversed(self._state.keys))
 
     def rotate_key(self, new: str, *, keep_old: bool = False) -> None:
         """Make ``new`` the valid key; the old ones are revoked unless ``keep_old``."""
         with self._state.changed:
-            self._state.keys.rotate(new, keep_old=keep_old)
+            keys = dict(self._state.keys) if keep_old else {}
+            keys.pop(new, None)
+            self._state.keys = {**keys, new: "valid"}
 
     def expire_key(self) -> None:
         """Let every key that is valid now expire."""
         with self._state.changed:
-            self._state.keys.expire()
+            self._state.keys = dict.fromkeys(self._state.keys, "expired")
 
     def fail_next(self, *faults: Fault | None) -> None:
         """Append to the script of faults: one entry for each of the next requests."""

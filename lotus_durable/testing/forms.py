@@ -1,35 +1,26 @@
-"""Checks of what a call sends, with the messages and codes of Django REST framework, which both generations use.
+"""Checks of what a call sends, as Django REST framework does them, which both generations use.
 
 A *reader* takes the value of a field and returns what it means, or raises :class:`Wrong`. A form says by name which
 reader is for which field; ``a|b`` takes one of these words; with ``!`` the field has to be there, else it reads as None
 when it is missing or null; with ``*`` it is a list in a query. An object in place of a name is a form within, in a list
-one for each item. What is wrong is refused all at once.
+one for each item. What is wrong is refused all at once. The codes and messages are in ``forms.json``.
 """
 
 from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, NamedTuple
+
+from lotus_durable.testing.record import data
 
 Reader = Callable[[Any], Any]
 
-TRUE = {"true", "t", "1", "yes", "y", "on"}
-FALSE = {"false", "f", "0", "no", "n", "off"}
-DATE_FORMAT = "Date has wrong format. Use one of these formats instead: YYYY-MM-DD."
-DATETIME_FORMAT = (
-    "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
-)
-PREFIX_FORMAT = (
-    "Input must be a string beginning with the prefix {} and followed by the compact hex representation of the UUID, "
-    "not including hyphens."
-)
-MISSING = "This field is required."
+_DATA = data("forms")
 NO_FIELD = "non_field_errors"
 
 
@@ -38,15 +29,16 @@ class FieldError(NamedTuple):
 
     code: str
     detail: str
-    attr: str | None
+    attr: str | None = None
 
 
 class Wrong(Exception):
-    """A value does not fit, or some values within it, each with its place."""
+    """A value does not fit, ``why`` is in forms.json; or some values within it, each with its place."""
 
-    def __init__(self, detail: str = "", code: str = "invalid", *, within: Iterable[FieldError] = ()) -> None:
-        super().__init__(detail)
-        self.errors: list[FieldError] = list(within) or [FieldError(code, detail, None)]
+    def __init__(self, why: str = "", *blanks: object, within: Iterable[FieldError] = ()) -> None:
+        super().__init__(why)
+        self.is_unknown: bool = why == "unknown"
+        self.errors: list[FieldError] = list(within) or [error(why, *blanks)]
 
 
 class Refused(Exception):
@@ -64,26 +56,24 @@ class Refused(Exception):
         self.is_about_fields = is_about_fields
 
 
-def read(fields: object, form: Mapping[str, Any], readers: Mapping[str, Reader]) -> SimpleNamespace:
+def error(why: str, *blanks: object) -> FieldError:
+    """Return what is wrong by its name in forms.json."""
+    code, detail = _DATA["details"][why]
+    return FieldError(code, detail.format(*blanks))
+
+
+def read(fields: object, form: Mapping[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:
     """Return the values of these fields; raises Refused, by field, when any is wrong or missing."""
     try:
-        return SimpleNamespace(**_fields(fields, form, readers))
+        return _fields(fields, form, readers)
     except Wrong as wrong:
         errors = [error if error.attr else error._replace(attr=NO_FIELD) for error in wrong.errors]
         raise Refused(400, *errors, is_about_fields=True) from None
 
 
-def id_in_path(value: str, *prefixes: str) -> str:
-    """Return the hex digits of an id in a path; raises Refused when it cannot be one."""
-    try:
-        return hex_of(value, *prefixes)
-    except Wrong as wrong:
-        raise Refused(400, *wrong.errors, is_about_fields=True) from None
-
-
 def _fields(fields: Any, form: Mapping[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:  # noqa: ANN401
     if not isinstance(fields, dict):
-        raise Wrong(f"Invalid data. Expected a dictionary, but got {type(fields).__name__}.")
+        raise Wrong("no object", type(fields).__name__)
     values: dict[str, Any] = {}
     errors: list[FieldError] = []
     for name, kind in form.items():
@@ -98,62 +88,62 @@ def _fields(fields: Any, form: Mapping[str, Any], readers: Mapping[str, Reader])
 
 def _value(fields: Mapping[str, Any], name: str, kind: Any, readers: Mapping[str, Reader]) -> Any:  # noqa: ANN401
     value = fields.get(name)
-    if value is None and str(kind).endswith("!"):
-        raise Wrong("This field may not be null.", "null") if name in fields else Wrong(MISSING, "required")
     if value is None:
+        if str(kind).endswith("!"):
+            raise Wrong("null" if name in fields else "required")
         return None
     if isinstance(kind, dict):
         return _fields(value, kind, readers)
     if isinstance(kind, list):
         if not isinstance(value, list):
-            raise Wrong(f'Expected a list of items but got type "{type(value).__name__}".', "not_a_list")
+            raise Wrong("no list", type(value).__name__)
         numbered = {str(i): item for i, item in enumerate(value)}  # an error within names its number
         return list(_fields(numbered, dict.fromkeys(numbered, kind[0]), readers).values())
     words = kind.rstrip("!*")
-    reader = _choice(words.split("|")) if "|" in words else readers[words]
+    reader = _matching(words, "no choice") if "|" in words else readers[words]
     return [reader(one) for one in value] if kind.endswith("*") else reader(value)
 
 
 # ------------------------------------------------------------------ readers
 
 
-def _matching(pattern: str, detail: str, code: str = "invalid", to: Callable[[str], Any] = str) -> Reader:
+def _like(name: str, to: Callable[[str], Any] = str) -> Reader:
+    pattern, why = _DATA["patterns"][name]
+    return _matching(pattern, why, to)
+
+
+def _matching(pattern: str, why: str, to: Callable[[str], Any] = str) -> Reader:
     """Read what matches as a whole; numbers are taken as text, a boolean is not."""
 
     def reader(value: object) -> Any:  # noqa: ANN401  # what ``to`` makes of it
         text = "" if isinstance(value, bool) or not isinstance(value, str | int | float) else str(value)
-        if not re.fullmatch(pattern, text, re.ASCII):
-            raise Wrong(detail.format(value), code)
         try:
-            return to(text)
+            if re.fullmatch(pattern, text, re.ASCII):
+                return to(text)
         except ValueError:
-            raise Wrong(detail.format(value), code) from None
+            pass
+        raise Wrong(why, value)
 
     return reader
-
-
-def _choice(words: list[str]) -> Reader:
-    return _matching("|".join(map(re.escape, words)), '"{}" is not a valid choice.', "invalid_choice")
 
 
 def _text(value: object, most: float = float("inf")) -> str:
     """Read text that is no longer; numbers are taken as text, surrounding space is dropped, blank is refused."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise Wrong("Not a valid string.")
+        raise Wrong("no text")
     stripped = str(value).strip()
     if not stripped:
-        raise Wrong("This field may not be blank.", "blank")
+        raise Wrong("blank")
     if len(stripped) > most:
-        raise Wrong(f"Ensure this field has no more than {most} characters.", "max_length")
+        raise Wrong("too long", most)
     return stripped
 
 
 def _boolean(value: object) -> bool:
     """Read a boolean, also as a word or a digit."""
-    word = str(value).lower()
-    if word not in TRUE | FALSE:
-        raise Wrong("Must be a valid boolean.")
-    return word in TRUE
+    if str(value).lower() not in _DATA["booleans"]:
+        raise Wrong("no boolean")
+    return bool(_DATA["booleans"][str(value).lower()])
 
 
 def _moment(value: Any) -> datetime:  # noqa: ANN401  # JSON
@@ -161,7 +151,7 @@ def _moment(value: Any) -> datetime:  # noqa: ANN401  # JSON
     try:
         read = datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        raise Wrong(DATETIME_FORMAT) from None
+        raise Wrong("no moment") from None
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
@@ -172,16 +162,16 @@ def _decimal(value: object, digits: int = 20, places: int = 10) -> Decimal:
     except InvalidOperation:
         number = Decimal("NaN")
     if isinstance(value, bool) or not number.is_finite():
-        raise Wrong("A valid number is required.")
+        raise Wrong("no number")
     _, given, exponent = number.as_tuple()
     assert isinstance(exponent, int)
-    for what, many, most, code in (
-        ("digits in total", max(len(given) + max(exponent, 0), -exponent), digits, "max_digits"),
-        ("decimal places", -exponent, places, "max_decimal_places"),
-        ("digits before the decimal point", len(given) + exponent, digits - places, "max_whole_digits"),
+    for many, most, what in (
+        (max(len(given) + max(exponent, 0), -exponent), digits, "digits"),
+        (-exponent, places, "decimal places"),
+        (len(given) + exponent, digits - places, "whole digits"),
     ):
         if many > most:
-            raise Wrong(f"Ensure that there are no more than {most} {what}.", code)
+            raise Wrong(what, most)
     return number
 
 
@@ -189,7 +179,7 @@ def _at_least(minimum: int, reader: Reader) -> Reader:
     def checked(value: object) -> Any:  # noqa: ANN401  # a number
         number = reader(value)
         if number < minimum:
-            raise Wrong(f"Ensure this value is greater than or equal to {minimum}.", "min_value")
+            raise Wrong("too little", minimum)
         return number
 
     return checked
@@ -198,7 +188,7 @@ def _at_least(minimum: int, reader: Reader) -> Reader:
 def _json_object(value: object) -> dict[str, Any]:
     """Read an object; other JSON is refused here although the server would store it."""
     if not isinstance(value, dict):
-        raise Wrong("Value must be valid JSON.")
+        raise Wrong("no JSON")
     return value
 
 
@@ -206,47 +196,42 @@ READERS: dict[str, Reader] = {
     "text": _text,
     "text_40": partial(_text, most=40),
     "text_100": partial(_text, most=100),
-    "email": _matching(r"[^@\s]+@[^@\s]+\.[^@\s]+", "Enter a valid email address."),
     "boolean": _boolean,
-    "day": _matching(r"\d{4}-\d\d?-\d\d?", DATE_FORMAT, to=lambda text: date(*map(int, text.split("-")))),
     "moment": _moment,
     "decimal": _decimal,
     "not_negative": _at_least(0, _decimal),
     "tax_rate": partial(_decimal, digits=7, places=4),
-    "quantity": _at_least(1, _matching(r"-?\d+", "A valid integer is required.", to=int)),
     "json_object": _json_object,
-    "country": _matching(r"[A-Z]{2}", '"{}" is not a valid choice.', "invalid_choice"),
+    "email": _like("email"),
+    "country": _like("country"),
+    "day": _like("day", to=lambda text: date(*map(int, text.split("-")))),
+    "quantity": _at_least(1, _like("quantity", to=int)),
 }
 
 
-def named(key: str, find: Callable[[str], object], *prefixes: str) -> Reader:
+def named(things: Mapping[str, object], key: str, prefix: str = "", taken: Sequence[str] = ()) -> Reader:
     """Read an id and return what it names.
 
     Args:
+        things: by id.
         key: what the server calls the id when it names nothing.
-        find: from the id to the thing.
-        prefixes: of L24's ids: one of these and 32 hex digits; the last is the one in the message.
+        prefix: of L24's ids: this and 32 hex digits.
+        taken: the prefixes that a client may write instead of it; see :func:`hex_of`.
     """
 
     def reader(value: object) -> object:
-        if prefixes:
-            digits = hex_of(value, *prefixes)
-            tried, shown = [prefix + digits for prefix in prefixes], str(uuid.UUID(digits))
-        else:
-            tried, shown = [str(value)] if isinstance(value, str | int) else [], str(value)
-        found = next((found for id_ in tried if (found := find(id_)) is not None), None)
-        if found is None:
-            raise Wrong(f"Object with {key}={shown} does not exist.", "does_not_exist")
-        return found
+        digits = hex_of(value, *taken) if taken else str(value)
+        if prefix + digits not in things:
+            raise Wrong("unknown", key, uuid.UUID(digits) if taken else digits)
+        return things[prefix + digits]
 
     return reader
 
 
 def hex_of(value: object, *prefixes: str) -> str:
-    """Return the 32 hex digits of an id of L24's, taken with or without prefix and hyphens."""
-    digits = value.replace("-", "") if isinstance(value, str) else ""
-    for prefix in prefixes:
-        shorter = digits.replace(prefix, "").lower()
-        if re.fullmatch(r"[0-9a-f]{32}", shorter):
-            return shorter
-    raise Wrong(PREFIX_FORMAT.format(prefixes[-1]))
+    """Return the 32 hex digits of an id of L24's, taken with or without prefix and hyphens; the last is in messages."""
+    compact = value.replace("-", "").lower() if isinstance(value, str) else ""
+    match = re.fullmatch(f"(?:{'|'.join(prefixes)})?([0-9a-f]{{32}})", compact)
+    if match is None:
+        raise Wrong("no id", prefixes[-1])
+    return match[1]

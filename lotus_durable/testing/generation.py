@@ -5,50 +5,44 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote
 
+from lotus_durable.testing.accounts import CURRENCIES
 from lotus_durable.testing.exchange import Answer, Request
-from lotus_durable.testing.forms import READERS, FieldError, Reader, Refused, named, read
+from lotus_durable.testing.forms import READERS, FieldError, Reader, Refused, Wrong, error, named, read
 from lotus_durable.testing.record import Record
-
-if TYPE_CHECKING:
-    from lotus_durable.testing.accounts import Accounts
-    from lotus_durable.testing.state import KeyState, ServerState
+from lotus_durable.testing.state import KeyState, ServerState
 
 Refusal = Callable[[str], str | None]
 """Given an idempotency id the rules accept: why it is refused all the same (an injected fault), or None."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request that has found its view.
+class Call(SimpleNamespace):
+    """A request that has found its view: with the fields of its form, and what its path names, by their names.
 
     Attributes:
-        ids: the decoded parts of the path, in order.
-        sent: the fields of its form.
+        chosen: of the fields of which one is needed, the one that was sent.
         refuse: see Refusal.
         seen: what the database showed when the request began.
     """
 
     request: Request
-    ids: tuple[str, ...]
-    sent: SimpleNamespace
     refuse: Refusal
     seen: object
 
 
 Blanks = Mapping[str, object]
-"""What the recorded answer of a call has blanks for."""
-View = Callable[[Call], Blanks | Answer]
-"""Answers a call, by the blanks of its recorded answer or by another answer."""
+"""What the recorded answer of a call has blanks for, beside those that the call itself fills."""
 
 
 class Generation(ABC):
     """Answers requests by the rules of one server; faults are none of its business but for single refusals.
+
+    A call is answered as it was recorded; where there is more to it, by a method of its name, a *view*, which returns
+    further blanks of that answer, another answer, or None.
 
     Args:
         state: what the server remembers.
@@ -69,23 +63,20 @@ class Generation(ABC):
         hash_verified_ids: bool = False,
     ) -> None:
         self.state = state
-        self.accounts: Accounts = state.accounts
-        self.record: Record = Record(self.name)
-        self.max_body_bytes: int = self.max_body if max_body_bytes is None else max_body_bytes
+        self.accounts = state.accounts
+        self.record = Record(self.name)
+        self.max_body_bytes = self.max_body if max_body_bytes is None else max_body_bytes
         self.text_key_errors = text_key_errors
         self.hash_verified_ids = hash_verified_ids
-        self.readers: dict[str, Reader] = {**READERS, "customer": named("customer_id", self.accounts.customers.get)}
+        things = vars(self.accounts) | {"currencies": CURRENCIES, "nothing": {}}
+        self._readers: dict[str, Reader] = dict(READERS)
+        for name, thing in self.record.things.items():
+            prefixes = thing.get("is", ""), thing.get("taken", ())
+            self._readers[name] = named(things[thing["in"]], thing["key"], *prefixes)
         self._routes = [(name, *_route(call["at"])) for name, call in self.record.calls.items()]
-        self._views: dict[str, View] = {
-            name: getattr(group, name) for group in self.groups() for name in self.record.calls if hasattr(group, name)
-        }
 
     @abstractmethod
-    def groups(self) -> Iterable[object]:
-        """Return what has the views: methods with the names of the recorded calls."""
-
-    @abstractmethod
-    def refused_early(self, request: Request, methods: Sequence[str]) -> Answer | None:
+    def refused_early(self, request: Request, methods: Collection[str]) -> Answer | None:
         """Return why no view is asked: path, key, method, size, in the server's order; no methods: no such path."""
 
     @abstractmethod
@@ -114,29 +105,56 @@ class Generation(ABC):
 
     def _respond(self, request: Request, refuse: Refusal, seen: object) -> Answer:
         found = self._find(request.path)
-        answer = self.refused_early(request, list(found))
+        answer = self.refused_early(request, found)
         if answer is not None:
             return answer
-        name, ids = found[request.method]
-        call = Call(request, ids, self._form(name, request), refuse, seen)
-        result = self._views[name](call)
-        return result if isinstance(result, Answer) else self.record.answer(name, **result)
+        name, in_path = found[request.method]
+        recorded = self.record.calls[name]
+        call = Call(request=request, refuse=refuse, seen=seen, **self._form(recorded, request), **self._named(in_path))
+        if "one_of" in recorded:
+            self._choose(call, *recorded["one_of"])
+        result = getattr(self, name, lambda _call: None)(call)
+        if isinstance(result, Answer):
+            return result
+        return self.record.answer(name, accounts=self.accounts, **{**vars(call), **(result or {})})
 
-    def _find(self, path: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    def _find(self, path: str) -> dict[str, tuple[str, dict[str, str]]]:
         """Return the calls at this path, by method, and the parts of the path."""
         matches = [(name, method, pattern.fullmatch(unquote(path))) for name, method, pattern in self._routes]
-        return {method: (name, match.groups()) for name, method, match in matches if match}
+        return {method: (name, match.groupdict()) for name, method, match in matches if match}
 
-    def _form(self, name: str, request: Request) -> SimpleNamespace:
+    def _form(self, recorded: Mapping[str, Any], request: Request) -> dict[str, Any]:
         """Read the fields of a call: of the query (the last of each name, as Django takes them), or of the body."""
-        form = self.record.calls[name].get("form")
+        form = recorded.get("form")
         if form is None:
-            return SimpleNamespace()
+            return {}
         if request.method != "GET":
-            return read(json_of(request), form, self.readers)
+            return read(json_of(request), form, self._readers)
         values = parse_qs(request.query)
         fields = {field: found if form.get(field, "").endswith("*") else found[-1] for field, found in values.items()}
-        return read(fields, form, self.readers)
+        return read(fields, form, self._readers)
+
+    def _named(self, in_path: Mapping[str, str]) -> dict[str, Any]:
+        """Return what a path names; what may name several things stays as it is."""
+        return {name: self._thing(name, id_) if name in self.record.things else id_ for name, id_ in in_path.items()}
+
+    def _thing(self, name: str, id_: str) -> object:
+        try:
+            return self._readers[name](id_)
+        except Wrong as wrong:
+            if wrong.is_unknown:
+                raise self.no(self.record.things[name]["unknown"], id=id_) from None
+            raise Refused(400, *wrong.errors, is_about_fields=True) from None
+
+    def _choose(self, call: Call, names: list[str], none: str, both: str) -> None:
+        sent = [value for name in names if (value := getattr(call, name)) is not None]
+        self.refuse_if(len(sent) != 1, none if not sent else both)
+        call.chosen = sent[0]
+
+    def verdict(self, failed: Mapping[Any, str], *, of: int) -> Answer:
+        """Answer track as both servers count: distinct failed ids against events, so "some" can mean none."""
+        how = "none" if len(failed) == of else "some" if failed else "all"
+        return self.record.answer(f"track {how}", failed=failed)
 
     def lost(self, request: Request) -> Answer:
         """Answer a path without a view as Django does; it redirects when only the slash at its end is missing."""
@@ -148,21 +166,26 @@ class Generation(ABC):
     def no(self, name: str, **blanks: object) -> Refused:
         """Return the recorded refusal of this name, to be raised."""
         status, code, detail, *attr = self.record.refusal(name, **blanks)
-        error = FieldError(code, detail, attr[0] if attr else None)
-        return Refused(status, error, is_about_fields=bool(attr))
+        return Refused(status, FieldError(code, detail, *attr), is_about_fields=bool(attr))
+
+    def refuse_if(self, condition: object, name: str, **blanks: object) -> None:
+        """Raise the recorded refusal of this name when the condition holds."""
+        if condition:
+            raise self.no(name, **blanks)
 
     def no_such_method(self, request: Request) -> Refused:
         """Return Django's refusal of a method."""
-        return Refused(405, FieldError("method_not_allowed", f'Method "{request.method}" not allowed.', None))
+        return Refused(405, error("method", request.method))
 
     def key_state(self, request: Request) -> KeyState:
-        """Look the whole key up."""
-        return self.state.keys.look_up(request.headers.get("x-api-key"))
+        """Look the whole key up, as Django does on both servers."""
+        presented = request.headers.get("x-api-key")
+        return self.state.keys.get(presented, "unknown") if presented else "missing"
 
 
 def _route(at: str) -> tuple[str, re.Pattern[str]]:
     method, _, path = at.partition(" ")
-    return method, re.compile(re.escape(path).replace(r"\{id\}", "([^/.]+)"))
+    return method, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/.]+)", path))
 
 
 def json_of(request: Request) -> Any:  # noqa: ANN401  # any JSON value
@@ -171,9 +194,8 @@ def json_of(request: Request) -> Any:  # noqa: ANN401  # any JSON value
         return {}
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "application/json":
-        detail = f'Unsupported media type "{content_type}" in request.'
-        raise Refused(415, FieldError("unsupported_media_type", detail, None))
+        raise Refused(415, error("content type", content_type))
     try:
         return json.loads(request.body)
-    except (ValueError, RecursionError) as error:
-        raise Refused(400, FieldError("parse_error", f"JSON parse error - {error}", None)) from None
+    except (ValueError, RecursionError) as problem:
+        raise Refused(400, error("not JSON", problem)) from None

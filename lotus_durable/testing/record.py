@@ -1,12 +1,15 @@
 """What the real servers answered, kept as data in ``l22.json`` and ``l24.json``, with blanks for what varies.
 
-"calls" has each call by name: where it is ("at"), what is read from its query or body ("form", see ``forms``), and what
-is answered when all is well: status, how it is written (a key of ``_WRITERS``) and body. "answers" has what else may
-be answered, and "refusals" what is said no with: status, code and detail, and for one that names a field, the field;
-where the recording has the same, under the name that it has there. "parts" has the pieces that answers share. In their
-texts
+"calls" has each call by name: where it is ("at", with the names of "things" in its path), what is read from its query
+or body ("form", see ``forms``), of which fields one is needed ("one_of": the fields, and the refusals of none and of
+both), and what is answered when all is well: status, how it is written (a key of ``_WRITERS``) and body. "answers" has
+what else may be answered, and "refusals" what is said no with: status, code and detail, and for one that names a field,
+the field; where the recording has the same, under the name that it has there. "things" has what an id may name: the
+collection of the accounts, the server's word for the id, the prefixes it is taken with, and the one it has. "parts" has
+the pieces that answers share, and "words" what the server calls something. In their texts
 
 - ``{customer.name}`` is the ``name`` of what is given as ``customer``; as the whole text it keeps its type;
+- ``{start|day}`` is made of it by "words", or by ``_MADE``;
 - ``{plan(one.plan)}`` is the part "plan", filled with that as ``it``, or null for None;
 - ``{plan(*plans)}`` is a list with that part for each of them.
 
@@ -18,14 +21,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from importlib import resources
 from typing import Any
 
 from lotus_durable.testing.exchange import HTML, JSON, Answer
 
-_BLANK = re.compile(r"\{(?:(\w+)\((\*?)([\w.]+)\)|([\w.]+))\}")
+_BLANK = re.compile(r"\{(?:(\w+)\((\*?)([\w.]+)\)|([\w.]+)(?:\|(\w+))?)\}")
 _GO_ESCAPES = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026", "\u2028": r"\u2028", "\u2029": r"\u2029"})
 
 
@@ -40,18 +43,30 @@ _WRITERS: dict[str, tuple[str, Callable[[object], str]]] = {
     "page": ("text/html", str),
     "text": (HTML, str),
 }
+_MADE: dict[str, Callable[[Any], object]] = {
+    "day": lambda moment: moment.date().isoformat(),
+    "number": lambda value: None if value is None else float(value),
+    "as_plan": lambda id_: id_.replace("addon_", "plan_"),  # L24 lists the add-ons of a customer as if they were plans,
+    "as_subscription": lambda id_: id_.removeprefix("addon_"),  # and what they are attached by as if subscriptions
+}
+
+
+def data(name: str) -> Any:  # noqa: ANN401  # JSON
+    """Return what is in ``<name>.json``."""
+    return json.loads(resources.files(__package__).joinpath(f"{name}.json").read_text(encoding="utf-8"))
 
 
 class Record:
     """The answers of one generation."""
 
     def __init__(self, generation: str) -> None:
-        text = resources.files(__package__).joinpath(f"{generation.lower()}.json").read_text(encoding="utf-8")
-        data = json.loads(text)
-        self.calls: dict[str, Any] = data["calls"]
-        self._answers = {name: call.get("answer") for name, call in self.calls.items()} | data["answers"]
-        self._refusals: dict[str, Any] = data["refusals"]
-        self._parts: dict[str, Any] = data["parts"]
+        recorded = data(generation.lower())
+        self.calls: dict[str, Any] = recorded["calls"]
+        self.things: dict[str, Any] = recorded["things"]
+        self._answers = {name: call.get("answer") for name, call in self.calls.items()} | recorded["answers"]
+        self._refusals: dict[str, Any] = recorded["refusals"]
+        self._parts: dict[str, Any] = recorded["parts"]
+        self._words: dict[str, Any] = recorded["words"]
 
     def answer(self, name: str, status: int | None = None, /, **blanks: object) -> Answer:
         """Return the answer of this name; ``status`` takes the place of the recorded one."""
@@ -79,16 +94,22 @@ class Record:
                 return template
 
     def _value(self, blank: re.Match[str], blanks: dict[str, Any]) -> Any:  # noqa: ANN401  # JSON
-        part, each, part_of, path = blank.groups()
+        part, each, part_of, path, made = blank.groups()
         name, *attributes = (path or part_of).split(".")
         value = blanks[name]
         for attribute in attributes:
             value = _attribute(value, attribute)
-        if part is None:
-            return _plain(value)
         if each:
             return [self._part(part, item, blanks) for item in value]
-        return None if value is None else self._part(part, value, blanks)
+        if part:
+            return None if value is None else self._part(part, value, blanks)
+        if made:
+            return _MADE[made](value) if made in _MADE else self._word(made, value)
+        return _plain(value)
+
+    def _word(self, name: str, value: object) -> str:
+        words: dict[str, str] = self._words[name]
+        return words.get(str(value) if value else "none") or words["else"]
 
     def _part(self, name: str, item: object, blanks: dict[str, Any]) -> Any:  # noqa: ANN401  # JSON
         return self._fill(self._parts[name], {**blanks, "it": item, name: item})
@@ -102,12 +123,6 @@ def _attribute(value: Any, name: str) -> Any:  # noqa: ANN401  # what the state 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # what the state holds
     """Return what JSON has for it: both servers send money as a number, and times in UTC with ``+00:00``."""
-    match value:
-        case Decimal():
-            return float(value)
-        case datetime():
-            return value.astimezone(UTC).isoformat()
-        case date():
-            return value.isoformat()
-        case _:
-            return value
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value

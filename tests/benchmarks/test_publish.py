@@ -35,8 +35,12 @@ def _results(folder: Path) -> dict[str, Any]:
         {"memory": {"idle": 30.0, "points": [(10_000, 31.0), (100_000, 31.5)]}},
     )
     workers = Report("workers", series={"throughput": [{"label": "ours", "name": "x", "points": [(1, 10), (8, 12)]}]})
-    scenarios = {report.scenario: report.as_json() for report in (calls, losses, drain, workers)}
-    return {"machine": describe(folder), "scale": "tiny", "scenarios": scenarios}
+    machine = {"scale": "tiny", **describe(folder)}
+    return {
+        "scenarios": {
+            report.scenario: {**report.as_json(), "machine": machine} for report in (calls, losses, drain, workers)
+        }
+    }
 
 
 def test_a_table_goes_where_its_mark_is_and_others_stay() -> None:
@@ -53,9 +57,31 @@ def test_results_are_published_as_json_and_tables(tmp_path: Path, monkeypatch: p
     (tmp_path / "README.md").write_text("<!-- benchmark: goals -->\n<!-- end -->", encoding="utf-8")
     written = publish(_results(tmp_path), docs)
     assert written == [docs / "benchmarks.json", docs / "benchmarks.md", tmp_path / "README.md"]
-    assert json.loads((docs / "benchmarks.json").read_text(encoding="utf-8"))["machine"]["cores"]
+    assert json.loads((docs / "benchmarks.json").read_text(encoding="utf-8"))["scenarios"]["drain"]["machine"]["cores"]
     assert "| 10,000 | 120,000 |" in (docs / "benchmarks.md").read_text(encoding="utf-8")
     assert "| met |" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_a_run_has_not_made_stays_and_says_when_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.publish.draw", lambda *_: [])
+    (tmp_path / "benchmarks.md").write_text(
+        "".join(f"<!-- benchmark: {name} -->\n<!-- end -->\n" for name in ("runs", "goals", "clients")),
+        encoding="utf-8",
+    )
+    before = _results(tmp_path)
+    publish(before, tmp_path)
+    drain = {**before["scenarios"]["drain"], "goals": []}
+    drain["machine"] = {**drain["machine"], "when": "2100-01-01T00:00:00+00:00"}
+    publish({"scenarios": {"drain": drain}}, tmp_path)
+    kept = json.loads((tmp_path / "benchmarks.json").read_text(encoding="utf-8"))["scenarios"]
+    assert kept.keys() == before["scenarios"].keys()
+    page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    assert "| drain | 2100-01-01T00:00:00+00:00 |" in page
+    assert f"| calls | {before['scenarios']['calls']['machine']['when']} |" in page
+    assert "| events lost when killed, of | 0 of 7,000 |" in page
+    assert "drain: events/s" not in page
 
 
 def test_one_table_has_all_that_a_run_has_found_of_each_client(tmp_path: Path) -> None:

@@ -211,6 +211,7 @@ def test_an_addon_is_attached_and_cancelled(client: Client, l24: FakeLotus, subs
         )
         assert cancelled["addon_subscription_id"] == attached["addon_subscription_id"]
         del l24.accounts.subscriptions[attached["addon_subscription_id"]]
+        l24.accounts.subscriptions[subscription_id].addons.clear()
     with pytest.raises(NotFound, match="not found for subscription"):
         client.cancel_addon(subscription_id=subscription_id, addon_id=addon.plan_id)
 

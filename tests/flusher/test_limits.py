@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from lotus_durable.config import Config
 from lotus_durable.flusher import background, life
 from lotus_durable.queue.directory import QueueDirectory
+from tests.scripts import run
 
 from .scene import Scene, hear, say, wait_until
 from .seen import ended
@@ -235,3 +237,29 @@ def test_a_directory_that_is_removed_as_a_flusher_begins_ends_no_service(
 
     monkeypatch.setattr(life, "beating", removed)
     assert flusher.run() == "the lock is gone"
+
+
+@pytest.mark.parametrize(("kind", "status"), [("auto", 0), ("external", 1)])
+def test_a_flusher_with_a_step_that_does_not_end_says_where_it_is_and_ends(
+    tmp_path: Path, kind: str, status: int
+) -> None:
+    result = run(
+        f"""
+        from lotus_durable.flusher.background import beating
+        from lotus_durable.queue.directory import QueueDirectory
+
+        class StuckControl:
+            beat = staticmethod(lambda: None)
+            is_stuck = staticmethod(lambda: True)
+
+        def wait_for_a_disk_that_hangs():
+            threading.Event().wait()
+
+        with beating(StuckControl(), QueueDirectory(queue_dir), {kind!r}):
+            wait_for_a_disk_that_hangs()
+        """,
+        tmp_path,
+        "http://127.0.0.1:9",
+    )
+    assert result.returncode == status
+    assert re.search(r"a step takes longer than it can: .* \(threading\.py:\d+ < .*<string>:\d+\)", result.stderr)

@@ -166,23 +166,23 @@ def play(scene: Scene) -> None:
     first = _forked(lambda: track(scene, "first", goes_on.exists, ends=False))
     flusher = _flusher(scene)
     second = _forked(lambda: track(scene, "second", goes_on.exists, ends=True))
-    _wait(lambda: notes.count("answered", flusher.pid) >= 3 and notes.count("synced", flusher.pid) >= 3)
+    _wait(lambda: notes.count("answered", flusher.pid) >= 3 and notes.count("synced", flusher.pid) >= 3, flusher)
     flusher.kill()
     flusher.wait()
     flusher = _flusher(scene)
     if scene.backend == "journal":
         _wait(lambda: notes.count("accepted", second) >= _EVENTS)
         _delete_a_segment(scene, notes, second)
-    _wait(lambda: notes.count("answered", flusher.pid) >= 1)
+    _wait(lambda: notes.count("answered", flusher.pid) >= 1, flusher)
     _remove_books(scene)
     goes_on.touch()
-    _wait(lambda: notes.count("restored"))
+    _wait(lambda: notes.count("restored"), flusher)
     for pid in (first, second):
         assert os.waitpid(pid, 0)[1] == 0
     third = _forked(lambda: track(scene, "third", lambda: True, ends=True))
     assert os.waitpid(third, 0)[1] == 0
     rounds = notes.count("synced", flusher.pid)
-    _wait(lambda: not _is_pending(scene) and notes.count("synced", flusher.pid) > rounds + 1)
+    _wait(lambda: not _is_pending(scene) and notes.count("synced", flusher.pid) > rounds + 1, flusher)
     flusher.terminate()
     assert flusher.wait(_PATIENCE) == 0
 
@@ -226,9 +226,12 @@ def _is_pending(scene: Scene) -> bool:
     return count(QueueDirectory(scene.queue_dir)).pending > 0
 
 
-def _wait(condition: Callable[[], object]) -> None:
+def _wait(condition: Callable[[], object], flusher: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait for a condition, for as long as the flusher lives that it needs: nobody starts another one here."""
     ends = time.monotonic() + _PATIENCE
     while not condition():
+        if flusher is not None and flusher.poll() is not None:
+            raise RuntimeError(f"the flusher ended with {flusher.returncode}")
         if time.monotonic() > ends:
             raise TimeoutError(f"waited {_PATIENCE:g} s")
         time.sleep(0.01)

@@ -19,6 +19,7 @@ from lotus_durable.queue import lately
 from lotus_durable.queue.books import Books, read_page
 from lotus_durable.queue.lately import DeliveredLately, keys_of
 from lotus_durable.queue.protocol import Cursor, Settlement
+from lotus_durable.queue.reserve import Reserve
 from lotus_durable.queue.table import DatabaseDamaged
 
 from .consuming import stored
@@ -112,6 +113,40 @@ def test_the_log_grows_no_further_whatever_is_settled(path: Path) -> None:
         )
     assert log.stat().st_size == size
     books.close()
+
+
+def test_books_without_a_log_are_opened_also_where_refused_events_had_all_of_the_padding(path: Path) -> None:
+    """A backup has no log, nor have books that are written back; and nothing may wait for one to grow that cannot."""
+    books = opened(path)
+    log = path.with_name("books.db-wal")
+    size = log.stat().st_size
+    books.settle(Settlement(accepted=300, parked=[stored(record(number, padding=3_000)) for number in range(300)]))
+    books.settle(Settlement(delivered=300, resolved=books.page("parked", 0, 300)))
+    assert books.database.connection.execute("SELECT count(*) FROM padding").fetchone() == (0,)
+    books.close()
+    log.unlink()
+    books = opened(path)
+    assert log.stat().st_size >= size * 9 // 10
+    books.close()
+
+
+def test_books_are_opened_also_while_another_file_lies_where_their_log_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody removes the log and makes another, just when it is to be stretched."""
+    opened(path).close()
+    path.with_name("books.db-wal").unlink()
+    checkpoint = Reserve.checkpoint
+
+    def replaced(reserve: Reserve) -> None:
+        path.with_name("books.db-wal").unlink()
+        path.with_name("books.db-wal").touch()
+        checkpoint(reserve)
+
+    monkeypatch.setattr(Reserve, "checkpoint", replaced)
+    books = opened(path)
+    assert not books.database.is_in_place(), "so that they are written back"
+    books.abandon()
 
 
 def test_a_commit_that_is_refused_counts_for_nothing_and_can_be_repeated(

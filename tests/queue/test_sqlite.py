@@ -566,3 +566,25 @@ def test_a_database_that_cannot_be_opened_is_tried_again_later(directory: QueueD
     appender.close()
     with consuming(directory, reports) as consumer:
         assert sorted(deliver_all(consumer)) == [0, 1, 2]
+
+
+def test_of_a_database_that_a_tool_has_written_anew_and_that_gives_no_room_back_the_rows_are_deleted(
+    directory: QueueDirectory, reports: Reports, memory_path: Path
+) -> None:
+    """As sqlite3's .recover writes it: without auto_vacuum."""
+    directory = QueueDirectory(memory_path / "queue")
+    directory.prepare()
+    appender = open_sqlite(directory, reports)
+    for number in range(600):
+        appender.append(record(number, padding=9_000), time.monotonic())
+    appender.close()
+    with contextlib.closing(sqlite3.connect(directory.queue_db, isolation_level=None)) as connection:
+        for statement in ("journal_mode=DELETE", "auto_vacuum=NONE"):
+            connection.execute(f"PRAGMA {statement}").fetchall()
+        connection.execute("VACUUM")
+    with consuming(directory, reports) as consumer:
+        assert len(deliver(consumer)) == 600
+        consumer.retire()
+        assert rows(directory) == 0
+    with contextlib.closing(sqlite3.connect(directory.queue_db)) as connection:
+        assert connection.execute("PRAGMA freelist_count").fetchone()[0] > 1024

@@ -210,7 +210,7 @@ def replay(
     """Send every request of a generation in order; give each with what FakeLotus answers."""
     clock = Clock()
     server = start(generation, api_key=KEY, customers=[], now=clock)
-    server._state.keys._states["expired.secret"] = "expired"
+    server._state.keys["expired.secret"] = "expired"
     client = connect(server)
     world = World(clock, seed(server))
     for one in exchanges(generation):

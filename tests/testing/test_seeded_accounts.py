@@ -34,7 +34,7 @@ def test_features_of_one_name_share_their_id() -> None:
     one = accounts.add_plan("One", features=["export"])
     other = accounts.add_plan("Other", features=["export"])
     assert one.features == other.features
-    assert accounts.feature(one.features[0].feature_id) == one.features[0]
+    assert accounts.features[one.features[0].feature_id] == one.features[0]
 
 
 def test_a_metric_is_named_after_what_it_counts() -> None:

@@ -3,105 +3,65 @@
 from __future__ import annotations
 
 import uuid
-from functools import partial
-from typing import TYPE_CHECKING
 
-from lotus_durable.testing.accounts import Subscription, end_of_period
-from lotus_durable.testing.catalog import Plan, new_id
-from lotus_durable.testing.forms import id_in_path, named
-
-if TYPE_CHECKING:
-    from lotus_durable.testing.generation import Blanks, Call, Generation
-
-PLAN = ("plan_", "addon_")
-VERSION = ("plan_version_", "addon_version_")
+from lotus_durable.testing.accounts import Subscription, end_of_period, new_id
+from lotus_durable.testing.forms import Refused, Wrong, hex_of
+from lotus_durable.testing.generation import Blanks, Call, Generation
 
 
-class Subscriptions:
+class Subscriptions(Generation):
     """The views of these calls."""
-
-    def __init__(self, server: Generation) -> None:
-        self._no = server.no
-        self._accounts = server.accounts
-        for name, key, addon, prefixes in (
-            ("plan", "plan_id", False, PLAN),
-            ("version", "version_id", False, VERSION),
-            ("addon", "plan_id", True, PLAN),
-            ("addon_version", "version_id", True, VERSION),
-        ):
-            server.readers[name] = named(key, partial(self._offered, addon=addon), *prefixes)
 
     def list_subscriptions(self, call: Call) -> Blanks:
         """List a customer's subscriptions and add-ons, the active ones unless ``status`` says otherwise."""
-        asked = call.sent
-        now = self._accounts.now()
+        now = self.accounts.now()
         found = [
             one
-            for one in self._accounts.subscriptions.values()
-            if one.customer is asked.customer_id
-            and asked.plan_id in {None, (one.parent or one).plan}
-            and one.state(now) in (asked.status or ["active"])
-            and (asked.range_start is None or one.end >= asked.range_start)
-            and (asked.range_end is None or one.start <= asked.range_end)
+            for one in self.accounts.subscriptions.values()
+            if one.customer is call.customer_id
+            and call.plan_id in {None, (one.parent or one).plan}
+            and one.state(now) in (call.status or ["active"])
+            and (call.range_start is None or one.end >= call.range_start)
+            and (call.range_end is None or one.start <= call.range_end)
         ]
         return {"found": found}
 
-    def get_subscription(self, call: Call) -> Blanks:
-        return {"subscription": self._subscription(call)}
-
     def create_subscription(self, call: Call) -> Blanks:
         """Create a subscription unless one to the same plan overlaps it; ``auto_renew`` is read and ignored."""
-        sent = call.sent
-        plan = sent.plan_id or sent.version_id
-        filters = tuple((one["property_name"], one["value"]) for one in sent.subscription_filters or ())
-        if plan is None or (sent.plan_id and sent.version_id):
-            raise self._no("create_subscription plan or version")
-        if not {name for name, _ in filters} <= self._accounts.filter_names:
-            raise self._no("create_subscription version_id, metadata, filters")
+        filters = tuple((one["property_name"], one["value"]) for one in call.subscription_filters or ())
+        are_known = {name for name, _ in filters} <= self.accounts.filter_names
+        self.refuse_if(not are_known, "create_subscription version_id, metadata, filters")
         subscription = Subscription(
             subscription_id=new_id("sub_"),
-            customer=sent.customer_id,
-            plan=plan,
-            start=sent.start_date,
-            end=sent.end_date or end_of_period(sent.start_date, plan.duration),
-            is_new=sent.is_new is not False,
+            customer=call.customer_id,
+            plan=call.chosen,
+            start=call.start_date,
+            end=call.end_date or end_of_period(call.start_date, call.chosen.duration),
+            is_new=call.is_new is not False,
             filters=filters,
-            metadata=sent.metadata or {},
+            metadata=call.metadata or {},
         )
-        if subscription.end < self._accounts.now():
-            raise self._no("create_subscription past, ended")
-        self._refuse_overlap(subscription)
-        return {"subscription": self._accounts.keep(subscription)}
+        self.refuse_if(subscription.end < self.accounts.now(), "create_subscription past, ended")
+        return {"subscription": self._keep(subscription)}
 
-    def cancel_subscription(self, call: Call) -> Blanks:
-        subscription = self._subscription(call)
-        self._end(subscription, call.sent.invoicing_behavior)
-        return {"subscription": subscription}
+    def cancel_subscription(self, call: Call) -> None:
+        self._end(call.subscription, call.invoicing_behavior)
 
-    def update_subscription(self, call: Call) -> Blanks:
-        subscription = self._subscription(call)
-        sent = call.sent
-        if sent.end_date is not None and sent.end_date < self._accounts.now():
-            raise self._no("update_subscription end in the past")
-        subscription.end = sent.end_date or subscription.end
-        subscription.auto_renew = subscription.auto_renew and not sent.turn_off_auto_renew
-        subscription.metadata = subscription.metadata if sent.metadata is None else sent.metadata
-        return {"subscription": subscription}
+    def update_subscription(self, call: Call) -> None:
+        subscription, end = call.subscription, call.end_date
+        self.refuse_if(end is not None and end < self.accounts.now(), "update_subscription end in the past")
+        subscription.end = end or subscription.end
+        subscription.auto_renew = subscription.auto_renew and not call.turn_off_auto_renew
+        subscription.metadata = subscription.metadata if call.metadata is None else call.metadata
 
     def switch_plan(self, call: Call) -> Blanks:
         """End the subscription and go on with a new one and its add-ons; its usage is not taken along, ever."""
-        old = self._subscription(call)
-        sent = call.sent
-        chosen = sent.switch_plan_version_id or sent.switch_plan_id
-        now = self._accounts.now()
-        if chosen is None:
-            raise self._no("switch to nothing")
-        if chosen is old.plan:
-            raise self._no("switch same plan")
-        if chosen.duration != old.plan.duration:
-            raise self._no("switch other duration")
-        if old.end <= now:
-            raise self._no("switch ended subscription")
+        old, now = call.subscription, self.accounts.now()
+        chosen = call.switch_plan_version_id or call.switch_plan_id
+        self.refuse_if(chosen is None, "switch to nothing")
+        self.refuse_if(chosen is old.plan, "switch same plan")
+        self.refuse_if(chosen.duration != old.plan.duration, "switch other duration")
+        self.refuse_if(old.end <= now, "switch ended subscription")
         new = Subscription(
             subscription_id=new_id("sub_"),
             customer=old.customer,
@@ -111,72 +71,61 @@ class Subscriptions:
             auto_renew=old.auto_renew,
             filters=old.filters,
             metadata=old.metadata,
+            addons=old.addons,
         )
-        for addon in old.addons:
+        for addon in new.addons:
             addon.parent = new
-        old.end = now
-        return {"subscription": self._accounts.keep(new)}
+        old.end, old.addons = now, []
+        return {"subscription": self.accounts.keep(new)}
 
     # ------------------------------------------------------------------ add-ons
 
     def attach_addon(self, call: Call) -> Blanks:
-        parent = self._subscription(call)
-        sent = call.sent
-        chosen = sent.addon_id or sent.addon_version_id
-        if chosen is None or (sent.addon_id and sent.addon_version_id):
-            raise self._no("attach_addon addon or version")
         attached = Subscription(
             subscription_id=new_id("addon_sub_"),
-            customer=parent.customer,
-            plan=chosen,
-            start=self._accounts.now(),
-            end=parent.end,
-            auto_renew=chosen.is_metered,
-            metadata=sent.metadata or {},
-            parent=parent,
+            customer=call.subscription.customer,
+            plan=call.chosen,
+            start=self.accounts.now(),
+            end=call.subscription.end,
+            auto_renew=bool(call.chosen.components),
+            metadata=call.metadata or {},
+            parent=call.subscription,
         )
-        self._refuse_overlap(attached)
-        return {"addon": self._accounts.keep(attached)}
+        self._keep(attached)
+        call.subscription.addons.append(attached)
+        return {"addon": attached}
 
     def cancel_addon(self, call: Call) -> Blanks:
-        parent = self._subscription(call)
-        wanted = id_in_path(call.ids[1], *VERSION, *PLAN)
-        for attached in parent.addons:
+        try:
+            wanted = hex_of(call.addon_id, "addon_version_", "plan_version_", "plan_", "addon_")
+        except Wrong as wrong:
+            raise Refused(400, *wrong.errors, is_about_fields=True) from None
+        for attached in call.subscription.addons:
             if attached.plan.plan_id.endswith(wanted) or attached.plan.version_id.endswith(wanted):
-                self._end(attached, call.sent.invoicing_behavior)
+                self._end(attached, call.invoicing_behavior)
                 return {"addon": attached}
-        raise self._no("cancel_addon unknown", addon_id=uuid.UUID(wanted), subscription_id=call.ids[0])
+        ids = {"addon_id": uuid.UUID(wanted), "subscription_id": call.subscription.subscription_id}
+        raise self.no("cancel_addon unknown", **ids)
 
     # ------------------------------------------------------------------ what they share
 
-    def _subscription(self, call: Call) -> Subscription:
-        found = self._accounts.subscriptions.get("sub_" + id_in_path(call.ids[0], "sub_"))
-        if found is None:
-            raise self._no("cancel unknown", subscription_id=call.ids[0])
-        return found
-
-    def _offered(self, id_: str, *, addon: bool) -> Plan | None:
-        plans = (plan for plan in self._accounts.plans.values() if plan.is_addon == addon)
-        return next((plan for plan in plans if id_ in {plan.plan_id, plan.version_id}), None)
+    def _keep(self, new: Subscription) -> Subscription:
+        for old in self.accounts.subscriptions.values():
+            self.refuse_if(
+                old.overlaps(new),
+                "create_subscription overlapping",
+                new=new,
+                new_dates=repr((new.start, new.end)),
+                new_filters=set(new.filters) or "set()",
+                old_dates=repr((old.start, old.end)),
+                old_filters=list(old.filters),
+            )
+        return self.accounts.keep(new)
 
     def _end(self, subscription: Subscription, invoicing: str | None) -> None:
-        now = self._accounts.now()
-        if subscription.end <= now:
-            raise self._no("cancel again")
-        if subscription.start > now:
-            raise self._no("cancel not started")
+        now = self.accounts.now()
+        self.refuse_if(subscription.end <= now, "cancel again")
+        self.refuse_if(subscription.start > now, "cancel not started")
         subscription.end = now
         subscription.auto_renew = False
         subscription.fully_billed = invoicing != "add_to_next_invoice"
-
-    def _refuse_overlap(self, new: Subscription) -> None:
-        for old in self._accounts.subscriptions.values():
-            if old.overlaps(new):
-                raise self._no(
-                    "create_subscription overlapping",
-                    new=new,
-                    new_dates=repr((new.start, new.end)),
-                    new_filters=set(new.filters) or "set()",
-                    old_dates=repr((old.start, old.end)),
-                    old_filters=list(old.filters),
-                )

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-if TYPE_CHECKING:
-    from lotus_durable.testing.exchange import Answer, Request
-    from lotus_durable.testing.generation import Blanks, Call, Generation
+from lotus_durable.testing.exchange import Answer, Request
+from lotus_durable.testing.generation import Call, Generation
 
 OLDEST = timedelta(days=30)
 NEWEST = timedelta(days=1)
@@ -23,26 +22,28 @@ TOO_FAR = (
 )
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
+_TYPES: tuple[tuple[str, type], ...] = (
+    ("idempotency_id", str),
+    ("customer_id", str),
+    ("event_name", str),
+    ("properties", dict),
+)
 
 
 class _InvalidJSON(Exception):
     """The body does not decode into the fields' types."""
 
 
-class Track:
+class Track(Generation):
     """The one view of the Go service."""
 
-    def __init__(self, server: Generation) -> None:
-        self._state = server.state
-        self._record = server.record
-
-    def track(self, call: Call) -> Blanks | Answer:
+    def track(self, call: Call) -> Answer:
         """Take what the rules accept and name what they refuse."""
         try:
             batch = [_decode_event(event) for event in _decode_batch(call.request)]
         except _InvalidJSON:
-            return self._record.answer("track none", failed={NO_ID: "Invalid JSON"})
-        now = self._state.now()
+            return self.record.answer("track none", failed={NO_ID: "Invalid JSON"})
+        now = self.state.now()
         accepted: list[tuple[str, dict[str, Any]]] = []
         failed: dict[str, str] = {}
         for event, time_created in batch:
@@ -52,14 +53,8 @@ class Track:
                 accepted.append((id_, event))
             else:
                 failed[id_ or NO_ID] = reason
-        self._state.accept(accepted, call.seen)
-        return self._verdict(dict(sorted(failed.items())), of=len(batch))
-
-    def _verdict(self, failed: dict[str, str], *, of: int) -> Blanks | Answer:
-        """Count as the server does: distinct failed ids against events, so "some" can mean none."""
-        if len(failed) == of:
-            return self._record.answer("track none", failed=failed)
-        return self._record.answer("track some", failed=failed) if failed else {}
+        self.state.accept(accepted, call.seen)
+        return self.verdict(dict(sorted(failed.items())), of=len(batch))
 
 
 def _decode_batch(request: Request) -> list[Any]:
@@ -72,12 +67,8 @@ def _decode_batch(request: Request) -> list[Any]:
         body, _ = _DECODER.raw_decode(text)  # Go reads the first value and ignores what follows
     except (ValueError, RecursionError):
         raise _InvalidJSON from None
-    if body is None:
-        return []
-    if not isinstance(body, dict):
-        raise _InvalidJSON
-    batch = body.get("batch")
-    if not isinstance(batch, list | None):
+    batch = body.get("batch") if isinstance(body, dict) else body
+    if not isinstance(body, dict | None) or not isinstance(batch, list | None):
         raise _InvalidJSON
     return batch or []
 
@@ -95,20 +86,16 @@ def _decode_event(event: Any) -> tuple[dict[str, Any], datetime]:  # noqa: ANN40
         return {}, _ZERO_TIME
     if not isinstance(event, dict):
         raise _InvalidJSON
-    for name in ("idempotency_id", "customer_id", "event_name"):
-        if not isinstance(event.get(name), str | None):
+    for name, type_ in _TYPES:
+        if event.get(name) is not None and not isinstance(event[name], type_):
             raise _InvalidJSON
-    if not isinstance(event.get("properties"), dict | None):
-        raise _InvalidJSON
     time_created = event.get("time_created")
-    return event, _ZERO_TIME if time_created is None else _decode_time(time_created)
-
-
-def _decode_time(value: object) -> datetime:
-    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+    if time_created is None:
+        return event, _ZERO_TIME
+    if not isinstance(time_created, str) or not _RFC3339.fullmatch(time_created):
         raise _InvalidJSON
     try:
-        return datetime.fromisoformat(value)
+        return event, datetime.fromisoformat(time_created)
     except ValueError:
         raise _InvalidJSON from None
 

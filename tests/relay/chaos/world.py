@@ -31,6 +31,7 @@ from .worker import API_KEY, Shift
 
 PATIENCE = 150.0
 """Seconds in which all must be at Lotus when all is well: cluster, takeover and the wait after it."""
+_LOOK_INTERVAL = 3.0
 _ID_LINE = 37
 """Bytes of a line in a ledger."""
 _TIMEOUT = "5,1.5"
@@ -251,10 +252,14 @@ class World:
             AssertionError: it takes too long.
         """
         self.mode.write_text("silent")
-        began = time.monotonic()
+        began = looked_at = time.monotonic()
 
         def is_settled() -> bool:
+            nonlocal looked_at
             self.tend()
+            if time.monotonic() - looked_at > _LOOK_INTERVAL:
+                looked_at = time.monotonic()
+                self._have_flushers_replaced()
             return bool(self.server.state()["events"] >= self.acknowledged())
 
         try:
@@ -264,6 +269,12 @@ class World:
         if resume:
             self.mode.write_text("full")
         return time.monotonic() - began
+
+    def _have_flushers_replaced(self) -> None:
+        """End a worker where nobody flushes: where no event comes, it is an end or a new client that looks."""
+        for host in self.hosts:
+            if host.flusher() is None:
+                host.workers[0].send(signal.SIGTERM)
 
     def describe(self) -> str:
         """Say where things are, for who reads why it failed."""

@@ -171,10 +171,15 @@ def test_an_import_shows_how_far_it_is(command_line: CommandLine, tmp_path: Path
 
 
 def test_a_backup_can_be_looked_at_and_used(command_line: CommandLine, track: Track, tmp_path: Path) -> None:
+    track(2)
+    assert command_line.run("drain").code == 0
     track(6)
     result = command_line.run("backup", str(tmp_path / "copy"), "--json")
-    assert result.json()["files"] >= 2
-    assert numbers(command_line, "--queue-dir", str(tmp_path / "copy")) == {"accepted": 6, "pending": 6}
+    assert result.json()["files"] >= 3
+    assert numbers(command_line, "--queue-dir", str(tmp_path / "copy")) == {
+        "accepted": 8, "delivered": 2, "pending": 6,
+    }  # fmt: skip
+    assert command_line.run("status", "--json", "--queue-dir", str(tmp_path / "copy")).json()["flusher"] is None
     assert command_line.run("drain", "--queue-dir", str(tmp_path / "copy")).code == 0
     again = command_line.run("backup", str(tmp_path / "copy"))
     assert again.code == 2

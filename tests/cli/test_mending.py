@@ -192,6 +192,8 @@ def test_a_backup_can_be_looked_at_and_used(command_line: CommandLine, track: Tr
 def test_a_customer_is_erased_after_asking(command_line: CommandLine, refuse: Refuse, track: Track) -> None:
     refuse(2, customer_id="c2")
     track(3)
+    known = [json.loads(line) for line in command_line.run("export", "--customer", "c2").output.splitlines()]
+    assert [(event["customer_id"], event["state"]) for event in known] == [("c2", "dead_letter")] * 2
     asked = command_line.run("erase", "--customer", "c2")
     assert asked.code == 2
     assert "confirm with --yes" in asked.one_error()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from lotus_durable._version import __version__
-from lotus_durable.errors import LotusError, QueueDamaged, QueueInUse
+from lotus_durable.errors import LotusError, QueueDamaged, QueueDirectoryError, QueueInUse
 from lotus_durable.options import environment_name
 
 from . import (
@@ -36,6 +36,7 @@ from . import (
     verify,
 )
 from .command import CommandParser, ExitCode
+from .existing import as_its_owner
 from .output import OutputRefused, complain, flush, have_standard_streams, say_json
 
 _COMMANDS = (
@@ -93,6 +94,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         code, message = int(ExitCode.DAMAGED), str(error)
     except QueueInUse as error:
         code, message = int(ExitCode.NOT_COMPLETE), str(error)
+    except QueueDirectoryError as error:
+        code, message = int(ExitCode.WRONG_USAGE), f"{error}{as_its_owner(options)}"
     except (BrokenPipeError, OutputRefused):
         raise
     except (LotusError, OSError) as error:
@@ -122,7 +125,7 @@ def _parsed(parser: CommandParser, arguments: Sequence[str]) -> argparse.Namespa
     try:
         if any(each.partition("=")[0] in _KEYS for each in arguments):
             parser.error("a key in the arguments is for every user of this machine to read: use --api-key-file")
-        return parser.parse_args(arguments)
+        return parser.parse_args(arguments, argparse.Namespace(given=arguments))
     except SystemExit as error:
         if error.code == ExitCode.WRONG_USAGE and "--json" in arguments:
             say_json({"error": parser.message})

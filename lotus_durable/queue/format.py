@@ -14,7 +14,7 @@ Layout (all integers little-endian)::
   header costs no event.
 - the header has 56 bytes. Its ``crc32`` covers the 52 bytes before it, in every version, so that a newer one can be
   told from damage.
-- a frame's ``crc32`` is that of its body, begun with a seed: the sequence times 0x85EBCA6B, and in a carried frame plus
+- a frame's ``crc32`` is that of its body, begun with a seed: the sequence times 0x5A5, and in a carried frame plus
   0x9E3779B9, modulo 2**32. So a wrong sequence gives another checksum, and a wrong length one of other bytes. A CRC-32
   takes the exclusive or of its seed and the first four bytes: without the factor the same bit wrong in the sequence and
   in those, or both in each other's place, would go unnoticed.
@@ -64,8 +64,10 @@ FRAME_HEADER_SIZE = _FRAME.size
 _ORIGIN = struct.Struct("<16sQ")
 ORIGIN_SIZE = _ORIGIN.size
 _CARRIED = 1 << 31
-SPREAD = 0x85EBCA6B
-"""A sequence times this begins a checksum; ``crc32`` takes the lowest 32 bits of what it is given."""
+SPREAD = 0x5A5
+"""A sequence times this begins a checksum; ``crc32`` takes the lowest 32 bits of what it is given. A wrong bit of the
+sequence is several wrong ones in the product, and the product of all but the longest segments' sequences is a small
+integer, which Python multiplies in no time."""
 _CARRIED_SEED = 0x9E3779B9
 pack_frame_header = _FRAME.pack
 """Of marker, checksum, length and sequence; bound once, each append needs it."""

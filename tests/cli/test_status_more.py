@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -164,8 +165,15 @@ def test_when_the_server_will_refuse_the_oldest_event_is_said(
 def test_root_is_shown_the_command_to_run_as_the_queues_user(command_line: CommandLine, track: Track) -> None:
     track(1)
     os.chown(command_line.queue_dir, 65534, 65534)
-    said = command_line.run("status").one_error()
-    assert f"sudo -u nobody lotus-durable status --queue-dir {command_line.queue_dir}" in said
+    named = ["--queue-dir", str(command_line.queue_dir)]
+    for arguments, more in (
+        (["status"], named),
+        (["dead-letters", "purge", "--reason", "too old", *named], []),
+        (["import", os.devnull, "--json"], named),
+        (["flusher"], named),
+    ):
+        said = command_line.run(*arguments).one_error()
+        assert said.endswith(f": {shlex.join(['sudo', '-u', 'nobody', 'lotus-durable', *arguments, *more])}")
     os.chown(command_line.queue_dir, 0, 0)
 
 

@@ -1,6 +1,6 @@
 """What the server knows beside events: plans, and the customers, subscriptions and credits. In memory only.
 
-How any of it is shown is in ``l22.json`` and ``l24.json``.
+How any of it is shown is in ``data/l22.json`` and ``l24.json``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+from lotus_durable.testing.data import load
 
 Duration = Literal["monthly", "quarterly", "yearly"]
 _MONTHS = {"monthly": 1, "quarterly": 3, "yearly": 12}
@@ -22,16 +24,8 @@ def new_id(prefix: str) -> str:
     return prefix + uuid.uuid4().hex
 
 
-class Currency(NamedTuple):
-    """A currency the organization knows."""
-
-    code: str
-    name: str
-    symbol: str
-
-
-_KNOWN = [("USD", "US Dollar", "$"), ("EUR", "Euro", "€"), ("GBP", "Pound", "£"), ("JPY", "Yen", "¥")]
-CURRENCIES = {code: Currency(code, name, symbol) for code, name, symbol in _KNOWN}
+Currency = Mapping[str, str]
+CURRENCIES: dict[str, Currency] = load("l24")["currencies"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +82,7 @@ class Plan:
     components: tuple[Component, ...] = ()
     features: tuple[Feature, ...] = ()
     duration: Duration = "monthly"
-    currency: Currency = CURRENCIES["USD"]
+    currency: Currency = field(default_factory=lambda: CURRENCIES["USD"])
     tags: tuple[str, ...] = ()
     flat_rate: Decimal = Decimal(0)
     is_addon: bool = False
@@ -101,7 +95,7 @@ class Customer:
     customer_id: str
     name: str | None = None
     email: str | None = None
-    currency: Currency = CURRENCIES["USD"]
+    currency: Currency = field(default_factory=lambda: CURRENCIES["USD"])
     details: Mapping[str, Any] = field(default_factory=dict)
 
 

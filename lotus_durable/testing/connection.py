@@ -6,16 +6,12 @@ import os
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from lotus_durable.testing import wire
 from lotus_durable.testing.exchange import Reply, Request, nginx_page
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import BinaryIO
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close() sends RST and drops what was not sent."""
@@ -36,23 +32,21 @@ class Connection:
     def __init__(self, sock: socket.socket, decide: Callable[[Request, Connection], Reply]) -> None:
         self._socket = sock
         self._decide = decide
-        self._stream: BinaryIO = sock.makefile("rb")
+        self._stream = sock.makefile("rb")
         self._aborted = threading.Event()
         self._reset = False
         self.wait: Callable[[float], bool] = self._aborted.wait
         """Waits for so many seconds; returns True when the server ends."""
-        self.thread: threading.Thread = threading.Thread(target=self._serve, name="fake-lotus-connection", daemon=True)
+        self.thread = threading.Thread(target=self._serve, name="fake-lotus-connection", daemon=True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    # ------------------------------------------------------------------ for who decides
 
     def send_interim(self, statuses: tuple[int, ...]) -> None:
         """Send interim answers at once."""
         self._socket.sendall(wire.encode_interim(statuses))
 
     def whole(self, head: Request) -> Request:
-        """Read the body, and return the request with it."""
-        if wire.wants_continue(head):
+        """Read the body, for which the client may wait for our word, and return the request with it."""
+        if head.headers.get("expect", "").lower() == "100-continue":
             self.send_interim((100,))
         return replace(head, body=wire.read_body(self._stream, head))
 
@@ -113,13 +107,11 @@ class Connection:
         if reply.answer is None:
             self._reset = self._reset or reply.reset
             return False
-        close = wire.wants_close(head) or reply.close or reply.keep is not None
+        asks_to_close = "close" in head.headers.get("connection", "").lower()
+        close = asks_to_close or reply.close or reply.keep is not None
+        start = wire.encode_interim(reply.interim) + wire.encode_head(reply.answer, close=close)
         body = b"" if head.method == "HEAD" else reply.answer.body[: reply.keep]
-        self._socket.sendall(
-            wire.encode_interim(reply.interim)
-            + wire.encode_head(reply.answer, close=close)
-            + (b"" if reply.pause else body)
-        )
+        self._socket.sendall(start if reply.pause else start + body)
         return (not reply.pause or self._drip(body, reply.pause)) and not close
 
     def _drip(self, body: bytes, pause: float) -> bool:

@@ -14,13 +14,11 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    Event = dict[str, Any]
+Event = dict[str, Any]
 
 FLUSH_AT = 1000
 """So many cached events are inserted together."""
@@ -29,28 +27,33 @@ INSERT_SECONDS = 1.0
 
 
 class Database:
-    """Stores all that was accepted, each id once."""
+    """That of 2024, behind a consumer that stops at a value that is too long; each id once."""
 
     def __init__(self) -> None:
         self._stored: set[str] = set()
+        self._is_stuck = False
 
-    def begin(self) -> object:
+    def begin(self) -> dict[str, bool]:
         """Return what a request finds when it begins, for :meth:`knows` and :meth:`accept`."""
-        return None
+        return {}
 
-    def knows(self, idempotency_id: str, seen: object) -> bool:  # noqa: ARG002  # see the server of 2022
+    def knows(self, idempotency_id: str, seen: Mapping[str, bool]) -> bool:
         """Whether a request finds this id to be known."""
-        return idempotency_id in self._stored
+        return idempotency_id in seen or idempotency_id in self._stored
 
-    def accept(self, events: Mapping[str, Event], seen: object) -> None:  # noqa: ARG002
+    def accept(self, events: Mapping[str, Event], seen: Mapping[str, bool]) -> None:  # noqa: ARG002  # see 2022
         """Take what a request accepted, by id; called once by each request, also with nothing."""
-        self._stored.update(events)
+        for event in events.values():
+            if len(event.get("event_name") or "") > 100 or len(event.get("customer_id") or "") > 50:  # noqa: PLR2004
+                self._is_stuck = True
+        if not self._is_stuck:
+            self._stored.update(events)
 
     def holds(self, idempotency_id: str) -> bool:
         """Whether it is stored, or on its way there."""
         return idempotency_id in self._stored
 
-    def forget(self, ids: Iterable[str]) -> None:
+    def forget(self, ids: Collection[str]) -> None:
         """Lose what is stored."""
         self._stored.difference_update(ids)
 
@@ -70,13 +73,11 @@ class DatabaseOf2022(Database):
     def begin(self) -> dict[str, bool]:
         return self._cache
 
-    def knows(self, idempotency_id: str, seen: object) -> bool:
+    def knows(self, idempotency_id: str, seen: Mapping[str, bool]) -> bool:
         self._insert(until=time.monotonic())
-        assert isinstance(seen, dict)
-        return idempotency_id in seen or idempotency_id in self._stored
+        return super().knows(idempotency_id, seen)
 
-    def accept(self, events: Mapping[str, Event], seen: object) -> None:
-        assert isinstance(seen, dict)
+    def accept(self, events: Mapping[str, Event], seen: Mapping[str, bool]) -> None:
         self._cache = {**seen, **{id_: _fits(event) for id_, event in events.items()}}
         if len(self._cache) >= FLUSH_AT:
             self._inserts.append((time.monotonic() + INSERT_SECONDS, self._cache))
@@ -85,10 +86,9 @@ class DatabaseOf2022(Database):
     def holds(self, idempotency_id: str) -> bool:
         return any(idempotency_id in held for held in (self._stored, self._cache, *(lot for _, lot in self._inserts)))
 
-    def forget(self, ids: Iterable[str]) -> None:
-        lost = set(ids)
-        super().forget(lost)
-        self._cache = {id_: fits for id_, fits in self._cache.items() if id_ not in lost}
+    def forget(self, ids: Collection[str]) -> None:
+        super().forget(ids)
+        self._cache = {id_: fits for id_, fits in self._cache.items() if id_ not in ids}
 
     def at_rest(self) -> set[str]:
         """As after a while without requests, when the server inserts the rest by itself."""
@@ -104,36 +104,12 @@ class DatabaseOf2022(Database):
                 self._stored.update(lot)
 
 
-class DatabaseOf2024(Database):
-    """Behind a consumer that stops at a value that is too long."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._is_stuck = False
-
-    def accept(self, events: Mapping[str, Event], seen: object) -> None:
-        for event in events.values():
-            self._is_stuck = self._is_stuck or len(event.get("event_name") or "") > 100  # noqa: PLR2004
-            self._is_stuck = self._is_stuck or len(event.get("customer_id") or "") > 50  # noqa: PLR2004
-        if not self._is_stuck:
-            super().accept(events, seen)
-
-
 def _fits(event: Event) -> bool:
     """Whether PostgreSQL takes it: what does not fails the whole insert."""
-    text = json.dumps(event)
-    return (
-        _is_time(event["time_created"])
-        and len(str(event["event_name"])) <= 200  # noqa: PLR2004
-        and len(str(event["idempotency_id"])) <= 255  # noqa: PLR2004
-        and r"\u0000" not in text
-        and not any(constant in text for constant in ("NaN", "Infinity"))
-    )
-
-
-def _is_time(value: object) -> bool:
     try:
-        datetime.fromisoformat(str(value))
+        datetime.fromisoformat(str(event["time_created"]))
     except ValueError:
         return False
-    return True
+    text = json.dumps(event)
+    is_short = len(str(event["event_name"])) <= 200 and len(str(event["idempotency_id"])) <= 255  # noqa: PLR2004
+    return is_short and not any(piece in text for piece in (r"\u0000", "NaN", "Infinity"))

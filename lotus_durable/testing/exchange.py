@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from lotus_durable.testing.data import load
 
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
-
-_PHRASES = {
-    413: "Request Entity Too Large",  # nginx's word, and Python's before 3.13
-    460: "Client Closed Connection",  # AWS's balancer
-    499: "Client Closed Request",  # nginx
-    520: "Web Server Returned an Unknown Error",  # 520 to 530: Cloudflare
-    521: "Web Server Is Down",
-    522: "Connection Timed Out",
-    523: "Origin Is Unreachable",
-    524: "A Timeout Occurred",
-    525: "SSL Handshake Failed",
-    526: "Invalid SSL Certificate",
-    527: "Railgun Error",
-    530: "Site Is Frozen",
-}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_PHRASES |= {int(status): phrase for status, phrase in load("proxies")["phrases"].items()}  # nginx, AWS and Cloudflare
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +103,4 @@ def nginx_page(status: int, *headers: tuple[str, str]) -> Answer:
 
 def phrase(status: int) -> str:
     """Return the reason phrase of a status, or "Unknown"."""
-    try:
-        return _PHRASES.get(status) or HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
+    return _PHRASES.get(status, "Unknown")

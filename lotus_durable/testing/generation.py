@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote
 
 from lotus_durable.testing.accounts import CURRENCIES
+from lotus_durable.testing.database import Database
 from lotus_durable.testing.exchange import Answer, Request
-from lotus_durable.testing.forms import READERS, FieldError, Reader, Refused, Wrong, error, named, read
+from lotus_durable.testing.forms import READERS, FieldError, Reader, Refused, error, named, read
 from lotus_durable.testing.record import Record
 from lotus_durable.testing.state import KeyState, ServerState
 
@@ -31,7 +32,7 @@ class Call(SimpleNamespace):
 
     request: Request
     refuse: Refusal
-    seen: object
+    seen: Mapping[str, bool]
 
 
 Blanks = Mapping[str, object]
@@ -52,6 +53,7 @@ class Generation(ABC):
     """
 
     name: ClassVar[str]
+    database: ClassVar[type[Database]]
     max_body: ClassVar[int]
 
     def __init__(
@@ -103,7 +105,7 @@ class Generation(ABC):
             except Refused as refused:
                 return self.word(refused)
 
-    def _respond(self, request: Request, refuse: Refusal, seen: object) -> Answer:
+    def _respond(self, request: Request, refuse: Refusal, seen: Mapping[str, bool]) -> Answer:
         found = self._find(request.path)
         answer = self.refused_early(request, found)
         if answer is not None:
@@ -141,10 +143,10 @@ class Generation(ABC):
     def _thing(self, name: str, id_: str) -> object:
         try:
             return self._readers[name](id_)
-        except Wrong as wrong:
-            if wrong.is_unknown:
-                raise self.no(self.record.things[name]["unknown"], id=id_) from None
-            raise Refused(400, *wrong.errors, is_about_fields=True) from None
+        except Refused as refused:
+            if refused.errors[0].code != "does_not_exist":
+                raise
+            raise self.no(self.record.things[name]["unknown"], id=id_) from None
 
     def _choose(self, call: Call, names: list[str], none: str, both: str) -> None:
         sent = [value for name in names if (value := getattr(call, name)) is not None]

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from lotus_durable.testing.accounts import Component, Subscription, end_of_period
+from lotus_durable.testing.database import DatabaseOf2022
 from lotus_durable.testing.exchange import Answer, Request
 from lotus_durable.testing.forms import NO_FIELD, Refused
 from lotus_durable.testing.generation import Blanks, Call, Generation
@@ -22,6 +23,7 @@ class L22(Generation):
     """Answers of 2022."""
 
     name = "L22"
+    database = DatabaseOf2022
     max_body = 2_621_440
 
     def refused_early(self, request: Request, methods: Collection[str]) -> Answer | None:

@@ -8,15 +8,11 @@ import threading
 import time
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from lotus_durable.testing import hosts
 from lotus_durable.testing.connection import Connection
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from lotus_durable.testing.exchange import Reply, Request
+from lotus_durable.testing.exchange import Reply, Request
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
@@ -44,8 +40,7 @@ class Server:
         self._port = port
         self._reservation: socket.socket | None = None
         self._lock = threading.Lock()
-        self._listening: socket.socket | None = None
-        self._acceptor: threading.Thread | None = None
+        self._listening: tuple[socket.socket, threading.Thread] | None = None
         self._connections: set[Connection] = set()
         self._timers: list[threading.Timer] = []
 
@@ -56,9 +51,7 @@ class Server:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> Self:
@@ -127,19 +120,18 @@ class Server:
         with self._lock:
             if self._reservation is None or self._listening is not None:
                 return
-            self._listening = sock = _reusable_socket(self._port)
+            sock = _reusable_socket(self._port)
             sock.listen(BACKLOG)
-            self._acceptor = threading.Thread(
-                target=self._accept, args=(sock,), name="fake-lotus-acceptor", daemon=True
-            )
-            self._acceptor.start()
+            acceptor = threading.Thread(target=self._accept, args=(sock,), name="fake-lotus-acceptor", daemon=True)
+            self._listening = sock, acceptor
+            acceptor.start()
 
     def _go_away(self, *, reset: bool) -> None:
         """Stop listening and end every connection; returns when all threads have ended."""
         with self._lock:
-            sock, acceptor = self._listening, self._acceptor
-            self._listening = self._acceptor = None
-        if sock is not None and acceptor is not None:
+            listening, self._listening = self._listening, None
+        if listening is not None:
+            sock, acceptor = listening
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)  # wakes accept(); close() alone would not
             acceptor.join()
@@ -157,26 +149,23 @@ class Server:
             try:
                 client, _ = sock.accept()
             except OSError:
-                if self._listening is not sock:  # closed on purpose
+                if self._listening is None or self._listening[0] is not sock:  # closed on purpose
                     return
                 time.sleep(0.05)  # out of descriptors, most likely: the client waits in the backlog
                 continue
             connection = Connection(client, self.decide)
             with self._lock:
-                self._connections = {c for c in self._connections if c.thread.is_alive()}
-                self._connections.add(connection)
+                self._connections = {c for c in self._connections if c.thread.is_alive()} | {connection}
                 connection.thread.start()
 
     def forget(self) -> None:
         """Close the descriptors in a forked child: only the parent serves, and the port must end with it."""
-        self._lock = threading.Lock()  # a thread that is not in the child may have held it
-        for sock in (self._listening, self._reservation):
+        for sock in (self._listening and self._listening[0], self._reservation):
             if sock is not None:
                 sock.close()
         for connection in self._connections:
             connection.forget()
-        self._listening = self._acceptor = self._reservation = None
-        self._connections = set()
+        Server.__init__(self, self._port)  # also its lock: a thread that is not in the child may have held it
 
 
 _all_servers: weakref.WeakSet[Server] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""What the real servers answered, kept as data in ``l22.json`` and ``l24.json``, with blanks for what varies.
+"""What the real servers answered, kept in ``data/l22.json`` and ``l24.json``, with blanks for what varies.
 
 "calls" has each call by name: where it is ("at", with the names of "things" in its path), what is read from its query
 or body ("form", see ``forms``), of which fields one is needed ("one_of": the fields, and the refusals of none and of
@@ -23,9 +23,9 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from importlib import resources
 from typing import Any
 
+from lotus_durable.testing.data import load
 from lotus_durable.testing.exchange import HTML, JSON, Answer
 
 _BLANK = re.compile(r"\{(?:(\w+)\((\*?)([\w.]+)\)|([\w.]+)(?:\|(\w+))?)\}")
@@ -51,16 +51,11 @@ _MADE: dict[str, Callable[[Any], object]] = {
 }
 
 
-def data(name: str) -> Any:  # noqa: ANN401  # JSON
-    """Return what is in ``<name>.json``."""
-    return json.loads(resources.files(__package__).joinpath(f"{name}.json").read_text(encoding="utf-8"))
-
-
 class Record:
     """The answers of one generation."""
 
     def __init__(self, generation: str) -> None:
-        recorded = data(generation.lower())
+        recorded = load(generation.lower())
         self.calls: dict[str, Any] = recorded["calls"]
         self.things: dict[str, Any] = recorded["things"]
         self._answers = {name: call.get("answer") for name, call in self.calls.items()} | recorded["answers"]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 from lotus_durable.testing.accounts import Accounts, Component, Subscription
-from lotus_durable.testing.database import Database
+from lotus_durable.testing.database import Database, Event
 
 KeyState = Literal["missing", "unknown", "expired", "valid"]
-Event = dict[str, Any]
 
 
 class NotANumber(Exception):
@@ -31,10 +30,10 @@ class ServerState:
 
     def __init__(
         self,
-        *,
+        database: Database,
         api_key: str,
         customers: Iterable[str] | None,
-        database: Database,
+        *,
         keep_events: bool,
         now: Callable[[], datetime],
     ) -> None:
@@ -64,7 +63,7 @@ class ServerState:
         elif self._keep_events:
             self.events.append(event)
 
-    def accept(self, events: list[tuple[str, Event]], seen: object) -> None:
+    def accept(self, events: list[tuple[str, Event]], seen: Mapping[str, bool]) -> None:
         """Take what a request accepted; ``seen`` is what the database showed it when it began."""
         for id_, event in events:
             self.receive(id_, event)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from typing import BinaryIO
 
 from lotus_durable.testing.exchange import Answer, Request, phrase
 
-if TYPE_CHECKING:
-    from typing import BinaryIO
-
 _MAX_LINE = 65_536
+_EMPTY = {b"\r\n", b"\n"}
 
 
 class BadRequest(Exception):
@@ -28,7 +26,7 @@ class Disconnected(Exception):
 def read_head(stream: BinaryIO) -> Request | None:
     """Read a request line and its headers; None when the client closed the connection between requests."""
     line = stream.readline(_MAX_LINE)
-    while line in {b"\r\n", b"\n"}:  # clients may send an empty line before a request (RFC 9112, 2.2)
+    while line in _EMPTY:  # clients may send an empty line before a request (RFC 9112, 2.2)
         line = stream.readline(_MAX_LINE)
     if not line:
         return None
@@ -36,8 +34,8 @@ def read_head(stream: BinaryIO) -> Request | None:
     if len(parts) != 3 or not parts[2].startswith("HTTP/1."):  # noqa: PLR2004  # method, target, version
         raise BadRequest(line[:100])
     method, target, version = parts
-    headers: dict[str, str] = {}
-    while (line := stream.readline(_MAX_LINE)) not in {b"\r\n", b"\n"}:
+    headers = {"connection": "close"} if version == "HTTP/1.0" else {}
+    while (line := stream.readline(_MAX_LINE)) not in _EMPTY:
         if not line.endswith(b"\n"):
             raise Disconnected
         name, colon, value = line.decode("latin-1").partition(":")
@@ -45,23 +43,11 @@ def read_head(stream: BinaryIO) -> Request | None:
             raise BadRequest(line[:100])
         name, value = name.lower(), value.strip()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    if version == "HTTP/1.0":
-        headers.setdefault("connection", "close")
     length = headers.get("content-length")
     if length is not None and not (length.isascii() and length.isdigit()):
         raise BadRequest(b"Content-Length")
     path, _, query = target.partition("?")
     return Request(method, path, query, headers, content_length=None if length is None else int(length))
-
-
-def wants_continue(head: Request) -> bool:
-    """Whether the client waits for our word before it sends the body."""
-    return head.headers.get("expect", "").lower() == "100-continue"
-
-
-def wants_close(head: Request) -> bool:
-    """Whether the client asked for the connection to be closed after this answer."""
-    return "close" in head.headers.get("connection", "").lower()
 
 
 def read_body(stream: BinaryIO, head: Request) -> bytes:
@@ -72,7 +58,7 @@ def read_body(stream: BinaryIO, head: Request) -> bytes:
     while size := _chunk_size(stream.readline(_MAX_LINE)):
         pieces.append(_read(stream, size))
         stream.readline(_MAX_LINE)
-    while stream.readline(_MAX_LINE) not in {b"\r\n", b"\n", b""}:  # trailers
+    while stream.readline(_MAX_LINE) not in {*_EMPTY, b""}:  # trailers
         pass
     return b"".join(pieces)
 

@@ -46,7 +46,7 @@ class Customers(Generation):
             credit
             for credit in self.accounts.credits.values()
             if credit.customer is call.customer_id
-            and call.currency_code in {None, credit.currency}
+            and call.currency_code in (None, credit.currency)
             and (not call.status or ("active" if credit.is_active else "inactive") in call.status)
             and _within(credit.effective_at, call.effective_after, call.effective_before)
             and _within(credit.expires_at, call.expires_after, call.expires_before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from lotus_durable.testing.database import Database
 from lotus_durable.testing.exchange import Answer, Request, nginx_page
 from lotus_durable.testing.forms import Refused
 from lotus_durable.testing.l24.access import Access
@@ -27,6 +28,7 @@ class L24(Track, Customers, Subscriptions, Access):
     """Answers of 2024."""
 
     name = "L24"
+    database = Database
     max_body = 20 * 1024 * 1024  # nginx's limit
 
     def refused_early(self, request: Request, methods: Collection[str]) -> Answer | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from lotus_durable.testing.accounts import Subscription, end_of_period, new_id
-from lotus_durable.testing.forms import Refused, Wrong, hex_of
+from lotus_durable.testing.forms import hex_of
 from lotus_durable.testing.generation import Blanks, Call, Generation
 
 
@@ -19,7 +19,7 @@ class Subscriptions(Generation):
             one
             for one in self.accounts.subscriptions.values()
             if one.customer is call.customer_id
-            and call.plan_id in {None, (one.parent or one).plan}
+            and call.plan_id in (None, (one.parent or one).plan)
             and one.state(now) in (call.status or ["active"])
             and (call.range_start is None or one.end >= call.range_start)
             and (call.range_end is None or one.start <= call.range_end)
@@ -96,10 +96,7 @@ class Subscriptions(Generation):
         return {"addon": attached}
 
     def cancel_addon(self, call: Call) -> Blanks:
-        try:
-            wanted = hex_of(call.addon_id, "addon_version_", "plan_version_", "plan_", "addon_")
-        except Wrong as wrong:
-            raise Refused(400, *wrong.errors, is_about_fields=True) from None
+        wanted = hex_of(call.addon_id, "addon_version_", "plan_version_", "plan_", "addon_")
         for attached in call.subscription.addons:
             if attached.plan.plan_id.endswith(wanted) or attached.plan.version_id.endswith(wanted):
                 self._end(attached, call.invoicing_behavior)

@@ -94,31 +94,26 @@ def _value(fields: Mapping[str, Any], name: str, kind: Any, readers: Mapping[str
         numbered = {str(i): item for i, item in enumerate(value)}  # an error within names its number
         return list(_fields(numbered, dict.fromkeys(numbered, kind[0]), readers).values())
     words = kind.rstrip("!*")
-    reader = _matching(words, "no choice") if "|" in words else readers[words]
+    reader = partial(_like, pattern=words, why="no choice") if "|" in words else readers[words]
     return [reader(one) for one in value] if kind.endswith("*") else reader(value)
 
 
 # ------------------------------------------------------------------ readers
 
 
-def _like(name: str, to: Callable[[str], Any] = str) -> Reader:
-    pattern, why = _DATA["patterns"][name]
-    return _matching(pattern, why, to)
-
-
-def _matching(pattern: str, why: str, to: Callable[[str], Any] = str) -> Reader:
+def _like(value: object, pattern: str, why: str) -> str:
     """Read what matches as a whole; numbers are taken as text, a boolean is not."""
-
-    def reader(value: object) -> Any:  # noqa: ANN401  # what ``to`` makes of it
-        text = "" if isinstance(value, bool) or not isinstance(value, str | int | float) else str(value)
-        try:
-            if re.fullmatch(pattern, text, re.ASCII):
-                return to(text)
-        except ValueError:
-            pass
+    text = "" if isinstance(value, bool) or not isinstance(value, str | int | float) else str(value)
+    if not re.fullmatch(pattern, text, re.ASCII):
         raise wrong(why, value)
+    return text
 
-    return reader
+
+def _day(value: object, pattern: str, why: str) -> date:
+    try:
+        return date(*map(int, _like(value, pattern, why).split("-")))
+    except ValueError:
+        raise wrong(why) from None
 
 
 def _text(value: object, most: float = float("inf")) -> str:
@@ -149,7 +144,7 @@ def _moment(value: Any) -> datetime:  # noqa: ANN401  # JSON
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def _decimal(value: object, digits: int = 20, places: int = 10) -> Decimal:
+def _number(value: object, digits: int, places: int, least: float = float("-inf")) -> Decimal:
     """Read a number of at most so many digits, so many of them after the point."""
     try:
         number = Decimal(str(value).strip())
@@ -166,17 +161,16 @@ def _decimal(value: object, digits: int = 20, places: int = 10) -> Decimal:
     ):
         if many > most:
             raise wrong(what, most)
+    if number < least:
+        raise wrong("too little", least)
     return number
 
 
-def _at_least(minimum: int, reader: Reader) -> Reader:
-    def checked(value: object) -> Any:  # noqa: ANN401  # a number
-        number = reader(value)
-        if number < minimum:
-            raise wrong("too little", minimum)
-        return number
-
-    return checked
+def _whole(value: object, least: int) -> int:
+    number = int(_like(value, r"-?\d+", "no whole number"))
+    if number < least:
+        raise wrong("too little", least)
+    return number
 
 
 def _json_object(value: object) -> dict[str, Any]:
@@ -186,20 +180,18 @@ def _json_object(value: object) -> dict[str, Any]:
     return value
 
 
-READERS: dict[str, Reader] = {
+_KINDS: dict[str, Callable[..., Any]] = {
+    "like": _like,
+    "day": _day,
     "text": _text,
-    "text_40": partial(_text, most=40),
-    "text_100": partial(_text, most=100),
     "boolean": _boolean,
     "moment": _moment,
-    "decimal": _decimal,
-    "not_negative": _at_least(0, _decimal),
-    "tax_rate": partial(_decimal, digits=7, places=4),
+    "number": _number,
+    "whole": _whole,
     "json_object": _json_object,
-    "email": _like("email"),
-    "country": _like("country"),
-    "day": _like("day", to=lambda text: date(*map(int, text.split("-")))),
-    "quantity": _at_least(1, _like("quantity", to=int)),
+}
+READERS: dict[str, Reader] = {
+    name: partial(_KINDS[kind], **options) for name, (kind, options) in _DATA["readers"].items()
 }
 
 

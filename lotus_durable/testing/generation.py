@@ -21,6 +21,14 @@ Refusal = Callable[[str], str | None]
 """Given an idempotency id the rules accept: why it is refused all the same (an injected fault), or None."""
 
 
+class Answered(Exception):
+    """There is an answer, and no more to be done."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer)
+        self.answer = answer
+
+
 class Call(SimpleNamespace):
     """A request that has found its view: with the fields of its form, and what its path names, by their names.
 
@@ -78,16 +86,15 @@ class Generation(ABC):
         self._routes = [(name, *_route(call["at"])) for name, call in self.record.calls.items()]
 
     @abstractmethod
-    def refused_early(self, request: Request, methods: Collection[str]) -> Answer | None:
-        """Return why no view is asked: path, key, method, size, in the server's order; no methods: no such path."""
+    def admit(self, request: Request, methods: Collection[str]) -> None:
+        """Look at path, key, method and size in the server's order; raise what is answered instead of asking a view.
+
+        No ``methods``: no such path.
+        """
 
     @abstractmethod
     def word(self, refused: Refused) -> Answer:
         """Answer a refusal."""
-
-    @abstractmethod
-    def database_down(self) -> Answer:
-        """Answer as while the database or cache cannot be reached."""
 
     def respond(self, request: Request, refuse: Refusal, work: Callable[[], bool] = lambda: False) -> Answer | None:
         """Answer one request and change the state accordingly.
@@ -102,14 +109,14 @@ class Generation(ABC):
         with self.state.changed:
             try:
                 return self._respond(request, refuse, seen)
+            except Answered as answered:
+                return answered.answer
             except Refused as refused:
                 return self.word(refused)
 
     def _respond(self, request: Request, refuse: Refusal, seen: Mapping[str, bool]) -> Answer:
         found = self._find(request.path)
-        answer = self.refused_early(request, found)
-        if answer is not None:
-            return answer
+        self.admit(request, found)
         name, in_path = found[request.method]
         recorded = self.record.calls[name]
         call = Call(request=request, refuse=refuse, seen=seen, **self._form(recorded, request), **self._named(in_path))
@@ -158,15 +165,17 @@ class Generation(ABC):
         how = "none" if len(failed) == of else "some" if failed else "all"
         return self.record.answer(f"track {how}", failed=failed)
 
-    def lost(self, request: Request) -> Answer:
+    def find_or_redirect(self, request: Request, methods: Collection[str]) -> None:
         """Answer a path without a view as Django does; it redirects when only the slash at its end is missing."""
-        if request.path.endswith("/") or not self._find(request.path + "/"):
-            return self.record.answer("unknown path")
-        query = f"?{request.query}" if request.query else ""
-        return Answer(301, headers=(("Location", f"{request.path}/{query}"),))
+        if not methods and not request.path.endswith("/") and self._find(request.path + "/"):
+            query = f"?{request.query}" if request.query else ""
+            raise Answered(Answer(301, headers=(("Location", f"{request.path}/{query}"),)))
+        self.refuse_if(not methods, "unknown path")
 
-    def no(self, name: str, **blanks: object) -> Refused:
-        """Return the recorded refusal of this name, to be raised."""
+    def no(self, name: str, **blanks: object) -> Exception:
+        """Return the recorded refusal, or answer, of this name, to be raised."""
+        if name not in self.record.refusals:
+            return Answered(self.record.answer(name, **blanks))
         status, code, detail, *attr = self.record.refusal(name, **blanks)
         return Refused(status, FieldError(code, detail, *attr), is_about_fields=bool(attr))
 
@@ -174,10 +183,6 @@ class Generation(ABC):
         """Raise the recorded refusal of this name when the condition holds."""
         if condition:
             raise self.no(name, **blanks)
-
-    def no_such_method(self, request: Request) -> Refused:
-        """Return Django's refusal of a method."""
-        return Refused(405, error("method", request.method))
 
     def key_state(self, request: Request) -> KeyState:
         """Look the whole key up, as Django does on both servers."""

@@ -53,7 +53,7 @@ class Exchange:
         self.read()
         match fault:
             case f.DatabaseDown():
-                return Reply(self._generation.database_down())
+                return Reply(self._generation.record.answer("database down"))
             case f.RateLimited(None):
                 return Reply(nginx_page(429))
             case f.RateLimited(int(after), as_date):

@@ -8,7 +8,6 @@ from decimal import Decimal
 from urllib.parse import parse_qs
 
 from lotus_durable.testing.accounts import Component, Subscription
-from lotus_durable.testing.exchange import Answer
 from lotus_durable.testing.forms import Refused, error
 from lotus_durable.testing.generation import Blanks, Call, Generation, json_of
 from lotus_durable.testing.state import NotANumber, time_of
@@ -60,7 +59,7 @@ class Access(Generation):
 
     # ------------------------------------------------------------------ verify_idems_received
 
-    def verify_idems_received(self, call: Call) -> Blanks | Answer:
+    def verify_idems_received(self, call: Call) -> Blanks:
         """Say which ids are not found among the events of the last days.
 
         A ``customer_id`` or a single text ends in a 500, as on the server. With ``hash_verified_ids`` it answers a
@@ -68,8 +67,7 @@ class Access(Generation):
         """
         data = json_of(call.request)
         ids = data.get("idempotency_ids") if isinstance(data, dict) else None
-        if ids is None:
-            return self.record.answer("verify none")
+        self.refuse_if(ids is None, "verify none")
         self.refuse_if(data.get("customer_id"), "verify customer_id")
         lookback = data.get("number_days_lookback", 30)
         if not isinstance(lookback, int) or not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids):

@@ -18,10 +18,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from lotus_durable.testing.connection import Connection
 from lotus_durable.testing.exchange import JSON, Answer, Reply, Request
 from lotus_durable.testing.fake_lotus import FakeLotus
 from lotus_durable.testing.faults import Faults
+from lotus_durable.testing.listener import Connection
 
 _PREFIX = "/_fake/"
 _ORDERS = {"counts", "times_received", "database", "go_away_for", "set_faults"}

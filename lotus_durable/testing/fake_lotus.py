@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from lotus_durable.testing.accounts import Accounts
-from lotus_durable.testing.connection import Connection
+from lotus_durable.testing.database import ServerState
 from lotus_durable.testing.exchange import ReceivedRequest, Reply, Request
 from lotus_durable.testing.faults import Fault, Faults
 from lotus_durable.testing.l22 import L22
 from lotus_durable.testing.l24.server import L24
-from lotus_durable.testing.listener import Server
+from lotus_durable.testing.listener import Connection, Server
 from lotus_durable.testing.serving import Exchange
-from lotus_durable.testing.state import ServerState
 
 Generation = Literal["L22", "L24"]
 _GENERATIONS: dict[str, type[L22 | L24]] = {"L22": L22, "L24": L24}
@@ -34,9 +33,6 @@ class FakeLotus(Server):
         faults: what goes wrong, see :class:`Faults`.
         port: 0 takes a free one.
         now: the server's clock, an aware datetime; L24 refuses events too far from it.
-        text_key_errors: L24 only: key errors as plain text, as the servers between the two generations.
-        hash_verified_ids: L24 only: verify_idems_received answers a UUID for every id, received or not, as the newest
-            sources do, instead of the ids that are missing.
         max_body_bytes: the size limit; None is the generation's own (L22: 2,621,440; L24: 20 MB).
         keep_requests: how many of the last requests :attr:`requests` holds; None holds all.
         keep_events: False remembers only the ids of events, for long runs.
@@ -56,8 +52,6 @@ class FakeLotus(Server):
         faults: Faults | None = None,
         port: int = 0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        text_key_errors: bool = False,
-        hash_verified_ids: bool = False,
         max_body_bytes: int | None = None,
         keep_requests: int | None = 1000,
         keep_events: bool = True,
@@ -71,12 +65,7 @@ class FakeLotus(Server):
             raise ValueError(msg)
         answers = _GENERATIONS[generation]
         self._state = ServerState(answers.database(), api_key, customers, keep_events=keep_events, now=now)
-        self._answers = answers(
-            self._state,
-            max_body_bytes=max_body_bytes,
-            text_key_errors=text_key_errors,
-            hash_verified_ids=hash_verified_ids,
-        )
+        self._answers = answers(self._state, max_body_bytes)
         self._requests: deque[ReceivedRequest] = deque(maxlen=keep_requests)
         self._answers_by_status: Counter[str] = Counter()
         self._faults_by_name: Counter[str] = Counter()

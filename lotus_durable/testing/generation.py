@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote
 
 from lotus_durable.testing.accounts import CURRENCIES
-from lotus_durable.testing.database import Database
+from lotus_durable.testing.database import Database, KeyState, ServerState
 from lotus_durable.testing.exchange import Answer, Request
 from lotus_durable.testing.forms import READERS, FieldError, Reader, Refused, error, named, read
 from lotus_durable.testing.record import Record
-from lotus_durable.testing.state import KeyState, ServerState
 
 Refusal = Callable[[str], str | None]
 """Given an idempotency id the rules accept: why it is refused all the same (an injected fault), or None."""
@@ -55,29 +54,18 @@ class Generation(ABC):
 
     Args:
         state: what the server remembers.
-        max_body_bytes: what it accepts as a body.
-        text_key_errors: L24: key errors of track as plain text, as the servers between 2022 and 2024.
-        hash_verified_ids: L24: the answer of verify_idems_received that names hashes, see there.
+        max_body_bytes: what it accepts as a body; None is the generation's own.
     """
 
     name: ClassVar[str]
     database: ClassVar[type[Database]]
     max_body: ClassVar[int]
 
-    def __init__(
-        self,
-        state: ServerState,
-        *,
-        max_body_bytes: int | None = None,
-        text_key_errors: bool = False,
-        hash_verified_ids: bool = False,
-    ) -> None:
+    def __init__(self, state: ServerState, max_body_bytes: int | None) -> None:
         self.state = state
         self.accounts = state.accounts
         self.record = Record(self.name)
         self.max_body_bytes = self.max_body if max_body_bytes is None else max_body_bytes
-        self.text_key_errors = text_key_errors
-        self.hash_verified_ids = hash_verified_ids
         things = vars(self.accounts) | {"currencies": CURRENCIES, "nothing": {}}
         self._readers: dict[str, Reader] = dict(READERS)
         for name, thing in self.record.things.items():
@@ -145,15 +133,16 @@ class Generation(ABC):
 
     def _named(self, in_path: Mapping[str, str]) -> dict[str, Any]:
         """Return what a path names; what may name several things stays as it is."""
-        return {name: self._thing(name, id_) if name in self.record.things else id_ for name, id_ in in_path.items()}
-
-    def _thing(self, name: str, id_: str) -> object:
-        try:
-            return self._readers[name](id_)
-        except Refused as refused:
-            if refused.errors[0].code != "does_not_exist":
-                raise
-            raise self.no(self.record.things[name]["unknown"], id=id_) from None
+        found: dict[str, Any] = dict(in_path)
+        for name in in_path.keys() & self.record.things.keys():
+            try:
+                found[name] = self._readers[name](in_path[name])
+            except Refused as refused:
+                is_unknown = refused.errors[0].code == "does_not_exist"
+                raise (
+                    self.no(self.record.things[name]["unknown"], id=in_path[name]) if is_unknown else refused
+                ) from None
+        return found
 
     def _choose(self, call: Call, names: list[str], none: str, both: str) -> None:
         sent = [value for name in names if (value := getattr(call, name)) is not None]

@@ -12,11 +12,10 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from lotus_durable.testing.accounts import Component, Subscription, end_of_period
-from lotus_durable.testing.database import DatabaseOf2022
+from lotus_durable.testing.database import DatabaseOf2022, NotANumber
 from lotus_durable.testing.exchange import Answer, Request
 from lotus_durable.testing.forms import NO_FIELD, Refused
 from lotus_durable.testing.generation import Blanks, Call, Generation
-from lotus_durable.testing.state import NotANumber
 
 
 class L22(Generation):

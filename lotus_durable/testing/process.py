@@ -99,7 +99,7 @@ class FakeLotusProcess:
         return self._host
 
     def state(self) -> dict[str, Any]:
-        """Return the server's counts: events, duplicates, requests, answers by status, faults by name."""
+        """Return :meth:`FakeLotus.counts`."""
         return dict(self._order("counts"))
 
     def ids(self) -> dict[str, int]:

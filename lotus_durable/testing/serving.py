@@ -7,10 +7,9 @@ from collections.abc import Callable
 from email.utils import formatdate
 
 from lotus_durable.testing import faults as f
-from lotus_durable.testing.connection import Connection
 from lotus_durable.testing.exchange import HTML, Answer, Reply, Request, nginx_page
 from lotus_durable.testing.generation import Generation
-from lotus_durable.testing.listener import Server
+from lotus_durable.testing.listener import Connection, Server
 
 _PROXY_PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Welcome to the network.</body></html>"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from lotus_durable.testing import FakeLotusProcess
 from lotus_durable.testing import __main__ as program
-from lotus_durable.testing.connection import Connection
 from lotus_durable.testing.exchange import Reply, Request
+from lotus_durable.testing.listener import Connection
 
 from .plan import REPOSITORY
 

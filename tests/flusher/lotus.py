@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lotus_durable.testing import FakeLotus
-from lotus_durable.testing.connection import Connection
 from lotus_durable.testing.exchange import Reply, Request
+from lotus_durable.testing.listener import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,11 +146,6 @@ def test_a_port_that_is_taken_fails_the_start(shared: FakeLotusProcess, capfd: p
     assert "Address already in use" in capfd.readouterr().err
 
 
-def test_text_key_errors_reach_the_process(event: Event) -> None:
-    with FakeLotusProcess("L24", text_key_errors=True) as server:
-        assert track(server, event("a"), key="wrong") == (400, None)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
     with subprocess.Popen(

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from lotus_durable.testing.database import Database
 from lotus_durable.testing.exchange import Answer, Request, nginx_page
@@ -26,6 +26,7 @@ TOO_FAR = (
     "Time created too far in the past or future. Events must be within 30 days before or 1 day ahead of current time."
 )
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_T = TypeVar("_T")
 _ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
 _TYPES: tuple[tuple[str, type], ...] = (
     ("idempotency_id", str),
@@ -33,12 +34,6 @@ _TYPES: tuple[tuple[str, type], ...] = (
     ("event_name", str),
     ("properties", dict),
 )
-
-
-class _InvalidJSON(Exception):
-    """The body does not decode into the fields' types."""
-
-
 _SERVER_ERRORS = 500
 _TEXT_KEY_ERRORS = re.compile("/api/(customer_)?(metric|feature)_access/")
 """These look at the key themselves and say as text what is wrong with it."""
@@ -64,7 +59,7 @@ class L24(Billing, Access):
         prefixes = {key.partition(".")[0]: state for key, state in self.state.keys.items()}
         presented = request.headers.get("x-api-key", "")
         state = prefixes.get(presented.partition(".")[0], "unknown") if presented else "missing"
-        self.refuse_if(state != "valid", f"{'text' if self.text_key_errors else 'track'} {state} key")
+        self.refuse_if(state != "valid", f"track {state} key")
         self.refuse_if(not methods, "track no slash")
         self.refuse_if(request.method not in methods, "track GET")
 
@@ -90,7 +85,7 @@ class L24(Billing, Access):
         """Take what the rules accept and name what they refuse."""
         try:
             batch = [_decode_event(event) for event in _decode_batch(call.request)]
-        except _InvalidJSON:
+        except (TypeError, ValueError, RecursionError):
             return self.record.answer("track none", failed={NO_ID: "Invalid JSON"})
         now = self.state.now()
         accepted: list[tuple[str, dict[str, Any]]] = []
@@ -107,23 +102,27 @@ class L24(Billing, Access):
 
 
 def _decode_batch(request: Request) -> list[Any]:
+    """Return the events, undecoded; raises TypeError and ValueError, as what is called here does."""
     if not request.body:
         return []  # Go binds nothing and goes on with an empty batch
     if not request.headers.get("content-type", "").startswith("application/json"):
-        raise _InvalidJSON
-    try:
-        text = request.body.decode("utf-8", "replace").lstrip(" \t\r\n")
-        body, _ = _DECODER.raw_decode(text)  # Go reads the first value and ignores what follows
-    except (ValueError, RecursionError):
-        raise _InvalidJSON from None
-    batch = body.get("batch") if isinstance(body, dict) else body
-    if not isinstance(body, dict | None) or not isinstance(batch, list | None):
-        raise _InvalidJSON
-    return batch or []
+        raise ValueError
+    text = request.body.decode("utf-8", "replace").lstrip(" \t\r\n")
+    body, _ = _DECODER.raw_decode(text)  # Go reads the first value and ignores what follows
+    return _typed(_typed(body, dict).get("batch"), list)
+
+
+def _typed(value: Any, type_: type[_T]) -> _T:  # noqa: ANN401  # any JSON value
+    """Return the value, and for null the zero value of its type."""
+    if value is None:
+        return type_()
+    if not isinstance(value, type_):
+        raise TypeError
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _InvalidJSON(name)
+    raise ValueError(name)
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
@@ -131,22 +130,16 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 def _decode_event(event: Any) -> tuple[dict[str, Any], datetime]:  # noqa: ANN401  # any JSON value
     """Return the event and its time; what is null or missing becomes the zero value of its type."""
-    if event is None:
-        return {}, _ZERO_TIME
-    if not isinstance(event, dict):
-        raise _InvalidJSON
+    event = _typed(event, dict)
     for name, type_ in _TYPES:
         if event.get(name) is not None and not isinstance(event[name], type_):
-            raise _InvalidJSON
+            raise TypeError
     time_created = event.get("time_created")
     if time_created is None:
         return event, _ZERO_TIME
-    if not isinstance(time_created, str) or not _RFC3339.fullmatch(time_created):
-        raise _InvalidJSON
-    try:
-        return event, datetime.fromisoformat(time_created)
-    except ValueError:
-        raise _InvalidJSON from None
+    if not _RFC3339.fullmatch(time_created):
+        raise ValueError
+    return event, datetime.fromisoformat(time_created)
 
 
 def _why_refused(event: dict[str, Any], id_: str, time_created: datetime, now: datetime) -> str | None:

@@ -142,13 +142,13 @@ class ServerState:
         keep_events: bool,
         now: Callable[[], datetime],
     ) -> None:
-        self.changed = threading.Condition(threading.RLock())
+        self.changed: threading.Condition = threading.Condition(threading.RLock())
         self.keys: dict[str, KeyState] = {api_key: "valid"}
         self.times: dict[str, int] = {}
         self.events: list[Event] = []
-        self.duplicates = 0
+        self.duplicates: int = 0
         self.database = database
-        self.accounts = Accounts(now)
+        self.accounts: Accounts = Accounts(now)
         for customer_id in customers or ():
             self.accounts.add_customer(customer_id)
         self._accept_all_customers = customers is None

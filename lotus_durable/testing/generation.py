@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote
 
-from lotus_durable.testing.accounts import CURRENCIES
+from lotus_durable.testing.accounts import CURRENCIES, Accounts
 from lotus_durable.testing.database import Database, KeyState, ServerState
 from lotus_durable.testing.exchange import Answer, Request
 from lotus_durable.testing.forms import READERS, FieldError, Reader, Refused, error, named, read
@@ -63,9 +63,9 @@ class Generation(ABC):
 
     def __init__(self, state: ServerState, max_body_bytes: int | None) -> None:
         self.state = state
-        self.accounts = state.accounts
-        self.record = Record(self.name)
-        self.max_body_bytes = self.max_body if max_body_bytes is None else max_body_bytes
+        self.accounts: Accounts = state.accounts
+        self.record: Record = Record(self.name)
+        self.max_body_bytes: int = self.max_body if max_body_bytes is None else max_body_bytes
         things = vars(self.accounts) | {"currencies": CURRENCIES, "nothing": {}}
         self._readers: dict[str, Reader] = dict(READERS)
         for name, thing in self.record.things.items():

@@ -9,10 +9,10 @@ import json
 import uuid
 from collections.abc import Collection
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, ClassVar
 
 from lotus_durable.testing.accounts import Component, Subscription, end_of_period
-from lotus_durable.testing.database import DatabaseOf2022, NotANumber
+from lotus_durable.testing.database import Database, DatabaseOf2022, NotANumber
 from lotus_durable.testing.exchange import Answer, Request
 from lotus_durable.testing.forms import NO_FIELD, Refused
 from lotus_durable.testing.generation import Blanks, Call, Generation
@@ -22,7 +22,7 @@ class L22(Generation):
     """Answers of 2022."""
 
     name = "L22"
-    database = DatabaseOf2022
+    database: ClassVar[type[Database]] = DatabaseOf2022
     max_body = 2_621_440
 
     def admit(self, request: Request, methods: Collection[str]) -> None:

@@ -43,7 +43,7 @@ class Connection:
         self._reset = False
         self.wait: Callable[[float], bool] = self._aborted.wait
         """Waits for so many seconds; returns True when the server ends."""
-        self.thread = threading.Thread(target=self._serve, name="fake-lotus-connection", daemon=True)
+        self.thread: threading.Thread = threading.Thread(target=self._serve, name="fake-lotus-connection", daemon=True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send_interim(self, statuses: tuple[int, ...]) -> None:

@@ -18,7 +18,8 @@ class Exchange:
     """A request of which the connection has read the head, and its way through the server."""
 
     def __init__(self, head: Request, connection: Connection, server: Server, generation: Generation) -> None:
-        self.request = self._head = head
+        self.request: Request = head
+        self._head = head
         self._connection = connection
         self._server = server
         self._generation = generation

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from lotus_durable.testing.database import Database
 from lotus_durable.testing.exchange import Answer, Request, nginx_page
@@ -46,7 +46,7 @@ class L24(Billing, Access):
     """Answers of 2024."""
 
     name = "L24"
-    database = Database
+    database: ClassVar[type[Database]] = Database
     max_body = 20 * 1024 * 1024  # nginx's limit
 
     def admit(self, request: Request, methods: Collection[str]) -> None:

@@ -20,6 +20,7 @@ from .format import (
     Header,
     encode_carried,
     encode_frame,
+    find_frame,
     frames,
     new_header,
 )
@@ -122,13 +123,18 @@ def _missing_at(path: str, writer: SegmentWriter, what: str, *, sync: bool) -> S
 
 
 def _frames_before_trust(writer: SegmentWriter) -> list[Placed]:
-    """Read through the descriptor what was appended before the last good check."""
+    """Read through the descriptor what was appended before the last good check; also what is behind damage."""
     data = writer.read_own(writer.kept_from - HEADER_SIZE, HEADER_SIZE)
+    marker = writer.header.marker
     found: list[Placed] = []
-    offset = 0
-    for _, end, record, _ in frames(data, writer.header.marker):
-        found.append((HEADER_SIZE + offset, record))
-        offset = end
+    offset = least = 0
+    while (place := find_frame(data[offset:], marker, least)) is not None:
+        offset += place[0]
+        for sequence, end, record, _ in frames(data, marker, offset):
+            if sequence < least:
+                break
+            found.append((HEADER_SIZE + offset, record))
+            offset, least = end, sequence + 1
     return found
 
 

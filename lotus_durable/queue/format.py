@@ -30,6 +30,7 @@ Invariants:
 
 - one writer per segment, the process that created it, appending each frame with a single write. A killed writer can
   only leave an incomplete frame at the end, a *torn tail*, and that event was never acknowledged.
+- no record is empty: a marker and zeros, which a cut can leave, would be a whole frame: the checksum of nothing is 0.
 - bytes are never changed once written; a writer may cut back (truncate) a frame it could not write whole, and frames
   that it could not sync and that nobody was told of. To the latter it appends nothing more.
 - what a power cut leaves at the end can be zeros, or the beginning of a frame and then zeros from the beginning of a
@@ -186,7 +187,7 @@ def read_frames(
             break
         found, checksum, length, sequence = unpack(data, offset)
         seed = sequence * SPREAD
-        is_carried = length > MAX_RECORD_SIZE
+        is_carried = not 0 < length <= MAX_RECORD_SIZE
         if is_carried:
             if not _is_length(length):
                 break
@@ -224,7 +225,7 @@ def _is_length(length: int) -> bool:
     """Whether a writer writes such a length."""
     if length & _CARRIED:
         return ORIGIN_SIZE <= length & ~_CARRIED <= _MAX_BODY_SIZE
-    return length <= MAX_RECORD_SIZE
+    return 0 < length <= MAX_RECORD_SIZE
 
 
 def classify(data: bytes, marker: bytes, offset: int = 0) -> str:

@@ -7,16 +7,18 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lotus_durable.event.record import RecordError, decode_record
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.database import fetched
-from lotus_durable.queue.directory import released_name
-from lotus_durable.queue.format import HEADER_SIZE, decode_header, frames
+from lotus_durable.queue.directory import QueueDirectory, original_name, released_name
+from lotus_durable.queue.format import HEADER_SIZE
 from lotus_durable.queue.heartbeat import Progress, read_progress
-from lotus_durable.queue.protocol import Table
+from lotus_durable.queue.protocol import StoredEvent, Table
+from lotus_durable.queue.reader import SegmentReader
 from lotus_durable.queue.rows import KEY_SIZE
 
 from .harness import Harness
@@ -26,6 +28,7 @@ from .processes import is_alive, state_of, strike
 _PATIENCE = 10.0
 _SOON = 3.0
 _PID_IN_NAME = re.compile(r"-(\d+)-[0-9a-f]+\.seg$")
+_DAMAGE = re.compile(r"damage in segment (\S+) at byte ")
 _TABLES: Sequence[Table] = ("parked", "dead")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
@@ -43,11 +46,20 @@ def cut_segment(harness: Harness) -> bool:
     with _segment_in_use(harness) as (path, pid):
         if path is None:
             return False
-        size = harness.chance.randrange(path.stat().st_size)
+        known, whole = _segments_of(harness, pid), path.stat().st_size
+        size = harness.chance.randrange(whole)
         ids = _ids_in(path, beyond=size)
         os.truncate(path, size)
-    _wait_until_it_goes_on(harness, pid, path)
-    mark_struck(harness, ids, CUT if is_alive(pid) else f"{CUT}, writer killed")
+        harness.cut.setdefault(path.name, set()).update(ids)
+
+    def is_written_on() -> bool:
+        """Whether the writer, which had looked just before, has not noticed: what was cut off is zeros now."""
+        with contextlib.suppress(FileNotFoundError):
+            return path.stat().st_size > whole
+        return False
+
+    _wait_until_it_goes_on(harness, pid, known, is_written_on)
+    mark_struck(harness, ids, CUT if is_alive(pid) or is_written_on() else f"{CUT}, writer killed")
     return True
 
 
@@ -56,11 +68,12 @@ def delete_segment(harness: Harness) -> bool:
     with _segment_in_use(harness) as (path, pid):
         if path is None:
             return False
-        ids = _ids_in(path)
+        known, ids = _segments_of(harness, pid), _ids_in(path)
         path.unlink()
-    _wait_until_it_goes_on(harness, pid, path)
+    _wait_until_it_goes_on(harness, pid, known)
     if not is_alive(pid):
-        mark_struck(harness, ids, "segment deleted, writer killed")
+        # With what was cut off from it before, and nobody had counted yet.
+        mark_struck(harness, [*ids, *harness.cut.get(path.name, ())], "segment deleted, writer killed")
     return True
 
 
@@ -88,6 +101,7 @@ def remove_books(harness: Harness) -> bool:
         if read_progress(harness.queue) == Progress():
             return False  # the heartbeat has just been deleted too: nobody could know what was in them
         ids = refused_ids(harness)
+        harness.damage.append(damage_in(harness.queue))
         for path in books_of(harness):
             path.unlink()
     except OSError:
@@ -132,21 +146,30 @@ def _segments_of(harness: Harness, pid: int) -> list[Path]:
     return found
 
 
-def _wait_until_it_goes_on(harness: Harness, pid: int, path: Path) -> None:
-    """Wait until a writer has noticed and goes on in another segment, or is dead."""
-    if not harness.wait(lambda: not is_alive(pid) or set(_segments_of(harness, pid)) - {path}, _PATIENCE):
-        harness.tally.problems.append(
-            f"process {pid} still writes segment {path.name}, {_PATIENCE:g} s after a hand was on it"
-        )
+def _wait_until_it_goes_on(
+    harness: Harness, pid: int, known: Sequence[Path], is_written_on: Callable[[], bool] = lambda: False
+) -> None:
+    """Wait until a writer has noticed, goes on in a segment that was not known and has told; or is dead."""
+
+    def is_over() -> bool:
+        return not is_alive(pid) or is_written_on()
+
+    if not harness.wait(lambda: is_over() or set(_segments_of(harness, pid)) - set(known), _PATIENCE):
+        harness.tally.problems.append(f"process {pid} does not go on, {_PATIENCE:g} s after a hand was on its segment")
+        return
+    # It tells in the same call, after it has made that segment.
+    calls = harness.calls(pid)
+    harness.wait(lambda: is_over() or harness.calls(pid) > calls, _PATIENCE)
 
 
 def _ids_in(path: Path, beyond: int = HEADER_SIZE) -> list[str]:
-    """Return the ids of the events in a segment that end beyond a byte."""
-    data = path.read_bytes()
-    header = decode_header(data[:HEADER_SIZE])
-    if header is None:
-        return []
-    return [id_of(record) for _, end, record, _ in frames(data, header.marker, HEADER_SIZE) if end > beyond]
+    """Return the ids of the events in a segment that end beyond a byte; also those behind what was cut off before."""
+    with contextlib.closing(SegmentReader(os.fspath(path))) as reader:
+        found: list[str] = []
+        while (stretch := reader.read(1000)) is not None:
+            ends = [offset for offset, _ in stretch.positions]
+            found += [id_of(record) for record, end in zip(stretch.records, ends, strict=False) if end > beyond]
+        return found
 
 
 def remove_rows(harness: Harness) -> bool:
@@ -199,8 +222,23 @@ def refused_ids(harness: Harness) -> list[str]:
     Raises:
         OSError: they cannot be read: who has them open was stopped in the middle of a transaction.
     """
-    books = harness.queue.books
-    return [id_of(each.record) for table in _TABLES for each in read_page(books, table, 0, 1 << 30)]
+    return [id_ for table in _TABLES for id_ in ids_of(harness.queue, table)]
+
+
+def ids_of(directory: QueueDirectory, table: Table) -> list[str]:
+    """Return the ids of the parked events or of the dead letters; of those of damage nothing is known."""
+    stored = read_page(directory.books, table, 0, 1 << 30)
+    return [id_of(each.record) for each in stored if not _damaged_segment(each)]
+
+
+def damage_in(directory: QueueDirectory) -> Mapping[str, int]:
+    """Return how many dead letters say that a segment was damaged, by segment."""
+    return Counter(filter(None, map(_damaged_segment, read_page(directory.books, "dead", 0, 1 << 30))))
+
+
+def _damaged_segment(letter: StoredEvent) -> str:
+    match = None if letter.record else _DAMAGE.match(letter.reason)
+    return "" if match is None else original_name(match[1])
 
 
 def mark_struck(harness: Harness, ids: Sequence[str], name: str) -> None:

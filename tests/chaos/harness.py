@@ -75,6 +75,10 @@ class Harness:
         self.clock = clock
         self.struck: dict[str, str] = {}
         """See :attr:`.Evidence.struck`."""
+        self.cut: dict[str, set[str]] = {}
+        """See :attr:`.Evidence.cut`."""
+        self.damage: list[Mapping[str, int]] = []
+        """See :attr:`.Evidence.damage`: of books that are gone."""
         self.asides: list[Path] = []
         """Queue directories that were put aside."""
         self.is_well = True
@@ -169,11 +173,13 @@ class Harness:
         counts = self.counts()
         if counts is not None and gap(counts):
             self.tally.problems.append(f"in the middle of it conservation does not hold: {counts}")
-        self.tally.events = sum(
-            path.read_bytes().count(b"\n") for path in self._folder.ledger.glob("intended-*") if path.exists()
-        )
+        self.tally.events = self.calls()
         self.is_well = True
         self.set_mode("full")
+
+    def calls(self, pid: int | str = "*") -> int:
+        """Return how many events a process, or all, have begun to track."""
+        return sum(path.read_bytes().count(b"\n") for path in self._folder.ledger.glob(f"intended-{pid}-*"))
 
     def _is_empty(self) -> bool:
         counts = self.counts()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lotus_durable.queue.directory import original_name
 
-from .hands import books_of, mark_struck, refused_ids, stopped
+from .hands import books_of, damage_in, mark_struck, refused_ids, stopped
 from .harness import Harness
 from .oracle import RESTORED
 
@@ -114,6 +114,7 @@ def restore(harness: Harness) -> bool:
                 shutil.copy2(path, f"{harness.queue.root}/restored-{path.name}") for path in backup.glob("books.db*")
             ]
             mark_struck(harness, sorted({*refused_ids(harness)} - before), RESTORED)
+            harness.damage.append(damage_in(harness.queue))
             for path in books_of(harness):
                 path.unlink()
             for copy in sorted(copies, reverse=True):

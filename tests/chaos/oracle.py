@@ -11,7 +11,8 @@ from tests.servers.apps.ledger import Entries
 from .server import Served
 
 CUT = "segment cut off"
-"""The strike that destroys what its writer has to count and tell."""
+"""The strike that destroys what has to be counted and told: by the writer, which looks some moments later; or, where it
+has written on behind the cut by then, by the flusher, which finds damage."""
 BOOKS = "books removed, flusher killed"
 """The strike that destroys what the next flusher has to tell."""
 RESTORED = "older books restored"
@@ -49,8 +50,13 @@ class Evidence:
     """The six numbers of each queue directory there has been."""
     struck: Mapping[str, str]
     """By id: which strike may have destroyed it, and with it the only place where it was."""
-    told_destroyed: int
-    """How many destroyed events the writers were told of, at the most."""
+    cut: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """By segment: the events that were cut off."""
+    told: Mapping[str, int] = field(default_factory=dict)
+    """By segment: how many destroyed events its writer has told of, at the most."""
+    damage: Sequence[Mapping[str, int]] = ()
+    """By segment: how many dead letters say that it was damaged; in each queue directory, and in books that are gone.
+    """
     told_of_books: bool = False
     """Whether a flusher has said that there were books, which are gone."""
     served: Sequence[Served] = ()
@@ -124,6 +130,8 @@ def compare(evidence: Evidence) -> Comparison:
             ),
             *([f"after {without} kills of a flusher nothing was delivered any more"] if without else ()),
             *_destroyed_in_silence(destroyed, evidence),
+            *_cut_in_silence(missing, evidence),
+            *_damage_made_up(evidence),
             *_collided(entries),
             *_twice(evidence),
             *_given_up(evidence),
@@ -164,11 +172,30 @@ def takeover_times(kills: Sequence[Kill], served: Sequence[Served]) -> tuple[lis
 
 
 def _destroyed_in_silence(destroyed: Mapping[str, int], evidence: Evidence) -> list[str]:
-    cut, told = destroyed.get(CUT, 0), evidence.told_destroyed
-    problems = [f"{cut} events were destroyed, and the writers were told of {told} at the most"] if cut > told else []
-    if destroyed.get(BOOKS) and not evidence.told_of_books:
-        problems.append(f"{destroyed[BOOKS]} events were in books that are gone, and nobody said so")
+    if not destroyed.get(BOOKS) or evidence.told_of_books:
+        return []
+    return [f"{destroyed[BOOKS]} events were in books that are gone, and nobody said so"]
+
+
+def _cut_in_silence(missing: Collection[str], evidence: Evidence) -> list[str]:
+    problems = []
+    for segment, ids in sorted(evidence.cut.items()):
+        gone = sum(evidence.struck.get(each) == CUT for each in ids if each in missing)
+        # Copies of a queue have the same dead letters.
+        told = evidence.told.get(segment, 0) + max((each.get(segment, 0) for each in evidence.damage), default=0)
+        if gone > told:
+            problems.append(f"{gone} events of segment {segment} were destroyed, and {told} are counted at the most")
     return problems
+
+
+def _damage_made_up(evidence: Evidence) -> list[str]:
+    """Each dead letter of damage is an event that a strike destroyed."""
+    return [
+        f"{letters} dead letters are of damage in {segment}, of which {cut} events were cut off"
+        for each in evidence.damage
+        for segment, letters in sorted(each.items())
+        if letters > (cut := len(evidence.cut.get(segment, ())))
+    ]
 
 
 def _collided(entries: Entries) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,12 +22,11 @@ from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.protocol import Table
 from tests.servers.apps.ledger import read_ledger
 
 from .clock import Clock
 from .disk import disk
-from .hands import id_of
+from .hands import damage_in, id_of, ids_of
 from .harness import STALL, Harness, Tally
 from .oracle import Comparison, Evidence, compare
 from .plan import API_KEY, CUSTOMERS, READ_TIMEOUT, REPOSITORY, Plan
@@ -35,6 +36,7 @@ from .server import ServerProcess
 from .strikes import STRIKES, WORLD, rounds
 from .writers import Folder
 
+_DESTROYED = re.compile(r"segment .*/(.+\.seg) .*events (?:destroyed|lost), at the most: (\d+)")
 _LONGEST_PAUSE = 0.15
 _DRAIN_TIMEOUT = 60.0
 _END_PATIENCE = 10.0
@@ -167,13 +169,15 @@ def collect(harness: Harness, folder: Folder, queue_dirs: Sequence[Path], not_dr
         entries=read_ledger(folder.ledger),
         database=harness.server.database(),
         received=harness.server.ids(),
-        parked=[id_ for each in directories for id_ in _ids(each, "parked")],
-        dead=[id_ for each in directories for id_ in _ids(each, "dead")],
+        parked=[id_ for each in directories for id_ in ids_of(each, "parked")],
+        dead=[id_ for each in directories for id_ in ids_of(each, "dead")],
         given_up=[id_ for each in directories for id_ in _given_up(each)],
         pending=[id_ for each in directories for id_ in _pending_ids(each)],
         counts=counts,
         struck=harness.struck,
-        told_destroyed=sum(int(text.split(";")[0]) for text in told.split("events destroyed, at the most: ")[1:]),
+        cut=harness.cut,
+        told=_told(told),
+        damage=[*harness.damage, *(damage_in(each) for each in directories)],
         told_of_books=any(
             "new ones were begun" in log.read_text() for each in queue_dirs for log in each.glob("*.log*")
         ),
@@ -185,8 +189,12 @@ def collect(harness: Harness, folder: Folder, queue_dirs: Sequence[Path], not_dr
     )
 
 
-def _ids(directory: QueueDirectory, table: Table) -> list[str]:
-    return [id_of(each.record) for each in read_page(directory.books, table, 0, 1 << 30)]
+def _told(lines: str) -> Mapping[str, int]:
+    """Return how many destroyed events the writers have told of, by segment."""
+    told: Counter[str] = Counter()
+    for segment, events in _DESTROYED.findall(lines):
+        told[segment] += int(events)
+    return told
 
 
 def _given_up(directory: QueueDirectory) -> list[str]:

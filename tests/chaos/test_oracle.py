@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,13 +12,17 @@ from typing import Any, cast
 
 import pytest
 
+from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
+from lotus_durable.queue.writer import SegmentWriter
+from lotus_durable.testing import FakeLotus
 from tests.rig import record
 from tests.servers.apps.ledger import Entries, Ledger, read_ledger
 
 from . import harness as stages
 from .clock import Clock
 from .disk import Disk
+from .hands import _ids_in, _wait_until_it_goes_on, damage_in, ids_of
 from .harness import Harness
 from .oracle import BOOKS, CUT, Evidence, Kill, compare, most_at_once
 from .plan import Plan
@@ -39,7 +46,6 @@ def evidence() -> Evidence:
         given_up=[],
         counts=[COUNTS],
         struck={},
-        told_destroyed=0,
         served=[Served(1.0, 1.1, "one", is_delivery=True), Served(3.0, 3.1, "two", is_delivery=True)],
         one_at_a_time=True,
         kills=[Kill(2.0, is_plain=True)],
@@ -87,13 +93,93 @@ def test_an_attempted_event_may_be_there_or_not() -> None:
 
 
 def test_what_a_strike_destroyed_is_counted_apart_and_must_be_told() -> None:
-    changed = replace(evidence(), database=["a"], struck={"b": CUT}, counts_are_exact=False)
-    assert compare(changed).destroyed == {CUT: 1}
-    assert problem(changed) == "1 events were destroyed, and the writers were told of 0 at the most"
-    assert compare(replace(changed, told_destroyed=1)).problems == ()
-    changed = replace(changed, struck={"b": BOOKS})
+    changed = replace(evidence(), database=["a"], struck={"b": BOOKS}, counts_are_exact=False)
+    assert compare(changed).destroyed == {BOOKS: 1}
     assert problem(changed) == "1 events were in books that are gone, and nobody said so"
     assert compare(replace(changed, told_of_books=True)).problems == ()
+
+
+def test_what_was_cut_off_must_be_told_by_its_writer_or_counted_as_damage_of_that_segment() -> None:
+    cut = {"one": {"b"}, "other": {"a", "killed"}}
+    struck = {"b": CUT, "a": CUT, "killed": CUT}
+    changed = replace(evidence(), database=["a"], struck=struck, cut=cut, counts_are_exact=False)
+    assert compare(changed).destroyed == {CUT: 1}
+    silence = "1 events of segment one were destroyed, and 0 are counted at the most"
+    assert problem(changed) == silence
+    assert problem(replace(changed, told={"other": 1}, damage=[{"other": 1}])) == silence
+    assert compare(replace(changed, told={"one": 1})).problems == ()
+    assert compare(replace(changed, damage=[{}, {"one": 1}])).problems == ()
+    both = replace(changed, database=[], damage=[{"other": 1}, {"other": 1}])
+    assert len(compare(both).problems) == 1
+    two = replace(both, cut={"one": {"a", "b"}}, damage=[{"one": 1}, {"one": 1}])
+    assert problem(two) == "2 events of segment one were destroyed, and 1 are counted at the most"
+
+
+def test_a_dead_letter_of_damage_that_no_strike_has_done_is_found() -> None:
+    changed = replace(evidence(), cut={"one": {"b"}}, damage=[{"one": 2}])
+    assert problem(changed) == "2 dead letters are of damage in one, of which 1 events were cut off"
+    assert compare(replace(changed, damage=[{"one": 1}, {"one": 1}])).problems == ()
+
+
+def test_a_segment_that_was_cut_off_and_written_on_becomes_counted_damage_and_no_event_that_nobody_tracked(
+    tmp_path: Path,
+) -> None:
+    from tests.rig import Rig
+
+    with FakeLotus("L24", api_key="test-key") as server:
+        rig = Rig(server, tmp_path / "queue")
+        client = rig.client()
+        ids = [client.track_event(customer_id="c", event_name="e") for _ in range(4)]
+        [name] = rig.directory.segments()
+        path = Path(rig.directory.journal, name)
+        os.truncate(path, len(path.read_bytes()) // 2)
+        [pair] = client._tracker._pairs
+        pair.appender._checked_at = time.monotonic()  # it has just looked
+        ids.append(client.track_event(customer_id="c", event_name="e"))
+        assert client.drain().complete
+        rig.stop()
+        [(segment, letters)] = damage_in(rig.directory).items()
+        assert segment == name
+        found = {*server.database, *ids_of(rig.directory, "dead")}
+        assert found < set(ids)
+        assert letters == len(ids) - len(found)
+
+
+def test_what_is_behind_an_earlier_cut_is_known_to_be_struck_too(tmp_path: Path) -> None:
+    queue = QueueDirectory(tmp_path / "queue")
+    queue.prepare()
+    writer = SegmentWriter(queue, bytes(8), sync=False)
+    for number in range(4):
+        writer.append(record(f"id-{number}"))
+    os.truncate(writer.path, 40)  # in its header
+    for number in (4, 5):
+        writer.append(record(f"id-{number}"))
+    assert _ids_in(Path(writer.path), beyond=60) == ["id-4", "id-5"]
+    assert _ids_in(Path(writer.path), beyond=writer.end - 1) == ["id-5"]
+    writer.seal()
+
+
+def test_a_writer_goes_on_where_it_did_not_write_before_and_has_told_when_its_next_call_begins(tmp_path: Path) -> None:
+    queue = QueueDirectory(tmp_path / "queue")
+    queue.prepare()
+    full, in_use = (SegmentWriter(queue, bytes(8), sync=False) for _ in range(2))
+    known = [Path(full.path), Path(in_use.path)]
+    calls, writers = iter([1, 1, 2]), [full, in_use]
+    waits = []
+
+    def wait(condition: Callable[[], object], _patience: float) -> bool:
+        waits.append(condition)
+        assert not condition()
+        if len(waits) == 1:
+            writers.append(SegmentWriter(queue, bytes(8), sync=False))
+        assert condition()
+        return True
+
+    harness = SimpleNamespace(queue=queue, wait=wait, calls=lambda _pid: next(calls))
+    _wait_until_it_goes_on(cast("Harness", harness), os.getpid(), known)
+    assert len(waits) == 2
+    for each in writers:
+        each.seal()
 
 
 def test_two_requests_at_once_are_found_where_the_server_loses_events_to_them() -> None:

@@ -15,6 +15,7 @@ from lotus_durable.descriptors import open_numbers
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.format import HEADER_SIZE
 from lotus_durable.queue.journal import has_no_writer
 
 from .faults import full_disk, path_of, refusing, replaced
@@ -142,6 +143,27 @@ def test_of_a_segment_that_was_cut_off_and_deleted_it_is_told_how_many_nobody_ca
     assert f"events destroyed, at the most: {11 - len(found)}" in reports.texts()[0]
     assert len(found) < 11
     appender.close()
+
+
+def test_of_a_segment_that_was_cut_off_written_on_and_deleted_what_is_behind_the_cut_is_carried_over_too(
+    directory: QueueDirectory, appender: Appender, reports: Reports
+) -> None:
+    append(appender, *range(4))
+    appender.check()
+    path = Path(writer_of(appender).path)
+    os.truncate(path, HEADER_SIZE + len(record(0)) + 20)  # in the middle of the second event
+    for number in (4, 5):  # before it looks again: what was cut off is zeros now
+        appender.append(record(number), appender._checked_at)
+    appender.check()
+    append(appender, 6)
+    path.unlink()
+    appender.check()
+    assert read_journal(directory) == [0, 4, 5, 6]
+    size = len(record(0)) + 16
+    assert {number: place for number, (_, place) in carried_in(directory).items()} == {
+        number: HEADER_SIZE + number * size for number in (0, 4, 5, 6)
+    }
+    assert "events destroyed, at the most: 3; written anew: 4" in reports.texts()[0]
 
 
 def test_what_is_carried_over_has_no_writer_also_while_a_forked_child_has_its_file(

@@ -8,7 +8,7 @@ import pytest
 
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE, SECTOR, encode_frame
-from lotus_durable.queue.reader import SegmentReader
+from lotus_durable.queue.reader import BEGINNING, SegmentReader, glance
 
 from .segments import (
     flipped,
@@ -84,6 +84,25 @@ def test_every_truncation_of_a_living_segment_is_a_frame_still_to_come(directory
         records, damages = read_segment(sample.path)
         assert records == RECORDS[: sample.whole_frames(size)], size
         assert damages == [], size
+    sample.writer.seal()
+
+
+@pytest.mark.parametrize("living", [False, True])
+def test_every_truncation_that_a_writer_has_written_on_behind_loses_only_what_was_cut(
+    directory: QueueDirectory, living: bool
+) -> None:
+    """It writes where it knows its end to be: what was cut off before that is zeros."""
+    sample = Sample(directory, living=living)
+    last = sample.ends[COUNT - 1]
+    for size in range(HEADER_SIZE, last):
+        left = sample.whole[:size] + bytes(last - size) + sample.whole[last:]
+        sample.write(left)
+        records, damages = read_segment(sample.path)
+        count = sum(left.startswith(sample.whole[:end]) for end in sample.ends[1:COUNT])  # zeros stay as they were
+        assert numbers_of(records) == [*range(count), COUNT - 1], size
+        events = COUNT - 1 - count
+        assert [(each.offset, each.events) for each in damages] == [(sample.ends[count], events)] * bool(events), size
+        assert glance(sample.path, BEGINNING).frames == COUNT, size
     sample.writer.seal()
 
 

@@ -37,7 +37,7 @@ MARKER = b"\xc1abc"
 ID, KEY = bytes(range(16)), b"key's id"
 CARRIED = 1 << 31
 
-records = st.lists(st.binary(max_size=40), max_size=6)
+records = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
 
 
 def join(bodies: list[bytes], first: int = 0) -> bytes:
@@ -54,7 +54,7 @@ def test_frames_come_back_as_they_were_written(bodies: list[bytes]) -> None:
 origins = st.tuples(st.binary(min_size=16, max_size=16), st.integers(0, 2**64 - 1))
 
 
-@given(st.lists(st.tuples(st.binary(max_size=40), st.none() | origins), max_size=6))
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=40), st.none() | origins), max_size=6))
 def test_carried_frames_come_back_with_where_they_were(bodies: list[tuple[bytes, Origin | None]]) -> None:
     data = b"".join(
         encode_frame(MARKER, number, body) if origin is None else encode_carried(MARKER, number, body, origin)
@@ -156,6 +156,13 @@ def test_the_next_whole_frame_is_found_behind_false_markers() -> None:
     false = MARKER + b"noise" + MARKER
     assert find_frame(false + good + false, MARKER) == (len(false), 9)
     assert find_frame(false, MARKER) is None
+
+
+def test_a_marker_and_zeros_are_no_frame() -> None:
+    data = MARKER + bytes(100)
+    assert list(frames(data, MARKER)) == []
+    assert find_frame(data, MARKER) is None
+    assert find_last_frame(join([b"one"]) + data, MARKER) == (0, FRAME_HEADER_SIZE + 3, b"one", None)
 
 
 def test_a_frame_that_was_there_before_is_not_the_next_one() -> None:

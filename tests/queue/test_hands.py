@@ -24,7 +24,7 @@ from lotus_durable.queue.format import HEADER_SIZE
 from lotus_durable.queue.reader import START, Position, SegmentReader
 
 from .conftest import MEMORY_DISK
-from .segments import Reports, append, expire_trust, number_of, open_appender, writer_of
+from .segments import Reports, append, expire_trust, number_of, open_appender, trust, writer_of
 
 DESTROYED = re.compile(r"events destroyed, at the most: (\d+)")
 
@@ -155,11 +155,15 @@ class HandsMachine(RuleBasedStateMachine):
             path.unlink()
 
     @precondition(lambda self: self.is_writing())
-    @rule(share=st.floats(0, 1))
-    def cut_off(self, share: float) -> None:
+    @rule(share=st.floats(0, 1), is_noticed=st.booleans())
+    def cut_off(self, share: float, is_noticed: bool) -> None:
+        """The writer looks at its next event; or it writes on where its end was, and what was cut off is zeros."""
         if (path := self.path_in_use()) is not None:
             os.truncate(path, int(path.stat().st_size * share))
-            expire_trust(self.appender)
+            if is_noticed:
+                expire_trust(self.appender)
+            else:
+                trust(self.appender)
 
     @precondition(lambda self: self.is_writing())
     @rule()

@@ -109,7 +109,6 @@ def _evidence(world: World) -> Evidence:
         given_up=_stored(world, "dead"),
         counts=(),  # over a fleet the numbers hold by id only
         struck={},
-        told_destroyed=0,
         served=world.server.look(),
         one_at_a_time=world.plan.generation == "L22",
         counts_are_exact=False,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import signal
+from collections.abc import Iterator
 
 import pytest
+
+from tests.leftovers import Leftovers
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -21,3 +26,14 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run first what forks this process some thousand times: the others make it larger, and a fork takes longer."""
     items.sort(key=lambda item: "tests/queue/" not in item.nodeid)
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Begun before all other fixtures of a test, and so ended after them."""
+    leftovers = Leftovers(f"{os.getpid()}-{next(_numbers)}")
+    yield
+    leftovers.end(request.node.funcargs.get("tmp_path"))

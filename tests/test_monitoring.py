@@ -6,11 +6,15 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from lotus_durable.operate.metrics import STATES, QueueCollector
 
@@ -159,6 +163,28 @@ def test_the_panels_of_the_dashboard_lie_beside_each_other_and_say_what_they_sho
         assert max(x for x, _ in cells) < 24, panel["title"]
         assert not cells & taken, panel["title"]
         taken |= cells
+
+
+def test_the_dashboard_is_what_grafana_knows() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    register_default_plugins()
+    known = json.loads(JSONEncoder().encode(Dashboard.from_json(dashboard)))  # what it does not know is not in it
+    assert list(differences(dashboard, known)) == []
+    renamed = json.loads(DASHBOARD.read_text().replace('"reduceOptions"', '"reduceOption"'))
+    known = json.loads(JSONEncoder().encode(Dashboard.from_json(renamed)))
+    assert ".panels[0].options.reduceOption" in differences(renamed, known)
+
+
+def differences(ours: Any, known: Any, place: str = "") -> Iterator[str]:
+    """Give the places where ours has something that is not the same there."""
+    if isinstance(ours, dict) and isinstance(known, dict):
+        for name, value in ours.items():
+            yield from differences(value, known.get(name, ...), f"{place}.{name}")
+    elif isinstance(ours, list) and isinstance(known, list) and len(ours) == len(known):
+        for index, pair in enumerate(zip(ours, known, strict=True)):
+            yield from differences(*pair, f"{place}[{index}]")
+    elif ours != known:
+        yield place
 
 
 def expressions() -> list[str]:

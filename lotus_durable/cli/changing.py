@@ -38,4 +38,12 @@ def confirmed(question: str, option: str) -> bool:
         raise ConfigurationError(f"nobody can be asked here: confirm with {option}")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    answer = ""
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(": nothing was changed") from None
+    finally:
+        if not answer:  # Ctrl-C or Ctrl-D: what is said next begins a line
+            sys.stderr.write("\n")
+    return answer.strip().lower() in ("y", "yes")

@@ -15,15 +15,18 @@ from .wording import count, size
 if TYPE_CHECKING:
     from lotus_durable.operate.checking import Checked, Finding
 
-_DESCRIPTION = """\
-Look at every frame of every segment, at the books and at queue.db, and say what is damaged: where, what is lost by it,
-and what can be mended. Changes nothing, and may run at any time. Needs neither key nor host.
-
-keys of --json:
+KEYS = """\
   damaged        how many places are damaged
   files, bytes, events
                  how much was looked at
   findings       a list of {path, offset, what, lost, remedy}; offset is a byte, the row of a database, or null"""
+"""What :func:`as_json` gives, for the help of commands."""
+_DESCRIPTION = f"""\
+Look at every frame of every segment, at the books and at queue.db, and say what is damaged: where, what is lost by it,
+and what can be mended. Changes nothing, and may run at any time. Needs neither key nor host.
+
+keys of --json:
+{KEYS}"""
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from lotus_durable._version import __version__
-from lotus_durable.errors import LotusError, QueueDamaged, QueueInUse
+from lotus_durable.errors import LotusError, QueueDamaged, QueueDirectoryError, QueueInUse
 from lotus_durable.options import environment_name
 
 from . import (
@@ -36,6 +36,7 @@ from . import (
     verify,
 )
 from .command import CommandParser, ExitCode
+from .existing import as_its_owner
 from .output import OutputRefused, complain, flush, have_standard_streams, say_json
 
 _COMMANDS = (
@@ -93,10 +94,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         code, message = int(ExitCode.DAMAGED), str(error)
     except QueueInUse as error:
         code, message = int(ExitCode.NOT_COMPLETE), str(error)
+    except QueueDirectoryError as error:
+        code, message = int(ExitCode.WRONG_USAGE), f"{error}{as_its_owner(options)}"
     except (BrokenPipeError, OutputRefused):
         raise
     except (LotusError, OSError) as error:
-        code, message = int(ExitCode.WRONG_USAGE), str(error)
+        code, message = int(ExitCode.WRONG_USAGE), _in_words(error)
     except KeyboardInterrupt as error:
         code, message = _SIGNALLED + signal.SIGINT, f"interrupted{error}"
     except Exception as error:  # noqa: BLE001  # a person at a terminal gets a sentence, whatever it is
@@ -110,12 +113,19 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code
 
 
+def _in_words(error: LotusError | OSError) -> str:
+    """Return what went wrong, without the number that Python puts before what the system says."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, LotusError):
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    return str(error)
+
+
 def _parsed(parser: CommandParser, arguments: Sequence[str]) -> argparse.Namespace:
     """Read the arguments; what is wrong with them is said in JSON, too, where that is asked for."""
     try:
         if any(each.partition("=")[0] in _KEYS for each in arguments):
             parser.error("a key in the arguments is for every user of this machine to read: use --api-key-file")
-        return parser.parse_args(arguments)
+        return parser.parse_args(arguments, argparse.Namespace(given=arguments))
     except SystemExit as error:
         if error.code == ExitCode.WRONG_USAGE and "--json" in arguments:
             say_json({"error": parser.message})

@@ -1,10 +1,11 @@
 """The environment file: options in a file, because the environment of a running process cannot be changed.
 
 A line is ``LOTUS_NAME=value``; blank lines and lines that begin with ``#`` or ``;`` say nothing. Quotes around a whole
-value are taken off, as systemd does; nothing else is expanded. Names that do not begin with ``LOTUS_`` are somebody
-else's, whatever they look like, and so are those that Kubernetes makes of a service called ``lotus``: the file may be
-one that a service manager reads too. Its values win over the environment, because a service manager that reads the same
-file has put what was in it at the start there. They go nowhere but into the configuration.
+value are taken off, as systemd does, and a value that only begins with one is an error; nothing else is expanded. Names
+that do not begin with ``LOTUS_`` are somebody else's, whatever they look like, and so are those that Kubernetes makes
+of a service called ``lotus``: the file may be one that a service manager reads too. Its values win over the
+environment, because a service manager that reads the same file has put what was in it at the start there. They go
+nowhere but into the configuration.
 """
 
 from __future__ import annotations
@@ -74,7 +75,10 @@ def _assignments(file: str, lines: list[str]) -> tuple[dict[str, str], dict[str,
             continue
         if name not in known:
             raise ConfigurationError(f"environment file {file}, line {number}: there is no option {name}")
-        found[name] = _unquoted(value.strip())
+        value = value.strip()
+        if value[:1] in _QUOTES and not _is_quoted(value):
+            raise ConfigurationError(f"environment file {file}, line {number}: {name}: no quote ends the line")
+        found[name] = value[1:-1] if _is_quoted(value) else value
         places[name] = f"environment file {file}, line {number}"
     return found, places
 
@@ -83,6 +87,8 @@ _OTHERS = re.compile(r"LOTUS_(SERVICE_(HOST|PORT)|PORT)(_[A-Z0-9_]+)?")
 """What Kubernetes sets for a service that is called lotus."""
 
 
-def _unquoted(value: str) -> str:
-    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-    return value[1:-1] if is_quoted else value
+_QUOTES = ('"', "'")
+
+
+def _is_quoted(value: str) -> bool:
+    return len(value) > 1 and value[0] == value[-1] and value[0] in _QUOTES

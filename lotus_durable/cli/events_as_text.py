@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, TextIO
 
 from lotus_durable.event.record import event_as_json_object
 from lotus_durable.queue.files import FILE_MODE
@@ -67,7 +68,8 @@ def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = 
 
     Args:
         events: what is written.
-        path: of the file, which is there as a whole or not at all; None for standard output.
+        path: of the file, which is there as a whole or not at all; None for standard output. What is there and is no
+            regular file (a pipe, ``/dev/null``) is written to.
         indented: for reading by people.
 
     Raises:
@@ -79,17 +81,40 @@ def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = 
             say(json.dumps(as_json(each), indent=2 if indented else None))
             written += 1
         return written
-    unfinished = f"{path}.{os.getpid()}.tmp"
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with _named(path), open(path, "w", encoding="utf-8") as file:
+            return _write_each(events, file, path)
+    target = os.path.realpath(path)  # a link stays one
+    unfinished = f"{target}.{os.getpid()}.tmp"
+    with _named(path):
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
-            for each in events:
-                file.write(f"{json.dumps(as_json(each))}\n")
-                written += 1
-            file.flush()
+            written = _write_each(events, file, path)
             os.fsync(file.fileno())
-        os.rename(unfinished, path)
+        os.rename(unfinished, target)
     except BaseException:
         os.unlink(unfinished)
         raise
     return written
+
+
+def _write_each(events: Iterable[Stored], file: TextIO, path: str) -> int:
+    written = 0
+    for each in events:
+        line = f"{json.dumps(as_json(each))}\n"
+        with _named(path):
+            file.write(line)
+        written += 1
+    with _named(path):
+        file.flush()
+    return written
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Name the file that takes no writes, or it is taken for the queue's disk."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, path) from None

@@ -10,12 +10,12 @@ import shlex
 import sys
 
 from lotus_durable.config import Config
-from lotus_durable.errors import QueueDirectoryError
+from lotus_durable.errors import LotusError, QueueDirectoryError
 from lotus_durable.operate.overview import other_queues
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import read_identity
 
-from .command import DEFAULT_DIRECTORY, directory_source
+from .command import DEFAULT_DIRECTORY, configuration, directory_source
 
 
 def existing_queue(config: Config, arguments: argparse.Namespace, *, is_checked: bool = True) -> QueueDirectory:
@@ -37,8 +37,6 @@ def existing_queue(config: Config, arguments: argparse.Namespace, *, is_checked:
         directory.check()
     except FileNotFoundError:
         raise _none_here(directory, source, f"queue directory {directory.root} does not exist") from None
-    except QueueDirectoryError as error:
-        raise QueueDirectoryError(f"{error}{_as_its_owner(directory.root, arguments)}") from None
     if not os.path.isdir(directory.journal):
         raise _none_here(directory, source, f"directory {directory.root} holds no queue")
     if is_checked:
@@ -57,11 +55,14 @@ def _none_here(directory: QueueDirectory, source: str, what: str) -> QueueDirect
     )
 
 
-def _as_its_owner(root: str, arguments: argparse.Namespace) -> str:
-    """Return what root has to type instead."""
-    with contextlib.suppress(OSError, KeyError):
+def as_its_owner(arguments: argparse.Namespace) -> str:
+    """Return what root has to type instead, where the queue is another user's; else nothing."""
+    with contextlib.suppress(OSError, KeyError, LotusError):
+        root = os.fspath(configuration(arguments).queue_dir)
         owner = os.stat(root).st_uid
         if os.geteuid() == 0 != owner:
-            name = pwd.getpwuid(owner).pw_name
-            return f": sudo -u {shlex.quote(name)} {arguments.prog} --queue-dir {shlex.quote(root)}"
+            words = ["sudo", "-u", pwd.getpwuid(owner).pw_name, "lotus-durable", *arguments.given]
+            if arguments.queue_dir is None:  # sudo passes on no environment
+                words += ["--queue-dir", root]
+            return f": {shlex.join(words)}"
     return ""

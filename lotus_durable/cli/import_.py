@@ -15,21 +15,22 @@ from .wording import count, size
 _DESCRIPTION = """\
 Put events into the queue, from a file of JSON Lines (or - for standard input): a month of history, or what `export`
 wrote. A line is an object with customer_id and event_name, and idempotency_id, time_created and properties as far as
-they are there; other keys say nothing. Ids and times are kept. All of a file is taken or nothing of it, also when this
-is killed; the same file is not taken a second time by mistake. Whoever flushes sends them: `lotus-durable drain` waits.
-The server of 2024 takes no events older than 30 days.
+they are there. Ids and times are kept. All of a file is taken or nothing of it, also when this is killed. The same file
+is not taken a second time by mistake, nor are events that an export gives the state kept: they are delivered. Whoever
+flushes sends the events: `lotus-durable drain` waits. The server of 2024 takes none older than 30 days.
 
 keys of --json:
   events         that are in the queue now
   skipped        lines that are no events
   problems       what is wrong with the first of them, a list of sentences
+  delivered      events that were left out because they are delivered: those in the state kept
   already        true: the same file was imported before, and nothing was done"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="JSON Lines; - for standard input")
     parser.add_argument("--skip-invalid", action="store_true", help="take the other lines where some are no events")
-    parser.add_argument("--again", action="store_true", help="also where the same file was imported before")
+    parser.add_argument("--again", action="store_true", help="also what was imported or delivered before")
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -57,7 +58,8 @@ def _import(arguments: argparse.Namespace, file: BinaryIO, total: int) -> ExitCo
     for problem in result.problems:
         complain(arguments.prog, problem)
     skipped = f"; {count(result.skipped, 'line')} skipped" if result.skipped else ""
-    words = f"{count(result.events, 'event')} imported into {config.queue_dir}{skipped}"
+    left_out = f"; {count(result.delivered, 'event')} left out: delivered before" if result.delivered else ""
+    words = f"{count(result.events, 'event')} imported into {config.queue_dir}{skipped}{left_out}"
     if result.already:
         words = "this file was imported before; nothing was done (--again imports it once more)"
     report(result._asdict(), words, as_json=arguments.json)

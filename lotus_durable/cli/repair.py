@@ -7,19 +7,20 @@ import argparse
 from lotus_durable.errors import LotusError
 
 from .changing import add_changing, waits_for
-from .check import as_json, in_words
+from .check import KEYS, as_json, in_words
 from .command import NO_QUEUE, Command, ExitCode, configuration
 from .existing import existing_queue
 from .output import report
 from .progress import open_progress
 from .wording import count, size
 
-_DESCRIPTION = """\
+_DESCRIPTION = f"""\
 Say what is damaged and what would be done about it; with --apply do it. Every byte that is taken out of a file is kept
 in quarantine/. Events around damage are delivered as ever; damaged events become dead letters without content. A
 flusher mends most damage by itself: use this when a queue is to be in order now. A flusher that runs pauses meanwhile.
 
-keys of --json: those of `lotus-durable check`, before, or with --apply afterwards, and
+keys of --json, as it was found, or with --apply as it is afterwards:
+{KEYS}
   done           what was done, a list of sentences"""
 
 

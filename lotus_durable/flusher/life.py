@@ -309,7 +309,7 @@ class Flusher:
         """Wait until whoever asked for the lock has had it, and take it again; False where another one flushes."""
         taken_by = monotonic() + _PAUSE_BEGINS_WITHIN
         was_taken = False
-        while self._ending() is None and os.path.isdir(self.directory.root):
+        while not self._must_end() and os.path.isdir(self.directory.root):
             is_held = locks.is_held(self.directory.flusher_lock) is not False
             was_taken = was_taken or is_held
             if not is_held and (was_taken or monotonic() > taken_by):
@@ -324,7 +324,7 @@ class Flusher:
         """Wait until no look of before is trusted any more, and take the lock again where something came meanwhile."""
         ends = monotonic() + self.config.constants.leaving_wait
         while (left := ends - monotonic()) > 0:
-            if self._ending() is not None or not os.path.isdir(self.directory.root):
+            if self._must_end() or not os.path.isdir(self.directory.root):
                 return False
             time.sleep(min(left, 0.1))
         try:
@@ -333,7 +333,22 @@ class Flusher:
                 return False
         except (OSError, LotusError):
             return False  # the directory is gone, say
-        return self.lock.acquire()
+        if not self.lock.acquire():
+            return False
+        if self._must_end():
+            self.lock.release()
+            return False
+        return True
+
+    def _must_end(self) -> bool:
+        """Whether a signal, or whoever asked to stop since it let go of the lock, has asked for the end.
+
+        Not only the one that had the lock then was meant.
+        """
+        if self.control is not None:
+            self.control.asked()
+            return self.control.ending() is not None
+        return self._ending() is not None
 
 
 def _flushes(beat: Beat) -> bool:

@@ -16,6 +16,7 @@ from lotus_durable.errors import ConfigurationError
 from lotus_durable.queue.database import read_only
 from lotus_durable.queue.directory import DIRECTORY_MODE, QueueDirectory
 from lotus_durable.queue.files import FILE_MODE, open_to_read, regular_file_status, sync_path
+from lotus_durable.queue.heartbeat import HeartbeatFile, Progress, read_progress
 from lotus_durable.queue.table import mapped_errors
 from lotus_durable.values import NamedTuple
 
@@ -32,15 +33,17 @@ def back_up(directory: QueueDirectory, target: str) -> BackedUp:
 
     Args:
         directory: of the queue, which may be in use.
-        target: where the copy is to be; it must not exist.
+        target: where the copy is to be; it must not exist, nor be in the queue directory.
 
     Raises:
-        ConfigurationError: it does.
+        ConfigurationError: it does, or is.
         OSError: the disk refuses.
     """
     target = os.path.abspath(target)
     if os.path.lexists(target):
         raise ConfigurationError(f"{target} exists: a backup is made in a new directory")
+    if os.path.realpath(target).startswith(f"{os.path.realpath(directory.root)}/"):
+        raise ConfigurationError(f"{target} is in the queue directory: a backup is made elsewhere")
     unfinished = f"{target}.{os.getpid()}.tmp"
     copy = QueueDirectory(unfinished)
     os.mkdir(unfinished, DIRECTORY_MODE)
@@ -48,6 +51,7 @@ def back_up(directory: QueueDirectory, target: str) -> BackedUp:
         for folder in (copy.journal, copy.quarantine):
             os.mkdir(folder, DIRECTORY_MODE)
         _copy_folder(directory.journal, copy.journal)
+        progress = read_progress(directory)  # never ahead of the books
         for source, to in ((directory.queue_db, copy.queue_db), (directory.books, copy.books)):
             if os.path.exists(source):
                 _copy_database(source, to)
@@ -56,6 +60,8 @@ def back_up(directory: QueueDirectory, target: str) -> BackedUp:
         _copy_folder(directory.quarantine, copy.quarantine)
         if os.path.exists(directory.identity):
             _copy(directory.identity, copy.identity)
+        if progress != Progress():  # somebody has flushed
+            _write_progress(copy, progress)
         sizes = [os.stat(f"{folder}/{name}").st_size for folder, _, names in os.walk(unfinished) for name in names]
         for folder in (copy.journal, copy.quarantine, unfinished):
             sync_path(folder)
@@ -65,6 +71,12 @@ def back_up(directory: QueueDirectory, target: str) -> BackedUp:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return BackedUp(len(sizes), sum(sizes))
+
+
+def _write_progress(copy: QueueDirectory, progress: Progress) -> None:
+    """Have who counts the copy know what is settled; who flushes is not in it: that process is the original's."""
+    with closing(HeartbeatFile(copy)) as heartbeat:
+        heartbeat.write(None, progress)
 
 
 def _copy_folder(source: str, target: str) -> None:

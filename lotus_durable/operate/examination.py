@@ -76,19 +76,34 @@ def _broker(config: Config) -> Iterator[Answer]:
 
 
 def _user(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
-    del config, directory
+    del config
     user = os.geteuid()
-    name = str(user)
-    with contextlib.suppress(KeyError):
-        name = pwd.getpwuid(user).pw_name
-    if user == 0:
-        yield Answer("user", "warning", "root", "run it as the application's user, with its environment: sudo -u …")
+    owner = _owner(directory)
+    if user == 0 != owner:
+        whose = "…" if owner is None else _name(owner)
+        remedy = f"run it as the application's user, with its environment: sudo -u {whose}"
+        yield Answer("user", "warning", "root", remedy)
     else:
-        yield Answer("user", "ok", f"{name} ({user})")
+        yield Answer("user", "ok", f"{_name(user)} ({user})")
+
+
+def _owner(directory: QueueDirectory) -> int | None:
+    with contextlib.suppress(OSError):
+        return os.stat(directory.root).st_uid
+    return None
+
+
+def _name(user: int) -> str:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(user).pw_name
+    return str(user)
 
 
 def _directory(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
     del config
+    if os.path.lexists(directory.root) and not os.path.isdir(directory.root):
+        yield Answer("directory", "wrong", f"{directory.root} is no directory", "set another one (LOTUS_QUEUE_DIR)")
+        return
     if not os.path.isdir(directory.root):
         nearest = _nearest(directory.root)
         may = os.access(nearest, os.W_OK | os.X_OK)
@@ -202,9 +217,10 @@ def _queue(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
         last = words.strip().rpartition("\n")[2]
         yield Answer("flusher", "wrong", f"the last start failed: {last}", "mend that; the next event starts another")
     else:
-        mark = "warning" if stats.pending and config.flusher == "external" else "ok"
-        remedy = "start the service, lotus-durable flusher" if mark == "warning" else ""
-        yield Answer("flusher", mark, "none runs; the next event starts one" if mark == "ok" else "none runs", remedy)
+        starts = config.flusher == "auto"
+        text = "none runs; the next event starts one" if starts else "none runs, and no program starts one"
+        remedy = "" if starts else "start the service, lotus-durable flusher"
+        yield Answer("flusher", "ok" if starts else "warning", text, remedy)
 
 
 def _versions(config: Config, directory: QueueDirectory) -> Iterator[Answer]:

@@ -41,6 +41,8 @@ class Imported(NamedTuple):
     """Lines that are no event."""
     problems: list[str]
     """What is wrong with the first of them."""
+    delivered: int = 0
+    """Events that were delivered already, as an export says of those that ``keep_delivered`` keeps: left out."""
     already: bool = False
     """The same file was imported before: nothing was done."""
 
@@ -60,7 +62,8 @@ def import_events(
         file: JSON Lines: objects with ``customer_id`` and ``event_name``, and, as far as they are there,
             ``idempotency_id``, ``time_created`` and ``properties``; other keys say nothing.
         skip_invalid: take the other lines where some are no events.
-        again: also where the same file was imported before; as other events, if they have no ids.
+        again: also where the same file was imported before (as other events, if they have no ids), and what was
+            delivered already.
         watch: told how many events and bytes were read.
 
     Raises:
@@ -76,13 +79,13 @@ def import_events(
     segment = NewSegment(directory, fingerprint(config.api_key))
     left = config.max_queue_bytes - condition(directory).used_bytes
     problems: list[str] = []
-    skipped = read = 0
+    skipped = read = delivered = 0
     try:
         for number, line in enumerate(_lines(file), 1):
             digest.update(line)
             read += len(line)
             try:
-                _add(segment, encoder, line)
+                delivered += not _add(segment, encoder, line, again=again)
             except ValueError as error:
                 skipped += 1
                 problems += [f"line {number}: {error}"] if len(problems) < _MOST_TOLD else []
@@ -97,12 +100,12 @@ def import_events(
             raise ConfigurationError(f"{skipped} of the lines are no events, nothing was imported: {problems[0]}")
         if not again:
             if _was_imported(directory, digest.digest()):
-                return Imported(0, skipped, problems, already=True)
+                return Imported(0, skipped, problems, delivered, already=True)
             segment.take_id(digest.digest())
         segment.finish()
         if segment.events:
             segment.publish()
-        return Imported(segment.events, skipped, problems)
+        return Imported(segment.events, skipped, problems, delivered)
     finally:
         segment.discard()
 
@@ -112,25 +115,28 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
-def _add(segment: NewSegment, encoder: EventEncoder, line: bytes) -> None:
-    """Add the event in a line, if that is not empty.
+def _add(segment: NewSegment, encoder: EventEncoder, line: bytes, *, again: bool) -> bool:
+    """Add the event in a line, if that is not empty; one that is delivered already is left out, and False is returned.
 
     Raises:
         ValueError: there is none in it; the message quotes nothing of it.
     """
     if line.isspace():
-        return
+        return True
     try:
         event = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no JSON ({type(error).__name__})") from None
     if not isinstance(event, dict):
         raise ValueError("it is no JSON object")  # noqa: TRY004  # a line of a file, not an argument
+    if event.get("state") == "kept" and not again:
+        return False
     try:
         _, record = encoder.encode(*(event.get(name) for name in _FIELDS))
     except InvalidEvent as error:
         raise ValueError(str(error)) from None
     segment.add(record)
+    return True
 
 
 def _was_imported(directory: QueueDirectory, segment: bytes) -> bool:

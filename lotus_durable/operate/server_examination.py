@@ -94,4 +94,5 @@ def _last_words(error: Exception) -> str:
         if not isinstance(inner, Exception):
             break
         reason = inner
-    return str(reason).rpartition(": ")[2].strip("')") or type(error).__name__
+    words = str(reason).rpartition(": ")[2].partition(" (_ssl.c:")[0]
+    return words.strip("')") or type(error).__name__

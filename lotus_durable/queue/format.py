@@ -13,8 +13,11 @@ Layout (all integers little-endian)::
   byte is 0xC1, which neither MessagePack nor UTF-8 uses. The segment's name carries the marker too, so that a damaged
   header costs no event.
 - the header has 56 bytes. Its ``crc32`` covers the 52 bytes before it, in every version, so that a newer one can be
-  told from damage. A frame's is that of its body and begins with its sequence, whose highest bit is turned over in a
-  carried frame: a wrong sequence gives another checksum, and a wrong length one of other bytes.
+  told from damage.
+- a frame's ``crc32`` is that of its body, begun with a seed: the sequence times 0x5A5, and in a carried frame plus
+  0x9E3779B9, modulo 2**32. So a wrong sequence gives another checksum, and a wrong length one of other bytes. A CRC-32
+  takes the exclusive or of its seed and the first four bytes: without the factor the same bit wrong in the sequence and
+  in those, or both in each other's place, would go unnoticed.
 - ``id`` is drawn at random for each segment and stays with it, whatever its name. ``key`` is the fingerprint of the API
   key that the events are for, zeros when their process had none.
 - ``sequence`` counts the frames of a segment from 0 without gaps. The last frame therefore tells how many the segment
@@ -62,6 +65,11 @@ FRAME_HEADER_SIZE = _FRAME.size
 _ORIGIN = struct.Struct("<16sQ")
 ORIGIN_SIZE = _ORIGIN.size
 _CARRIED = 1 << 31
+SPREAD = 0x5A5
+"""A sequence times this begins a checksum; ``crc32`` takes the lowest 32 bits of what it is given. A wrong bit of the
+sequence is several wrong ones in the product, and the product of all but the longest segments' sequences is a small
+integer, which Python multiplies in no time."""
+_CARRIED_SEED = 0x9E3779B9
 pack_frame_header = _FRAME.pack
 """Of marker, checksum, length and sequence; bound once, each append needs it."""
 
@@ -124,13 +132,14 @@ Origin = tuple[bytes, int]
 
 def encode_frame(marker: bytes, sequence: int, record: bytes) -> bytes:
     """Return the frame of ``record``, to be written with one write."""
-    return pack_frame_header(marker, crc32(record, sequence), len(record), sequence) + record
+    return pack_frame_header(marker, crc32(record, sequence * SPREAD), len(record), sequence) + record
 
 
 def encode_carried(marker: bytes, sequence: int, record: bytes, origin: Origin) -> bytes:
     """Return a frame of ``record`` that tells where it was before."""
     body = _ORIGIN.pack(*origin) + record
-    return pack_frame_header(marker, crc32(body, sequence ^ _CARRIED), len(body) | _CARRIED, sequence) + body
+    checksum = crc32(body, sequence * SPREAD + _CARRIED_SEED)
+    return pack_frame_header(marker, checksum, len(body) | _CARRIED, sequence) + body
 
 
 class Stop:
@@ -148,27 +157,68 @@ Frame = tuple[int, int, bytes, Origin | None]
 """Sequence, offset after the frame in the buffer, record, and of a carried frame where it was before."""
 
 
+def read_frames(
+    data: bytes, marker: bytes, start: int, limit: int, base: int = 0, expected: int | None = None
+) -> tuple[list[bytes], list[tuple[int, int]], dict[int, Origin]]:
+    """Return the frames of ``data`` from ``start`` on: while they are whole, checksums hold and no number is missing.
+
+    Each event comes through this loop at least once, so it makes nothing that its readers do not need.
+
+    Args:
+        data: a part of a segment.
+        marker: of the segment.
+        start: where in ``data`` the first frame begins.
+        limit: how many frames, at the most.
+        base: where in the segment ``data`` begins.
+        expected: the sequence of the first frame; any if not given.
+
+    Returns:
+        The records, the next byte and the next sequence after each, and of the carried ones, by their index, where they
+        were before.
+    """
+    unpack = _FRAME.unpack_from
+    records: list[bytes] = []
+    positions: list[tuple[int, int]] = []
+    carried: dict[int, Origin] = {}
+    offset, size = start, len(data)
+    for _ in range(limit):
+        body_at = offset + FRAME_HEADER_SIZE
+        if body_at > size:
+            break
+        found, checksum, length, sequence = unpack(data, offset)
+        seed = sequence * SPREAD
+        is_carried = not 0 < length <= MAX_RECORD_SIZE
+        if is_carried:
+            if not _is_length(length):
+                break
+            length -= _CARRIED
+            seed += _CARRIED_SEED
+        offset = body_at + length
+        if found != marker or offset > size or (sequence != expected and expected is not None):
+            break
+        record = data[body_at:offset]
+        if crc32(record, seed) != checksum:
+            break
+        if is_carried:
+            carried[len(records)] = _ORIGIN.unpack_from(record)
+            record = record[ORIGIN_SIZE:]
+        expected = sequence + 1
+        records.append(record)
+        positions.append((base + offset, expected))
+    return records, positions, carried
+
+
 def frames(data: bytes, marker: bytes, start: int = 0) -> Iterator[Frame]:
     """Yield the frames of ``data`` from ``start`` on, for as long as they are whole and their checksums hold.
 
     Ask :func:`classify` about the offset after the last frame why it ended there.
     """
-    unpack = _FRAME.unpack_from
-    offset, size = start, len(data)
-    while offset + FRAME_HEADER_SIZE <= size:
-        found, checksum, length, sequence = unpack(data, offset)
-        body_at = offset + FRAME_HEADER_SIZE
-        end = body_at + (length & ~_CARRIED)
-        if found != marker or end > size or (not 0 < length <= MAX_RECORD_SIZE and not _is_length(length)):
+    while True:
+        records, positions, carried = read_frames(data, marker, start, 1)
+        if not records:
             return
-        record = data[body_at:end]
-        if crc32(record, sequence ^ length & _CARRIED) != checksum:
-            return
-        if length & _CARRIED:
-            yield sequence, end, record[ORIGIN_SIZE:], _ORIGIN.unpack_from(record)
-        else:
-            yield sequence, end, record, None
-        offset = end
+        start, following = positions[0]
+        yield following - 1, start, records[0], carried.get(0)
 
 
 def _is_length(length: int) -> bool:
@@ -242,5 +292,5 @@ def is_event_at_end(data: bytes, marker: bytes) -> bool:
     if classify(data, marker) != Stop.INCOMPLETE:
         return True
     _, checksum, length, sequence = _FRAME.unpack_from(data)
-    body = data[FRAME_HEADER_SIZE:]
-    return bool(crc32(body, sequence ^ length & _CARRIED) == checksum)
+    seed = sequence * SPREAD + (_CARRIED_SEED if length & _CARRIED else 0)
+    return bool(crc32(data[FRAME_HEADER_SIZE:], seed) == checksum)

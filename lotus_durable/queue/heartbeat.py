@@ -172,14 +172,19 @@ class HeartbeatFile:
         self._descriptor = -1
         self._missed_at: float | None = None
 
-    def write(self, beat: Beat, progress: Progress | None) -> None:
+    def write(self, beat: Beat | None, progress: Progress | None) -> None:
         """Write the beat, and the progress when it has changed.
+
+        Args:
+            beat: of this process; None for a copy of a queue, which nobody flushes.
+            progress: how far the queue is settled; None where that has not changed.
 
         Raises:
             OSError: the disk refuses, or the directory is gone; nothing is created where it was.
         """
         self._open()
-        os.pwrite(self._descriptor, _framed_beat(beat), 0)
+        if beat is not None:
+            os.pwrite(self._descriptor, _framed_beat(beat), 0)
         if progress is not None:
             os.pwrite(self._descriptor, _framed([progress.counts[:_COUNTED], *progress[1:]]), _BEAT_SIZE)
 

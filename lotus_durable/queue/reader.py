@@ -32,6 +32,7 @@ from .format import (
     frames,
     is_event_at_end,
     is_torn_by_power_cut,
+    read_frames,
 )
 from .writer import is_abandoned
 
@@ -156,19 +157,9 @@ class SegmentReader:
 
         Up to a missing frame, or one that was there before: that is damage.
         """
-        records: list[bytes] = []
-        positions: list[Position] = []
-        carried: dict[int, Origin] = {}
         offset, expected = self.position
         base = offset - self._index
-        for sequence, end, record, origin in islice(frames(self._buffer, self._marker, self._index), limit):
-            if sequence != expected:
-                break
-            if origin is not None:
-                carried[len(records)] = origin
-            records.append(record)
-            expected = sequence + 1
-            positions.append((base + end, expected))
+        records, positions, carried = read_frames(self._buffer, self._marker, self._index, limit, base, expected)
         if not records:
             return None
         self.position = positions[-1]

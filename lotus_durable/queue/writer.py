@@ -15,7 +15,7 @@ from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
 from .creation import create_segment
 from .directory import QueueDirectory
 from .files import sync_data, write_rest
-from .format import HEADER_SIZE, Header, new_header, pack_frame_header
+from .format import HEADER_SIZE, SPREAD, Header, new_header, pack_frame_header
 
 _SYNC_SHARE = 0.1
 """Of the time of the last sync, what lies between two looks whether another thread's is over."""
@@ -75,7 +75,7 @@ class SegmentWriter:
         """
         sequence = self.sequence
         # encode_frame(), written out: a call of a function less.
-        frame = pack_frame_header(self._marker, crc32(record, sequence), len(record), sequence) + record
+        frame = pack_frame_header(self._marker, crc32(record, sequence * SPREAD), len(record), sequence) + record
         size, end = len(frame), self.end
         try:
             self.kept.append(record)

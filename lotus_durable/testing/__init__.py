@@ -50,13 +50,6 @@ __all__ = [
     "RefuseEvents", "Reset", "Slow", "Status", "Truncate",
 ]  # fmt: skip
 
-_MODULES = {
-    **dict.fromkeys(("Component", "Feature", "Plan"), "accounts"),
-    **dict.fromkeys(("FakeLotus", "Generation"), "fake_lotus"),
-    "FakeLotusProcess": "process",
-    "ReceivedRequest": "exchange",
-}
-
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  # a module's attributes are of any type
     """Import on first use: pytest loads this package in every run of every project that has it installed."""
@@ -65,7 +58,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401  # a module's attributes are 
         raise AttributeError(msg)
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'faults')}"), name)
+    modules = (import_module(f"{__name__}.{module}") for module in ("faults", "accounts", "fake_lotus", "process"))
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def __dir__() -> list[str]:

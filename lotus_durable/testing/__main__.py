@@ -15,23 +15,16 @@ import json
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from lotus_durable.testing.exchange import JSON, Answer, Reply
+from lotus_durable.testing.exchange import JSON, Answer, Reply, Request
 from lotus_durable.testing.fake_lotus import FakeLotus
 from lotus_durable.testing.faults import Faults
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lotus_durable.testing.connection import Connection
-    from lotus_durable.testing.exchange import Request
+from lotus_durable.testing.listener import Connection
 
 _PREFIX = "/_fake/"
-_ORDERS = {
-    *("counts", "times_received", "database"),
-    *("add_customer", "rotate_key", "expire_key", "go_away_for", "set_faults"),
-}
+_ORDERS = {"counts", "times_received", "database", "go_away_for", "set_faults"}
 
 
 class ControlledLotus(FakeLotus):

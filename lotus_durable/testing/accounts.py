@@ -1,6 +1,6 @@
 """What the server knows beside events: plans, and the customers, subscriptions and credits. In memory only.
 
-How any of it is shown is in ``l22.json`` and ``l24.json``.
+How any of it is shown is in ``data/l22.json`` and ``l24.json``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+from lotus_durable.testing.data import load
 
 Duration = Literal["monthly", "quarterly", "yearly"]
 _MONTHS = {"monthly": 1, "quarterly": 3, "yearly": 12}
@@ -22,16 +24,8 @@ def new_id(prefix: str) -> str:
     return prefix + uuid.uuid4().hex
 
 
-class Currency(NamedTuple):
-    """A currency the organization knows."""
-
-    code: str
-    name: str
-    symbol: str
-
-
-_KNOWN = [("USD", "US Dollar", "$"), ("EUR", "Euro", "€"), ("GBP", "Pound", "£"), ("JPY", "Yen", "¥")]
-CURRENCIES = {code: Currency(code, name, symbol) for code, name, symbol in _KNOWN}
+Currency = Mapping[str, str]
+CURRENCIES: dict[str, Currency] = load("l24")["currencies"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +82,7 @@ class Plan:
     components: tuple[Component, ...] = ()
     features: tuple[Feature, ...] = ()
     duration: Duration = "monthly"
-    currency: Currency = CURRENCIES["USD"]
+    currency: Currency = field(default_factory=lambda: CURRENCIES["USD"])
     tags: tuple[str, ...] = ()
     flat_rate: Decimal = Decimal(0)
     is_addon: bool = False
@@ -101,7 +95,7 @@ class Customer:
     customer_id: str
     name: str | None = None
     email: str | None = None
-    currency: Currency = CURRENCIES["USD"]
+    currency: Currency = field(default_factory=lambda: CURRENCIES["USD"])
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -126,20 +120,20 @@ class Subscription:
     fully_billed: bool = False
     addons: list[Subscription] = field(default_factory=list)
 
-    def is_active(self, now: datetime) -> bool:
-        """Whether ``now`` is within its dates."""
-        return self.state(now) == "active"
-
     def state(self, now: datetime) -> str:
         """L24's word for where ``now`` is."""
         return "not_started" if now < self.start else "active" if now < self.end else "ended"
 
+    def is_active(self, now: datetime) -> bool:
+        """Whether ``now`` is within its dates."""
+        return self.start <= now < self.end
+
     def overlaps(self, other: Subscription) -> bool:
         """Whether both are one customer's to one plan at one time with the same filters; no filters are all."""
+        are_of_one = self.customer is other.customer and self.plan is other.plan
+        meet = self.start <= other.end and other.start < self.end
         return (
-            (self.customer is other.customer and self.plan is other.plan)
-            and (self.start <= other.end and other.start < self.end)
-            and (not self.filters or not other.filters or set(self.filters) == set(other.filters))
+            are_of_one and meet and (not self.filters or not other.filters or set(self.filters) == set(other.filters))
         )
 
 
@@ -177,10 +171,9 @@ class Credit:
 
 
 class Accounts:
-    """The organization's customers, plans, subscriptions and credits, by id, in order of creation.
+    """The organization's customers, plans, subscriptions and credits, by id, in order of creation: live collections.
 
     The ``add_...`` methods seed a test; the calls of a client go through the server's endpoints and its rules.
-    The collections are live: read them, do not change them.
 
     Attributes:
         payment_providers: those connected to the organization (L24); none at first, as for any organization.
@@ -260,8 +253,8 @@ class Accounts:
         """Subscribe a customer (added if unknown) from ``start``, by default a day ago, without any check."""
         start = start or self.now() - timedelta(days=1)
         end = end or end_of_period(start, plan.duration)
-        id_ = subscription_id or new_id("sub_")
-        return self.keep(Subscription(id_, self.add_customer(customer_id), plan, start, end))
+        customer = self.add_customer(customer_id)
+        return self.keep(Subscription(subscription_id or new_id("sub_"), customer, plan, start, end))
 
     def keep(self, subscription: Subscription) -> Subscription:
         """Add a subscription as it is."""

@@ -1,26 +1,28 @@
-"""What is stored in the end, which on both servers is less than what they answered as accepted.
+"""What the server remembers: API keys, events, accounts; and what it stores in the end. In memory only.
 
-Measured on the real ones. The server of 2022 keeps accepted events in one entry of a cache that each request reads
-when it begins and writes when it ends, without a lock: what another request wrote in between is lost, and an empty
-batch reads and writes it too. When 1,000 are in it, they are inserted in the background, all or none, and until that
-is done the server does not know their ids: a repeat is accepted and later fails the insert of everything around it.
-
-On the server of 2024 a consumer inserts what was accepted. One value that is too long for its column fails for
-ever, and nothing that was accepted after it is stored, whoever sent it.
+On both servers that is less than what they answered as accepted, as measured. The server of 2022 keeps accepted events
+in one entry of a cache that each request reads when it begins and writes when it ends, without a lock: what another
+request wrote in between is lost, and an empty batch reads and writes it too. When 1,000 are in it, they are inserted in
+the background, all or none, and until that is done the server does not know their ids: a repeat is accepted and later
+fails the insert of everything around it. On the server of 2024 a consumer inserts what was accepted. One value that is
+too long for its column fails for ever, and nothing that was accepted after it is stored, whoever sent it.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import deque
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from lotus_durable.testing.accounts import Accounts, Component, Subscription
 
-    Event = dict[str, Any]
+KeyState = Literal["missing", "unknown", "expired", "valid"]
+Event = dict[str, Any]
 
 FLUSH_AT = 1000
 """So many cached events are inserted together."""
@@ -29,28 +31,33 @@ INSERT_SECONDS = 1.0
 
 
 class Database:
-    """Stores all that was accepted, each id once."""
+    """That of 2024, behind a consumer that stops at a value that is too long; each id once."""
 
     def __init__(self) -> None:
         self._stored: set[str] = set()
+        self._is_stuck = False
 
-    def begin(self) -> object:
+    def begin(self) -> dict[str, bool]:
         """Return what a request finds when it begins, for :meth:`knows` and :meth:`accept`."""
-        return None
+        return {}
 
-    def knows(self, idempotency_id: str, seen: object) -> bool:  # noqa: ARG002  # see the server of 2022
+    def knows(self, idempotency_id: str, seen: Mapping[str, bool]) -> bool:
         """Whether a request finds this id to be known."""
-        return idempotency_id in self._stored
+        return idempotency_id in seen or idempotency_id in self._stored
 
-    def accept(self, events: Mapping[str, Event], seen: object) -> None:  # noqa: ARG002
+    def accept(self, events: Mapping[str, Event], seen: Mapping[str, bool]) -> None:  # noqa: ARG002  # see 2022
         """Take what a request accepted, by id; called once by each request, also with nothing."""
-        self._stored.update(events)
+        for event in events.values():
+            if len(event.get("event_name") or "") > 100 or len(event.get("customer_id") or "") > 50:  # noqa: PLR2004
+                self._is_stuck = True
+        if not self._is_stuck:
+            self._stored.update(events)
 
     def holds(self, idempotency_id: str) -> bool:
         """Whether it is stored, or on its way there."""
         return idempotency_id in self._stored
 
-    def forget(self, ids: Iterable[str]) -> None:
+    def forget(self, ids: Collection[str]) -> None:
         """Lose what is stored."""
         self._stored.difference_update(ids)
 
@@ -70,13 +77,11 @@ class DatabaseOf2022(Database):
     def begin(self) -> dict[str, bool]:
         return self._cache
 
-    def knows(self, idempotency_id: str, seen: object) -> bool:
+    def knows(self, idempotency_id: str, seen: Mapping[str, bool]) -> bool:
         self._insert(until=time.monotonic())
-        assert isinstance(seen, dict)
-        return idempotency_id in seen or idempotency_id in self._stored
+        return super().knows(idempotency_id, seen)
 
-    def accept(self, events: Mapping[str, Event], seen: object) -> None:
-        assert isinstance(seen, dict)
+    def accept(self, events: Mapping[str, Event], seen: Mapping[str, bool]) -> None:
         self._cache = {**seen, **{id_: _fits(event) for id_, event in events.items()}}
         if len(self._cache) >= FLUSH_AT:
             self._inserts.append((time.monotonic() + INSERT_SECONDS, self._cache))
@@ -85,10 +90,9 @@ class DatabaseOf2022(Database):
     def holds(self, idempotency_id: str) -> bool:
         return any(idempotency_id in held for held in (self._stored, self._cache, *(lot for _, lot in self._inserts)))
 
-    def forget(self, ids: Iterable[str]) -> None:
-        lost = set(ids)
-        super().forget(lost)
-        self._cache = {id_: fits for id_, fits in self._cache.items() if id_ not in lost}
+    def forget(self, ids: Collection[str]) -> None:
+        super().forget(ids)
+        self._cache = {id_: fits for id_, fits in self._cache.items() if id_ not in ids}
 
     def at_rest(self) -> set[str]:
         """As after a while without requests, when the server inserts the rest by itself."""
@@ -104,36 +108,117 @@ class DatabaseOf2022(Database):
                 self._stored.update(lot)
 
 
-class DatabaseOf2024(Database):
-    """Behind a consumer that stops at a value that is too long."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._is_stuck = False
-
-    def accept(self, events: Mapping[str, Event], seen: object) -> None:
-        for event in events.values():
-            self._is_stuck = self._is_stuck or len(event.get("event_name") or "") > 100  # noqa: PLR2004
-            self._is_stuck = self._is_stuck or len(event.get("customer_id") or "") > 50  # noqa: PLR2004
-        if not self._is_stuck:
-            super().accept(events, seen)
-
-
 def _fits(event: Event) -> bool:
     """Whether PostgreSQL takes it: what does not fails the whole insert."""
-    text = json.dumps(event)
-    return (
-        _is_time(event["time_created"])
-        and len(str(event["event_name"])) <= 200  # noqa: PLR2004
-        and len(str(event["idempotency_id"])) <= 255  # noqa: PLR2004
-        and r"\u0000" not in text
-        and not any(constant in text for constant in ("NaN", "Infinity"))
-    )
-
-
-def _is_time(value: object) -> bool:
     try:
-        datetime.fromisoformat(str(value))
+        datetime.fromisoformat(str(event["time_created"]))
     except ValueError:
         return False
-    return True
+    text = json.dumps(event)
+    is_short = len(str(event["event_name"])) <= 200 and len(str(event["idempotency_id"])) <= 255  # noqa: PLR2004
+    return is_short and not any(piece in text for piece in (r"\u0000", "NaN", "Infinity"))
+
+
+class NotANumber(Exception):
+    """An event has text where a number is to be summed."""
+
+
+class ServerState:
+    """All of it, behind one condition: hold ``changed`` to read or change, notify after changing.
+
+    Attributes:
+        keys: those the organization has been given, the newest last.
+        times: how often each id came that was answered as accepted, in order of arrival.
+        events: those events, each once; none with ``keep_events=False``.
+        duplicates: how many of them had come before.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        api_key: str,
+        customers: Iterable[str] | None,
+        *,
+        keep_events: bool,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.changed: threading.Condition = threading.Condition(threading.RLock())
+        self.keys: dict[str, KeyState] = {api_key: "valid"}
+        self.times: dict[str, int] = {}
+        self.events: list[Event] = []
+        self.duplicates: int = 0
+        self.database = database
+        self.accounts: Accounts = Accounts(now)
+        for customer_id in customers or ():
+            self.accounts.add_customer(customer_id)
+        self._accept_all_customers = customers is None
+        self._keep_events = keep_events
+        self.now = now
+
+    def knows_customer(self, customer_id: object) -> bool:
+        """Whether track accepts events of this customer; with no list given at the start, of everybody."""
+        return self._accept_all_customers or customer_id in self.accounts.customers
+
+    def receive(self, idempotency_id: str, event: Event) -> None:
+        """Count an event that came, and keep it unless its id came before."""
+        before = self.times.get(idempotency_id, 0)
+        self.times[idempotency_id] = before + 1
+        if before:
+            self.duplicates += 1
+        elif self._keep_events:
+            self.events.append(event)
+
+    def accept(self, events: list[tuple[str, Event]], seen: Mapping[str, bool]) -> None:
+        """Take what a request accepted; ``seen`` is what the database showed it when it began."""
+        for id_, event in events:
+            self.receive(id_, event)
+        self.database.accept(dict(events), seen)
+        self.changed.notify_all()
+
+    def lose_events(self, ids: set[str]) -> None:
+        """Lose events that were acknowledged."""
+        self.events = [event for event in self.events if event.get("idempotency_id") not in ids]
+        for id_ in ids:
+            self.times.pop(id_, None)
+        self.database.forget(ids)
+
+    def usage(self, component: Component, subscription: Subscription) -> Decimal | None:
+        """Return the number of the events that count for this component, or the sum of their property; None: no event.
+
+        What counts lies within the subscription's dates and filters.
+
+        Raises:
+            NotANumber: text is to be summed.
+        """
+        found = [
+            _properties(event)
+            for event in self.events
+            if event.get("event_name") == component.event_name
+            and event.get("customer_id") == subscription.customer.customer_id
+            and subscription.start <= time_of(event) <= subscription.end
+            and all(str(_properties(event).get(name)) == value for name, value in subscription.filters)
+            and self.database.holds(event["idempotency_id"])
+        ]
+        if component.property_name is None or not found:
+            return Decimal(len(found)) if found else None
+        return sum((_number(properties.get(component.property_name)) for properties in found), Decimal(0))
+
+
+def time_of(event: Event) -> datetime:
+    """Return the event's time; what cannot be read counts nowhere, as the server's insert would have lost it."""
+    try:
+        moment = datetime.fromisoformat(event["time_created"])
+    except (TypeError, ValueError):
+        return datetime.min.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _properties(event: Event) -> dict[str, Any]:
+    properties = event.get("properties")
+    return properties if isinstance(properties, dict) else {}
+
+
+def _number(value: object) -> Decimal:
+    if isinstance(value, str):
+        raise NotANumber(value)
+    return Decimal(str(value)) if isinstance(value, int | float) else Decimal(0)

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from lotus_durable.testing.database import Database, DatabaseOf2022, DatabaseOf2024
-from lotus_durable.testing.exchange import ReceivedRequest
-from lotus_durable.testing.faults import Fault, Faults, Interim, RefuseEvents, Slow
+from lotus_durable.testing.accounts import Accounts
+from lotus_durable.testing.database import ServerState
+from lotus_durable.testing.exchange import ReceivedRequest, Reply, Request
+from lotus_durable.testing.faults import Fault, Faults
 from lotus_durable.testing.l22 import L22
 from lotus_durable.testing.l24.server import L24
-from lotus_durable.testing.listener import Server
-from lotus_durable.testing.serving import RESET, instead, on_its_way, unread
-from lotus_durable.testing.state import ServerState
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from lotus_durable.testing.accounts import Accounts
-    from lotus_durable.testing.connection import Connection
-    from lotus_durable.testing.exchange import Reply, Request
+from lotus_durable.testing.listener import Connection, Server
+from lotus_durable.testing.serving import Exchange
 
 Generation = Literal["L22", "L24"]
-_GENERATIONS: dict[str, tuple[type[L22 | L24], type[Database]]] = {
-    "L22": (L22, DatabaseOf2022),
-    "L24": (L24, DatabaseOf2024),
-}
+_GENERATIONS: dict[str, type[L22 | L24]] = {"L22": L22, "L24": L24}
 
 
 class FakeLotus(Server):
@@ -42,14 +33,9 @@ class FakeLotus(Server):
         faults: what goes wrong, see :class:`Faults`.
         port: 0 takes a free one.
         now: the server's clock, an aware datetime; L24 refuses events too far from it.
-        text_key_errors: L24 only: key errors as plain text, as the servers between the two generations.
-        hash_verified_ids: L24 only: verify_idems_received answers a UUID for every id, received or not, as the newest
-            sources do, instead of the ids that are missing.
         max_body_bytes: the size limit; None is the generation's own (L22: 2,621,440; L24: 20 MB).
         keep_requests: how many of the last requests :attr:`requests` holds; None holds all.
         keep_events: False remembers only the ids of events, for long runs.
-        stores_like_the_server: lose what the real servers lose after they answered, see
-            :mod:`lotus_durable.testing.database`; False stores whatever was accepted.
         on_request: called with each request when its answer is decided, in the connection's thread.
 
     Raises:
@@ -66,12 +52,9 @@ class FakeLotus(Server):
         faults: Faults | None = None,
         port: int = 0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        text_key_errors: bool = False,
-        hash_verified_ids: bool = False,
         max_body_bytes: int | None = None,
         keep_requests: int | None = 1000,
         keep_events: bool = True,
-        stores_like_the_server: bool = True,
         on_request: Callable[[ReceivedRequest], None] | None = None,
     ) -> None:
         super().__init__(port)
@@ -80,22 +63,10 @@ class FakeLotus(Server):
         if generation not in _GENERATIONS:
             msg = f"generation {generation!r}: choose L22 or L24"
             raise ValueError(msg)
-        answers, database = _GENERATIONS[generation]
-        self._state = ServerState(
-            api_key=api_key,
-            customers=customers,
-            database=database() if stores_like_the_server else Database(),
-            keep_events=keep_events,
-            now=now,
-        )
-        self._answers = answers(
-            self._state,
-            max_body_bytes=max_body_bytes,
-            text_key_errors=text_key_errors,
-            hash_verified_ids=hash_verified_ids,
-        )
+        answers = _GENERATIONS[generation]
+        self._state = ServerState(answers.database(), api_key, customers, keep_events=keep_events, now=now)
+        self._answers = answers(self._state, max_body_bytes)
         self._requests: deque[ReceivedRequest] = deque(maxlen=keep_requests)
-        self._request_count = 0
         self._answers_by_status: Counter[str] = Counter()
         self._faults_by_name: Counter[str] = Counter()
         self._on_request = on_request
@@ -115,14 +86,12 @@ class FakeLotus(Server):
     @property
     def event_count(self) -> int:
         """How many events were accepted."""
-        with self._state.changed:
-            return len(self._state.times)
+        return len(self._state.times)
 
     @property
     def duplicates(self) -> int:
         """How many events came with an id that had come before."""
-        with self._state.changed:
-            return self._state.duplicates
+        return self._state.duplicates
 
     @property
     def times_received(self) -> dict[str, int]:
@@ -149,7 +118,7 @@ class FakeLotus(Server):
     def request_count(self) -> int:
         """How many requests came in all."""
         with self._state.changed:
-            return self._request_count
+            return self._answers_by_status.total()
 
     def counts(self) -> dict[str, Any]:
         """Return the counts: events, duplicates, requests, answers by status, faults by name."""
@@ -158,7 +127,7 @@ class FakeLotus(Server):
                 "generation": self.generation,
                 "events": self.event_count,
                 "duplicates": self.duplicates,
-                "requests": self._request_count,
+                "requests": self.request_count,
                 "answers": dict(self._answers_by_status),
                 "faults": dict(self._faults_by_name),
             }
@@ -178,16 +147,14 @@ class FakeLotus(Server):
             while not condition():
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    msg = f"waited {timeout:g} s for {what}; {self._summary()}"
+                    last = [f"{r.method} {r.path} -> {r.status or 'reset'}" for r in self.requests[-3:]]
+                    msg = (
+                        f"waited {timeout:g} s for {what}; the server holds {self.event_count} events, dropped "
+                        f"{self.duplicates} duplicates and got {self.request_count} requests"
+                        + (f", the last: {'; '.join(last)}" if last else "")
+                    )
                     raise AssertionError(msg)
                 self._state.changed.wait(left)
-
-    def _summary(self) -> str:
-        last = [f"{r.method} {r.path} -> {r.status or 'reset'}" for r in list(self._requests)[-3:]]
-        return (
-            f"the server holds {self.event_count} events, dropped {self.duplicates} duplicates and got "
-            f"{self._request_count} requests" + (f", the last: {'; '.join(last)}" if last else "")
-        )
 
     # ------------------------------------------------------------------ what it knows
 
@@ -214,9 +181,8 @@ class FakeLotus(Server):
     def rotate_key(self, new: str, *, keep_old: bool = False) -> None:
         """Make ``new`` the valid key; the old ones are revoked unless ``keep_old``."""
         with self._state.changed:
-            keys = dict(self._state.keys) if keep_old else {}
-            keys.pop(new, None)
-            self._state.keys = {**keys, new: "valid"}
+            old = {key: state for key, state in self._state.keys.items() if keep_old and key != new}
+            self._state.keys = {**old, new: "valid"}
 
     def expire_key(self) -> None:
         """Let every key that is valid now expire."""
@@ -231,44 +197,20 @@ class FakeLotus(Server):
 
     def decide(self, head: Request, connection: Connection) -> Reply:
         """Return how to answer a request, of which the connection has read the head."""
-        fault, request = self.faults.draw(head.path), head
-        reply = unread(fault, self.go_away_for)
-        if reply is None:
-            if isinstance(fault, Interim) and fault.early:
-                connection.send_interim(fault.statuses)
-            request = connection.whole(head)
-            fault = fault or self.faults.poison_in(request.body)
-            reply = self.process(request, fault, connection)
+        exchange = Exchange(head, connection, self, self._answers)
+        fault = self.faults.draw(head.path) or self.faults.poison_in(exchange.read)
+        reply = exchange.reply(fault, self.faults.chance)
+        request = exchange.request
         path = f"{request.path}?{request.query}" if request.query else request.path
         status = None if reply.answer is None else reply.answer.status
         name = None if fault is None else type(fault).__name__
-        self._report(ReceivedRequest(request.method, path, request.headers, request.body, status, name))
-        return reply
-
-    def process(self, request: Request, fault: Fault | None, connection: Connection) -> Reply:
-        """Process a request that was read, as far as the fault lets it be, and return how to answer it."""
-        # A poison comes at once too, but the body had to be read to know.
-        reply = unread(fault, self.go_away_for) or instead(fault, self._answers)
-        if reply is not None:
-            return reply
-
-        def why_refused(idempotency_id: str) -> str | None:
-            is_refused = isinstance(fault, RefuseEvents) and self.faults.refuses(fault, idempotency_id)
-            return fault.reason if isinstance(fault, RefuseEvents) and is_refused else None
-
-        def works() -> bool:
-            return isinstance(fault, Slow) and connection.wait(fault.seconds)
-
-        answer = self._answers.respond(request, why_refused, works)
-        return RESET if answer is None else on_its_way(answer, fault)
-
-    def _report(self, request: ReceivedRequest) -> None:
+        received = ReceivedRequest(request.method, path, request.headers, request.body, status, name)
         with self._state.changed:
-            self._requests.append(request)
-            self._request_count += 1
-            self._answers_by_status[str(request.status or "reset")] += 1
-            if request.fault is not None:
-                self._faults_by_name[request.fault] += 1
+            self._requests.append(received)
+            self._answers_by_status[str(status or "reset")] += 1
+            if name is not None:
+                self._faults_by_name[name] += 1
             self._state.changed.notify_all()
         if self._on_request is not None:
-            self._on_request(request)
+            self._on_request(received)
+        return reply

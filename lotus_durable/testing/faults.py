@@ -16,15 +16,45 @@ import json
 import random
 import threading
 from collections import deque
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, dataclass_transform
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from lotus_durable.testing.data import load
+from lotus_durable.testing.exchange import Request
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+@dataclass_transform(frozen_default=True)
+class Fault:
+    """Anything that can go wrong with one request: a frozen dataclass."""
+
+    kinds: ClassVar[dict[str, type[Fault]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True)(cls)
+        cls.kinds[cls.__name__] = cls
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object with its ``kind``."""
+        return {"kind": type(self).__name__, **vars(self)}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any] | str) -> Fault:
+        """Build one from its name in NAMED or a JSON object; raises ValueError for an unknown kind or name."""
+        if isinstance(value, str) and value in NAMED:
+            return NAMED[value]
+        kind = None if isinstance(value, str) else Fault.kinds.get(value.get("kind", ""))
+        if kind is None or isinstance(value, str):
+            msg = f"name or kind of fault in {value!r}: choose from {', '.join([*NAMED, *Fault.kinds])}"
+            raise ValueError(msg)
+        return kind(**{name: _as_tuple(field) for name, field in value.items() if name != "kind"})
+
+
+def _as_tuple(value: object) -> Any:  # noqa: ANN401  # a field of any fault
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+class Status(Fault):
     """Answer with this status: a failing server (500), a proxy (502, 503, 504, HTML 200), a limit (413, 401).
 
     Attributes:
@@ -39,59 +69,51 @@ class Status:
     stored: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseDown:
+class DatabaseDown(Fault):
     """Answer what the generation answers while its database or cache is down (500; HTML on L22, JSON on L24)."""
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimited:
+class RateLimited(Fault):
     """Answer 429 with ``Retry-After``: ``retry_after`` seconds, or the date then; None leaves the header out."""
 
     retry_after: int | None = 1
     as_date: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(Fault):
     """Answer a redirect, as a proxy that wants https or another name."""
 
     location: str = "https://lotus.example/api/track/"
     status: int = 301
 
 
-@dataclass(frozen=True, slots=True)
-class Reset:
+class Reset(Fault):
     """Reset the connection: before the body is read, or after the request was processed and before the answer."""
 
     when: Literal["before_reading", "after_storing"] = "after_storing"
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Fault):
     """Close the connection in order, without an answer: a worker that died of the request looks like this."""
 
     when: Literal["before_reading", "after_storing"] = "before_reading"
 
 
-@dataclass(frozen=True, slots=True)
-class Interim:
+class Interim(Fault):
     """Send interim answers (100, 102, 103) before the server's own; ``early``: before the body is read."""
 
     statuses: tuple[int, ...] = (103,)
     early: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Early:
+class Early(Fault):
     """Answer with this status before the body is read, after these interim answers, and close; nothing is stored."""
 
     status: int = 413
     interim: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Slow:
+class Slow(Fault):
     """Work on the request for ``seconds`` before anything is stored or answered, also when the client has gone.
 
     What it found in the database when it began is what it goes by when it ends.
@@ -100,29 +122,25 @@ class Slow:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Delay:
+class Delay(Fault):
     """Process the request at once and answer ``seconds`` later: after the client's timeout, if long enough."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Drip:
+class Drip(Fault):
     """Process the request and send the body of the answer byte by byte, ``pause`` seconds before each."""
 
     pause: float = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Truncate:
+class Truncate(Fault):
     """Process the request, send only the first ``keep`` bytes of the answer's body and close the connection."""
 
     keep: int = 5
 
 
-@dataclass(frozen=True, slots=True)
-class RefuseEvents:
+class RefuseEvents(Fault):
     """Refuse events that the server would have stored, with ``reason``: all of them, those of ``ids``, or a part.
 
     Attributes:
@@ -135,36 +153,20 @@ class RefuseEvents:
     ids: tuple[str, ...] = ()
     fraction: float = 1.0
 
+    def refuses(self, idempotency_id: str, chance: Callable[[], float]) -> bool:
+        """Whether this event is among them; ``chance`` draws a number below 1."""
+        return (not self.ids or idempotency_id in self.ids) and chance() < self.fraction
 
-@dataclass(frozen=True, slots=True)
-class Away:
+
+class Away(Fault):
     """Take the server away for ``seconds``: every connection is reset, new ones are refused, then it is back."""
 
     seconds: float
 
 
-Fault = (
-    Status | DatabaseDown | RateLimited | Redirect | Reset | Close | Interim | Early | Slow | Delay | Drip | Truncate
-    | RefuseEvents | Away
-)  # fmt: skip
-_KINDS: dict[str, type[Fault]] = {kind.__name__: kind for kind in get_args(Fault)}
-
-_STATUSES = (401, 403, 406, 408, 413, 422, 429, 431, 451, 460, 499, 500, 501, 502, 503, 504)
-_CLOUDFLARE = (*range(520, 528), 530)  # its origin is down, refuses, has no route, does not answer, or its TLS fails
-NAMED: dict[str, Fault] = {
-    **{f"status_{n}": Status(n) for n in _STATUSES},
-    **{f"status_{n}": Status(n, f"error code: {n}", "text/plain") for n in _CLOUDFLARE},
-    "page_400": Status(400, "<html><body><h1>Bad Request (400)</h1></body></html>"),
-    "early_413": Early(413),
-    "early_403_after_interim": Early(403, (100, 103)),
-    "interim_100": Interim((100,)),
-    "interim_102": Interim((102,)),
-    "interim_103": Interim((103,)),
-    "interim_before_body": Interim((100, 102, 103), early=True),
-    "closed": Close(),
-    "closed_after_storing": Close("after_storing"),
-}
+NAMED: dict[str, Fault] = {}
 """What servers, proxies, firewalls and balancers do, by name: wherever JSON describes faults, a name will do."""
+NAMED.update({name: Fault.from_json(described) for name, described in load("proxies")["faults"].items()})
 
 
 class Faults:
@@ -222,24 +224,17 @@ class Faults:
         with self._lock:
             if self._script:
                 return self._script.popleft()
-            for fault, rate in self._rates.items():
-                if self._random.random() < rate:
-                    return fault
-        return None
+            return next((fault for fault, rate in self._rates.items() if self._random.random() < rate), None)
 
-    def refuses(self, fault: RefuseEvents, idempotency_id: str) -> bool:
-        """Whether this event is among those that ``fault`` refuses."""
-        if fault.ids and idempotency_id not in fault.ids:
-            return False
-        if fault.fraction >= 1:
-            return True
+    def chance(self) -> float:
+        """Return a random number below 1."""
         with self._lock:
-            return self._random.random() < fault.fraction
+            return self._random.random()
 
-    def poison_in(self, body: bytes) -> Fault | None:
+    def poison_in(self, read: Callable[[], Request]) -> Fault | None:
         """Return the fault of the first poisonous event in the batch."""
         try:
-            ids = [event["idempotency_id"] for event in json.loads(body)["batch"]] if self.poison else []
+            ids = [event["idempotency_id"] for event in json.loads(read().body)["batch"]] if self.poison else []
         except (ValueError, LookupError, TypeError):
             return None
         return next((self.poison[id_] for id_ in ids if id_ in self.poison), None)
@@ -247,9 +242,9 @@ class Faults:
     def as_json(self) -> dict[str, Any]:
         """Return what ``from_json`` takes, for a server in another process."""
         return {
-            "script": [fault and fault_as_json(fault) for fault in self._script],
-            "rates": [[fault_as_json(fault), rate] for fault, rate in self._rates.items()],
-            "poison": {id_: fault_as_json(fault) for id_, fault in self.poison.items()},
+            "script": [fault and fault.as_json() for fault in self._script],
+            "rates": [[fault.as_json(), rate] for fault, rate in self._rates.items()],
+            "poison": {id_: fault.as_json() for id_, fault in self.poison.items()},
             "seed": self._seed,
             "path": self.path,
         }
@@ -263,32 +258,11 @@ class Faults:
         """
         try:
             return cls(
-                script=[fault and fault_from_json(fault) for fault in value.get("script", ())],
-                rates={fault_from_json(fault): rate for fault, rate in value.get("rates", ())},
-                poison={id_: fault_from_json(fault) for id_, fault in value.get("poison", {}).items()},
+                script=[fault and Fault.from_json(fault) for fault in value.get("script", ())],
+                rates={Fault.from_json(fault): rate for fault, rate in value.get("rates", ())},
+                poison={id_: Fault.from_json(fault) for id_, fault in value.get("poison", {}).items()},
                 **{name: value[name] for name in value if name not in {"script", "rates", "poison"}},
             )
         except (TypeError, AttributeError) as error:
             msg = f"not a description of faults: {error}"
             raise ValueError(msg) from error
-
-
-def fault_as_json(fault: Fault) -> dict[str, Any]:
-    """Return one fault as a JSON object with its ``kind``."""
-    return {"kind": type(fault).__name__, **asdict(fault)}
-
-
-def fault_from_json(value: Mapping[str, Any] | str) -> Fault:
-    """Build one fault from its name in NAMED or a JSON object; raises ValueError for an unknown kind or name."""
-    if isinstance(value, str) and value in NAMED:
-        return NAMED[value]
-    kind = _KINDS.get(value.get("kind", "")) if not isinstance(value, str) else None
-    if kind is None or isinstance(value, str):
-        msg = f"name or kind of fault in {value!r}: choose from {', '.join([*NAMED, *_KINDS])}"
-        raise ValueError(msg)
-    fields = {name: _as_tuple(field) for name, field in value.items() if name != "kind"}
-    return kind(**fields)
-
-
-def _as_tuple(value: object) -> Any:  # noqa: ANN401  # a field of any fault
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value

@@ -1,6 +1,6 @@
 """Checks of what a call sends, as Django REST framework does them, which both generations use.
 
-A *reader* takes the value of a field and returns what it means, or raises :class:`Wrong`. A form says by name which
+A *reader* takes the value of a field and returns what it means, or raises :class:`Refused`. A form says by name which
 reader is for which field; ``a|b`` takes one of these words; with ``!`` the field has to be there, else it reads as None
 when it is missing or null; with ``*`` it is a list in a query. An object in place of a name is a form within, in a list
 one for each item. What is wrong is refused all at once. The codes and messages are in ``forms.json``.
@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any, NamedTuple
 
-from lotus_durable.testing.record import data
+from lotus_durable.testing.data import load
 
 Reader = Callable[[Any], Any]
 
-_DATA = data("forms")
+_DATA = load("forms")
 NO_FIELD = "non_field_errors"
 
 
@@ -30,15 +30,6 @@ class FieldError(NamedTuple):
     code: str
     detail: str
     attr: str | None = None
-
-
-class Wrong(Exception):
-    """A value does not fit, ``why`` is in forms.json; or some values within it, each with its place."""
-
-    def __init__(self, why: str = "", *blanks: object, within: Iterable[FieldError] = ()) -> None:
-        super().__init__(why)
-        self.is_unknown: bool = why == "unknown"
-        self.errors: list[FieldError] = list(within) or [error(why, *blanks)]
 
 
 class Refused(Exception):
@@ -62,87 +53,85 @@ def error(why: str, *blanks: object) -> FieldError:
     return FieldError(code, detail.format(*blanks))
 
 
+def wrong(why: str, *blanks: object) -> Refused:
+    """Return the refusal of a value, to be raised."""
+    return Refused(400, error(why, *blanks), is_about_fields=True)
+
+
 def read(fields: object, form: Mapping[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:
     """Return the values of these fields; raises Refused, by field, when any is wrong or missing."""
     try:
         return _fields(fields, form, readers)
-    except Wrong as wrong:
-        errors = [error if error.attr else error._replace(attr=NO_FIELD) for error in wrong.errors]
+    except Refused as refused:
+        errors = [one if one.attr else one._replace(attr=NO_FIELD) for one in refused.errors]
         raise Refused(400, *errors, is_about_fields=True) from None
 
 
 def _fields(fields: Any, form: Mapping[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:  # noqa: ANN401
     if not isinstance(fields, dict):
-        raise Wrong("no object", type(fields).__name__)
+        raise wrong("no object", type(fields).__name__)
     values: dict[str, Any] = {}
     errors: list[FieldError] = []
     for name, kind in form.items():
         try:
             values[name] = _value(fields, name, kind, readers)
-        except Wrong as wrong:
-            errors += [error._replace(attr=f"{name}.{error.attr}" if error.attr else name) for error in wrong.errors]
+        except Refused as refused:
+            errors += [one._replace(attr=f"{name}.{one.attr}" if one.attr else name) for one in refused.errors]
     if errors:
-        raise Wrong(within=errors)
+        raise Refused(400, *errors, is_about_fields=True)
     return values
 
 
 def _value(fields: Mapping[str, Any], name: str, kind: Any, readers: Mapping[str, Reader]) -> Any:  # noqa: ANN401
     value = fields.get(name)
-    if value is None:
-        if str(kind).endswith("!"):
-            raise Wrong("null" if name in fields else "required")
-        return None
-    if isinstance(kind, dict):
-        return _fields(value, kind, readers)
+    if value is None and str(kind).endswith("!"):
+        raise wrong("null" if name in fields else "required")
+    if value is None or isinstance(kind, dict):
+        return None if value is None else _fields(value, kind, readers)
     if isinstance(kind, list):
         if not isinstance(value, list):
-            raise Wrong("no list", type(value).__name__)
+            raise wrong("no list", type(value).__name__)
         numbered = {str(i): item for i, item in enumerate(value)}  # an error within names its number
         return list(_fields(numbered, dict.fromkeys(numbered, kind[0]), readers).values())
     words = kind.rstrip("!*")
-    reader = _matching(words, "no choice") if "|" in words else readers[words]
+    reader = partial(_like, pattern=words, why="no choice") if "|" in words else readers[words]
     return [reader(one) for one in value] if kind.endswith("*") else reader(value)
 
 
 # ------------------------------------------------------------------ readers
 
 
-def _like(name: str, to: Callable[[str], Any] = str) -> Reader:
-    pattern, why = _DATA["patterns"][name]
-    return _matching(pattern, why, to)
-
-
-def _matching(pattern: str, why: str, to: Callable[[str], Any] = str) -> Reader:
+def _like(value: object, pattern: str, why: str) -> str:
     """Read what matches as a whole; numbers are taken as text, a boolean is not."""
+    text = "" if isinstance(value, bool) or not isinstance(value, str | int | float) else str(value)
+    if not re.fullmatch(pattern, text, re.ASCII):
+        raise wrong(why, value)
+    return text
 
-    def reader(value: object) -> Any:  # noqa: ANN401  # what ``to`` makes of it
-        text = "" if isinstance(value, bool) or not isinstance(value, str | int | float) else str(value)
-        try:
-            if re.fullmatch(pattern, text, re.ASCII):
-                return to(text)
-        except ValueError:
-            pass
-        raise Wrong(why, value)
 
-    return reader
+def _day(value: object, pattern: str, why: str) -> date:
+    try:
+        return date(*map(int, _like(value, pattern, why).split("-")))
+    except ValueError:
+        raise wrong(why) from None
 
 
 def _text(value: object, most: float = float("inf")) -> str:
     """Read text that is no longer; numbers are taken as text, surrounding space is dropped, blank is refused."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise Wrong("no text")
+        raise wrong("no text")
     stripped = str(value).strip()
     if not stripped:
-        raise Wrong("blank")
+        raise wrong("blank")
     if len(stripped) > most:
-        raise Wrong("too long", most)
+        raise wrong("too long", most)
     return stripped
 
 
 def _boolean(value: object) -> bool:
     """Read a boolean, also as a word or a digit."""
     if str(value).lower() not in _DATA["booleans"]:
-        raise Wrong("no boolean")
+        raise wrong("no boolean")
     return bool(_DATA["booleans"][str(value).lower()])
 
 
@@ -151,18 +140,18 @@ def _moment(value: Any) -> datetime:  # noqa: ANN401  # JSON
     try:
         read = datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        raise Wrong("no moment") from None
+        raise wrong("no moment") from None
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def _decimal(value: object, digits: int = 20, places: int = 10) -> Decimal:
+def _number(value: object, digits: int, places: int, least: float = float("-inf")) -> Decimal:
     """Read a number of at most so many digits, so many of them after the point."""
     try:
         number = Decimal(str(value).strip())
     except InvalidOperation:
         number = Decimal("NaN")
     if isinstance(value, bool) or not number.is_finite():
-        raise Wrong("no number")
+        raise wrong("no number")
     _, given, exponent = number.as_tuple()
     assert isinstance(exponent, int)
     for many, most, what in (
@@ -171,41 +160,38 @@ def _decimal(value: object, digits: int = 20, places: int = 10) -> Decimal:
         (len(given) + exponent, digits - places, "whole digits"),
     ):
         if many > most:
-            raise Wrong(what, most)
+            raise wrong(what, most)
+    if number < least:
+        raise wrong("too little", least)
     return number
 
 
-def _at_least(minimum: int, reader: Reader) -> Reader:
-    def checked(value: object) -> Any:  # noqa: ANN401  # a number
-        number = reader(value)
-        if number < minimum:
-            raise Wrong("too little", minimum)
-        return number
-
-    return checked
+def _whole(value: object, least: int) -> int:
+    number = int(_like(value, r"-?\d+", "no whole number"))
+    if number < least:
+        raise wrong("too little", least)
+    return number
 
 
 def _json_object(value: object) -> dict[str, Any]:
     """Read an object; other JSON is refused here although the server would store it."""
     if not isinstance(value, dict):
-        raise Wrong("no JSON")
+        raise wrong("no JSON")
     return value
 
 
-READERS: dict[str, Reader] = {
+_KINDS: dict[str, Callable[..., Any]] = {
+    "like": _like,
+    "day": _day,
     "text": _text,
-    "text_40": partial(_text, most=40),
-    "text_100": partial(_text, most=100),
     "boolean": _boolean,
     "moment": _moment,
-    "decimal": _decimal,
-    "not_negative": _at_least(0, _decimal),
-    "tax_rate": partial(_decimal, digits=7, places=4),
+    "number": _number,
+    "whole": _whole,
     "json_object": _json_object,
-    "email": _like("email"),
-    "country": _like("country"),
-    "day": _like("day", to=lambda text: date(*map(int, text.split("-")))),
-    "quantity": _at_least(1, _like("quantity", to=int)),
+}
+READERS: dict[str, Reader] = {
+    name: partial(_KINDS[kind], **options) for name, (kind, options) in _DATA["readers"].items()
 }
 
 
@@ -222,7 +208,7 @@ def named(things: Mapping[str, object], key: str, prefix: str = "", taken: Seque
     def reader(value: object) -> object:
         digits = hex_of(value, *taken) if taken else str(value)
         if prefix + digits not in things:
-            raise Wrong("unknown", key, uuid.UUID(digits) if taken else digits)
+            raise wrong("unknown", key, uuid.UUID(digits) if taken else digits)
         return things[prefix + digits]
 
     return reader
@@ -233,5 +219,5 @@ def hex_of(value: object, *prefixes: str) -> str:
     compact = value.replace("-", "").lower() if isinstance(value, str) else ""
     match = re.fullmatch(f"(?:{'|'.join(prefixes)})?([0-9a-f]{{32}})", compact)
     if match is None:
-        raise Wrong("no id", prefixes[-1])
+        raise wrong("no id", prefixes[-1])
     return match[1]

@@ -10,14 +10,22 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote
 
-from lotus_durable.testing.accounts import CURRENCIES
+from lotus_durable.testing.accounts import CURRENCIES, Accounts
+from lotus_durable.testing.database import Database, KeyState, ServerState
 from lotus_durable.testing.exchange import Answer, Request
-from lotus_durable.testing.forms import READERS, FieldError, Reader, Refused, Wrong, error, named, read
+from lotus_durable.testing.forms import READERS, FieldError, Reader, Refused, error, named, read
 from lotus_durable.testing.record import Record
-from lotus_durable.testing.state import KeyState, ServerState
 
 Refusal = Callable[[str], str | None]
 """Given an idempotency id the rules accept: why it is refused all the same (an injected fault), or None."""
+
+
+class Answered(Exception):
+    """There is an answer, and no more to be done."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer)
+        self.answer = answer
 
 
 class Call(SimpleNamespace):
@@ -31,7 +39,7 @@ class Call(SimpleNamespace):
 
     request: Request
     refuse: Refusal
-    seen: object
+    seen: Mapping[str, bool]
 
 
 Blanks = Mapping[str, object]
@@ -46,28 +54,18 @@ class Generation(ABC):
 
     Args:
         state: what the server remembers.
-        max_body_bytes: what it accepts as a body.
-        text_key_errors: L24: key errors of track as plain text, as the servers between 2022 and 2024.
-        hash_verified_ids: L24: the answer of verify_idems_received that names hashes, see there.
+        max_body_bytes: what it accepts as a body; None is the generation's own.
     """
 
     name: ClassVar[str]
+    database: ClassVar[type[Database]]
     max_body: ClassVar[int]
 
-    def __init__(
-        self,
-        state: ServerState,
-        *,
-        max_body_bytes: int | None = None,
-        text_key_errors: bool = False,
-        hash_verified_ids: bool = False,
-    ) -> None:
+    def __init__(self, state: ServerState, max_body_bytes: int | None) -> None:
         self.state = state
-        self.accounts = state.accounts
-        self.record = Record(self.name)
-        self.max_body_bytes = self.max_body if max_body_bytes is None else max_body_bytes
-        self.text_key_errors = text_key_errors
-        self.hash_verified_ids = hash_verified_ids
+        self.accounts: Accounts = state.accounts
+        self.record: Record = Record(self.name)
+        self.max_body_bytes: int = self.max_body if max_body_bytes is None else max_body_bytes
         things = vars(self.accounts) | {"currencies": CURRENCIES, "nothing": {}}
         self._readers: dict[str, Reader] = dict(READERS)
         for name, thing in self.record.things.items():
@@ -76,16 +74,15 @@ class Generation(ABC):
         self._routes = [(name, *_route(call["at"])) for name, call in self.record.calls.items()]
 
     @abstractmethod
-    def refused_early(self, request: Request, methods: Collection[str]) -> Answer | None:
-        """Return why no view is asked: path, key, method, size, in the server's order; no methods: no such path."""
+    def admit(self, request: Request, methods: Collection[str]) -> None:
+        """Look at path, key, method and size in the server's order; raise what is answered instead of asking a view.
+
+        No ``methods``: no such path.
+        """
 
     @abstractmethod
     def word(self, refused: Refused) -> Answer:
         """Answer a refusal."""
-
-    @abstractmethod
-    def database_down(self) -> Answer:
-        """Answer as while the database or cache cannot be reached."""
 
     def respond(self, request: Request, refuse: Refusal, work: Callable[[], bool] = lambda: False) -> Answer | None:
         """Answer one request and change the state accordingly.
@@ -100,14 +97,14 @@ class Generation(ABC):
         with self.state.changed:
             try:
                 return self._respond(request, refuse, seen)
+            except Answered as answered:
+                return answered.answer
             except Refused as refused:
                 return self.word(refused)
 
-    def _respond(self, request: Request, refuse: Refusal, seen: object) -> Answer:
+    def _respond(self, request: Request, refuse: Refusal, seen: Mapping[str, bool]) -> Answer:
         found = self._find(request.path)
-        answer = self.refused_early(request, found)
-        if answer is not None:
-            return answer
+        self.admit(request, found)
         name, in_path = found[request.method]
         recorded = self.record.calls[name]
         call = Call(request=request, refuse=refuse, seen=seen, **self._form(recorded, request), **self._named(in_path))
@@ -136,15 +133,16 @@ class Generation(ABC):
 
     def _named(self, in_path: Mapping[str, str]) -> dict[str, Any]:
         """Return what a path names; what may name several things stays as it is."""
-        return {name: self._thing(name, id_) if name in self.record.things else id_ for name, id_ in in_path.items()}
-
-    def _thing(self, name: str, id_: str) -> object:
-        try:
-            return self._readers[name](id_)
-        except Wrong as wrong:
-            if wrong.is_unknown:
-                raise self.no(self.record.things[name]["unknown"], id=id_) from None
-            raise Refused(400, *wrong.errors, is_about_fields=True) from None
+        found: dict[str, Any] = dict(in_path)
+        for name in in_path.keys() & self.record.things.keys():
+            try:
+                found[name] = self._readers[name](in_path[name])
+            except Refused as refused:
+                is_unknown = refused.errors[0].code == "does_not_exist"
+                raise (
+                    self.no(self.record.things[name]["unknown"], id=in_path[name]) if is_unknown else refused
+                ) from None
+        return found
 
     def _choose(self, call: Call, names: list[str], none: str, both: str) -> None:
         sent = [value for name in names if (value := getattr(call, name)) is not None]
@@ -156,15 +154,17 @@ class Generation(ABC):
         how = "none" if len(failed) == of else "some" if failed else "all"
         return self.record.answer(f"track {how}", failed=failed)
 
-    def lost(self, request: Request) -> Answer:
+    def find_or_redirect(self, request: Request, methods: Collection[str]) -> None:
         """Answer a path without a view as Django does; it redirects when only the slash at its end is missing."""
-        if request.path.endswith("/") or not self._find(request.path + "/"):
-            return self.record.answer("unknown path")
-        query = f"?{request.query}" if request.query else ""
-        return Answer(301, headers=(("Location", f"{request.path}/{query}"),))
+        if not methods and not request.path.endswith("/") and self._find(request.path + "/"):
+            query = f"?{request.query}" if request.query else ""
+            raise Answered(Answer(301, headers=(("Location", f"{request.path}/{query}"),)))
+        self.refuse_if(not methods, "unknown path")
 
-    def no(self, name: str, **blanks: object) -> Refused:
-        """Return the recorded refusal of this name, to be raised."""
+    def no(self, name: str, **blanks: object) -> Exception:
+        """Return the recorded refusal, or answer, of this name, to be raised."""
+        if name not in self.record.refusals:
+            return Answered(self.record.answer(name, **blanks))
         status, code, detail, *attr = self.record.refusal(name, **blanks)
         return Refused(status, FieldError(code, detail, *attr), is_about_fields=bool(attr))
 
@@ -172,10 +172,6 @@ class Generation(ABC):
         """Raise the recorded refusal of this name when the condition holds."""
         if condition:
             raise self.no(name, **blanks)
-
-    def no_such_method(self, request: Request) -> Refused:
-        """Return Django's refusal of a method."""
-        return Refused(405, error("method", request.method))
 
     def key_state(self, request: Request) -> KeyState:
         """Look the whole key up, as Django does on both servers."""

@@ -7,33 +7,29 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, ClassVar
 
 from lotus_durable.testing.accounts import Component, Subscription, end_of_period
+from lotus_durable.testing.database import Database, DatabaseOf2022, NotANumber
 from lotus_durable.testing.exchange import Answer, Request
 from lotus_durable.testing.forms import NO_FIELD, Refused
 from lotus_durable.testing.generation import Blanks, Call, Generation
-from lotus_durable.testing.state import NotANumber
 
 
 class L22(Generation):
     """Answers of 2022."""
 
     name = "L22"
+    database: ClassVar[type[Database]] = DatabaseOf2022
     max_body = 2_621_440
 
-    def refused_early(self, request: Request, methods: Collection[str]) -> Answer | None:
-        if not methods:
-            return self.lost(request)
-        if self.key_state(request) != "valid":
-            return self.record.answer("wrong key")
-        if request.method not in methods:
-            raise self.no_such_method(request)
-        if (request.content_length or 0) > self.max_body_bytes:
-            return self.record.answer("track too large")
-        return None
+    def admit(self, request: Request, methods: Collection[str]) -> None:
+        self.find_or_redirect(request, methods)
+        self.refuse_if(self.key_state(request) != "valid", "wrong key")
+        self.refuse_if(request.method not in methods, "no such method", method=request.method)
+        self.refuse_if((request.content_length or 0) > self.max_body_bytes, "track too large")
 
     def word(self, refused: Refused) -> Answer:
         """By field, or one detail."""
@@ -47,9 +43,6 @@ class L22(Generation):
                 body["detail"] = detail
         return self.record.answer("refused", refused.status, body=body)
 
-    def database_down(self) -> Answer:
-        return self.record.answer("server error")
-
     # ------------------------------------------------------------------ track
 
     def track(self, call: Call) -> Answer:
@@ -60,8 +53,7 @@ class L22(Generation):
         """
         try:
             loaded = _load(call.request)
-            if not loaded:
-                return self.record.answer("track empty object")
+            self.refuse_if(not loaded, "track empty object")
             batch = loaded["batch"] if isinstance(loaded, dict) and "batch" in loaded else loaded
             batch = [batch] if isinstance(batch, dict) else batch
             failed = self._failures(batch, call)
@@ -95,24 +87,14 @@ class L22(Generation):
 
     # ------------------------------------------------------------------ customers, plans and subscriptions
 
-    def list_customers(self, _call: Call) -> Blanks:
-        return {"found": _sorted(self.accounts.customers)}
-
     def create_customer(self, call: Call) -> Blanks:
         """Create a customer; whatever else is sent, ``currency`` too, is ignored without a word."""
         self.refuse_if(call.customer_id in self.accounts.customers, "create_customer same id")
         return {"customer": self.accounts.add_customer(call.customer_id, name=call.name)}
 
-    def list_plans(self, _call: Call) -> Blanks:
-        return {"found": _sorted(self.accounts.plans)}
-
-    def list_subscriptions(self, _call: Call) -> Blanks:
-        return {"found": _sorted(self.accounts.subscriptions)}
-
-    def create_subscription(self, call: Call) -> Blanks | Answer:
+    def create_subscription(self, call: Call) -> Blanks:
         """Create a subscription, a second one too when the same is sent again: nothing looks for duplicates."""
-        if call.subscription_uid in self.accounts.subscriptions:
-            return self.record.answer("server error")
+        self.refuse_if(call.subscription_uid in self.accounts.subscriptions, "server error")
         start = _midnight(call.start_date)
         subscription = Subscription(
             subscription_id=call.subscription_uid or str(uuid.uuid4()),
@@ -163,8 +145,7 @@ class L22(Generation):
             for component in one.plan.components
             if component.event_name == call.event_name
         ]
-        if any(access is None for _, access in looked_at):
-            return self.record.answer("server error")
+        self.refuse_if(any(access is None for _, access in looked_at), "server error")
         access = dict(looked_at)
         return {"access": all(access.values()), "usages": [None] * len(access)}
 
@@ -184,11 +165,6 @@ def _load(request: Request) -> Any:  # noqa: ANN401  # nothing checks what it is
     if request.headers.get("content-type") != "application/json":
         return request.body.decode()  # kept as text, which breaks further on
     return json.loads(b"" if request.content_length is None else request.body)  # WSGI: without a length there is none
-
-
-def _sorted(by_id: Mapping[str, object]) -> list[object]:
-    """Return them in the order of their ids, which is the server's."""
-    return [by_id[id_] for id_ in sorted(by_id)]
 
 
 def _midnight(day: date) -> datetime:

@@ -8,7 +8,6 @@ import os
 import select
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -16,17 +15,15 @@ from urllib.parse import urlsplit
 from lotus_durable.testing import hosts
 from lotus_durable.testing.faults import Faults
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
+if TYPE_CHECKING:  # this process need not load it
     from lotus_durable.testing.fake_lotus import Generation
 
 
 class FakeLotusProcess:
     """A handle on ``python -m lotus_durable.testing``; a context manager, also :meth:`start` and :meth:`stop`.
 
-    The server ends when it is stopped or killed, and when the process that started it dies. The questions
-    (:meth:`ids`, :meth:`state`) and orders go over HTTP and may be used in forked children too.
+    The server ends when it is stopped or killed, and when the process that started it dies. Questions and orders go
+    over HTTP and may be used in forked children too.
 
     Args:
         generation: "L22" or "L24".
@@ -43,7 +40,7 @@ class FakeLotusProcess:
         faults: Faults | None = None,
         **options: Any,  # noqa: ANN401  # FakeLotus checks them
     ) -> None:
-        self.api_key: str = api_key
+        self.api_key = api_key
         options |= {"generation": generation, "api_key": api_key, "faults": (faults or Faults()).as_json()}
         self._command = [sys.executable, "-m", "lotus_durable.testing", "--until-stdin-closes", json.dumps(options)]
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,9 +50,7 @@ class FakeLotusProcess:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self, timeout: float = 30.0) -> Self:
@@ -103,16 +98,8 @@ class FakeLotusProcess:
             raise RuntimeError(msg)
         return self._host
 
-    @property
-    def pid(self) -> int:
-        """The server's process id; raises RuntimeError when it does not run."""
-        if self._process is None:
-            msg = "FakeLotusProcess is not running"
-            raise RuntimeError(msg)
-        return self._process.pid
-
     def state(self) -> dict[str, Any]:
-        """Return the server's counts: events, duplicates, requests, answers by status, faults by name."""
+        """Return :meth:`FakeLotus.counts`."""
         return dict(self._order("counts"))
 
     def ids(self) -> dict[str, int]:
@@ -127,32 +114,10 @@ class FakeLotusProcess:
         """Replace what goes wrong; None ends all faults."""
         self._order("set_faults", faults=(faults or Faults()).as_json())
 
-    def add_customer(self, customer_id: str) -> None:
-        """Make a customer known."""
-        self._order("add_customer", customer_id=customer_id)
-
-    def rotate_key(self, new: str, *, keep_old: bool = False) -> None:
-        """Make ``new`` the valid key; the old ones are revoked unless ``keep_old``."""
-        self._order("rotate_key", new=new, keep_old=keep_old)
-        self.api_key = new
-
-    def expire_key(self) -> None:
-        """Let every key that is valid now expire."""
-        self._order("expire_key")
-
     def go_away(self, seconds: float) -> None:
         """Take the server away for so long: connections are reset, new ones refused, then it is back."""
         with suppress(ConnectionError):  # being reset is the answer
             self._order("go_away_for", seconds=seconds)
-
-    def wait_for(self, n_events: int, timeout: float = 10.0) -> None:
-        """Wait until at least ``n_events`` are stored; raises AssertionError after ``timeout`` seconds."""
-        deadline = time.monotonic() + timeout
-        while (state := self.state())["events"] < n_events:
-            if time.monotonic() > deadline:
-                msg = f"waited {timeout:g} s for {n_events} events; the server says {state}"
-                raise AssertionError(msg)
-            time.sleep(0.02)
 
     def _order(self, name: str, /, **arguments: object) -> Any:  # noqa: ANN401  # JSON
         """See ``__main__``; raises RuntimeError when it refuses and OSError when the server is away."""

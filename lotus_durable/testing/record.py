@@ -1,4 +1,4 @@
-"""What the real servers answered, kept as data in ``l22.json`` and ``l24.json``, with blanks for what varies.
+"""What the real servers answered, kept in ``data/l22.json`` and ``l24.json``, with blanks for what varies.
 
 "calls" has each call by name: where it is ("at", with the names of "things" in its path), what is read from its query
 or body ("form", see ``forms``), of which fields one is needed ("one_of": the fields, and the refusals of none and of
@@ -23,12 +23,12 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from importlib import resources
 from typing import Any
 
+from lotus_durable.testing.data import load
 from lotus_durable.testing.exchange import HTML, JSON, Answer
 
-_BLANK = re.compile(r"\{(?:(\w+)\((\*?)([\w.]+)\)|([\w.]+)(?:\|(\w+))?)\}")
+_BLANK = re.compile(r"\{(?:(\w+)\((\*?))?([\w.]+)(?:\|(\w+))?\)?\}")
 _GO_ESCAPES = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026", "\u2028": r"\u2028", "\u2029": r"\u2029"})
 
 
@@ -44,6 +44,7 @@ _WRITERS: dict[str, tuple[str, Callable[[object], str]]] = {
     "text": (HTML, str),
 }
 _MADE: dict[str, Callable[[Any], object]] = {
+    "by_id": lambda things: [things[id_] for id_ in sorted(things)],
     "day": lambda moment: moment.date().isoformat(),
     "number": lambda value: None if value is None else float(value),
     "as_plan": lambda id_: id_.replace("addon_", "plan_"),  # L24 lists the add-ons of a customer as if they were plans,
@@ -51,20 +52,15 @@ _MADE: dict[str, Callable[[Any], object]] = {
 }
 
 
-def data(name: str) -> Any:  # noqa: ANN401  # JSON
-    """Return what is in ``<name>.json``."""
-    return json.loads(resources.files(__package__).joinpath(f"{name}.json").read_text(encoding="utf-8"))
-
-
 class Record:
     """The answers of one generation."""
 
     def __init__(self, generation: str) -> None:
-        recorded = data(generation.lower())
+        recorded = load(generation.lower())
         self.calls: dict[str, Any] = recorded["calls"]
         self.things: dict[str, Any] = recorded["things"]
         self._answers = {name: call.get("answer") for name, call in self.calls.items()} | recorded["answers"]
-        self._refusals: dict[str, Any] = recorded["refusals"]
+        self.refusals: dict[str, Any] = recorded["refusals"]
         self._parts: dict[str, Any] = recorded["parts"]
         self._words: dict[str, Any] = recorded["words"]
 
@@ -76,7 +72,7 @@ class Record:
 
     def refusal(self, name: str, **blanks: object) -> list[Any]:
         """Return status, code and detail of this refusal, and the field if it names one (None: none of them)."""
-        filled: list[Any] = self._fill(self._refusals[name], blanks)
+        filled: list[Any] = self._fill(self.refusals[name], blanks)
         return filled
 
     def _fill(self, template: Any, blanks: dict[str, Any]) -> Any:  # noqa: ANN401  # JSON
@@ -94,17 +90,17 @@ class Record:
                 return template
 
     def _value(self, blank: re.Match[str], blanks: dict[str, Any]) -> Any:  # noqa: ANN401  # JSON
-        part, each, part_of, path, made = blank.groups()
-        name, *attributes = (path or part_of).split(".")
+        part, each, path, made = blank.groups()
+        name, *attributes = path.split(".")
         value = blanks[name]
         for attribute in attributes:
             value = _attribute(value, attribute)
+        if made:
+            value = _MADE[made](value) if made in _MADE else self._word(made, value)
         if each:
             return [self._part(part, item, blanks) for item in value]
         if part:
             return None if value is None else self._part(part, value, blanks)
-        if made:
-            return _MADE[made](value) if made in _MADE else self._word(made, value)
         return _plain(value)
 
     def _word(self, name: str, value: object) -> str:

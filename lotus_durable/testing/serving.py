@@ -1,80 +1,98 @@
-"""What a fault makes of a request, or of the generation's answer to it."""
+"""A request on its way through the server, and what a fault makes of it."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from email.utils import formatdate
-from time import time
-from typing import TYPE_CHECKING
 
 from lotus_durable.testing import faults as f
-from lotus_durable.testing.exchange import HTML, Answer, Reply, nginx_page
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from lotus_durable.testing.generation import Generation
+from lotus_durable.testing.exchange import HTML, Answer, Reply, Request, nginx_page
+from lotus_durable.testing.generation import Generation
+from lotus_durable.testing.listener import Connection, Server
 
 _PROXY_PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Welcome to the network.</body></html>"
-RESET = Reply(None)
-_CLOSE = Reply(None, reset=False)
 
 
-def unread(fault: f.Fault | None, go_away: Callable[[float], None]) -> Reply | None:
-    """Return the reply of a fault that leaves the body unread."""
-    match fault:
-        case f.Away(seconds):
-            go_away(seconds)
-            return RESET
-        case f.Reset("before_reading"):
-            return RESET
-        case f.Close("before_reading"):
-            return _CLOSE
-        case f.Early(status, interim):
-            return Reply(nginx_page(status), interim=interim, close=True)
-        case _:
-            return None
+class Exchange:
+    """A request of which the connection has read the head, and its way through the server."""
+
+    def __init__(self, head: Request, connection: Connection, server: Server, generation: Generation) -> None:
+        self.request: Request = head
+        self._head = head
+        self._connection = connection
+        self._server = server
+        self._generation = generation
+
+    def read(self) -> Request:
+        """Return the request with its body."""
+        if self.request is self._head:
+            self.request = self._connection.whole(self._head)
+        return self.request
+
+    def reply(self, fault: f.Fault | None, chance: Callable[[], float]) -> Reply:
+        """Let happen what the fault allows, and return how the request is answered."""
+        return self._unread(fault) or self._instead(fault) or self._on_its_way(fault, chance)
+
+    def _unread(self, fault: f.Fault | None) -> Reply | None:
+        """Reply before the body is read."""
+        match fault:
+            case f.Away(seconds):
+                self._server.go_away_for(seconds)
+                return Reply(None)
+            case f.Reset("before_reading") | f.Close("before_reading"):
+                return Reply(None, reset=isinstance(fault, f.Reset))
+            case f.Early(status, interim):
+                return Reply(nginx_page(status), interim=interim, close=True)
+            case f.Interim(statuses, early=True):
+                self._connection.send_interim(statuses)
+        return None
+
+    def _instead(self, fault: f.Fault | None) -> Reply | None:
+        """Read the body and reply in the place of the server."""
+        self.read()
+        match fault:
+            case f.DatabaseDown():
+                return Reply(self._generation.record.answer("database down"))
+            case f.RateLimited(None):
+                return Reply(nginx_page(429))
+            case f.RateLimited(int(after), as_date):
+                when = formatdate(time.time() + after, usegmt=True) if as_date else str(after)
+                return Reply(nginx_page(429, ("Retry-After", when)))
+            case f.Redirect(location, status):
+                return Reply(Answer(status, headers=(("Location", location),)))
+            case f.Status(stored=False):
+                return Reply(_page(fault))
+        return None
+
+    def _on_its_way(self, fault: f.Fault | None, chance: Callable[[], float]) -> Reply:
+        """Let the server process the request, and return how its answer travels."""
+
+        def why_refused(id_: str) -> str | None:
+            return fault.reason if isinstance(fault, f.RefuseEvents) and fault.refuses(id_, chance) else None
+
+        def works() -> bool:
+            return isinstance(fault, f.Slow) and self._connection.wait(fault.seconds)
+
+        answer = self._generation.respond(self.request, why_refused, works)
+        reply = Reply(answer)
+        match fault:
+            case f.Status():
+                reply = Reply(_page(fault))
+            case f.Reset() | f.Close():
+                reply = Reply(None, reset=isinstance(fault, f.Reset))
+            case f.Delay(seconds):
+                reply = Reply(answer, delay=seconds)
+            case f.Drip(pause):
+                reply = Reply(answer, pause=pause)
+            case f.Truncate(keep):
+                reply = Reply(answer, keep=keep)
+            case f.Interim(statuses, early=False):
+                reply = Reply(answer, interim=statuses)
+        return reply
 
 
-def instead(fault: f.Fault | None, generation: Generation) -> Reply | None:
-    """Return the reply that takes the place of the server's."""
-    match fault:
-        case f.DatabaseDown():
-            return Reply(generation.database_down())
-        case f.RateLimited(None):
-            return Reply(nginx_page(429))
-        case f.RateLimited(int(seconds), as_date):
-            value = formatdate(time() + seconds, usegmt=True) if as_date else str(seconds)
-            return Reply(nginx_page(429, ("Retry-After", value)))
-        case f.Redirect(location, status):
-            return Reply(Answer(status, headers=(("Location", location),)))
-        case f.Status(stored=False):
-            return Reply(_status_page(fault))
-        case _:
-            return None
-
-
-def on_its_way(answer: Answer, fault: f.Fault | None) -> Reply:
-    """Return how the server's answer travels."""
-    reply = Reply(answer)
-    match fault:
-        case f.Status():
-            reply = Reply(_status_page(fault))
-        case f.Reset():
-            reply = RESET
-        case f.Close():
-            reply = _CLOSE
-        case f.Delay(seconds):
-            reply = Reply(answer, delay=seconds)
-        case f.Drip(pause):
-            reply = Reply(answer, pause=pause)
-        case f.Truncate(keep):
-            reply = Reply(answer, keep=keep)
-        case f.Interim(statuses, early=False):
-            reply = Reply(answer, interim=statuses)
-    return reply
-
-
-def _status_page(fault: f.Status) -> Answer:
+def _page(fault: f.Status) -> Answer:
     if fault.body is not None:
         return Answer(fault.status, fault.body.encode(), fault.content_type, fault.headers)
     if fault.status < 300:  # noqa: PLR2004  # "success" from somebody who is not Lotus

@@ -17,9 +17,9 @@ from lotus_durable.errors import (
     NotFound,
     UnexpectedAnswer,
 )
-from lotus_durable.testing import Component, FakeLotus, Feature, Plan
+from lotus_durable.testing import Component, FakeLotus, Faults, Feature, Plan, Status
 
-from .conftest import KEY, Connect
+from .conftest import Connect
 
 CALLS = Component("call", limit=2, free_limit=1)
 EXPORT = Feature("export")
@@ -274,10 +274,11 @@ def test_what_was_received_is_verified(client: Client, l24: FakeLotus) -> None:
     assert client.verify_idems_received(idempotency_ids=ids[:1], number_days_lookback=1)["ids_not_found"] == []
 
 
-def test_a_server_that_answers_hashes_is_not_believed(
-    fake_lotus_factory: Callable[..., FakeLotus], connect: Connect
-) -> None:
-    client = connect(fake_lotus_factory("L24", api_key=KEY, hash_verified_ids=True))
+def test_a_server_that_answers_hashes_is_not_believed(client: Client, l24: FakeLotus) -> None:
+    hashes = (
+        '{"status": "success", "ids_not_found": ["904c0cfb-0b1c-4b1c-8b1c-3a1c0b1c0b1c"]}'  # as the newest sources do
+    )
+    l24.faults = Faults(path="/api/verify_idems_received/", rates={Status(200, hashes, "application/json"): 1.0})
     with pytest.raises(UnexpectedAnswer, match="names ids that were not asked for"):
         client.verify_idems_received(idempotency_ids=["a"])
 

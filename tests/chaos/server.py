@@ -12,9 +12,8 @@ from typing import Any
 
 from lotus_durable.testing import FakeLotusProcess
 from lotus_durable.testing import __main__ as program
-from lotus_durable.testing.connection import Connection
 from lotus_durable.testing.exchange import Reply, Request
-from lotus_durable.testing.faults import Fault
+from lotus_durable.testing.listener import Connection
 
 from .plan import REPOSITORY
 
@@ -30,7 +29,7 @@ class Served:
     """One request to where events go."""
 
     began: float
-    """When its body was there (monotonic, the same clock for all processes)."""
+    """When its head was there (monotonic, the same clock for all processes)."""
     ended: float
     connection: str
     is_delivery: bool
@@ -67,11 +66,11 @@ def main() -> int:
     log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     class WatchedLotus(program.ControlledLotus):
-        def process(self, request: Request, fault: Fault | None, connection: Connection) -> Reply:
+        def decide(self, head: Request, connection: Connection) -> Reply:
             began = time.monotonic()
-            reply = super().process(request, fault, connection)
-            if request.path == "/api/track/":
-                is_good = reply.answer is not None and reply.answer.status < 300 and len(request.body) > _PROBE
+            reply = super().decide(head, connection)
+            if head.path == "/api/track/":
+                is_good = reply.answer is not None and reply.answer.status < 300 and (head.content_length or 0) > _PROBE
                 line = f"{began:.6f} {time.monotonic():.6f} {threading.get_native_id()} {is_good:d}\n"
                 os.write(log, line.encode())
             return reply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from lotus_durable.operate import examination
 from lotus_durable.operate.examination import examine
 from lotus_durable.operate.examined import Answer
 from lotus_durable.testing import FakeLotus, Faults, Redirect
+from tests.flusher.tls import HttpsProxy
 
 from .conftest import KEY, CommandLine, Refuse, Track
 
@@ -100,6 +102,31 @@ def test_a_server_that_is_not_there_or_redirects_is_named(command_line: CommandL
     assert answers(command_line, LOTUS_HOST="https://127.0.0.1:1")["server"]["mark"] == "wrong"
 
 
+def test_a_certificate_that_is_not_trusted_is_named(
+    command_line: CommandLine, fake_lotus: FakeLotus, tmp_path: Path
+) -> None:
+    with contextlib.closing(HttpsProxy(tmp_path, fake_lotus.port)) as proxy:
+        found = answers(command_line, LOTUS_HOST=proxy.host)
+        assert (found["TLS"]["mark"], "key" in found) == ("wrong", False)
+        assert found["TLS"]["text"] == "self-signed certificate"
+        assert "REQUESTS_CA_BUNDLE" in found["TLS"]["remedy"]
+        trusted = answers(command_line, LOTUS_HOST=proxy.host, REQUESTS_CA_BUNDLE=str(tmp_path / "certificate.pem"))
+        assert (trusted["TLS"]["mark"], trusted["key"]["mark"]) == ("ok", "ok")
+
+
+def test_too_little_disk_and_another_version_in_use_are_named(
+    tmp_path: Path, track: Track, flushing: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    track(1)
+    flushing()
+    monkeypatch.setattr(examination, "__version__", "0.0.9")
+    monkeypatch.setattr(examination, "_FEW_FILES", 1 << 62)
+    found = examined(tmp_path / "queue")
+    assert (found["disk"].mark, found["versions"].mark) == ("warning", "warning")
+    assert "files can be made" in found["disk"].text
+    assert found["versions"].text == "this is 0.0.9; in use too: 0.1.0"
+
+
 @pytest.mark.parametrize(("seconds", "mark"), [(5.0, "ok"), (600.0, "warning"), (90_000.0, "wrong")])
 def test_a_clock_that_is_wrong_is_named(
     tmp_path: Path, fake_lotus: FakeLotus, monkeypatch: pytest.MonkeyPatch, seconds: float, mark: str
@@ -128,6 +155,24 @@ def test_no_interpreter_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(examination, "find_interpreter", lambda: None)
     assert examined(tmp_path / "queue")["interpreter"].mark == "wrong"
     assert examined(tmp_path / "queue", flusher="external")["interpreter"].mark == "ok"
+
+
+def test_who_flushes_is_said_as_it_is_set(command_line: CommandLine, track: Track) -> None:
+    track(1)
+    assert answers(command_line)["flusher"]["text"] == "none runs; the next event starts one"
+    external = answers(command_line, LOTUS_FLUSHER="external")["flusher"]
+    assert (external["mark"], external["text"]) == ("warning", "none runs, and no program starts one")
+    assert "lotus-durable flusher" in external["remedy"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_is_told_whose_queue_it_is(command_line: CommandLine, track: Track) -> None:
+    assert "sudo -u …" in answers(command_line)["user"]["remedy"]
+    track(1)
+    assert answers(command_line)["user"] == {"about": "user", "mark": "ok", "text": "root (0)", "remedy": ""}
+    os.chown(command_line.queue_dir, 65534, 65534)
+    assert "sudo -u nobody" in answers(command_line)["user"]["remedy"]
+    os.chown(command_line.queue_dir, 0, 0)
 
 
 def test_an_unsafe_directory_and_dead_letters_are_named(command_line: CommandLine, refuse: Refuse) -> None:

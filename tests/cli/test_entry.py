@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from .conftest import PROGRAM, CommandLine, Track
 
 NAMES = [command.name for command in entry._COMMANDS]
 EVERY = ["status", "drain", "flusher", "health", "stop", "adopt"]
+_NEEDED = {"import": ["file"], "backup": ["copy"], "erase": ["--customer", "c1", "--yes"]}
 OF_A_QUEUE = ["status", "drain", "health", "stop", "dead-letters", "parked", "check", "repair", "export"]
 """Those that look at a queue that is there already."""
 
@@ -148,11 +150,37 @@ def test_a_queue_that_this_version_must_leave_alone_is_one_line_and_code_3(
     assert not Path(command_line.directory.books).exists()
 
 
-@pytest.mark.parametrize("name", OF_A_QUEUE)
-def test_with_json_an_error_is_an_object_too(command_line: CommandLine, name: str) -> None:
-    result = command_line.run(name, "--json")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([command.name, *_NEEDED.get(command.name, ())] for command in entry._COMMANDS if command.reports),
+        *([group, action, "--all"] for group in ("parked", "dead-letters") for action in ("retry", "purge")),
+        *([group, action] for group in ("parked", "dead-letters") for action in ("list", "show", "export")),
+    ],
+    ids=" ".join,
+)
+def test_with_json_an_error_is_an_object_too(command_line: CommandLine, arguments: list[str]) -> None:
+    command_line.queue_dir.write_text("a file")
+    needed = ["--id", "x"] if arguments[-1] == "show" else []
+    result = command_line.run(*arguments, *needed, "--json", "--queue-dir", str(command_line.queue_dir))
+    if arguments == ["doctor"]:
+        assert (result.code, result.json()["ok"]) == (1, False)  # to look is what it is for
+        return
     assert result.code == 2
+    name = " ".join(arguments[: 1 + (arguments[0] in ("parked", "dead-letters"))])
     assert result.one_error() == f"lotus-durable {name}: {result.json()['error']}"
+    assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", entry._COMMANDS, ids=NAMES)
+def test_with_json_wrong_usage_is_an_object_too(
+    command: Command, command_line: CommandLine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del command_line
+    with pytest.raises(SystemExit, match="2"):
+        entry.main([command.name, "--json", "--explode"])
+    written = capsys.readouterr()
+    assert json.loads(written.out)["error"] in written.err
 
 
 @pytest.mark.parametrize(
@@ -196,7 +224,7 @@ def _failing(error: BaseException) -> Command:
     [
         (QueueDamaged("the queue\nis damaged"), 3, "the queue is damaged"),
         (DiskRefused("no room"), 2, "no room"),
-        (PermissionError(13, "Permission denied", "/q"), 2, "Permission denied: '/q'"),
+        (PermissionError(13, "Permission denied", "/q"), 2, "/q: Permission denied"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (ZeroDivisionError("division by zero"), 1, "a defect of this program (ZeroDivisionError: division by zero)"),
     ],

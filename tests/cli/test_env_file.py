@@ -34,7 +34,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ('LOTUS_HOST="https://a.example"', "https://a.example"),
         ("LOTUS_HOST='https://a.example'", "https://a.example"),
         ("LOTUS_HOST=https://a.example?b=c", "https://a.example?b=c"),
-        ("LOTUS_HOST='", "'"),
+        ("LOTUS_HOST=a'b", "a'b"),
         ("LOTUS_HOST=$HOME", "$HOME"),
     ],
 )

@@ -128,7 +128,11 @@ def test_the_environment_file_passes_over_what_systemd_does(
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [("LOTUS_HOSTT=x", "there is no option LOTUS_HOSTT"), ("LOTUS_TIMEOUT=soon", "LOTUS_TIMEOUT: a number is needed")],
+    [
+        ("LOTUS_HOSTT=x", "there is no option LOTUS_HOSTT"),
+        ('LOTUS_API_KEY="secret # mine', "LOTUS_API_KEY: no quote ends the line"),
+        ("LOTUS_TIMEOUT=soon", "LOTUS_TIMEOUT: a number is needed"),
+    ],
 )
 def test_the_rest_is_named_with_file_and_line(command_line: CommandLine, tmp_path: Path, line: str, said: str) -> None:
     file = tmp_path / "lotus.env"

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
+import subprocess
 from pathlib import Path
+
+from lotus_durable import Client
 
 from .conftest import PROGRAM, CommandLine, Refuse, Track
 from .terminal import Terminal, needs_tmux
@@ -98,6 +103,50 @@ def test_what_was_exported_can_be_imported_elsewhere(command_line: CommandLine, 
     assert [json.loads(line)["idempotency_id"] for line in exported] == ids
 
 
+def test_what_was_delivered_and_kept_is_exported_and_not_imported_by_mistake(
+    command_line: CommandLine, track: Track, tmp_path: Path
+) -> None:
+    with Client(queue_dir=command_line.queue_dir, flusher="external") as client:
+        for _ in range(3):
+            client.track_event(customer_id="c1", event_name="api_call")
+    assert command_line.run("drain", environment={"LOTUS_KEEP_DELIVERED": "3600"}).code == 0
+    [mine] = track(1)
+    file = tmp_path / "all.jsonl"
+    assert command_line.run("export", "--output", str(file)).output == f"4 events written to {file}\n"
+    other = ["--queue-dir", str(tmp_path / "other")]
+    result = command_line.run("import", str(file), *other)
+    assert result.output == f"1 event imported into {tmp_path}/other; 3 events left out: delivered before\n"
+    [line] = command_line.run("export", *other).output.splitlines()
+    assert json.loads(line)["idempotency_id"] == mine
+    again = command_line.run("import", str(file), "--again", "--json", *other).json()
+    assert (again["events"], again["delivered"]) == (4, 0)
+    assert numbers(command_line, *other) == {"accepted": 5, "pending": 5}
+
+
+def test_an_export_takes_the_place_of_a_file_and_of_nothing_else(
+    command_line: CommandLine, track: Track, tmp_path: Path
+) -> None:
+    track(2)
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True)
+    assert command_line.run("export", "--output", str(pipe)).code == 0
+    output, _ = reader.communicate(timeout=60)
+    assert len(output.splitlines()) == 2
+    assert pipe.is_fifo()
+    link.symlink_to(file)
+    assert command_line.run("export", "--output", str(link)).code == 0
+    assert link.is_symlink()
+    assert file.read_text() == output
+    assert len(command_line.run("export", "--output", "/dev/stdout").output.splitlines()) == 3
+    full = command_line.run("export", "--output", "/dev/full")
+    assert (full.code, full.one_error()) == (2, "lotus-durable export: /dev/full: No space left on device")
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+    missing = command_line.run("export", "--output", str(tmp_path / "none" / "file"))
+    assert missing.code == 2
+    assert missing.one_error() == f"lotus-durable export: {tmp_path}/none/file: No such file or directory"
+
+
 def test_import_names_the_lines_that_are_no_events(command_line: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     file.write_text('{"customer_id": "c1", "event_name": "a"}\nnonsense\n')
@@ -122,19 +171,29 @@ def test_an_import_shows_how_far_it_is(command_line: CommandLine, tmp_path: Path
 
 
 def test_a_backup_can_be_looked_at_and_used(command_line: CommandLine, track: Track, tmp_path: Path) -> None:
+    track(2)
+    assert command_line.run("drain").code == 0
     track(6)
     result = command_line.run("backup", str(tmp_path / "copy"), "--json")
-    assert result.json()["files"] >= 2
-    assert numbers(command_line, "--queue-dir", str(tmp_path / "copy")) == {"accepted": 6, "pending": 6}
+    assert result.json()["files"] >= 3
+    assert numbers(command_line, "--queue-dir", str(tmp_path / "copy")) == {
+        "accepted": 8, "delivered": 2, "pending": 6,
+    }  # fmt: skip
+    assert command_line.run("status", "--json", "--queue-dir", str(tmp_path / "copy")).json()["flusher"] is None
     assert command_line.run("drain", "--queue-dir", str(tmp_path / "copy")).code == 0
     again = command_line.run("backup", str(tmp_path / "copy"))
     assert again.code == 2
     assert "exists" in again.one_error()
+    within = command_line.run("backup", str(command_line.queue_dir / "copy"))
+    assert within.code == 2
+    assert "a backup is made elsewhere" in within.one_error()
 
 
 def test_a_customer_is_erased_after_asking(command_line: CommandLine, refuse: Refuse, track: Track) -> None:
     refuse(2, customer_id="c2")
     track(3)
+    known = [json.loads(line) for line in command_line.run("export", "--customer", "c2").output.splitlines()]
+    assert [(event["customer_id"], event["state"]) for event in known] == [("c2", "dead_letter")] * 2
     asked = command_line.run("erase", "--customer", "c2")
     assert asked.code == 2
     assert "confirm with --yes" in asked.one_error()

@@ -98,6 +98,8 @@ def test_they_are_exported_as_json_lines_and_stay(command_line: CommandLine, ref
 
 def test_retry_and_purge_change_the_six_numbers_as_they_say(command_line: CommandLine, refuse: Refuse) -> None:
     ids = refuse(5)
+    other = ["--customer", "c2", "--event-name", "api_call", "--newer-than", "1h", "--json"]
+    assert command_line.run("dead-letters", "retry", *other).json() == {"changed": 0, "left": 0}
     assert command_line.run("dead-letters", "retry", "--id", ids[0], "--json").json() == {"changed": 1, "left": 0}
     _numbers(command_line, accepted=5, parked=1, dead_lettered=4)
     said = command_line.run("dead-letters", "purge", "--yes", "--id", ids[1], "--id", ids[2]).output
@@ -150,7 +152,19 @@ def test_a_person_is_asked_before_a_purge(command_line: CommandLine, refuse: Ref
     terminal.wait_for("Throw 2 dead letters away, for good? [y/N]")
     terminal.enter("no")
     terminal.wait_for("nothing was purged")
+
+    def clear() -> None:
+        terminal.enter("clear")
+        wait_until(lambda: "purge" not in terminal.screen(), "the screen to be clear")
+
+    for key, said in (("C-c", "interrupted: nothing was changed"), ("C-d", "nothing was purged")):
+        clear()
+        terminal.type(*PROGRAM, "dead-letters", "purge", "--all")
+        terminal.wait_for("for good? [y/N]")
+        terminal.press(key)
+        terminal.wait_for(f"\nlotus-durable dead-letters purge: {said}")
     assert command_line.run("dead-letters", "--json").json()["total"] == 2
+    clear()
     terminal.type(*PROGRAM, "dead-letters", "purge", "--all")
     terminal.wait_for("for good? [y/N]")
     terminal.enter("y")

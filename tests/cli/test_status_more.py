@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from lotus_durable import Client
+from lotus_durable import Client, __version__
 from lotus_durable.delivery.rate import Rate
-from lotus_durable.testing import Delay, FakeLotus, Faults
+from lotus_durable.testing import Delay, FakeLotus, Faults, Status
 
 from .conftest import KEY, PROGRAM, CommandLine, Refuse, Track, wait_until
 from .conftest import Start as StartService
@@ -52,6 +54,30 @@ def test_a_rate_is_of_the_last_half_minute(monkeypatch: pytest.MonkeyPatch) -> N
     rate.note(99 * 50)
     now[0] += 60
     assert rate.now() == 0.0
+
+
+def test_since_when_which_version_and_the_last_trouble_are_shown(
+    command_line: CommandLine, start: StartService, track: Track, fake_lotus: FakeLotus
+) -> None:
+    track(1)
+    fake_lotus.faults = Faults(rates={Status(503): 1.0}, path="/api/track/")
+    service = start()
+
+    def flusher() -> dict[str, object]:
+        return dict(command_line.run("status", "--json").json()["flusher"] or {})
+
+    wait_until(lambda: flusher().get("waits_until"), "it to wait")
+    waiting = command_line.run("status").output
+    assert f"flusher: process {service.pid} on " in waiting
+    assert "503" in waiting
+    assert "; it tries again in " in waiting
+    assert f"a service, lotus-durable {__version__}, since 20" in waiting
+    fake_lotus.faults = Faults()
+    wait_until(lambda: command_line.run("status", "--json").json()["delivered"] == 1, "the event to be settled")
+    over = flusher()
+    assert (over["reason"], over["version"]) == (None, __version__)
+    assert "503" in str(over["last_error"])
+    assert re.search(r"last trouble, .+ ago: .*503", command_line.run("status").output)
 
 
 @needs_tmux
@@ -139,8 +165,15 @@ def test_when_the_server_will_refuse_the_oldest_event_is_said(
 def test_root_is_shown_the_command_to_run_as_the_queues_user(command_line: CommandLine, track: Track) -> None:
     track(1)
     os.chown(command_line.queue_dir, 65534, 65534)
-    said = command_line.run("status").one_error()
-    assert f"sudo -u nobody lotus-durable status --queue-dir {command_line.queue_dir}" in said
+    named = ["--queue-dir", str(command_line.queue_dir)]
+    for arguments, more in (
+        (["status"], named),
+        (["dead-letters", "purge", "--reason", "too old", *named], []),
+        (["import", os.devnull, "--json"], named),
+        (["flusher"], named),
+    ):
+        said = command_line.run(*arguments).one_error()
+        assert said.endswith(f": {shlex.join(['sudo', '-u', 'nobody', 'lotus-durable', *arguments, *more])}")
     os.chown(command_line.queue_dir, 0, 0)
 
 

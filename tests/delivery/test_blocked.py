@@ -11,15 +11,15 @@ import pytest
 from lotus_durable.errors import DeliveryBlocked
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.requests import ask
-from lotus_durable.testing import Faults, Redirect, Status
+from lotus_durable.testing import Fault, Faults, Redirect, Status
 from lotus_durable.testing.exchange import ReceivedRequest
 from tests.rig import TRACK, Rig, track, wait_until
 
 SECRET = "prefix.a-key-that-nobody-must-see"
 
 KEYS = pytest.mark.parametrize(
-    ("generation", "options"),
-    [("L22", {}), ("L24", {}), ("L24", {"text_key_errors": True})],
+    ("generation", "said"),
+    [("L22", {}), ("L24", {}), ("L24", {Status(400, "Invalid API key", "text/html; charset=utf-8"): 1.0})],
     ids=["L22", "L24", "between"],
 )
 
@@ -29,9 +29,9 @@ def test_a_bad_key_keeps_everything_and_says_so_and_the_right_one_goes_on(
     rigs: Callable[..., Rig],
     caplog: pytest.LogCaptureFixture,
     generation: str,
-    options: dict[str, bool],
+    said: dict[Fault, float],
 ) -> None:
-    rig = rigs(generation, api_key="other", **options)
+    rig = rigs(generation, api_key="other", faults=Faults(path=TRACK, rates=said))
     client = rig.client(api_key=SECRET, flusher="auto")
     ids = track(client, 20)
     report = client.drain()
@@ -48,13 +48,14 @@ def test_a_bad_key_keeps_everything_and_says_so_and_the_right_one_goes_on(
     assert isinstance(error, DeliveryBlocked)
     assert (report.reason in str(error), events) == (True, [])
     assert [r for r in caplog.records if r.levelno >= logging.WARNING and report.reason in r.getMessage()]
-    said = (
+    written = (
         caplog.text + repr(rig.errors) + repr(report) + repr(client) + repr(stats) + Path(rig.directory.log).read_text()
     )
     assert report.reason in Path(rig.directory.log).read_text()
-    assert SECRET not in said
+    assert SECRET not in written
     assert rig.server.event_count == 0
 
+    rig.server.faults = Faults()
     rig.server.rotate_key(SECRET)
     rig.server.wait_for(20)
     assert client.drain(20).complete

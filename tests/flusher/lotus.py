@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lotus_durable.testing import FakeLotus
-from lotus_durable.testing.connection import Connection
 from lotus_durable.testing.exchange import Reply, Request
-from lotus_durable.testing.faults import Fault
+from lotus_durable.testing.listener import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +29,10 @@ class WatchedLotus(FakeLotus):
         super().__init__(*arguments, **options)
         self.sent: list[Sent] = []
 
-    def process(self, request: Request, fault: Fault | None, connection: Connection) -> Reply:
+    def decide(self, head: Request, connection: Connection) -> Reply:
         began = time.monotonic()
-        reply = super().process(request, fault, connection)
-        if request.path == "/api/track/" and request.body not in (b"", b'{"batch":[]}'):
+        reply = super().decide(head, connection)
+        if head.path == "/api/track/" and (head.content_length or 0) > len(b'{"batch":[]}'):
             self.sent.append(Sent(threading.get_ident(), began, time.monotonic() + reply.delay))
         return reply
 

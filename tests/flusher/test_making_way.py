@@ -10,14 +10,17 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.stats import collect
+from lotus_durable.queue.requests import ask
 from tests.delivery.scripted_server import CERTIFICATE
+from tests.rig import Rig, record
 
 from .deployment import Deployment
 from .scene import ROOT, Scene, hear, say, wait_until
@@ -403,3 +406,24 @@ def test_a_wheel_of_the_package_holds_what_the_start_of_a_flusher_runs(tmp_path:
         [sys.executable, "-m", "zipfile", "--list", str(wheel)], check=True, capture_output=True, text=True
     ).stdout
     assert "lotus_durable/flusher/boot.py" in listing
+
+
+def test_one_that_leaves_hears_of_a_stop_that_is_asked_meanwhile_and_does_not_go_on(
+    rigs: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one may have the lock at that moment: it is not the only one meant, and may end first."""
+    rig = rigs()
+    config = rig.config(idle_before_end=0.0)
+    flusher = Flusher(lambda: config, kind="auto")
+    release = flusher.lock.release
+
+    def let_go() -> None:
+        release()
+        rig.put(record("came meanwhile"))
+        ask(rig.directory, "stop")
+
+    monkeypatch.setattr(flusher.lock, "release", let_go)
+    rig.directory.prepare()
+    assert flusher.lock.acquire()
+    flusher.run()
+    assert rig.check(["came meanwhile"]).pending == 1

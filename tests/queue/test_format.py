@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import combinations
 from zlib import crc32
 
 import pytest
@@ -65,14 +66,34 @@ def test_carried_frames_come_back_with_where_they_were(bodies: list[tuple[bytes,
 
 def test_the_layout_is_the_documented_one() -> None:
     record = b"a record"
-    assert encode_frame(MARKER, 7, record) == MARKER + struct.pack("<III", crc32(record, 7), len(record), 7) + record
+    seed = 7 * 0x5A5 % 2**32
+    assert encode_frame(MARKER, 7, record) == MARKER + struct.pack("<III", crc32(record, seed), len(record), 7) + record
     body = struct.pack("<16sQ", ID, 56) + record
-    start = struct.pack("<III", crc32(body, 7 | CARRIED), len(body) | CARRIED, 7)
+    start = struct.pack("<III", crc32(body, (seed + 0x9E3779B9) % 2**32), len(body) | CARRIED, 7)
     assert encode_carried(MARKER, 7, record, (ID, 56)) == MARKER + start + body
     header = Header(MARKER, pid=1, created_ns=2, id=ID, key=KEY).encode()
     fields = b"LOTUSQ\r\n" + struct.pack("<HH4sIQ16s8s", 1, 56, MARKER, 1, 2, ID, KEY)
     assert header == fields + struct.pack("<I", crc32(fields))
     assert (len(header), FRAME_HEADER_SIZE, ORIGIN_SIZE) == (HEADER_SIZE, 16, 24)
+
+
+@pytest.mark.parametrize("carried", [False, True])
+def test_no_two_flipped_bits_of_a_frame_go_unnoticed(carried: bool) -> None:
+    record = b"a record"
+    whole = encode_carried(MARKER, 7, record, (ID, 56)) if carried else encode_frame(MARKER, 7, record)
+    # The four highest bits of a sequence are not among them: no segment has 2**28 frames.
+    bits = [bit for bit in range(8 * len(whole)) if bit not in range(8 * 15 + 4, 8 * 16)]
+    for first, second in combinations(bits, 2):
+        damaged = bytearray(whole)
+        damaged[first // 8] ^= 1 << first % 8
+        damaged[second // 8] ^= 1 << second % 8
+        assert not list(frames(bytes(damaged), MARKER)), (first, second)
+
+
+def test_a_sequence_and_a_record_that_change_places_do_not_go_unnoticed() -> None:
+    for sequence, other in combinations([0, 1, 2, 3, 255, 256, 65_536, 1_000_000], 2):
+        frame = encode_frame(MARKER, sequence, other.to_bytes(4, "little"))
+        assert not list(frames(frame[:12] + frame[16:] + frame[12:16], MARKER))
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1))

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lotus_durable.config import Config
@@ -88,6 +88,7 @@ def test_any_bytes_are_frames_or_none(data: bytes, start: int) -> None:
 
 @CASES
 @given(RECORDS, EDITS)
+@example([b"\0\0\0", b"\0\0\0\1"], [(0, b"\0\0", 0), (677, b"\0\0\0\1", 0)])  # record and sequence changed places
 def test_an_edited_segment_is_read_to_its_end(records: list[bytes], edits: list[tuple[int, bytes, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "00000000000000000001-1-c1616263.seg")

@@ -253,13 +253,3 @@ def test_verifying_without_ids_is_400_and_with_strange_ones_500(client: RawClien
     ):
         answer = client.post(VERIFY, body)
         assert (answer.status, answer.json()["title"]) == (500, "error")
-
-
-def test_the_newest_sources_answer_hashes_instead_of_ids(
-    start: Callable[..., FakeLotus], connect: Callable[..., RawClient], event: Event
-) -> None:
-    client = connect(start("L24", hash_verified_ids=True))
-    client.track(event("a"))
-    not_found = client.post(VERIFY, {"idempotency_ids": ["a", "b"]}).json()["ids_not_found"]
-    assert len(not_found) == 2
-    assert not set(not_found) & {"a", "b"}

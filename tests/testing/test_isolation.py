@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.testing import FakeLotus
+from lotus_durable.testing import FakeLotus, listener
 from tests.scripts import ROOT, environment
 
 USERS = Path(__file__).parent / "users"
@@ -43,7 +44,8 @@ class Real:
         }
         report = self.folder / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", f"--junitxml={report}", "-c", "/dev/null"]
-        command += [f"--rootdir={USERS}", f"--basetemp={self.folder / 'temp'}", "-p", "no:cacheprovider", "-W", "error"]
+        command += [f"--rootdir={USERS}", f"--confcutdir={USERS}", f"--basetemp={self.folder / 'temp'}"]
+        command += ["-p", "no:cacheprovider", "-W", "error"]
         done = subprocess.run(
             [*command, *arguments],
             cwd=USERS,
@@ -68,9 +70,19 @@ def outcomes(report: Path) -> dict[str, str]:
     }
 
 
+@contextlib.contextmanager
+def serving() -> Iterator[FakeLotus]:
+    """Serve at a loopback address that no other process has: whoever still tries a port that was his does not come."""
+    pid = os.getpid()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listener, "LOOPBACK", f"127.{64 + (pid >> 16)}.{pid >> 8 & 255}.{pid & 255}")
+        with FakeLotus("L24", api_key="real-key") as server:
+            yield server
+
+
 @pytest.fixture
 def real(tmp_path: Path) -> Iterator[Real]:
-    with FakeLotus("L24", api_key="real-key") as server:
+    with serving() as server:
         yield Real(server, tmp_path)
 
 
@@ -86,7 +98,7 @@ def test_an_applications_tests_touch_nothing_real_and_use_the_fixture_as_if_it_w
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, str], str]]:
-    with FakeLotus("L24", api_key="real-key") as server:
+    with serving() as server:
         real = Real(server, tmp_path_factory.mktemp("tools"))
         yield real.run("case_tools.py")
         real.check_that_nothing_was_touched()

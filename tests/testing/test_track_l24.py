@@ -254,19 +254,6 @@ def test_an_expired_key_is_400_with_an_empty_object(track: Track, event: Event, 
     assert (answer.status, answer.json()) == (400, {})
 
 
-@pytest.mark.parametrize(("key", "text"), [(None, b"No API key found in request"), ("wrong", b"Invalid API key")])
-def test_the_servers_between_the_generations_say_key_errors_as_text(
-    start: Start,
-    connect: Callable[..., RawClient],
-    event: Event,
-    key: str | None,
-    text: bytes,
-) -> None:
-    answer = connect(start("L24", text_key_errors=True)).track(event("a"), key=key)
-    assert (answer.status, answer.body) == (400, text)
-    assert answer.content_type.startswith("text/html")
-
-
 def test_a_body_over_20_megabytes_is_413_html(track_raw: Track) -> None:
     answer = track_raw(b" " * (20 * 1024 * 1024 + 1))
     assert answer.status == 413

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 from decimal import Decimal
 from urllib.parse import parse_qs
 
 from lotus_durable.testing.accounts import Component, Subscription
-from lotus_durable.testing.exchange import Answer
+from lotus_durable.testing.database import NotANumber, time_of
 from lotus_durable.testing.forms import Refused, error
 from lotus_durable.testing.generation import Blanks, Call, Generation, json_of
-from lotus_durable.testing.state import NotANumber, time_of
-
-HASH_NAMESPACE = uuid.UUID("904c0cfb-0b1c-4b1c-8b1c-3a1c0b1c0b1c")
 
 
 class Access(Generation):
@@ -60,22 +56,18 @@ class Access(Generation):
 
     # ------------------------------------------------------------------ verify_idems_received
 
-    def verify_idems_received(self, call: Call) -> Blanks | Answer:
+    def verify_idems_received(self, call: Call) -> Blanks:
         """Say which ids are not found among the events of the last days.
 
-        A ``customer_id`` or a single text ends in a 500, as on the server. With ``hash_verified_ids`` it answers a
-        UUID for each id asked for, found or not: the newest sources compare hashes with ids there.
+        A ``customer_id`` or a single text ends in a 500, as on the server.
         """
         data = json_of(call.request)
         ids = data.get("idempotency_ids") if isinstance(data, dict) else None
-        if ids is None:
-            return self.record.answer("verify none")
+        self.refuse_if(ids is None, "verify none")
         self.refuse_if(data.get("customer_id"), "verify customer_id")
         lookback = data.get("number_days_lookback", 30)
         if not isinstance(lookback, int) or not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids):
             raise self.no("verify one text")
-        if self.hash_verified_ids:
-            return {"missing": [str(uuid.uuid5(HASH_NAMESPACE, id_)) for id_ in dict.fromkeys(ids)]}
         oldest = self.accounts.now() - timedelta(days=lookback)
         too_old = {event["idempotency_id"] for event in self.state.events if time_of(event) < oldest}
         holds = self.state.database.holds

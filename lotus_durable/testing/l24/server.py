@@ -1,71 +1,76 @@
-"""The server of 2024-02 as a whole: who answers which path, and which keys are good for what."""
+"""The server of 2024-02: nginx in front, a Go service for ``/api/track*``, Django for the rest of ``/api/``.
+
+Go decodes a body as a whole into typed fields: one value of a wrong type refuses the whole batch as "Invalid JSON".
+Everything else is judged event by event, and duplicates are found later, out of sight.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, NoReturn, TypeVar
 
+from lotus_durable.testing.database import Database
 from lotus_durable.testing.exchange import Answer, Request, nginx_page
 from lotus_durable.testing.forms import Refused
+from lotus_durable.testing.generation import Answered, Call
 from lotus_durable.testing.l24.access import Access
-from lotus_durable.testing.l24.customers import Customers
-from lotus_durable.testing.l24.subscriptions import Subscriptions
-from lotus_durable.testing.l24.track import Track
-from lotus_durable.testing.state import KeyState
+from lotus_durable.testing.l24.billing import Billing
 
-SERVER_ERRORS = 500
-
-TEXT_KEY_ERRORS = {
-    f"/api/{call}/" for call in ("customer_metric_access", "customer_feature_access", "metric_access", "feature_access")
-}
+OLDEST = timedelta(days=30)
+NEWEST = timedelta(days=1)
+NO_ID = "no_idempotency_id"
+TOO_FAR = (
+    "Time created too far in the past or future. Events must be within 30 days before or 1 day ahead of current time."
+)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_T = TypeVar("_T")
+_ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
+_TYPES: tuple[tuple[str, type], ...] = (
+    ("idempotency_id", str),
+    ("customer_id", str),
+    ("event_name", str),
+    ("properties", dict),
+)
+_SERVER_ERRORS = 500
+_TEXT_KEY_ERRORS = re.compile("/api/(customer_)?(metric|feature)_access/")
 """These look at the key themselves and say as text what is wrong with it."""
-EXPIRED_IS_WRONG = {"/api/ping/", "/api/verify_idems_received/"}
+_EXPIRED_IS_WRONG = {"/api/ping/", "/api/verify_idems_received/"}
 """Of Django's paths these alone refuse a key that has expired."""
-NO_KEY_NEEDED = {"/api/healthcheck/"}
+_NO_KEY_NEEDED = {"/api/healthcheck/"}
 
 
-class L24(Track, Customers, Subscriptions, Access):
+class L24(Billing, Access):
     """Answers of 2024."""
 
     name = "L24"
+    database: ClassVar[type[Database]] = Database
     max_body = 20 * 1024 * 1024  # nginx's limit
 
-    def refused_early(self, request: Request, methods: Collection[str]) -> Answer | None:
+    def admit(self, request: Request, methods: Collection[str]) -> None:
         if max(request.content_length or 0, len(request.body)) > self.max_body_bytes:
-            return nginx_page(413)
+            raise Answered(nginx_page(413))
         if request.path.startswith("/api/") and not request.path.startswith("/api/track"):
-            return self._refused_by_django(request, methods)
+            self._admit_to_django(request, methods)
+            return
         # The Go service asks for the key first, whatever the path, and looks only at what stands before its dot.
         prefixes = {key.partition(".")[0]: state for key, state in self.state.keys.items()}
         presented = request.headers.get("x-api-key", "")
         state = prefixes.get(presented.partition(".")[0], "unknown") if presented else "missing"
-        answer = self._key_error(state, as_text=self.text_key_errors)
-        if answer is not None:
-            return answer
-        if not methods:
-            return self.record.answer("track no slash")
-        return None if request.method in methods else self.record.answer("track GET")
+        self.refuse_if(state != "valid", f"track {state} key")
+        self.refuse_if(not methods, "track no slash")
+        self.refuse_if(request.method not in methods, "track GET")
 
-    def _refused_by_django(self, request: Request, methods: Collection[str]) -> Answer | None:
-        if not methods:
-            return self.lost(request)
-        key_state = self.key_state(request)
-        if (key_state == "expired" and request.path not in EXPIRED_IS_WRONG) or request.path in NO_KEY_NEEDED:
-            key_state = "valid"
-        if request.path in TEXT_KEY_ERRORS:
-            answer = self._key_error(key_state, as_text=True)
-            if answer is not None:
-                return answer
-        self.refuse_if(key_state != "valid", "wrong key")
-        if request.method not in methods:
-            raise self.no_such_method(request)
-        return None
-
-    def _key_error(self, key_state: KeyState, *, as_text: bool) -> Answer | None:
-        if key_state == "valid":
-            return None
-        if as_text:
-            return self.record.answer("access no key" if key_state == "missing" else "access wrong key")
-        return self.record.answer(f"track {key_state} key")
+    def _admit_to_django(self, request: Request, methods: Collection[str]) -> None:
+        self.find_or_redirect(request, methods)
+        state = self.key_state(request)
+        if (state == "expired" and request.path not in _EXPIRED_IS_WRONG) or request.path in _NO_KEY_NEEDED:
+            state = "valid"
+        says_text = _TEXT_KEY_ERRORS.fullmatch(request.path)
+        self.refuse_if(state != "valid", f"text {state} key" if says_text else "wrong key")
+        self.refuse_if(request.method not in methods, "no such method", method=request.method)
 
     def word(self, refused: Refused) -> Answer:
         """As RFC 7807 problems, the first error on top."""
@@ -73,8 +78,78 @@ class L24(Track, Customers, Subscriptions, Access):
         if refused.is_about_fields:
             errors = [error._asdict() for error in refused.errors]
             return self.record.answer("invalid", title=first.code, detail=first.detail, errors=errors)
-        kind = "server-error" if refused.status >= SERVER_ERRORS else "client-error"
+        kind = "server-error" if refused.status >= _SERVER_ERRORS else "client-error"
         return self.record.answer("refused", refused.status, kind=kind, title=first.code, detail=first.detail)
 
-    def database_down(self) -> Answer:
-        return self.record.answer("track cache down")
+    def track(self, call: Call) -> Answer:
+        """Take what the rules accept and name what they refuse."""
+        try:
+            batch = [_decode_event(event) for event in _decode_batch(call.request)]
+        except (TypeError, ValueError, RecursionError):
+            return self.record.answer("track none", failed={NO_ID: "Invalid JSON"})
+        now = self.state.now()
+        accepted: list[tuple[str, dict[str, Any]]] = []
+        failed: dict[str, str] = {}
+        for event, time_created in batch:
+            id_ = event.get("idempotency_id") or ""
+            reason = _why_refused(event, id_, time_created, now) or call.refuse(id_)
+            if reason is None:
+                accepted.append((id_, event))
+            else:
+                failed[id_ or NO_ID] = reason
+        self.state.accept(accepted, call.seen)
+        return self.verdict(dict(sorted(failed.items())), of=len(batch))
+
+
+def _decode_batch(request: Request) -> list[Any]:
+    """Return the events, undecoded; raises TypeError and ValueError, as what is called here does."""
+    if not request.body:
+        return []  # Go binds nothing and goes on with an empty batch
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        raise ValueError
+    text = request.body.decode("utf-8", "replace").lstrip(" \t\r\n")
+    body, _ = _DECODER.raw_decode(text)  # Go reads the first value and ignores what follows
+    return _typed(_typed(body, dict).get("batch"), list)
+
+
+def _typed(value: Any, type_: type[_T]) -> _T:  # noqa: ANN401  # any JSON value
+    """Return the value, and for null the zero value of its type."""
+    if value is None:
+        return type_()
+    if not isinstance(value, type_):
+        raise TypeError
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _decode_event(event: Any) -> tuple[dict[str, Any], datetime]:  # noqa: ANN401  # any JSON value
+    """Return the event and its time; what is null or missing becomes the zero value of its type."""
+    event = _typed(event, dict)
+    for name, type_ in _TYPES:
+        if event.get(name) is not None and not isinstance(event[name], type_):
+            raise TypeError
+    time_created = event.get("time_created")
+    if time_created is None:
+        return event, _ZERO_TIME
+    if not _RFC3339.fullmatch(time_created):
+        raise ValueError
+    return event, datetime.fromisoformat(time_created)
+
+
+def _why_refused(event: dict[str, Any], id_: str, time_created: datetime, now: datetime) -> str | None:
+    if not id_:
+        return "No idempotency_id provided"
+    if not event.get("customer_id"):
+        return "No customer_id provided"
+    if time_created == _ZERO_TIME:
+        return "Invalid time_created"
+    # Go compares to the second: it formats the time without its fraction first.
+    if not now - OLDEST <= time_created.replace(microsecond=0) <= now + NEWEST:
+        return TOO_FAR
+    return None

@@ -31,6 +31,8 @@ class Batch:
     """Events of another key, to be parked: ``queue.db`` is read in order, so they cannot be left where they are."""
     dead: list[StoredEvent] = field(default_factory=list)
     """Events that cannot be sent at all: damaged or unreadable."""
+    may_repeat: bool = False
+    """The server may have some of them, and nobody knows which."""
     repeats: int = 0
     """Events that are delivered without being sent: the server has taken their ids lately."""
     resolved: list[StoredEvent] = field(default_factory=list)

@@ -218,7 +218,7 @@ class Control:
             self._step_ends = monotonic() + (self._request_limit if self._requests else _LOCAL_STEP)
 
     def sends(self, ids: Sequence[str]) -> tuple[list[str], bool]:
-        """Note ids before they are sent to a server of 2022, see :mod:`.marks`; the next beat says them.
+        """Note ids before they are sent to a server of 2022, see :mod:`.unsettled`; the next beat says them.
 
         Returns:
             Those that were not noted before, and whether the others are any.

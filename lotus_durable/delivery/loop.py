@@ -124,6 +124,7 @@ class Loop:
             self._control.answer(asked, why_held)
             if why_held is None:
                 self._control.caught_up(began)
+                self._source.caught_up()
             if is_done():
                 return
             self._control.rest(self._config.flush_interval)
@@ -182,6 +183,7 @@ class Loop:
         if (since := self._source.in_doubt_since) is not None:
             for place in self._places:
                 place.may_be_in_flight(since)
+        batch.may_repeat = self._source.may_repeat
         place = self._free.pop()
         sent = _Sent(batch, place, place.deliver(batch))
         sent.step()
@@ -335,6 +337,7 @@ class Loop:
         reasons: dict[int, str] = {}
         gone: set[int] = set()
         for batch in batches_of_parked(rows, self._places[0]):
+            batch.may_repeat = self._source.may_repeat
             verdicts = result_of(self._free[-1].deliver(batch))
             for row, verdict in zip(batch.rows, verdicts, strict=True):
                 if isinstance(verdict, Delivered | HandedOver):

@@ -150,7 +150,7 @@ class Lotus:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
         self._steps.enter("sending")
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
-        new = self._noted(selected.ids)
+        new = self._noted(selected.ids, may_repeat=batch.may_repeat)
         answer = yield from self._exchanged(self._transport.posting(selected.body()))
         told = answer.date if isinstance(answer, Answer) else None
         outcome = outcome_of(answer, selected.ids, selected.times, now=time.time() if told is None else told)
@@ -314,12 +314,12 @@ class Lotus:
         self._steps.reached(server=isinstance(answer, Answer) or answer.sent)
         return answer
 
-    def _noted(self, ids: Sequence[str]) -> list[str]:
-        """Note ids where the server loses events to a repeat, see :mod:`.marks`; return those that are no repeats."""
+    def _noted(self, ids: Sequence[str], *, may_repeat: bool) -> list[str]:
+        """Note ids where the server loses events to a repeat, see :mod:`.unsettled`; return those not noted before."""
         if self.takes_repeats:
             return []
         new, is_repeat = self._steps.sends(ids)
-        if is_repeat:
+        if is_repeat or may_repeat:
             self._wait_until(self._last_request + self._insert_limit, "the server may have some of these events")
         return new
 

@@ -69,6 +69,7 @@ class Source(Protocol):
 
     Attributes:
         in_doubt_since: when something was last read that somebody else may be sending, seconds since boot; None: never.
+        may_repeat: what is read may have been delivered before, and nobody knows by now.
         is_short: the last pass has left out what had to wait for others, and some are settled by now.
 
     Raises:
@@ -80,6 +81,9 @@ class Source(Protocol):
 
     @property
     def is_short(self) -> bool: ...
+
+    @property
+    def may_repeat(self) -> bool: ...
 
     def read(self, limit: int) -> Chunk | None:
         """Return the next records, at most ``limit``; None at the end of this pass over what is there."""
@@ -114,6 +118,9 @@ class Source(Protocol):
 
     def learn(self, name: str, value: str) -> None:
         """Keep it."""
+
+    def caught_up(self) -> None:
+        """Note that all that was there is settled."""
 
     def retire(self) -> None:
         """Delete what is settled and no longer needed."""

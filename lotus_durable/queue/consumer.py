@@ -27,6 +27,7 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _CLOCK = "clock"
 _EMPTIED = "queue.db emptied"
+_BEHIND = "behind"
 _CLOCK_KEPT_EVERY = 60.0  # seconds
 _GONE_KEPT = 20_000
 """Segments that were not settled to their end, are not there, and are known in case somebody moves them back."""
@@ -63,6 +64,8 @@ class Consumer:
         self._clock = QueueClock(self.learned(_CLOCK))
         self._clock_kept_at = self._clock.now()
         self.elapsed = self._clock.now
+        if self._repaired.is_behind:
+            self.learn(_BEHIND, "1")  # until all is settled once, whoever does that
 
     @property
     def rows_at_once(self) -> int:
@@ -76,6 +79,16 @@ class Consumer:
         That is so for what was carried here from elsewhere: where books are new, nobody has said that it was settled.
         """
         return self._repeats.carried_at if self.is_new else None
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether what is read may have been delivered before: books that are gone, or newer than these, said so."""
+        return bool(self.learned(_BEHIND))
+
+    def caught_up(self) -> None:
+        """Note that all that was there is settled."""
+        if self.may_repeat:
+            self.learn(_BEHIND, "")
 
     def read(self, limit: int) -> Chunk | None:
         """Return up to ``limit`` further records, or None at the end of a pass over the queue.

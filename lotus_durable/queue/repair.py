@@ -42,6 +42,10 @@ _REMOVAL_TAKES = 0.2  # seconds
 class RepairedBooks:
     """See :class:`.Books`; those that are open now.
 
+    Attributes:
+        is_new: there were no books, or damaged ones.
+        is_behind: the last heartbeat had more settled: they are new, or older ones, and know less than what was done.
+
     Raises:
         OSError: the disk refuses.
         QueueDamaged: a newer version made the books; nothing was changed.
@@ -52,6 +56,7 @@ class RepairedBooks:
         self._path = directory.books
         self._report = report
         _finish_renaming(self._path)
+        self.is_behind: bool = False
         books = Books(self._path)
         try:
             books.open()
@@ -59,7 +64,10 @@ class RepairedBooks:
             books = self._replaced(books, error)
             books.is_new = True  # a flusher has been here, and what it last did is not known for sure
         else:
-            self._report_what_is_gone(books, read_progress(directory).counts)
+            last = read_progress(directory).counts
+            self.is_behind = last.accepted - last.pending > books.counts.accepted
+            if self.is_behind:
+                self._report_what_is_gone(books, last)
         self._books = books
         self.is_new: bool = books.is_new
 
@@ -114,10 +122,7 @@ class RepairedBooks:
         That is as the last heartbeat counted it.
         """
         now = books.counts
-        if last.accepted - last.pending <= now.accepted or (last.parked, last.dead_lettered) == (
-            now.parked,
-            now.dead_lettered,
-        ):
+        if (last.parked, last.dead_lettered) == (now.parked, now.dead_lettered):
             return
         what = "are gone, and new ones were begun" if books.is_new else "are older than the last count"
         held = f", now {now.parked} and {now.dead_lettered}" if not books.is_new else ""

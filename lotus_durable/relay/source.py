@@ -100,6 +100,15 @@ class FromBroker:
         return self._own.is_short
 
     @property
+    def may_repeat(self) -> bool:
+        """Whether its own queue may hold what was delivered."""
+        return self._own.may_repeat
+
+    def caught_up(self) -> None:
+        """Note that all that was there is settled."""
+        self._own.caught_up()
+
+    @property
     def rows_at_once(self) -> int:
         """How many pages of the books one settlement of parked events may change."""
         return self._own.rows_at_once

@@ -26,7 +26,7 @@ class Source:
     """So many batches of one segment."""
 
     in_doubt_since = None
-    is_short = False
+    is_short = may_repeat = False
     rows_at_once = 1
 
     def __init__(self, batches: int) -> None:
@@ -67,6 +67,8 @@ class Source:
         return None
 
     def learn(self, *_: str) -> None: ...
+
+    def caught_up(self) -> None: ...
 
     def retire(self) -> None: ...
 

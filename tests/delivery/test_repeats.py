@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from lotus_durable.queue.consumer import Consumer
+from lotus_durable.testing.database import INSERT_SECONDS
 
 from tests.rig import Rig, track
 
@@ -34,3 +38,25 @@ def test_a_repeat_among_others_is_settled_with_them_and_they_are_sent(rigs: Call
     assert set(rig.server.times_received) == {*first, *others}
     assert set(rig.server.times_received.values()) == {1}
     rig.check([*first, *again, *others])
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_when_the_books_are_gone_no_repeat_comes_while_the_server_of_2022_inserts(
+    rigs: Callable[..., Rig], is_killed: bool
+) -> None:
+    """What was delivered and lies there still is sent again, between new events that complete the lot it is in."""
+    rig = rigs("L22")
+    slow = {"max_batch_events": 500, "grace": 2 * INSERT_SECONDS}
+    first, second = rig.client(), rig.client(max_event_bytes=10_000)  # a segment each
+    ids = track(first, 450) + track(second, 450)
+    assert rig.client(**slow).drain(20).delivered == 900
+    for part in ("", "-wal", "-shm"):
+        Path(f"{rig.directory.books}{part}").unlink(missing_ok=True)
+    ids += track(first, 200)
+    if is_killed:  # who was the first to find no books
+        Consumer(rig.directory, lambda _: None).close()
+    report = rig.client(**slow).drain(60)
+    assert report.complete
+    ids += track(first, 1000)
+    assert rig.client(**slow).drain(20).complete
+    assert rig.server.database == set(ids)

@@ -166,7 +166,8 @@ class Flusher:
                         return control.ending() is not None or is_done(control)
                     if control.ending() is not None:
                         return not consumer.has_pending()  # what came during this pass goes too, within exit_timeout
-                    return self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
+                    is_idle = self._kind == "auto" and loop.idle_for() >= self.config.constants.idle_before_end
+                    return is_idle and consumer.has_books_in_place()  # else nobody could write them back any more
 
                 self._held = 0
                 with syncing(sync, self.directory, self.config.sync_interval, in_background=self._kind != "caller"):

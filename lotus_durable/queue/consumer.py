@@ -200,6 +200,10 @@ class Consumer:
         """
         self._repaired.keep_in_place()
 
+    def has_books_in_place(self) -> bool:
+        """Whether the books are where their path leads: they are not where the disk refuses to write them back."""
+        return self._books.database.is_in_place()
+
     def parked(self, after: int, limit: int) -> list[StoredEvent]:
         """Return a page of parked events, see :meth:`page`."""
         return self.page("parked", after, limit)

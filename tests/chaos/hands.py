@@ -112,8 +112,8 @@ def remove_books(harness: Harness) -> bool:
     if harness.chance.random() < 0.3:
         harness.kill(pid)
         harness.flusher_killed(time.monotonic(), in_haste=True)
-    elif harness.wait(lambda: books.exists() or not is_alive(pid), _PATIENCE) and is_alive(pid):
-        return True  # all of it must be there again
+    elif harness.wait(lambda: harness.processes.has_open(pid, books) or not is_alive(pid), _PATIENCE) and is_alive(pid):
+        return True  # it has written all of it back
     mark_struck(harness, ids, BOOKS)
     harness.books_gone.append((ids, said))
     return True

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import DiskRefused, QueueDirectoryError, QueueFull
+from lotus_durable.flusher.life import Flusher
 from lotus_durable.queue.memory import CAPACITY, MemoryBuffer
-from tests.queue.faults import full_disk, refusing, replaced, small_disk, writing_short
+from tests.queue.faults import Refusal, full_disk, refusing, replaced, small_disk, writing_short
 from tests.rig import Rig, track
 from tests.scripts import lines
 
@@ -280,3 +281,27 @@ def test_one_failing_sync_in_writer_or_flusher_makes_no_event_two_and_none_lost(
         assert client.drain(20).complete
     assert set(rig.server.times_received.values()) == {1}
     assert rig.check(ids).delivered == 6
+
+
+def test_a_flusher_whose_books_were_removed_stays_until_the_disk_takes_them_back(rigs: Callable[..., Rig]) -> None:
+    """It alone can still read them: when it left, what is parked in them would be gone."""
+    rig = rigs("L22", customers=[])
+    ids = track(rig.client(), 3, customer_id="nobody")
+    config = rig.config(idle_before_end=0.0)
+    refusals: list[Refusal] = []
+    with ExitStack() as full:
+
+        def hand() -> None:
+            """At each of its steps."""
+            if not refusals and rig.stats().parked == len(ids):
+                for part in ("", "-wal", "-shm"):
+                    Path(f"{rig.directory.books}{part}").unlink()
+                refusals.append(full.enter_context(refusing("open", errno.ENOSPC, where="books.db.new")))
+            elif refusals and refusals[0].count > 3:
+                full.close()
+
+        flusher = Flusher(lambda: config, kind="auto", ending=hand)
+        assert flusher.lock.acquire()
+        assert flusher.run() == "nothing is left to do"
+    assert rig.ids("parked") == set(ids)
+    assert rig.check(ids).parked == len(ids)

@@ -9,7 +9,6 @@ import pytest
 
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.testing.database import INSERT_SECONDS
-
 from tests.rig import Rig, track
 
 

@@ -20,6 +20,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from lotus_durable.testing.accounts import Accounts, Component, Subscription
+from lotus_durable.testing.forms import Refused, moment
 
 KeyState = Literal["missing", "unknown", "expired", "valid"]
 Event = dict[str, Any]
@@ -207,10 +208,9 @@ class ServerState:
 def time_of(event: Event) -> datetime:
     """Return the event's time; what cannot be read counts nowhere, as the server's insert would have lost it."""
     try:
-        moment = datetime.fromisoformat(event["time_created"])
-    except (TypeError, ValueError):
+        return moment(event["time_created"])
+    except Refused:
         return datetime.min.replace(tzinfo=UTC)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _properties(event: Event) -> dict[str, Any]:

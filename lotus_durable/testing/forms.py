@@ -98,9 +98,6 @@ def _value(fields: Mapping[str, Any], name: str, kind: Any, readers: Mapping[str
     return [reader(one) for one in value] if kind.endswith("*") else reader(value)
 
 
-# ------------------------------------------------------------------ readers
-
-
 def _like(value: object, pattern: str, why: str) -> str:
     """Read what matches as a whole; numbers are taken as text, a boolean is not."""
     text = "" if isinstance(value, bool) or not isinstance(value, str | int | float) else str(value)
@@ -130,12 +127,13 @@ def _text(value: object, most: float = float("inf")) -> str:
 
 def _boolean(value: object) -> bool:
     """Read a boolean, also as a word or a digit."""
-    if str(value).lower() not in _DATA["booleans"]:
+    word = str(value).lower()
+    if word not in _DATA["booleans"]:
         raise wrong("no boolean")
-    return bool(_DATA["booleans"][str(value).lower()])
+    return bool(_DATA["booleans"][word])
 
 
-def _moment(value: Any) -> datetime:  # noqa: ANN401  # JSON
+def moment(value: Any) -> datetime:  # noqa: ANN401  # JSON
     """Read an ISO 8601 time, or a date for its midnight; without an offset it is UTC."""
     try:
         read = datetime.fromisoformat(value)
@@ -185,7 +183,7 @@ _KINDS: dict[str, Callable[..., Any]] = {
     "day": _day,
     "text": _text,
     "boolean": _boolean,
-    "moment": _moment,
+    "moment": moment,
     "number": _number,
     "whole": _whole,
     "json_object": _json_object,

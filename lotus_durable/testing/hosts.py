@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
 
 started: set[str] = set()
 """A server that is stopped stays in it: what is tracked for it is still for no other one."""

@@ -18,16 +18,14 @@ import json
 import os
 import shutil
 import tempfile
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from lotus_durable.client import Client
 from lotus_durable.config import Config
 from lotus_durable.settings import renew
 from lotus_durable.testing import hosts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 VARIABLE = "LOTUS_ISOLATION"
 """What the package looks for, too; a flusher is given no variable that begins like this."""
@@ -47,8 +45,7 @@ class Isolation:
     def begin(self, temporary: str | None) -> None:
         """Let no client be made from now on that is not isolated; without a server, or with another one than before.
 
-        Args:
-            temporary: the directory that holds all that is not real, absolute and without links; None if not known yet.
+        ``temporary`` is the directory of all that is not real, absolute and without links; None if not known yet.
         """
         self._temporary, self._server = temporary, None
         resolve, make = self._originals

@@ -43,8 +43,6 @@ class L22(Generation):
                 body["detail"] = detail
         return self.record.answer("refused", refused.status, body=body)
 
-    # ------------------------------------------------------------------ track
-
     def track(self, call: Call) -> Answer:
         """Store what the rules accept and name what they refuse.
 
@@ -85,8 +83,6 @@ class L22(Generation):
             self.state.receive(id_, event)
         return failed
 
-    # ------------------------------------------------------------------ customers, plans and subscriptions
-
     def create_customer(self, call: Call) -> Blanks:
         """Create a customer; whatever else is sent, ``currency`` too, is ignored without a word."""
         self.refuse_if(call.customer_id in self.accounts.customers, "create_customer same id")
@@ -123,8 +119,6 @@ class L22(Generation):
             subscription.status = "canceled"
         is_billed = call.revoke_access and call.bill_now is not False
         return self.record.answer("cancel revoke") if is_billed else None
-
-    # ------------------------------------------------------------------ access
 
     def customer_access(self, call: Call) -> Blanks | Answer:
         """Look at each component of this event, the last of each metric's name counts.

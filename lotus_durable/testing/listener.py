@@ -28,12 +28,7 @@ _LINGER = 2.0
 
 
 class Connection:
-    """A connected socket and the thread that serves it.
-
-    Args:
-        sock: connected.
-        decide: given the head of a request, and this connection to read the rest from: how to answer it.
-    """
+    """A connected socket and the thread that serves it; ``decide`` says how to answer a request whose head was read."""
 
     def __init__(self, sock: socket.socket, decide: Callable[[Request, Connection], Reply]) -> None:
         self._socket = sock

@@ -13,6 +13,7 @@ is kept away from what is in :mod:`.isolation`; ``lotus_isolation = false`` in p
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,8 +21,6 @@ import pytest
 from lotus_durable.testing.isolation import isolation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from lotus_durable.testing.fake_lotus import FakeLotus
 
 _is_isolated = pytest.StashKey[bool]()

@@ -54,11 +54,9 @@ class Exchange:
         match fault:
             case f.DatabaseDown():
                 return Reply(self._generation.record.answer("database down"))
-            case f.RateLimited(None):
-                return Reply(nginx_page(429))
-            case f.RateLimited(int(after), as_date):
-                when = formatdate(time.time() + after, usegmt=True) if as_date else str(after)
-                return Reply(nginx_page(429, ("Retry-After", when)))
+            case f.RateLimited(after, as_date):
+                when = formatdate(time.time() + (after or 0), usegmt=True) if as_date else str(after)
+                return Reply(nginx_page(429, *([] if after is None else [("Retry-After", when)])))
             case f.Redirect(location, status):
                 return Reply(Answer(status, headers=(("Location", location),)))
             case f.Status(stored=False):

@@ -15,8 +15,6 @@ from lotus_durable.testing.generation import Blanks, Call, Generation, json_of
 class Access(Generation):
     """The views of these calls."""
 
-    # ------------------------------------------------------------------ by name: an entry for each, add-ons too
-
     def customer_metric_access(self, call: Call) -> Blanks:
         found = [
             {
@@ -39,8 +37,6 @@ class Access(Generation):
         ]
         return {"found": found}
 
-    # ------------------------------------------------------------------ by id: one answer
-
     def metric_access(self, call: Call) -> Blanks:
         """Access: some subscription is below its limit, or has none; one without this metric counts as that too."""
         found = [self._metric_in(one, call.metric_id) for one in self._asked_for(call) if one.parent is None]
@@ -53,8 +49,6 @@ class Access(Generation):
             if one.parent is None
         ]
         return {"access": any(one["access"] for one in found), "found": found}
-
-    # ------------------------------------------------------------------ verify_idems_received
 
     def verify_idems_received(self, call: Call) -> Blanks:
         """Say which ids are not found among the events of the last days.
@@ -72,8 +66,6 @@ class Access(Generation):
         too_old = {event["idempotency_id"] for event in self.state.events if time_of(event) < oldest}
         holds = self.state.database.holds
         return {"missing": [id_ for id_ in dict.fromkeys(ids) if id_ in too_old or not holds(id_)]}
-
-    # ------------------------------------------------------------------ what they share
 
     def _asked_for(self, call: Call) -> list[Subscription]:
         """Return the customer's active ones with ``subscription_filters``, read as Django REST framework does.

@@ -48,8 +48,6 @@ class Billing(Generation):
     def _whole(self, customer: Customer) -> Blanks:
         return {"customer": customer, "subscriptions": self.accounts.subscriptions_of(customer)}
 
-    # ------------------------------------------------------------------ credits
-
     def list_credits(self, call: Call) -> Blanks:
         found = [
             credit
@@ -121,8 +119,6 @@ class Billing(Generation):
         now = self.accounts.now()
         active = sum(one.plan is plan and one.is_active(now) for one in self.accounts.subscriptions.values())
         return {"plan": plan, "subscriptions": active, "versions": versions}
-
-    # ------------------------------------------------------------------ subscriptions
 
     def list_subscriptions(self, call: Call) -> Blanks:
         """List a customer's subscriptions and add-ons, the active ones unless ``status`` says otherwise."""

@@ -28,12 +28,7 @@ TOO_FAR = (
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _T = TypeVar("_T")
 _ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
-_TYPES: tuple[tuple[str, type], ...] = (
-    ("idempotency_id", str),
-    ("customer_id", str),
-    ("event_name", str),
-    ("properties", dict),
-)
+_TYPES: dict[str, type] = {"idempotency_id": str, "customer_id": str, "event_name": str, "properties": dict}
 _SERVER_ERRORS = 500
 _TEXT_KEY_ERRORS = re.compile("/api/(customer_)?(metric|feature)_access/")
 """These look at the key themselves and say as text what is wrong with it."""
@@ -131,7 +126,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 def _decode_event(event: Any) -> tuple[dict[str, Any], datetime]:  # noqa: ANN401  # any JSON value
     """Return the event and its time; what is null or missing becomes the zero value of its type."""
     event = _typed(event, dict)
-    for name, type_ in _TYPES:
+    for name, type_ in _TYPES.items():
         if event.get(name) is not None and not isinstance(event[name], type_):
             raise TypeError
     time_created = event.get("time_created")

@@ -75,8 +75,6 @@ class FakeLotus(Server):
         where = self.host if self.is_started else "stopped"
         return f"<FakeLotus {self.generation} {where}: {self.event_count} events, {self.request_count} requests>"
 
-    # ------------------------------------------------------------------ what it has got
-
     @property
     def events(self) -> list[dict[str, Any]]:
         """The accepted events as received, each id once, in order of arrival (a copy)."""
@@ -156,8 +154,6 @@ class FakeLotus(Server):
                     raise AssertionError(msg)
                 self._state.changed.wait(left)
 
-    # ------------------------------------------------------------------ what it knows
-
     def add_customer(self, customer_id: str) -> None:
         """Make a customer known."""
         with self._state.changed:
@@ -192,8 +188,6 @@ class FakeLotus(Server):
     def fail_next(self, *faults: Fault | None) -> None:
         """Append to the script of faults: one entry for each of the next requests."""
         self.faults.extend(faults)
-
-    # ------------------------------------------------------------------ serving
 
     def decide(self, head: Request, connection: Connection) -> Reply:
         """Return how to answer a request, of which the connection has read the head."""

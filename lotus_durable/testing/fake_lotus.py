@@ -99,10 +99,7 @@ class FakeLotus(Server):
 
     @property
     def database(self) -> set[str]:
-        """The idempotency ids of what is stored in the end, which may be less than what was accepted.
-
-        To ask is to wait until all that is under way there has come to its end.
-        """
+        """The ids of what is stored when all that is under way has come to its end, maybe less than was accepted."""
         with self._state.changed:
             return self._state.database.at_rest()
 
@@ -135,11 +132,7 @@ class FakeLotus(Server):
         self.wait_until(lambda: self.event_count >= n_events, timeout, what=f"{n_events} events")
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0, *, what: str = "the condition") -> None:
-        """Wait until ``condition()`` is true, asked again after every request.
-
-        Raises:
-            AssertionError: it was not after ``timeout`` seconds; the message says what the server has got.
-        """
+        """Wait until ``condition()`` is true, asked again after every request, else raise AssertionError."""
         deadline = time.monotonic() + timeout
         with self._state.changed:
             while not condition():

@@ -112,6 +112,8 @@ class Loop:
             parked_before = self._source.last_parked()
             began = since_boot()
             self._pass()
+            while self._source.is_short:  # who asked is not told that all is done before it is
+                self._pass()
             if is_asked:
                 for _ in self._parked.try_all(parked_before):
                     self._control.check()

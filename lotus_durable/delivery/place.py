@@ -69,6 +69,7 @@ class Source(Protocol):
 
     Attributes:
         in_doubt_since: when something was last read that somebody else may be sending, seconds since boot; None: never.
+        is_short: the last pass has left out what had to wait for others, and some are settled by now.
 
     Raises:
         OSError: it cannot be read or written now.
@@ -76,6 +77,9 @@ class Source(Protocol):
 
     @property
     def in_doubt_since(self) -> float | None: ...
+
+    @property
+    def is_short(self) -> bool: ...
 
     def read(self, limit: int) -> Chunk | None:
         """Return the next records, at most ``limit``; None at the end of this pass over what is there."""

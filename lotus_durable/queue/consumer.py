@@ -38,6 +38,7 @@ class Consumer:
     Attributes:
         is_new: there were no books, or damaged ones: what an earlier flusher did last is not known.
         elapsed: returns the time by the queue's own clock, in seconds.
+        is_short: the last pass has held back events, and something was settled since.
 
     Raises:
         OSError: the disk refuses.
@@ -57,6 +58,7 @@ class Consumer:
         kept = KeptSegments(directory, 0.0, 0) if kept is None else kept
         self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired, kept)
         self._in_pass = False
+        self.is_short: bool = False
         self._gone: set[bytes] | None = None
         self._clock = QueueClock(self.learned(_CLOCK))
         self._clock_kept_at = self._clock.now()
@@ -88,6 +90,7 @@ class Consumer:
                 remove_leftovers(self._directory)
             self._rows.begin_pass()
             self._in_pass = True
+            self.is_short = self._repeats.held_back = False
         chunk = self._journal.read(limit) or self._read_rows(limit)
         self._in_pass = chunk is not None
         return chunk
@@ -129,6 +132,7 @@ class Consumer:
             self._rows.sync()
             self._note_emptied()
         self._repaired.do(lambda books: books.settle(entry))
+        self.is_short = self._repeats.held_back
         for segment in segments:
             self._repeats.settled(segment)
             self._retiring.settled(segment)

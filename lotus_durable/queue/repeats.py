@@ -47,6 +47,7 @@ class Repeats:
         segments: by their ids, and
         rows: the databases of rows, by theirs.
         carried_at: when the first carried frame was met, seconds since boot; None: there was none.
+        held_back: an event was held back since somebody set this to False.
     """
 
     def __init__(self, books: Callable[[], Books]) -> None:
@@ -54,6 +55,7 @@ class Repeats:
         self.segments: dict[bytes, Segment] = {}
         self.rows: dict[bytes, Segment] = {}
         self.carried_at: float | None = None
+        self.held_back: bool = False
         # Where copies come from that were taken and are not settled yet.
         self._in_hand: dict[bytes, set[int]] = {}
 
@@ -118,7 +120,8 @@ class Repeats:
                 segment.passed.append(position[1])
                 passed += 1
             elif own[1] in self._in_hand.get(segment.id, ()) or (origin is not None and self._is_in_hand(origin)):
-                break  # until the other one is settled
+                self.held_back = True  # until the other one is settled
+                break
             else:
                 records.append(record)
                 positions.append(position)

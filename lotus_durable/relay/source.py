@@ -95,6 +95,11 @@ class FromBroker:
         return self._session.in_doubt_since
 
     @property
+    def is_short(self) -> bool:
+        """Whether its own queue has something to read that had to wait for others, some of which are settled by now."""
+        return self._own.is_short
+
+    @property
     def rows_at_once(self) -> int:
         """How many pages of the books one settlement of parked events may change."""
         return self._own.rows_at_once

@@ -131,10 +131,8 @@ class Subscription:
     def overlaps(self, other: Subscription) -> bool:
         """Whether both are one customer's to one plan at one time with the same filters; no filters are all."""
         are_of_one = self.customer is other.customer and self.plan is other.plan
-        meet = self.start <= other.end and other.start < self.end
-        return (
-            are_of_one and meet and (not self.filters or not other.filters or set(self.filters) == set(other.filters))
-        )
+        are_alike = not self.filters or not other.filters or set(self.filters) == set(other.filters)
+        return are_of_one and are_alike and self.start <= other.end and other.start < self.end
 
 
 @dataclass(slots=True)

@@ -74,13 +74,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """A request the server got, and what it answered.
+    """A request the server got, its path with the query and its headers by lower-case name, and what it answered.
 
-    Attributes:
-        path: with its query, as sent.
-        headers: by lower-case name.
-        status: the status of the answer; None when the connection was ended instead.
-        fault: the name of the injected fault, or None.
+    ``status`` is None when the connection was ended instead; ``fault`` is the name of the injected fault.
     """
 
     method: str

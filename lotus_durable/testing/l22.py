@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any, ClassVar
 
 from lotus_durable.testing.accounts import Component, Subscription, end_of_period
-from lotus_durable.testing.database import Database, DatabaseOf2022, NotANumber
+from lotus_durable.testing.database import Database, DatabaseOf2022
 from lotus_durable.testing.exchange import Answer, Request
 from lotus_durable.testing.forms import NO_FIELD, Refused
 from lotus_durable.testing.generation import Blanks, Call, Generation
@@ -149,7 +149,7 @@ class L22(Generation):
             return True
         try:
             usage = self.state.usage(component, subscription)
-        except NotANumber:
+        except TypeError:
             return None
         return None if usage is None else usage <= component.limit
 

@@ -51,8 +51,6 @@ class Connection:
             self.send_interim((100,))
         return replace(head, body=wire.read_body(self._stream, head))
 
-    # ------------------------------------------------------------------ for other threads
-
     def abort(self, *, reset: bool) -> None:
         """End the connection, by RST or by FIN; its thread closes the socket and ends."""
         self._reset = self._reset or reset
@@ -73,8 +71,6 @@ class Connection:
         """Close the descriptor in a forked child, where the thread does not exist; the peer notices nothing."""
         with suppress(OSError):  # closed already
             os.close(self._socket.detach())  # close() would wait for the thread's stream
-
-    # ------------------------------------------------------------------ its thread
 
     def _serve(self) -> None:
         try:

@@ -8,8 +8,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-_SIZE = "1g"
-"""Room for the directories that are put aside, cloned and restored: some 30 MB each, most of it kept free for books."""
+_SIZE, _PER_KILL = 1024, 1
+"""Megabytes: room for the directories that are put aside and cloned, which stay until the end: some 7 MB each, most of
+it kept free for books, and one for ten kills."""
 _CHUNK = b"\0" * (1 << 20)
 
 
@@ -41,10 +42,10 @@ class Disk:
 
 
 @contextlib.contextmanager
-def disk(root: Path) -> Iterator[Disk]:
-    """Give the disk for one run, below ``root``, which is made."""
+def disk(root: Path, kills: int) -> Iterator[Disk]:
+    """Give the disk for one run of so many kills, below ``root``, which is made."""
     root.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE},mode=0700", "tmpfs", os.fspath(root)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE + _PER_KILL * kills}m,mode=0700", "tmpfs", os.fspath(root)]
     try:
         is_mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:

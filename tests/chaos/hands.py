@@ -100,7 +100,7 @@ def remove_books(harness: Harness) -> bool:
             return False  # nobody could write them back
         if read_progress(harness.queue) == Progress():
             return False  # the heartbeat has just been deleted too: nobody could know what was in them
-        ids = refused_ids(harness)
+        ids, said = refused_ids(harness), harness.said_of_books()
         harness.damage.append(damage_in(harness.queue))
         for path in books_of(harness):
             path.unlink()
@@ -115,6 +115,7 @@ def remove_books(harness: Harness) -> bool:
     elif harness.wait(lambda: books.exists() or not is_alive(pid), _PATIENCE) and is_alive(pid):
         return True  # all of it must be there again
     mark_struck(harness, ids, BOOKS)
+    harness.books_gone.append((ids, said))
     return True
 
 

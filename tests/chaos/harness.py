@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lotus_durable.clock import since_boot
 from lotus_durable.errors import LotusError
+from lotus_durable.flusher.starting import Starting
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
@@ -28,9 +32,10 @@ from .writers import Folder
 
 _TICK = 0.005  # seconds
 STALL = 30.0
-"""Seconds after which a queue that does not get empty, when all is well, is a problem."""
+"""Seconds after which a queue that does not get empty, when all is well and a flusher may start, is a problem."""
 _SERVER_PATIENCE = 10.0
 _SOON = 3.0
+_BOOKS = re.compile(r"the books .* are (gone, and new ones were begun|older than the last count)")
 _WELL: Mapping[str, Faults | None] = {"L24": None, "L22": Faults(rates={Slow(0.2): 0.2})}
 """The server of 2022 takes its time now and then: a request must be there for another to meet it."""
 
@@ -79,6 +84,8 @@ class Harness:
         """See :attr:`.Evidence.cut`."""
         self.damage: list[Mapping[str, int]] = []
         """See :attr:`.Evidence.damage`: of books that are gone."""
+        self.books_gone: list[tuple[Sequence[str], set[str]]] = []
+        """For each time that books were destroyed, the events in them, and what was said of books before."""
         self.asides: list[Path] = []
         """Queue directories that were put aside."""
         self.is_well = True
@@ -102,6 +109,28 @@ class Harness:
             self.processes.look()
             time.sleep(_TICK)
         return True
+
+    def comes(self, condition: Callable[[], object]) -> bool:
+        """Wait for what must come within :data:`STALL`; return whether it came.
+
+        That counts when no start is put off any more because flushers were killed before, one after another. A start
+        that fails now, when nobody strikes, puts nothing off.
+        """
+        starting = Starting(self.queue, makes=False)
+        killed = starting.read().failures + 1  # the last one may not be noted yet
+        since = time.monotonic()
+        has_come = False
+
+        def is_over() -> bool:
+            nonlocal since, has_come
+            has_come = bool(condition())
+            notes = starting.read()
+            if notes.next_start > since_boot() and notes.failures <= killed:
+                since = time.monotonic()
+            return has_come or time.monotonic() - since > STALL
+
+        self.wait(is_over, math.inf)
+        return has_come
 
     def pass_(self, seconds: float) -> None:
         """Let so much time go by."""
@@ -151,7 +180,7 @@ class Harness:
         if self.tally.flusher_kills and not self._has_delivered_since(self.tally.flusher_kills[-1].at):
             self.tally.flusher_kills[-1] = replace(self.tally.flusher_kills[-1], is_plain=False)
         self.tally.flusher_kills.append(Kill(at, self.is_well and not in_haste, was_starting))
-        if self.is_well and not in_haste and not self.wait(lambda: self._has_delivered_since(at), STALL):
+        if self.is_well and not in_haste and not self.comes(lambda: self._has_delivered_since(at)):
             self.tally.problems.append(f"{STALL:g} s after a flusher was killed nothing was delivered: {self.where()}")
 
     def _has_delivered_since(self, at: float) -> bool:
@@ -166,7 +195,7 @@ class Harness:
         self.tell_server(None)
         self.set_mode("trickle")
         began = time.monotonic()
-        if self.wait(self._is_empty, STALL):
+        if self.comes(self._is_empty):
             self.tally.recoveries.append(time.monotonic() - began)
         else:
             self.tally.problems.append(f"{STALL:g} s after all was well events were still pending: {self.where()}")
@@ -180,6 +209,13 @@ class Harness:
     def calls(self, pid: int | str = "*") -> int:
         """Return how many events a process, or all, have begun to track."""
         return sum(path.read_bytes().count(b"\n") for path in self._folder.ledger.glob(f"intended-{pid}-*"))
+
+    def said_of_books(self) -> set[str]:
+        """Return what flushers have said of books that are gone, or older than they were, in logs and to writers."""
+        logs = (log for root in (Path(self.queue.root), *self.asides) for log in root.glob("*.log*"))
+        said = {line for log in logs for line in log.read_text(errors="replace").splitlines() if _BOOKS.search(line)}
+        told = self._folder.told.read_text() if self._folder.told.exists() else ""
+        return said.union(f"{number} {line}" for number, line in enumerate(told.splitlines()) if _BOOKS.search(line))
 
     def _is_empty(self) -> bool:
         counts = self.counts()

@@ -57,8 +57,8 @@ class Evidence:
     damage: Sequence[Mapping[str, int]] = ()
     """By segment: how many dead letters say that it was damaged; in each queue directory, and in books that are gone.
     """
-    told_of_books: bool = False
-    """Whether a flusher has said that there were books, which are gone."""
+    books_gone: Sequence[tuple[Collection[str], bool]] = ()
+    """For each time that books were destroyed, the events in them, and whether a flusher has said so afterwards."""
     served: Sequence[Served] = ()
     one_at_a_time: bool = False
     """Whether the server loses events to a second request."""
@@ -129,7 +129,7 @@ def compare(evidence: Evidence) -> Comparison:
                 * (evidence.one_at_a_time and at_once > 1)
             ),
             *([f"after {without} kills of a flusher nothing was delivered any more"] if without else ()),
-            *_destroyed_in_silence(destroyed, evidence),
+            *_gone_in_silence(missing, evidence),
             *_cut_in_silence(missing, evidence),
             *_damage_made_up(evidence),
             *_collided(entries),
@@ -171,16 +171,22 @@ def takeover_times(kills: Sequence[Kill], served: Sequence[Served]) -> tuple[lis
     return sorted(times), without
 
 
-def _destroyed_in_silence(destroyed: Mapping[str, int], evidence: Evidence) -> list[str]:
-    if not destroyed.get(BOOKS) or evidence.told_of_books:
-        return []
-    return [f"{destroyed[BOOKS]} events were in books that are gone, and nobody said so"]
+def _gone_in_silence(missing: Collection[str], evidence: Evidence) -> list[str]:
+    return [
+        f"{gone} events were in books that are gone, and nobody said so"
+        for ids, is_told in evidence.books_gone
+        if (gone := _destroyed_by(BOOKS, ids, missing, evidence)) and not is_told
+    ]
+
+
+def _destroyed_by(strike: str, ids: Collection[str], missing: Collection[str], evidence: Evidence) -> int:
+    return sum(evidence.struck.get(each) == strike for each in ids if each in missing)
 
 
 def _cut_in_silence(missing: Collection[str], evidence: Evidence) -> list[str]:
     problems = []
     for segment, ids in sorted(evidence.cut.items()):
-        gone = sum(evidence.struck.get(each) == CUT for each in ids if each in missing)
+        gone = _destroyed_by(CUT, ids, missing, evidence)
         # Copies of a queue have the same dead letters.
         told = evidence.told.get(segment, 0) + max((each.get(segment, 0) for each in evidence.damage), default=0)
         if gone > told:

@@ -69,7 +69,7 @@ def run(plan: Plan, root: Path, *, say: Callable[[str], None] = lambda _line: No
         server = stack.enter_context(
             ServerProcess(root / "requests", plan.generation, api_key=API_KEY, customers=customers)
         )
-        place = stack.enter_context(disk(root / "disk"))
+        place = stack.enter_context(disk(root / "disk", plan.kills))
         queue_dir = place.root / "app" / "queue"
         clock = Clock(root / "clock")
         processes = stack.enter_context(Processes(plan, folder, server.host, queue_dir, arms, clock))
@@ -164,6 +164,7 @@ def collect(harness: Harness, folder: Folder, queue_dirs: Sequence[Path], not_dr
         else:
             directories.append(each)
     counts = [count(each) for each in directories]
+    said = harness.said_of_books()
     told = folder.told.read_text() if folder.told.exists() else ""
     return Evidence(
         entries=read_ledger(folder.ledger),
@@ -178,9 +179,7 @@ def collect(harness: Harness, folder: Folder, queue_dirs: Sequence[Path], not_dr
         cut=harness.cut,
         told=_told(told),
         damage=[*harness.damage, *(damage_in(each) for each in directories)],
-        told_of_books=any(
-            "new ones were begun" in log.read_text() for each in queue_dirs for log in each.glob("*.log*")
-        ),
+        books_gone=[(ids, bool(said - before)) for ids, before in harness.books_gone],
         served=harness.server.look(),
         one_at_a_time=harness.plan.generation == "L22",
         kills=harness.tally.flusher_kills,

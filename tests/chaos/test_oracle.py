@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import pytest
 
+from lotus_durable.clock import since_boot
+from lotus_durable.flusher.starting import Starting
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 from lotus_durable.queue.writer import SegmentWriter
@@ -93,10 +95,11 @@ def test_an_attempted_event_may_be_there_or_not() -> None:
 
 
 def test_what_a_strike_destroyed_is_counted_apart_and_must_be_told() -> None:
-    changed = replace(evidence(), database=["a"], struck={"b": BOOKS}, counts_are_exact=False)
+    gone = [({"a", "c"}, True), ({"a", "b"}, False)]
+    changed = replace(evidence(), database=["a"], struck={"b": BOOKS}, books_gone=gone, counts_are_exact=False)
     assert compare(changed).destroyed == {BOOKS: 1}
     assert problem(changed) == "1 events were in books that are gone, and nobody said so"
-    assert compare(replace(changed, told_of_books=True)).problems == ()
+    assert compare(replace(changed, books_gone=[({"a", "b"}, True)])).problems == ()
 
 
 def test_what_was_cut_off_must_be_told_by_its_writer_or_counted_as_damage_of_that_segment() -> None:
@@ -238,27 +241,69 @@ def test_what_was_in_memory_alone_is_counted_apart(tmp_path: Path) -> None:
     assert comparison.lost_from_memory == 1
 
 
+def harness_of_nobody(folder: Path) -> Harness:
+    run = Folder(folder / "run")
+    run.make()
+    nobody = SimpleNamespace(look=lambda **_: None, has_failed=lambda: False, flushers=list)
+    return Harness(
+        Plan(seed=1),
+        folder=run,
+        server=cast("Any", SimpleNamespace(set_faults=lambda _: None)),
+        disk=Disk(folder, can_be_filled=False),
+        queue_dir=folder / "queue",
+        processes=cast("Any", nobody),
+        arms=Arms(folder / "arms"),
+        clock=Clock(folder / "clock"),
+    )
+
+
+def test_books_that_are_gone_are_told_of_also_by_a_flusher_that_finds_those_another_one_has_just_begun(
+    tmp_path: Path,
+) -> None:
+    harness = harness_of_nobody(tmp_path)
+    queue = QueueDirectory(tmp_path / "queue")
+    queue.prepare()
+
+    def told_by(*lines: str) -> set[str]:
+        before = harness.said_of_books()
+        with Path(queue.log).open("a") as log:
+            log.writelines(f"{line}\n" for line in lines)
+        return harness.said_of_books() - before
+
+    counted = "in the former ones, at the last count, parked events: 6, dead letters: 9"
+    assert told_by(f"1 the books x are gone, and new ones were begun; {counted}; those whose segments are gone …")
+    assert told_by(f"2 the books x are older than the last count; {counted}, now 0 and 0; those whose segments …")
+    assert not told_by("3 the books x were written back: they were removed or replaced while in use")
+
+
 def test_a_queue_that_does_not_get_empty_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.rig import Rig
 
     monkeypatch.setattr(stages, "STALL", 0.05)
     Rig(cast("Any", SimpleNamespace(host="")), tmp_path / "queue").write(record("stuck"))
-    folder = Folder(tmp_path / "run")
-    folder.make()
-    nobody = SimpleNamespace(look=lambda **_: None, has_failed=lambda: False, flushers=list)
-    harness = Harness(
-        Plan(seed=1),
-        folder=folder,
-        server=cast("Any", SimpleNamespace(set_faults=lambda _: None)),
-        disk=Disk(tmp_path, can_be_filled=False),
-        queue_dir=tmp_path / "queue",
-        processes=cast("Any", nobody),
-        arms=Arms(tmp_path / "arms"),
-        clock=Clock(tmp_path / "clock"),
-    )
+    harness = harness_of_nobody(tmp_path)
     harness.get_well()
     [found] = harness.tally.problems
     assert "after all was well events were still pending: QueueStats(accepted=1, delivered=0, handed_over=0," in found
+
+
+def test_while_a_start_is_put_off_since_flushers_were_killed_no_time_counts_and_of_later_failures_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "STALL", 0.05)
+    harness = harness_of_nobody(tmp_path)
+    harness.queue.prepare()
+    starting = Starting(harness.queue)
+
+    def put_off(seconds: float, failures: int) -> float:
+        with starting.changing() as notes:
+            assert notes is not None
+            notes.next_start, notes.failures = since_boot() + seconds, failures
+            return notes.next_start
+
+    begins_at = put_off(0.3, failures=4)
+    assert harness.comes(lambda: since_boot() > begins_at)
+    assert not harness.comes(lambda: put_off(3600.0, failures=starting.read().failures + 1) < 0)
 
 
 def test_the_strikes_are_those_of_the_seed_and_none_is_left_out_for_long() -> None:

@@ -12,11 +12,14 @@ import pytest
 
 from lotus_durable.errors import DeliveryBlocked, LotusError, QueueDirectoryError
 from lotus_durable.flusher.drain import NO_KEY
+from lotus_durable.queue.carry_over import write_carried
+from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE
 from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.reader import header_of
 from lotus_durable.queue.requests import ask
 from lotus_durable.testing import Delay, Status
 from tests.queue.faults import refusing
-from tests.rig import Rig, faults, track, wait_until
+from tests.rig import Rig, faults, record, track, wait_until
 
 FLUSHERS = pytest.mark.parametrize("flusher", ["auto", "external"])
 
@@ -39,6 +42,19 @@ def test_a_flusher_that_runs_is_asked_and_delivers_at_once(rig: Rig) -> None:
     assert flusher is not None
     assert flusher.kind == "auto", "it is still the one that was there before"
     assert rig.check(ids).delivered == 6
+
+
+@FLUSHERS
+def test_what_had_to_wait_for_events_it_has_copies_of_is_drained_with_them(rig: Rig, flusher: str) -> None:
+    ids = rig.put(record("first"), record("second"))
+    [name] = rig.directory.segments()
+    source = header_of(f"{rig.directory.journal}/{name}")
+    assert source is not None
+    behind = HEADER_SIZE + 2 * (FRAME_HEADER_SIZE + len(record("second")) + 1)
+    write_carried(rig.directory, source, [(HEADER_SIZE, record("first")), (behind, record("third"))], sync=False)
+    report = rig.client(flusher=flusher).drain(20)
+    assert (report.complete, report.delivered, report.remaining) == (True, 3, 0)
+    assert rig.check([*ids, "third"]).delivered == 3
 
 
 def test_a_process_without_a_key_has_the_flusher_do_it(rig: Rig) -> None:

@@ -26,6 +26,7 @@ class Source:
     """So many batches of one segment."""
 
     in_doubt_since = None
+    is_short = False
     rows_at_once = 1
 
     def __init__(self, batches: int) -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from urllib.parse import parse_qs
 
 from lotus_durable.testing.accounts import Component, Subscription
-from lotus_durable.testing.database import NotANumber, time_of
+from lotus_durable.testing.database import time_of
 from lotus_durable.testing.forms import Refused, error
 from lotus_durable.testing.generation import Blanks, Call, Generation, json_of
 
@@ -87,7 +87,7 @@ class Access(Generation):
     def _usage(self, component: Component, subscription: Subscription) -> Decimal | None:
         try:
             return self.state.usage(component, subscription)
-        except NotANumber:
+        except TypeError:
             raise self.no("access after text in a summed property") from None
 
     def _parts(self, subscription: Subscription) -> list[Subscription]:

@@ -15,6 +15,7 @@ from lotus_durable.client import Client
 from lotus_durable.config import Config, Constants
 from lotus_durable.errors import LotusError
 from lotus_durable.flusher import locks
+from lotus_durable.flusher.drain import DrainReport
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import collect
@@ -227,6 +228,17 @@ def conserved(stats: QueueStats) -> bool:
 
 def track(client: Client, count: int, **fields: Any) -> list[str]:
     return [client.track_event(**{"customer_id": "c1", "event_name": "call", **fields}) for _ in range(count)]
+
+
+def drained_until_told(client: Client, why: str) -> DrainReport:
+    """Drain with more and more patience until the report says why it is not done; each begins anew in this process."""
+    patience = 0.3
+    while why not in ((report := client.drain(patience)).reason or ""):
+        assert patience < LIMIT, report
+        patience *= 2
+    assert f"not done within {patience:.3g} seconds" in (report.reason or "")
+    assert not report.complete
+    return report
 
 
 @pytest.fixture

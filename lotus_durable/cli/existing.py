@@ -57,10 +57,12 @@ def _none_here(directory: QueueDirectory, source: str, what: str) -> QueueDirect
 
 def as_its_owner(arguments: argparse.Namespace) -> str:
     """Return what root has to type instead, where the queue is another user's; else nothing."""
+    if os.geteuid() != 0 or not arguments.command.options:  # it uses no queue of an application
+        return ""
     with contextlib.suppress(OSError, KeyError, LotusError):
         root = os.fspath(configuration(arguments).queue_dir)
         owner = os.stat(root).st_uid
-        if os.geteuid() == 0 != owner:
+        if owner != 0:
             words = ["sudo", "-u", pwd.getpwuid(owner).pw_name, "lotus-durable", *arguments.given]
             if arguments.queue_dir is None:  # sudo passes on no environment
                 words += ["--queue-dir", root]

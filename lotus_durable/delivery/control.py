@@ -146,6 +146,8 @@ class Control:
             Stopped: it is time to end.
         """
         self.check()
+        if state in ("idle", "retrying", "blocked"):
+            self._works()  # first: whoever reads the beat may rely on it
         with self._lock:
             if state == "sending" and self._beat.reason is not None:
                 return False
@@ -153,8 +155,6 @@ class Control:
             is_news = (state, reason) != (self._beat.state, self._beat.reason)
             if is_news:
                 self._change(state, reason)
-        if state in ("idle", "retrying", "blocked"):
-            self._works()
         return is_news
 
     def renew(self, why: str) -> None:

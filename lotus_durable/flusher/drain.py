@@ -16,7 +16,9 @@ from lotus_durable.queue.identity import read_identity
 from lotus_durable.queue.requests import ask
 from lotus_durable.values import NamedTuple
 
+from . import locks
 from .starting import Starting
+from .stats import SILENT_AFTER
 
 if TYPE_CHECKING:
     from lotus_durable.tracker import Tracker
@@ -208,4 +210,6 @@ def _why_out_of_time(directory: QueueDirectory, timeout: float) -> str:
     beat, notes = read_beat(directory), Starting(directory).read()
     cause = f"; {beat.reason}" if beat is not None and beat.reason and not beat.is_over() else ""
     cause = f"; {notes.failure()}" if notes.failures else cause
+    if beat is not None and not beat.is_over() and beat.age() > SILENT_AFTER and locks.is_held(directory.flusher_lock):
+        cause = f"; process {beat.pid} on {beat.hostname} flushes, and shows no sign of life: it is stopped or stuck"
     return f"not done within {max(0.0, timeout):.3g} seconds{cause}"

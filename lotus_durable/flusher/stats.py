@@ -13,7 +13,7 @@ from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 from . import locks
 
-_SILENT_AFTER = 5.0  # seconds; a flusher beats twice a second
+SILENT_AFTER = 5.0  # seconds; a flusher beats twice a second
 
 
 def collect(directory: QueueDirectory, in_memory: int = 0) -> QueueStats:
@@ -57,9 +57,9 @@ def _flusher(beat: Beat) -> FlusherStats:
         since=_wall_clock(beat, beat.since),
         waits_until=beat.waits_until,
         beat_age=age,
-        alive=age < _SILENT_AFTER,
+        alive=age < SILENT_AFTER,
         last_delivery=beat.last_delivery,
-        rate=beat.rate if age < _SILENT_AFTER else 0.0,
+        rate=beat.rate if age < SILENT_AFTER else 0.0,
         last_error=beat.last_error,
         last_error_at=beat.last_error_at,
         began=_wall_clock(beat, beat.start_time / os.sysconf("SC_CLK_TCK"))

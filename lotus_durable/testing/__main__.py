@@ -4,9 +4,9 @@ The argument is a JSON object of :class:`FakeLotus`'s arguments; ``faults`` as i
 line on standard output is its URL. It ends on SIGTERM or SIGINT, and with ``--until-stdin-closes`` when its starter
 closes the pipe or dies.
 
-Another process can look at it and tell it what to do by ``POST /_fake/<name>``: the body is a JSON object of arguments,
-the answer the result as JSON, 400 or 404 with ``{"error": …}`` when it is not understood. The names are those of
-``_ORDERS``, as :class:`FakeLotus` has them. They ask for no key, take part in no fault and are not recorded.
+Another process can look at it and tell it what to do by ``POST /_fake/<name>``, a name of ``_ORDERS``: the body is a
+JSON object of arguments, the answer the result as JSON, 400 or 404 with ``{"error": …}`` when it is not understood.
+These requests need no key, take part in no fault and are not recorded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,9 +52,8 @@ class ControlledLotus(FakeLotus):
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; 0 when it ended in order, 2 for a wrong argument or a port that is taken."""
-    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
+        signal.signal(number, lambda _number, _frame: sys.exit())
     options = [argument for argument in arguments if argument != "--until-stdin-closes"]
     try:
         given = {"keep_requests": 0, "keep_events": False, **json.loads("".join(options) or "{}")}
@@ -67,15 +65,10 @@ def main(arguments: Sequence[str]) -> int:
     with server:
         print(server.host, flush=True)  # noqa: T201
         if len(options) < len(arguments):
-            threading.Thread(target=_stop_when_it_closes, args=(stop,), daemon=True).start()
-        while not stop.wait(3600):
-            pass
+            sys.stdin.read()
+        else:
+            signal.pause()
     return 0
-
-
-def _stop_when_it_closes(stop: threading.Event) -> None:
-    sys.stdin.read()
-    stop.set()
 
 
 if __name__ == "__main__":

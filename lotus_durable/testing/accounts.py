@@ -1,7 +1,4 @@
-"""What the server knows beside events: plans, and the customers, subscriptions and credits. In memory only.
-
-How any of it is shown is in ``data/l22.json`` and ``l24.json``.
-"""
+"""What the server knows beside events, in memory only; how any of it is shown is in ``data/``."""
 
 from __future__ import annotations
 
@@ -131,10 +128,8 @@ class Subscription:
     def overlaps(self, other: Subscription) -> bool:
         """Whether both are one customer's to one plan at one time with the same filters; no filters are all."""
         are_of_one = self.customer is other.customer and self.plan is other.plan
-        meet = self.start <= other.end and other.start < self.end
-        return (
-            are_of_one and meet and (not self.filters or not other.filters or set(self.filters) == set(other.filters))
-        )
+        are_alike = not self.filters or not other.filters or set(self.filters) == set(other.filters)
+        return are_of_one and are_alike and self.start <= other.end and other.start < self.end
 
 
 @dataclass(slots=True)

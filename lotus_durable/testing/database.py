@@ -120,18 +120,11 @@ def _fits(event: Event) -> bool:
     return is_short and not any(piece in text for piece in (r"\u0000", "NaN", "Infinity"))
 
 
-class NotANumber(Exception):
-    """An event has text where a number is to be summed."""
-
-
 class ServerState:
     """All of it, behind one condition: hold ``changed`` to read or change, notify after changing.
 
-    Attributes:
-        keys: those the organization has been given, the newest last.
-        times: how often each id came that was answered as accepted, in order of arrival.
-        events: those events, each once; none with ``keep_events=False``.
-        duplicates: how many of them had come before.
+    ``keys`` has the newest last, ``times`` how often each accepted id came, ``events`` each of them once, and
+    ``duplicates`` how many had come before.
     """
 
     def __init__(
@@ -174,7 +167,6 @@ class ServerState:
         for id_, event in events:
             self.receive(id_, event)
         self.database.accept(dict(events), seen)
-        self.changed.notify_all()
 
     def lose_events(self, ids: set[str]) -> None:
         """Lose events that were acknowledged."""
@@ -186,10 +178,7 @@ class ServerState:
     def usage(self, component: Component, subscription: Subscription) -> Decimal | None:
         """Return the number of the events that count for this component, or the sum of their property; None: no event.
 
-        What counts lies within the subscription's dates and filters.
-
-        Raises:
-            NotANumber: text is to be summed.
+        What counts lies within the subscription's dates and filters. Raises TypeError when text is to be summed.
         """
         found = [
             _properties(event)
@@ -220,5 +209,5 @@ def _properties(event: Event) -> dict[str, Any]:
 
 def _number(value: object) -> Decimal:
     if isinstance(value, str):
-        raise NotANumber(value)
+        raise TypeError(value)
     return Decimal(str(value)) if isinstance(value, int | float) else Decimal(0)

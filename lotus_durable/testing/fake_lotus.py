@@ -75,8 +75,6 @@ class FakeLotus(Server):
         where = self.host if self.is_started else "stopped"
         return f"<FakeLotus {self.generation} {where}: {self.event_count} events, {self.request_count} requests>"
 
-    # ------------------------------------------------------------------ what it has got
-
     @property
     def events(self) -> list[dict[str, Any]]:
         """The accepted events as received, each id once, in order of arrival (a copy)."""
@@ -101,10 +99,7 @@ class FakeLotus(Server):
 
     @property
     def database(self) -> set[str]:
-        """The idempotency ids of what is stored in the end, which may be less than what was accepted.
-
-        To ask is to wait until all that is under way there has come to its end.
-        """
+        """The ids of what is stored when all that is under way has come to its end, maybe less than was accepted."""
         with self._state.changed:
             return self._state.database.at_rest()
 
@@ -137,11 +132,7 @@ class FakeLotus(Server):
         self.wait_until(lambda: self.event_count >= n_events, timeout, what=f"{n_events} events")
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0, *, what: str = "the condition") -> None:
-        """Wait until ``condition()`` is true, asked again after every request.
-
-        Raises:
-            AssertionError: it was not after ``timeout`` seconds; the message says what the server has got.
-        """
+        """Wait until ``condition()`` is true, asked again after every request, else raise AssertionError."""
         deadline = time.monotonic() + timeout
         with self._state.changed:
             while not condition():
@@ -155,8 +146,6 @@ class FakeLotus(Server):
                     )
                     raise AssertionError(msg)
                 self._state.changed.wait(left)
-
-    # ------------------------------------------------------------------ what it knows
 
     def add_customer(self, customer_id: str) -> None:
         """Make a customer known."""
@@ -192,8 +181,6 @@ class FakeLotus(Server):
     def fail_next(self, *faults: Fault | None) -> None:
         """Append to the script of faults: one entry for each of the next requests."""
         self.faults.extend(faults)
-
-    # ------------------------------------------------------------------ serving
 
     def decide(self, head: Request, connection: Connection) -> Reply:
         """Return how to answer a request, of which the connection has read the head."""

@@ -114,10 +114,7 @@ class Early(Fault):
 
 
 class Slow(Fault):
-    """Work on the request for ``seconds`` before anything is stored or answered, also when the client has gone.
-
-    What it found in the database when it began is what it goes by when it ends.
-    """
+    """Work on it for ``seconds``, with what the database showed when it began, and then store and answer."""
 
     seconds: float
 
@@ -194,10 +191,9 @@ class Faults:
     ) -> None:
         self._script = deque(script)
         self._rates = dict(rates or {})
-        for fault, rate in self._rates.items():
-            if not 0 <= rate <= 1:
-                msg = f"rate of {fault}: {rate} is not between 0 and 1"
-                raise ValueError(msg)
+        if not all(0 <= rate <= 1 for rate in self._rates.values()):
+            msg = f"a rate is not between 0 and 1: {self._rates}"
+            raise ValueError(msg)
         self.poison: dict[str, Fault] = dict(poison or {})
         self.path = path
         self._seed = seed
@@ -251,11 +247,7 @@ class Faults:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Faults:
-        """Build from JSON: ``{"script": [{"kind": "Status", "status": 503}, null], "rates": [[fault, 0.1]], …}``.
-
-        Raises:
-            ValueError: an unknown kind, field or option.
-        """
+        """Build from JSON: ``{"script": [{"kind": "Status", "status": 503}, null], "rates": [[fault, 0.1]], …}``."""
         try:
             return cls(
                 script=[fault and Fault.from_json(fault) for fault in value.get("script", ())],

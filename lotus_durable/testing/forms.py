@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any, NamedTuple
@@ -33,12 +33,7 @@ class FieldError(NamedTuple):
 
 
 class Refused(Exception):
-    """The server says no; each generation words it in its own form.
-
-    Attributes:
-        errors: what is wrong, at least one.
-        is_about_fields: whether it is worded by field; else there is one error, and its ``attr`` means nothing.
-    """
+    """The server says no; each generation words it in its own form: by field, or the one error that there is."""
 
     def __init__(self, status: int, *errors: FieldError, is_about_fields: bool = False) -> None:
         super().__init__(errors)
@@ -106,9 +101,10 @@ def _like(value: object, pattern: str, why: str) -> str:
     return text
 
 
-def _day(value: object, pattern: str, why: str) -> date:
+def _day(value: object, pattern: str, why: str) -> datetime:
     try:
-        return date(*map(int, _like(value, pattern, why).split("-")))
+        year, month, day = map(int, _like(value, pattern, why).split("-"))
+        return datetime(year, month, day, tzinfo=UTC)
     except ValueError:
         raise wrong(why) from None
 
@@ -194,13 +190,9 @@ READERS: dict[str, Reader] = {
 
 
 def named(things: Mapping[str, object], key: str, prefix: str = "", taken: Sequence[str] = ()) -> Reader:
-    """Read an id and return what it names.
+    """Read an id, the server's ``key``, and return what it names.
 
-    Args:
-        things: by id.
-        key: what the server calls the id when it names nothing.
-        prefix: of L24's ids: this and 32 hex digits.
-        taken: the prefixes that a client may write instead of it; see :func:`hex_of`.
+    L24's ids are a prefix and 32 hex digits; ``taken`` are those that a client may write in the place of it.
     """
 
     def reader(value: object) -> object:

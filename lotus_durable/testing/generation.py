@@ -31,10 +31,8 @@ class Answered(Exception):
 class Call(SimpleNamespace):
     """A request that has found its view: with the fields of its form, and what its path names, by their names.
 
-    Attributes:
-        chosen: of the fields of which one is needed, the one that was sent.
-        refuse: see Refusal.
-        seen: what the database showed when the request began.
+    Of the fields of which one is needed, ``chosen`` is the one that was sent; ``seen`` is what the database showed when
+    the request began.
     """
 
     request: Request
@@ -51,10 +49,6 @@ class Generation(ABC):
 
     A call is answered as it was recorded; where there is more to it, by a method of its name, a *view*, which returns
     further blanks of that answer, another answer, or None.
-
-    Args:
-        state: what the server remembers.
-        max_body_bytes: what it accepts as a body; None is the generation's own.
     """
 
     name: ClassVar[str]
@@ -67,10 +61,10 @@ class Generation(ABC):
         self.record: Record = Record(self.name)
         self.max_body_bytes: int = self.max_body if max_body_bytes is None else max_body_bytes
         things = vars(self.accounts) | {"currencies": CURRENCIES, "nothing": {}}
-        self._readers: dict[str, Reader] = dict(READERS)
-        for name, thing in self.record.things.items():
-            prefixes = thing.get("is", ""), thing.get("taken", ())
-            self._readers[name] = named(things[thing["in"]], thing["key"], *prefixes)
+        self._readers: dict[str, Reader] = READERS | {
+            name: named(things[thing["in"]], thing["key"], thing.get("is", ""), thing.get("taken", ()))
+            for name, thing in self.record.things.items()
+        }
         self._routes = [(name, *_route(call["at"])) for name, call in self.record.calls.items()]
 
     @abstractmethod
@@ -87,8 +81,7 @@ class Generation(ABC):
     def respond(self, request: Request, refuse: Refusal, work: Callable[[], bool] = lambda: False) -> Answer | None:
         """Answer one request and change the state accordingly.
 
-        ``work`` is called when it has begun and takes as long as the server does; when it returns True the server
-        ended meanwhile: nothing is changed, and there is no answer.
+        ``work`` takes as long as the server does; if it returns True the server ended meanwhile: nothing was done.
         """
         with self.state.changed:
             seen = self.state.database.begin()
@@ -108,8 +101,10 @@ class Generation(ABC):
         name, in_path = found[request.method]
         recorded = self.record.calls[name]
         call = Call(request=request, refuse=refuse, seen=seen, **self._form(recorded, request), **self._named(in_path))
-        if "one_of" in recorded:
-            self._choose(call, *recorded["one_of"])
+        for names, none, both in recorded.get("one_of", ()):
+            sent = [value for field in names if (value := getattr(call, field)) is not None]
+            self.refuse_if(len(sent) != 1, both if sent else none)
+            call.chosen = sent[0]
         result = getattr(self, name, lambda _call: None)(call)
         if isinstance(result, Answer):
             return result
@@ -143,11 +138,6 @@ class Generation(ABC):
                     self.no(self.record.things[name]["unknown"], id=in_path[name]) if is_unknown else refused
                 ) from None
         return found
-
-    def _choose(self, call: Call, names: list[str], none: str, both: str) -> None:
-        sent = [value for name in names if (value := getattr(call, name)) is not None]
-        self.refuse_if(len(sent) != 1, none if not sent else both)
-        call.chosen = sent[0]
 
     def verdict(self, failed: Mapping[Any, str], *, of: int) -> Answer:
         """Answer track as both servers count: distinct failed ids against events, so "some" can mean none."""

@@ -51,8 +51,6 @@ class Connection:
             self.send_interim((100,))
         return replace(head, body=wire.read_body(self._stream, head))
 
-    # ------------------------------------------------------------------ for other threads
-
     def abort(self, *, reset: bool) -> None:
         """End the connection, by RST or by FIN; its thread closes the socket and ends."""
         self._reset = self._reset or reset
@@ -73,8 +71,6 @@ class Connection:
         """Close the descriptor in a forked child, where the thread does not exist; the peer notices nothing."""
         with suppress(OSError):  # closed already
             os.close(self._socket.detach())  # close() would wait for the thread's stream
-
-    # ------------------------------------------------------------------ its thread
 
     def _serve(self) -> None:
         try:
@@ -137,8 +133,8 @@ def _reusable_socket(port: int) -> socket.socket:
 class Server:
     """Listens on a loopback port: a context manager, also :meth:`start` and :meth:`stop`.
 
-    A second socket stays bound to the port without listening: while the server is away the kernel refuses
-    connections as it would with no server at all, and nobody else is given the port.
+    A second socket stays bound to the port: while the server is away the kernel refuses connections as with no server
+    at all, and nobody else is given the port.
     """
 
     def __init__(self, port: int = 0) -> None:

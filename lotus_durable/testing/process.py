@@ -23,13 +23,7 @@ class FakeLotusProcess:
     """A handle on ``python -m lotus_durable.testing``; a context manager, also :meth:`start` and :meth:`stop`.
 
     The server ends when it is stopped or killed, and when the process that started it dies. Questions and orders go
-    over HTTP and may be used in forked children too.
-
-    Args:
-        generation: "L22" or "L24".
-        api_key: the valid key.
-        faults: what goes wrong from the start.
-        options: further arguments of FakeLotus, as far as JSON can hold them.
+    over HTTP and may be used in forked children too. ``options`` are FakeLotus's, as far as JSON can hold them.
     """
 
     def __init__(
@@ -103,7 +97,7 @@ class FakeLotusProcess:
         return dict(self._order("counts"))
 
     def ids(self) -> dict[str, int]:
-        """Return how often each accepted idempotency id was received (1: no duplicate), in order of arrival."""
+        """Return :attr:`FakeLotus.times_received`."""
         return dict(self._order("times_received"))
 
     def database(self) -> set[str]:

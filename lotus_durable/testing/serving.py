@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 
 from lotus_durable.testing import faults as f
@@ -14,20 +15,20 @@ from lotus_durable.testing.listener import Connection, Server
 _PROXY_PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Welcome to the network.</body></html>"
 
 
+@dataclass
 class Exchange:
     """A request of which the connection has read the head, and its way through the server."""
 
-    def __init__(self, head: Request, connection: Connection, server: Server, generation: Generation) -> None:
-        self.request: Request = head
-        self._head = head
-        self._connection = connection
-        self._server = server
-        self._generation = generation
+    request: Request
+    connection: Connection
+    server: Server
+    generation: Generation
+    is_read: bool = False
 
     def read(self) -> Request:
         """Return the request with its body."""
-        if self.request is self._head:
-            self.request = self._connection.whole(self._head)
+        if not self.is_read:
+            self.request, self.is_read = self.connection.whole(self.request), True
         return self.request
 
     def reply(self, fault: f.Fault | None, chance: Callable[[], float]) -> Reply:
@@ -38,14 +39,14 @@ class Exchange:
         """Reply before the body is read."""
         match fault:
             case f.Away(seconds):
-                self._server.go_away_for(seconds)
+                self.server.go_away_for(seconds)
                 return Reply(None)
             case f.Reset("before_reading") | f.Close("before_reading"):
                 return Reply(None, reset=isinstance(fault, f.Reset))
             case f.Early(status, interim):
                 return Reply(nginx_page(status), interim=interim, close=True)
             case f.Interim(statuses, early=True):
-                self._connection.send_interim(statuses)
+                self.connection.send_interim(statuses)
         return None
 
     def _instead(self, fault: f.Fault | None) -> Reply | None:
@@ -53,7 +54,7 @@ class Exchange:
         self.read()
         match fault:
             case f.DatabaseDown():
-                return Reply(self._generation.record.answer("database down"))
+                return Reply(self.generation.record.answer("database down"))
             case f.RateLimited(after, as_date):
                 when = formatdate(time.time() + (after or 0), usegmt=True) if as_date else str(after)
                 return Reply(nginx_page(429, *([] if after is None else [("Retry-After", when)])))
@@ -70,9 +71,9 @@ class Exchange:
             return fault.reason if isinstance(fault, f.RefuseEvents) and fault.refuses(id_, chance) else None
 
         def works() -> bool:
-            return isinstance(fault, f.Slow) and self._connection.wait(fault.seconds)
+            return isinstance(fault, f.Slow) and self.connection.wait(fault.seconds)
 
-        answer = self._generation.respond(self.request, why_refused, works)
+        answer = self.generation.respond(self.request, why_refused, works)
         reply = Reply(answer)
         match fault:
             case f.Status():

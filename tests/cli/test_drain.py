@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,16 @@ def test_out_of_time_is_code_1_with_the_cause(command_line: CommandLine, track: 
     assert result.output.startswith("0 delivered, 3 pending in ")
     assert "not complete, 3 events pending: not done within 2 seconds" in result.one_error()
     assert "connection refused" in result.one_error()
+
+
+def test_a_flusher_that_hangs_is_named_where_it_was_waited_for_in_vain(
+    command_line: CommandLine, track: Track, flushing: Callable[..., None]
+) -> None:
+    track(1)
+    flushing(ago=30.0)
+    result = command_line.run("drain", "--timeout", "0.5")
+    assert result.code == 1
+    assert "process 4711 on web1 flushes, and shows no sign of life: it is stopped or stuck" in result.one_error()
 
 
 def test_a_refused_key_is_code_1_at_once_with_the_reason(

@@ -43,7 +43,7 @@ def test_a_missing_module_is_told_in_the_words_of_the_start_and_drain_says_it_to
         TOLD
         + """
     say(*(line.replace("\\n", " ") for line in wait_until(again)))
-    report = client.drain(10)
+    report = client.drain(30)
     say(report.complete, report.reason)
     """,
         python=deployment.python,

@@ -156,7 +156,7 @@ def test_a_temporary_directory_can_be_removed_right_after_a_test_and_the_flusher
             wait_until(lambda folder=folder: scene_flushers(folder), "its start")  # type: ignore[misc]
         shutil.rmtree(folder)
         gone = lambda folder=folder: not scene_flushers(folder)  # noqa: E731
-        wait_until(gone, "the flusher to be gone", timeout=5.0)
+        wait_until(gone, "the flusher to be gone")
         assert not os.path.exists(folder)
     say(application)
     assert application.wait(20) == 0

@@ -301,7 +301,8 @@ def test_copies_of_the_lock_of_a_start_in_children_hold_up_no_other_start(scene:
     """Another thread of the application forks between the lock is taken and the shell is started."""
     application = scene.start(
         """
-        from lotus_durable.flusher import look
+        from lotus_durable.flusher import look, starting
+        starting._IGNORED_AFTER = 3600.0  # nor does anybody wait until that start is given up
         start = look.start_flusher
         def fork_and_start(*arguments):
             if os.fork() == 0:
@@ -325,7 +326,7 @@ def test_copies_of_the_lock_of_a_start_in_children_hold_up_no_other_start(scene:
         assert hear(application) == "tracked"
         return bool(scene.flushers() - {killed})
 
-    wait_until(replaced, "another one", timeout=5.0)
+    wait_until(replaced, "another one")
     for pid in children_of(application.pid):
         os.kill(pid, signal.SIGKILL)
 
@@ -357,7 +358,7 @@ def test_children_that_are_forked_in_the_middle_of_a_drain_here_do_not_keep_the_
     assert hear(application) == "drained True"
     try:
         assert locks.is_held(scene.directory.flusher_lock) is False
-        [complete] = scene.run("client = make(); track(client, 'second'); say(client.drain(5).complete)")
+        [complete] = scene.run("client = make(); track(client, 'second'); say(client.drain(30).complete)")
         assert complete == "True"
     finally:
         for pid in children_of(application.pid):

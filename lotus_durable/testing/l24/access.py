@@ -7,7 +7,7 @@ from decimal import Decimal
 from urllib.parse import parse_qs
 
 from lotus_durable.testing.accounts import Component, Subscription
-from lotus_durable.testing.database import NotANumber, time_of
+from lotus_durable.testing.database import time_of
 from lotus_durable.testing.forms import Refused, error
 from lotus_durable.testing.generation import Blanks, Call, Generation, json_of
 
@@ -51,10 +51,7 @@ class Access(Generation):
         return {"access": any(one["access"] for one in found), "found": found}
 
     def verify_idems_received(self, call: Call) -> Blanks:
-        """Say which ids are not found among the events of the last days.
-
-        A ``customer_id`` or a single text ends in a 500, as on the server.
-        """
+        """Say which ids are not found among the events of the last days."""
         data = json_of(call.request)
         ids = data.get("idempotency_ids") if isinstance(data, dict) else None
         self.refuse_if(ids is None, "verify none")
@@ -68,11 +65,8 @@ class Access(Generation):
         return {"missing": [id_ for id_ in dict.fromkeys(ids) if id_ in too_old or not holds(id_)]}
 
     def _asked_for(self, call: Call) -> list[Subscription]:
-        """Return the customer's active ones with ``subscription_filters``, read as Django REST framework does.
-
-        As ``subscription_filters[0]property_name=…&subscription_filters[0]value=…``; the JSON in text that the
-        server's own documentation asks for is ignored.
-        """
+        """Return the customer's active ones with ``subscription_filters``, read as Django REST framework does."""
+        # The JSON in text that the server's own documentation asks for is ignored.
         query = parse_qs(call.request.query)
         wanted: set[tuple[str, str]] = set()
         for i in range(len(query)):
@@ -87,7 +81,7 @@ class Access(Generation):
     def _usage(self, component: Component, subscription: Subscription) -> Decimal | None:
         try:
             return self.state.usage(component, subscription)
-        except NotANumber:
+        except TypeError:
             raise self.no("access after text in a summed property") from None
 
     def _parts(self, subscription: Subscription) -> list[Subscription]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -170,17 +171,7 @@ class Billing(Generation):
         self.refuse_if(chosen is old.plan, "switch same plan")
         self.refuse_if(chosen.duration != old.plan.duration, "switch other duration")
         self.refuse_if(old.end <= now, "switch ended subscription")
-        new = Subscription(
-            subscription_id=new_id("sub_"),
-            customer=old.customer,
-            plan=chosen,
-            start=now,
-            end=old.end,
-            auto_renew=old.auto_renew,
-            filters=old.filters,
-            metadata=old.metadata,
-            addons=old.addons,
-        )
+        new = replace(old, subscription_id=new_id("sub_"), plan=chosen, start=now, is_new=True)
         for addon in new.addons:
             addon.parent = new
         old.end, old.addons = now, []

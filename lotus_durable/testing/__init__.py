@@ -5,10 +5,9 @@
 ...     client.track_event(customer_id="c1", event_name="call")
 ...     lotus.wait_for(1)
 
-It has the other calls of its generation too, with state: ``lotus.accounts.add_plan("Pro", components=[Component("call",
-limit=100)])`` and a subscription make access follow the events that were tracked. What it answers was recorded from the
-real servers. What it *stores* in the end is less than what it accepts, as with them: ``lotus.times_received`` is what
-was accepted, ``lotus.database`` what is stored.
+It has the other calls of its generation too, with state: a plan by ``lotus.accounts.add_plan`` and a subscription make
+access follow the events that were tracked. What it answers was recorded from the real servers. What it *stores* is less
+than what it accepts, as with them: ``lotus.times_received`` is what was accepted, ``lotus.database`` what is stored.
 
 :class:`FakeLotus` runs in threads of the calling process; :class:`FakeLotusProcess` runs the same server in a
 process of its own (``python -m lotus_durable.testing``). Everything is kept in memory and forgotten at stop.

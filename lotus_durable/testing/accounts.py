@@ -1,7 +1,4 @@
-"""What the server knows beside events: plans, and the customers, subscriptions and credits. In memory only.
-
-How any of it is shown is in ``data/l22.json`` and ``l24.json``.
-"""
+"""What the server knows beside events, in memory only; how any of it is shown is in ``data/``."""
 
 from __future__ import annotations
 

@@ -167,7 +167,6 @@ class ServerState:
         for id_, event in events:
             self.receive(id_, event)
         self.database.accept(dict(events), seen)
-        self.changed.notify_all()
 
     def lose_events(self, ids: set[str]) -> None:
         """Lose events that were acknowledged."""

@@ -7,6 +7,7 @@ nothing of Lotus.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 _MAX_LINE = 65_536
 _EMPTY = {b"\r\n", b"\n"}
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_PHRASES = defaultdict(lambda: "Unknown", {status.value: status.phrase for status in HTTPStatus})
 _PHRASES |= {int(status): phrase for status, phrase in load("proxies")["phrases"].items()}  # nginx, AWS and Cloudflare
 
 
@@ -51,16 +52,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer and the way it travels: late, slowly, cut short, behind interim answers, or not at all.
+    """An answer, or None to end the connection (by RST with ``reset``, else by FIN), and the way it travels.
 
-    Attributes:
-        answer: None ends the connection instead of answering.
-        reset: without an answer: by RST, else by FIN.
-        delay: seconds to wait before the first byte.
-        pause: seconds to wait before each further byte of the body.
-        keep: how many bytes of the body are sent before the connection is closed; None sends all.
-        interim: statuses of the interim answers (1xx) that go before it.
-        close: close the connection after it.
+    ``delay`` seconds late, behind ``interim`` answers, ``pause`` seconds before each byte of the body, of which only
+    ``keep`` are sent before the connection is closed; with ``close`` it is closed in any case.
     """
 
     answer: Answer | None
@@ -93,17 +88,12 @@ class ReceivedRequest:
 
 def nginx_page(status: int, *headers: tuple[str, str]) -> Answer:
     """Answer with nginx's page for this status."""
-    title = f"{status} {phrase(status)}"
+    title = f"{status} {_PHRASES[status]}"
     body = (
         f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
         f"<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
     )
     return Answer(status, body.encode(), "text/html", headers)
-
-
-def phrase(status: int) -> str:
-    """Return the reason phrase of a status, or "Unknown"."""
-    return _PHRASES.get(status, "Unknown")
 
 
 class BadRequest(Exception):
@@ -173,7 +163,7 @@ def _chunk_size(line: bytes) -> int:
 def encode_head(answer: Answer, *, close: bool) -> bytes:
     """Return status line and headers, up to and with the empty line."""
     lines = [
-        f"HTTP/1.1 {answer.status} {phrase(answer.status)}",
+        f"HTTP/1.1 {answer.status} {_PHRASES[answer.status]}",
         f"Date: {format_datetime(datetime.now(UTC), usegmt=True)}",
         f"Content-Type: {answer.content_type}",
         f"Content-Length: {len(answer.body)}",
@@ -186,4 +176,6 @@ def encode_head(answer: Answer, *, close: bool) -> bytes:
 def encode_interim(statuses: tuple[int, ...]) -> bytes:
     """Return these interim answers, which have no body."""
     hint = {103: "Link: </style.css>; rel=preload; as=style\r\n"}
-    return "".join(f"HTTP/1.1 {status} {phrase(status)}\r\n{hint.get(status, '')}\r\n" for status in statuses).encode()
+    return "".join(
+        f"HTTP/1.1 {status} {_PHRASES[status]}\r\n{hint.get(status, '')}\r\n" for status in statuses
+    ).encode()

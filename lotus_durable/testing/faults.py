@@ -191,10 +191,9 @@ class Faults:
     ) -> None:
         self._script = deque(script)
         self._rates = dict(rates or {})
-        for fault, rate in self._rates.items():
-            if not 0 <= rate <= 1:
-                msg = f"rate of {fault}: {rate} is not between 0 and 1"
-                raise ValueError(msg)
+        if not all(0 <= rate <= 1 for rate in self._rates.values()):
+            msg = f"a rate is not between 0 and 1: {self._rates}"
+            raise ValueError(msg)
         self.poison: dict[str, Fault] = dict(poison or {})
         self.path = path
         self._seed = seed

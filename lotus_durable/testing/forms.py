@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any, NamedTuple
@@ -101,9 +101,10 @@ def _like(value: object, pattern: str, why: str) -> str:
     return text
 
 
-def _day(value: object, pattern: str, why: str) -> date:
+def _day(value: object, pattern: str, why: str) -> datetime:
     try:
-        return date(*map(int, _like(value, pattern, why).split("-")))
+        year, month, day = map(int, _like(value, pattern, why).split("-"))
+        return datetime(year, month, day, tzinfo=UTC)
     except ValueError:
         raise wrong(why) from None
 

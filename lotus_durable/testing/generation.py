@@ -81,8 +81,7 @@ class Generation(ABC):
     def respond(self, request: Request, refuse: Refusal, work: Callable[[], bool] = lambda: False) -> Answer | None:
         """Answer one request and change the state accordingly.
 
-        ``work`` is called when it has begun and takes as long as the server does; when it returns True the server
-        ended meanwhile: nothing is changed, and there is no answer.
+        ``work`` takes as long as the server does; if it returns True the server ended meanwhile: nothing was done.
         """
         with self.state.changed:
             seen = self.state.database.begin()

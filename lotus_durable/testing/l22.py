@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Collection
-from datetime import UTC, date, datetime, time
 from typing import Any, ClassVar
 
 from lotus_durable.testing.accounts import Component, Subscription, end_of_period
@@ -46,8 +45,7 @@ class L22(Generation):
     def track(self, call: Call) -> Answer:
         """Store what the rules accept and name what they refuse.
 
-        Nothing is checked before it is used: a missing field, a wrong type or a strange body ends in a 500 page for
-        the whole batch, and since events are taken after the last one was looked at, a 500 takes none.
+        Nothing is checked before it is used: what is missing or strange ends in a 500 page, of which no event is taken.
         """
         try:
             loaded = _load(call.request)
@@ -91,17 +89,16 @@ class L22(Generation):
     def create_subscription(self, call: Call) -> Blanks:
         """Create a subscription, a second one too when the same is sent again: nothing looks for duplicates."""
         self.refuse_if(call.subscription_uid in self.accounts.subscriptions, "server error")
-        start = _midnight(call.start_date)
         subscription = Subscription(
             subscription_id=call.subscription_uid or str(uuid.uuid4()),
             customer=call.customer_id,
             plan=call.billing_plan_id,
-            start=start,
-            end=_midnight(call.end_date) if call.end_date else end_of_period(start, call.billing_plan_id.duration),
+            start=call.start_date,
+            end=call.end_date or end_of_period(call.start_date, call.billing_plan_id.duration),
             auto_renew=call.auto_renew is not False,
             is_new=call.is_new is not False,
             # Nothing is ended at once, however long ago it began: a job does that later.
-            status="active" if call.start_date <= self.accounts.now().date() else "not_started",
+            status="active" if call.start_date <= self.accounts.now() else "not_started",
         )
         return {"subscription": self.accounts.keep(subscription)}
 
@@ -121,10 +118,9 @@ class L22(Generation):
         return self.record.answer("cancel revoke") if is_billed else None
 
     def customer_access(self, call: Call) -> Blanks | Answer:
-        """Look at each component of this event, the last of each metric's name counts.
+        """Look at each component of this event, the last of each metric's name counts; without any there is access.
 
-        ``usages`` is a list of nulls, one for each metric: the server fills it with what ``dict.update`` returns. A
-        customer who has no such component has access.
+        ``usages`` is a list of nulls, one for each metric: the server fills it with what ``dict.update`` returns.
         """
         customer = self.accounts.customers.get(call.customer_id)
         self.refuse_if(customer is None, "access unknown customer")
@@ -159,7 +155,3 @@ def _load(request: Request) -> Any:  # noqa: ANN401  # nothing checks what it is
     if request.headers.get("content-type") != "application/json":
         return request.body.decode()  # kept as text, which breaks further on
     return json.loads(b"" if request.content_length is None else request.body)  # WSGI: without a length there is none
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(tzinfo=UTC))

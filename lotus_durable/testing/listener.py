@@ -133,8 +133,8 @@ def _reusable_socket(port: int) -> socket.socket:
 class Server:
     """Listens on a loopback port: a context manager, also :meth:`start` and :meth:`stop`.
 
-    A second socket stays bound to the port without listening: while the server is away the kernel refuses
-    connections as it would with no server at all, and nobody else is given the port.
+    A second socket stays bound to the port: while the server is away the kernel refuses connections as with no server
+    at all, and nobody else is given the port.
     """
 
     def __init__(self, port: int = 0) -> None:

@@ -97,7 +97,7 @@ class FakeLotusProcess:
         return dict(self._order("counts"))
 
     def ids(self) -> dict[str, int]:
-        """Return how often each accepted idempotency id was received (1: no duplicate), in order of arrival."""
+        """Return :attr:`FakeLotus.times_received`."""
         return dict(self._order("times_received"))
 
     def database(self) -> set[str]:

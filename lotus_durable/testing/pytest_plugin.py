@@ -28,12 +28,8 @@ _is_isolated = pytest.StashKey[bool]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Make the option known."""
-    parser.addini(
-        "lotus_isolation",
-        "lotus_durable: keep tests away from real queues and servers (default: true)",
-        type="bool",
-        default=True,
-    )
+    about = "lotus_durable: keep tests away from real queues and servers (default: true)"
+    parser.addini("lotus_isolation", about, type="bool", default=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -46,10 +42,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known, also under ``--strict-markers``."""
-    config.addinivalue_line(
-        "markers",
-        'fake_lotus(generation="L24", **options): how the fake_lotus fixture builds its FakeLotus',
-    )
+    about = 'fake_lotus(generation="L24", **options): how the fake_lotus fixture builds its FakeLotus'
+    config.addinivalue_line("markers", about)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

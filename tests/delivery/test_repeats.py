@@ -6,14 +6,21 @@ from collections.abc import Callable
 
 import pytest
 
+from lotus_durable.testing import Faults, Status
 from tests.rig import Rig, track
 
+SAYS_NOTHING = Faults(path="/api/ping/", rates={Status(503): 1.0})
 
-@pytest.mark.parametrize(("generation", "sent"), [("L22", 1), ("L24", 2)])
+
+@pytest.mark.parametrize(
+    ("generation", "faults", "sent"),
+    [("L22", Faults(), 1), ("L24", Faults(), 2), ("L24", SAYS_NOTHING, 1)],
+    ids=["2022", "2024", "not known"],
+)
 def test_an_id_that_was_delivered_lately_is_sent_again_only_to_a_server_that_knows_its_ids(
-    rigs: Callable[..., Rig], generation: str, sent: int
+    rigs: Callable[..., Rig], generation: str, faults: Faults, sent: int
 ) -> None:
-    rig = rigs(generation)
+    rig = rigs(generation, faults=faults)
     client = rig.client()
     track(client, 1, idempotency_id="the same")
     assert client.drain(20).delivered == 1

@@ -51,10 +51,7 @@ class Access(Generation):
         return {"access": any(one["access"] for one in found), "found": found}
 
     def verify_idems_received(self, call: Call) -> Blanks:
-        """Say which ids are not found among the events of the last days.
-
-        A ``customer_id`` or a single text ends in a 500, as on the server.
-        """
+        """Say which ids are not found among the events of the last days."""
         data = json_of(call.request)
         ids = data.get("idempotency_ids") if isinstance(data, dict) else None
         self.refuse_if(ids is None, "verify none")
@@ -68,11 +65,8 @@ class Access(Generation):
         return {"missing": [id_ for id_ in dict.fromkeys(ids) if id_ in too_old or not holds(id_)]}
 
     def _asked_for(self, call: Call) -> list[Subscription]:
-        """Return the customer's active ones with ``subscription_filters``, read as Django REST framework does.
-
-        As ``subscription_filters[0]property_name=…&subscription_filters[0]value=…``; the JSON in text that the
-        server's own documentation asks for is ignored.
-        """
+        """Return the customer's active ones with ``subscription_filters``, read as Django REST framework does."""
+        # The JSON in text that the server's own documentation asks for is ignored.
         query = parse_qs(call.request.query)
         wanted: set[tuple[str, str]] = set()
         for i in range(len(query)):

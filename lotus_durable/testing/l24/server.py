@@ -29,7 +29,6 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 _T = TypeVar("_T")
 _ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
 _TYPES: dict[str, type] = {"idempotency_id": str, "customer_id": str, "event_name": str, "properties": dict}
-_SERVER_ERRORS = 500
 _TEXT_KEY_ERRORS = re.compile("/api/(customer_)?(metric|feature)_access/")
 """These look at the key themselves and say as text what is wrong with it."""
 _EXPIRED_IS_WRONG = {"/api/ping/", "/api/verify_idems_received/"}
@@ -73,7 +72,7 @@ class L24(Billing, Access):
         if refused.is_about_fields:
             errors = [error._asdict() for error in refused.errors]
             return self.record.answer("invalid", title=first.code, detail=first.detail, errors=errors)
-        kind = "server-error" if refused.status >= _SERVER_ERRORS else "client-error"
+        kind = "server-error" if refused.status >= 500 else "client-error"  # noqa: PLR2004
         return self.record.answer("refused", refused.status, kind=kind, title=first.code, detail=first.detail)
 
     def track(self, call: Call) -> Answer:

@@ -18,6 +18,7 @@ from lotus_durable.queue.directory import QueueDirectory
 
 _FEW = 10_000
 _MOST = 1_000_000
+_TURNS = 5
 
 
 _PROGRAM = """
@@ -94,13 +95,18 @@ def _commands(queue: Path, events: int) -> dict[str, Taken]:
     exported = queue.parent / f"{queue.name}.jsonl"
     other = queue.parent / f"{queue.name}-imported"
     return {
-        "status": _taken("status", "--json", "--queue-dir", str(queue)),
-        "check": _taken("check", "--json", "--queue-dir", str(queue)),
+        "status": _best("status", "--json", "--queue-dir", str(queue)),
+        "check": _best("check", "--json", "--queue-dir", str(queue)),
         "export": _taken("export", "--output", str(exported), "--queue-dir", str(queue)),
         "import": _taken("import", str(exported), "--queue-dir", str(other)),
         "backup": _taken("backup", str(queue.parent / f"{queue.name}-copy"), "--queue-dir", str(queue)),
         "erase a customer that has none": _taken("erase", "--customer", "x", "--yes", "--queue-dir", str(queue)),
     }
+
+
+def _best(*arguments: str) -> Taken:
+    """Run a command that takes a second and changes nothing a few times: what else runs only adds to what it takes."""
+    return min((_taken(*arguments) for _ in range(_TURNS)), key=lambda taken: taken.seconds)
 
 
 def _taken(*arguments: str) -> Taken:

@@ -8,12 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.rig import wait_until
 
 from .plan import REPOSITORY, Plan
 from .run import run
 from .strikes import STRIKES, UNTIDY, WORLD
 from .table import as_lines
+
+pytestmark = pytest.mark.timeout(170)  # they take some 40 seconds of two processors that do nothing else
 
 SLOW = ("flusher stopped for good", "at: lock released", "server slower than anybody waits", "server slow")
 """Strikes of some seconds each."""

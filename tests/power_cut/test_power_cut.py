@@ -16,6 +16,8 @@ from lotus_durable.option_types import Backend, Durability
 from .run import SCENES, Outcome, Recording, examine, record
 from .trace import why_not
 
+pytestmark = pytest.mark.timeout(170)  # each process of a recording goes through strace: a busy machine takes long
+
 _MEMORY = Path("/dev/shm")
 """Where syncs cost nothing: those of the recording are recorded all the same."""
 

@@ -64,8 +64,10 @@ class Consumer:
         self._clock = QueueClock(self.learned(_CLOCK))
         self._clock_kept_at = self._clock.now()
         self.elapsed = self._clock.now
-        if self._repaired.is_behind:
-            self.learn(_BEHIND, "1")  # until all is settled once, whoever does that
+        self._is_behind = self._repaired.is_behind
+        if self._is_behind:
+            with contextlib.suppress(OSError):  # a full disk keeps nobody from delivering
+                self.learn(_BEHIND, "1")  # until all is settled once, whoever does that
 
     @property
     def rows_at_once(self) -> int:
@@ -83,12 +85,13 @@ class Consumer:
     @property
     def may_repeat(self) -> bool:
         """Whether what is read may have been delivered before: books that are gone, or newer than these, said so."""
-        return bool(self.learned(_BEHIND))
+        return self._is_behind or bool(self.learned(_BEHIND))
 
     def caught_up(self) -> None:
         """Note that all that was there is settled."""
         if self.may_repeat:
             self.learn(_BEHIND, "")
+            self._is_behind = False
 
     def read(self, limit: int) -> Chunk | None:
         """Return up to ``limit`` further records, or None at the end of a pass over the queue.

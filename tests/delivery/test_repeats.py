@@ -66,3 +66,30 @@ def test_when_the_books_are_gone_no_repeat_comes_while_the_server_of_2022_insert
     ids += track(first, 1000)
     assert rig.client(**slow).drain(20).complete
     assert rig.server.database == set(ids)
+
+
+def test_when_the_heartbeat_is_gone_what_was_sent_and_not_settled_may_come_again_until_all_is_settled(
+    rigs: Callable[..., Rig],
+) -> None:
+    rig = rigs("L22")
+    rig.directory.prepare()
+
+    def may_repeat() -> bool:
+        consumer = Consumer(rig.directory, lambda _: None)
+        try:
+            return consumer.may_repeat
+        finally:
+            consumer.close()
+
+    assert not may_repeat(), "nobody has flushed here"
+    client = rig.client()
+    ids = track(client, 3)
+    assert client.drain(20).complete
+    assert not may_repeat()
+    Path(rig.directory.heartbeat).unlink()
+    assert may_repeat()
+    assert may_repeat(), "whoever comes next"
+    ids += track(client, 3)
+    assert client.drain(20).complete
+    assert not may_repeat()
+    rig.check(ids)

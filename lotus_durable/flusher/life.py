@@ -84,6 +84,7 @@ class Flusher:
         self._last_failure = ""
         self._next_question = 0.0
         self._held = 0
+        self._knows_nothing = False
         self._destination: Destination = destination or AsConfigured()
         self.control: Control | None = None
 
@@ -109,6 +110,9 @@ class Flusher:
     def _hold(self, is_done: Callable[[Control], bool] | None) -> str | None:
         """Flush until it is time to leave, and let go of the lock; return why it must end, None where it may go on."""
         last = read_beat(self.directory)
+        if last is None and self.control is not None:
+            last = self.control.last_beat  # somebody has deleted it, and only we know what we had sent
+        self._knows_nothing = last is None
         renewed: Control | None = None
         try:
             while True:
@@ -197,6 +201,8 @@ class Flusher:
         """
         kept = KeptSegments(self.directory, self.config.keep_delivered, self.config.max_queue_bytes // _KEPT_SHARE)
         consumer = Consumer(self.directory, control.report, kept)
+        if self._knows_nothing:
+            consumer.doubt()
         if before is not None and before.boot == boot_id() and consumer.is_new and before.in_flight is None:
             control.in_doubt(before.at)  # it may have sent something after its last beat that we know
         return consumer

@@ -64,10 +64,9 @@ class Consumer:
         self._clock = QueueClock(self.learned(_CLOCK))
         self._clock_kept_at = self._clock.now()
         self.elapsed = self._clock.now
-        self._is_behind = self._repaired.is_behind
-        if self._is_behind:
-            with contextlib.suppress(OSError):  # a full disk keeps nobody from delivering
-                self.learn(_BEHIND, "1")  # until all is settled once, whoever does that
+        self._is_behind = False
+        if self._repaired.is_behind:
+            self.doubt()
 
     @property
     def rows_at_once(self) -> int:
@@ -86,6 +85,13 @@ class Consumer:
     def may_repeat(self) -> bool:
         """Whether what is read may have been delivered before: books that are gone, or newer than these, said so."""
         return self._is_behind or bool(self.learned(_BEHIND))
+
+    def doubt(self) -> None:
+        """Note that what was sent and is not settled is not known, where something was settled ever."""
+        if self._repaired.is_behind or self._books.counts.accepted:
+            self._is_behind = True
+            with contextlib.suppress(OSError):  # a full disk keeps nobody from delivering
+                self.learn(_BEHIND, "1")  # until all is settled once, whoever does that
 
     def caught_up(self) -> None:
         """Note that all that was there is settled."""

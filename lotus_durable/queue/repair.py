@@ -26,7 +26,7 @@ from lotus_durable.errors import DiskRefused, QueueDamaged
 from .books import Books
 from .directory import QueueDirectory
 from .files import sync_path
-from .heartbeat import read_beat, read_progress
+from .heartbeat import read_progress
 from .protocol import Report
 from .stats import QueueStats
 from .table import DatabaseDamaged
@@ -44,7 +44,7 @@ class RepairedBooks:
 
     Attributes:
         is_new: there were no books, or damaged ones.
-        is_behind: the last heartbeat had more settled, or is gone: the books know less than what was done.
+        is_behind: the last heartbeat had more settled: they are new, or older ones, and know less than what was done.
 
     Raises:
         OSError: the disk refuses.
@@ -65,12 +65,9 @@ class RepairedBooks:
             books.is_new = True  # a flusher has been here, and what it last did is not known for sure
         else:
             last = read_progress(directory).counts
-            settled = books.counts.accepted
-            self.is_behind = last.accepted - last.pending > settled
+            self.is_behind = last.accepted - last.pending > books.counts.accepted
             if self.is_behind:
                 self._report_what_is_gone(books, last)
-            # Nor is it known then what was sent and not settled.
-            self.is_behind = self.is_behind or (settled > 0 and read_beat(directory) is None)
         self._books = books
         self.is_new: bool = books.is_new
 

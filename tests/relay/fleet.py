@@ -171,7 +171,7 @@ class Fleet:
                 channel.basic_publish(amqp.Message(body, delivery_mode=2, **properties), "", address.queue)
 
     def count_messages(self) -> int:
-        """Return how many messages the broker has, those too that somebody holds."""
+        """Return how many messages the broker has, held ones too: as it counted them some seconds ago."""
         rows = self.broker.running().ctl("list_queues", "--no-table-headers", "name", "messages").splitlines()
         return int(dict(row.split("\t") for row in rows)[self.queue])
 

@@ -81,6 +81,7 @@ def import_events(
     problems: list[str] = []
     skipped = read = delivered = 0
     try:
+        segment.open()
         for number, line in enumerate(_lines(file), 1):
             digest.update(line)
             read += len(line)

@@ -104,6 +104,7 @@ class Rewriting:
                 elif self._is_wanted(found):
                     if found.key not in kept:
                         kept[found.key] = NewSegment(self._directory, found.key)
+                        kept[found.key].open()
                     kept[found.key].add(found.record)
                 else:
                     taken_out += 1

@@ -15,7 +15,7 @@ _BUFFER = 1 << 20
 
 
 class NewSegment:
-    """One new segment of a queue.
+    """One new segment of a queue. There is no file before :meth:`open`, and none after :meth:`discard`.
 
     Args:
         directory: of the queue.
@@ -26,9 +26,6 @@ class NewSegment:
         header: what it says about itself.
         events: how many are in it.
         size: bytes.
-
-    Raises:
-        OSError: the disk refuses.
     """
 
     def __init__(self, directory: QueueDirectory, key: bytes) -> None:
@@ -39,10 +36,19 @@ class NewSegment:
         self.size: int = 0
         self._journal = directory.journal
         self._unfinished = f"{directory.journal}/{unfinished_name(self.name)}"
+        self._is_published = False
+        self._descriptor = -1
+        self._buffer = bytearray(self.header.encode())
+
+    def open(self) -> None:
+        """Make the file, where :meth:`discard` follows whatever happens: Ctrl-C may come at any line.
+
+        Raises:
+            OSError: the disk refuses.
+        """
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         self._descriptor = os.open(self._unfinished, flags, FILE_MODE)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else it looks like what a crash has left
-        self._buffer = bytearray(self.header.encode())
 
     def add(self, record: bytes) -> None:
         """Append one event.
@@ -82,14 +88,16 @@ class NewSegment:
             OSError: the disk refuses.
         """
         os.rename(self._unfinished, f"{self._journal}/{self.name}")
+        self._is_published = True
         sync_path(self._journal)
         self._close()
 
     def discard(self) -> None:
         """Remove it, if it was not published."""
-        if self._descriptor >= 0:
+        if not self._is_published:
             with contextlib.suppress(OSError):
                 os.unlink(self._unfinished)
+        if self._descriptor >= 0:
             self._close()
 
     def _write(self) -> None:

@@ -119,6 +119,7 @@ def _put_back(
                 if id_ in missing:
                     if key not in new:
                         new[key] = NewSegment(directory, key)
+                        new[key].open()
                     new[key].add(record)
             for segment in new.values():
                 segment.finish()

@@ -112,7 +112,6 @@ class Flusher:
         last = read_beat(self.directory)
         if last is None and self.control is not None:
             last = self.control.last_beat  # somebody has deleted it, and only we know what we had sent
-        self._knows_nothing = last is None
         renewed: Control | None = None
         try:
             while True:
@@ -209,6 +208,8 @@ class Flusher:
 
     def make_control(self, before: Beat | None, renewed: Control | None = None) -> Control:
         """Return what the holder of the lock shows and hears, going on from the last beat of whoever had it before."""
+        if renewed is None:
+            self._knows_nothing = before is None
         connect, read = self.config.timeout
         status = process_status("self")
         read_identity(self.directory)  # of a later version it is left alone, the heartbeat too

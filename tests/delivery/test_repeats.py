@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lotus_durable.operate.holding import held
 from lotus_durable.queue.books import read_learned
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.testing import Faults, Status
@@ -93,3 +94,17 @@ def test_when_the_heartbeat_is_gone_what_was_sent_and_not_settled_may_come_again
     assert client.drain(20).complete
     assert not may_repeat()
     rig.check(ids)
+
+
+def test_the_same_holds_where_the_first_to_find_no_heartbeat_is_a_command_that_changes_the_queue(
+    rigs: Callable[..., Rig],
+) -> None:
+    rig = rigs("L22")
+    client = rig.client()
+    track(client, 3)
+    assert client.drain(20).complete
+    with held(rig.config()):
+        assert not read_learned(rig.directory.books, "behind")
+    Path(rig.directory.heartbeat).unlink()
+    with held(rig.config()):
+        assert read_learned(rig.directory.books, "behind"), "the next one finds a heartbeat"

@@ -28,7 +28,7 @@ from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.protocol import StoredEvent, Table
 from lotus_durable.queue.requests import ask
 from lotus_durable.queue.stats import QueueStats
-from lotus_durable.testing import FakeLotus, Faults
+from lotus_durable.testing import FakeLotus, Faults, Status
 from lotus_durable.testing.exchange import ReceivedRequest
 from tests.waiting import LIMIT as LIMIT  # noqa: PLC0414  # also for who imports it from here
 from tests.waiting import wait_until as wait_until  # noqa: PLC0414
@@ -51,6 +51,12 @@ TRACK = "/api/track/"
 def faults(**options: Any) -> Faults:
     """Return faults of the requests that bring events, and of none that asks the server who it is."""
     return Faults(path=TRACK, **options)
+
+
+def answers_hashes() -> Faults:
+    """Have a server say which ids it does not know as the newest sources do: by a hash of each, which nobody sent."""
+    hashes = '{"status": "success", "ids_not_found": ["904c0cfb-0b1c-4b1c-8b1c-3a1c0b1c0b1c"]}'
+    return Faults(path="/api/verify_idems_received/", rates={Status(200, hashes, "application/json"): 1.0})
 
 
 def record(idempotency_id: str, **fields: Any) -> bytes:

@@ -118,7 +118,7 @@ def configuration(arguments: argparse.Namespace) -> Config:
         ConfigurationError: an option is wrong, or a file cannot be read.
     """
     given = {"queue_dir": arguments.queue_dir, "api_key_file": getattr(arguments, "api_key_file", None)}
-    around = environment(getattr(arguments, "env_file", None))
+    around = environment(arguments.env_file)
     try:
         return Config.resolve(given, environ=around)
     except ConfigurationError as error:

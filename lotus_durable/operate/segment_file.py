@@ -36,7 +36,6 @@ class NewSegment:
         self.size: int = 0
         self._journal = directory.journal
         self._unfinished = f"{directory.journal}/{unfinished_name(self.name)}"
-        self._is_published = False
         self._descriptor = -1
         self._buffer = bytearray(self.header.encode())
 
@@ -88,15 +87,13 @@ class NewSegment:
             OSError: the disk refuses.
         """
         os.rename(self._unfinished, f"{self._journal}/{self.name}")
-        self._is_published = True
         sync_path(self._journal)
         self._close()
 
     def discard(self) -> None:
-        """Remove it, if it was not published."""
-        if not self._is_published:
-            with contextlib.suppress(OSError):
-                os.unlink(self._unfinished)
+        """Remove it; once it is published it has another name."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._unfinished)
         if self._descriptor >= 0:
             self._close()
 

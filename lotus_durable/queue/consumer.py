@@ -40,6 +40,7 @@ class Consumer:
         is_new: there were no books, or damaged ones: what an earlier flusher did last is not known.
         elapsed: returns the time by the queue's own clock, in seconds.
         is_short: the last pass has held back events, and something was settled since.
+        may_repeat: what is read may have been delivered before, and the books do not know: see :meth:`doubt`.
 
     Raises:
         OSError: the disk refuses.
@@ -64,7 +65,7 @@ class Consumer:
         self._clock = QueueClock(self.learned(_CLOCK))
         self._clock_kept_at = self._clock.now()
         self.elapsed = self._clock.now
-        self._is_behind = False
+        self.may_repeat: bool = bool(self.learned(_BEHIND))
         if self._repaired.is_behind:
             self.doubt()
 
@@ -81,15 +82,10 @@ class Consumer:
         """
         return self._repeats.carried_at if self.is_new else None
 
-    @property
-    def may_repeat(self) -> bool:
-        """Whether what is read may have been delivered before: books that are gone, or newer than these, said so."""
-        return self._is_behind or bool(self.learned(_BEHIND))
-
     def doubt(self) -> None:
         """Note that what was sent and is not settled is not known, where something was settled ever."""
         if self._repaired.is_behind or self._books.counts.accepted:
-            self._is_behind = True
+            self.may_repeat = True
             with contextlib.suppress(OSError):  # a full disk keeps nobody from delivering
                 self.learn(_BEHIND, "1")  # until all is settled once, whoever does that
 
@@ -97,7 +93,7 @@ class Consumer:
         """Note that all that was there is settled."""
         if self.may_repeat:
             self.learn(_BEHIND, "")
-            self._is_behind = False
+            self.may_repeat = False
 
     def read(self, limit: int) -> Chunk | None:
         """Return up to ``limit`` further records, or None at the end of a pass over the queue.

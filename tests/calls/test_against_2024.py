@@ -17,7 +17,8 @@ from lotus_durable.errors import (
     NotFound,
     UnexpectedAnswer,
 )
-from lotus_durable.testing import Component, FakeLotus, Faults, Feature, Plan, Status
+from lotus_durable.testing import Component, FakeLotus, Feature, Plan
+from tests.rig import answers_hashes
 
 from .conftest import Connect
 
@@ -275,10 +276,7 @@ def test_what_was_received_is_verified(client: Client, l24: FakeLotus) -> None:
 
 
 def test_a_server_that_answers_hashes_is_not_believed(client: Client, l24: FakeLotus) -> None:
-    hashes = (
-        '{"status": "success", "ids_not_found": ["904c0cfb-0b1c-4b1c-8b1c-3a1c0b1c0b1c"]}'  # as the newest sources do
-    )
-    l24.faults = Faults(path="/api/verify_idems_received/", rates={Status(200, hashes, "application/json"): 1.0})
+    l24.faults = answers_hashes()
     with pytest.raises(UnexpectedAnswer, match="names ids that were not asked for"):
         client.verify_idems_received(idempotency_ids=["a"])
 

@@ -13,8 +13,7 @@ from lotus_durable.operate.holding import held
 from lotus_durable.operate.stored import stored_events
 from lotus_durable.operate.verifying import verify
 from lotus_durable.queue.kept import KeptSegments, kept_files
-from lotus_durable.testing import Faults, Status
-from tests.rig import Rig, conserved, rigs, track  # noqa: F401  # a fixture
+from tests.rig import Rig, answers_hashes, conserved, rigs, track  # noqa: F401  # a fixture
 
 from .conftest import LONG_AGO
 from .killing import killed
@@ -138,11 +137,7 @@ def test_only_the_last_hours_can_be_asked_about(rig: Rig) -> None:
 
 
 def test_a_server_that_cannot_say_is_not_believed(rigs: Callable[..., Rig]) -> None:  # noqa: F811
-    hashes = (
-        '{"status": "success", "ids_not_found": ["904c0cfb-0b1c-4b1c-8b1c-3a1c0b1c0b1c"]}'  # as the newest sources do
-    )
-    answer = Status(200, hashes, "application/json")
-    hashing = rigs(faults=Faults(path="/api/verify_idems_received/", rates={answer: 1.0}))
+    hashing = rigs(faults=answers_hashes())
     delivered(hashing, 3)
     with pytest.raises(UnexpectedAnswer, match="nobody can say"):
         verify(hashing.config(), ingestion_takes=0.0, resend=True)

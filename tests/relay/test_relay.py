@@ -13,7 +13,7 @@ from lotus_durable.relay import receiving
 from lotus_durable.relay.message import VERSION, Events, Mark
 from lotus_durable.relay.session import Session
 from lotus_durable.testing import FakeLotus, Status
-from tests.rig import TRACK, conserved, faults, id_of, record, track, wait_until
+from tests.rig import TRACK, conserved, drained_until_told, faults, id_of, record, track, wait_until
 
 from .broker import Cluster, why_not
 from .fleet import PATIENCE, Fleet
@@ -309,10 +309,7 @@ def test_while_the_broker_takes_nothing_for_its_alarm_hosts_say_so_and_relays_go
         fleet.relay().start()
         fleet.wait_until_stored(ids)
         ids += track(host, 2)
-        report = host.drain(3)
-        while "the broker takes nothing now, for its alarm" not in (report.reason or ""):
-            report = host.drain(3)
-        assert report.remaining == 2
+        assert drained_until_told(host, "the broker takes nothing now, for its alarm").remaining == 2
     finally:
         broker.ctl("set_vm_memory_high_watermark", "0.4")
     assert host.drain(PATIENCE).complete

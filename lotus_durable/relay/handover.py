@@ -13,7 +13,7 @@ from lotus_durable.delivery.outcome import HandedOver
 from lotus_durable.delivery.place import Source, Way
 from lotus_durable.delivery.steps import Steps
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.event.record import unpack_record
+from lotus_durable.event.record import EVENT, unpack_record
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import ensure_identity
@@ -87,9 +87,16 @@ class Broker:
         self.max_bytes: int = constants.max_batch_bytes
 
     def encode(self, record: bytes) -> tuple[str, str, bytes]:
-        """Return the record as it is; see :class:`~lotus_durable.delivery.place.Place`."""
-        idempotency_id, _, _, time_created, _, _ = unpack_record(record)
-        return idempotency_id, time_created, record
+        """Return the record as it is; see :class:`~lotus_durable.delivery.place.Place`.
+
+        The relay reads what is in it. Only what is no event to be sent stays here, with the reason.
+
+        Raises:
+            RecordError: it is none.
+        """
+        if not record.startswith(EVENT):
+            unpack_record(record)
+        return "", "", record
 
     def deliver(self, batch: Batch) -> Generator[None, None, Sequence[HandedOver]]:
         """Return when all are handed over; see :class:`~lotus_durable.delivery.place.Place`.
@@ -163,10 +170,11 @@ def wait_for_better(trouble: BrokerTrouble, outcome: str, steps: Steps, pause: f
 
 def _by_key(batch: Batch) -> dict[bytes, list[bytes]]:
     """Return the records by the API key under which they were tracked: of parked events each has its own."""
+    if not batch.rows:
+        return {batch.key: batch.records} if batch.records else {}
     found: dict[bytes, list[bytes]] = {}
-    keys = [row.key for row in batch.rows] or [batch.key] * len(batch)
-    for key, record in zip(keys, batch.records, strict=True):
-        found.setdefault(key, []).append(record)
+    for row, record in zip(batch.rows, batch.records, strict=True):
+        found.setdefault(row.key, []).append(record)
     return found
 
 

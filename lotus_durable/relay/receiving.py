@@ -123,11 +123,17 @@ def _wait_until_active(session: Session, publisher: Publisher, loop: Loop, contr
     """
     asks_at = monotonic()
     hands_at = asks_at + _CLEAR_AFTER
+
+    def meanwhile(trouble: str | None) -> None:
+        if session.in_doubt_since is not None:
+            raise BrokerTrouble("what was asked is answered")
+        _unless_blocked(control, trouble)
+
     while session.in_doubt_since is None:
         if monotonic() >= asks_at:
             asks_at = monotonic() + _ASK_INTERVAL
             with contextlib.suppress(BrokerTrouble):  # who is active knows that by the next event, too
-                publisher.publish(Mark(os.urandom(16)).encode(), partial(_unless_blocked, control))
+                publisher.publish(Mark(os.urandom(16)).encode(), meanwhile)
         elif monotonic() >= hands_at:
             hands_at = monotonic() + _HAND_INTERVAL
             with contextlib.suppress(NotNow):

@@ -90,6 +90,19 @@ def test_what_the_broker_has_confirmed_is_handed_over_and_neither_pending_nor_de
     assert (events.queue_id, events.key) == (identity.queue_id, fingerprint("a key"))
 
 
+def test_an_event_that_was_refused_at_the_call_becomes_a_dead_letter_of_the_host_and_is_not_handed_over(
+    host: Callable[..., Client], broker: Cluster, queue_name: str
+) -> None:
+    client = host(on_invalid="report")
+    client.track_event(customer_id="c1", event_name="e", properties={"x": float("nan")})
+    ids = track(client, 2)
+    assert client.drain(30).complete
+    stats = client.stats()
+    assert (stats.handed_over, stats.dead_lettered) == (2, 1)
+    assert conserved(stats)
+    assert ids_in(take(broker, queue_name, ids[-1])) == ids
+
+
 def test_a_host_needs_no_api_key_and_its_own_flusher_hands_over(
     host: Callable[..., Client], broker: Cluster, queue_name: str
 ) -> None:

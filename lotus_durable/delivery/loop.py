@@ -175,6 +175,15 @@ class Loop:
                 self._finish_first()
             raise
         self._settle_undecided()
+        self.try_parked()
+
+    def try_parked(self) -> None:
+        """Send the parked events that are due; :meth:`run` does that, too.
+
+        Raises:
+            Stopped: it was time to end before.
+            OSError: the disk refuses to be read.
+        """
         for _ in self._parked.steps():
             self._control.check()
 

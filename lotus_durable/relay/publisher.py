@@ -104,11 +104,8 @@ class Publisher:
         if opened is not None:
             opened.drop()
 
-    def _node(self) -> Node:
-        return self._address.nodes[self._next % len(self._address.nodes)]
-
     def _open(self) -> Opened:
-        opened = Opened(self._address, self._node())
+        opened = Opened(self._address, self._address.node(self._next))
         self._tag, self._outcomes, self._is_blocked = 0, {}, False
         channel, connection = opened.channel, opened.connection
         channel.events["basic_ack"].add(lambda tag, multiple: self._settle(tag, multiple=multiple, is_taken=True))
@@ -126,7 +123,7 @@ class Publisher:
         try:
             yield
         except BaseException as error:
-            node = self._node()
+            node = self._address.node(self._next)
             self.close()
             if isinstance(error, OSError | amqp.AMQPError):
                 raise trouble_of(error, node) from error

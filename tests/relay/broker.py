@@ -28,6 +28,8 @@ PARTIES = 8
 """Addresses of each node."""
 START_TIMEOUT = 90.0
 _EPMD = shutil.which("epmd")
+_PORTS = iter(random.SystemRandom().sample(range(10_000, 32_000), 22_000))
+"""Below those that the kernel gives; each once."""
 _USER = "guest"
 """With a password of the same name; RabbitMQ takes both from loopback only."""
 _CONFIG = """
@@ -369,8 +371,11 @@ def _iptables(*arguments: str) -> None:
 
 
 def _free_port(address: str) -> int:
-    with socket.create_server((address, 0)) as server:
-        return int(server.getsockname()[1])
+    """Return one that nobody has there, and that nobody is given who asks for any before it is used, or used again."""
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.create_server((address, port)):
+            return port
+    raise LookupError("no port is free")
 
 
 def _listens(address: str, port: int) -> bool:

@@ -1,7 +1,8 @@
 """One consumer of the queue: from when it is registered at the broker to when the connection is lost, and no longer.
 
-A thread of its own serves the connection, so that it is looked at also while a request to Lotus takes its time. It
-alone uses it; the loop's thread takes messages from here, and leaves here what is to be acknowledged.
+A thread of its own serves the connection, so that it is looked at also while a request to Lotus takes its time. Only
+that thread uses the connection; the loop's thread takes messages from the session, and leaves it what is to be
+acknowledged.
 
 Of all consumers one, the *active* one, receives anything (``x-single-active-consumer``). That is no fence: who was
 active until a moment ago may not have heard of it. So there are three rules. Whatever is wrong with the connection ends

@@ -44,7 +44,7 @@ class Connections:
             idle_at_most: seconds after which a connection that was kept open is not used; 0: a new one is opened.
 
         Raises:
-            ConfigurationError: the host or the API key cannot be used.
+            ConfigurationError: there is no API key.
         """
         connection = self._next_idle() or self._opened()
         try:

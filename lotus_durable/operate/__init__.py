@@ -6,5 +6,18 @@ the queue does so in one way, :mod:`.holding`: it has the flusher's lock meanwhi
 
 from __future__ import annotations
 
-PATIENCE = 60.0
-"""Seconds to wait for the lock: a request of the flusher's is over by then, but where the server hangs."""
+from collections.abc import Callable
+
+from lotus_durable.values import NamedTuple
+
+
+class Waiting(NamedTuple):
+    """How a change waits for a flusher that is in the middle of a request."""
+
+    seconds: float = 60.0
+    """At the most: a request is over by then, but where the server hangs."""
+    tell: Callable[[str], None] = lambda _: None
+    """Told, once, who is waited for."""
+
+
+WAITING = Waiting()

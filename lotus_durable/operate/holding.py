@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
@@ -25,7 +25,7 @@ from lotus_durable.queue.kept import note_undelivered
 from lotus_durable.queue.protocol import StoredEvent
 from lotus_durable.queue.requests import ask
 
-from . import PATIENCE
+from . import WAITING, Waiting
 
 _LOOK_INTERVAL = 0.01
 _ASK_INTERVAL = 1.0
@@ -71,15 +71,12 @@ class Held:
 
 
 @contextlib.contextmanager
-def held(
-    config: Config, *, patience: float = PATIENCE, waits_for: Callable[[str], None] = lambda _: None
-) -> Iterator[Held]:
+def held(config: Config, *, waiting: Waiting = WAITING) -> Iterator[Held]:
     """Have the queue, and let whoever flushed go on afterwards.
 
     Args:
         config: names the directory; neither key nor host is needed.
-        patience: seconds to wait for the flusher.
-        waits_for: told, once, who is waited for.
+        waiting: for the flusher.
 
     Raises:
         QueueInUse: the flusher does not let go of it.
@@ -87,7 +84,7 @@ def held(
         OSError: the disk refuses.
     """
     flusher = Flusher(lambda: config, kind="caller")
-    _take_lock(flusher, patience, waits_for)
+    _take_lock(flusher, waiting)
     try:
         before = read_beat(flusher.directory)
         control = flusher.make_control(before)
@@ -106,22 +103,22 @@ def held(
         flusher.lock.release()
 
 
-def _take_lock(flusher: Flusher, patience: float, waits_for: Callable[[str], None]) -> None:
+def _take_lock(flusher: Flusher, waiting: Waiting) -> None:
     directory = flusher.directory
-    ends_at = monotonic() + patience
+    ends_at = monotonic() + waiting.seconds
     next_ask, reported_at = 0.0, monotonic() + 2 * _ASK_INTERVAL
     while not flusher.lock.acquire():
         now = monotonic()
         if flusher.lock.refusal is not None:
             raise QueueInUse(flusher.lock.refusal)
         if now >= ends_at:
-            raise QueueInUse(f"{_who(directory)} and does not let go of the queue within {patience:g} s")
+            raise QueueInUse(f"{_who(directory)} and does not let go of the queue within {waiting.seconds:g} s")
         if now >= next_ask and locks.is_held(directory.flusher_lock) is not False:
             next_ask = now + _ASK_INTERVAL
             ask(directory, "pause")
         if now >= reported_at:
             reported_at = float("inf")
-            waits_for(_who(directory))
+            waiting.tell(_who(directory))
         time.sleep(_LOOK_INTERVAL)
 
 

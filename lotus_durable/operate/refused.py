@@ -12,7 +12,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Settlement, StoredEvent, Table
 from lotus_durable.values import NamedTuple
 
-from . import PATIENCE
+from . import WAITING, Waiting
 from .holding import Held, held
 from .stored import PAGE, TABLES, State, Stored, as_stored, refused_page, stored_events, takes
 from .where import ANY, Where
@@ -60,15 +60,13 @@ class RefusedEvents:
     def retry(
         self,
         *,
-        patience: float = PATIENCE,
-        waits_for: Callable[[str], None] = lambda _: None,
+        waiting: Waiting = WAITING,
         watch: Watch = lambda _: None,
     ) -> Changed:
         """Have them tried again by whoever flushes next, as if for the first time, with their ids and times.
 
         Args:
-            patience: seconds to wait for a flusher that is in the middle of a request.
-            waits_for: told whom it waits for.
+            waiting: for a flusher in the middle of a request.
             watch: told how many are done.
 
         Raises:
@@ -80,30 +78,26 @@ class RefusedEvents:
             again = [row._replace(attempts=0, since=now, tried=0.0, id=0, parked_at=0.0, tried_at=0.0) for row in rows]
             return _taken_out(rows, self._table)._replace(parked=again)
 
-        return self._change(put_back, patience, waits_for, watch, needs_record=True)
+        return self._change(put_back, waiting, watch, needs_record=True)
 
     def purge(
         self,
         *,
-        patience: float = PATIENCE,
-        waits_for: Callable[[str], None] = lambda _: None,
+        waiting: Waiting = WAITING,
         watch: Watch = lambda _: None,
     ) -> Changed:
         """Throw them away; they count as discarded. Arguments and errors are those of :meth:`retry`."""
-        return self._change(
-            lambda rows: _taken_out(rows, self._table)._replace(discarded=len(rows)), patience, waits_for, watch
-        )
+        return self._change(lambda rows: _taken_out(rows, self._table)._replace(discarded=len(rows)), waiting, watch)
 
     def _change(
         self,
         settlement: Callable[[list[StoredEvent]], Settlement],
-        patience: float,
-        waits_for: Callable[[str], None],
+        waiting: Waiting,
         watch: Watch,
         *,
         needs_record: bool = False,
     ) -> Changed:
-        with held(self._config, patience=patience, waits_for=waits_for) as queue:
+        with held(self._config, waiting=waiting) as queue:
             result = _change(queue, self._table, self._where, settlement, watch, needs_record=needs_record)
             if needs_record and result.changed:
                 queue.ask_for_drain()

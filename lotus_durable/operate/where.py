@@ -67,12 +67,3 @@ class Where(NamedTuple):
 
 
 ANY = Where()
-
-
-def where_of(given: Given) -> Where:
-    """Return the filter that arguments say.
-
-    Raises:
-        TypeError: there is no such argument.
-    """
-    return Where(**given)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 
+from lotus_durable.cli.logs import logger
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.delivery.place import Destination
@@ -22,8 +22,6 @@ from lotus_durable.queue.identity import ensure_identity
 from lotus_durable.queue.requests import ask
 
 from .service_manager import ServiceManager
-
-logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _FIXED = ("queue_dir", "debug")
 """Options that a running flusher cannot change: what it holds, and where it logs, was made of them."""
@@ -104,7 +102,7 @@ class Service:
         try:
             changed = self._reloaded()
         except Exception as error:  # noqa: BLE001  # whatever is wrong with it, what runs goes on
-            logger.error("SIGHUP: the configuration stays as it was: %s", error)  # noqa: TRY400  # a person's mistake
+            logger.error("SIGHUP: the configuration stays as it was: %s", error)  # a person's mistake
         else:
             logger.info("SIGHUP: the configuration was read again; changed: %s", ", ".join(changed) or "nothing")
             control = self._flusher.control

@@ -7,13 +7,12 @@ there is nobody to tell, and nothing happens.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
 from collections.abc import Mapping
 
-logger: logging.Logger = logging.getLogger("lotus_durable")
+from lotus_durable.cli.logs import logger
 
 _PATIENCE = 1.0  # seconds that one message may take: a manager that does not listen must not stop the flusher
 

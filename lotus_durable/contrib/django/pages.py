@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from django import forms
 
-from lotus_durable.cli.filters import age
+from lotus_durable.cli.arguments import seconds
 from lotus_durable.cli.health import problems_of
 from lotus_durable.cli.status import flusher_in_words
 from lotus_durable.cli.wording import count, duration, size
@@ -91,7 +91,7 @@ class FilterForm(forms.Form):  # type: ignore[misc]  # Django has no types
 
 def _age(text: str) -> float | None:
     try:
-        return age(text) if text else None
+        return seconds(text) if text else None
     except argparse.ArgumentTypeError as error:
         raise forms.ValidationError(str(error)) from None
 

@@ -21,11 +21,6 @@ from .output import tell
 def existing_queue(config: Config, arguments: argparse.Namespace, *, is_checked: bool = True) -> QueueDirectory:
     """Return the queue directory; nothing is created or changed. One that nobody named is said on standard error.
 
-    Args:
-        config: names it.
-        arguments: of the command.
-        is_checked: whether it must be one that this version can read.
-
     Raises:
         QueueDirectoryError: it does not exist, holds no queue, or is unsafe.
         QueueDamaged: a later version made the queue, or which one it is cannot be read.

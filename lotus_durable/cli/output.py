@@ -73,12 +73,7 @@ def plain(text: str) -> str:
 
 
 def complain(name: str, message: str) -> None:
-    """Write one line to standard error.
-
-    Args:
-        name: the program and the command, as the user called it.
-        message: what is wrong.
-    """
+    """Write one line to standard error."""
     with contextlib.suppress(OutputRefused):
         flush()
     tell(f"{name}: {' '.join(message.split())}")

@@ -35,14 +35,7 @@ _CHANGING = {
 
 
 class _Refused:
-    """The command for the events in one state.
-
-    Args:
-        name: of the command.
-        state: which events it is about.
-        noun: one of them.
-        what_they_are: some sentences.
-    """
+    """The command for the events in one state."""
 
     def __init__(self, name: str, state: State, noun: str, what_they_are: str) -> None:
         self._name = name

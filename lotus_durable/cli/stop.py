@@ -46,11 +46,7 @@ class Stopped:
 
 
 def stop_flusher(directory: QueueDirectory, timeout: float) -> Stopped:
-    """Ask whoever flushes to stop, and wait until that process is gone; also one that is just being started.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Ask whoever flushes to stop, and wait until that process is gone; also one that is just being started."""
     starting = Starting(directory)
     ends_at = monotonic() + timeout
     next_ask = 0.0

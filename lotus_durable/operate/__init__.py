@@ -2,6 +2,11 @@
 
 The commands and the adapters for frameworks are thin above it. Looking takes no lock and changes nothing. What changes
 the queue does so in one way, :mod:`.holding`: it has the flusher's lock meanwhile.
+
+Of all of them: ``config`` and ``directory`` name the queue, which may be in use. ``report`` is told of what cannot be
+read, and nothing raises for it; ``watch`` is told how much is done; ``waiting`` is for a flusher in the middle of a
+request. Each may raise ``OSError`` (the disk refuses; what was done before is done) and ``QueueDamaged`` (a later
+version made the queue), and what changes the queue ``QueueInUse`` (the flusher does not let go of it).
 """
 
 from __future__ import annotations

@@ -44,18 +44,7 @@ def erase_customer(
     report: Report = lambda _: None,
     waiting: Waiting = WAITING,
 ) -> Erased:
-    """Erase a customer's events that are pending, parked, dead letters or damaged. What Lotus has is not touched.
-
-    Args:
-        config: names the queue.
-        customer_id: whose.
-        report: told of what cannot be read.
-        waiting: for a flusher in the middle of a request.
-
-    Raises:
-        QueueInUse: the flusher does not let go of the queue.
-        OSError: the disk refuses; what was done before is done.
-    """
+    """Erase a customer's events that are pending, parked, dead letters or damaged. What Lotus has is not touched."""
     directory = QueueDirectory(config.queue_dir)
     where = Where(customer_id=customer_id)
 

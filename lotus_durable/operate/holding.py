@@ -53,11 +53,7 @@ class Held:
         self._control.show(self.consumer.progress())
 
     def note_undelivered(self, events: Iterable[StoredEvent]) -> None:
-        """Note what is about to be thrown away, for who verifies what is kept.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Note what is about to be thrown away, for who verifies what is kept."""
         ids: list[str] = []
         for event in events:
             with contextlib.suppress(RecordError):
@@ -74,14 +70,7 @@ class Held:
 def held(config: Config, *, waiting: Waiting = WAITING) -> Iterator[Held]:
     """Have the queue, and let whoever flushed go on afterwards.
 
-    Args:
-        config: names the directory; neither key nor host is needed.
-        waiting: for the flusher.
-
-    Raises:
-        QueueInUse: the flusher does not let go of it.
-        QueueDamaged: a later version made the books.
-        OSError: the disk refuses.
+    Neither key nor host is needed.
     """
     flusher = Flusher(lambda: config, kind="caller")
     _take_lock(flusher, waiting)

@@ -65,12 +65,8 @@ class RefusedEvents:
     ) -> Changed:
         """Have them tried again by whoever flushes next, as if for the first time, with their ids and times.
 
-        Args:
-            waiting: for a flusher in the middle of a request.
-            watch: told how many are done.
-
         Raises:
-            QueueInUse: the flusher does not pause in that time.
+            QueueInUse: the flusher does not pause as long as ``waiting`` says.
         """
 
         def put_back(rows: list[StoredEvent]) -> Settlement:

@@ -27,18 +27,7 @@ def repair(
     waiting: Waiting = WAITING,
     watch: Callable[[int], None] = lambda _: None,
 ) -> Checked:
-    """Mend what can be, and return what is wrong afterwards.
-
-    Args:
-        config: names the queue.
-        report: told of each damage, and where its bytes are kept.
-        waiting: for a flusher in the middle of a request.
-        watch: told how many bytes were looked at.
-
-    Raises:
-        QueueInUse: the flusher does not let go of the queue.
-        OSError: the disk refuses; what was done before is done.
-    """
+    """Mend what can be, and return what is wrong afterwards."""
     directory = QueueDirectory(config.queue_dir)
     _mend_identity(directory, report)
     with held(config, waiting=waiting) as queue:

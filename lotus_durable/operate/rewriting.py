@@ -30,14 +30,10 @@ _ZEROS = bytes(1 << 20)
 class Rewriting:
     """Takes what is not wanted out of all that is pending.
 
-    Args:
-        directory: of the queue.
-        queue: no flusher has it meanwhile.
-        is_wanted: whether an event stays. A damaged stretch never does.
-        report: told of damage, and of what cannot be read.
-
     Attributes:
         taken_out: events that are gone, counted as discarded.
+
+    An event stays if ``is_wanted``; a damaged stretch never does.
     """
 
     def __init__(
@@ -50,11 +46,7 @@ class Rewriting:
         self.taken_out: int = 0
 
     def run(self) -> None:
-        """Do it, file by file.
-
-        Raises:
-            OSError: the disk refuses; the files before are done.
-        """
+        """Do it, file by file."""
         ensure_rows_id(self._directory)
         reader = PendingReader(self._directory, lambda _: None)
         concerned = {original_name(found.file) for found in reader if self._is_to_go(found)}
@@ -72,11 +64,7 @@ class Rewriting:
             self._rewrite(QUEUE_DB, reader.rows())
 
     def move_rows(self) -> None:
-        """Move what can be read of ``queue.db`` into segments.
-
-        Raises:
-            OSError: it cannot be read at all, or the disk refuses.
-        """
+        """Move what can be read of ``queue.db`` into segments."""
         ensure_rows_id(self._directory)
         self._rewrite(QUEUE_DB, PendingReader(self._directory, self._report).rows())
 
@@ -131,11 +119,7 @@ class Rewriting:
 
 
 def overwrite(path: str, end: int) -> None:
-    """Overwrite what is settled of a segment; that it is must be safe from a power cut.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Overwrite what is settled of a segment; that it is must be safe from a power cut."""
     with contextlib.suppress(FileNotFoundError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:

@@ -67,15 +67,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
 
 class Demo:
-    """One run.
-
-    Args:
-        folder: for the queue and the workers' records.
-        server: runs.
-        events: how many are tracked.
-        kills: how many processes are killed, a flusher and a worker by turns.
-        progress: where steps are shown.
-    """
+    """One run. Killed are a flusher and a worker by turns."""
 
     def __init__(self, folder: Path, server: FakeLotusProcess, events: int, kills: int, progress: Progress) -> None:
         self.result: Result = Result()

@@ -33,12 +33,6 @@ _MEETING_INTERVAL = 60.0
 class Service:
     """One flusher in the foreground.
 
-    Args:
-        config: the first configuration.
-        load: reads the configuration again.
-        manager: told of what goes on.
-        destination: where the events go; as the configuration says if not given.
-
     Raises:
         ConfigurationError: it cannot flush with this.
         QueueDirectoryError: the directory is unsafe.

@@ -18,11 +18,7 @@ _PATIENCE = 1.0  # seconds that one message may take: a manager that does not li
 
 
 class ServiceManager:
-    """The service manager that started this process, if any. Methods may be called from any thread; none raises.
-
-    Args:
-        environ: the environment of this process.
-    """
+    """The service manager that started this process, if any. Methods may be called from any thread; none raises."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))

@@ -45,14 +45,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 
 def as_json(found: Checked) -> dict[str, object]:
     """Return the documented keys."""
-    findings = [finding._asdict() for finding in found.findings]
-    return {
-        "damaged": found.damaged,
-        "files": found.files,
-        "bytes": found.bytes,
-        "events": found.events,
-        "findings": findings,
-    }
+    return {**vars(found), "findings": [finding._asdict() for finding in found.findings]}
 
 
 def in_words(finding: Finding) -> str:

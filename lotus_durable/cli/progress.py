@@ -42,6 +42,8 @@ class Progress:
         """Show how many are done, and of how many where that is known. May be called as often as is convenient."""
         self._rate.note(done)
         counted = f"{what} {self._written(done)}" + (f" of {self._written(total)}" if total > done else "")
+        if not self._last and not self._is_watched:
+            self._last = counted  # nothing has changed yet
         if time.monotonic() < self._next or counted == self._last:
             return
         self._next = time.monotonic() + self._interval

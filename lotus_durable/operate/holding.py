@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
 from lotus_durable.errors import QueueInUse
-from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.flusher import locks
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
-from lotus_durable.queue.kept import note_undelivered
-from lotus_durable.queue.protocol import StoredEvent
 from lotus_durable.queue.requests import ask
+from lotus_durable.values import NamedTuple
 
 from . import WAITING, Waiting
 
@@ -32,38 +30,18 @@ _ASK_INTERVAL = 1.0
 """Seconds after which it is asked once more: one that was just starting may not have heard it."""
 
 
-class Held:
-    """The queue, while no flusher has it.
+class Held(NamedTuple):
+    """The queue, while no flusher has it."""
 
-    Attributes:
-        consumer: what a flusher has, too.
-    """
-
-    def __init__(self, directory: QueueDirectory, consumer: Consumer, control: Control) -> None:
-        self._directory = directory
-        self.consumer = consumer
-        self._control = control
-
-    def beat(self) -> None:
-        """Show a sign of life, if it is time; to be called between steps."""
-        self._control.beat_if_due()
+    directory: QueueDirectory
+    consumer: Consumer
+    """What a flusher has, too."""
+    control: Control
+    """Its ``beat_if_due`` is to be called between steps: others see a sign of life then."""
 
     def show(self) -> None:
         """Let everybody count what is in the books now."""
-        self._control.show(self.consumer.progress())
-
-    def note_undelivered(self, events: Iterable[StoredEvent]) -> None:
-        """Note what is about to be thrown away, for who verifies what is kept."""
-        ids: list[str] = []
-        for event in events:
-            with contextlib.suppress(RecordError):
-                ids.append(unpack_record(event.record)[0])
-        note_undelivered(self._directory, ids)
-
-    def ask_for_drain(self) -> None:
-        """Have whoever flushes next try each event once, parked ones too."""
-        with contextlib.suppress(OSError):
-            ask(self._directory, "drain")
+        self.control.show(self.consumer.progress())
 
 
 @contextlib.contextmanager

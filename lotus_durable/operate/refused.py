@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,7 +10,9 @@ from math import inf
 
 from lotus_durable.config import Config
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.kept import note_undelivered
 from lotus_durable.queue.protocol import Settlement, StoredEvent, Table
+from lotus_durable.queue.requests import ask
 from lotus_durable.values import NamedTuple
 
 from . import WAITING, Waiting
@@ -96,7 +99,8 @@ class RefusedEvents:
         with held(self._config, waiting=waiting) as queue:
             result = _change(queue, self._table, self._where, settlement, watch, needs_record=needs_record)
             if needs_record and result.changed:
-                queue.ask_for_drain()
+                with contextlib.suppress(OSError):
+                    ask(queue.directory, "drain")  # of whoever flushes next: parked events, too
         return result
 
 
@@ -125,15 +129,16 @@ def _change(
     # What is put back has higher rows than these. Each page is one transaction: a kill leaves it done or not.
     while rows := [row for row in consumer.page(table, after, PAGE) if row.id <= last]:
         after = rows[-1].id
-        meant = [row for row in rows if takes(where, as_stored(row, table), now)]
-        chosen = [row for row in meant if row.record or not needs_record]
+        meant = [(row, stored) for row in rows if takes(where, stored := as_stored(row, table), now)]
+        chosen = [row for row, _ in meant if row.record or not needs_record]
         left += len(meant) - len(chosen)
         if chosen:
             entered = settlement(chosen)
             if entered.discarded:
-                queue.note_undelivered(chosen)
+                ids = [stored.event.idempotency_id for _, stored in meant if stored.event is not None]
+                note_undelivered(queue.directory, ids)
             consumer.settle(entered)
             changed += len(chosen)
             watch(changed)
-        queue.beat()
+        queue.control.beat_if_due()
     return Changed(changed, left)

@@ -59,7 +59,7 @@ class Rewriting:
                 self._rewrite(name, reader.segment(name))
             else:
                 for _ in reader.segment(name):
-                    self._queue.beat()
+                    self._queue.control.beat_if_due()
         if QUEUE_DB in concerned:
             self._rewrite(QUEUE_DB, reader.rows())
 
@@ -69,7 +69,7 @@ class Rewriting:
         self._rewrite(QUEUE_DB, PendingReader(self._directory, self._report).rows())
 
     def _is_to_go(self, found: Found) -> bool:
-        self._queue.beat()
+        self._queue.control.beat_if_due()
         return found.damage is not None or not self._is_wanted(found)
 
     def _rewrite(self, name: str, events: Iterator[Found]) -> None:
@@ -79,7 +79,7 @@ class Rewriting:
         last: Found | None = None
         with NewSegments(self._directory) as kept:
             for found in events:
-                self._queue.beat()
+                self._queue.control.beat_if_due()
                 if found.damage is not None:
                     dead += self._keep_damage(found)
                 elif self._is_wanted(found):

@@ -109,7 +109,7 @@ def _put_back(config: Config, directory: QueueDirectory, ids: set[str], waiting:
         # Not what one that was killed has put back: it is pending now that the books are open.
         missing = ids.difference(_elsewhere(directory, dict.fromkeys(ids)))
         for id_, _, record, key in _delivered(directory):
-            queue.beat()
+            queue.control.beat_if_due()
             if id_ in missing:
                 new.add(key, record)
         # Of a fleet's host: it has handed them over.

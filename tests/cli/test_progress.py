@@ -31,9 +31,11 @@ def test_without_a_terminal_there_is_a_line_now_and_then_and_no_steps(monkeypatc
     monkeypatch.setattr(sys, "stderr", stream)
     with open_progress(interval=0.0) as progress:
         progress.tell("a step")
+        progress.show("tracked", 0, 2000)
         progress.show("tracked", 1000, 2000)
         progress.show("tracked", 1000, 2000)
-    assert stream.getvalue() == "tracked 1,000 of 2,000\n"
+    assert stream.getvalue().startswith("tracked 1,000 of 2,000")
+    assert stream.getvalue().count("\n") == 1
 
 
 def test_the_lines_come_no_faster_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,11 +112,11 @@ class Books:
                     piece = _cut_off(waiting, self.database.reserve.most * PAGE // 2)
                     high[table] = self.database.commit(partial(self._insert, table, piece, 0))
         writes = self._slots.plan(keys_of(entry.delivered_ids), entry.at) if entry.delivered_ids else []
-        self.counts, self.high, gone = self.database.commit(lambda: self._enter(entry, parked, dead, high, writes))
+        self.counts, self.high = self.database.commit(lambda: self._enter(entry, parked, dead, high, writes))
         self.cursors.update(entry.cursors)
         for segment, start, stop in entry.carried:
             self.carried.setdefault(segment, Ranges()).add(start, stop)
-        self._slots.written(writes, gone)
+        self._slots.written(writes)
         if entry.resolved:
             self._give_back()
 
@@ -232,7 +232,7 @@ class Books:
         dead: Sequence[bytes],
         high: Mapping[Table, int],
         writes: Sequence[Write],
-    ) -> tuple[QueueStats, dict[Table, int], list[bytes]]:
+    ) -> tuple[QueueStats, dict[Table, int]]:
         connection = self.database.connection
         old = self.counts
         gone = 0
@@ -260,7 +260,8 @@ class Books:
             connection.execute(SET_CURSOR, (segment, *cursor))
         for segment, start, stop in entry.carried:
             connection.execute("INSERT OR REPLACE INTO carried VALUES (?, ?, ?)", (segment, start, stop))
-        return counts, reached, self._slots.write(writes)
+        self._slots.write(writes)
+        return counts, reached
 
     def _insert(self, table: Table, rows: Sequence[bytes], high: int) -> int:
         """Insert rows and return the last one's id; ``high`` when there are none."""

@@ -5,14 +5,15 @@ have come together: after a minute where many are sent, and after any time where
 :data:`SECONDS`, but never fewer than :data:`LEAST` of them, and never more than :data:`MOST`.
 
 Of an id 16 bytes are kept, in memory as in the books (:mod:`.slots`): those of a UUID itself, and of any other id a
-digest that has no second one in practice. An id that was taken for another would be an event that is lost. In memory
-they lie in *buckets*, each a run of 16-byte keys in the order in which they came: a set of 200,000 strings would take
-27 MB. What is done for each of 500 ids is done by C functions: a loop took four times as long, and more than all that
-SQLite does for them.
+digest that has no second one in practice. An id that was taken for another would be an event that is lost. They lie in
+*runs*, one for each slot: a set of 200,000 strings would take 27 MB. Where to look for one is found by three more bytes
+of each, in *buckets* small enough for the processor's cache. What is done for each of 500 ids is done by C functions:
+all of it would take longer in a loop than what SQLite does for them.
 """
 
 from __future__ import annotations
 
+import sys
 from binascii import unhexlify
 from collections import deque
 from collections.abc import Sequence
@@ -27,9 +28,10 @@ MOST = 200_000
 KEY = 16
 """Bytes."""
 
-_BUCKETS = 2_048  # with MOST ids some 1,600 bytes each; more are found faster, and filled slower
+_BUCKETS = 2_048  # with MOST ids some 300 bytes each
 _LOW = bytes(range(_BUCKETS // 256)) * (256 * 256 // _BUCKETS)
-_ONE = Struct(f"{KEY}s")
+_MARK = 3
+_MARKS = Struct(f"{KEY - _MARK - 2}x{_MARK}s2x")
 _FIRST = itemgetter(0)
 _BETWEEN = "\0"  # which no id has
 _SHAPE = b"00000000-0000-0000-0000-000000000000\0"
@@ -40,9 +42,14 @@ _SPREAD = b"3457"
 
 
 class DeliveredLately:
-    """The ids in memory; what is in the books is the same."""
+    """The ids in memory; what is in the books is the same.
+
+    Attributes:
+        runs: their keys, the oldest first.
+    """
 
     def __init__(self) -> None:
+        self.runs: deque[bytes] = deque()
         self._buckets = [bytearray() for _ in range(_BUCKETS)]
         self._count = 0
 
@@ -54,29 +61,52 @@ class DeliveredLately:
         if not self._count:
             return set()
         keys = keys_of(ids)
-        buckets, split = self._buckets_of(keys), _split(keys)
-        if max(map(bytearray.find, buckets, split), default=-1) < 0:  # as nearly always
+        found = [*map(bytearray.find, self._buckets_of(keys), _marks_of(keys))]
+        if max(found, default=-1) < 0:  # as nearly always
             return set()
-        each = zip(ids, buckets, split, strict=True)
-        return {id_ for id_, bucket, key in each if _is_in(bucket, key)}
+        return {
+            id_
+            for number, (id_, place) in enumerate(zip(ids, found, strict=True))
+            if place >= 0 and self._is_in_a_run(keys[number * KEY : (number + 1) * KEY])
+        }
 
-    def add(self, keys: bytes) -> None:
-        """Know these from now on, for as long as the books do."""
-        split = _split(keys)
-        deque(map(bytearray.extend, self._buckets_of(keys), split), maxlen=0)
-        self._count += len(split)
+    def begin(self, keys: bytes) -> None:
+        """Know these from now on, as a run of their own."""
+        self.runs.append(keys)
+        self._note(keys)
 
-    def forget(self, keys: bytes) -> None:
-        """Know these no longer: they are the oldest, and so the first ones in their buckets."""
-        buckets = self._buckets_of(keys)
-        deque(map(bytearray.__delitem__, buckets, repeat(slice(0, KEY))), maxlen=0)
-        self._count -= len(buckets)
+    def go_on(self, keys: bytes) -> None:
+        """Know these from now on, with those of the last run."""
+        self.runs[-1] += keys
+        self._note(keys)
 
-    def _buckets_of(self, keys: bytes) -> Sequence[bytearray]:
+    def forget_oldest(self) -> None:
+        """Know those of the oldest run no longer: their marks are the first ones in their buckets."""
+        keys = self.runs.popleft()
+        deque(map(bytearray.__delitem__, self._buckets_of(keys), repeat(slice(0, _MARK))), maxlen=0)
+        self._count -= len(keys) // KEY
+
+    def _note(self, keys: bytes) -> None:
+        deque(map(bytearray.extend, self._buckets_of(keys), _marks_of(keys)), maxlen=0)
+        self._count += len(keys) // KEY
+
+    def _buckets_of(self, keys: bytes) -> list[bytearray]:
         numbers = bytearray(len(keys) // KEY * 2)
         numbers[0::2] = keys[KEY - 2 :: KEY]
         numbers[1::2] = keys[KEY - 1 :: KEY].translate(_LOW)
+        if sys.byteorder == "big":
+            numbers[0::2], numbers[1::2] = numbers[1::2], numbers[0::2]
         return [*map(self._buckets.__getitem__, memoryview(numbers).cast("H"))]
+
+    def _is_in_a_run(self, key: bytes) -> bool:
+        """Whether a key is there; the end of one and the beginning of the next are no key."""
+        for run in self.runs:
+            place = run.find(key)
+            while place >= 0 and place % KEY:
+                place = run.find(key, place + 1)
+            if place >= 0:
+                return True
+        return False
 
 
 def keys_of(ids: Sequence[str]) -> bytes:
@@ -100,13 +130,5 @@ def _are_uuids(encoded: bytes, count: int) -> bool:
     )
 
 
-def _split(keys: bytes) -> list[bytes]:
-    return [*map(_FIRST, _ONE.iter_unpack(keys))]
-
-
-def _is_in(bucket: bytearray, key: bytes) -> bool:
-    """Whether the key is there; the end of one and the beginning of the next are no key."""
-    place = bucket.find(key)
-    while place >= 0 and place % KEY:
-        place = bucket.find(key, place + 1)
-    return place >= 0
+def _marks_of(keys: bytes) -> list[bytes]:
+    return [*map(_FIRST, _MARKS.iter_unpack(keys))]

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import islice
-from math import ceil
 from struct import Struct
 
 from lotus_durable.values import NamedTuple
@@ -35,13 +33,6 @@ _PAGES = 2
 """That a new slot takes, and once for all of them some that lead there."""
 _LEADING = 4
 _HEADS = f"SELECT slot, CASE WHEN length(ids) = {_SIZE} THEN substr(ids, 1, {_HEAD.size}) END FROM delivered"  # noqa: S608  # ours
-_READ = "SELECT ids FROM delivered WHERE slot = ?"
-
-
-class _Used(NamedTuple):
-    slot: int
-    at: float
-    keys: int
 
 
 class Write(NamedTuple):
@@ -53,8 +44,6 @@ class Write(NamedTuple):
     keys: bytes
     new: bytes
     """Those of the keys that were not there."""
-    is_over: bool
-    """The oldest keys are written over."""
 
 
 class Slots:
@@ -68,10 +57,9 @@ class Slots:
     def __init__(self, database: BooksDatabase, delivered: DeliveredLately) -> None:
         self._database = database
         self._delivered = delivered
-        self._used: deque[_Used] = deque()  # the oldest first
+        self._used: deque[tuple[int, float]] = deque()  # of each run: its slot, and when that was written last
         self._free: list[int] = []
         self._serial = 0
-        self._last = b""
         self._load()
 
     def plan(self, keys: bytes, at: float) -> list[Write]:
@@ -80,62 +68,59 @@ class Slots:
         Raises:
             DatabaseDamaged: (an OSError) the database is.
         """
-        if self._used and 0 < len(keys) <= _FULL - len(self._last):
-            return [Write(self._used[-1].slot, self._serial, at, self._last + keys, keys, is_over=False)]
+        runs = self._delivered.runs
+        if runs and 0 < len(keys) <= _FULL - len(runs[-1]):
+            return [Write(self._used[-1][0], self._serial, at, runs[-1] + keys, keys)]
         writes: list[Write] = []
+        over = fresh = 0
         count = len(self._delivered) + len(keys) // KEY
-        oldest = deque(islice(self._used, ceil(len(keys) / _FULL)))
         for start in range(0, len(keys), _FULL):
-            piece = keys[start : start + _FULL]
-            is_over = bool(oldest) and (self._makes_way(oldest[0], count, at) or not self._has_free())
-            if is_over:
-                count -= oldest[0].keys
-                slot = oldest.popleft().slot
-            elif self._has_free():
-                slot = self._free.pop()
+            if over < len(runs) and (self._makes_way(over, fresh, count, at) or not self._has_free(fresh)):
+                slot = self._used[over][0]
+                count -= len(runs[over]) // KEY
+                over += 1
+            elif self._has_free(fresh):
+                fresh += 1
+                slot = self._free[-fresh]
             else:
                 break
-            writes.append(Write(slot, self._serial + 1 + len(writes), at, piece, piece, is_over))
-        self._free += [each.slot for each in writes if not each.is_over]  # until they are written
+            piece = keys[start : start + _FULL]
+            writes.append(Write(slot, self._serial + 1 + len(writes), at, piece, piece))
         return writes
 
-    def write(self, writes: Sequence[Write]) -> list[bytes]:
-        """Write, in a transaction; return the keys that were written over."""
-        execute = self._database.connection.execute
-        gone: list[bytes] = []
-        for slot, serial, at, keys, _, is_over in writes:
-            if is_over:
-                gone += [_keys_in(ids, self._used[len(gone)].keys) for (ids,) in execute(_READ, (slot,))]
+    def write(self, writes: Sequence[Write]) -> None:
+        """Write, in a transaction."""
+        for slot, serial, at, keys, _ in writes:
             data = (_HEAD.pack(serial, at, len(keys) // KEY) + keys).ljust(_SIZE, b"\0")
-            execute("UPDATE delivered SET ids = ? WHERE slot = ?", (data, slot))
-        return gone
+            self._database.connection.execute("UPDATE delivered SET ids = ? WHERE slot = ?", (data, slot))
 
-    def written(self, writes: Sequence[Write], gone: Iterable[bytes]) -> None:
+    def written(self, writes: Iterable[Write]) -> None:
         """Note that it was committed."""
-        for keys in gone:
-            self._delivered.forget(keys)
-        for slot, serial, at, keys, new, is_over in writes:
-            if is_over:
+        for slot, serial, at, _, new in writes:
+            if serial == self._serial:
+                self._used[-1] = (slot, at)
+                self._delivered.go_on(new)
+                continue
+            if self._used and slot == self._used[0][0]:
                 self._used.popleft()
-            elif serial == self._serial:
-                self._used.pop()
+                self._delivered.forget_oldest()
             else:
                 self._free.remove(slot)
-            self._used.append(_Used(slot, at, len(keys) // KEY))
-            self._serial, self._last = serial, keys
-            self._delivered.add(new)
+            self._used.append((slot, at))
+            self._serial = serial
+            self._delivered.begin(new)
 
-    def _makes_way(self, oldest: _Used, count: int, now: float) -> bool:
-        is_old = oldest.at <= now - SECONDS and count - oldest.keys >= LEAST
-        return is_old or len(self._used) >= MOST // _HOLDS
+    def _makes_way(self, over: int, fresh: int, count: int, now: float) -> bool:
+        is_old = self._used[over][1] <= now - SECONDS and count - len(self._delivered.runs[over]) // KEY >= LEAST
+        return is_old or len(self._used) + fresh >= MOST // _HOLDS
 
-    def _has_free(self) -> bool:
-        """Whether there is a slot that was never used; some are made where there is none, and room."""
-        if not self._free:
+    def _has_free(self, taken: int) -> bool:
+        """Whether there are more slots than these that were never used; some are made where there is room."""
+        if len(self._free) <= taken:
             count = max(1, min(_AT_ONCE, self._database.reserve.most // _PAGES // 2))
             try:
                 self._database.do(lambda: self._database.reserve.ensure(_LEADING + count * _PAGES))
-                self._free = self._database.commit(lambda: [self._insert() for _ in range(count)])
+                self._free[:0] = self._database.commit(lambda: [self._insert() for _ in range(count)])
             except DatabaseDamaged:
                 raise
             except OSError:
@@ -157,11 +142,6 @@ class Slots:
             else:
                 self._free.append(slot)
         for self._serial, slot, at, count in sorted(found):
-            [[data]] = read(_READ, (slot,)).fetchall()
-            self._last = _keys_in(data, count)
-            self._used.append(_Used(slot, at, count))
-            self._delivered.add(self._last)
-
-
-def _keys_in(data: bytes, count: int) -> bytes:
-    return data[_HEAD.size : _HEAD.size + count * KEY]
+            [[data]] = read("SELECT ids FROM delivered WHERE slot = ?", (slot,)).fetchall()
+            self._used.append((slot, at))
+            self._delivered.begin(data[_HEAD.size : _HEAD.size + count * KEY])

@@ -7,20 +7,20 @@ have come together: after a minute where many are sent, and after any time where
 Of an id 16 bytes are kept, in memory as in the books (:mod:`.slots`): those of a UUID itself, and of any other id a
 digest that has no second one in practice. An id that was taken for another would be an event that is lost. They lie in
 *runs*, one for each slot: a set of 200,000 strings would take 27 MB. Where to look for one is found by three more bytes
-of each, in *buckets* small enough for the processor's cache. What is done for each of 500 ids is done by C functions:
+of each, its *mark*, in buckets small enough for the processor's cache. Bucket and mark are of Python's hash: ids that
+somebody counts up are as far apart as others. What is done for each of 500 ids is done by C functions:
 all of it would take longer in a loop than what SQLite does for them.
 """
 
 from __future__ import annotations
 
-import sys
 from binascii import unhexlify
 from collections import deque
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import repeat
 from operator import itemgetter
-from struct import Struct
+from struct import Struct, pack, unpack
 
 SECONDS = 60.0
 LEAST = 20_000
@@ -30,15 +30,13 @@ KEY = 16
 
 _BUCKETS = 2_048  # with MOST ids some 300 bytes each
 _LOW = bytes(range(_BUCKETS // 256)) * (256 * 256 // _BUCKETS)
+_ONE = Struct(f"{KEY}s")
 _MARK = 3
-_MARKS = Struct(f"{KEY - _MARK - 2}x{_MARK}s2x")
+_MARKS = Struct(f"2x{_MARK}s3x")
 _FIRST = itemgetter(0)
 _BETWEEN = "\0"  # which no id has
 _SHAPE = b"00000000-0000-0000-0000-000000000000\0"
 _SHAPES = bytes.maketrans(b"123456789abcdef", b"0" * 15)
-_VERSION = _SHAPE.index(b"-", 9) + 1
-_SPREAD = b"3457"
-"""Versions of UUIDs whose last bytes differ from one to the next: they choose the bucket."""
 
 
 class DeliveredLately:
@@ -61,7 +59,7 @@ class DeliveredLately:
         if not self._count:
             return set()
         keys = keys_of(ids)
-        found = [*map(bytearray.find, self._buckets_of(keys), _marks_of(keys))]
+        found = [*map(bytearray.find, *self._places_of(keys))]
         if max(found, default=-1) < 0:  # as nearly always
             return set()
         return {
@@ -83,20 +81,23 @@ class DeliveredLately:
     def forget_oldest(self) -> None:
         """Know those of the oldest run no longer: their marks are the first ones in their buckets."""
         keys = self.runs.popleft()
-        deque(map(bytearray.__delitem__, self._buckets_of(keys), repeat(slice(0, _MARK))), maxlen=0)
+        buckets, _ = self._places_of(keys)
+        deque(map(bytearray.__delitem__, buckets, repeat(slice(0, _MARK))), maxlen=0)
         self._count -= len(keys) // KEY
 
     def _note(self, keys: bytes) -> None:
-        deque(map(bytearray.extend, self._buckets_of(keys), _marks_of(keys)), maxlen=0)
+        deque(map(bytearray.extend, *self._places_of(keys)), maxlen=0)
         self._count += len(keys) // KEY
 
-    def _buckets_of(self, keys: bytes) -> list[bytearray]:
-        numbers = bytearray(len(keys) // KEY * 2)
-        numbers[0::2] = keys[KEY - 2 :: KEY]
-        numbers[1::2] = keys[KEY - 1 :: KEY].translate(_LOW)
-        if sys.byteorder == "big":
-            numbers[0::2], numbers[1::2] = numbers[1::2], numbers[0::2]
-        return [*map(self._buckets.__getitem__, memoryview(numbers).cast("H"))]
+    def _places_of(self, keys: bytes) -> tuple[list[bytearray], list[bytes]]:
+        """Return the bucket of each key, and its mark."""
+        count = len(keys) // KEY
+        hashes = pack(f"<{count}q", *map(hash, map(_FIRST, _ONE.iter_unpack(keys))))
+        numbers = bytearray(2 * count)
+        numbers[0::2] = hashes[0::8]
+        numbers[1::2] = hashes[1::8].translate(_LOW)
+        buckets = map(self._buckets.__getitem__, unpack(f"<{count}H", numbers))
+        return [*buckets], [*map(_FIRST, _MARKS.iter_unpack(hashes))]
 
     def _is_in_a_run(self, key: bytes) -> bool:
         """Whether a key is there; the end of one and the beginning of the next are no key."""
@@ -112,23 +113,13 @@ class DeliveredLately:
 def keys_of(ids: Sequence[str]) -> bytes:
     """Return the 16 bytes of each id."""
     encoded = _BETWEEN.join(ids).encode(errors="surrogatepass")
-    if _are_uuids(encoded, len(ids)):
+    if encoded.translate(_SHAPES) == (_SHAPE * len(ids))[:-1]:
         return unhexlify(encoded.translate(None, b"-\0"))
     return b"".join(map(_key, ids))
 
 
 def _key(id_: str) -> bytes:
     encoded = id_.encode(errors="surrogatepass")
-    if _are_uuids(encoded, 1):
+    if encoded.translate(_SHAPES) == _SHAPE[:-1]:
         return unhexlify(encoded.translate(None, b"-"))
     return blake2b(encoded, digest_size=KEY).digest()
-
-
-def _are_uuids(encoded: bytes, count: int) -> bool:
-    return encoded.translate(_SHAPES) == (_SHAPE * count)[:-1] and not encoded[_VERSION :: len(_SHAPE)].translate(
-        None, _SPREAD
-    )
-
-
-def _marks_of(keys: bytes) -> list[bytes]:
-    return [*map(_FIRST, _MARKS.iter_unpack(keys))]

@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from lotus_durable.queue import books as books_module
+from lotus_durable.queue import lately
 from lotus_durable.queue.books import Books, read_page
 from lotus_durable.queue.lately import DeliveredLately, keys_of
 from lotus_durable.queue.protocol import Cursor, Settlement
@@ -354,16 +355,27 @@ def test_two_hundred_thousand_ids_take_little_more_than_four_megabytes() -> None
     assert peak < 4_300_000
 
 
-def test_an_id_between_two_others_is_not_taken_for_one() -> None:
+def test_an_id_between_two_others_is_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lately, "hash", lambda _: 0, raising=False)  # all have the same mark
     delivered = DeliveredLately()
-    # Such that they lie in the same bucket.
-    halves = [bytes([number] * 6) + b"\x44\0" for number in range(1, 5)]
-    one, between, two = (str(UUID(bytes=halves[first] + halves[first + 1])) for first in range(3))
+    one, two, between = (str(UUID(int=number)) for number in (1, 2, 256))
     delivered.begin(keys_of([one, two]))
+    assert keys_of([between]) in keys_of([one, two])
     assert delivered.known([between, two]) == {two}
     delivered.begin(keys_of([between]))
     delivered.forget_oldest()
     assert delivered.known([one, two, between]) == {between}
+
+
+def test_ids_that_are_counted_up_have_marks_of_their_own() -> None:
+    """Else each of them would be looked for among all keys."""
+    delivered = DeliveredLately()
+    looked_at = [0]
+    delivered._is_in_a_run = lambda _: bool(looked_at.__setitem__(0, looked_at[0] + 1))  # type: ignore[method-assign]
+    for number in range(200):
+        delivered.begin(keys_of(batch_of(number)))
+    assert delivered.known(batch_of(1_000)) == set()
+    assert looked_at[0] < 5
 
 
 def test_an_id_that_was_delivered_twice_is_known_until_the_later_time_is_past() -> None:

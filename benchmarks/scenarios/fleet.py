@@ -39,7 +39,7 @@ def run(bench: Bench) -> Report:
     if reason := why_not():
         return Report("fleet", notes=[f"skipped: {reason}"])
     rows: list[Sequence[str | int | float]] = []
-    costs: list[Sequence[str | float]] = []
+    costs: list[tuple[str, list[float]]] = []
     goals: list[Goal] = []
     waits: list[tuple[str, float, list[float]]] = []
     for size, asked in ((1, 60_000), (3, 45_000)):
@@ -51,7 +51,7 @@ def run(bench: Bench) -> Report:
             p50, p99 = (alone.at(percentile) / 1e3 for percentile in (50, 99))
             rows.append((size, round(ours.rate), round(bare.rate), round(p50, 1), round(p99, 1)))
             costs += [
-                (f"{name}, {size} {'node' if size == 1 else 'nodes'}", *flow.cost.values(), sum(flow.cost.values()))
+                (f"{name}, {size} {'node' if size == 1 else 'nodes'}", [*flow.cost.values(), sum(flow.cost.values())])
                 for name, flow in (("ours", ours), ("bare", bare))
             ]
             floor = f"a bare fleet {bare.rate:,.0f}, with {sum(bare.cost.values()):.1f} µs of processor time an event"
@@ -80,7 +80,7 @@ def run(bench: Bench) -> Report:
                 "fleet_cost",
                 "Processor time of an event, in µs",
                 ("fleet", "host", "broker", "relay", "sink", "together"),
-                [(name, *(round(each, 1) for each in found)) for name, *found in costs],
+                [(name, *(round(each, 1) for each in found)) for name, found in costs],
             ),
             Table(
                 "fleet_failures",

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 PARTIES = 8
@@ -74,7 +75,7 @@ class Node:
         self.number = number
         self.address = cluster.address(number)
         self.name = cluster.name(number)
-        self.port = _free_port(self.address)
+        self.port = free_port(self.address)
         self.folder = cluster.folder / f"node{number}"
         self._log = self.folder / "log"
         self._cluster = cluster
@@ -98,7 +99,7 @@ class Node:
         return {
             **self._cluster.environment,
             "RABBITMQ_NODENAME": self.name,
-            "RABBITMQ_DIST_PORT": str(_free_port(self.address)),
+            "RABBITMQ_DIST_PORT": str(free_port(self.address)),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
@@ -207,7 +208,7 @@ class Cluster:
         cookie.chmod(0o400)
         (folder / "rabbitmq-env.conf").touch()
         self._epmd: subprocess.Popen[bytes] | None = None
-        self._epmd_port = _free_port(self.address(0))
+        self._epmd_port = free_port(self.address(0))
         self.environment = {
             "HOME": str(folder),
             "PATH": os.environ["PATH"],
@@ -366,11 +367,6 @@ _ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 def _iptables(*arguments: str) -> None:
     subprocess.run(["iptables", "-w", *arguments], check=True, capture_output=True)
-
-
-def _free_port(address: str) -> int:
-    with socket.create_server((address, 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _listens(address: str, port: int) -> bool:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -166,14 +165,6 @@ class Site:
         stats = collect(self.directory)
         assert (stats.accepted, stats.delivered, stats.in_memory) == (len(times), len(times), 0)
         return stats
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @cache

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 from .apps.jobs import REDIS
 from .running import Running
-from .site import REPOSITORY, Site, free_port
+from .site import REPOSITORY, Site
 
 _APPS = "tests.servers.apps"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
+from unittest import mock
 
 import msgpack
 
@@ -141,9 +143,14 @@ def writer_of(appender: Appender) -> SegmentWriter:
     return appender._writer
 
 
+def only_told_time_passes() -> mock._patch[float]:
+    """Have the trust in a check run out when the test says so, and not because the machine is slow."""
+    return mock.patch("lotus_durable.queue.appender._TRUST", 3600.0)
+
+
 def expire_trust(appender: Appender) -> None:
     """Let so much time pass that the next event checks first."""
-    appender._checked_at -= 1.0
+    appender._checked_at = -math.inf
 
 
 def trust(appender: Appender) -> None:

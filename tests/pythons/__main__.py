@@ -25,6 +25,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SID = Path(__file__).parent / "sid.sh"
+SUITE_PYTHON = "3.11"
+"""On which ``tox`` runs the default suite, and this command the rest of it."""
 SID_PYTHON = "3.15"
 """The newest that sid has: what CI runs of it."""
 NOT_TO_BE_HAD = 77
@@ -108,11 +110,10 @@ def main() -> None:
     parser.add_argument("what", nargs="?", choices=["ci", "whole"], default="ci")
     what = parser.parse_args().what
     pythons = installed(supported(), os.environ)
-    own = f"{sys.version_info.major}.{sys.version_info.minor}"
     if what == "whole":
         environments = [f"py{digits(each)}" for each in pythons]
     else:
-        others = [f"processes-py{digits(each)}" for each in pythons if each != own]
+        others = [f"processes-py{digits(each)}" for each in pythons if each != SUITE_PYTHON]
         environments = ["servers", *others, "minimum", "sqlalchemy20"]  # what takes longest first
     with ThreadPoolExecutor() as beside:
         is_sid_run = what == "ci" and SID_PYTHON not in pythons

@@ -72,6 +72,8 @@ class Site:
             "PYTHONPATH": str(REPOSITORY),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            # Else eventlet imports dnspython, that an HTTP client where one is installed, and that fails when patched.
+            "EVENTLET_NO_GREENDNS": "yes",
             "PATH": f"{Path(sys.executable).parent}:{inherited.get('PATH', os.defpath)}",
             **self.variables,
         }

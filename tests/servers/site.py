@@ -17,7 +17,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import FakeLotus
 from tests.flusher.seen import ended, flushers_under
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 from .apps.jobs import FOLDER
 from .apps.ledger import read_ledger
@@ -25,8 +25,6 @@ from .apps.tracking import LEDGER
 from .running import Running
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 15.0
-"""Seconds that are waited for what is promised within four."""
 _LOG_SHOWN = 20_000  # characters, from its end
 
 
@@ -145,7 +143,7 @@ class Site:
     def wait_until_all_arrived(self) -> None:
         """Wait until the server has every event that was accepted."""
         self.lotus.wait_until(
-            lambda: self.accepted() <= self.lotus.times_received.keys(), PATIENCE, what="all accepted events"
+            lambda: self.accepted() <= self.lotus.times_received.keys(), LIMIT, what="all accepted events"
         )
 
     def check(self, *, at_least: int = 1, may_repeat: bool = False) -> QueueStats:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lotus_durable.calls.methods import Calls
     from lotus_durable.flusher.drain import DrainReport
     from lotus_durable.operate.refused import RefusedEvents
-    from lotus_durable.operate.where import Given as Where
+    from lotus_durable.operate.where import Given
     from lotus_durable.option_types import Options
     from lotus_durable.queue.stats import QueueStats
 else:
@@ -218,7 +218,7 @@ class Client(Calls):
         with _our_errors():
             return collect(self._tracker.directory, self._tracker.in_memory())
 
-    def dead_letters(self, **where: Unpack[Where]) -> RefusedEvents:
+    def dead_letters(self, **where: Unpack[Given]) -> RefusedEvents:
         """Return the dead letters that match a filter, to count, list, put back or purge them on an operator's page.
 
         Nothing is read until you ask the result for it. Putting back and purging import requests, filelock and SQLite
@@ -230,16 +230,16 @@ class Client(Calls):
                 (seconds since the event was accepted) and ``ids``. An event matches if all that are given apply.
         """
         from lotus_durable.operate.refused import RefusedEvents
-        from lotus_durable.operate.where import where_of
+        from lotus_durable.operate.where import Where
 
-        return RefusedEvents(self.config, "dead_letter", where_of(where))
+        return RefusedEvents(self.config, "dead_letter", Where(**where))
 
-    def parked_events(self, **where: Unpack[Where]) -> RefusedEvents:
+    def parked_events(self, **where: Unpack[Given]) -> RefusedEvents:
         """Return the parked events that match a filter; see :meth:`dead_letters`."""
         from lotus_durable.operate.refused import RefusedEvents
-        from lotus_durable.operate.where import where_of
+        from lotus_durable.operate.where import Where
 
-        return RefusedEvents(self.config, "parked", where_of(where))
+        return RefusedEvents(self.config, "parked", Where(**where))
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until what this process tracked is delivered, at most ``timeout`` seconds. The name is lotus-python's.

@@ -255,7 +255,7 @@ OPTIONS = (
     Option(
         "api_version",
         _one_of("auto", "2022", "2024"),
-        "which kind of server the calls talk to; auto: it is asked, once a day",
+        "which kind of server the calls talk to; auto: it is asked",
     ),
     Option("call_timeout", _seconds(0.001), "how long a call that answers may take, with its retries"),
 )

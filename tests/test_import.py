@@ -13,7 +13,7 @@ import pytest
 from tests.rig import Rig, rig, rigs  # noqa: F401  # fixtures
 
 HEAVY = (
-    "requests", "urllib3", "persistqueue", "sqlite3", "rich", "filelock", "http.server", "orjson", "asyncio",
+    "requests", "urllib3", "persistqueue", "sqlite3", "filelock", "http.server", "orjson", "asyncio",
     "subprocess", "multiprocessing", "http.client", "ssl",
 )  # fmt: skip
 

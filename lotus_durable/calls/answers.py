@@ -15,21 +15,6 @@ from lotus_durable.http.answer import NOT_JSON, Answer, json_value
 
 from .arguments import SubscriptionFilter
 
-__all__ = [
-    "AddonSubscription",
-    "Credit",
-    "Customer",
-    "FeatureAccess",
-    "FeatureAccessOfPlan",
-    "MetricAccess",
-    "MetricAccessOfPlan",
-    "Ping",
-    "Plan",
-    "Subscription",
-    "VerifiedIds",
-    "exact_value",
-]
-
 
 class Ping(TypedDict, total=False):
     """The answer of ``ping``."""

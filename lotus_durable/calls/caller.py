@@ -160,24 +160,20 @@ class Caller:
         return _ended(call, generation, request, answer, arrived_before=arrived_before)
 
     def _planned(self, call: str, plan: Plan, limits: Limits) -> tuple[Generation, Request]:
-        generation = self._generation(call, limits)
+        if self.config.api_version != "auto":
+            return self.config.api_version, plan(self.config.api_version)
+        known = self._server.generation()
+        generation = known or self._find_out(call, limits)
         try:
             return generation, plan(generation)
         except InvalidRequest:
             # Perhaps the server was replaced since it was asked.
-            if self.config.api_version != "auto" or self._server.is_fresh():
-                raise
-            found = self._find_out(call, limits, instead_of=generation)
+            found = generation if known is None else self._find_out(call, limits, instead_of=known)
             if found == generation:
                 raise
         return found, plan(found)
 
     # Which server it is
-
-    def _generation(self, call: str, limits: Limits) -> Generation:
-        if self.config.api_version != "auto":
-            return self.config.api_version
-        return self._server.generation() or self._find_out(call, limits)
 
     def _find_out(self, call: str, limits: Limits, *, instead_of: Generation | None = None) -> Generation:
         """Ask the server; of several threads that come here at once, one does and the others wait for it."""

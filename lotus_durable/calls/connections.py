@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """As many connections as there are threads that call at once, at most ``most_idle`` of them kept for later.
-
-    Args:
-        open_connection: makes one; it connects when it is first used.
-        most_idle: connections kept open between calls.
-    """
+    """As many connections as there are threads that call at once, at most ``most_idle`` of them kept for later."""
 
     def __init__(self, open_connection: Callable[[], Connection], *, most_idle: int = 8) -> None:
         self._open_connection = open_connection
@@ -34,17 +29,10 @@ class Connections:
     def exchange(
         self, method: str, target: str, content: bytes | None, *, ends_at: float, idle_at_most: float
     ) -> Answer | NoAnswer:
-        """Send one request, once, and return what came back; raises nothing that the network or the server can cause.
-
-        Args:
-            method: of HTTP.
-            target: path and query, quoted.
-            content: JSON.
-            ends_at: when to give up, of ``time.monotonic()``.
-            idle_at_most: seconds after which a connection that was kept open is not used; 0: a new one is opened.
+        """Do what :meth:`~lotus_durable.http.connection.Connection.exchange` does, on a connection that is free.
 
         Raises:
-            ConfigurationError: the host or the API key cannot be used.
+            ConfigurationError: there is no API key.
         """
         connection = self._next_idle() or self._opened()
         try:

@@ -5,43 +5,26 @@ with a key it does not know, 401. On the server of 2022 it is a 404 page; but so
 ``GET /api/customer_access/`` without arguments has to answer too: 400 JSON there, or 403 with a key it does not know.
 
 What was found is remembered in memory; what the flusher has found stands in its books, where other processes look
-first. It is asked again after a day, and at once when an answer contradicts it: a path that must exist does not, or an
-error comes in the other generation's form.
+first. It is asked again when an answer contradicts it (a path that must exist does not, or an error comes in the other
+generation's form), and when it cannot do what is asked of it: it may have been replaced.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.http.answer import Answer, NoAnswer, json_value
 from lotus_durable.queue.books import read_learned
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.values import NamedTuple
 
 from .problem import is_of_2022, is_of_2024, is_page
 
 Generation = Literal["2022", "2024"]
+GENERATIONS: tuple[Generation, ...] = get_args(Generation)
 
 PING: Final = "/api/ping/"
 PATH_OF_2022: Final = "/api/customer_access/"
-
-_TRUSTED_FOR = 86_400.0
-"""Seconds."""
-_FRESH_FOR = 60.0
-"""Seconds."""
-
-
-class _Finding(NamedTuple):
-    generation: Generation
-    found_at: float
-    """Unix seconds."""
-
-    def holds(self, now: float) -> bool:
-        # A finding from the future: the clock was set back, and it must not be trusted until it is there again.
-        return 0 <= now - self.found_at < _TRUSTED_FOR
 
 
 class KnownServer:
@@ -50,35 +33,21 @@ class KnownServer:
     Args:
         host: its URL.
         directory: of the queue, whose books may say it; None to remember it in memory only.
-        now: returns unix seconds.
     """
 
-    def __init__(self, host: str, directory: QueueDirectory | None, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, host: str, directory: QueueDirectory | None) -> None:
         self._host = host
         self._directory = directory
-        self._now = now
-        self._finding: _Finding | None = None
+        self._found: Generation | None = None
 
     def generation(self) -> Generation | None:
-        """Return what was found before, if it can still be trusted."""
-        now = self._now()
-        finding = self._finding
-        if finding is None or not finding.holds(now):
-            found = self._read()
-            if found is None:
-                return None
-            # The books do not say when that was: it is not fresh, and asked again where an answer contradicts it.
-            finding = self._finding = _Finding(found, now - _FRESH_FOR)
-        return finding.generation
-
-    def is_fresh(self) -> bool:
-        """Whether it was found out just now, so that asking again would tell nothing new."""
-        finding = self._finding
-        return finding is not None and 0 <= self._now() - finding.found_at < _FRESH_FOR
+        """Return what was found before, by this process or by the flusher."""
+        self._found = self._found or self._read()
+        return self._found
 
     def learn(self, generation: Generation) -> None:
         """Remember what was found, for this process."""
-        self._finding = _Finding(generation, self._now())
+        self._found = generation
 
     def _read(self) -> Generation | None:
         """Return what the flusher has found out about this host, as its books say."""
@@ -87,8 +56,9 @@ class KnownServer:
         try:
             self._directory.check()
             if read_learned(self._directory.books, "host") == self._host:
-                return _checked(read_learned(self._directory.books, "generation"))
-        except (OSError, QueueDirectoryError, ValueError):
+                known = read_learned(self._directory.books, "generation")
+                return next((each for each in GENERATIONS if each == known), None)
+        except (OSError, QueueDirectoryError):
             pass  # no queue, or one that cannot be used: the server is asked
         return None
 
@@ -123,11 +93,3 @@ def contradicts(generation: Generation, answer: Answer | NoAnswer) -> bool:
         return False
     value = json_value(answer)
     return is_of_2024(value) if generation == "2022" else is_of_2022(value)
-
-
-def _checked(value: object) -> Generation:
-    if value == "2022":
-        return "2022"
-    if value == "2024":
-        return "2024"
-    raise ValueError(value)

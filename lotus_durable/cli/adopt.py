@@ -12,8 +12,7 @@ from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import NO_KEY, fingerprint
 
 from . import drain
-from .arguments import seconds
-from .changing import add_changing, waits_for
+from .arguments import add_timeout, add_wait, waiting
 from .command import NO_QUEUE, Command, ExitCode, configuration
 from .existing import existing_queue
 from .output import aligned, report
@@ -34,10 +33,8 @@ keys of --json:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="adopt them, and have them sent; without it nothing changes")
     parser.add_argument("--key", metavar="FINGERPRINT", help="only those of this key")
-    parser.add_argument(
-        "--timeout", type=seconds, metavar="SECONDS", help="give up waiting for them to be sent after so long"
-    )
-    add_changing(parser)
+    add_timeout(parser)
+    add_wait(parser)
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -47,19 +44,19 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 
     config = configuration(arguments)
     directory = existing_queue(config, arguments)
-    waiting = _waiting(directory, config)
-    chosen = {key for key in waiting if arguments.key in (None, key)}
+    found = _waiting(directory, config)
+    chosen = {key for key in found if arguments.key in (None, key)}
     if arguments.key is not None and not chosen:
         raise ConfigurationError(f"no events wait for a key with the fingerprint {arguments.key}")
     if arguments.yes and chosen:
-        with held(config, patience=arguments.wait, waits_for=waits_for) as queue:
+        with held(config, waiting=waiting(arguments)) as queue:
             for key in chosen:
                 queue.consumer.learn(succession(bytes.fromhex(key)), fingerprint(config.api_key).hex())
-    rows = [(key, count(number), "events, of the key with this fingerprint") for key, number in waiting.items()]
+    rows = [(key, count(number), "events, of the key with this fingerprint") for key, number in found.items()]
     words = aligned(rows) if rows else "no events wait for another API key"
-    result = {"waiting": waiting, "adopted": sorted(chosen) if arguments.yes else []}
+    result = {"waiting": found, "adopted": sorted(chosen) if arguments.yes else []}
     report(result, words, as_json=arguments.json)
-    if not waiting:
+    if not found:
         return ExitCode.DONE
     if not arguments.yes:
         return ExitCode.NOT_COMPLETE

@@ -34,8 +34,8 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 
     directory = existing_queue(configuration(arguments), arguments, is_checked=False)
     began = time.monotonic()
-    with open_progress(5.0, total=size) as progress:
-        found = check(directory, lambda done: progress.show({"checked": (done, done)}))
+    with open_progress(written=size) as progress:
+        found = check(directory, lambda done: progress.show("checked", done))
     took = max(0.001, time.monotonic() - began)
     looked = f"{count(found.files, 'file')}, {count(found.events, 'event')} and {size(found.bytes)} in {took:.1f} s"
     words = f"{count(found.damaged, 'place')} damaged in {looked}" if found.damaged else f"nothing is damaged: {looked}"
@@ -45,14 +45,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 
 def as_json(found: Checked) -> dict[str, object]:
     """Return the documented keys."""
-    findings = [finding._asdict() for finding in found.findings]
-    return {
-        "damaged": found.damaged,
-        "files": found.files,
-        "bytes": found.bytes,
-        "events": found.events,
-        "findings": findings,
-    }
+    return {**vars(found), "findings": [finding._asdict() for finding in found.findings]}
 
 
 def in_words(finding: Finding) -> str:

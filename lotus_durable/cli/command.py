@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, NoReturn
 
-from lotus_durable.config import Config
+from lotus_durable.config import Config, describe
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.options import environment_name
 
 from .env_file import environment
-from .environment import environment_help
 
 _ENV_FILE_HELP = "a file with lines LOTUS_NAME=value, which win over the environment (default: LOTUS_ENV_FILE, or none)"
 _API_KEY_FILE_HELP = "a file that holds the API key, such as a mounted secret (default: LOTUS_API_KEY_FILE, or none)"
@@ -140,3 +140,24 @@ def directory_source(arguments: argparse.Namespace) -> str:
 
 def _exit_code_help(meanings: Mapping[ExitCode, str]) -> str:
     return "\n".join(["exit codes:", *(f"  {code:d}  {meaning}" for code, meaning in sorted(meanings.items()))])
+
+
+def environment_help(options: Sequence[str]) -> str:
+    """Return the part of a help text that lists the environment variables of these options."""
+    if not options:
+        return "environment variables: none is used"
+    described = {name: (default, about) for name, default, about in describe()}
+    column = max(len(environment_name(option)) for option in options) + 4
+    lines = ["environment variables:"]
+    for option in options:
+        default, about = described[option]
+        lines += textwrap.wrap(
+            f"{about} (default: {default})" if default else about,
+            width=_WIDTH,
+            initial_indent=f"  {environment_name(option)}".ljust(column),
+            subsequent_indent=" " * column,
+        )
+    return "\n".join(lines)
+
+
+_WIDTH = 100

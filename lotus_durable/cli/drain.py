@@ -14,7 +14,7 @@ from lotus_durable.flusher.drain import NO_KEY, DrainReport
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.stats import QueueStats
 
-from .arguments import seconds
+from .arguments import add_timeout
 from .command import NO_QUEUE, Command, ExitCode, configuration
 from .existing import existing_queue
 from .logs import Log
@@ -37,7 +37,6 @@ keys of --json:
   reason         why it is not complete, in one sentence, or null"""
 
 _LOOK_INTERVAL = 0.2  # seconds; each look counts the queue
-_LINE_INTERVAL = 5.0  # seconds
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +46,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with relay_url: wait until a relay has delivered it, not only until the broker has it",
     )
-    parser.add_argument(
-        "--timeout", type=seconds, metavar="SECONDS", help="give up after so long (default: as long as it takes)"
-    )
+    add_timeout(parser)
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -71,7 +68,7 @@ def run(
     # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
     # with it, nor have the application's make way.
     config = config._replace(flusher="external")
-    with open_progress(_LINE_INTERVAL, is_quiet=as_json is None or arguments.quiet) as progress:
+    with open_progress(is_quiet=as_json is None or arguments.quiet) as progress:
         log = Log(logging.ERROR, "lotus-durable drain: %(message)s", debug=config.debug)
         with log:
             client = Client.from_config(config._replace(on_error=log.report))
@@ -117,7 +114,7 @@ class _Watch:
         with contextlib.suppress(LotusError):
             stats = self._client.stats()
             delivered = _done(stats) - self._done_before
-            self._progress.show({"delivered": (delivered, delivered + stats.pending)})
+            self._progress.show("delivered", delivered, delivered + stats.pending)
 
 
 def _done(stats: QueueStats) -> int:

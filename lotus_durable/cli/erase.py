@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .changing import add_changing, confirmed, waits_for
+from .arguments import add_wait, add_yes, confirmed, waiting
 from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
 from .existing import existing_queue
 from .output import complain, report
@@ -24,8 +24,8 @@ keys of --json:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--customer", metavar="ID", required=True, help="whose events")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    add_changing(parser)
+    add_yes(parser)
+    add_wait(parser)
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -33,15 +33,14 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 
     config = configuration(arguments)
     existing_queue(config, arguments)
-    if not arguments.yes and not confirmed(f"Erase all events of customer {arguments.customer}, for good?", "--yes"):
+    if not confirmed(arguments, f"Erase all events of customer {arguments.customer}, for good?"):
         complain(arguments.prog, "nothing was erased")
         return ExitCode.NOT_COMPLETE
     result = erase_customer(
         config,
         arguments.customer,
         report=lambda error: complain(arguments.prog, str(error)),
-        patience=arguments.wait,
-        waits_for=waits_for,
+        waiting=waiting(arguments),
     )
     words = (
         f"erased: {count(result.pending)} pending, {count(result.parked)} parked, "

@@ -7,7 +7,6 @@ import contextlib
 import os
 import pwd
 import shlex
-import sys
 
 from lotus_durable.config import Config
 from lotus_durable.errors import LotusError, QueueDirectoryError
@@ -16,15 +15,11 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import read_identity
 
 from .command import DEFAULT_DIRECTORY, configuration, directory_source
+from .output import tell
 
 
 def existing_queue(config: Config, arguments: argparse.Namespace, *, is_checked: bool = True) -> QueueDirectory:
     """Return the queue directory; nothing is created or changed. One that nobody named is said on standard error.
-
-    Args:
-        config: names it.
-        arguments: of the command.
-        is_checked: whether it must be one that this version can read.
 
     Raises:
         QueueDirectoryError: it does not exist, holds no queue, or is unsafe.
@@ -42,8 +37,7 @@ def existing_queue(config: Config, arguments: argparse.Namespace, *, is_checked:
     if is_checked:
         read_identity(directory)
     if source == DEFAULT_DIRECTORY and not arguments.json:
-        sys.stderr.write(f"queue directory: {directory.root} ({source})\n")
-        sys.stderr.flush()
+        tell(f"queue directory: {directory.root} ({source})")
     return directory
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from lotus_durable.errors import LotusError
 
+from .arguments import add_filters, add_output, where
 from .command import NO_QUEUE, Command, ExitCode, configuration
 from .events_as_text import KEYS, write_lines
 from .existing import existing_queue
-from .filters import add_filters, where
 from .output import complain, report
 from .wording import count
 
@@ -33,7 +33,7 @@ keys of --json, with --output:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="FILE", help="write there (default: standard output)")
+    add_output(parser)
     parser.add_argument(
         "--state", action="append", choices=_STATES, help="only what is in this state; may be repeated (default: all)"
     )

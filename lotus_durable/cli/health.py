@@ -13,10 +13,10 @@ from lotus_durable.operate.overview import words_of_failed_start
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 
-from .arguments import seconds
+from .arguments import seconds, whole_number
 from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
 from .existing import existing_queue
-from .output import say, say_json
+from .output import report
 from .status import flusher_in_words, last_line
 from .wording import count, duration
 
@@ -51,15 +51,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"how long the oldest pending event may have waited (default: {_MAX_AGE:g})",
     )
     parser.add_argument(
-        "--max-pending", type=_number, metavar="N", help="how many may be pending (default: any number)"
+        "--max-pending", type=whole_number, metavar="N", help="how many may be pending (default: any number)"
     )
     parser.add_argument("--live", action="store_true", help="only whether the flusher shows signs of life")
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"a number of events is needed (it is {text!r})")
-    return int(text)
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -69,19 +63,10 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     problems = [*_of_the_flusher(stats, config, directory)]
     if not arguments.live:
         problems += _of_delivery(stats, config, arguments.max_age, arguments.max_pending)
-    if arguments.json:
-        say_json(
-            {
-                "healthy": not problems,
-                "problems": problems,
-                "pending": stats.pending,
-                "oldest_age": stats.oldest_age,
-                "flusher": None if stats.flusher is None else stats.flusher._asdict(),
-            }
-        )
-    else:
-        who = flusher_in_words(stats.flusher)
-        say("; ".join(problems) or f"healthy: {count(stats.pending, 'event')} pending; {who}")
+    result: dict[str, object] = {"healthy": not problems, "problems": problems}
+    result |= {name: stats.as_json()[name] for name in ("pending", "oldest_age", "flusher")}
+    words = f"healthy: {count(stats.pending, 'event')} pending; {flusher_in_words(stats.flusher)}"
+    report(result, "; ".join(problems) or words, as_json=arguments.json)
     return ExitCode.NOT_COMPLETE if problems else ExitCode.DONE
 
 

@@ -44,14 +44,14 @@ def _import(arguments: argparse.Namespace, file: BinaryIO, total: int) -> ExitCo
     from lotus_durable.operate.importing import import_events  # with SQLite
 
     config = configuration(arguments)
-    with open_progress(5.0, total=size) as progress:
+    with open_progress(written=size) as progress:
         try:
             result = import_events(
                 config,
                 file,
                 skip_invalid=arguments.skip_invalid,
                 again=arguments.again,
-                watch=lambda _, read: progress.show({"read": (read, max(read, total))}),
+                watch=lambda _, read: progress.show("read", read, total),
             )
         except KeyboardInterrupt:
             raise KeyboardInterrupt(": nothing was imported") from None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
 from lotus_durable.errors import LotusError
+
+from .output import tell
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -56,9 +56,7 @@ class Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         self._last = record.getMessage()
-        with contextlib.suppress(OSError):  # nobody reads it any more; delivery goes on
-            sys.stderr.write(f"{self.format(record)}\n")
-            sys.stderr.flush()
+        tell(self.format(record))
 
     def report(self, error: LotusError, events: Sequence[dict[str, Any]]) -> None:
         """Log an error that goes to ``on_error``, unless the library has just done so.

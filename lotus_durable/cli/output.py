@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TextIO
 
 
 class OutputRefused(Exception):
@@ -72,17 +73,29 @@ def plain(text: str) -> str:
 
 
 def complain(name: str, message: str) -> None:
-    """Write one line to standard error.
-
-    Args:
-        name: the program and the command, as the user called it.
-        message: what is wrong.
-    """
+    """Write one line to standard error."""
     with contextlib.suppress(OutputRefused):
         flush()
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"{name}: {' '.join(message.split())}\n")
+    tell(f"{name}: {' '.join(message.split())}")
+
+
+def tell(line: str, *, end: str = "\n") -> None:
+    """Write a line to standard error; on a terminal in the place of one that was not ended."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads it any more
+        sys.stderr.write(f"{_CLEAR if is_terminal(sys.stderr) else ''}{line}{end}")
         sys.stderr.flush()
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether somebody sees what is written there as it comes."""
+    try:
+        return stream.isatty()
+    except (ValueError, AttributeError):
+        return False  # it is closed
+
+
+_CLEAR = "\r\x1b[K"
+"""Empties the line of a terminal."""
 
 
 def aligned(rows: Sequence[tuple[str, str, str]]) -> str:

@@ -1,163 +1,96 @@
-"""How far a command is: bars on a terminal that has rich, plain lines now and then elsewhere. On standard error."""
+"""How far a command is, on standard error: a line that a terminal shows anew, elsewhere a line now and then."""
 
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterator
 
 from lotus_durable.delivery.rate import Rate
 
+from .output import is_terminal, tell
 from .wording import count, duration
 
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
-
-Counts = Mapping[str, tuple[int, int]]
-"""By what is counted: how many, and of how many."""
+_LINE_INTERVAL = 5.0
+"""Seconds between two lines where nobody watches."""
+_SCREEN_INTERVAL = 0.1
+_BAR_WIDTH = 30
 
 
-class Progress(Protocol):
-    """Where a command shows how far it is."""
+class Progress:
+    """Shows how far a command is.
 
-    def show(self, counts: Counts) -> None:
-        """Show the state now; may be called as often as is convenient."""
+    Args:
+        written: how a number is written.
+        interval: seconds between two lines where nobody watches.
+        is_quiet: nothing is shown.
+    """
+
+    def __init__(self, written: Callable[[int], str], interval: float, *, is_quiet: bool) -> None:
+        self._written = written
+        self._is_quiet = is_quiet
+        self._is_watched = is_terminal(sys.stderr) and not is_quiet
+        self._interval = _SCREEN_INTERVAL if self._is_watched else math.inf if is_quiet else interval
+        self._next = time.monotonic() + self._interval
+        self._rate = Rate()
+        self._last = ""
+
+    def show(self, what: str, done: int, total: int = 0) -> None:
+        """Show how many are done, and of how many where that is known. May be called as often as is convenient."""
+        self._rate.note(done)
+        counted = f"{what} {self._written(done)}" + (f" of {self._written(total)}" if total > done else "")
+        if not self._last and not self._is_watched:
+            self._last = counted  # nothing has changed yet
+        if time.monotonic() < self._next or counted == self._last:
+            return
+        self._next = time.monotonic() + self._interval
+        self._last = counted
+        line = counted + self._pace(done, total)
+        if self._is_watched:
+            tell(_fitting(_bar(done, total) + line), end="")
+        else:
+            tell(line)
 
     def tell(self, line: str) -> None:
         """Tell a step, to somebody who watches; it is not written to a log."""
+        if self._is_watched:
+            tell(line)
+
+    def end(self) -> None:
+        """Leave the terminal to what is written next."""
+        if self._is_watched and self._last:
+            tell(self._last)
+
+    def _pace(self, done: int, total: int) -> str:
+        rate = self._rate.now()
+        if not rate:
+            return ""
+        left = f", {duration((total - done) / rate)} left" if total > done else ""
+        return f" ({self._written(round(rate))} a second{left})"
 
 
 @contextlib.contextmanager
 def open_progress(
-    interval: float, *, total: Callable[[int], str] = count, is_quiet: bool = False
+    *, written: Callable[[int], str] = count, interval: float = _LINE_INTERVAL, is_quiet: bool = False
 ) -> Iterator[Progress]:
-    """Give the best that standard error allows.
-
-    Args:
-        interval: seconds between two plain lines.
-        total: how a number is written.
-        is_quiet: nothing is shown.
-    """
-    watched = _is_terminal()
-    if is_quiet:
-        yield Silence()
-        return
-    bars = _rich_bars() if watched else None
-    if bars is None:
-        yield PlainProgress(interval, total, watched=watched)
-        return
-    with bars:
-        yield RichProgress(bars, total)
-
-
-class Silence:
-    """Shows nothing."""
-
-    def show(self, counts: Counts) -> None:
-        """Show nothing."""
-
-    def tell(self, line: str) -> None:
-        """Tell nothing."""
-
-
-class Pace:
-    """How fast what is counted goes, and when it will be done."""
-
-    def __init__(self, total: Callable[[int], str]) -> None:
-        self._total = total
-        self._rates: dict[str, Rate] = {}
-
-    def in_words(self, name: str, done: int, total: int) -> str:
-        """Say it; empty before it can be told."""
-        self._rates.setdefault(name, Rate()).note(done)
-        rate = self._rates[name].now()
-        if not rate:
-            return ""
-        left = f", {duration((total - done) / rate)} left" if total > done else ""
-        return f"{self._total(round(rate))} a second{left}"
-
-
-class PlainProgress:
-    """A line every few seconds in which something has changed, for logs and for terminals without rich."""
-
-    def __init__(self, interval: float, total: Callable[[int], str], *, watched: bool) -> None:
-        self._interval = interval
-        self._watched = watched
-        self._total = total
-        self._pace = Pace(total)
-        self._next = time.monotonic() + interval
-        self._last: Counts = {}
-
-    def show(self, counts: Counts) -> None:
-        """Write a line if it is time, and if anything has changed."""
-        paces = {name: self._pace.in_words(name, *numbers) for name, numbers in counts.items()}
-        if time.monotonic() < self._next or counts == self._last:
-            return
-        self._next = time.monotonic() + self._interval
-        self._last = dict(counts)
-        parts = (self._part(name, *numbers, paces[name]) for name, numbers in counts.items())
-        self._write(", ".join(parts))
-
-    def tell(self, line: str) -> None:
-        """Write the line if somebody is there to read it."""
-        if self._watched:
-            self._write(line)
-
-    def _part(self, name: str, done: int, total: int, pace: str) -> str:
-        of_how_many = f" of {self._total(total)}" if total > done else ""
-        return f"{name} {self._total(done)}{of_how_many}" + (f" ({pace})" if pace else "")
-
-    def _write(self, line: str) -> None:
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads it any more
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
-
-
-class RichProgress:
-    """Bars that stay at the bottom, with the steps scrolling above them."""
-
-    def __init__(self, bars: Bars, total: Callable[[int], str] = count) -> None:
-        self._bars = bars
-        self._total = total
-        self._pace = Pace(total)
-        self._tasks: dict[str, TaskID] = {}
-
-    def show(self, counts: Counts) -> None:
-        """Move the bars."""
-        for name, (done, total) in counts.items():
-            counted = f"{self._total(done)} / {self._total(total)}"
-            pace = self._pace.in_words(name, done, total)
-            if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(name, total=total, counted=counted, pace=pace)
-            self._bars.update(self._tasks[name], completed=done, total=total, counted=counted, pace=pace)
-
-    def tell(self, line: str) -> None:
-        """Print the line above the bars."""
-        self._bars.console.print(line, highlight=False, markup=False)
-
-
-def _is_terminal() -> bool:
+    """Give what shows how far a command is; the arguments are those of :class:`Progress`."""
+    progress = Progress(written, interval, is_quiet=is_quiet)
     try:
-        return sys.stderr.isatty()
-    except (ValueError, AttributeError):
-        return False  # it is closed
+        yield progress
+    finally:
+        progress.end()
 
 
-def _rich_bars() -> Bars | None:
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bars
-    except ImportError:
-        return None
-    return Bars(
-        TextColumn("{task.description:<10}"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.fields[counted]}", justify="right"),
-        TextColumn("{task.fields[pace]}"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
+def _bar(done: int, total: int) -> str:
+    filled = _BAR_WIDTH * done // total if total >= done > 0 else 0
+    return f"[{'#' * filled:<{_BAR_WIDTH}}] " if total else ""
+
+
+def _fitting(line: str) -> str:
+    """Cut a line that the terminal would wrap: it could not be emptied then."""
+    with contextlib.suppress(OSError, ValueError):
+        return line[: os.get_terminal_size(sys.stderr.fileno()).columns - 1]
+    return line

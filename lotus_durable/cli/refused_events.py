@@ -1,4 +1,4 @@
-"""What ``parked`` and ``dead-letters`` have in common: all of it but the words."""
+"""``lotus-durable parked`` and ``dead-letters``: what the server refuses for now, and what it refused for good."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from lotus_durable.errors import ConfigurationError
 
-from .changing import add_changing, confirmed, waits_for
+from .arguments import add_filters, add_output, add_wait, add_yes, confirmed, waiting, where
 from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
 from .events_as_text import KEYS, as_json, as_row, write_lines
 from .existing import existing_queue
-from .filters import add_filters, where
 from .output import aligned, complain, report
 from .progress import open_progress
 from .wording import count
@@ -35,15 +34,8 @@ _CHANGING = {
 }
 
 
-class RefusedCommand:
-    """The command for the events in one state.
-
-    Args:
-        name: of the command.
-        state: which events it is about.
-        noun: one of them.
-        what_they_are: some sentences.
-    """
+class _Refused:
+    """The command for the events in one state."""
 
     def __init__(self, name: str, state: State, noun: str, what_they_are: str) -> None:
         self._name = name
@@ -85,7 +77,7 @@ class RefusedCommand:
                     f"Write {self._noun}s as JSON Lines, and leave them where they are. {_FILTERED} `lotus-durable "
                     f"import` reads\nsuch lines.\n\n{KEYS}",
                     "export --output refused.jsonl\nexport --customer c1 --output c1.jsonl",
-                    _add_output,
+                    add_output,
                 ),
                 self._action(
                     "retry",
@@ -97,7 +89,7 @@ class RefusedCommand:
                     "  left           events that stay, because nothing of them can be read",
                     "retry --all\nretry --reason timeout",
                     _add_all,
-                    add_changing,
+                    add_wait,
                     codes=_CHANGING,
                 ),
                 self._action(
@@ -108,8 +100,8 @@ class RefusedCommand:
                     "  changed        events that are gone",
                     "purge --older-than 90d\npurge --all --yes",
                     _add_all,
-                    add_changing,
-                    _add_yes,
+                    add_wait,
+                    add_yes,
                     codes=_CHANGING,
                 ),
             ),
@@ -125,9 +117,8 @@ class RefusedCommand:
         codes: Mapping[ExitCode, str] = _EXIT_CODES,
     ) -> Command:
         def add_arguments(parser: argparse.ArgumentParser) -> None:
-            for add in arguments:
+            for add in (*arguments, add_filters):
                 add(parser)
-            add_filters(parser)
 
         return Command(
             name=verb,
@@ -179,7 +170,7 @@ class RefusedCommand:
     def _retry(self, arguments: argparse.Namespace) -> ExitCode:
         events = self._meant(arguments)
         with _counted("put back") as watch:
-            result = events.retry(patience=arguments.wait, waits_for=waits_for, watch=watch)
+            result = events.retry(waiting=waiting(arguments), watch=watch)
         left = f"; {count(result.left)} left: nothing of them can be read" if result.left else ""
         words = f"{count(result.changed, self._noun)} tried again by whoever flushes{left}"
         report({"changed": result.changed, "left": result.left}, words, as_json=arguments.json)
@@ -187,13 +178,12 @@ class RefusedCommand:
 
     def _purge(self, arguments: argparse.Namespace) -> ExitCode:
         events = self._meant(arguments)
-        if not arguments.yes:
-            number = events.count()
-            if number and not confirmed(f"Throw {count(number, self._noun)} away, for good?", "--yes"):
-                complain(arguments.prog, "nothing was purged")
-                return ExitCode.NOT_COMPLETE
+        number = 0 if arguments.yes else events.count()
+        if number and not confirmed(arguments, f"Throw {count(number, self._noun)} away, for good?"):
+            complain(arguments.prog, "nothing was purged")
+            return ExitCode.NOT_COMPLETE
         with _counted("purged") as watch:
-            result = events.purge(patience=arguments.wait, waits_for=waits_for, watch=watch)
+            result = events.purge(waiting=waiting(arguments), watch=watch)
         words = f"{count(result.changed, self._noun)} purged; they count as discarded"
         report({"changed": result.changed}, words, as_json=arguments.json)
         return ExitCode.DONE
@@ -208,12 +198,12 @@ class RefusedCommand:
 def _counted(what: str) -> Iterator[Callable[[int], None]]:
     """Show how many are done; who interrupts it hears how many were."""
     done = 0
-    with open_progress(1.0) as progress:
+    with open_progress(interval=1.0) as progress:
 
         def watch(number: int) -> None:
             nonlocal done
             done = number
-            progress.show({what: (done, done)})
+            progress.show(what, done)
 
         try:
             yield watch
@@ -226,13 +216,18 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--after", type=int, default=0, metavar="ROW", help="go on behind this row")
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", default=None, metavar="FILE", help="write there (default: standard output)")
-
-
 def _add_all(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", default=False, help="all of them")
 
 
-def _add_yes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", default=False, help="do not ask")
+_PARKED = """\
+Parked events are refused for now, as when their customer does not exist. They are tried again by themselves,
+and are dead letters after some days."""
+_DEAD_LETTERS = """\
+Dead letters are events that the server refused for good, and what of a damaged segment cannot be read. They are
+kept until somebody puts them back or throws them away."""
+
+COMMANDS = (
+    _Refused("parked", "parked", "parked event", _PARKED).command(),
+    _Refused("dead-letters", "dead_letter", "dead letter", _DEAD_LETTERS).command(),
+)

@@ -8,7 +8,7 @@ from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
 
 from .command import Command, ExitCode
-from .flusher.command import add_metrics
+from .flusher import add_metrics
 
 _FLUSH_INTERVAL = 0.05
 """Seconds, at the most: the hosts have collected their events already."""

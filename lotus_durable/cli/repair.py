@@ -6,7 +6,7 @@ import argparse
 
 from lotus_durable.errors import LotusError
 
-from .changing import add_changing, waits_for
+from .arguments import add_wait, waiting
 from .check import KEYS, as_json, in_words
 from .command import NO_QUEUE, Command, ExitCode, configuration
 from .existing import existing_queue
@@ -26,7 +26,7 @@ keys of --json, as it was found, or with --apply as it is afterwards:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--apply", action="store_true", help="do it")
-    add_changing(parser)
+    add_wait(parser)
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -40,14 +40,14 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     def note(error: LotusError) -> None:
         done.append(str(error))
 
-    with open_progress(5.0, total=size) as progress:
+    with open_progress(written=size) as progress:
 
         def watch(number: int) -> None:
-            progress.show({"checked": (number, number)})
+            progress.show("checked", number)
 
         found = check(directory, watch)
         if arguments.apply and found.damaged:
-            found = repair(config, report=note, patience=arguments.wait, waits_for=waits_for, watch=watch)
+            found = repair(config, report=note, waiting=waiting(arguments), watch=watch)
     lines = [*done, *map(in_words, found.findings)]
     if not found.damaged:
         lines.append("nothing is damaged" + (" any more" if done else ""))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Iterator
 
 from lotus_durable.config import Config
-from lotus_durable.errors import ConfigurationError
 from lotus_durable.operate.overview import Overview, other_queues, overview
 from lotus_durable.queue.stats import FlusherStats
 
 from .arguments import seconds
 from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration, directory_source
 from .existing import existing_queue
-from .output import aligned, flush, plain, say, say_json
+from .output import aligned, flush, is_terminal, plain, report
 from .wording import count, duration, moment, size
 
 _DESCRIPTION = """\
@@ -85,46 +85,30 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     if arguments.watch is not None:
         return _watch(config, source, arguments)
     found = overview(config)
-    if arguments.json:
-        listed = [{"queue_dir": root, "events": events} for root, events in others]
-        say_json({**as_json(config, source, found), "other_queues": listed})
-    else:
-        say(as_text(config, source, found))
-        if others:
-            names = ", ".join(f"{root} ({count(events)})" for root, events in others[:_SHOWN_OTHERS])
-            names += f" and {len(others) - _SHOWN_OTHERS} more" if len(others) > _SHOWN_OTHERS else ""
-            say(f"other queues that processes of this user use and that hold events: {names}")
+    lines = [as_text(config, source, found)]
+    if others:
+        names = ", ".join(f"{root} ({count(events)})" for root, events in others[:_SHOWN_OTHERS])
+        names += f" and {len(others) - _SHOWN_OTHERS} more" if len(others) > _SHOWN_OTHERS else ""
+        lines.append(f"other queues that processes of this user use and that hold events: {names}")
+    listed = [{"queue_dir": root, "events": events} for root, events in others]
+    report({**as_json(config, source, found), "other_queues": listed}, *lines, as_json=arguments.json)
     return ExitCode.DONE
 
 
 def _watch(config: Config, source: str, arguments: argparse.Namespace) -> ExitCode:
     """Show it until Ctrl-C, which is how one ends watching and no error."""
-    try:
-        if arguments.json or not sys.stdout.isatty():
-            while True:
-                found = overview(config)
-                if arguments.json:
-                    say_json(as_json(config, source, found))
-                else:
-                    say(as_text(config, source, found) + "\n")
-                flush()
-                time.sleep(arguments.watch)
-        _watch_on_screen(config, source, arguments.watch)
-    except KeyboardInterrupt:
-        pass
+    before, behind = (_CLEAR_SCREEN, "") if is_terminal(sys.stdout) else ("", "\n")
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            found = overview(config)
+            text = f"{before}{as_text(config, source, found)}{behind}"
+            report(as_json(config, source, found), text, as_json=arguments.json)
+            flush()
+            time.sleep(arguments.watch)
     return ExitCode.DONE
 
 
-def _watch_on_screen(config: Config, source: str, interval: float) -> None:
-    try:
-        from rich.live import Live
-        from rich.text import Text
-    except ImportError:
-        raise ConfigurationError("--watch needs rich: pip install 'lotus-durable[cli]'") from None
-    with Live(auto_refresh=False, screen=False) as live:
-        while True:
-            live.update(Text(as_text(config, source, overview(config))), refresh=True)
-            time.sleep(interval)
+_CLEAR_SCREEN = "\x1b[H\x1b[J"
 
 
 def as_json(config: Config, source: str, found: Overview) -> dict[str, object]:

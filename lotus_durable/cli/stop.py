@@ -14,7 +14,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.queue.requests import ask
 
-from .arguments import seconds
+from .arguments import add_timeout
 from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
 from .existing import existing_queue
 from .output import complain, report
@@ -46,11 +46,7 @@ class Stopped:
 
 
 def stop_flusher(directory: QueueDirectory, timeout: float) -> Stopped:
-    """Ask whoever flushes to stop, and wait until that process is gone; also one that is just being started.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Ask whoever flushes to stop, and wait until that process is gone; also one that is just being started."""
     starting = Starting(directory)
     ends_at = monotonic() + timeout
     next_ask = 0.0
@@ -80,16 +76,6 @@ def _still_runs(beat: Beat) -> bool:
     return status is not None and status.start_time == beat.start_time and status.state != "Z"
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        default=_TIMEOUT,
-        metavar="SECONDS",
-        help=f"give up waiting after so long (default: {_TIMEOUT:g})",
-    )
-
-
 def _run(arguments: argparse.Namespace) -> ExitCode:
     result = stop_flusher(existing_queue(configuration(arguments), arguments), arguments.timeout)
     words = "nobody flushed" if result.pid is None else f"the flusher, process {result.pid}, has ended"
@@ -106,7 +92,7 @@ COMMAND = Command(
     summary="end the flusher after its request, and wait for it",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    add_arguments=lambda parser: add_timeout(parser, _TIMEOUT),
     examples="lotus-durable stop --timeout 90",
     exit_codes={
         ExitCode.DONE: "nobody flushes",

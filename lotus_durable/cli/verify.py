@@ -6,8 +6,7 @@ import argparse
 
 from lotus_durable.errors import ConfigurationError
 
-from .arguments import seconds
-from .changing import add_changing, waits_for
+from .arguments import add_wait, seconds, waiting, whole_number
 from .command import UNREADABLE, Command, ExitCode, configuration
 from .existing import existing_queue
 from .output import plain, report
@@ -32,7 +31,7 @@ _SHOWN = 20
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--hours", type=seconds, metavar="N", help="only events of the last N hours (default: all)")
+    parser.add_argument("--hours", type=whole_number, metavar="N", help="only those of the last N hours (default: all)")
     parser.add_argument("--resend", action="store_true", help="have what is unknown delivered again")
     parser.add_argument(
         "--ingestion",
@@ -41,7 +40,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"how long the server may take to store an event (default: {_INGESTION:g})",
     )
-    add_changing(parser)
+    add_wait(parser)
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -51,15 +50,14 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     existing_queue(config, arguments)
     if config.api_key is None:
         raise ConfigurationError("api_key: it is needed to ask the server (LOTUS_API_KEY or LOTUS_API_KEY_FILE)")
-    with open_progress(5.0) as progress:
+    with open_progress() as progress:
         result = verify(
             config,
             newer_than=None if arguments.hours is None else arguments.hours * _HOUR,
             ingestion_takes=arguments.ingestion,
             resend=arguments.resend,
-            patience=arguments.wait,
-            waits_for=waits_for,
-            watch=lambda done: progress.show({"asked": (done, done)}),
+            waiting=waiting(arguments),
+            watch=lambda done: progress.show("asked", done),
         )
     lines = [f"unknown to the server: {plain(id_)}" for id_ in result.unknown[:_SHOWN]]
     if len(result.unknown) > _SHOWN:

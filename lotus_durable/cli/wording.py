@@ -36,9 +36,5 @@ def size(number: int) -> str:
 
 
 def moment(seconds: float) -> str:
-    """Return a time, in UTC: ``2026-01-31 12:00:00Z``.
-
-    Args:
-        seconds: since the epoch.
-    """
+    """Return seconds since the epoch as a time in UTC: ``2026-01-31 12:00:00Z``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -38,7 +38,7 @@ class HttpTransport:
         max_batch_events: int = 500,
         idle_at_most: float = math.inf,
     ) -> None:
-        """Check the arguments; nothing is opened yet.
+        """Open nothing yet.
 
         Args:
             host: ``https://…``, with or without a trailing slash, or a path before ``/api/track/``; or a routes, when
@@ -50,9 +50,6 @@ class HttpTransport:
             idle_at_most: seconds after which a connection kept open is not used again, but a new one opened. On the
                 server of 2022, where a request whose fate nobody knows must not be followed by another.
             max_batch_events: the most that a batch holds; what is read of an answer is bounded by what they need.
-
-        Raises:
-            ConfigurationError: the host is not the URL of a server, or the key cannot be sent in a header.
         """
         self._idle_at_most = idle_at_most
         self._connection = Connection(

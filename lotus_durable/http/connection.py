@@ -18,7 +18,6 @@ from typing import Final, TypeAlias, TypeVar
 
 from lotus_durable import fork
 from lotus_durable._version import __version__
-from lotus_durable.errors import ConfigurationError
 
 from .answer import Answer, NoAnswer, printable
 from .channel import Limits
@@ -63,22 +62,18 @@ class Connection:
         read_timeout: float = 30.0,
         largest_answer: int = 4 * 1024 * 1024,
     ) -> None:
-        """Check the arguments; nothing is opened yet.
+        """Open nothing yet.
 
         Args:
-            host: ``https://…``, with or without a trailing slash, or a path before ``/api/``; or a routes, when
-                several connections share one.
-            api_key: sent as ``X-API-KEY``, and shown nowhere.
+            host: as the configuration has it; or a routes, when several connections share one.
+            api_key: as the configuration has it; sent as ``X-API-KEY``, and shown nowhere.
             connect_timeout: seconds to open a connection.
             read_timeout: seconds to send a request, and of silence before giving up; an answer that comes in dribs
                 is given up after twice that.
             largest_answer: bytes; what is longer is cut off there, and the rest not read.
-
-        Raises:
-            ConfigurationError: the host is not the URL of a server, or the key cannot be sent in a header.
         """
         self._routes = host if isinstance(host, Routes) else Routes(host)
-        self._key = _checked_key(api_key)
+        self._key = api_key
         self._limits = Limits(connect_timeout, read_timeout, 2 * read_timeout, math.inf, largest_answer)
         self._route: Route | None = None
         self._process = (0, 0)
@@ -250,13 +245,3 @@ def _within(limits: Limits, ends_at: float) -> Limits:
         return limits
     left = ends_at - time.monotonic()
     return Limits(min(limits.connect, left), min(limits.read, left), left, ends_at, limits.largest)
-
-
-def _checked_key(api_key: str) -> str:
-    if not api_key:
-        raise ConfigurationError("api_key: is empty")
-    if api_key != api_key.strip():
-        raise ConfigurationError("api_key: has white space before or after it")
-    if not (api_key.isascii() and api_key.isprintable()):
-        raise ConfigurationError("api_key: holds a character that a header cannot carry (only printable ASCII)")
-    return api_key

@@ -18,7 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidSchema
@@ -28,7 +27,6 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
-from lotus_durable.errors import ConfigurationError
 from lotus_durable.values import NamedTuple
 
 from .channel import Addresses, Channel, DirectChannel, DirectTLSChannel
@@ -61,18 +59,16 @@ class Routes:
     """How one server is reached; any number of connections, threads and forked processes share it."""
 
     def __init__(self, host: str) -> None:
-        """Check the host; nothing is read yet.
+        """Read nothing yet.
 
         Args:
-            host: ``https://…``, with or without a trailing slash, or a path before ``/api/``.
-
-        Raises:
-            ConfigurationError: it is not the URL of a server.
+            host: as the configuration has it: a URL with or without a path before ``/api/``.
         """
-        self.origin: str
-        self.base: str
-        self.origin, self.base = _checked_url(host)
-        """Scheme, host and port, for messages; and what comes before ``/api/`` in URLs."""
+        scheme, _, rest = host.partition("://")
+        self.origin: str = f"{scheme}://{rest.partition('/')[0]}"
+        """Scheme, host and port, for messages."""
+        self.base: str = host.rstrip("/")
+        """What comes before ``/api/`` in URLs."""
         self._settings: _Settings | None = None
         self._adapter: tuple[int, _Adapter] | None = None
         self._addresses = Addresses()
@@ -175,17 +171,3 @@ def _shown(proxy: str | None) -> str | None:
         return None
     parts = parse_url(proxy)
     return f"{parts.scheme}://{parts.host}" + (f":{parts.port}" if parts.port else "")
-
-
-def _checked_url(host: str) -> tuple[str, str]:
-    try:
-        parts = urlsplit(host.strip())
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigurationError("host: must be the URL of a Lotus server, like https://api.uselotus.io")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ConfigurationError("host: must not hold a user name, a password, a query or a fragment")
-    origin = f"{parts.scheme}://{parts.netloc}"
-    return origin, f"{origin}{parts.path.rstrip('/')}"

@@ -31,13 +31,8 @@ class BackedUp(NamedTuple):
 def back_up(directory: QueueDirectory, target: str) -> BackedUp:
     """Copy a queue; the copy is there as a whole, or not at all.
 
-    Args:
-        directory: of the queue, which may be in use.
-        target: where the copy is to be; it must not exist, nor be in the queue directory.
-
     Raises:
-        ConfigurationError: it does, or is.
-        OSError: the disk refuses.
+        ConfigurationError: the target exists, or is in the queue directory.
     """
     target = os.path.abspath(target)
     if os.path.lexists(target):

@@ -67,15 +67,7 @@ _BY_REPAIR = "`lotus-durable repair` keeps the bytes in quarantine/ and goes on 
 
 
 def check(directory: QueueDirectory, watch: Callable[[int], None] = lambda _bytes: None) -> Checked:
-    """Look at everything.
-
-    Args:
-        directory: of the queue, which may be in use.
-        watch: told how many bytes were looked at.
-
-    Raises:
-        OSError: the directory cannot be listed.
-    """
+    """Look at everything."""
     found = Checked()
     for finding in (*_of_identity(directory), *_of_books(directory, found), *_of_rows(directory)):
         found.add(finding)

@@ -16,7 +16,7 @@ from lotus_durable.queue.protocol import Table
 from lotus_durable.queue.reader import BEGINNING, header_of
 from lotus_durable.values import NamedTuple
 
-from . import PATIENCE
+from . import WAITING, Waiting
 from .holding import Held, held
 from .pending import Found, PendingReader, Report, records_of
 from .refused import take_out
@@ -42,22 +42,9 @@ def erase_customer(
     customer_id: str,
     *,
     report: Report = lambda _: None,
-    patience: float = PATIENCE,
-    waits_for: Callable[[str], None] = lambda _: None,
+    waiting: Waiting = WAITING,
 ) -> Erased:
-    """Erase a customer's events that are pending, parked, dead letters or damaged. What Lotus has is not touched.
-
-    Args:
-        config: names the queue.
-        customer_id: whose.
-        report: told of what cannot be read.
-        patience: seconds to wait for a flusher in the middle of a request.
-        waits_for: told whom it waits for.
-
-    Raises:
-        QueueInUse: the flusher does not let go of the queue.
-        OSError: the disk refuses; what was done before is done.
-    """
+    """Erase a customer's events that are pending, parked, dead letters or damaged. What Lotus has is not touched."""
     directory = QueueDirectory(config.queue_dir)
     where = Where(customer_id=customer_id)
 
@@ -70,7 +57,7 @@ def erase_customer(
     def is_wanted(found: Found) -> bool:
         return is_wanted_record(found.record)
 
-    with held(config, patience=patience, waits_for=waits_for) as queue:
+    with held(config, waiting=waiting) as queue:
         rewriting = Rewriting(directory, queue, is_wanted, report)
         rewriting.run()
         tables: tuple[Table, ...] = ("parked", "dead")

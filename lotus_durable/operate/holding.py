@@ -9,85 +9,49 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
 from lotus_durable.errors import QueueInUse
-from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.flusher import locks
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
-from lotus_durable.queue.kept import note_undelivered
-from lotus_durable.queue.protocol import StoredEvent
 from lotus_durable.queue.requests import ask
+from lotus_durable.values import NamedTuple
 
-from . import PATIENCE
+from . import WAITING, Waiting
 
 _LOOK_INTERVAL = 0.01
 _ASK_INTERVAL = 1.0
 """Seconds after which it is asked once more: one that was just starting may not have heard it."""
 
 
-class Held:
-    """The queue, while no flusher has it.
+class Held(NamedTuple):
+    """The queue, while no flusher has it."""
 
-    Attributes:
-        consumer: what a flusher has, too.
-    """
-
-    def __init__(self, directory: QueueDirectory, consumer: Consumer, control: Control) -> None:
-        self._directory = directory
-        self.consumer = consumer
-        self._control = control
-
-    def beat(self) -> None:
-        """Show a sign of life, if it is time; to be called between steps."""
-        self._control.beat_if_due()
+    directory: QueueDirectory
+    consumer: Consumer
+    """What a flusher has, too."""
+    control: Control
+    """Its ``beat_if_due`` is to be called between steps: others see a sign of life then."""
 
     def show(self) -> None:
         """Let everybody count what is in the books now."""
-        self._control.show(self.consumer.progress())
-
-    def note_undelivered(self, events: Iterable[StoredEvent]) -> None:
-        """Note what is about to be thrown away, for who verifies what is kept.
-
-        Raises:
-            OSError: the disk refuses.
-        """
-        ids: list[str] = []
-        for event in events:
-            with contextlib.suppress(RecordError):
-                ids.append(unpack_record(event.record)[0])
-        note_undelivered(self._directory, ids)
-
-    def ask_for_drain(self) -> None:
-        """Have whoever flushes next try each event once, parked ones too."""
-        with contextlib.suppress(OSError):
-            ask(self._directory, "drain")
+        self.control.show(self.consumer.progress())
 
 
 @contextlib.contextmanager
-def held(
-    config: Config, *, patience: float = PATIENCE, waits_for: Callable[[str], None] = lambda _: None
-) -> Iterator[Held]:
+def held(config: Config, *, waiting: Waiting = WAITING) -> Iterator[Held]:
     """Have the queue, and let whoever flushed go on afterwards.
 
-    Args:
-        config: names the directory; neither key nor host is needed.
-        patience: seconds to wait for the flusher.
-        waits_for: told, once, who is waited for.
-
-    Raises:
-        QueueInUse: the flusher does not let go of it.
-        QueueDamaged: a later version made the books.
-        OSError: the disk refuses.
+    Neither key nor host is needed.
     """
     flusher = Flusher(lambda: config, kind="caller")
-    _take_lock(flusher, patience, waits_for)
+    _take_lock(flusher, waiting)
     try:
         before = read_beat(flusher.directory)
         control = flusher.make_control(before)
@@ -106,22 +70,22 @@ def held(
         flusher.lock.release()
 
 
-def _take_lock(flusher: Flusher, patience: float, waits_for: Callable[[str], None]) -> None:
+def _take_lock(flusher: Flusher, waiting: Waiting) -> None:
     directory = flusher.directory
-    ends_at = monotonic() + patience
+    ends_at = monotonic() + waiting.seconds
     next_ask, reported_at = 0.0, monotonic() + 2 * _ASK_INTERVAL
     while not flusher.lock.acquire():
         now = monotonic()
         if flusher.lock.refusal is not None:
             raise QueueInUse(flusher.lock.refusal)
         if now >= ends_at:
-            raise QueueInUse(f"{_who(directory)} and does not let go of the queue within {patience:g} s")
+            raise QueueInUse(f"{_who(directory)} and does not let go of the queue within {waiting.seconds:g} s")
         if now >= next_ask and locks.is_held(directory.flusher_lock) is not False:
             next_ask = now + _ASK_INTERVAL
             ask(directory, "pause")
         if now >= reported_at:
             reported_at = float("inf")
-            waits_for(_who(directory))
+            waiting.tell(_who(directory))
         time.sleep(_LOOK_INTERVAL)
 
 

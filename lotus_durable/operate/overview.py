@@ -47,13 +47,7 @@ class Overview(NamedTuple):
 def overview(config: Config, *, most_parked: int = 20_000) -> Overview:
     """Look.
 
-    Args:
-        config: names the directory and the limit.
-        most_parked: rows that are looked at for events that are parked for the future; 12 µs each.
-
-    Raises:
-        OSError: the directory, or a database in it, cannot be read.
-        QueueDamaged: the queue cannot be read.
+    Of the parked events ``most_parked`` are looked at for those of the future, 12 µs each.
     """
     directory = QueueDirectory(config.queue_dir)
     stats = collect(directory)

@@ -51,12 +51,7 @@ class Found(NamedTuple):
 
 
 class PendingReader:
-    """Reads what is pending.
-
-    Args:
-        directory: of the queue.
-        report: told of what cannot be read; nothing raises for it.
-    """
+    """Reads what is pending."""
 
     def __init__(self, directory: QueueDirectory, report: Report) -> None:
         self._directory = directory

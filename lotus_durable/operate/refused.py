@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,10 +10,12 @@ from math import inf
 
 from lotus_durable.config import Config
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.kept import note_undelivered
 from lotus_durable.queue.protocol import Settlement, StoredEvent, Table
+from lotus_durable.queue.requests import ask
 from lotus_durable.values import NamedTuple
 
-from . import PATIENCE
+from . import WAITING, Waiting
 from .holding import Held, held
 from .stored import PAGE, TABLES, State, Stored, as_stored, refused_page, stored_events, takes
 from .where import ANY, Where
@@ -60,19 +63,13 @@ class RefusedEvents:
     def retry(
         self,
         *,
-        patience: float = PATIENCE,
-        waits_for: Callable[[str], None] = lambda _: None,
+        waiting: Waiting = WAITING,
         watch: Watch = lambda _: None,
     ) -> Changed:
         """Have them tried again by whoever flushes next, as if for the first time, with their ids and times.
 
-        Args:
-            patience: seconds to wait for a flusher that is in the middle of a request.
-            waits_for: told whom it waits for.
-            watch: told how many are done.
-
         Raises:
-            QueueInUse: the flusher does not pause in that time.
+            QueueInUse: the flusher does not pause as long as ``waiting`` says.
         """
 
         def put_back(rows: list[StoredEvent]) -> Settlement:
@@ -80,33 +77,30 @@ class RefusedEvents:
             again = [row._replace(attempts=0, since=now, tried=0.0, id=0, parked_at=0.0, tried_at=0.0) for row in rows]
             return _taken_out(rows, self._table)._replace(parked=again)
 
-        return self._change(put_back, patience, waits_for, watch, needs_record=True)
+        return self._change(put_back, waiting, watch, needs_record=True)
 
     def purge(
         self,
         *,
-        patience: float = PATIENCE,
-        waits_for: Callable[[str], None] = lambda _: None,
+        waiting: Waiting = WAITING,
         watch: Watch = lambda _: None,
     ) -> Changed:
         """Throw them away; they count as discarded. Arguments and errors are those of :meth:`retry`."""
-        return self._change(
-            lambda rows: _taken_out(rows, self._table)._replace(discarded=len(rows)), patience, waits_for, watch
-        )
+        return self._change(lambda rows: _taken_out(rows, self._table)._replace(discarded=len(rows)), waiting, watch)
 
     def _change(
         self,
         settlement: Callable[[list[StoredEvent]], Settlement],
-        patience: float,
-        waits_for: Callable[[str], None],
+        waiting: Waiting,
         watch: Watch,
         *,
         needs_record: bool = False,
     ) -> Changed:
-        with held(self._config, patience=patience, waits_for=waits_for) as queue:
+        with held(self._config, waiting=waiting) as queue:
             result = _change(queue, self._table, self._where, settlement, watch, needs_record=needs_record)
             if needs_record and result.changed:
-                queue.ask_for_drain()
+                with contextlib.suppress(OSError):
+                    ask(queue.directory, "drain")  # of whoever flushes next: parked events, too
         return result
 
 
@@ -135,15 +129,16 @@ def _change(
     # What is put back has higher rows than these. Each page is one transaction: a kill leaves it done or not.
     while rows := [row for row in consumer.page(table, after, PAGE) if row.id <= last]:
         after = rows[-1].id
-        meant = [row for row in rows if takes(where, as_stored(row, table), now)]
-        chosen = [row for row in meant if row.record or not needs_record]
+        meant = [(row, stored) for row in rows if takes(where, stored := as_stored(row, table), now)]
+        chosen = [row for row, _ in meant if row.record or not needs_record]
         left += len(meant) - len(chosen)
         if chosen:
             entered = settlement(chosen)
             if entered.discarded:
-                queue.note_undelivered(chosen)
+                ids = [stored.event.idempotency_id for _, stored in meant if stored.event is not None]
+                note_undelivered(queue.directory, ids)
             consumer.settle(entered)
             changed += len(chosen)
             watch(changed)
-        queue.beat()
+        queue.control.beat_if_due()
     return Changed(changed, left)

@@ -12,7 +12,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import sync_path
 from lotus_durable.queue.identity import ensure_identity, read_identity
 
-from . import PATIENCE
+from . import WAITING, Waiting
 from .checking import Checked, Finding, check
 from .holding import Held, held
 from .rewriting import Rewriting
@@ -24,26 +24,13 @@ def repair(
     config: Config,
     *,
     report: Report = lambda _: None,
-    patience: float = PATIENCE,
-    waits_for: Callable[[str], None] = lambda _: None,
+    waiting: Waiting = WAITING,
     watch: Callable[[int], None] = lambda _: None,
 ) -> Checked:
-    """Mend what can be, and return what is wrong afterwards.
-
-    Args:
-        config: names the queue.
-        report: told of each damage, and where its bytes are kept.
-        patience: seconds to wait for a flusher in the middle of a request.
-        waits_for: told whom it waits for.
-        watch: told how many bytes were looked at.
-
-    Raises:
-        QueueInUse: the flusher does not let go of the queue.
-        OSError: the disk refuses; what was done before is done.
-    """
+    """Mend what can be, and return what is wrong afterwards."""
     directory = QueueDirectory(config.queue_dir)
     _mend_identity(directory, report)
-    with held(config, patience=patience, waits_for=waits_for) as queue:
+    with held(config, waiting=waiting) as queue:
         found = check(directory, watch)
         for finding in found.findings:
             if finding.path.startswith("journal/") and finding.offset is None:

@@ -17,12 +17,12 @@ from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory, original_nam
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE
 from lotus_durable.queue.protocol import Cursor, Settlement, StoredEvent
 from lotus_durable.queue.quarantine import keep_aside
-from lotus_durable.queue.reader import BEGINNING, Damage
+from lotus_durable.queue.reader import Damage
 from lotus_durable.queue.rows import delete_rows, ensure_rows_id, is_row
 
 from .holding import Held
 from .pending import Found, PendingReader, Report
-from .segment_file import NewSegment
+from .segment_file import NewSegments
 
 _ZEROS = bytes(1 << 20)
 
@@ -30,16 +30,10 @@ _ZEROS = bytes(1 << 20)
 class Rewriting:
     """Takes what is not wanted out of all that is pending.
 
-    Args:
-        directory: of the queue.
-        queue: no flusher has it meanwhile.
-        is_wanted: whether an event stays. A damaged stretch never does.
-        report: told of damage, and of what cannot be read.
-
     Attributes:
         taken_out: events that are gone, counted as discarded.
-        lost: events that were damaged; they are dead letters now, and the bytes are in the quarantine.
-        files: that were written anew.
+
+    An event stays if ``is_wanted``; a damaged stretch never does.
     """
 
     def __init__(
@@ -50,15 +44,9 @@ class Rewriting:
         self._is_wanted = is_wanted
         self._report = report
         self.taken_out: int = 0
-        self.lost: int = 0
-        self.files: list[str] = []
 
     def run(self) -> None:
-        """Do it, file by file.
-
-        Raises:
-            OSError: the disk refuses; the files before are done.
-        """
+        """Do it, file by file."""
         ensure_rows_id(self._directory)
         reader = PendingReader(self._directory, lambda _: None)
         concerned = {original_name(found.file) for found in reader if self._is_to_go(found)}
@@ -71,41 +59,31 @@ class Rewriting:
                 self._rewrite(name, reader.segment(name))
             else:
                 for _ in reader.segment(name):
-                    self._queue.beat()
+                    self._queue.control.beat_if_due()
         if QUEUE_DB in concerned:
             self._rewrite(QUEUE_DB, reader.rows())
 
     def move_rows(self) -> None:
-        """Move what can be read of ``queue.db`` into segments.
-
-        Raises:
-            OSError: it cannot be read at all, or the disk refuses.
-        """
+        """Move what can be read of ``queue.db`` into segments."""
         ensure_rows_id(self._directory)
         self._rewrite(QUEUE_DB, PendingReader(self._directory, self._report).rows())
 
     def _is_to_go(self, found: Found) -> bool:
-        self._queue.beat()
+        self._queue.control.beat_if_due()
         return found.damage is not None or not self._is_wanted(found)
 
     def _rewrite(self, name: str, events: Iterator[Found]) -> None:
-        kept: dict[bytes, NewSegment] = {}
         carried: list[tuple[bytes, int, int]] = []
         dead: list[StoredEvent] = []
-        taken_out = lost = 0
+        taken_out = 0
         last: Found | None = None
-        try:
+        with NewSegments(self._directory) as kept:
             for found in events:
-                self._queue.beat()
+                self._queue.control.beat_if_due()
                 if found.damage is not None:
-                    damaged = self._keep_damage(found)
-                    lost += len(damaged)
-                    dead += damaged
+                    dead += self._keep_damage(found)
                 elif self._is_wanted(found):
-                    if found.key not in kept:
-                        kept[found.key] = NewSegment(self._directory, found.key)
-                        kept[found.key].open()
-                    kept[found.key].add(found.record)
+                    kept.add(found.key, found.record)
                 else:
                     taken_out += 1
                 if found.origin is not None:
@@ -114,24 +92,14 @@ class Rewriting:
                 last = found
             if last is None:
                 return
-            for segment in kept.values():
-                segment.finish()
-            new = {each.header.id: Cursor(each.name, *BEGINNING) for each in kept.values()}
-            old = {last.source: Cursor(original_name(name), *last.end)}
+            cursors = {**kept.finish(), last.source: Cursor(original_name(name), *last.end)}
+            accepted = taken_out + len(dead)
             self._queue.consumer.enter(
-                Settlement(
-                    cursors={**new, **old}, accepted=taken_out + lost, dead=dead, carried=carried, discarded=taken_out
-                )
+                Settlement(cursors=cursors, accepted=accepted, dead=dead, carried=carried, discarded=taken_out)
             )
             self._queue.consumer.make_safe()
-            for segment in kept.values():
-                segment.publish()
-        finally:
-            for segment in kept.values():
-                segment.discard()
+            kept.publish()
         self.taken_out += taken_out
-        self.lost += lost
-        self.files.append(name)
         self._remove_bytes(name, last.end[0])
 
     def _keep_damage(self, found: Found) -> list[StoredEvent]:
@@ -151,11 +119,7 @@ class Rewriting:
 
 
 def overwrite(path: str, end: int) -> None:
-    """Overwrite what is settled of a segment; that it is must be safe from a power cut.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Overwrite what is settled of a segment; that it is must be safe from a power cut."""
     with contextlib.suppress(FileNotFoundError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:

@@ -6,16 +6,21 @@ import contextlib
 import fcntl
 import os
 import time
+from typing import Self
 
 from lotus_durable.queue.directory import QueueDirectory, segment_name, unfinished_name
 from lotus_durable.queue.files import FILE_MODE, sync_path, write_rest
 from lotus_durable.queue.format import Header, encode_frame, new_header
+from lotus_durable.queue.protocol import Cursor
+from lotus_durable.queue.reader import BEGINNING
 
 _BUFFER = 1 << 20
 
 
 class NewSegment:
     """One new segment of a queue. There is no file before :meth:`open`, and none after :meth:`discard`.
+
+    What writes raises ``OSError`` where the disk refuses.
 
     Args:
         directory: of the queue.
@@ -40,52 +45,32 @@ class NewSegment:
         self._buffer = bytearray(self.header.encode())
 
     def open(self) -> None:
-        """Make the file, where :meth:`discard` follows whatever happens: Ctrl-C may come at any line.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Make the file, where :meth:`discard` follows whatever happens: Ctrl-C may come at any line."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         self._descriptor = os.open(self._unfinished, flags, FILE_MODE)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else it looks like what a crash has left
 
     def add(self, record: bytes) -> None:
-        """Append one event.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Append one event."""
         self._buffer += encode_frame(self.header.marker, self.events, record)
         self.events += 1
         if len(self._buffer) >= _BUFFER:
             self._write()
 
     def take_id(self, segment_id: bytes) -> None:
-        """Have another id from now on; before it is finished.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Have another id from now on; before it is finished."""
         self._write()
         self.header = self.header._replace(id=segment_id)
         os.pwrite(self._descriptor, self.header.encode(), 0)
 
     def finish(self) -> None:
-        """Make it survive a power cut; it is not published yet.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Make it survive a power cut; it is not published yet."""
         self._write()
         os.fsync(self._descriptor)
         sync_path(self._journal)
 
     def publish(self) -> None:
-        """Have the flusher read it, whatever happens from now on.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Have the flusher read it, whatever happens from now on."""
         os.rename(self._unfinished, f"{self._journal}/{self.name}")
         sync_path(self._journal)
         self._close()
@@ -107,3 +92,41 @@ class NewSegment:
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile has a copy
         os.close(descriptor)
+
+
+class NewSegments:
+    """New segments for events of several keys, a segment for each key; none is left behind that was not published."""
+
+    def __init__(self, directory: QueueDirectory) -> None:
+        self._directory = directory
+        self._segments: dict[bytes, NewSegment] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for segment in self._segments.values():
+            segment.discard()
+
+    @property
+    def events(self) -> int:
+        """How many are in them."""
+        return sum(segment.events for segment in self._segments.values())
+
+    def add(self, key: bytes, record: bytes) -> None:
+        """Append one event that is for the API key with this fingerprint."""
+        if key not in self._segments:
+            self._segments[key] = NewSegment(self._directory, key)
+            self._segments[key].open()
+        self._segments[key].add(record)
+
+    def finish(self) -> dict[bytes, Cursor]:
+        """Make them survive a power cut, and return what the books have to know before they are published."""
+        for segment in self._segments.values():
+            segment.finish()
+        return {segment.header.id: Cursor(segment.name, *BEGINNING) for segment in self._segments.values()}
+
+    def publish(self) -> None:
+        """Have the flusher read them, whatever happens from now on."""
+        for segment in self._segments.values():
+            segment.publish()

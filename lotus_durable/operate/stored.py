@@ -63,14 +63,7 @@ class Stored(NamedTuple):
 def stored_events(
     directory: QueueDirectory, states: Sequence[State], where: Where = ANY, report: Report = lambda _: None
 ) -> Iterator[Stored]:
-    """Give the events in these states that are meant, state by state.
-
-    Args:
-        directory: of the queue.
-        states: in which.
-        where: which.
-        report: told of what cannot be read.
-    """
+    """Give the events in these states that are meant, state by state."""
     now = time.time()
     for state in states:
         for stored in _in_state(directory, state, report):
@@ -81,11 +74,7 @@ def stored_events(
 def refused_page(
     directory: QueueDirectory, table: Table, where: Where, after: int, limit: int
 ) -> tuple[list[Stored], int | None]:
-    """Return up to ``limit`` refused events that are meant, behind a row, and the row to go on behind; None at the end.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Return up to ``limit`` refused events behind a row, and the row to go on behind; None at the end."""
     now = time.time()
     found: list[Stored] = []
     while rows := read_page(directory.books, table, after, PAGE):

@@ -17,14 +17,14 @@ from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import UnknownFormat
 from lotus_durable.queue.kept import Undelivered, kept_files
-from lotus_durable.queue.protocol import Cursor, Settlement
+from lotus_durable.queue.protocol import Settlement
 from lotus_durable.queue.reader import BEGINNING, Position, header_of
 from lotus_durable.values import NamedTuple
 
-from . import PATIENCE
+from . import WAITING, Waiting
 from .holding import held
 from .pending import PendingReader, records_of
-from .segment_file import NewSegment
+from .segment_file import NewSegments
 from .stored import stored_events
 from .where import Where
 
@@ -53,8 +53,7 @@ def verify(
     newer_than: float | None = None,
     ingestion_takes: float = INGESTION_TAKES,
     resend: bool = False,
-    patience: float = PATIENCE,
-    waits_for: Callable[[str], None] = lambda _: None,
+    waiting: Waiting = WAITING,
     watch: Callable[[int], None] = lambda _: None,
 ) -> Verified:
     """Ask about everything that is kept.
@@ -64,8 +63,7 @@ def verify(
         newer_than: only events that were accepted so many seconds ago or later.
         ingestion_takes: seconds; see :data:`INGESTION_TAKES`.
         resend: have what is unknown delivered again, with its ids and times. It counts as delivered no more until then.
-        patience: seconds to wait for a flusher in the middle of a request; only with ``resend``.
-        waits_for: told whom it waits for.
+        waiting: for a flusher in the middle of a request; only with ``resend``.
         watch: told how many were asked about.
 
     Raises:
@@ -101,42 +99,29 @@ def verify(
             for start in range(0, len(unknown), _AT_ONCE)
             for id_ in _unknown(caller, list(unknown)[start : start + _AT_ONCE])  # it may have been on its way
         ]
-    resent = _put_back(config, directory, set(still), patience, waits_for) if resend and still else 0
+    resent = _put_back(config, directory, set(still), waiting) if resend and still else 0
     return Verified(asked, still, too_young, resent)
 
 
-def _put_back(
-    config: Config, directory: QueueDirectory, ids: set[str], patience: float, waits_for: Callable[[str], None]
-) -> int:
+def _put_back(config: Config, directory: QueueDirectory, ids: set[str], waiting: Waiting) -> int:
     """Have events delivered again: they leave what is delivered and are pending, in one transaction."""
-    new: dict[bytes, NewSegment] = {}
-    with held(config, patience=patience, waits_for=waits_for) as queue:
-        try:
-            # Not what one that was killed has put back: it is pending now that the books are open.
-            missing = ids.difference(_elsewhere(directory, dict.fromkeys(ids)))
-            for id_, _, record, key in _delivered(directory):
-                queue.beat()
-                if id_ in missing:
-                    if key not in new:
-                        new[key] = NewSegment(directory, key)
-                        new[key].open()
-                    new[key].add(record)
-            for segment in new.values():
-                segment.finish()
-            count = sum(segment.events for segment in new.values())
-            known = {segment.header.id: Cursor(segment.name, *BEGINNING) for segment in new.values()}
-            # Of a fleet's host: it has handed them over.
-            by_broker = min(count, queue.consumer.progress().counts.handed_over)
-            queue.consumer.enter(
-                Settlement(cursors=known, accepted=-count, delivered=by_broker - count, handed_over=-by_broker)
+    with held(config, waiting=waiting) as queue, NewSegments(directory) as new:
+        # Not what one that was killed has put back: it is pending now that the books are open.
+        missing = ids.difference(_elsewhere(directory, dict.fromkeys(ids)))
+        for id_, _, record, key in _delivered(directory):
+            queue.control.beat_if_due()
+            if id_ in missing:
+                new.add(key, record)
+        # Of a fleet's host: it has handed them over.
+        by_broker = min(new.events, queue.consumer.progress().counts.handed_over)
+        queue.consumer.enter(
+            Settlement(
+                cursors=new.finish(), accepted=-new.events, delivered=by_broker - new.events, handed_over=-by_broker
             )
-            queue.consumer.make_safe()
-            for segment in new.values():
-                segment.publish()
-        finally:
-            for segment in new.values():
-                segment.discard()
-    return count
+        )
+        queue.consumer.make_safe()
+        new.publish()
+    return new.events
 
 
 def _unknown(caller: Caller, ids: list[str]) -> list[str]:

@@ -48,10 +48,7 @@ class Where(NamedTuple):
     def takes(self, event: Event | None, reason: str, now: float) -> bool:
         """Whether an event is meant.
 
-        Args:
-            event: None where it cannot be read.
-            reason: why it was refused; empty where it was not.
-            now: seconds since the epoch.
+        ``event`` is None where it cannot be read, ``reason`` empty where it was not refused.
         """
         if self.reason and self.reason.lower() not in reason.lower():
             return False
@@ -67,12 +64,3 @@ class Where(NamedTuple):
 
 
 ANY = Where()
-
-
-def where_of(given: Given) -> Where:
-    """Return the filter that arguments say.
-
-    Raises:
-        TypeError: there is no such argument.
-    """
-    return Where(**given)

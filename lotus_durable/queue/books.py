@@ -7,7 +7,7 @@
                            empty id what is counted, so that a settlement changes few pages
 ``carried``                ranges of segments that were settled by way of copies in others, see :mod:`.consumer`
 ``retired``                the segments that were deleted lately, and where they ended
-``delivered``              the ids delivered lately, see :mod:`.lately`
+``delivered``              the ids delivered lately, see :mod:`.slots`
 ``learned``                names and values: what the flusher found out about the server
 ``padding``                empty; see :mod:`.reserve`
 =========================  ==========================================================================================
@@ -29,16 +29,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from .carried import Ranges
 from .database import WHAT, BooksDatabase, fetched
-from .lately import DeliveredLately, keys_of, rows_of_size
+from .lately import DeliveredLately, keys_of
 from .protocol import Cursor, Settlement, StoredEvent, Table, decode_stored_event
 from .reader import Position
 from .reserve import PAGE, pages_for
-from .schema import COUNTERS, DELIVERED, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, as_row, page_of
+from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, as_row, page_of
+from .slots import Slots, Write
 from .stats import QueueStats
 from .table import DatabaseDamaged
 
@@ -58,6 +59,7 @@ class Books:
     """
 
     database: BooksDatabase
+    _slots: Slots
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -109,14 +111,12 @@ class Books:
                 while len(waiting) > 1 and pages_for([*parked, *dead]) > self.database.reserve.most:
                     piece = _cut_off(waiting, self.database.reserve.most * PAGE // 2)
                     high[table] = self.database.commit(partial(self._insert, table, piece, 0))
-        keys, outdated = self._ids_to_enter(entry)
-        self.counts, self.high = self.database.commit(lambda: self._enter(entry, parked, dead, high, keys, outdated))
+        writes = self._slots.plan(keys_of(entry.delivered_ids), entry.at) if entry.delivered_ids else []
+        self.counts, self.high = self.database.commit(lambda: self._enter(entry, parked, dead, high, writes))
         self.cursors.update(entry.cursors)
         for segment, start, stop in entry.carried:
             self.carried.setdefault(segment, Ranges()).add(start, stop)
-        for _, forgotten in outdated:
-            self.delivered.forget(forgotten)
-        self.delivered.add(keys)
+        self._slots.written(writes)
         if entry.resolved:
             self._give_back()
 
@@ -221,27 +221,9 @@ class Books:
         for segment, *end in read("SELECT segment, offset, sequence FROM retired ORDER BY id"):
             self.retired[segment] = (end[0], end[1])
         self.learned.update(read("SELECT * FROM learned").fetchall())
-        for _, _, keys in read(DELIVERED):
-            self.delivered.add(keys)
+        self._slots = Slots(self.database, self.delivered)
         read("DELETE FROM queue_parked WHERE _id > ?", (self.high["parked"],))
         read("DELETE FROM queue_dead WHERE _id > ?", (self.high["dead"],))
-
-    def _ids_to_enter(self, entry: Settlement) -> tuple[bytes, list[tuple[int, bytes]]]:
-        """Return what is entered for ids delivered, and which rows of older ones make way."""
-        if not entry.delivered_ids:
-            return b"", []
-        keys = keys_of(entry.delivered_ids)
-        try:
-            self.database.do(lambda: self.database.reserve.ensure(pages_for([keys])))
-        except OSError:
-            # On a full disk the oldest go, however young they are; and when there are too few, these are not known.
-            rows = self.database.do(lambda: rows_of_size(self._delivered_rows(), len(keys)))
-            return (keys, rows) if rows else (b"", [])
-        count = len(entry.delivered_ids)
-        return keys, self.database.do(lambda: self.delivered.outdated(self._delivered_rows(), count, entry.at))
-
-    def _delivered_rows(self) -> Iterator[tuple[int, float, bytes]]:
-        yield from self.database.connection.execute(DELIVERED)
 
     def _enter(
         self,
@@ -249,8 +231,7 @@ class Books:
         parked: Sequence[bytes],
         dead: Sequence[bytes],
         high: Mapping[Table, int],
-        keys: bytes,
-        outdated: Sequence[tuple[int, bytes]],
+        writes: Sequence[Write],
     ) -> tuple[QueueStats, dict[Table, int]]:
         connection = self.database.connection
         old = self.counts
@@ -259,7 +240,8 @@ class Books:
             rows = [(event.id,) for event in entry.resolved]
             gone = connection.executemany("DELETE FROM queue_parked WHERE _id = ?", rows).rowcount
         raised = [(event.id,) for event in entry.raised]
-        connection.executemany("DELETE FROM queue_dead WHERE _id = ?", raised)
+        if raised:
+            connection.executemany("DELETE FROM queue_dead WHERE _id = ?", raised)
         counts = old._replace(
             # A parked event that is no longer in its row was counted otherwise already, as lost in damaged books say.
             accepted=old.accepted + entry.accepted + len(entry.resolved) - gone,
@@ -278,10 +260,7 @@ class Books:
             connection.execute(SET_CURSOR, (segment, *cursor))
         for segment, start, stop in entry.carried:
             connection.execute("INSERT OR REPLACE INTO carried VALUES (?, ?, ?)", (segment, start, stop))
-        if outdated:
-            connection.executemany("DELETE FROM delivered WHERE id = ?", [row[:1] for row in outdated])
-        if keys:
-            connection.execute("INSERT INTO delivered (at, ids) VALUES (?, ?)", (entry.at, keys))
+        self._slots.write(writes)
         return counts, reached
 
     def _insert(self, table: Table, rows: Sequence[bytes], high: int) -> int:

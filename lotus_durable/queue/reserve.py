@@ -184,9 +184,10 @@ class Reserve:
 
     def _release(self, pages: int) -> None:
         """Have this many free pages, if all padding together has them."""
-        delete = "DELETE FROM padding WHERE rowid = (SELECT max(rowid) FROM padding)"
-        while self._on_list() < pages and self._connection.execute(delete).rowcount:
-            pass
+        delete = "DELETE FROM padding WHERE rowid IN (SELECT rowid FROM padding ORDER BY rowid DESC LIMIT ?)"
+        while (missing := pages - self._on_list()) > 0:
+            if not self._connection.execute(delete, (ceil(missing / _STEP),)).rowcount:
+                break
 
     def _free(self) -> int:
         rows = int(self._connection.execute("SELECT count(*) FROM padding").fetchone()[0])

@@ -16,15 +16,13 @@ SCHEMA = (
     f"CREATE TABLE settled (segment BLOB PRIMARY KEY, name, offset, sequence, {COUNTERS}) WITHOUT ROWID",
     "CREATE TABLE carried (segment BLOB, start INTEGER, stop INTEGER, PRIMARY KEY (segment, start)) WITHOUT ROWID",
     "CREATE TABLE retired (id INTEGER PRIMARY KEY, segment BLOB, offset INTEGER, sequence INTEGER)",
-    "CREATE TABLE delivered (id INTEGER PRIMARY KEY, at REAL, ids BLOB)",
+    "CREATE TABLE delivered (slot INTEGER PRIMARY KEY, ids BLOB)",
     "CREATE TABLE learned (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     "CREATE TABLE padding (data BLOB)",
     "INSERT INTO settled VALUES (x'', NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0)",
 )
 SET_COUNTERS = f"UPDATE settled SET ({COUNTERS}) = (?, ?, ?, ?, ?, ?, ?, ?) WHERE segment = x''"  # noqa: S608  # ours
 SET_CURSOR = "INSERT OR REPLACE INTO settled (segment, name, offset, sequence) VALUES (?, ?, ?, ?)"
-DELIVERED = "SELECT id, CAST(coalesce(at, 0) AS REAL), CAST(coalesce(ids, x'') AS BLOB) FROM delivered ORDER BY id"
-"""Whatever a damaged row holds, it comes out as a number and bytes."""
 INSERT: dict[Table, str] = {
     "parked": "INSERT INTO queue_parked (data, timestamp) VALUES (?, ?)",
     "dead": "INSERT INTO queue_dead (data, timestamp) VALUES (?, ?)",

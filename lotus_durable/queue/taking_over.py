@@ -33,8 +33,7 @@ def take_over(unfinished: str, old: Books, path: str) -> int:
         retired = [(segment, *end) for segment, end in old.retired.items()]
         many("INSERT INTO retired (segment, offset, sequence) VALUES (?, ?, ?)", retired)
         many("INSERT INTO learned VALUES (?, ?)", old.learned.items())
-        delivered = _readable(path, "delivered", "at, ids")
-        many("INSERT INTO delivered VALUES (?, ?, ?)", delivered)
+        many("INSERT INTO delivered VALUES (?, ?)", _readable(path, "delivered", "ids"))
         connection.commit()
     return lost
 

@@ -75,7 +75,7 @@ class Generation(ABC):
         """
 
     @abstractmethod
-    def word(self, refused: Refused) -> Answer:
+    def answer_to(self, refused: Refused) -> Answer:
         """Answer a refusal."""
 
     def respond(self, request: Request, refuse: Refusal, work: Callable[[], bool] = lambda: False) -> Answer | None:
@@ -93,7 +93,7 @@ class Generation(ABC):
             except Answered as answered:
                 return answered.answer
             except Refused as refused:
-                return self.word(refused)
+                return self.answer_to(refused)
 
     def _respond(self, request: Request, refuse: Refusal, seen: Mapping[str, bool]) -> Answer:
         found = self._find(request.path)

@@ -30,7 +30,7 @@ class L22(Generation):
         self.refuse_if(request.method not in methods, "no such method", method=request.method)
         self.refuse_if((request.content_length or 0) > self.max_body_bytes, "track too large")
 
-    def word(self, refused: Refused) -> Answer:
+    def answer_to(self, refused: Refused) -> Answer:
         """By field, or one detail."""
         body: dict[str, Any] = {}
         for code, detail, attr in refused.errors:

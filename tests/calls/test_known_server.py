@@ -1,9 +1,8 @@
-"""What is remembered of a server, for how long, and which answers contradict it."""
+"""What is remembered of a server, and which answers contradict it."""
 
 from __future__ import annotations
 
 import json
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from lotus_durable.calls.generation import KnownServer, contradicts, is_2022, is
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
-
-DAY = 86_400.0
 
 
 @pytest.fixture
@@ -55,16 +52,6 @@ def test_books_that_say_nothing_usable_are_as_none(directory: QueueDirectory, co
     known.learn("2022")
     assert known.generation() == "2022"
     assert Path(directory.books).read_bytes() == content, "the books are the flusher's"
-
-
-@pytest.mark.parametrize(("age", "expected"), [(0, "2024"), (DAY - 1, "2024"), (DAY + 1, None), (-1, None)])
-def test_a_finding_holds_for_a_day(directory: QueueDirectory, age: float, expected: str | None) -> None:
-    now = [time.time()]
-    known = KnownServer("HOST", directory, now=lambda: now[0])
-    known.learn("2024")
-    assert known.is_fresh()
-    now[0] += age
-    assert known.generation() == expected
 
 
 def test_what_an_answer_taught_wins_over_the_books(directory: QueueDirectory) -> None:

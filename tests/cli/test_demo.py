@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.cli.demo.command import COMMAND
+from lotus_durable.cli.demo import COMMAND
 from lotus_durable.cli.demo.report import Result
 
 from .conftest import CommandLine, wait_until

@@ -96,7 +96,7 @@ def test_a_server_of_2022_says_whether_it_knows_the_key(
 def test_a_server_that_is_not_there_or_redirects_is_named(command_line: CommandLine, fake_lotus: FakeLotus) -> None:
     found = answers(command_line, LOTUS_HOST="http://127.0.0.1:1")
     assert found["server"]["mark"] == "wrong"
-    assert "Connection refused" in found["server"]["text"]
+    assert "connection refused by http://127.0.0.1:1" in found["server"]["text"]
     fake_lotus.faults = Faults(rates={Redirect(): 1.0})
     assert "redirects" in answers(command_line)["server"]["text"]
     assert answers(command_line, LOTUS_HOST="https://127.0.0.1:1")["server"]["mark"] == "wrong"
@@ -108,7 +108,7 @@ def test_a_certificate_that_is_not_trusted_is_named(
     with contextlib.closing(HttpsProxy(tmp_path, fake_lotus.port)) as proxy:
         found = answers(command_line, LOTUS_HOST=proxy.host)
         assert (found["TLS"]["mark"], "key" in found) == ("wrong", False)
-        assert found["TLS"]["text"] == "self-signed certificate"
+        assert found["TLS"]["text"] == f"certificate of {proxy.host} refused: self-signed certificate"
         assert "REQUESTS_CA_BUNDLE" in found["TLS"]["remedy"]
         trusted = answers(command_line, LOTUS_HOST=proxy.host, REQUESTS_CA_BUNDLE=str(tmp_path / "certificate.pem"))
         assert (trusted["TLS"]["mark"], trusted["key"]["mark"]) == ("ok", "ok")

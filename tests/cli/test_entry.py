@@ -15,8 +15,7 @@ import pytest
 from lotus_durable import settings
 from lotus_durable._version import __version__
 from lotus_durable.cli import entry, status
-from lotus_durable.cli.command import Command, ExitCode
-from lotus_durable.cli.environment import environment_help
+from lotus_durable.cli.command import Command, ExitCode, environment_help
 from lotus_durable.config import describe
 from lotus_durable.errors import DiskRefused, QueueDamaged
 from lotus_durable.options import environment_name

@@ -201,7 +201,7 @@ def test_it_loads_nothing_that_is_slow_to_load(command_line: CommandLine, track:
     track(1)
     code = (
         "import sys; from lotus_durable.cli import main; code = main(); "
-        "print([name for name in ('requests', 'urllib3', 'persistqueue', 'sqlite3', 'rich', 'filelock') "
+        "print([name for name in ('requests', 'urllib3', 'persistqueue', 'sqlite3', 'filelock') "
         "if name in sys.modules]); raise SystemExit(code)"
     )
     result = subprocess.run(

@@ -101,7 +101,7 @@ def test_a_drain_on_a_terminal_shows_rate_and_end(
     terminal.type(*PROGRAM, "drain")
     screen = terminal.wait_for(" left")
     assert " a second, " in screen
-    assert " / 600" in screen
+    assert " of 600 (" in screen
     terminal.press("C-c")
     terminal.wait_for("interrupted: ")
     assert command_line.run("status", "--json").json()["pending"] > 0

@@ -1,4 +1,4 @@
-"""How far a command is, on terminals with and without rich, and elsewhere."""
+"""How far a command is, on terminals and elsewhere."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
+from lotus_durable.cli import progress as module
 from lotus_durable.cli import wording
 from lotus_durable.cli.logs import Log, logger
-from lotus_durable.cli.progress import PlainProgress, RichProgress, open_progress
+from lotus_durable.cli.progress import open_progress
 from lotus_durable.errors import QueueDamaged
 
 from .conftest import PROGRAM, CommandLine
@@ -29,52 +29,63 @@ class Terminal(io.StringIO):
 def test_without_a_terminal_there_is_a_line_now_and_then_and_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    with open_progress(0.0) as progress:
-        assert isinstance(progress, PlainProgress)
+    with open_progress(interval=0.0) as progress:
         progress.tell("a step")
-        progress.show({"tracked": (1000, 2000), "delivered": (5, 2000)})
-    assert stream.getvalue() == "tracked 1,000 of 2,000, delivered 5 of 2,000\n"
+        progress.show("tracked", 0, 2000)
+        progress.show("tracked", 1000, 2000)
+        progress.show("tracked", 1000, 2000)
+    assert stream.getvalue().startswith("tracked 1,000 of 2,000")
+    assert stream.getvalue().count("\n") == 1
 
 
 def test_the_lines_come_no_faster_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    with open_progress(3600.0) as progress:
+    with open_progress(interval=3600.0) as progress:
         for done in range(100):
-            progress.show({"delivered": (done, 100)})
+            progress.show("delivered", done, 100)
     assert stream.getvalue() == ""
 
 
-def test_on_a_terminal_without_rich_the_steps_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = Terminal()
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_a_quiet_command_shows_nothing(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setitem(sys.modules, "rich.console", None)
-    with open_progress(3600.0) as progress:
+    with open_progress(interval=0.0, is_quiet=True) as progress:
         progress.tell("a step")
-    assert stream.getvalue() == "a step\n"
+        progress.show("delivered", 1, 2)
+    assert stream.getvalue() == ""
 
 
-def test_on_a_terminal_with_rich_there_are_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_steps_above_one_line_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
-    with open_progress(3600.0) as progress:
-        assert isinstance(progress, RichProgress)
+    monkeypatch.setattr(module, "_SCREEN_INTERVAL", 0.0)
+    with open_progress() as progress:
         progress.tell("a step [with brackets]")
-        progress.show({"tracked": (1000, 2000)})
-        progress.show({"tracked": (1500, 2000)})
-    assert "a step [with brackets]" in stream.getvalue()
-    assert "1,500 / 2,000" in stream.getvalue()
+        progress.show("tracked", 1000, 2000)
+        progress.show("tracked", 1500, 2000)
+    assert "a step [with brackets]\n" in stream.getvalue()
+    assert f"[{'#' * 22}{' ' * 8}] tracked 1,500 of 2,000" in stream.getvalue()
+    assert stream.getvalue().count("\n") == 2
+    assert stream.getvalue().endswith("tracked 1,500 of 2,000\n")
 
 
-@pytest.mark.parametrize("has_rich", [True, False])
+def test_a_line_is_no_longer_than_the_terminal_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(stream, "fileno", lambda: 2)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((20, 5)))
+    monkeypatch.setattr(module, "_SCREEN_INTERVAL", 0.0)
+    with open_progress() as progress:
+        progress.show("tracked", 1000, 2000)
+        assert stream.getvalue().rpartition("K")[2] == f"[{'#' * 15}   "
+
+
 def test_a_drain_shows_its_bar_on_a_terminal_and_its_result_on_standard_output(
-    command_line: CommandLine, track: Callable[[int], list[str]], tmp_path: Path, has_rich: bool
+    command_line: CommandLine, track: Callable[[int], list[str]]
 ) -> None:
     track(300)
-    environment = {**command_line.environment, "TERM": "xterm", "COLUMNS": "100"}
-    if not has_rich:
-        (tmp_path / "rich.py").write_text("raise ImportError('not installed')\n")
-        environment["PYTHONPATH"] = str(tmp_path)
+    environment = {**command_line.environment, "TERM": "xterm"}
     ours, theirs = pty.openpty()
     try:
         result = subprocess.run(
@@ -86,7 +97,7 @@ def test_a_drain_shows_its_bar_on_a_terminal_and_its_result_on_standard_output(
         os.close(ours)
     assert result.returncode == 0
     assert result.stdout.startswith("300 delivered, 0 pending in ")
-    assert ("\x1b[" in shown) == has_rich
+    assert "\x1b[K" in shown
 
 
 def _all_of(descriptor: int) -> str:

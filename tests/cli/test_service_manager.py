@@ -12,7 +12,7 @@ from typing import cast
 
 import pytest
 
-from lotus_durable.cli.flusher.report import Report
+from lotus_durable.cli.flusher.run import Report
 from lotus_durable.cli.flusher.service import Service
 from lotus_durable.cli.flusher.service_manager import ServiceManager
 from lotus_durable.queue.directory import QueueDirectory

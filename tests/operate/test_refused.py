@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from lotus_durable.errors import QueueInUse
+from lotus_durable.operate import Waiting
 from lotus_durable.operate.holding import held
 from lotus_durable.operate.refused import Changed
 from lotus_durable.queue.requests import ask
@@ -152,7 +153,7 @@ def test_a_flusher_that_does_not_let_go_is_named(scene: Scene) -> None:
     subprocess.run(["kill", "-STOP", str(flusher.pid)], check=True)
     try:
         with pytest.raises(QueueInUse, match=f"process {flusher.pid} on .* does not let go of the queue within 0.3 s"):
-            scene.refused().purge(patience=0.3)
+            scene.refused().purge(waiting=Waiting(0.3))
     finally:
         subprocess.run(["kill", "-CONT", str(flusher.pid)], check=True)
     assert scene.rig.ids("dead") == set(ids)

@@ -43,7 +43,6 @@ _FLUSHER_COMES = 10.0  # seconds after a kill
 _DRAIN = 60.0  # seconds: what a killed flusher may have had in flight is waited out for half as long
 _STOP = 10.0  # seconds
 _TICK = 0.005  # seconds
-_LINE_INTERVAL = 5.0  # seconds between two lines where nobody watches
 _ID_LINE = len(event_id(0, 0)) + 1
 _CLEANER = 'cat >/dev/null; for again in 1 2 3 4 5; do rm -rf -- "$1"; sleep 0.3; done'
 """Removes the folder when its input ends because the demo was killed; without the folder its flusher ends too. Again,
@@ -54,7 +53,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     """Run the demo and say how it went."""
     started = time.monotonic()
     with _folder(arguments) as (folder, keep):
-        with open_progress(_LINE_INTERVAL) as progress, FakeLotusProcess(api_key=_KEY) as server:
+        with open_progress() as progress, FakeLotusProcess(api_key=_KEY) as server:
             demo = Demo(folder, server, arguments.events, arguments.kills, progress)
             try:
                 demo.track_and_kill()
@@ -68,15 +67,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
 
 class Demo:
-    """One run.
-
-    Args:
-        folder: for the queue and the workers' records.
-        server: runs.
-        events: how many are tracked.
-        kills: how many processes are killed, a flusher and a worker by turns.
-        progress: where steps are shown.
-    """
+    """One run. Killed are a flusher and a worker by turns."""
 
     def __init__(self, folder: Path, server: FakeLotusProcess, events: int, kills: int, progress: Progress) -> None:
         self.result: Result = Result()
@@ -101,7 +92,7 @@ class Demo:
             self._workers.append(self._started_worker(number))
         kills_done, was_away = 0, False
         while (accepted := sum(map(_accepted, self._records))) < self._events and not self.result.problems:
-            self._progress.show({"tracked": (accepted, self._events)})
+            self._progress.show("tracked", accepted, self._events)
             if not was_away and accepted >= self._events / 2:
                 was_away = True
                 self._server.go_away(_AWAY)

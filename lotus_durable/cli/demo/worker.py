@@ -21,16 +21,7 @@ def event_id(worker: int, number: int) -> str:
 
 
 def main(demo: int, worker: int, first: int, last: int, rate: float, record: str) -> None:
-    """Track.
-
-    Args:
-        demo: the process that started this one.
-        worker: which one this is.
-        first: the number of its first event, and
-        last: of the one behind its last.
-        rate: events in a second.
-        record: the file for the ids of accepted events.
-    """
+    """Track the events from number ``first`` to the one before ``last``, at this rate a second, while the demo runs."""
     started = time.monotonic()
     with open(record, "ab", buffering=0) as accepted:
         for number in range(first, last):

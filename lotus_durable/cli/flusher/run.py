@@ -1,4 +1,4 @@
-"""Runs the service, and says how it ended."""
+"""Runs the service, and tells its log and the service manager how much is delivered, and whether there is progress."""
 
 from __future__ import annotations
 
@@ -6,22 +6,30 @@ import argparse
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from lotus_durable.cli.command import ExitCode, configuration
 from lotus_durable.cli.logs import Log, logger
 from lotus_durable.cli.wording import count
+from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.delivery.place import Destination
 from lotus_durable.errors import ConfigurationError, LotusError
+from lotus_durable.flusher.background import every
 from lotus_durable.flusher.program import import_everything
 from lotus_durable.flusher.stats import collect
 from lotus_durable.log import warn_if_unencrypted
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.stats import QueueStats
 
-from .report import reported
 from .service import Service
 from .service_manager import ServiceManager
+
+_LOOK_INTERVAL = 0.2  # seconds
+_COUNT_INTERVAL = 1.0
+"""Seconds between two counts of the queue: each looks at every segment, of which there may be many."""
+_REPORT_INTERVAL = 10.0
+"""Seconds between two lines about what was delivered."""
 
 
 def run(
@@ -73,3 +81,58 @@ def _pending(directory: QueueDirectory) -> int:
     except (LotusError, OSError) as error:
         logger.warning("cannot count what is pending: %s", error)
         return 0
+
+
+@contextlib.contextmanager
+def reported(service: Service, manager: ServiceManager) -> Iterator[None]:
+    """Look at the service now and then, from a thread of its own, and tell what happened."""
+    interval = min(_LOOK_INTERVAL, (manager.watchdog_timeout or _LOOK_INTERVAL) / 3)
+    with every(interval, Report(service, manager).look, "lotus_durable report"):
+        yield
+
+
+class Report:
+    """Tells the service manager and the log."""
+
+    def __init__(self, service: Service, manager: ServiceManager) -> None:
+        self._service = service
+        self._manager = manager
+        self._before: QueueStats | None = None
+        self._next_count = monotonic()
+        self._next_report = monotonic() + _REPORT_INTERVAL
+
+    def look(self) -> None:
+        """Tell what is new."""
+        if not self._service.tell_if_ending():
+            self._service.reload_if_asked()
+        if not self._service.is_stuck():
+            self._manager.alive()
+        if monotonic() >= self._next_count:
+            self._next_count = monotonic() + _COUNT_INTERVAL
+            self._count()
+
+    def _count(self) -> None:
+        try:
+            stats = collect(self._service.directory)
+        except (LotusError, OSError) as error:
+            logger.debug("cannot count the queue: %s", error)
+            return
+        self._manager.status(f"{self._in_short(stats)}; {count(stats.pending)} pending")
+        before = self._before = self._before or stats
+        if monotonic() >= self._next_report:
+            self._next_report = monotonic() + _REPORT_INTERVAL
+            self._before = stats
+            for what, number in (
+                ("delivered", stats.delivered - before.delivered),
+                ("handed over", stats.handed_over - before.handed_over),
+            ):
+                if number > 0:
+                    logger.info("%s %s; %s pending", what, count(number, "event"), count(stats.pending))
+
+    def _in_short(self, stats: QueueStats) -> str:
+        flusher = stats.flusher
+        if flusher is None:
+            return "waiting for the lock"
+        if not self._service.flushes:
+            return f"standing by: process {flusher.pid} on {flusher.hostname} flushes"
+        return f"{flusher.state}: {flusher.reason}" if flusher.reason else flusher.state

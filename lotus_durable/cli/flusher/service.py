@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 
+from lotus_durable.cli.logs import logger
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.delivery.place import Destination
@@ -23,23 +23,15 @@ from lotus_durable.queue.requests import ask
 
 from .service_manager import ServiceManager
 
-logger: logging.Logger = logging.getLogger("lotus_durable")
-
 _FIXED = ("queue_dir", "debug")
 """Options that a running flusher cannot change: what it holds, and where it logs, was made of them."""
 _STANDBY_INTERVAL = 0.1  # seconds between two tries for the lock
-_MEETING_INTERVAL = 60.0
+_ASK_INTERVAL = 60.0
 """Seconds after which the same flusher is asked once more: the server may say by now that both keys are one's."""
 
 
 class Service:
     """One flusher in the foreground.
-
-    Args:
-        config: the first configuration.
-        load: reads the configuration again.
-        manager: told of what goes on.
-        destination: where the events go; as the configuration says if not given.
 
     Raises:
         ConfigurationError: it cannot flush with this.
@@ -70,7 +62,7 @@ class Service:
     def run(self) -> str:
         """Flush until told to stop, and return why; wait while another one flushes."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._take)
+            signal.signal(number, self._on_signal)
         self._manager.ready()
         why = self._why
         while why is None:
@@ -104,7 +96,7 @@ class Service:
         try:
             changed = self._reloaded()
         except Exception as error:  # noqa: BLE001  # whatever is wrong with it, what runs goes on
-            logger.error("SIGHUP: the configuration stays as it was: %s", error)  # noqa: TRY400  # a person's mistake
+            logger.error("SIGHUP: the configuration stays as it was: %s", error)  # a person's mistake
         else:
             logger.info("SIGHUP: the configuration was read again; changed: %s", ", ".join(changed) or "nothing")
             control = self._flusher.control
@@ -165,20 +157,20 @@ class Service:
     def _acquired(self) -> bool:
         """Take the lock; return False when told to stop before that."""
         known: tuple[int, int] | None = None
-        next_meeting = 0.0
+        next_ask = 0.0
         while not self._flusher.lock.acquire():
             if self._why is not None:
                 return False
             beat = read_beat(self.directory)
             if beat is not None and not beat.is_over():
                 is_new = (beat.pid, beat.start_time) != known
-                if is_new or monotonic() >= next_meeting:
-                    known, next_meeting = (beat.pid, beat.start_time), monotonic() + _MEETING_INTERVAL
-                    self._meet(beat, is_new=is_new)
+                if is_new or monotonic() >= next_ask:
+                    known, next_ask = (beat.pid, beat.start_time), monotonic() + _ASK_INTERVAL
+                    self._say_who_flushes(beat, is_new=is_new)
             time.sleep(_STANDBY_INTERVAL)
         return True
 
-    def _meet(self, beat: Beat, *, is_new: bool) -> None:
+    def _say_who_flushes(self, beat: Beat, *, is_new: bool) -> None:
         """Say who flushes; one that was started by a program is asked to make way."""
         may_ask = False
         if beat.kind == "auto":
@@ -193,7 +185,7 @@ class Service:
             how = "it is asked to make way" if may_ask else "this one stands by"
             logger.info("process %d on %s flushes; %s", beat.pid, beat.hostname, how)
 
-    def _take(self, number: int, _: object) -> None:
+    def _on_signal(self, number: int, _: object) -> None:
         if number == signal.SIGHUP:
             self._is_to_reload = True
         elif self._why is not None:

@@ -7,23 +7,18 @@ there is nobody to tell, and nothing happens.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
 from collections.abc import Mapping
 
-logger: logging.Logger = logging.getLogger("lotus_durable")
+from lotus_durable.cli.logs import logger
 
 _PATIENCE = 1.0  # seconds that one message may take: a manager that does not listen must not stop the flusher
 
 
 class ServiceManager:
-    """The service manager that started this process, if any. Methods may be called from any thread; none raises.
-
-    Args:
-        environ: the environment of this process.
-    """
+    """The service manager that started this process, if any. Methods may be called from any thread; none raises."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))

@@ -21,14 +21,15 @@ from django.views.decorators.http import require_POST, require_safe
 from lotus_durable import settings
 from lotus_durable.cli.wording import count
 from lotus_durable.errors import LotusError
+from lotus_durable.operate import Waiting
 from lotus_durable.operate.refused import Changed, RefusedEvents
 from lotus_durable.operate.where import Where
 
 from . import pages
 from .models import Queue
 
-_PATIENCE = 20.0
-"""Seconds to wait for a flusher in the middle of a request: web servers end a request that takes longer than 30."""
+_WAITING = Waiting(20.0)
+"""Web servers end a request that takes longer than 30 seconds."""
 _TROUBLE = (LotusError, OSError)
 
 
@@ -91,7 +92,7 @@ class QueueAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
         self._check(may=self.has_change_permission(request))
         where = self._meant(request)
         if where is not None:
-            self._change(request, kind, CHANGE, "put back", lambda: _refused(kind, where).retry(patience=_PATIENCE))
+            self._change(request, kind, CHANGE, "put back", lambda: _refused(kind, where).retry(waiting=_WAITING))
         return HttpResponseRedirect(_list_url(kind, request))
 
     def purge_view(self, request: HttpRequest, kind: str) -> HttpResponse:
@@ -107,7 +108,7 @@ class QueueAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
                 context = {"unreadable": str(error)}
             context |= {"kind": kind, "back": _list_url(kind, request)}
             return self._page(request, "purge", "Are you sure?", context)
-        self._change(request, kind, DELETION, "purged", lambda: _refused(kind, where).purge(patience=_PATIENCE))
+        self._change(request, kind, DELETION, "purged", lambda: _refused(kind, where).purge(waiting=_WAITING))
         return HttpResponseRedirect(_list_url(kind, request))
 
     def _change(self, request: HttpRequest, kind: str, flag: int, what: str, change: Callable[[], Changed]) -> None:

@@ -1,4 +1,4 @@
-"""What the pages of the admin show; :mod:`.admin` has the pages."""
+"""What the pages of the admin show; :mod:`.admin` has the pages, and says so where the queue cannot be read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from django import forms
 
-from lotus_durable.cli.filters import age
+from lotus_durable.cli.arguments import seconds
 from lotus_durable.cli.health import problems_of
 from lotus_durable.cli.status import flusher_in_words
 from lotus_durable.cli.wording import count, duration, size
@@ -91,7 +91,7 @@ class FilterForm(forms.Form):  # type: ignore[misc]  # Django has no types
 
 def _age(text: str) -> float | None:
     try:
-        return age(text) if text else None
+        return seconds(text) if text else None
     except argparse.ArgumentTypeError as error:
         raise forms.ValidationError(str(error)) from None
 
@@ -109,12 +109,7 @@ class Shown(NamedTuple):
 
 
 def health(config: Config) -> dict[str, Any]:
-    """Return how the queue is.
-
-    Raises:
-        OSError: the directory cannot be read.
-        LotusError: nor can the queue.
-    """
+    """Return how the queue is."""
     found = overview(config)
     stats = found.stats
     reasons = {kind: _by_reason(RefusedEvents(config, names.state)) for kind, names in KINDS.items()}
@@ -174,24 +169,14 @@ def _warnings(found: Overview) -> list[str]:
 
 
 def refused(events: RefusedEvents, query: Mapping[str, str]) -> dict[str, Any]:
-    """Return one page of refused events.
-
-    Raises:
-        OSError: the books cannot be read.
-        LotusError: nor can the queue.
-    """
+    """Return one page of refused events."""
     after = query.get("after", "")
     page, following = events.page(int(after) if after.isdecimal() else 0, _PAGE)
     return {"events": [_shown(each) for each in page], "following": following, "is_first": not after}
 
 
 def event(events: RefusedEvents, row: int) -> dict[str, Any]:
-    """Return one event, whole; nothing where it is there no more.
-
-    Raises:
-        OSError: the books cannot be read.
-        LotusError: nor can the queue.
-    """
+    """Return one event, whole; nothing where it is there no more."""
     page, _ = events.page(row - 1, 1)
     if not page or page[0].row != row:
         return {}
@@ -206,12 +191,7 @@ def event(events: RefusedEvents, row: int) -> dict[str, Any]:
 
 
 def purge(events: RefusedEvents, form: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is about to be purged, and the fields by which it is meant.
-
-    Raises:
-        OSError: the books cannot be read.
-        LotusError: nor can the queue.
-    """
+    """Return what is about to be purged, and the fields by which it is meant."""
     first = list(islice(events, _MOST_COUNTED + 1))
     fields = [(name, value) for name, value in FilterForm(form).given().items()]
     fields += [("event", each) for each in form.getlist("event")]  # type: ignore[attr-defined]  # a QueryDict

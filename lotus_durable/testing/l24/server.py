@@ -66,7 +66,7 @@ class L24(Billing, Access):
         self.refuse_if(state != "valid", f"text {state} key" if says_text else "wrong key")
         self.refuse_if(request.method not in methods, "no such method", method=request.method)
 
-    def word(self, refused: Refused) -> Answer:
+    def answer_to(self, refused: Refused) -> Answer:
         """As RFC 7807 problems, the first error on top."""
         first = refused.errors[0]
         if refused.is_about_fields:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE
 
 _FRAME = struct.Struct("<4sIII")
 _HEAD = b"POST /api/track/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-_BATCH = 500
+BATCH = 500
 _RECEIVE = 1 << 16
 
 
@@ -33,33 +34,43 @@ def loop(queue_dir: str, host: str) -> None:
     address = urlsplit(host)
     with socket.create_connection((address.hostname or "", address.port or 80)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        directory = QueueDirectory(queue_dir)
         batch: list[bytes] = []
-        for name in directory.segments():
-            data = Path(directory.journal, name).read_bytes()
-            offset, size = HEADER_SIZE, len(data)
-            while offset < size:
-                start = offset + FRAME_HEADER_SIZE
-                offset = start + _FRAME.unpack_from(data, offset)[2]
-                event_id, customer, name_, created, properties, _ = msgpack.unpackb(data[start:offset])
-                batch.append(
-                    orjson.dumps(
-                        {
-                            "event_name": name_,
-                            "customer_id": customer,
-                            "idempotency_id": event_id,
-                            "time_created": created,
-                            "properties": properties,
-                        }
-                    )
-                )
-                if len(batch) == _BATCH:
-                    _post(connection, batch)
-                    batch = []
-        _post(connection, batch)
+        for record in records(Path(queue_dir)):
+            batch.append(as_json(record))
+            if len(batch) == BATCH:
+                post(connection, batch)
+                batch = []
+        post(connection, batch)
 
 
-def _post(connection: socket.socket, batch: list[bytes]) -> None:
+def records(queue_dir: Path) -> Iterator[bytes]:
+    """Give the records of all segments."""
+    directory = QueueDirectory(queue_dir)
+    for name in directory.segments():
+        data = Path(directory.journal, name).read_bytes()
+        offset, size = HEADER_SIZE, len(data)
+        while offset < size:
+            start = offset + FRAME_HEADER_SIZE
+            offset = start + _FRAME.unpack_from(data, offset)[2]
+            yield data[start:offset]
+
+
+def as_json(record: bytes) -> bytes:
+    """Return an event as it is sent."""
+    event_id, customer, name, created, properties, _ = msgpack.unpackb(record)
+    return orjson.dumps(
+        {
+            "event_name": name,
+            "customer_id": customer,
+            "idempotency_id": event_id,
+            "time_created": created,
+            "properties": properties,
+        }
+    )
+
+
+def post(connection: socket.socket, batch: list[bytes]) -> None:
+    """Send a request, and wait for what it is answered."""
     body = b'{"batch":[' + b",".join(batch) + b"]}"
     connection.sendall(_HEAD % len(body) + body)
     connection.recv(_RECEIVE)

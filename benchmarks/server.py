@@ -18,10 +18,16 @@ _LOOK_INTERVAL = 0.02  # seconds
 
 
 class Server:
-    """Asks the sink. One at a time."""
+    """Asks the sink. One at a time.
 
-    def __init__(self, port: int) -> None:
+    Args:
+        port: of it on loopback.
+        pid: of its process.
+    """
+
+    def __init__(self, port: int, pid: int) -> None:
         self._port = port
+        self.pid: int = pid
 
     @property
     def url(self) -> str:
@@ -86,6 +92,6 @@ def serving(delay: float = 0.0, *, generation: str | None = None, keeps_numbers:
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
-            yield Server(int(process.stdout.readline()))
+            yield Server(int(process.stdout.readline()), process.pid)
         finally:
             process.terminate()

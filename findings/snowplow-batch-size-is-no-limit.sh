@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What surprised: the batch_size of Snowplow's Emitter says when to send, not how much. After a failure all events that
 #   gather go out in one request, whatever their number; and a 413 for it ("too large") is none of the statuses that are
-#   given up, so the same request, grown by what came since, is repeated for ever. Meanwhile flush() returns at once,
-#   without an error and without a request, as long as the next try has not come.
+#   given up, so the same request is repeated for ever. Meanwhile flush() returns at once, without an error and without
+#   a request, as long as the next try has not come.
 # Seen with: snowplow-tracker 1.1.0, Python 3.11.7, on 2026-11-30.
 # Why it matters to a durable event queue: an outage that is long enough never ends by itself. Batches have to be cut by
 #   number and size each time, also the repeated ones, and a flush that cannot send has to say so.

@@ -26,6 +26,7 @@ from lotus_durable.log import Reporter, log_steps, logger, warn_if_unencrypted
 from lotus_durable.queue.heartbeat import read_progress
 from lotus_durable.queue.refusal import directory_error, is_misconfigured
 from lotus_durable.tracker import open_trackers, tracker_for
+from lotus_durable.tracks import Tracks
 from lotus_durable.waiting import wait_until_settled
 
 TYPE_CHECKING = False
@@ -46,7 +47,7 @@ _calling: list[ref[Client]] = []
 """Clients with connections of their own to the server, to be closed at exit."""
 
 
-class Client(Calls):
+class Client(Tracks, Calls):
     """Accepts usage events and keeps them on disk; one flusher process delivers them, for all processes.
 
     Any number of clients, threads and processes may share a queue directory. Nothing needs to be called around a
@@ -81,7 +82,7 @@ class Client(Calls):
                 "msgpack runs without its compiled part here, as in every sub-interpreter: events cost more CPU"
             )
         self._tracker = tracker_for(config, self.report)
-        self._track = self._tracker.track
+        self._tracks_with = self._tracker if config.send and not config.sync_mode else None
         self._callers: list[Caller] = []
         if config.send:
             self._tracker.check_key()
@@ -95,42 +96,6 @@ class Client(Calls):
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would carry the API key. Make a client in each process, or use it across a fork."""
         raise TypeError("a Client cannot be pickled: it holds the API key; make one in each process")
-
-    def track_event(
-        self,
-        *,
-        customer_id: str,
-        event_name: str,
-        properties: Mapping[str, object] | None = None,
-        time_created: datetime | str | None = None,
-        idempotency_id: str | None = None,
-    ) -> str:
-        """Accept one event: when this returns, it survives this process, and will be delivered.
-
-        Args:
-            customer_id: the customer's id, as given to ``create_customer``; 1 to 50 characters, or a whole number.
-            event_name: what happened, as the metrics name it; 1 to 100 characters, 200 with ``api_version="2022"``.
-            properties: a mapping with string keys of what JSON can hold; ``Decimal``, ``datetime``, ``date``,
-                ``UUID``, ``Enum``, sets and tuples are converted.
-            time_created: when it happened; now if not given. A naive datetime is taken as UTC.
-            idempotency_id: at most 255 characters; the server counts events with the same id once. A random UUID if
-                not given.
-
-        Returns:
-            The idempotency id.
-
-        Raises:
-            InvalidEvent: an argument is refused; the message names the field and the reason. Nothing was written.
-                Not raised with ``on_invalid="report"``.
-            QueueFull: the event was not accepted: the queue is over ``max_queue_bytes``, or the disk takes no
-                writes and the memory buffer is full.
-            QueueDirectoryError: the event was not accepted: the queue directory has never worked for this process.
-            EventRefused: with ``sync_mode`` only: the server refused it for good.
-        """
-        if not self._is_plain:
-            return self._track_otherwise(customer_id, event_name, properties, time_created, idempotency_id)
-        track = self._track  # in two steps: Python 3.11 looks for a method longer
-        return track(customer_id, event_name, properties, time_created, idempotency_id)
 
     def check_event(
         self,
@@ -299,21 +264,26 @@ class Client(Calls):
 
     # Tracking
 
-    _is_plain = False
-    """Whether ``track_event`` has nothing to do but track."""
-
     def _track_otherwise(
-        self, customer_id: object, event_name: object, properties: object, time_created: object, idempotency_id: object
+        self,
+        customer_id: str,
+        event_name: str,
+        properties: Mapping[str, object] | None,
+        time_created: datetime | str | None,
+        idempotency_id: str | None,
     ) -> str:
-        """Track the first event, one that is only checked, or one whose verdict is waited for."""
-        event = (customer_id, event_name, properties, time_created, idempotency_id)
+        """Only check an event (``send`` is false), or wait for its verdict, too (``sync_mode``)."""
         if not self.config.send:
-            return self._tracker.make_encoder().encode(*event)[0]
-        event_id = self._tracker.track(*event)
-        if self.config.sync_mode:
-            self._wait_for_verdict(event_id)
-        else:
-            self._is_plain = True
+            encoder = self._tracker.make_encoder()
+            return encoder.encode(customer_id, event_name, properties, time_created, idempotency_id)[0]
+        event_id = Tracks(self._tracker).track_event(
+            customer_id=customer_id,
+            event_name=event_name,
+            properties=properties,
+            time_created=time_created,
+            idempotency_id=idempotency_id,
+        )
+        self._wait_for_verdict(event_id)
         return event_id
 
     def _wait_for_verdict(self, event_id: str) -> None:

@@ -69,7 +69,7 @@ def track_event(
 ) -> str:
     """Call the default client's, whose docstring this gets: the module's own function, written out to be fast."""
     return TrackedId(
-        client().track_event(
+        (_client or _make()).track_event(
             customer_id=customer_id,
             event_name=event_name,
             properties=properties,

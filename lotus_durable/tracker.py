@@ -1,7 +1,7 @@
 """What tracks in a process: pairs of encoder and appender, the memory buffer, and the looks.
 
-There is no thread, no lock and no late import. An event is checked, packed and appended. Then, if the last look is
-older than half a second, the process looks whether somebody flushes. The order matters: see
+There is no thread, no lock and no late import. An event is checked, packed and appended (:mod:`lotus_durable.tracks`).
+Then, if the last look is older than half a second, the process looks whether somebody flushes. The order matters: see
 :mod:`lotus_durable.flusher.look`.
 
 A *pair* is an encoder and an appender. Each call takes a pair out of a list and puts it back. So each of several
@@ -35,9 +35,12 @@ from lotus_durable.queue.refusal import directory_error, is_misconfigured, reaso
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from typing import Any
 
     from lotus_durable.flusher.reporting import Report
+else:
+    from _collections import deque  # collections itself imports more
 
 _mark = fork.mark
 _WARNING_INTERVAL = 60.0  # seconds
@@ -46,12 +49,11 @@ _WARNING_INTERVAL = 60.0  # seconds
 class Pair:
     """What one call needs."""
 
-    __slots__ = ("append", "appender", "encode")
+    __slots__ = ("appender", "encode")
 
     def __init__(self, encoder: EventEncoder, appender: Appender) -> None:
         self.appender: Appender = appender
         self.encode: Callable[[object, object, object, object, object], tuple[str, bytes]] = encoder.encode
-        self.append: Callable[[bytes, float], Mark | None] = appender.append
 
 
 class Tracker:
@@ -65,6 +67,10 @@ class Tracker:
         config: the options of the clients that share it.
         directory: of the queue.
         look: this process's looks.
+        pairs: those that no call uses now.
+        waiting: the records in memory that the disk has not taken.
+        now: the clock.
+        looked_at: when the last look was, and ``look_at``, when the next one is due.
     """
 
     def __init__(self, config: Config, report: Report) -> None:
@@ -72,7 +78,7 @@ class Tracker:
         self._report = report
         self.directory: QueueDirectory = QueueDirectory(config.queue_dir)
         self.look: Look = Look(self.directory, config, lambda error, events: self._report(error, events))  # noqa: PLW0108  # it changes
-        self._now = quickest()
+        self.now: Callable[[], float] = quickest()
         self._trusted_look = config.constants.trusted_look
         self._has_worked = False
         self._has_said_whose = False
@@ -86,55 +92,17 @@ class Tracker:
 
     def _begin(self) -> None:
         self._process = fork.this_process()
-        self._pairs: list[Pair] = []
+        self.pairs: deque[Pair] = deque()  # a list of one gives its memory back with each pop, and asks for it anew
         self._all_pairs: list[Pair] = []
         self._memory = MemoryBuffer()
-        self._waiting = self._memory.records
+        self.waiting: deque[bytes] = self._memory.records
         self._limit = QueueLimit(self.directory, self.config.max_queue_bytes)
-        self._look_at = float("-inf")
-        self._looked_at = float("-inf")
+        self.look_at: float = float("-inf")
+        self.looked_at: float = float("-inf")
         self._next_warning = float("-inf")
         self._is_noted = False
         self._next_refused_warning = float("-inf")
         self._written: dict[str, int] = {}
-
-    def track(
-        self, customer_id: object, event_name: object, properties: object, time_created: object, idempotency_id: object
-    ) -> str:
-        """Accept one event and return its idempotency id; the arguments are those of ``track_event``.
-
-        Raises:
-            InvalidEvent: an argument is refused; nothing was written.
-            QueueFull: the event was not accepted.
-            QueueDirectoryError: the event was not accepted: the queue directory has never worked for this process.
-        """
-        if not _mark[0]:
-            fork.begin_process()
-        pairs = self._pairs
-        try:
-            pair = pairs.pop()
-        except IndexError:
-            pair = self._new_pair()
-        encode, append = pair.encode, pair.append  # in two steps: Python 3.11 looks for a method longer
-        mark = None
-        try:
-            event_id, record = encode(customer_id, event_name, properties, time_created, idempotency_id)
-            clock = self._now
-            now = clock()
-            try:
-                mark = self._append_behind_others(pair, record, now) if self._waiting else append(record, now)
-            except (OSError, QueueDirectoryError) as error:
-                self._keep(record, error)
-        finally:
-            pairs.append(pair)
-        if mark is not None:
-            self._sync(record, mark)
-        # Anew: what was on disk before this moment is seen by a flusher that leaves. The call may have been held up.
-        now = clock()
-        if now >= self._look_at or now < self._looked_at:
-            self._has_worked = True
-            self.look_now(now)
-        return event_id
 
     def check(
         self, customer_id: object, event_name: object, properties: object, time_created: object, idempotency_id: object
@@ -161,23 +129,28 @@ class Tracker:
                 "application a queue directory of its own"
             )
 
+    def look_after_event(self, now: float) -> None:
+        """Look because an event has come after the last look ran out."""
+        self._has_worked = True
+        self.look_now(now)
+
     def look_now(self, now: float | None = None) -> None:
         """Look whether somebody flushes; at an event, when a client is made, at the end, and by who waits."""
         if not _mark[0]:
             fork.begin_process()
         if now is None:
-            now = self._now()
-        self._looked_at, self._look_at = now, now + self._trusted_look
-        if not self._waiting and not is_there(self.directory.root):
+            now = self.now()
+        self.looked_at, self.look_at = now, now + self._trusted_look
+        if not self.waiting and not is_there(self.directory.root):
             return  # removed with all that was in it: nobody needs a flusher, and nothing is made there again
         for other in tuple(_open):
             if other._all_pairs:
                 other._write_back()
             else:
                 other.close()  # again: something waits there since before a setting was changed
-        for pair in tuple(self._pairs):
+        for pair in self.pairs.copy():
             self._check(pair)
-        if self._is_noted and not self._waiting:
+        if self._is_noted and not self.waiting:
             self._is_noted = False
             self.look.note_in_memory(0)
         self.look.look()
@@ -219,9 +192,9 @@ class Tracker:
         is_gone = not is_folder(self.directory.root)
         if not is_gone:
             self._write_back()
-        while self._pairs:
+        while self.pairs:
             try:
-                pair = self._pairs.pop()
+                pair = self.pairs.pop()
             except IndexError:
                 break
             self._written.update(pair.appender.written())
@@ -230,7 +203,7 @@ class Tracker:
             else:
                 pair.appender.close()
             self._all_pairs.remove(pair)
-        if not self._all_pairs and not self._waiting:
+        if not self._all_pairs and not self.waiting:
             _open.discard(self)
 
     def end(self) -> None:
@@ -256,11 +229,11 @@ class Tracker:
 
     def _taken_pair(self) -> Pair:
         try:
-            return self._pairs.pop()
+            return self.pairs.pop()
         except IndexError:
-            return self._new_pair()
+            return self.new_pair()
 
-    def _new_pair(self) -> Pair:
+    def new_pair(self) -> Pair:
         """Open another pair; its file is made by its first append."""
         pair = Pair(self.make_encoder(), self._make_appender())
         _open.add(self)
@@ -275,7 +248,7 @@ class Tracker:
         return MAX_EVENT_NAME_2022 if self.config.api_version == "2022" else MAX_EVENT_NAME
 
     def _tell_refused(self, refused: LotusError, events: Sequence[dict[str, Any]]) -> None:
-        now = self._now()
+        now = self.now()
         if now >= self._next_refused_warning:
             self._next_refused_warning = now + _WARNING_INTERVAL
             logger.warning("an event is refused, and track_event goes on (on_invalid): %s", refused)
@@ -313,7 +286,7 @@ class Tracker:
     def _check(self, pair: Pair) -> None:
         """Notice what happened to a segment behind this process's back; an idle one has no event to do it."""
         try:
-            self._pairs.remove(pair)
+            self.pairs.remove(pair)
         except ValueError:
             return  # in use: its append looks
         try:
@@ -322,9 +295,9 @@ class Tracker:
             _raise_a_handlers(error)
             logger.debug("cannot check a segment: %s", error)
         finally:
-            self._pairs.append(pair)
+            self.pairs.append(pair)
 
-    def _sync(self, record: bytes, mark: Mark) -> None:
+    def sync(self, record: bytes, mark: Mark) -> None:
         """Return when an event survives a power cut; where its segment cannot be synced it is written anew, once."""
         try:
             Appender.sync(mark)
@@ -332,23 +305,25 @@ class Tracker:
             _raise_a_handlers(error)
             pair = self._taken_pair()
             try:
-                pair.appender.append_again(record, self._now(), mark)
+                pair.appender.append_again(record, self.now(), mark)
             except (OSError, QueueDirectoryError) as refusal:
-                self._keep(record, refusal)
+                self.keep(record, refusal)
             finally:
-                self._pairs.append(pair)
+                self.pairs.append(pair)
 
     # The memory buffer
 
-    def _append_behind_others(self, pair: Pair, record: bytes, now: float) -> Mark | None:
-        """Write back some of what waits, oldest first, and the new record only when nothing older is left."""
+    def append(self, pair: Pair, record: bytes, now: float) -> Mark | None:
+        """Append a record; where others wait, write back some of them first, and it only when nothing older is left."""
+        if not self.waiting:
+            return pair.appender.append(record, now)
         self._memory.write_back(lambda each: pair.appender.append_accepted(each, now))
-        if not self._waiting:
-            return pair.append(record, now)
+        if not self.waiting:
+            return pair.appender.append(record, now)
         self._keep_in_memory(record)
         return None
 
-    def _keep(self, record: bytes, error: Exception) -> None:
+    def keep(self, record: bytes, error: Exception) -> None:
         """Keep a record in memory that the disk refuses, and say why, once a minute.
 
         Raises:
@@ -359,7 +334,7 @@ class Tracker:
         if not self._has_worked and is_misconfigured(error):
             raise directory_error(self.directory.root, error) from error
         self._keep_in_memory(record)
-        now = self._now()
+        now = self.now()
         if now < self._next_warning:
             return
         self._next_warning = now + _WARNING_INTERVAL
@@ -380,17 +355,17 @@ class Tracker:
 
     def _write_back(self) -> None:
         """Write what waits in memory for as long as the disk takes it."""
-        if not self._waiting:
+        if not self.waiting:
             return
         pair = self._taken_pair()
         try:
             append = pair.appender.append_accepted
-            self._memory.write_back(lambda each: append(each, self._now()), len(self._memory))
+            self._memory.write_back(lambda each: append(each, self.now()), len(self._memory))
         except (OSError, QueueDirectoryError) as error:
             _raise_a_handlers(error)
             logger.debug("the disk takes no writes yet: %s", error)
         finally:
-            self._pairs.append(pair)
+            self.pairs.append(pair)
 
 
 def _raise_a_handlers(error: Exception) -> None:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,13 +20,16 @@ from benchmarks.bench import Bench
 from benchmarks.latency import Latencies
 from benchmarks.report import Goal, Report, Table
 from benchmarks.server import Server, serving
-from benchmarks.surroundings import API_KEY, environment
+from benchmarks.sink import Counts
+from benchmarks.surroundings import API_KEY, environment, flushers_of
+from benchmarks.watched import Watched
 from tests.relay.broker import Cluster, Network, Node, version, why_not
 
 _TIMEOUT = 180.0
 _LOOK_INTERVAL = 0.002
 _PAUSE = 0.01
 """Seconds between two events while failures are timed."""
+_PROCESSORS = 2
 _IN_FLIGHT = 0.1
 """Seconds after a strike in which what comes may have been on its way."""
 _RESTS = 3.0
@@ -35,16 +39,29 @@ def run(bench: Bench) -> Report:
     if reason := why_not():
         return Report("fleet", notes=[f"skipped: {reason}"])
     rows: list[Sequence[str | int | float]] = []
+    costs: list[tuple[str, list[float]]] = []
     goals: list[Goal] = []
     waits: list[tuple[str, float, list[float]]] = []
     for size, asked in ((1, 60_000), (3, 45_000)):
         with bench.folder() as folder, Cluster(folder / "broker", size) as cluster, serving() as server:
             place = _Place(folder, cluster, server)
-            rate = _throughput(place, bench.scale.fleet_events)
+            ours = _throughput(place, bench.scale.fleet_events)
+            bare = _throughput_of_bare(place, bench.scale.fleet_events)
             alone = _latencies(place, bench.scale.fleet_calls)
             p50, p99 = (alone.at(percentile) / 1e3 for percentile in (50, 99))
-            rows.append((size, round(rate), round(p50, 1), round(p99, 1)))
-            goals.append(Goal(f"fleet: events a second, {size} nodes", rate, "at least", asked, "events/s"))
+            rows.append((size, round(ours.rate), round(bare.rate), round(p50, 1), round(p99, 1)))
+            costs += [
+                (f"{name}, {size} {'node' if size == 1 else 'nodes'}", [*flow.cost.values(), sum(flow.cost.values())])
+                for name, flow in (("ours", ours), ("bare", bare))
+            ]
+            floor = f"a bare fleet {bare.rate:,.0f}, with {sum(bare.cost.values()):.1f} µs of processor time an event"
+            goals += [
+                Goal(f"fleet: events a second, {size} nodes", ours.rate, "at least", asked, "events/s", floor=floor),
+                Goal(
+                    f"fleet: processor time of an event, {size} nodes", sum(ours.cost.values()), "at most",
+                    _PROCESSORS * 1e6 / asked, "µs", f"what {asked:,} a second leave on two processors", floor,
+                ),
+            ]  # fmt: skip
             if size > 1:
                 times = bench.scale.fleet_failures
                 waits = [(name, most, _interruptions(place, strike, times)) for name, most, strike in _STRIKES]
@@ -56,8 +73,14 @@ def run(bench: Bench) -> Report:
             Table(
                 "fleet",
                 f"Host, RabbitMQ {numbers}, relay and a sink, on the same processors",
-                ("nodes", "events a second", "one event, p50 ms", "p99 ms"),
+                ("nodes", "events a second", "a bare fleet", "one event, p50 ms", "p99 ms"),
                 rows,
+            ),
+            Table(
+                "fleet_cost",
+                "Processor time of an event, in µs",
+                ("fleet", "host", "broker", "relay", "sink", "together"),
+                [(name, *(round(each, 1) for each in found)) for name, found in costs],
             ),
             Table(
                 "fleet_failures",
@@ -94,6 +117,19 @@ class _Place:
             stack.callback(process.kill)
             yield process
 
+    def used(self, relay: int, *hosts: int) -> dict[str, float]:
+        """Return the seconds of processor time that each part has used."""
+        nodes = [node.pid for node in self.cluster.nodes]
+        parts = {"host": hosts, "broker": nodes, "relay": [relay], "sink": [self.server.pid]}
+        return {name: sum(Watched(pid).cpu() for pid in pids) for name, pids in parts.items()}
+
+    @contextmanager
+    def bare(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+        command = [sys.executable, "-m", "benchmarks.bare_fleet", *words]
+        with subprocess.Popen(command, env=self._environment) as process, ExitStack() as stack:
+            stack.callback(process.kill)
+            yield process
+
     @contextmanager
     def host(self, name: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         command = [sys.executable, "-m", "benchmarks.scenarios.fleet", str(self.folder / name), *words]
@@ -105,19 +141,50 @@ class _Place:
             yield process
 
 
-def _throughput(place: _Place, events: int) -> float:
-    """Return events a second from a host's full queue to the sink."""
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """From a host's full queue to the sink."""
+
+    rate: float
+    """Events a second."""
+    cost: dict[str, float]
+    """Microseconds of processor time an event, of each part."""
+
+
+def _throughput(place: _Place, events: int) -> _Flow:
+    """Return how fast events flow, and what they cost: the start of the host's flusher is in the latter."""
     with place.host("full", "fill", str(events)) as filler:
         filler.wait(_TIMEOUT)
-    with place.relay("relay"):
+    with place.relay("relay") as relay:
         with place.host("first", "track", "1"):  # all is connected when it has arrived
             place.server.wait_for(1, _TIMEOUT)
+        began = place.used(relay.pid)
         place.server.mark()
         with place.host("full", "drain"):
             counts = place.server.wait_for(events, _TIMEOUT)
+            ended = place.used(relay.pid, *flushers_of(place.folder / "full"))
+    return _flow(events, counts, began, ended)
+
+
+def _throughput_of_bare(place: _Place, events: int) -> _Flow:
+    """Return the same of a bare fleet."""
+    url = f"{','.join(place.cluster.urls())}?queue=bare"
+    with place.host("bare", "fill", str(events)) as filler:
+        filler.wait(_TIMEOUT)
+    with place.bare("relay", url, place.server.url) as relay:
+        began = place.used(relay.pid)
+        place.server.mark()
+        with place.bare("host", str(place.folder / "bare"), url) as host:
+            counts = place.server.wait_for(events, _TIMEOUT)
+            ended = place.used(relay.pid, host.pid)
+    return _flow(events, counts, began, ended)
+
+
+def _flow(events: int, counts: Counts, began: dict[str, float], ended: dict[str, float]) -> _Flow:
     assert counts.first is not None
     assert counts.last is not None
-    return events / (counts.last - counts.first)
+    cost = {part: (ended[part] - began[part]) / events * 1e6 for part in ended}
+    return _Flow(events / (counts.last - counts.first), cost)
 
 
 def _latencies(place: _Place, calls: int) -> Latencies:

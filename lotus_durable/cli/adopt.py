@@ -13,7 +13,7 @@ from lotus_durable.queue.identity import NO_KEY, fingerprint
 
 from . import drain
 from .arguments import add_timeout, add_wait, waiting
-from .command import NO_QUEUE, Command, ExitCode, configuration
+from .command import NO_QUEUE, Command, ExitCode
 from .existing import existing_queue
 from .output import aligned, report
 from .wording import count
@@ -42,8 +42,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.flusher.organisation import succession
     from lotus_durable.operate.holding import held
 
-    config = configuration(arguments)
-    directory = existing_queue(config, arguments)
+    config, directory = existing_queue(arguments)
     found = _waiting(directory, config)
     chosen = {key for key in found if arguments.key in (None, key)}
     if arguments.key is not None and not chosen:
@@ -60,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         return ExitCode.DONE
     if not arguments.yes:
         return ExitCode.NOT_COMPLETE
-    return drain.run(config, arguments)
+    return drain.run(arguments)
 
 
 def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .command import UNREADABLE, Command, ExitCode, configuration
+from .command import UNREADABLE, Command, ExitCode
 from .existing import existing_queue
 from .output import report
 from .wording import count, size
@@ -26,7 +26,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.backing_up import back_up  # with SQLite
 
-    result = back_up(existing_queue(configuration(arguments), arguments), arguments.target)
+    _, directory = existing_queue(arguments)
+    result = back_up(directory, arguments.target)
     words = f"{count(result.files, 'file')}, {size(result.bytes)}, copied to {arguments.target}"
     report(result._asdict(), words, as_json=arguments.json)
     return ExitCode.DONE

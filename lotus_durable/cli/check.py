@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from .command import NO_QUEUE, Command, ExitCode, configuration
+from .command import NO_QUEUE, Command, ExitCode
 from .existing import existing_queue
 from .output import plain, report
 from .progress import open_progress
@@ -32,7 +32,7 @@ keys of --json:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.checking import check  # with SQLite
 
-    directory = existing_queue(configuration(arguments), arguments, is_checked=False)
+    _, directory = existing_queue(arguments, is_checked=False)
     began = time.monotonic()
     with open_progress(written=size) as progress:
         found = check(directory, lambda done: progress.show("checked", done))

@@ -8,14 +8,13 @@ import logging
 import time
 
 from lotus_durable.client import Client
-from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, LotusError
 from lotus_durable.flusher.drain import NO_KEY, DrainReport
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.stats import QueueStats
 
 from .arguments import add_timeout
-from .command import NO_QUEUE, Command, ExitCode, configuration
+from .command import NO_QUEUE, Command, ExitCode
 from .existing import existing_queue
 from .logs import Log
 from .output import complain, say, say_json
@@ -50,21 +49,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    return run(configuration(arguments), arguments, as_json=arguments.json, through=arguments.through)
+    return run(arguments, as_json=arguments.json, through=arguments.through)
 
 
-def run(
-    config: Config, arguments: argparse.Namespace, *, as_json: bool | None = None, through: bool = False
-) -> ExitCode:
+def run(arguments: argparse.Namespace, *, as_json: bool | None = None, through: bool = False) -> ExitCode:
     """Drain, and say what came of it; ``as_json`` None: nothing about what was achieved, only what was not.
 
     Raises:
         LotusError: the configuration is wrong, or the queue cannot be used.
         OSError: nor can it.
     """
+    config, directory = existing_queue(arguments)
     if not config.send:
         raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
-    done_before = _done(collect(existing_queue(config, arguments)))
+    done_before = _done(collect(directory))
     # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
     # with it, nor have the application's make way.
     config = config._replace(flusher="external")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .arguments import add_wait, add_yes, confirmed, waiting
-from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode
 from .existing import existing_queue
 from .output import complain, report
 from .wording import count
@@ -31,8 +31,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.erasing import erase_customer  # with requests, filelock and SQLite
 
-    config = configuration(arguments)
-    existing_queue(config, arguments)
+    config, _ = existing_queue(arguments)
     if not confirmed(arguments, f"Erase all events of customer {arguments.customer}, for good?"):
         complain(arguments.prog, "nothing was erased")
         return ExitCode.NOT_COMPLETE

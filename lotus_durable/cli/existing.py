@@ -18,14 +18,17 @@ from .command import DEFAULT_DIRECTORY, configuration, directory_source
 from .output import tell
 
 
-def existing_queue(config: Config, arguments: argparse.Namespace, *, is_checked: bool = True) -> QueueDirectory:
-    """Return the queue directory; nothing is created or changed. One that nobody named is said on standard error.
+def existing_queue(arguments: argparse.Namespace, *, is_checked: bool = True) -> tuple[Config, QueueDirectory]:
+    """Return the configuration of a command and its queue. Nothing is created or changed.
+
+    A queue directory that nobody named is said on standard error.
 
     Raises:
         QueueDirectoryError: it does not exist, holds no queue, or is unsafe.
         QueueDamaged: a later version made the queue, or which one it is cannot be read.
         OSError: it cannot be looked at.
     """
+    config = configuration(arguments)
     directory = QueueDirectory(config.queue_dir)
     source = directory_source(arguments)
     try:
@@ -38,7 +41,7 @@ def existing_queue(config: Config, arguments: argparse.Namespace, *, is_checked:
         read_identity(directory)
     if source == DEFAULT_DIRECTORY and not arguments.json:
         tell(f"queue directory: {directory.root} ({source})")
-    return directory
+    return config, directory
 
 
 def _none_here(directory: QueueDirectory, source: str, what: str) -> QueueDirectoryError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lotus_durable.errors import LotusError
 
 from .arguments import add_filters, add_output, where
-from .command import NO_QUEUE, Command, ExitCode, configuration
+from .command import NO_QUEUE, Command, ExitCode
 from .events_as_text import KEYS, write_lines
 from .existing import existing_queue
 from .output import complain, report
@@ -43,7 +43,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.stored import stored_events  # with SQLite
 
-    directory = existing_queue(configuration(arguments), arguments, is_checked=False)
+    _, directory = existing_queue(arguments, is_checked=False)
     damaged: list[str] = []
 
     def note(error: LotusError) -> None:

@@ -14,7 +14,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 
 from .arguments import seconds, whole_number
-from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode
 from .existing import existing_queue
 from .output import report
 from .status import flusher_in_words, last_line
@@ -57,8 +57,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    config = configuration(arguments)
-    directory = existing_queue(config, arguments)
+    config, directory = existing_queue(arguments)
     stats = collect(directory)
     problems = [*_of_the_flusher(stats, config, directory)]
     if not arguments.live:

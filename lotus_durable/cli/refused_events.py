@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lotus_durable.errors import ConfigurationError
 
 from .arguments import add_filters, add_output, add_wait, add_yes, confirmed, waiting, where
-from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode
 from .events_as_text import KEYS, as_json, as_row, write_lines
 from .existing import existing_queue
 from .output import aligned, complain, report
@@ -133,8 +133,7 @@ class _Refused:
     def _selected(self, arguments: argparse.Namespace) -> RefusedEvents:
         from lotus_durable.operate.refused import RefusedEvents  # here: with requests, filelock and SQLite
 
-        config = configuration(arguments)
-        existing_queue(config, arguments)
+        config, _ = existing_queue(arguments)
         return RefusedEvents(config, self._state, where(arguments))
 
     def _count(self, arguments: argparse.Namespace) -> ExitCode:

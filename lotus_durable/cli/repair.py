@@ -8,7 +8,7 @@ from lotus_durable.errors import LotusError
 
 from .arguments import add_wait, waiting
 from .check import KEYS, as_json, in_words
-from .command import NO_QUEUE, Command, ExitCode, configuration
+from .command import NO_QUEUE, Command, ExitCode
 from .existing import existing_queue
 from .output import report
 from .progress import open_progress
@@ -33,8 +33,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.checking import check  # with SQLite
     from lotus_durable.operate.repairing import repair  # and requests, and filelock
 
-    config = configuration(arguments)
-    directory = existing_queue(config, arguments, is_checked=False)
+    config, directory = existing_queue(arguments, is_checked=False)
     done: list[str] = []
 
     def note(error: LotusError) -> None:

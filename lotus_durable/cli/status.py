@@ -14,7 +14,7 @@ from lotus_durable.operate.overview import Overview, other_queues, overview
 from lotus_durable.queue.stats import FlusherStats
 
 from .arguments import seconds
-from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration, directory_source
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, directory_source
 from .existing import existing_queue
 from .output import aligned, flush, is_terminal, plain, report
 from .wording import count, duration, moment, size
@@ -78,8 +78,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    config = configuration(arguments)
-    directory = existing_queue(config, arguments)
+    config, directory = existing_queue(arguments)
     source = directory_source(arguments)
     others = other_queues(directory) if arguments.queue_dir is None else []
     if arguments.watch is not None:

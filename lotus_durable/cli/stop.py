@@ -15,7 +15,7 @@ from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.queue.requests import ask
 
 from .arguments import add_timeout
-from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, configuration
+from .command import NO_QUEUE, UNREADABLE, Command, ExitCode
 from .existing import existing_queue
 from .output import complain, report
 
@@ -77,7 +77,8 @@ def _still_runs(beat: Beat) -> bool:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    result = stop_flusher(existing_queue(configuration(arguments), arguments), arguments.timeout)
+    _, directory = existing_queue(arguments)
+    result = stop_flusher(directory, arguments.timeout)
     words = "nobody flushed" if result.pid is None else f"the flusher, process {result.pid}, has ended"
     shown = [words] if result.stopped else []
     report({"stopped": result.stopped, "pid": result.pid}, *shown, as_json=arguments.json)

@@ -7,7 +7,7 @@ import argparse
 from lotus_durable.errors import ConfigurationError
 
 from .arguments import add_wait, seconds, waiting, whole_number
-from .command import UNREADABLE, Command, ExitCode, configuration
+from .command import UNREADABLE, Command, ExitCode
 from .existing import existing_queue
 from .output import plain, report
 from .progress import open_progress
@@ -46,8 +46,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.verifying import verify  # with requests, filelock and SQLite
 
-    config = configuration(arguments)
-    existing_queue(config, arguments)
+    config, _ = existing_queue(arguments)
     if config.api_key is None:
         raise ConfigurationError("api_key: it is needed to ask the server (LOTUS_API_KEY or LOTUS_API_KEY_FILE)")
     with open_progress() as progress:

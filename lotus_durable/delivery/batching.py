@@ -124,6 +124,8 @@ class Batcher:
             stop = next((each for each in range(start, stop) if each in encoded.failed or ids[each] in repeats), stop)
         # One that is larger than a request goes alone.
         stop = min(stop, max(encoded.fitting(start, self._max_bytes - batch.size), start if batch else start + 1))
+        if not ids[start]:
+            return stop
         seen.update(ids[start:stop])
         if len(seen) == len(batch) + stop - start:
             return stop
@@ -173,11 +175,12 @@ def batches_of_parked(rows: Sequence[StoredEvent], place: Place) -> Iterator[Bat
                 batch.dead.append(StoredEvent(row.record, str(error), row.attempts, row.since, time.time()))
                 batch.resolved.append(row)
                 continue
-            if idempotency_id in seen or (seen and size + len(event) + 1 > place.max_bytes):
+            if idempotency_id in seen or (len(batch) and size + len(event) + 1 > place.max_bytes):
                 later.append(row)
                 continue
             size += len(event) + 1
-            seen.add(idempotency_id)
+            if idempotency_id:
+                seen.add(idempotency_id)
             batch.add(idempotency_id, time_created, event, row.record)
             batch.rows.append(row)
             batch.resolved.append(row)

@@ -175,6 +175,15 @@ class Loop:
                 self._finish_first()
             raise
         self._settle_undecided()
+        self.try_parked()
+
+    def try_parked(self) -> None:
+        """Send the parked events that are due; :meth:`run` does that, too.
+
+        Raises:
+            Stopped: it was time to end before.
+            OSError: the disk refuses to be read.
+        """
         for _ in self._parked.steps():
             self._control.check()
 
@@ -272,16 +281,13 @@ class Loop:
         """Turn verdicts into what is committed."""
         now, elapsed = time.time(), self._source.elapsed()
         delivered = [each for each, verdict in zip(batch.ids, verdicts, strict=True) if type(verdict) is Delivered]
-        handed_over = 0
+        handed_over = 0 if delivered else sum(type(verdict) is HandedOver for verdict in verdicts)
         parked = list(batch.unsent)
         dead = list(batch.dead)
         tried: list[StoredEvent] = []
         unknown: Counter[str] = Counter()
-        for index, verdict in enumerate(verdicts if len(delivered) < len(verdicts) else ()):
-            if isinstance(verdict, Delivered):
-                continue
-            if isinstance(verdict, HandedOver):
-                handed_over += 1
+        for index, verdict in enumerate(verdicts if len(delivered) + handed_over < len(verdicts) else ()):
+            if isinstance(verdict, Delivered | HandedOver):
                 continue
             before = (
                 batch.rows[index] if batch.rows else StoredEvent(batch.records[index], "", 0, now, 0.0, key=batch.key)

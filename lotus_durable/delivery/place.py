@@ -42,6 +42,8 @@ class Place(Protocol):
     def encode(self, record: bytes) -> tuple[str, str, bytes]:
         """Return a record's ``(idempotency_id, time_created, event)``, the last one as it travels.
 
+        The first two are empty where the place asks for neither; then a batch may hold the same id twice.
+
         Raises:
             ValueError: it can never be sent; the message says why and quotes no value.
         """

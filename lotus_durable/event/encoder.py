@@ -17,10 +17,10 @@ from msgpack import Packer
 
 from lotus_durable.errors import InvalidEvent
 from lotus_durable.event.ids import MOMENT, NINE_DIGITS, beginnings, now
-from lotus_durable.event.properties import clean_properties, is_plain
-from lotus_durable.event.rounding import warn_of_rounding
+from lotus_durable.event.properties import INT_MAX, INT_MIN, clean_properties
+from lotus_durable.event.rounding import warn_of_rounding, warning_was_given
 from lotus_durable.event.text import plain_text, text_fault, type_name
-from lotus_durable.event.timestamps import FIRST_MOMENT, NO_MOMENT, clean_time
+from lotus_durable.event.timestamps import clean_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class EventEncoder:
         self._last_name: object = object()  # no name is this one
         self._pack = _packer()
 
-    def encode(
+    def encode(  # noqa: C901, PLR0912, PLR0915  # in one function: a call of another costs as much as three checks
         self, customer_id: object, event_name: object, properties: object, time_created: object, idempotency_id: object
     ) -> tuple[str, bytes]:
         """Check one event and pack it; the arguments are those of ``track_event``, None where the caller left one out.
@@ -77,8 +77,10 @@ class EventEncoder:
             InvalidEvent: names the argument, or the path in ``properties``, and the reason. The encoder stays usable.
         """
         accepted_at = time() + 0.0  # a clock that a test has replaced may say an int, and a record has a float
-        is_now = time_created is None and FIRST_MOMENT <= accepted_at < NO_MOMENT
-        time_text = None if is_now else clean_time(time_created)
+        time_text = None
+        # Of the years 1 to 9999: their beginning and end, written out, as a number costs less than its name.
+        if time_created is not None or not -62_135_596_800.0 <= accepted_at < 253_402_300_800.0:  # noqa: PLR2004
+            time_text = clean_time(time_created)
         if type(customer_id) is not str or not 0 < len(customer_id) <= MAX_CUSTOMER_ID or "\0" in customer_id:
             customer_id = _clean_customer_id(customer_id)
         if event_name is not self._last_name:  # programs name events by literals: checked once while it is the same one
@@ -97,8 +99,33 @@ class EventEncoder:
         plain: Mapping[str, JsonValue]
         if properties is None:
             plain = {}
-        # The copy is made in one step: another thread may be writing to the caller's dict.
-        elif type(properties) is not dict or not is_plain(plain := properties.copy()):
+        elif type(properties) is dict:
+            plain = properties.copy()  # in one step: another thread may be writing to the caller's dict
+            for key in plain:
+                # Flat, of exact types, nothing to convert or to say: as it is. No code of the values is run for that.
+                if type(key) is str and "\0" not in key:
+                    value = plain[key]
+                    kind = type(value)
+                    if kind is str:
+                        if "\0" not in value:
+                            continue
+                    elif kind is int:
+                        # Integers of 30 bits Python compares at once, so they come first; 2**53 is EXACT_AS_FLOAT,
+                        # written out: Python works it out once, and not for each value.
+                        if (
+                            -(2**30) < value < 2**30
+                            or -(2**53) <= value <= 2**53
+                            or (warning_was_given() and INT_MIN <= value <= INT_MAX)
+                        ):
+                            continue
+                    elif kind is float:
+                        if value - value == 0.0:  # unlike NaN and infinity
+                            continue
+                    elif kind is bool or value is None:
+                        continue
+                plain = clean_properties(plain, self._max_event_bytes, warn_of_rounding)
+                break
+        else:
             plain = clean_properties(properties, self._max_event_bytes, warn_of_rounding)
         try:
             pack = self._pack  # in two steps: Python 3.11 looks for a method longer

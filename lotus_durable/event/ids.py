@@ -64,4 +64,5 @@ def beginnings() -> list[str]:
     digits[14::_LENGTH] = b"4" * _COUNT
     digits[19::_LENGTH] = digits[19::_LENGTH].translate(_VARIANT)
     digits[27::_LENGTH] = b" " * _COUNT
-    return digits.decode("ascii").split()
+    # At each blank, and not at any white space: that looks at each character twice. Behind the last one is nothing.
+    return digits[:-1].decode("ascii").split(" ")

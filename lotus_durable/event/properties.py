@@ -50,7 +50,6 @@ from math import isfinite
 from lotus_durable.errors import InvalidEvent
 from lotus_durable.event.convert import Refused, converted, imported_class, unfolded
 from lotus_durable.event.record import MAX_DEPTH
-from lotus_durable.event.rounding import warning_was_given
 from lotus_durable.event.text import path_step, plain_text, shown, text_fault, type_name
 
 TYPE_CHECKING = False
@@ -63,31 +62,6 @@ if TYPE_CHECKING:
 _Cleaning: TypeAlias = "Callable[[_Cleaner, Any], JsonValue]"
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
-
-
-def is_plain(properties: dict[Any, Any]) -> bool:
-    """Say whether ``properties`` can be taken as they are: flat, of exact types, nothing to convert or to say.
-
-    The quick way, for the usual event. It runs no code of the values, so nothing can go wrong in it. Lone surrogates
-    are left to msgpack, which has to look at every character anyway.
-    """
-    for key, value in properties.items():
-        if type(key) is not str or "\0" in key:
-            return False
-        kind = type(value)
-        if kind is str:
-            if "\0" in value:
-                return False
-        elif kind is int:
-            # EXACT_AS_FLOAT, written out: Python works it out once, and not for each value.
-            if not -(2**53) <= value <= 2**53 and not (warning_was_given() and INT_MIN <= value <= INT_MAX):
-                return False
-        elif kind is float:
-            if value - value != 0.0:  # as it is of NaN and infinity
-                return False
-        elif kind is not bool and value is not None:
-            return False
-    return True
 
 
 def clean_properties(

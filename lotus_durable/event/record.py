@@ -50,6 +50,9 @@ _SHAPE = {
 
 _text_of = Clock().text
 
+EVENT = b"\x96"
+"""How every other record begins: an array of six."""
+
 REFUSED_AT_CALL = b"\x97"
 """How the record of an event begins that was refused at the call: an array of seven."""
 

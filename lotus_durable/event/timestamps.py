@@ -28,10 +28,6 @@ _LAST_HOUR, _LAST_MINUTE = 23, 59
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WITHOUT_ZONE = len("2024-02-19T10:11:12.123456")
 
-FIRST_MOMENT, NO_MOMENT = -62_135_596_800.0, 253_402_300_800.0
-"""The beginnings of the years 1 and 10000 in unix seconds: what a clock says is written as text from the first on, and
-before the second."""
-
 
 class Clock:
     """Writes moments as text that come one soon after the other; the calendar part is worked out once a second.

@@ -179,6 +179,7 @@ class Flusher:
             with contextlib.suppress(OSError, LotusError):
                 if self.lock.is_held():  # else the path may lead into another queue by now
                     consumer.keep_books()
+            self._knows_nothing = consumer.may_repeat  # what it has sent itself it knows
             consumer.close()
 
     def _warning(self, control: Control) -> contextlib.AbstractContextManager[None]:

@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from lotus_durable._version import __version__
 from lotus_durable.config import Config
 from lotus_durable.errors import LotusError
+from lotus_durable.flusher.early_warning import of_age, of_room
 from lotus_durable.flusher.interpreter import find_interpreter
 from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.condition import condition
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.stats import OLDEST_TAKEN
 
 from .examined import Answer, Mark
 from .overview import words_of_failed_start
@@ -198,10 +198,9 @@ def _queue(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
     stats = collect(directory)
     room = condition(directory)
     text = f"{stats.pending:,} pending, {stats.parked:,} parked, {stats.dead_lettered:,} dead letters"
-    if stats.oldest_age is not None and stats.oldest_age > OLDEST_TAKEN * 0.8:
-        yield Answer("queue", "warning", text, "the server refuses events that are older than 30 days")
-    elif room.used_bytes > config.max_queue_bytes * 0.8:
-        yield Answer("queue", "warning", text, "it is nearly full (max_queue_bytes): find out why nothing is delivered")
+    early = [warning for about, warning in (*of_room(room, config.max_queue_bytes), *of_age(stats)) if about != "disk"]
+    if early:
+        yield Answer("queue", "warning", f"{text}; {'; '.join(early)}", "find out why nothing is delivered")
     elif stats.dead_lettered:
         yield Answer("queue", "warning", text, "look: lotus-durable dead-letters")
     else:

@@ -57,7 +57,15 @@ class Appender:
         power: whether events must survive a power cut; then :meth:`append` returns what :meth:`sync` needs.
         report: told, once, what somebody's hand has done to segments in use.
         segment_bytes: a segment takes no further frame when it would be larger.
+
+    Attributes:
+        writer: of the segment, once there is one.
+        checked_at: when it was checked last; infinity if it must be checked before the next event.
+        quick_until: until then nothing is to be done with an event but to write it, if the segment has room for it.
     """
+
+    _writes_first = True
+    """Whether an event goes to the segment first."""
 
     def __init__(
         self,
@@ -75,11 +83,14 @@ class Appender:
         self._key = key
         self._identify = identify
         self._power = power
+        self._is_quick = self._writes_first and not power
         self._report = report
         most = max(_SMALLEST_SEGMENT, limit.max_queue_bytes // _SEGMENTS_PER_QUEUE)
         self._limit = min(segment_bytes, most)
-        self._writer: SegmentWriter | None = None
-        self._checked_at = math.inf
+        self.writer: SegmentWriter | None = None
+        self.checked_at: float = math.inf
+        self.quick_until: float = -math.inf
+        self._trusted_until = -math.inf
         self._granted_to = 0  # offset in the segment
         self._was_accepted = False
         self._sealed: dict[str, int] = {}  # where segments end that were gone on from, by the names they were given
@@ -88,7 +99,7 @@ class Appender:
         self._reported_at: dict[str, float] = {}
 
     def __repr__(self) -> str:
-        return f"<Appender {self._writer or self._directory.root}>"
+        return f"<Appender {self.writer or self._directory.root}>"
 
     def append(self, record: bytes, now: float) -> Mark | None:
         """Append one event; with ``power`` it is safe only when :meth:`sync` has returned.
@@ -104,17 +115,26 @@ class Appender:
             OSError: the disk refuses, and the event was not written; or, if :func:`~.refusal.is_of_the_disk` says no, a
                 signal handler raised it, and nobody knows whether the event was written.
         """
-        writer = self._writer
-        if writer is None or not 0.0 <= now - self._checked_at < _TRUST or writer.end + len(record) > writer.stop_at:
+        writer = self.writer
+        if (
+            writer is None
+            or not self.checked_at <= now < self._trusted_until
+            or writer.end + len(record) > writer.stop_at
+        ):
             writer = self._ready(record, now)
         try:
             writer.append(record)
         except OSError as error:
-            writer = self._after_error(error, record, now)
-            writer.append(record)
+            writer = self.append_after(error, record, now)
         if self._power:
             return writer, writer.end - FRAME_HEADER_SIZE - len(record), writer.end
         return None
+
+    def append_after(self, error: OSError, record: bytes, now: float) -> SegmentWriter:
+        """Append an event once more, after its write has failed, where that may help; raise the error where not."""
+        writer = self._after_error(error, record, now)
+        writer.append(record)
+        return writer
 
     def append_accepted(self, record: bytes, now: float) -> Mark | None:
         """Append an event that was accepted before, and waited in memory: it never meets ``max_queue_bytes`` again.
@@ -163,13 +183,13 @@ class Appender:
         By the names they were given; the flusher may have released one meanwhile.
         """
         written = self._still_there()
-        if self._writer is not None and self._writer.end > HEADER_SIZE:
-            written[self._writer.name] = self._writer.last_end
+        if self.writer is not None and self.writer.end > HEADER_SIZE:
+            written[self.writer.name] = self.writer.last_end
         return written
 
     def close(self) -> None:
         """Check for the last time, and seal; raises nothing, but tells what is lost."""
-        writer = self._writer
+        writer = self.writer
         if writer is None:
             return
         try:
@@ -178,12 +198,12 @@ class Appender:
         except (OSError, LotusError) as error:
             lost = f"events lost, at the most: {writer.sequence}"
             self._tell("lost", f"segment {writer.path} is not as it was left, and {error}; {lost}")
-        if self._writer is not None:
-            self._seal(self._writer)
+        if self.writer is not None:
+            self._seal(self.writer)
 
     def abandon(self) -> None:
         """In a forked child: the segments are the parent's."""
-        writer, self._writer = self._writer, None
+        writer, self.writer = self.writer, None
         self._queue_limit.begin_again()
         self._sealed.clear()
         if writer is not None:
@@ -196,10 +216,12 @@ class Appender:
         if len(record) > MAX_RECORD_SIZE:
             raise ValueError(f"a record of {len(record)} bytes; {MAX_RECORD_SIZE} is the most")
         size = FRAME_HEADER_SIZE + len(record)
-        writer = self._writer
+        writer = self.writer
         if writer is not None:
             is_full = writer.is_broken or (writer.end + size > self._limit and writer.end > HEADER_SIZE)
-            is_trusted = 0.0 <= now - self._checked_at < _TRUST and writer.end + size <= writer.kept_from + _MOST_KEPT
+            is_trusted = (
+                self.checked_at <= now < self._trusted_until and writer.end + size <= writer.kept_from + _MOST_KEPT
+            )
             if is_full or not is_trusted:
                 writer = self._check(now)
             if writer is not None and is_full:
@@ -224,8 +246,13 @@ class Appender:
     def _new_writer(self, now: float) -> SegmentWriter:
         self._make_sure_of_the_directory()
         writer = SegmentWriter(self._directory, self._key, sync=self._power)
-        self._writer, self._checked_at = writer, now
+        self.writer = writer
+        self._trust(now)
         return writer
+
+    def _trust(self, now: float) -> None:
+        self.checked_at, self._trusted_until = now, now + _TRUST
+        self.quick_until = self._trusted_until if self._is_quick else -math.inf
 
     def _make_sure_of_the_directory(self) -> None:
         """Have one for a segment. It may have become unsafe meanwhile, and what it holds is for its owner only."""
@@ -240,7 +267,7 @@ class Appender:
 
         The error is the disk's when the segment is sound. Else it came from what has got the number of our descriptor.
         """
-        writer = self._writer
+        writer = self.writer
         if writer is None or not is_of_the_disk(error) or writer.is_broken:
             raise error
         if self._check(now) is not None:
@@ -255,14 +282,14 @@ class Appender:
 
     def _check(self, now: float) -> SegmentWriter | None:
         """Return the segment if it is sound; otherwise move on, and return None."""
-        writer = self._writer
+        writer = self.writer
         if writer is None:
             return None
         if is_sound(writer):
             writer.trust()
-            self._checked_at = now
+            self._trust(now)
             return writer
-        self._checked_at = math.inf
+        self.checked_at = math.inf
         if now < self._stranded_until and self._stranded_error is not None:
             raise OSError(self._stranded_error.errno, self._stranded_error.strerror, self._directory.root)
         try:
@@ -280,7 +307,7 @@ class Appender:
             self._carry_over(writer.header, stranded.frames)
         if self._power:
             writer.is_synced_elsewhere()
-        self._writer = None
+        self.writer = None
         writer.seal()
         if not stranded.what:
             self._note_sealed(writer.name, writer.last_end)
@@ -298,7 +325,7 @@ class Appender:
         self._note_sealed(*write_carried(self._directory, source, frames, sync=self._power))
 
     def _seal(self, writer: SegmentWriter) -> None:
-        self._writer = None
+        self.writer = None
         try:
             if self._power:
                 # Threads that wait for a sync of this segment are served before it closes; if it fails they know.

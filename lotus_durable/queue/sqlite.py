@@ -52,6 +52,7 @@ child has a copy."""
 class SqliteAppender(Appender):
     """An appender that tries SQLite first; what was put there needs no :meth:`sync`."""
 
+    _writes_first = False
     _table: EventTable | None = None
     _in_use = False
     _allowance = 0

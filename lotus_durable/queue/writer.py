@@ -33,6 +33,8 @@ class SegmentWriter:
     its descriptor, because somebody closed what is not his, refuses that.
 
     Attributes:
+        descriptor: of the segment; -1 once it was let go.
+        marker: of the segment, which opens each frame.
         end: bytes of the segment that count.
         stop_at: a frame that would end after it is not appended before somebody has looked at limits.
         kept: what was appended since :meth:`trust` was last called, and ``kept_from``, where that begins.
@@ -52,7 +54,7 @@ class SegmentWriter:
         self.trusted_sequence: int = 0
         self.kept: list[bytes] = []
         self.is_broken: bool = False
-        self._marker = self.header.marker
+        self.marker: bytes = self.header.marker
         # Reentrant: a signal handler that tracks may interrupt its own thread inside the sync.
         self._sync_lock = RLock()
         self._synced = HEADER_SIZE
@@ -60,9 +62,10 @@ class SegmentWriter:
         self._sync_seconds = 0.0
         self._sync_failed = False
         self.path: str
-        self.path, self._descriptor = create_segment(directory, self.header, self.header.encode(), sync=sync)
+        self.descriptor: int
+        self.path, self.descriptor = create_segment(directory, self.header, self.header.encode(), sync=sync)
         self.name: str = os.path.basename(self.path)
-        self._place = place_of(self._descriptor)
+        self._place = place_of(self.descriptor)
 
     def __repr__(self) -> str:
         return f"<SegmentWriter {self.name} frames={self.sequence} end={self.end}>"
@@ -75,24 +78,28 @@ class SegmentWriter:
         """
         sequence = self.sequence
         # encode_frame(), written out: a call of a function less.
-        frame = pack_frame_header(self._marker, crc32(record, sequence * SPREAD), len(record), sequence) + record
+        frame = pack_frame_header(self.marker, crc32(record, sequence * SPREAD), len(record), sequence) + record
         size, end = len(frame), self.end
         try:
             self.kept.append(record)
-            written = os.pwrite(self._descriptor, frame, end)
+            written = os.pwrite(self.descriptor, frame, end)
             if written != size:
-                write_rest(self._descriptor, frame, end, written)
+                write_rest(self.descriptor, frame, end, written)
             self.sequence = sequence + 1
             self.end = end + size
         except BaseException as error:
-            if is_of_the_disk(error) and self.sequence == sequence:
-                self._undo(size)
-            else:
-                # A signal handler raised: nobody knows what was written, and no sequence number may be used twice.
-                self.break_off()
+            self.undo(error, sequence, size)
             raise
 
-    def _undo(self, size: int) -> None:
+    def undo(self, error: BaseException, sequence: int, size: int) -> None:
+        """Undo an append that an error has ended, of a frame of this sequence and this many bytes."""
+        if is_of_the_disk(error) and self.sequence == sequence:
+            self._cut_off(size)
+        else:
+            # A signal handler raised: nobody knows what was written, and no sequence number may be used twice.
+            self.break_off()
+
+    def _cut_off(self, size: int) -> None:
         """Undo a partial write; where that cannot be, the segment is broken and its tail torn."""
         status = self.own_status()
         if status is not None and status.st_size > self.end:
@@ -101,7 +108,7 @@ class SegmentWriter:
                 self.break_off()
                 return
             try:
-                os.ftruncate(self._descriptor, self.end)
+                os.ftruncate(self.descriptor, self.end)
             except OSError:
                 self.break_off()
         self.kept.pop()
@@ -127,7 +134,7 @@ class SegmentWriter:
     def own_status(self) -> os.stat_result | None:
         """Return what the descriptor says of the segment; None when the descriptor is somebody else's by now."""
         with DiskErrorsSuppressed():
-            status = os.fstat(self._descriptor)
+            status = os.fstat(self.descriptor)
             return status if (status.st_dev, status.st_ino) == self._place else None
         return None
 
@@ -137,7 +144,7 @@ class SegmentWriter:
 
     def read_own(self, size: int, offset: int) -> bytes:
         """Read what the segment holds, whatever its name is now; only when :meth:`own_status` says that it is ours."""
-        return os.pread(self._descriptor, size, offset)
+        return os.pread(self.descriptor, size, offset)
 
     # Power cuts
 
@@ -158,7 +165,7 @@ class SegmentWriter:
                 began = time.monotonic()
                 try:
                     self._syncing = get_ident()
-                    sync_data(self._descriptor)
+                    sync_data(self.descriptor)
                     # A signal handler may have synced and sealed the segment meanwhile: that is as good.
                     if self._synced < end and self.own_status() is None:
                         raise OSError(errno.EBADF, "somebody closed the descriptor of this segment", self.path)
@@ -194,7 +201,7 @@ class SegmentWriter:
         self.break_off()
         with DiskErrorsSuppressed():
             if self.own_status() is not None:
-                os.ftruncate(self._descriptor, self._synced)
+                os.ftruncate(self.descriptor, self._synced)
 
     def is_synced_elsewhere(self) -> None:
         """Let the threads that wait for a sync go: what they appended was carried over, durably.
@@ -215,15 +222,15 @@ class SegmentWriter:
             if self.own_status() is not None:
                 # Unlocks for every process that shares this open file: a child forked without hooks may still hold it.
                 with DiskErrorsSuppressed():
-                    fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+                    fcntl.flock(self.descriptor, fcntl.LOCK_UN)
             self.abandon()
 
     def abandon(self) -> None:
         """Close the descriptor without unlocking: in a child, the segment is still its parent's."""
         if self.own_status() is not None:
             with DiskErrorsSuppressed():
-                os.close(self._descriptor)
-        self._descriptor = -1
+                os.close(self.descriptor)
+        self.descriptor = -1
 
 
 def is_abandoned(descriptor: int) -> bool:

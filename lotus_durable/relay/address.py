@@ -12,7 +12,7 @@ from lotus_durable.values import NamedTuple
 _QUEUE = "lotus.events"
 _PORTS = {"amqp": 5672, "amqps": 5671}
 _FILES = {"cacertfile": "ca_certs", "certfile": "certfile", "keyfile": "keyfile"}
-"""What the query may name, as RabbitMQ's own URIs do, and what it is called by the library."""
+"""What the query may name, as in RabbitMQ's own URIs, and the library's name for it."""
 
 
 class Node(NamedTuple):
@@ -37,7 +37,11 @@ class Address(NamedTuple):
     password: str
     is_encrypted: bool
     files: Mapping[str, str]
-    """Of TLS, by the library's names."""
+    """For TLS, by the library's names."""
+
+    def node(self, number: int) -> Node:
+        """Return a node, for each number the one after that for the number before."""
+        return self.nodes[number % len(self.nodes)]
 
     def is_private(self) -> bool:
         """Whether nobody in between can read what is sent."""
@@ -55,9 +59,9 @@ class Address(NamedTuple):
 def address_of(url: str) -> Address:
     """Return what a URL says: ``amqp[s]://user:password@host[:port][/vhost][?queue=name][,host[:port]…]``.
 
-    The nodes behind the first are of the same cluster; each may be a whole URL, and vhost and query may stand behind
-    the last of them, too. As in every URL, what has a meaning in it (``@ : / ? , %``) is written ``%40`` and so on in a
-    name or a password.
+    The nodes after the first belong to the same cluster. Each of them may be a whole URL, and vhost and query may also
+    stand after the last one. As in every URL, a character that has a meaning in it (``@ : / ? , %``) is written ``%40``
+    and so on in a name or a password.
 
     Raises:
         ConfigurationError: it says nothing of that kind; the message does not quote it, for the password.

@@ -21,8 +21,9 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 _CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 10.0
 """Seconds for one step of a connection that is open."""
-_LATENCY = {"TCP_USER_TIMEOUT": 10_000}
-"""Milliseconds until the kernel gives a peer up that acknowledges nothing; the library's 1,000 are a busy machine's."""
+_SOCKET_OPTIONS = {"TCP_USER_TIMEOUT": 10_000}
+"""Milliseconds after which the kernel gives up a peer that acknowledges nothing; a busy machine takes longer than the
+library's own 1,000."""
 
 ARGUMENTS: dict[str, object] = {
     "x-queue-type": "quorum",
@@ -30,8 +31,8 @@ ARGUMENTS: dict[str, object] = {
     "x-overflow": "reject-publish",
     "x-delivery-limit": 1_000_000,
 }
-"""What the queue is declared with. Overflow would else drop confirmed messages, and RabbitMQ 4 a message that came back
-20 times; -1 drops it at once on 3.10."""
+"""What the queue is declared with. Without it an overflow drops confirmed messages, and RabbitMQ 4 drops a message that
+came back 20 times; with a limit of -1 RabbitMQ 3.10 drops it the first time."""
 
 _DIFFERS = amqp.PreconditionFailed.code
 
@@ -113,7 +114,7 @@ class Opened:
 
 
 def has_one_active_consumer(address: Address, node: Node) -> bool:
-    """Whether the queue, which was made by somebody else, has one active consumer: then nothing can be got past it.
+    """Whether a queue that somebody else has made lets one consumer be active at a time: then it refuses basic.get.
 
     Raises:
         BrokerTrouble: it cannot be found out.
@@ -159,7 +160,7 @@ def trouble_of(error: Exception, node: Node) -> BrokerTrouble:  # noqa: PLR0911 
 
 
 def _socket_settings() -> dict[int, int]:
-    return {getattr(socket, name): value for name, value in _LATENCY.items() if hasattr(socket, name)}
+    return {getattr(socket, name): value for name, value in _SOCKET_OPTIONS.items() if hasattr(socket, name)}
 
 
 def _text(value: object) -> str:

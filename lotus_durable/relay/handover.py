@@ -13,7 +13,7 @@ from lotus_durable.delivery.outcome import HandedOver
 from lotus_durable.delivery.place import Source, Way
 from lotus_durable.delivery.steps import Steps
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.event.record import unpack_record
+from lotus_durable.event.record import EVENT, unpack_record
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import ensure_identity
@@ -33,7 +33,7 @@ _LONGEST_PAUSE = 10.0
 
 
 class NotNow(Stopped):
-    """A broker does not take it at once."""
+    """The broker does not take it now, and nobody waits until it does."""
 
 
 class ToBroker:
@@ -55,7 +55,7 @@ class ToBroker:
             logger.warning("relay_url is not encrypted: the password and the events travel in the clear")
         place = Broker(publisher, ensure_identity(directory).queue_id, control, config.constants)
         try:
-            yield Way([place], lambda _: True)  # under which key an event was tracked goes with it
+            yield Way([place], lambda _: True)  # each message names the key under which its events were tracked
         finally:
             place.close()
 
@@ -68,7 +68,7 @@ class Broker:
         queue_id: of the queue they come from.
         steps: between tries.
         constants: intervals.
-        tries_once: who cannot be handed over at once is not: :class:`NotNow` is raised instead of waiting.
+        tries_once: what cannot be handed over now is not: :class:`NotNow` is raised instead of waiting.
     """
 
     max_events: int = MOST_EVENTS
@@ -83,13 +83,20 @@ class Broker:
         self._steps = steps
         self._probe_interval = constants.probe_interval
         self._backoff = Backoff(base=constants.first_pause, cap=min(_LONGEST_PAUSE, constants.longest_pause))
-        # As large as one request of the relay: it holds some hundred messages in memory.
+        # No more than one request of the relay takes: that holds some hundred messages in memory.
         self.max_bytes: int = constants.max_batch_bytes
 
     def encode(self, record: bytes) -> tuple[str, str, bytes]:
-        """Return the record as it is; see :class:`~lotus_durable.delivery.place.Place`."""
-        idempotency_id, _, _, time_created, _, _ = unpack_record(record)
-        return idempotency_id, time_created, record
+        """Return the record as it is; see :class:`~lotus_durable.delivery.place.Place`.
+
+        The relay reads what is in it. Only what is no event to be sent stays here, with the reason.
+
+        Raises:
+            RecordError: it is none.
+        """
+        if not record.startswith(EVENT):
+            unpack_record(record)
+        return "", "", record
 
     def deliver(self, batch: Batch) -> Generator[None, None, Sequence[HandedOver]]:
         """Return when all are handed over; see :class:`~lotus_durable.delivery.place.Place`.
@@ -142,7 +149,7 @@ class Broker:
 
 
 def wait_for_better(trouble: BrokerTrouble, outcome: str, steps: Steps, pause: float, asked: int) -> None:
-    """Tell of a trouble, once, and who asked where a person has to mend it; then wait.
+    """Log a trouble once, and wait; where a person has to mend it, tell so whoever has asked for a drain.
 
     Args:
         trouble: that a try has met.
@@ -163,10 +170,11 @@ def wait_for_better(trouble: BrokerTrouble, outcome: str, steps: Steps, pause: f
 
 def _by_key(batch: Batch) -> dict[bytes, list[bytes]]:
     """Return the records by the API key under which they were tracked: of parked events each has its own."""
+    if not batch.rows:
+        return {batch.key: batch.records} if batch.records else {}
     found: dict[bytes, list[bytes]] = {}
-    keys = [row.key for row in batch.rows] or [batch.key] * len(batch)
-    for key, record in zip(keys, batch.records, strict=True):
-        found.setdefault(key, []).append(record)
+    for row, record in zip(batch.rows, batch.records, strict=True):
+        found.setdefault(row.key, []).append(record)
     return found
 
 

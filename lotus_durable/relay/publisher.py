@@ -13,9 +13,11 @@ from lotus_durable.clock import monotonic
 from .address import Address, Node
 from .connection import ANSWER_TIMEOUT, BrokerTrouble, Opened, trouble_of
 
-_CONFIRM_TIMEOUT = 20.0
-"""Seconds for a confirm: a queue that loses its leader's node goes on within one, and where two of three nodes are gone
-there is none. What was not confirmed is published again, so a short one makes repeats."""
+_CONFIRM_TIMEOUT = 10.0
+"""Seconds for a confirm, then another node is tried: one that is cut off confirms nothing, and says nothing. A queue
+whose leader's node is killed goes on within one second, one whose leader is cut off within nine. What was not confirmed
+is published again and may be there twice then, so each wait that was in vain makes the next one twice as long."""
+_LONGEST_CONFIRM_TIMEOUT = 60.0
 _LOOK_INTERVAL = 0.5
 _BLOCKED = "the broker takes nothing now, for its alarm of memory or disk"
 
@@ -30,13 +32,14 @@ class Publisher:
 
     def __init__(self, address: Address, first: Node | None = None) -> None:
         self._address = address
-        # Of a fleet's hosts not all begin with the same node.
+        # At random, so that a fleet's hosts do not all begin with the same node.
         self._next = os.urandom(1)[0] if first is None else address.nodes.index(first)
         self._opened: Opened | None = None
         self._tag = 0
         self._outcomes: dict[int, bool] = {}
         self._returned: str | None = None
         self._is_blocked = False
+        self._confirm_timeout = _CONFIRM_TIMEOUT
 
     def publish(
         self, body: bytes, meanwhile: Callable[[str | None], None], *, to: str | None = None, **properties: str
@@ -80,7 +83,7 @@ class Publisher:
         """
         with self._dropping():
             assert self._opened is not None
-            ends = monotonic() + _CONFIRM_TIMEOUT
+            ends = monotonic() + self._confirm_timeout
             while self._tag not in self._outcomes:
                 try:
                     self._opened.connection.drain_events(timeout=_LOOK_INTERVAL)
@@ -88,7 +91,9 @@ class Publisher:
                     # What is blocked will be taken: to publish it again would make one more of it.
                     meanwhile(_BLOCKED if self._is_blocked else None)
                     if not self._is_blocked and monotonic() > ends:
+                        self._confirm_timeout = min(2 * self._confirm_timeout, _LONGEST_CONFIRM_TIMEOUT)
                         raise BrokerTrouble("the broker does not confirm: too few of its nodes are up") from None
+            self._confirm_timeout = _CONFIRM_TIMEOUT
             if self._returned is not None:
                 raise BrokerTrouble(f"the queue is gone: {self._returned}")
             if not self._outcomes[self._tag]:
@@ -103,11 +108,8 @@ class Publisher:
         if opened is not None:
             opened.drop()
 
-    def _node(self) -> Node:
-        return self._address.nodes[self._next % len(self._address.nodes)]
-
     def _open(self) -> Opened:
-        opened = Opened(self._address, self._node())
+        opened = Opened(self._address, self._address.node(self._next))
         self._tag, self._outcomes, self._is_blocked = 0, {}, False
         channel, connection = opened.channel, opened.connection
         channel.events["basic_ack"].add(lambda tag, multiple: self._settle(tag, multiple=multiple, is_taken=True))
@@ -125,7 +127,7 @@ class Publisher:
         try:
             yield
         except BaseException as error:
-            node = self._node()
+            node = self._address.node(self._next)
             self.close()
             if isinstance(error, OSError | amqp.AMQPError):
                 raise trouble_of(error, node) from error

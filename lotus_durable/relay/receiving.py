@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import cast
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
@@ -67,12 +66,12 @@ class Receiving:
         session = self._session(address, config, control)
         try:
             place = Broker(publisher, ensure_identity(directory).queue_id, control, config.constants, tries_once=True)
-            loop = Loop(cast("Source", _ParkedOf(source)), control, [place], config)
+            loop = Loop(source, control, [place], config)
             _wait_until_active(session, publisher, loop, control)
             control.before_request = session.prove
             with self._lotus.opened(config, directory, source, control) as way:
-                answers = _Answers(publisher, control)
-                yield way._replace(source=FromBroker(source, session, directory, control.report, answers.give))
+                answer = partial(_answer, publisher, control)
+                yield way._replace(source=FromBroker(source, session, directory, control.report, answer))
         finally:
             publisher.close()
             session.close()
@@ -88,12 +87,11 @@ class Receiving:
         backoff = Backoff(base=config.constants.first_pause, cap=min(_LONGEST_PAUSE, config.constants.longest_pause))
         while True:
             asked = control.asked()
-            node = address.nodes[self._next % len(address.nodes)]
             self._next += 1
             try:
                 return Session(
                     address,
-                    node,
+                    address.node(self._next),
                     lost=lost,
                     arrived=control.wake.set,
                     requeue_after=config.constants.requeue_after,
@@ -103,19 +101,6 @@ class Receiving:
                 wait_for_better(trouble, "nothing is received", control, pause, asked)
 
 
-class _ParkedOf:
-    """Of a source what is parked, and nothing else."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._source, name)
-
-    def read(self, limit: int) -> None:
-        """Return that there is nothing."""
-
-
 def _wait_until_active(session: Session, publisher: Publisher, loop: Loop, control: Control) -> None:
     """Wait for the first message. Now and then one without events is published: whoever is active receives it.
 
@@ -123,15 +108,21 @@ def _wait_until_active(session: Session, publisher: Publisher, loop: Loop, contr
     """
     asks_at = monotonic()
     hands_at = asks_at + _CLEAR_AFTER
+
+    def meanwhile(trouble: str | None) -> None:
+        if session.in_doubt_since is not None:
+            raise BrokerTrouble("what was asked is answered")
+        _unless_blocked(control, trouble)
+
     while session.in_doubt_since is None:
         if monotonic() >= asks_at:
             asks_at = monotonic() + _ASK_INTERVAL
             with contextlib.suppress(BrokerTrouble):  # who is active knows that by the next event, too
-                publisher.publish(Mark(os.urandom(16)).encode(), partial(_unless_blocked, control))
+                publisher.publish(Mark(os.urandom(16)).encode(), meanwhile)
         elif monotonic() >= hands_at:
             hands_at = monotonic() + _HAND_INTERVAL
             with contextlib.suppress(NotNow):
-                loop.run(lambda: True)
+                loop.try_parked()
         else:
             control.enter("idle", _STANDS_BY)
             control.answer(control.asked(), _STANDS_BY)
@@ -152,17 +143,10 @@ def _unless_blocked(control: Control, trouble: str | None) -> None:
     control.wait(0.0)
 
 
-class _Answers:
-    """Tells who waits for a mark that everything before it is settled."""
-
-    def __init__(self, publisher: Publisher, control: Control) -> None:
-        self._publisher = publisher
-        self._control = control
-
-    def give(self, received: Received, mark: Mark) -> None:
-        """Publish an answer; who waits no more has taken its queue with it."""
-        assert received.reply_to is not None
-        try:
-            self._publisher.publish(mark.encode(), partial(_unless_blocked, self._control), to=received.reply_to)
-        except BrokerTrouble as trouble:
-            logger.debug("nobody can be told that a mark is reached: %s", trouble.reason)
+def _answer(publisher: Publisher, control: Control, received: Received, mark: Mark) -> None:
+    """Tell who waits for a mark that everything before it is settled; who waits no more has taken its queue away."""
+    assert received.reply_to is not None
+    try:
+        publisher.publish(mark.encode(), partial(_unless_blocked, control), to=received.reply_to)
+    except BrokerTrouble as trouble:
+        logger.debug("nobody can be told that a mark is reached: %s", trouble.reason)

@@ -1,7 +1,8 @@
 """One consumer of the queue: from when it is registered at the broker to when the connection is lost, and no longer.
 
-A thread of its own serves the connection, so that it is looked at also while a request to Lotus takes its time. It
-alone uses it; the loop's thread takes messages from here, and leaves here what is to be acknowledged.
+A thread of its own serves the connection, so that it is looked at also while a request to Lotus takes its time. Only
+that thread uses the connection; the loop's thread takes messages from the session, and leaves it what is to be
+acknowledged.
 
 Of all consumers one, the *active* one, receives anything (``x-single-active-consumer``). That is no fence: who was
 active until a moment ago may not have heard of it. So there are three rules. Whatever is wrong with the connection ends
@@ -40,6 +41,8 @@ HEARTBEAT = 4.0
 """Seconds. The broker gives up a connection that it hears nothing of for two to three of them, and so do we."""
 PROOF_AGE = 2.0
 _PROOF_INTERVAL = 1.0
+_STANDBY_INTERVAL = 5.0
+"""The same for who stands by: a node that is cut off tells nobody, and nothing would ever come from there."""
 _SHORTEST_TAKEOVER = 5.0
 """Seconds that the broker takes at the least to give what we hold to somebody else while it does not hear us, and our
 connection lives: by the shortest ``consumer-disconnected-timeout`` that `doctor` recommends."""
@@ -260,14 +263,15 @@ class Session:
 
         Without a gap: one that is longer than a takeover may have had one in it of which nobody has told us.
         """
-        is_due = self._heard_at is not None and since_boot() - self._proved_at > _PROOF_INTERVAL
-        if not is_due and not self._is_wanted:
+        heard_at = self._heard_at
+        interval = _STANDBY_INTERVAL if heard_at is None else _PROOF_INTERVAL
+        if since_boot() - self._proved_at <= interval and not self._is_wanted:
             return
         began = since_boot()
         tag = self._prover.basic_consume(self._queue, callback=self._intrude)
         self._prover.basic_cancel(tag)
-        if self._heard_at is not None:
-            if since_boot() - self._heard_at > _SHORTEST_TAKEOVER:
+        if heard_at is not None:
+            if since_boot() - heard_at > _SHORTEST_TAKEOVER:
                 raise BrokerTrouble("a majority of the queue's nodes has not heard this relay for too long")
             self._heard_at = began
         self._proved_at = began

@@ -37,10 +37,9 @@ def wait_through(address: Address, ends_at: float, watch: Callable[[], None]) ->
     tries = 0
     trouble: BrokerTrouble | None = None
     while monotonic() < ends_at:
-        node = address.nodes[tries % len(address.nodes)]
         tries += 1
         try:
-            if _is_reached(address, node, ends_at, watch):
+            if _is_reached(address, address.node(tries), ends_at, watch):
                 return None
         except BrokerTrouble as found:
             trouble = found

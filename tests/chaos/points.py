@@ -109,7 +109,7 @@ def wrap_writers() -> None:
     def append_or_die(writer: SegmentWriter, record: bytes) -> None:
         if claims("torn write"):
             frame = encode_frame(writer.header.marker, writer.sequence, record)
-            os.pwrite(writer._descriptor, frame[: len(frame) * 2 // 3], writer.end)
+            os.pwrite(writer.descriptor, frame[: len(frame) * 2 // 3], writer.end)
             die()
         append(writer, record)
 

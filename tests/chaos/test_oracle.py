@@ -136,8 +136,8 @@ def test_a_segment_that_was_cut_off_and_written_on_becomes_counted_damage_and_no
         [name] = rig.directory.segments()
         path = Path(rig.directory.journal, name)
         os.truncate(path, len(path.read_bytes()) // 2)
-        [pair] = client._tracker._pairs
-        pair.appender._checked_at = time.monotonic()  # it has just looked
+        [pair] = client._tracker.pairs
+        pair.appender._trust(time.monotonic())  # it has just looked
         ids.append(client.track_event(customer_id="c", event_name="e"))
         assert client.drain().complete
         rig.stop()

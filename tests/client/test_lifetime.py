@@ -125,6 +125,19 @@ def test_shutting_down_waits_for_what_somebody_else_flushes(rig: Rig, caplog: py
     assert rig.check(ids).delivered == 4
 
 
+def test_a_client_that_is_given_other_options_does_what_they_say_also_after_it_has_tracked(rig: Rig) -> None:
+    client = rig.client()
+    ids = track(client, 1)
+    before = client.config
+    client.release()
+    client.adopt(before._replace(send=False))
+    track(client, 1)
+    client.release()
+    client.adopt(before)
+    ids += track(client, 1)
+    assert rig.check(ids).accepted == 2
+
+
 def test_joining_or_releasing_what_never_began_is_nothing(rig: Rig) -> None:
     client = rig.client(flusher="auto")
     client.join()

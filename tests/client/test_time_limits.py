@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import shutil
 import signal
@@ -82,8 +83,8 @@ def is_swallowed(scene: Scene, struck: Place) -> bool:
 
 def uncheck(client: Client) -> None:
     """Have the next event look first whether all is where it was."""
-    for pair in client._tracker._pairs:
-        pair.appender._checked_at = -1.0
+    for pair in client._tracker.pairs:
+        pair.appender.checked_at = math.inf
         if isinstance(pair.appender, SqliteAppender):
             pair.appender._database_checked_at = -1.0
 

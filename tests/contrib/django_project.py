@@ -151,11 +151,11 @@ def told() -> dict[str, Any]:
     with transaction.atomic():
         track_on_commit(customer_id="told", event_name="x", client=client)
         transaction.on_commit(lambda: found["callbacks"].append("the next"))
-        client._tracker.track = _full  # type: ignore[method-assign,assignment]
+        client.track_event = _full  # type: ignore[method-assign]
     return found
 
 
-def _full(*_: object) -> str:
+def _full(**_: object) -> str:
     raise lotus.QueueFull("the queue is full")
 
 

@@ -112,6 +112,28 @@ def test_the_same_id_is_never_twice_in_one_batch() -> None:
     assert found[2].through == {"s": (600, 6)}
 
 
+class PlaceWithoutIds(FakePlace):
+    """Asks for no ids."""
+
+    @staticmethod
+    def encode(record: bytes) -> tuple[str, str, bytes]:  # type: ignore[override]  # as much of it as is used
+        return "", "", record
+
+
+def test_where_the_place_asks_for_no_ids_the_same_one_may_be_twice_in_one_batch() -> None:
+    records = [record(each) for each in "abcabb"]
+    source: Any = FakeConsumer(chunk("s", *records))
+    batcher = Batcher(source, PlaceWithoutIds(), max_events=5)
+    first, second = batcher.next(), batcher.next()
+    assert first is not None
+    assert second is not None
+    assert first.records + second.records == records
+    assert len(first) == 5
+    rows = [parked(number, each) for number, each in enumerate(records)]
+    [batch] = batches_of_parked(rows, PlaceWithoutIds())
+    assert batch.rows == rows
+
+
 @pytest.mark.parametrize("max_events", [1, 2, 500])
 def test_what_was_delivered_lately_is_settled_and_not_sent_where_that_is_to_be_so(max_events: int) -> None:
     chunks = chunk("s", *(record(each) for each in "abacad")), chunk("t", record("a"))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lotus_durable.delivery.control import Control
+from lotus_durable.flusher.life import Flusher
 from lotus_durable.operate.holding import held
 from lotus_durable.queue.books import read_learned
 from lotus_durable.queue.consumer import Consumer
@@ -93,6 +95,37 @@ def test_when_the_heartbeat_is_gone_what_was_sent_and_not_settled_may_come_again
     assert may_repeat(), "whoever comes next"
     assert client.drain(20).complete
     assert not may_repeat()
+    rig.check(ids)
+
+
+def test_a_flusher_that_begins_anew_knows_what_it_has_sent_itself_though_it_found_no_heartbeat_at_first(
+    rigs: Callable[..., Rig],
+) -> None:
+    """A relay does so with each connection that it loses, and would send one batch in 8 s from then on."""
+    rig = rigs("L22")
+    client = rig.client()
+    ids = track(client, 3)
+    begun: list[Control] = []
+
+    def ending() -> str | None:
+        control = flusher.control
+        if control is not None and control not in begun:
+            begun.append(control)
+        if control is not None and len(begun) == 1 and control.last_delivery:
+            rig.server.faults = Faults(path="/api/track/", rates={Status(503): 1.0})
+            ids.extend(track(client, 3))
+            control.renew("the test says so")
+        is_done = control is not None and len(begun) > 1 and control.last_beat.state == "retrying"
+        return "it has begun anew" if is_done else None
+
+    config = rig.config(exit_timeout=0.0)
+    flusher = Flusher(lambda: config, kind="caller", ending=ending)
+    rig.directory.prepare()
+    assert flusher.lock.acquire()
+    flusher.run()
+    assert not read_learned(rig.directory.books, "behind")
+    rig.server.faults = Faults()
+    assert client.drain(20).complete
     rig.check(ids)
 
 

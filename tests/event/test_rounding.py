@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from lotus_durable.event import rounding
+from lotus_durable.errors import InvalidEvent
+from lotus_durable.event import encoder, rounding
 from lotus_durable.event.encoder import EventEncoder
-from lotus_durable.event.properties import INT_MAX, INT_MIN, clean_properties, is_plain
+from lotus_durable.event.properties import INT_MAX, INT_MIN, clean_properties
 from lotus_durable.event.record import decode_record
 
 BEYOND = 2**53 + 1
@@ -67,12 +68,18 @@ def test_the_calls_that_answer_do_not_tell(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.messages == []
 
 
-def test_once_told_large_integers_are_as_plain_as_any() -> None:
-    assert not is_plain({"a": BEYOND})
+def test_once_told_large_integers_are_taken_as_they_are_like_any(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded({"a": BEYOND})
-    assert is_plain({"a": BEYOND, "b": INT_MIN, "c": INT_MAX})
-    assert not is_plain({"a": INT_MAX + 1})
-    assert not is_plain({"a": INT_MIN - 1})
+    monkeypatch.setattr(encoder, "clean_properties", lambda *_: pytest.fail("looked at once more"))
+    large = {"a": BEYOND, "b": INT_MIN, "c": INT_MAX}
+    assert encoded(large) == large
+
+
+@pytest.mark.parametrize("number", [INT_MAX + 1, INT_MIN - 1])
+def test_what_is_no_integer_of_64_bits_is_refused_also_once_told(number: int) -> None:
+    encoded({"a": BEYOND})
+    with pytest.raises(InvalidEvent, match=r"^properties\.a"):
+        encoded({"a": number})
 
 
 def test_a_log_handler_that_tracks_such_an_event_itself_does_not_go_round_in_circles() -> None:

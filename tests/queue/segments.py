@@ -139,8 +139,8 @@ def read_journal(directory: QueueDirectory) -> list[int]:
 
 
 def writer_of(appender: Appender) -> SegmentWriter:
-    assert appender._writer is not None
-    return appender._writer
+    assert appender.writer is not None
+    return appender.writer
 
 
 def only_told_time_passes() -> mock._patch[float]:
@@ -150,12 +150,12 @@ def only_told_time_passes() -> mock._patch[float]:
 
 def expire_trust(appender: Appender) -> None:
     """Let so much time pass that the next event checks first."""
-    appender._checked_at = -math.inf
+    appender.checked_at = math.inf
 
 
 def trust(appender: Appender) -> None:
     """Have the last check be this very moment, however slow the machine is."""
-    appender._checked_at = time.monotonic()
+    appender._trust(time.monotonic())
 
 
 def carried_in(directory: QueueDirectory) -> dict[int, Origin]:

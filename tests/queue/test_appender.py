@@ -108,7 +108,7 @@ def test_a_record_of_the_largest_size_is_taken_and_a_larger_one_is_not(
 def test_a_burst_costs_no_more_system_calls_than_its_writes(directory: QueueDirectory, reports: Reports) -> None:
     appender = open_appender(directory, reports)
     append(appender, 0)
-    now = appender._checked_at
+    now = appender.checked_at
     with replaced("stat", os.stat) as looks, replaced("fstat", os.fstat) as own_looks:
         for number in range(1, 1001):
             appender.append(record(number), now)
@@ -119,7 +119,7 @@ def test_a_burst_costs_no_more_system_calls_than_its_writes(directory: QueueDire
 def test_what_is_kept_in_memory_is_bounded(directory: QueueDirectory, reports: Reports) -> None:
     appender = open_appender(directory, reports, segment_bytes=1 << 30)
     append(appender, 0)
-    now = appender._checked_at
+    now = appender.checked_at
     most = 0
     for number in range(1, 3001):
         appender.append(record(number, padding=2000), now)
@@ -136,9 +136,9 @@ def test_a_look_is_not_trusted_when_it_is_old_or_the_clock_went_back(
     appender = open_appender(directory, reports)
     append(appender, 0)
     Path(writer_of(appender).path).unlink()
-    appender.append(record(1), appender._checked_at)
+    appender.append(record(1), appender.checked_at)
     assert reports == []
-    appender.append(record(2), appender._checked_at + age)
+    appender.append(record(2), appender.checked_at + age)
     assert len(reports) == 1
     assert read_journal(directory) == [0, 1, 2]
     appender.close()

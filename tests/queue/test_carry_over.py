@@ -55,9 +55,9 @@ def test_a_segment_that_is_deleted_twice_keeps_the_place_its_events_were_first(
 ) -> None:
     appender = open_appender(directory, reports, power=True)
     append(appender, 0)
-    mark = appender.append(record(1), appender._checked_at)
+    mark = appender.append(record(1), appender.checked_at)
     assert mark is not None
-    appender.append_again(record(1), appender._checked_at, mark)
+    appender.append_again(record(1), appender.checked_at, mark)
     source = mark[0].header.id
     Path(mark[0].path).unlink()
     expire_trust(appender)
@@ -118,7 +118,7 @@ def test_a_released_segment_whose_descriptor_somebody_closed_is_found_all_the_sa
     append(appender, 0)
     [name] = directory.segments()
     directory.let_go(name)
-    os.close(writer_of(appender)._descriptor)
+    os.close(writer_of(appender).descriptor)
     append(appender, 1)
     assert read_journal(directory) == [0, 1]
     assert carried_in(directory) == {}
@@ -132,7 +132,7 @@ def test_a_segment_that_is_deleted_when_its_descriptor_is_gone_too_is_carried_ov
     expire_trust(appender)
     append(appender, 2, 3)
     Path(writer_of(appender).path).unlink()
-    os.close(writer_of(appender)._descriptor)
+    os.close(writer_of(appender).descriptor)
     append(appender, 4)
     assert read_journal(directory) == [2, 3, 4]
     [report] = reports.texts()

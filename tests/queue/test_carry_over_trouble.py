@@ -153,7 +153,7 @@ def test_of_a_segment_that_was_cut_off_written_on_and_deleted_what_is_behind_the
     path = Path(writer_of(appender).path)
     os.truncate(path, HEADER_SIZE + len(record(0)) + 20)  # in the middle of the second event
     for number in (4, 5):  # before it looks again: what was cut off is zeros now
-        appender.append(record(number), appender._checked_at)
+        appender.append(record(number), appender.checked_at)
     appender.check()
     append(appender, 6)
     path.unlink()

@@ -30,7 +30,7 @@ from .segments import (
 
 
 def descriptor_of(appender: Appender) -> int:
-    return writer_of(appender)._descriptor
+    return writer_of(appender).descriptor
 
 
 def other_files(path: Path) -> dict[str, Callable[[], int]]:

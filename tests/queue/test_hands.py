@@ -140,7 +140,7 @@ class HandsMachine(RuleBasedStateMachine):
             self.directory.let_go(name)
 
     def is_writing(self) -> bool:
-        return hasattr(self, "appender") and self.appender._writer is not None
+        return hasattr(self, "appender") and self.appender.writer is not None
 
     # Hands
 
@@ -178,13 +178,13 @@ class HandsMachine(RuleBasedStateMachine):
     def close_descriptor(self) -> None:
         self.meddled = True
         if writer_of(self.appender).own_status() is not None:
-            os.close(writer_of(self.appender)._descriptor)
+            os.close(writer_of(self.appender).descriptor)
 
     @precondition(lambda self: self.is_writing())
     @rule()
     def take_descriptor(self) -> None:
         self.meddled = True
-        number = writer_of(self.appender)._descriptor
+        number = writer_of(self.appender).descriptor
         if writer_of(self.appender).own_status() is not None:
             theirs = os.open(self.root / f"theirs-{len(self.theirs)}", os.O_RDWR | os.O_CREAT)
             os.dup2(theirs, number)

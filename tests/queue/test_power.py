@@ -231,7 +231,7 @@ def test_a_sync_of_a_descriptor_that_is_somebody_elses_says_nothing_of_our_event
     mark = appender.append(record(1), time.monotonic())
     assert mark is not None
     theirs = os.open(Path(directory.root) / "theirs", os.O_RDWR | os.O_CREAT)
-    os.dup2(theirs, first._descriptor)
+    os.dup2(theirs, first.descriptor)
     with pytest.raises(OSError, match="closed the descriptor"):
         appender.sync(mark)
     appender.append_again(record(1), time.monotonic(), mark)
@@ -254,7 +254,7 @@ def test_the_end_of_a_segment_serves_the_threads_that_wait_for_its_sync(
         Path(mark[0].path).unlink()
         expire_trust(appender)
         append(appender, 2)
-    assert writer_of(appender) is not mark[0] if end != "closing" else appender._writer is None
+    assert writer_of(appender) is not mark[0] if end != "closing" else appender.writer is None
     appender.sync(mark)
     assert read_journal(directory) == [0, 1, *([] if end == "closing" else [2])]
 

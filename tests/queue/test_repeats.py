@@ -96,7 +96,7 @@ class Hands(RuleBasedStateMachine):
 
     @rule()
     def delete_what_is_being_written(self) -> None:
-        writer = self.appender._writer
+        writer = self.appender.writer
         if writer is not None and Path(writer.path).exists() and writer.is_at(str(writer.path)):
             Path(writer.path).unlink()
 

@@ -46,7 +46,7 @@ def test_an_append_is_one_write_of_one_frame(writer: SegmentWriter) -> None:
 
 def test_a_segment_is_not_written_in_append_mode(writer: SegmentWriter) -> None:
     """In that mode a terminal or a connection that got its number would take what is written."""
-    assert not fcntl.fcntl(writer._descriptor, fcntl.F_GETFL) & os.O_APPEND
+    assert not fcntl.fcntl(writer.descriptor, fcntl.F_GETFL) & os.O_APPEND
 
 
 def test_a_segment_has_its_name_only_once_its_header_is_written_and_its_lock_held(directory: QueueDirectory) -> None:
@@ -211,7 +211,7 @@ def test_the_lock_tells_a_living_writer_from_a_sealed_segment(writer: SegmentWri
 
 
 def test_sealing_unlocks_also_for_those_who_inherited_the_descriptor(writer: SegmentWriter) -> None:
-    inherited = os.dup(writer._descriptor)
+    inherited = os.dup(writer.descriptor)
     writer.seal()
     with open(writer.path, "rb") as file:
         assert is_abandoned(file.fileno())
@@ -219,7 +219,7 @@ def test_sealing_unlocks_also_for_those_who_inherited_the_descriptor(writer: Seg
 
 
 def test_abandoning_leaves_the_lock_to_the_other_holders(writer: SegmentWriter) -> None:
-    inherited = os.dup(writer._descriptor)
+    inherited = os.dup(writer.descriptor)
     writer.abandon()
     with open(writer.path, "rb") as file:
         assert not is_abandoned(file.fileno())

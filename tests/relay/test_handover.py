@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import amqp
 import pytest
@@ -14,7 +17,9 @@ from lotus_durable.client import Client
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.queue.identity import fingerprint, read_identity
+from lotus_durable.relay import publisher
 from lotus_durable.relay.address import address_of
+from lotus_durable.relay.connection import BrokerTrouble
 from lotus_durable.relay.message import Events, decode
 from tests.rig import LIMIT, QUICK, conserved, drained_until_told, id_of, track, wait_until
 
@@ -88,6 +93,47 @@ def test_what_the_broker_has_confirmed_is_handed_over_and_neither_pending_nor_de
     assert isinstance(events, Events)
     assert identity is not None
     assert (events.queue_id, events.key) == (identity.queue_id, fingerprint("a key"))
+
+
+def test_a_confirm_is_waited_for_twice_as_long_each_time_that_it_did_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    tried = publisher.Publisher(address_of("amqp://one"))
+
+    def waited(confirmed_after: float) -> float:
+        nonlocal now
+        began = now
+
+        def drain_events(timeout: float) -> None:
+            nonlocal now
+            now += timeout
+            if now - began < confirmed_after:
+                raise TimeoutError
+            tried._settle(0, multiple=False, is_taken=True)
+
+        tried._opened = Mock()
+        tried._opened.connection.drain_events = drain_events
+        tried._outcomes = {}
+        with nullcontext() if isfinite(confirmed_after) else pytest.raises(BrokerTrouble):
+            tried.wait(lambda _: None)
+        return now - began
+
+    monkeypatch.setattr(publisher, "monotonic", lambda: now)
+    assert [int(waited(inf)) for _ in range(5)] == [10, 20, 40, 60, 60]
+    assert int(waited(confirmed_after=50.0)) == 50
+    assert int(waited(inf)) == 10
+
+
+def test_an_event_that_was_refused_at_the_call_becomes_a_dead_letter_of_the_host_and_is_not_handed_over(
+    host: Callable[..., Client], broker: Cluster, queue_name: str
+) -> None:
+    client = host(on_invalid="report")
+    client.track_event(customer_id="c1", event_name="e", properties={"x": float("nan")})
+    ids = track(client, 2)
+    assert client.drain(30).complete
+    stats = client.stats()
+    assert (stats.handed_over, stats.dead_lettered) == (2, 1)
+    assert conserved(stats)
+    assert ids_in(take(broker, queue_name, ids[-1])) == ids
 
 
 def test_a_host_needs_no_api_key_and_its_own_flusher_hands_over(

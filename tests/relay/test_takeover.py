@@ -7,12 +7,16 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from lotus_durable.delivery.control import Renewed
 from lotus_durable.relay.connection import ARGUMENTS
 from lotus_durable.relay.message import Mark
+from lotus_durable.relay.receiving import _wait_until_active
 from lotus_durable.relay.session import PROOF_AGE, Session
 from lotus_durable.testing.faults import Delay, Faults
 from tests.flusher.lotus import WatchedLotus
@@ -93,6 +97,38 @@ def test_a_session_proves_that_a_majority_hears_it_and_not_when_two_of_three_nod
         assert reasons
         for node in own.nodes[1:]:
             node.send(signal.SIGCONT)
+
+
+@pytest.mark.servers
+@pytest.mark.skipif(bool(Network.why_not()), reason=Network.why_not())
+@pytest.mark.timeout(300)
+def test_a_relay_that_stands_by_at_a_node_that_is_cut_off_goes_away_from_it(
+    tmp_path: Path, lotus: WatchedLotus
+) -> None:
+    """As on 4.3, where nobody tells it: what is tracked meanwhile would wait for the end of the partition."""
+    with ExitStack() as stack:
+        own = stack.enter_context(Cluster(tmp_path / "broker", 3, "cluster_partition_handling = ignore\n"))
+        fleet = stack.enter_context(Fleet(tmp_path, own, "q", lotus))
+        reasons: list[str] = []
+        session = open_session(fleet, reasons.append, node=2)
+        stack.callback(session.close)
+        wait_until(lambda: session._proved_at > 0.0, "a proof", PATIENCE)
+        own.network.part(own.nodes[2:], own.nodes[:2])
+        wait_until(lambda: reasons, "the session to be over", PATIENCE)
+        own.network.heal()
+
+
+def test_a_relay_that_becomes_the_active_one_waits_no_longer_for_what_it_has_published_to_find_that_out() -> None:
+    """The node that its own publisher is connected to may be cut off from the majority."""
+    session = SimpleNamespace(in_doubt_since=None)
+
+    def publish(_: bytes, meanwhile: Callable[[str | None], None]) -> None:
+        session.in_doubt_since = 1.0
+        meanwhile(None)
+        pytest.fail("it goes on waiting")
+
+    publisher: Any = SimpleNamespace(publish=publish, close=lambda: None)
+    _wait_until_active(session, publisher, Mock(), Mock())  # type: ignore[arg-type]  # as much of it as is used
 
 
 def test_a_proof_holds_for_a_while_and_a_lost_connection_ends_the_session_at_once(fleet: Fleet) -> None:

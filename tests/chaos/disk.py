@@ -36,6 +36,11 @@ class Disk:
         finally:
             os.close(descriptor)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody has taken it back yet."""
+        return self._ballast.exists()
+
     def free(self) -> None:
         """Take that back."""
         self._ballast.unlink(missing_ok=True)

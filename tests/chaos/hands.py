@@ -150,10 +150,15 @@ def _segments_of(harness: Harness, pid: int) -> list[Path]:
 def _wait_until_it_goes_on(
     harness: Harness, pid: int, known: Sequence[Path], is_written_on: Callable[[], bool] = lambda: False
 ) -> None:
-    """Wait until a writer has noticed, goes on in a segment that was not known and has told; or is dead."""
+    """Wait until a writer has noticed, goes on in a segment that was not known and has told; or is dead.
+
+    On a full disk it can make no segment, and goes on in its memory.
+    """
+    before = harness.calls(pid)
 
     def is_over() -> bool:
-        return not is_alive(pid) or is_written_on()
+        goes_on_in_memory = harness.disk.is_full and harness.calls(pid) > before
+        return not is_alive(pid) or is_written_on() or goes_on_in_memory
 
     if not harness.wait(lambda: is_over() or set(_segments_of(harness, pid)) - set(known), _PATIENCE):
         harness.tally.problems.append(f"process {pid} does not go on, {_PATIENCE:g} s after a hand was on its segment")

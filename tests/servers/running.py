@@ -43,7 +43,7 @@ class Endpoint:
         finally:
             connection.close()
         # A server that ends may cut its answer off.
-        return int(body) if answer.status == http.client.OK and body.isdigit() else None
+        return int(body) if answer.status == http.client.OK and body.strip().isdigit() else None
 
     def serves(self) -> bool:
         """Whether it answers."""

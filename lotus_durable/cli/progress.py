@@ -36,18 +36,19 @@ class Progress:
         self._interval = _SCREEN_INTERVAL if self._is_watched else math.inf if is_quiet else interval
         self._next = time.monotonic() + self._interval
         self._rate = Rate()
-        self._last = ""
+        self._last = self._shown = ""
 
     def show(self, what: str, done: int, total: int = 0) -> None:
         """Show how many are done, and of how many where that is known. May be called as often as is convenient."""
         self._rate.note(done)
         counted = f"{what} {self._written(done)}" + (f" of {self._written(total)}" if total > done else "")
-        if not self._last and not self._is_watched:
-            self._last = counted  # nothing has changed yet
-        if time.monotonic() < self._next or counted == self._last:
+        self._last = counted
+        if not self._shown and not self._is_watched:
+            self._shown = counted  # nothing has changed yet
+        if time.monotonic() < self._next or counted == self._shown:
             return
         self._next = time.monotonic() + self._interval
-        self._last = counted
+        self._shown = counted
         line = counted + self._pace(done, total)
         if self._is_watched:
             tell(_fitting(_bar(done, total) + line), end="")
@@ -60,8 +61,8 @@ class Progress:
             tell(line)
 
     def end(self) -> None:
-        """Leave the terminal to what is written next."""
-        if self._is_watched and self._last:
+        """Say how far it came, where somebody has watched, and leave the terminal to what is written next."""
+        if self._is_watched and self._shown:
             tell(self._last)
 
     def _pace(self, done: int, total: int) -> str:

@@ -167,7 +167,7 @@ def test_a_writer_goes_on_where_it_did_not_write_before_and_has_told_when_its_ne
     queue.prepare()
     full, in_use = (SegmentWriter(queue, bytes(8), sync=False) for _ in range(2))
     known = [Path(full.path), Path(in_use.path)]
-    calls, writers = iter([1, 1, 2]), [full, in_use]
+    calls, writers = iter([0, 1, 1, 2]), [full, in_use]
     waits = []
 
     def wait(condition: Callable[[], object], _patience: float) -> bool:
@@ -178,7 +178,8 @@ def test_a_writer_goes_on_where_it_did_not_write_before_and_has_told_when_its_ne
         assert condition()
         return True
 
-    harness = SimpleNamespace(queue=queue, wait=wait, calls=lambda _pid: next(calls))
+    disk = Disk(tmp_path, can_be_filled=False)
+    harness = SimpleNamespace(queue=queue, disk=disk, wait=wait, calls=lambda _pid: next(calls))
     _wait_until_it_goes_on(cast("Harness", harness), os.getpid(), known)
     assert len(waits) == 2
     for each in writers:

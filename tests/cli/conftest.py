@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,9 +181,23 @@ def program(command_line: CommandLine, fake_lotus: FakeLotus) -> Iterator[Client
 
 @pytest.fixture
 def flushing(queue_dir: Path) -> Iterator[Callable[..., None]]:
-    """Return a function that makes it look as if a process flushed that showed its last sign of life so long ago."""
+    """Return a function that makes it look as if a process flushed that showed its last sign of life so long ago.
+
+    It stays so long ago, however long a command takes to start.
+    """
     directory = QueueDirectory(queue_dir)
+    file = HeartbeatFile(directory)
+    shown: list[tuple[Beat, float]] = []
+    is_over = threading.Event()
+
+    def beats() -> None:
+        while not is_over.wait(0.5):
+            beat, ago = shown[-1]
+            with contextlib.suppress(OSError):  # the test has removed the queue
+                file.write(beat._replace(at=since_boot() - ago), None)
+
     with contextlib.ExitStack() as stack:
+        stack.callback(file.close)
 
         def show(
             state: FlusherState = "idle",
@@ -210,7 +225,13 @@ def flushing(queue_dir: Path) -> Iterator[Callable[..., None]]:
                 reason=reason,
                 since=since_boot() - max(ago, lasts),
             )
-            HeartbeatFile(directory).write(beat, None)
+            file.write(beat, None)
+            shown.append((beat, ago))
+            if len(shown) == 1:
+                thread = threading.Thread(target=beats)
+                thread.start()
+                stack.callback(thread.join)
+                stack.callback(is_over.set)
 
         yield show
 

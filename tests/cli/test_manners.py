@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def test_closed_streams_are_no_error(
 ) -> None:
     ids = track(2)
     result = shell(command_line, redirection, *arguments)
-    assert (result.returncode, result.stderr) == (0, "")
+    told = re.sub(r"delivered \d of 2\n", "", result.stderr)  # said by a drain that takes seconds
+    assert (result.returncode, told) == (0, "")
     if arguments == ["drain"]:
         assert set(fake_lotus.times_received) == set(ids)
 

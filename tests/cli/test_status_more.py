@@ -24,7 +24,7 @@ from .terminal import Terminal, needs_tmux
 def test_a_rate_and_an_end_are_shown_while_a_backlog_is_sent(
     command_line: CommandLine, start: StartService, track: Track, fake_lotus: FakeLotus
 ) -> None:
-    track(400)
+    track(10_000)  # nobody waits for its end
     fake_lotus.faults = Faults(rates={Delay(0.2): 1.0}, path="/api/track/")
     start(LOTUS_MAX_BATCH_EVENTS="10")
     seen: list[dict[str, object]] = []

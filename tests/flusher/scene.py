@@ -15,15 +15,13 @@ from typing import Any, Self
 
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, read_beat
+from tests.waiting import LIMIT
 from tests.waiting import wait_until as wait_until  # noqa: PLC0414  # also for who imports it from here
 
 from .lotus import WatchedLotus
 from .seen import ended, flushers_under
 
 ROOT = Path(__file__).parent.parent.parent
-"""Seconds after which a test that waits fails."""
-SOON = 10.0
-"""Seconds that are waited for what is promised within two."""
 
 _PRELUDE = "from tests.flusher.app import *\n"
 
@@ -162,7 +160,7 @@ class Scene:
 
     # The server
 
-    def arrived(self, *ids: str, timeout: float = SOON) -> None:
+    def arrived(self, *ids: str, timeout: float = LIMIT) -> None:
         """Wait until the server has these events."""
         wanted = set(ids)
         self.server.wait_until(

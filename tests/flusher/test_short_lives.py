@@ -66,7 +66,7 @@ def test_a_pool_whose_parent_never_tracks_delivers_all(scene: Scene, method: str
 
 def test_each_run_of_a_cron_job_delivers(scene: Scene) -> None:
     """Nothing of a run is left when the next one comes: here even its flusher is gone."""
-    code = "track(make(constants={'idle_before_end': 0.2}), sys.argv[1])"
+    code = "track(make(exit_timeout=30.0, constants={'idle_before_end': 0.2}), sys.argv[1])"
     for number in range(3):
         scene.run(code, f"run{number}")
         assert f"run{number}" in scene.server.times_received, "a script that ends in order waits for its events"

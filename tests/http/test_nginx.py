@@ -15,6 +15,7 @@ from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.http.answer import Answer, NoAnswer, excerpt
 from lotus_durable.testing import FakeLotus, Slow
 from tests.delivery.scripted_server import BODY, KEY, LIMIT, Reply, ScriptedServer, says, sends, stays_silent
+from tests.ports import free_port
 from tests.rig import Rig, rigs, track, wait_until  # noqa: F401  # rigs is a fixture
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -63,7 +64,7 @@ class Nginx:
     """nginx before one server."""
 
     def __init__(self, folder: Path, certificate: Path, upstream: ScriptedServer | FakeLotus) -> None:
-        self.port, self.tls_port = _free_ports()
+        self.port, self.tls_port = free_port(), free_port()
         self._log = folder / "access.log"
         configuration = folder / "nginx.conf"
         configuration.write_text(
@@ -95,11 +96,6 @@ class Nginx:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.tls_port)):
             return True
         return False
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        return one.getsockname()[1], two.getsockname()[1]
 
 
 def said(came_back: Answer | NoAnswer) -> tuple[int, bytes]:

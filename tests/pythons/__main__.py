@@ -1,10 +1,12 @@
 """Run the tests on every Python that is installed here, and fail when one of them was not run.
 
-``python -m tests.pythons`` runs, after ``tox``, all servers, and on the other Pythons what differs on them.
-``python -m tests.pythons whole`` runs the whole suite on each.
+``python -m tests.pythons`` runs, after ``tox``, all servers, the oldest dependencies, and on the other Pythons what
+differs on them. ``python -m tests.pythons whole`` runs the whole suite on each.
 
 It needs tox. It finds the interpreters itself, in PATH and in pyenv's folder, and compares them with what tox says that
 it ran: none is left out because tox did not find it. Debian sid's Pythons are put into a folder (``sid.sh``).
+
+Most tests wait, so two environments are run at a time, and sid's beside them; what each has said is shown at its end.
 """
 
 from __future__ import annotations
@@ -15,20 +17,22 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SID = Path(__file__).parent / "sid.sh"
+SUITE_PYTHON = "3.11"
+"""On which ``tox`` runs the default suite, and this command the rest of it."""
 SID_PYTHON = "3.15"
 """The newest that sid has: what CI runs of it."""
 NOT_TO_BE_HAD = 77
 """The exit status with which ``sid.sh`` says that there is no sid here, and why."""
-LATEST_START = 20 * 60
-"""Seconds after which sid is not begun with any more."""
+AT_ONCE = 2
+"""Environments that are run at a time."""
 _ASK = """
 import sys, sysconfig
 print(*sys.version_info[:2], sys.implementation.name, sysconfig.get_config_var("Py_GIL_DISABLED") or 0)
@@ -67,7 +71,8 @@ def run(environments: list[str], programs: Iterable[str]) -> tuple[bool, dict[st
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         command = [
-            sys.executable, "-m", "tox", "run", "--skip-missing-interpreters", "false", "--result-json", str(result),
+            sys.executable, "-m", "tox", "run-parallel", "--parallel", str(AT_ONCE), "--parallel-no-spinner",
+            "--skip-missing-interpreters", "false", "--result-json", str(result),
             "-e", ",".join(environments), "--discover", *programs,
         ]  # fmt: skip
         is_well = subprocess.run(command, cwd=ROOT, check=False).returncode == 0
@@ -86,18 +91,17 @@ def versions_run(ran: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def run_sid(environment: str) -> str:
-    """Run an environment in Debian sid; return what became of it.
-
-    Raises:
-        SystemExit: its tests failed.
-    """
-    status = subprocess.run([SID, ROOT / ".sid", "-e", environment], check=False).returncode
-    if status == NOT_TO_BE_HAD:
-        return "skipped: Debian sid cannot be had here, see above"
-    if status:
-        raise SystemExit(f"{environment} failed in Debian sid")
-    return environment
+def run_sid(environment: str) -> tuple[bool, str]:
+    """Run an environment in Debian sid; return whether all is well, and what became of it."""
+    done = subprocess.run(
+        [SID, ROOT / ".sid", "-e", environment],
+        check=False, text=True, errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    sys.stdout.write(done.stdout)
+    if done.returncode == NOT_TO_BE_HAD:
+        return True, "skipped: Debian sid cannot be had here, see above"
+    return done.returncode == 0, environment if done.returncode == 0 else f"{environment} failed"
 
 
 def main() -> None:
@@ -105,29 +109,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["ci", "whole"], default="ci")
     what = parser.parse_args().what
-    begun = time.monotonic()
     pythons = installed(supported(), os.environ)
-    own = f"{sys.version_info.major}.{sys.version_info.minor}"
     if what == "whole":
         environments = [f"py{digits(each)}" for each in pythons]
     else:
-        environments = [
-            "servers",
-            "minimum",
-            "sqlalchemy20",
-            *(f"processes-py{digits(each)}" for each in pythons if each != own),
-        ]
-    is_well, ran = run(environments, pythons.values())
+        others = [f"processes-py{digits(each)}" for each in pythons if each != SUITE_PYTHON]
+        environments = [*others, "minimum", "servers", "sqlalchemy20"]  # what takes longest first
+    with ThreadPoolExecutor() as beside:
+        is_sid_run = what == "ci" and SID_PYTHON not in pythons
+        sid = beside.submit(run_sid, f"processes-py{digits(SID_PYTHON)}") if is_sid_run else None
+        is_well, ran = run(environments, pythons.values())
     told = [f"Python {version}: {', '.join(names)}" for version, names in versions_run(ran).items()]
     left_out = set(pythons) - {version.rpartition(".")[0] for version in versions_run(ran)}
+    if sid is not None:
+        is_sid_well, became = sid.result()
+        is_well &= is_sid_well
+        told.append(f"Python {SID_PYTHON}: {became}")
     if left_out or not is_well:
         raise SystemExit(
             "\n".join([*told, f"installed, and not run: {', '.join(sorted(left_out)) or 'none'}", "failed"])
         )
-    if what == "ci" and SID_PYTHON not in pythons:
-        is_late = time.monotonic() - begun > LATEST_START
-        became = "skipped: no time is left" if is_late else run_sid(f"processes-py{digits(SID_PYTHON)}")
-        told.append(f"Python {SID_PYTHON}: {became}")
     sys.stdout.write("\n".join(["What ran", *told, ""]))
 
 

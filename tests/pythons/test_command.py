@@ -60,7 +60,7 @@ def test_it_fails_when_tox_has_left_out_what_is_installed(
     monkeypatch.setattr(sys, "argv", ["tests.pythons"])
     monkeypatch.setattr(command, "installed", lambda *_: pythons)
     monkeypatch.setattr(command, "run", lambda *_: (True, ran))
-    monkeypatch.setattr(command, "run_sid", lambda environment: environment)
+    monkeypatch.setattr(command, "run_sid", lambda environment: (True, environment))
     command.main()
     assert f"Python {VERSION}.{sys.version_info.micro}: servers" in capsys.readouterr().out
     pythons["3.99"] = "/somewhere/bin/python3.99"

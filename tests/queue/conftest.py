@@ -12,7 +12,7 @@ from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
 
 from .faults import kill_children
-from .segments import Reports, open_appender
+from .segments import Reports, only_told_time_passes, open_appender
 
 MEMORY_DISK = "/dev/shm"
 
@@ -58,6 +58,7 @@ def reports() -> Reports:
 @pytest.fixture(params=[False, True], ids=["process", "power"])
 def appender(directory: QueueDirectory, reports: Reports, request: pytest.FixtureRequest) -> Iterator[Appender]:
     """What appends to the queue as a process does, with either durability."""
-    appender = open_appender(directory, reports, power=request.param)
-    yield appender
-    appender.close()
+    with only_told_time_passes():
+        appender = open_appender(directory, reports, power=request.param)
+        yield appender
+        appender.close()

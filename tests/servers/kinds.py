@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 from .running import Running
-from .site import Site, free_port
+from .site import Site
 
 WSGI = "tests.servers.apps.wsgi"
 ASGI = "tests.servers.apps.asgi"

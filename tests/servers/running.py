@@ -42,7 +42,8 @@ class Endpoint:
             return None
         finally:
             connection.close()
-        return int(body) if answer.status == http.client.OK else None
+        # A server that ends may cut its answer off.
+        return int(body) if answer.status == http.client.OK and body.strip().isdigit() else None
 
     def serves(self) -> bool:
         """Whether it answers."""

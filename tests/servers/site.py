@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import FakeLotus
 from tests.flusher.seen import ended, flushers_under
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 from .apps.jobs import FOLDER
 from .apps.ledger import read_ledger
@@ -26,8 +25,6 @@ from .apps.tracking import LEDGER
 from .running import Running
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 15.0
-"""Seconds that are waited for what is promised within four."""
 _LOG_SHOWN = 20_000  # characters, from its end
 
 
@@ -73,6 +70,8 @@ class Site:
             "PYTHONPATH": str(REPOSITORY),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            # Else eventlet imports dnspython, that an HTTP client where one is installed, and that fails when patched.
+            "EVENTLET_NO_GREENDNS": "yes",
             "PATH": f"{Path(sys.executable).parent}:{inherited.get('PATH', os.defpath)}",
             **self.variables,
         }
@@ -144,7 +143,7 @@ class Site:
     def wait_until_all_arrived(self) -> None:
         """Wait until the server has every event that was accepted."""
         self.lotus.wait_until(
-            lambda: self.accepted() <= self.lotus.times_received.keys(), PATIENCE, what="all accepted events"
+            lambda: self.accepted() <= self.lotus.times_received.keys(), LIMIT, what="all accepted events"
         )
 
     def check(self, *, at_least: int = 1, may_repeat: bool = False) -> QueueStats:
@@ -166,14 +165,6 @@ class Site:
         stats = collect(self.directory)
         assert (stats.accepted, stats.delivered, stats.in_memory) == (len(times), len(times), 0)
         return stats
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @cache

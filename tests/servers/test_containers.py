@@ -12,11 +12,12 @@ import pytest
 
 from lotus_durable.flusher.locks import is_held
 from tests.flusher.seen import parent_of
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 from .kinds import ASGI, WORKERS
 from .running import Running
-from .site import REPOSITORY, Site, can_unshare, free_port
+from .site import REPOSITORY, Site, can_unshare
 
 TAIL = 10
 NAMESPACES = ("--user", "--map-user=1000", "--map-group=1000", "--pid", "--fork", "--mount-proc", "--kill-child=KILL")

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.flusher.seen import state_of
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 from .running import Running
-from .site import REPOSITORY, Site, free_port
+from .site import REPOSITORY, Site
 from .task_queues import redis_server, start_redis
 
 pytestmark = pytest.mark.servers

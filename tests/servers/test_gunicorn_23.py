@@ -16,31 +16,41 @@ from pathlib import Path
 import pytest
 
 from tests.flusher.seen import zombies_of
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 from .apps.tracking import IDLE
 from .kinds import WORKERS, WSGI
 from .running import Running
-from .site import REPOSITORY, Site, can_unshare, free_port
+from .site import REPOSITORY, Site, can_unshare
 
-PACKAGES = Path(sys.prefix) / "gunicorn23"
-"""Where ``pip install --no-deps --target`` has put it: an environment has one gunicorn only."""
 NAMESPACES = ("--user", "--map-user=1000", "--map-group=1000", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 pytestmark = [
     pytest.mark.servers,
-    pytest.mark.skipif(
-        not PACKAGES.exists(), reason=f"pip install --no-deps --target {PACKAGES} gunicorn==23.0.0 was not run"
-    ),
+    pytest.mark.xdist_group("gunicorn 23"),  # it is installed once
     pytest.mark.skipif(not can_unshare(*NAMESPACES), reason="no process id namespace can be made here"),
 ]
 
 
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with this older gunicorn: an environment has one only."""
+    folder = tmp_path_factory.mktemp("gunicorn23")
+    command = [
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), "gunicorn==23.0.0",
+    ]  # fmt: skip
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
+    if done.returncode:
+        pytest.skip(f"gunicorn 23 cannot be installed here: {done.stderr}")
+    return folder
+
+
 @pytest.fixture
-def server(site: Site) -> Running:
+def server(packages: Path, site: Site) -> Running:
     """The server, as process 1; two threads request of it meanwhile."""
     port = free_port()
-    site.variables.update({"PYTHONPATH": f"{PACKAGES}:{REPOSITORY}", IDLE: "1"})
+    site.variables.update({"PYTHONPATH": f"{packages}:{REPOSITORY}", IDLE: "1"})
     server = site.run(
         [
             sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}", f"--workers={WORKERS}",

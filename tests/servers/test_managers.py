@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 from .kinds import WORKERS, WSGI
 from .running import Running
-from .site import Site, free_port
+from .site import Site
 
 pytestmark = pytest.mark.servers
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 from .kinds import WORKERS
 from .running import Running
-from .site import REPOSITORY, Site, free_port
+from .site import REPOSITORY, Site
 
 MODULES = Path("/usr/lib/apache2/modules")
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"

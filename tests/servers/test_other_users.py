@@ -13,11 +13,12 @@ import pytest
 
 from lotus_durable.flusher.stats import collect
 from tests.flusher.deployment import Deployment
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 from .kinds import WORKERS, WSGI
 from .running import Running
-from .site import REPOSITORY, Site, free_port
+from .site import REPOSITORY, Site
 
 USER, NUMBER = "nobody", 65534
 PYTHON = shutil.which("python3", path="/usr/local/bin:/usr/bin") or ""

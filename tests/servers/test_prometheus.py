@@ -12,12 +12,13 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.ports import free_port
 from tests.test_monitoring import MONITORING, needs_promtool
 from tests.waiting import wait_until
 
 from .kinds import gunicorn
 from .running import Running
-from .site import Site, free_port
+from .site import Site
 
 APPLICATION = "tests.servers.apps.metrics"
 

@@ -9,10 +9,11 @@ import sys
 
 import pytest
 
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 from .kinds import ASGI, WORKERS, WSGI, Kind, module
-from .site import Site, free_port
+from .site import Site
 
 pytestmark = pytest.mark.servers
 

@@ -9,11 +9,12 @@ import pytest
 
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 from .kinds import ASGI, WORKERS, WSGI
 from .running import Endpoint
-from .site import Site, free_port
+from .site import Site
 from .systemd import Systemd, why_not
 
 TAIL = 10

@@ -28,7 +28,7 @@ def test_all_events_of_tasks_arrive_those_before_the_stop_too_and_what_was_left_
     queue.enqueue(site, "track_some", count=TAIL)
     accepted += TAIL
     site.wait_until_accepted(accepted)
-    workers.stop(queue.stop)
+    queue.end(workers)
     site.check(at_least=accepted)
 
     site.lotus.pause()

@@ -40,7 +40,7 @@ _SLOW_ANSWERS = Faults(rates={Delay(0.15): 0.5})
 _AWAY = 1.5  # seconds, when half of the events are tracked
 _LONGEST = 60.0  # seconds of tracking, whatever happens
 _FLUSHER_COMES = 10.0  # seconds after a kill
-_DRAIN = 30.0  # seconds
+_DRAIN = 60.0  # seconds: what a killed flusher may have had in flight is waited out for half as long
 _STOP = 10.0  # seconds
 _TICK = 0.005  # seconds
 _ID_LINE = len(event_id(0, 0)) + 1

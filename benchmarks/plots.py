@@ -122,7 +122,7 @@ def _fleet(axes: Any, series: dict[str, list[tuple[int, int]]]) -> None:  # noqa
 
 def _coloured(series: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
     others = iter(_OTHERS)
-    return [(entry, _STYLES.get(entry["name"]) or next(others)) for entry in series]
+    return [(entry, _STYLES.get(entry["name"]) or next(others, "gray")) for entry in series]
 
 
 _PLOTS: dict[tuple[str, str], tuple[str, Callable[[Any, Any], None]]] = {

@@ -37,6 +37,9 @@ _RATE = 1_300
 """Calls a second, about what the in-memory clients deliver."""
 _KILLED_AFTER = 1.2  # seconds
 _CALLS_IN_OUTAGE = 500
+_IN_FLIGHT = 30.0
+"""Seconds that ours waits where a server has closed a connection: it may be at work on the request, and lose events to
+a second one."""
 
 
 def run(bench: Bench) -> Report:
@@ -92,7 +95,7 @@ def _in_outage(bench: Bench, subjects: Sequence[Subject]) -> dict[str, tuple[int
         time.sleep(bench.scale.outage_seconds)
         for _, _, server in running:
             server.come_up()
-        pause = 2 * bench.scale.outage_seconds  # pauses double
+        pause = 2 * bench.scale.outage_seconds + _IN_FLIGHT  # pauses double
         found = {}
         for subject, folder, server in running:
             accepted = accepted_in(folder)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 from pathlib import Path
 
 _FROM = 10_000
-_GIVEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_numbers = random.Random(os.getpid())
+_FIRST_GIVEN = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+_below = list(range(_FROM, _FIRST_GIVEN))
+random.SystemRandom().shuffle(_below)
+_ports = iter(_below)
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on at this moment, and that the system gives to nobody by itself.
+    """Return a port that nobody listens on at this moment, and that the system gives to nobody by itself; each once.
 
     One that it gives could become the own end of somebody's connection before the server listens, or between its end
     and its next start.
     """
-    first_given = int(_GIVEN.read_text().split()[0])
     while True:
-        port = _numbers.randrange(_FROM, first_given) if first_given > _FROM else 0
+        port = next(_ports, 0)  # 0: the system's choice, where it leaves none
         with socket.socket() as probe:
             try:
                 probe.bind((address, port))

@@ -22,14 +22,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 PARTIES = 8
 """Addresses of each node."""
 START_TIMEOUT = 90.0
 _EPMD = shutil.which("epmd")
-_PORTS = iter(random.SystemRandom().sample(range(10_000, 32_000), 22_000))
-"""Below those that the kernel gives; each once."""
 _USER = "guest"
 """With a password of the same name; RabbitMQ takes both from loopback only."""
 _CONFIG = """
@@ -76,7 +75,7 @@ class Node:
         self.number = number
         self.address = cluster.address(number)
         self.name = cluster.name(number)
-        self.port = _free_port(self.address)
+        self.port = free_port(self.address)
         self.folder = cluster.folder / f"node{number}"
         self._log = self.folder / "log"
         self._cluster = cluster
@@ -100,7 +99,7 @@ class Node:
         return {
             **self._cluster.environment,
             "RABBITMQ_NODENAME": self.name,
-            "RABBITMQ_DIST_PORT": str(_free_port(self.address)),
+            "RABBITMQ_DIST_PORT": str(free_port(self.address)),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
@@ -209,7 +208,7 @@ class Cluster:
         cookie.chmod(0o400)
         (folder / "rabbitmq-env.conf").touch()
         self._epmd: subprocess.Popen[bytes] | None = None
-        self._epmd_port = _free_port(self.address(0))
+        self._epmd_port = free_port(self.address(0))
         self.environment = {
             "HOME": str(folder),
             "PATH": os.environ["PATH"],
@@ -368,14 +367,6 @@ _ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 def _iptables(*arguments: str) -> None:
     subprocess.run(["iptables", "-w", *arguments], check=True, capture_output=True)
-
-
-def _free_port(address: str) -> int:
-    """Return one that nobody has there, and that nobody is given who asks for any before it is used, or used again."""
-    for port in _PORTS:
-        with contextlib.suppress(OSError), socket.create_server((address, port)):
-            return port
-    raise LookupError("no port is free")
 
 
 def _listens(address: str, port: int) -> bool:

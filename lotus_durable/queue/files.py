@@ -20,6 +20,7 @@ _NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, er
 _PATIENCE = 1.0
 """Seconds to wait for another process that creates the same file, where there are no hard links. It takes microseconds;
 a process that is stopped in them must not hold up the others."""
+_REMOVAL_TAKES = 0.2  # seconds
 
 
 def create_atomically(path: str, data: bytes) -> bool:
@@ -159,6 +160,16 @@ def sync_path(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def outlast_removal(folder: str) -> None:
+    """Wait for who may be removing a whole folder: he has done so in a moment, and nothing may be made in it meanwhile.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    time.sleep(_REMOVAL_TAKES)
+    os.stat(folder)
 
 
 def sync_file_system(path: str) -> bool:

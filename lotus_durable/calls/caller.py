@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from lotus_durable.config import Config
+from lotus_durable.delivery.verdict import OUTAGE
 from lotus_durable.errors import APIError, ConnectionFailed, InvalidRequest, UnexpectedAnswer
 from lotus_durable.http.answer import Answer, NoAnswer, excerpt
 from lotus_durable.http.backoff import Backoff
@@ -35,9 +36,6 @@ _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 _LARGEST_ANSWER: Final = 64 * 1024 * 1024
 """Bytes; a list has no pages."""
-_WORTH_REPEATING = frozenset({408, 429, 460, 502, 503, 504, *range(520, 528), 530})
-"""Of the server, nginx, AWS' balancer (460) and Cloudflare (52x, 530: it did not reach the server behind it, or that
-gave no answer). Not 500: that is what the server says to this very request, also the next time."""
 _JSON_NAMES: Mapping[type, str] = {dict: "object", list: "array"}
 
 
@@ -264,7 +262,7 @@ def _ended(
 def _is_worth_repeating(request: Request, answer: Answer | NoAnswer) -> bool:
     if isinstance(answer, NoAnswer):
         return request.repeatable or not answer.sent
-    return request.repeatable and answer.status in _WORTH_REPEATING
+    return request.repeatable and answer.status in OUTAGE  # not 500, which is said again
 
 
 def _may_have_been_carried_out(answer: Answer | NoAnswer) -> bool:

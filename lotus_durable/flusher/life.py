@@ -48,6 +48,9 @@ _PAUSE_BEGINS_WITHIN = 2.0
 _PAUSE_LOOK = 0.02
 _KEPT_SHARE = 4
 """Of the limit of a queue, the part that delivered segments may take, beside it, with ``keep_delivered``."""
+_KEPT = ("last_delivery", "last_error", "last_error_at", "asked", "unsettled", "foreign_keys")
+_KEPT_IN_ONE_BOOT = ("trouble_since", "caught_up_at", "notices", "in_flight")
+"""What a flusher goes on with of the last beat before it; the latter are moments since boot."""
 _PAUSE = 1.0
 """Seconds between two tries where the queue cannot be opened, or the work failed."""
 
@@ -217,7 +220,6 @@ class Flusher:
         program = this_program(self.config)
         if self._began is not None:
             program = program._replace(began=self._began)
-        is_same_boot = before is not None and before.boot == boot_id()
         first = Beat(
             pid=os.getpid(),
             pid_namespace=pid_namespace(),
@@ -231,19 +233,11 @@ class Flusher:
             at=since_boot(),
             state="starting",
             since=since_boot(),
-            # A trouble that was told goes on until something is delivered, whoever does.
-            trouble_since=before.trouble_since if before is not None and is_same_boot else None,
-            caught_up_at=before.caught_up_at if before is not None and is_same_boot else None,
-            last_delivery=before.last_delivery if before is not None else None,
-            last_error=before.last_error if before is not None else None,
-            last_error_at=before.last_error_at if before is not None else None,
-            asked=before.asked if before is not None else 0,
-            notices=before.notices if before is not None and is_same_boot else (),
-            unsettled=before.unsettled if before is not None else b"",
-            # Until it was waited out: this one may be killed while it waits.
-            in_flight=before.in_flight if before is not None and is_same_boot else None,
-            foreign_keys=before.foreign_keys if before is not None else b"",
         )
+        # A trouble that was told goes on until something is delivered, whoever does; and a request in flight until it
+        # was waited out: this one may be killed while it waits.
+        kept = () if before is None else _KEPT if before.boot != boot_id() else (*_KEPT, *_KEPT_IN_ONE_BOOT)
+        first = first._replace(**{name: getattr(before, name) for name in kept})
         return Control(
             self.directory,
             first,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lotus_durable.cli.command import ExitCode
 from lotus_durable.cli.output import report
-from lotus_durable.cli.progress import Progress, open_progress
+from lotus_durable.cli.progress import Progress
 from lotus_durable.cli.stop import stop_flusher
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.flusher import locks
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     """Run the demo and say how it went."""
     started = time.monotonic()
     with _folder(arguments) as (folder, keep):
-        with open_progress() as progress, FakeLotusProcess(api_key=_KEY) as server:
+        with Progress() as progress, FakeLotusProcess(api_key=_KEY) as server:
             demo = Demo(folder, server, arguments.events, arguments.kills, progress)
             try:
                 demo.track_and_kill()

@@ -122,7 +122,8 @@ class Flusher:
                 control = self.control = self.make_control(last, renewed)
                 try:
                     try:
-                        with beating(control, self.directory, self._kind), self._warning(control):
+                        warnings = self._in_background(warning(self.directory, self.config, control.report))
+                        with beating(control, self.directory, self._kind), warnings:
                             self._flush(control, last if renewed is None else None, is_done)
                     except (OSError, LotusError) as error:
                         self._failed(control, error)
@@ -151,7 +152,7 @@ class Flusher:
         sync = JournalSync(self.directory, control.report)
         try:
             control.show(consumer.progress())
-            self._tell_that_somebody_flushes(control)
+            self._report_that_somebody_flushes(control)
             with self._destination.opened(self.config, self.directory, consumer, control) as way:
                 if (since := control.last_beat.in_flight) is not None:
                     # A sender that is killed leaves its request running for as long as the server takes.
@@ -176,7 +177,7 @@ class Flusher:
                     return is_idle and consumer.has_books_in_place()  # else nobody could write them back any more
 
                 self._held = 0
-                with syncing(sync, self.directory, self.config.sync_interval, in_background=self._kind != "caller"):
+                with self._in_background(syncing(sync, self.directory, self.config.sync_interval)):
                     loop.run(ends)
         finally:
             with contextlib.suppress(OSError, LotusError):
@@ -185,9 +186,9 @@ class Flusher:
             self._knows_nothing = consumer.may_repeat  # what it has sent itself it knows
             consumer.close()
 
-    def _warning(self, control: Control) -> contextlib.AbstractContextManager[None]:
-        in_background = self._kind != "caller"
-        return warning(self.directory, self.config, control.report, in_background=in_background)
+    def _in_background(self, work: contextlib.AbstractContextManager[None]) -> contextlib.AbstractContextManager[None]:
+        """Return what runs a thread beside the work; nothing in a program that drains: it gets no thread of ours."""
+        return contextlib.nullcontext() if self._kind == "caller" else work
 
     def _ask_again(self, control: Control) -> None:
         """Begin anew, now and then, where the server could not be asked which one it is, and works by now."""
@@ -278,14 +279,14 @@ class Flusher:
                     note_success(notes, starting.last_start())
                     self._has_succeeded = True
 
-    def _tell_that_somebody_flushes(self, control: Control) -> None:
+    def _report_that_somebody_flushes(self, control: Control) -> None:
         """Tell that it is over, where it was told that nobody flushes."""
         with Starting(self.directory, makes=False).changing() as notes:
             if notes is None or notes.nobody_since is None:
                 return
             since, notes.nobody_since = notes.nobody_since, None
-            was_told = notes.reported_at >= since
-        if was_told:
+            was_reported = notes.reported_at >= since
+        if was_reported:
             control.report(DeliveryResumed(f"somebody flushes again, after {since_boot() - since:.0f} s"))
 
     def _failed(self, control: Control, error: OSError | LotusError) -> None:

@@ -16,7 +16,8 @@ from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryBlocked
 from lotus_durable.http.answer import Answer
 from lotus_durable.http.backoff import Backoff
-from lotus_durable.http.connection import Exchange, result_of
+from lotus_durable.http.connection import Exchange
+from lotus_durable.http.steps import result_of
 
 from .batch import Batch
 from .control import Renewed

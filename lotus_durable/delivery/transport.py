@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from lotus_durable.http.answer import Answer, NoAnswer
-from lotus_durable.http.connection import Connection, Exchange, result_of
+from lotus_durable.http.connection import Connection, Exchange
+from lotus_durable.http.steps import result_of
 
 from .wire import body as request_body
 

@@ -32,13 +32,13 @@ def main() -> None:
             name.write(_COMMAND)
     except OSError:
         pass
-    told = b""
-    while not told.endswith(_END_OF_SETTINGS) and (chunk := os.read(_SETTINGS, _READ)):
-        told += chunk
+    given = b""
+    while not given.endswith(_END_OF_SETTINGS) and (chunk := os.read(_SETTINGS, _READ)):
+        given += chunk
     os.close(_SETTINGS)
     import ast
 
-    settings = ast.literal_eval(told.removesuffix(_END_OF_SETTINGS).decode())
+    settings = ast.literal_eval(given.removesuffix(_END_OF_SETTINGS).decode())
     _find_modules(settings["paths"])
     _import_package()
     for absent in _WITHOUT:  # who imports one of them is told that there is none

@@ -11,7 +11,6 @@ from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Control, Stopped
 from lotus_durable.delivery.outcome import HandedOver
 from lotus_durable.delivery.place import Source, Way
-from lotus_durable.delivery.steps import Steps
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.event.record import EVENT, unpack_record
 from lotus_durable.http.backoff import Backoff
@@ -75,7 +74,7 @@ class Broker:
     takes_repeats: bool = True
 
     def __init__(
-        self, publisher: Publisher, queue_id: bytes, steps: Steps, constants: Constants, *, tries_once: bool = False
+        self, publisher: Publisher, queue_id: bytes, steps: Control, constants: Constants, *, tries_once: bool = False
     ) -> None:
         self._tries_once = tries_once
         self._publisher = publisher
@@ -148,7 +147,7 @@ class Broker:
         wait_for_better(trouble, "nothing is handed over, events are kept", self._steps, pause, asked)
 
 
-def wait_for_better(trouble: BrokerTrouble, outcome: str, steps: Steps, pause: float, asked: int) -> None:
+def wait_for_better(trouble: BrokerTrouble, outcome: str, steps: Control, pause: float, asked: int) -> None:
     """Log a trouble once, and wait; where a person has to mend it, tell so whoever has asked for a drain.
 
     Args:

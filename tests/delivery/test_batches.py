@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from lotus_durable.delivery import batch as batch_module
 from lotus_durable.delivery import loop
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.batching import Batcher, batches_of_parked
-from lotus_durable.delivery.transport import HttpTransport
-from lotus_durable.delivery.verdict import Verdict
+from lotus_durable.delivery.lotus import Lotus
+from lotus_durable.delivery.outcome import Verdict
 from lotus_durable.delivery.wire import body, encode_event
 from lotus_durable.http.connection import Exchange
 from lotus_durable.queue.protocol import Chunk, StoredEvent
@@ -72,6 +73,13 @@ def batches(*chunks: Chunk, max_events: int = 500, max_bytes: int = 475_000) -> 
 
 def ids(found: Iterable[Batch]) -> list[list[str]]:
     return [batch.ids for batch in found]
+
+
+def test_while_many_events_are_encoded_others_are_let_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    times: list[None] = []
+    monkeypatch.setattr(batch_module, "_let_others_run", lambda: times.append(None))
+    batches(chunk("a", *(record(f"event{number}") for number in range(200))))
+    assert len(times) == 4
 
 
 def test_nothing_gives_no_batch() -> None:
@@ -222,9 +230,9 @@ def in_flight(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many requests were under way whenever one began."""
     counts: list[int] = []
     under_way: list[int] = []
-    posting = HttpTransport.posting
+    posting = Lotus.posting
 
-    def counted(self: HttpTransport, data: bytes) -> Exchange:
+    def counted(self: Lotus, data: bytes) -> Exchange:
         under_way.append(1)
         counts.append(len(under_way))
         try:
@@ -232,7 +240,7 @@ def in_flight(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         finally:
             under_way.pop()
 
-    monkeypatch.setattr(HttpTransport, "posting", counted)
+    monkeypatch.setattr(Lotus, "posting", counted)
     return counts
 
 

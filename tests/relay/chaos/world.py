@@ -21,6 +21,7 @@ from lotus_durable.errors import LotusError
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.testing import Faults
 from tests.chaos.plan import REPOSITORY, Generation
 from tests.chaos.server import ServerProcess
 from tests.relay.broker import Cluster, version
@@ -212,9 +213,17 @@ class World:
             if (pid := host.flusher()) is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-        self.server.set_faults(None)
+        wait_until(lambda: self.set_faults(None), "Lotus is back", PATIENCE)
         self.tend()
         wait_until(self.undone, "what was set at the broker is undone", PATIENCE)
+
+    def set_faults(self, faults: Faults | None) -> bool:
+        """Have Lotus do this; return False while it is away, and is told nothing."""
+        try:
+            self.server.set_faults(faults)
+        except ConnectionError:
+            return False
+        return True
 
     def set_policy(self, **more: int) -> None:
         """Set the policy of the queue, of which there is one at a time."""

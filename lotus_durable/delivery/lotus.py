@@ -6,6 +6,7 @@ It is one file, because each of these decides when one of the others is right.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -16,30 +17,24 @@ from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryBlocked
 from lotus_durable.http.answer import Answer
 from lotus_durable.http.backoff import Backoff
-from lotus_durable.http.connection import Exchange, result_of
+from lotus_durable.http.connection import Connection, Exchange, result_of
 
 from .batch import Batch
-from .control import Renewed
-from .steps import Steps
-from .transport import HttpTransport
-from .verdict import (
-    Blocked,
-    Failing,
-    Parked,
-    Retry,
-    RetryBatch,
-    Settled,
-    Split,
-    Verdict,
-    is_in_doubt,
-    is_mild,
-    outcome_of,
-    outcome_of_probe,
-)
-from .wire import encode_event
+from .control import Control, Renewed
+from .outcome import Blocked, Failing, Parked, Retry, RetryBatch, Settled, Split, Verdict
+from .pace import Pace
+from .verdict import is_in_doubt, is_mild, outcome_of, outcome_of_probe
+from .wire import body, encode_event
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
+PATH: Final = "/api/track/"
+EMPTY_BATCH: Final = body(())
+"""A probe: a working server with a good key answers 400, ``none``, no failed events."""
+_BESIDE_THE_EVENTS: Final = 256 * 1024
+_FOR_EACH_EVENT: Final = 4 * 1024
+"""Bytes of the largest answer. An event that is refused takes about 400 of them; with the longest id, of 255 characters
+that JSON escapes as 12 bytes each, 3.5 KB."""
 _RETRY_ROUNDS = 5
 """How often events that the server cannot take now (its broker fails) are sent again before they are parked, so that
 the events behind them go on."""
@@ -72,15 +67,18 @@ class _Part:
 
 
 class Lotus:
-    """Sends batches one after the other over one transport. For one thread.
+    """Sends batches one after the other over one connection. For one thread.
 
     Args:
-        transport: to the server.
+        connection: to the server.
         steps: between requests.
         constants: intervals.
         in_flight_limit: seconds for which the server may be at work on a request whose fate is not known. Nothing is
             sent before they are over, no probe either: the server of 2022 loses events to a second request, and to an
             id that comes again. None for the one of 2024, which does not.
+        idle_at_most: seconds after which a connection kept open is not used again, but a new one opened. On the
+            server of 2022, where a request whose fate nobody knows must not be followed by another.
+        pace: how fast events may go; as fast as they can if not given.
         backoff: of the retries.
     """
 
@@ -88,14 +86,18 @@ class Lotus:
 
     def __init__(
         self,
-        transport: HttpTransport,
-        steps: Steps,
+        connection: Connection,
+        steps: Control,
         constants: Constants,
         *,
         in_flight_limit: float | None = None,
+        idle_at_most: float = math.inf,
+        pace: Pace | None = None,
         backoff: Backoff | None = None,
     ) -> None:
-        self._transport = transport
+        self._connection = connection
+        self._idle_at_most = idle_at_most
+        self._pace = pace
         self._steps = steps
         self._probe_interval = constants.probe_interval
         self.max_events: int = sys.maxsize if in_flight_limit is None else _INSERTED_AT_ONCE
@@ -117,6 +119,8 @@ class Lotus:
         Raises:
             Stopped: before all have one; Renewed (a Stopped) where those without one are to be read again.
         """
+        if self._pace is not None:
+            self._pace.take(len(batch))
         found: list[Verdict] = [_NONE_YET] * len(batch)
         parts = [_Part(range(len(batch)))] if len(batch) else []
         while parts:
@@ -136,9 +140,16 @@ class Lotus:
             self._free_at = free_at
             self._steps.in_doubt(since)
 
+    def posting(self, body: bytes) -> Exchange:
+        """Send one request, once, and return what came back; yields when it is written.
+
+        Also where the server closed a connection that was idle: it may be at work on the request.
+        """
+        return self._connection.exchanging("POST", PATH, body, idle_at_most=self._idle_at_most)
+
     def close(self) -> None:
         """Close the connection."""
-        self._transport.close()
+        self._connection.close()
 
     def _next_of(self, parts: Sequence[_Part]) -> int:
         """Return which part to send: the next one; or the largest, where that tells the way from the events."""
@@ -151,7 +162,7 @@ class Lotus:
         self._steps.enter("sending")
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
         new = self._noted(selected.ids, may_repeat=batch.may_repeat)
-        answer = yield from self._exchanged(self._transport.posting(selected.body()))
+        answer = yield from self._exchanged(self.posting(selected.body()))
         told = answer.date if isinstance(answer, Answer) else None
         outcome = outcome_of(answer, selected.ids, selected.times, now=time.time() if told is None else told)
         if new and not isinstance(outcome, Settled) and not is_in_doubt(answer):
@@ -299,7 +310,7 @@ class Lotus:
             outcome = self._probed()
 
     def _probed(self) -> Settled | RetryBatch | Blocked:
-        return outcome_of_probe(result_of(self._exchanged(self._transport.probing())))
+        return outcome_of_probe(result_of(self._exchanged(self.posting(EMPTY_BATCH))))
 
     def _exchanged(self, exchange: Exchange) -> Exchange:
         self._wait_until(self._free_at, "the server may be at work on an earlier request")
@@ -343,3 +354,8 @@ def _halves(part: _Part, *, suspect: bool = False) -> list[_Part]:
 
 def _reasons(verdicts: Sequence[Verdict]) -> str:
     return "; ".join(sorted({verdict.reason for verdict in verdicts if isinstance(verdict, Retry)}))
+
+
+def largest_answer(max_batch_events: int) -> int:
+    """Return the bytes of the largest answer that a batch of so many events needs; no more of one is read."""
+    return _BESIDE_THE_EVENTS + max_batch_events * _FOR_EACH_EVENT

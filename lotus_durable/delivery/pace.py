@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable
 from math import inf
 
 from lotus_durable.clock import monotonic
-
-from .batch import Batch
-from .outcome import Verdict
-from .place import Place
 
 _OUTAGE = 30.0
 """Seconds in which nothing came through, from which on it was an outage: a deploy takes less."""
@@ -60,22 +56,3 @@ class Pace:
     def _rate(self, moment: float) -> float:
         share = _AT_FIRST + (1.0 - _AT_FIRST) * (moment - self._outage_ended) / _SLOPE
         return self._most * min(1.0, share)
-
-
-class Paced:
-    """A place that is sent to at a pace."""
-
-    def __init__(self, place: Place, pace: Pace) -> None:
-        self._place = place
-        self._pace = pace
-        self.max_events: int = place.max_events
-        self.max_bytes: int = place.max_bytes
-        self.takes_repeats: bool = place.takes_repeats
-        self.encode: Callable[[bytes], tuple[str, str, bytes]] = place.encode
-        self.may_be_in_flight: Callable[[float], None] = place.may_be_in_flight
-        self.close: Callable[[], None] = place.close
-
-    def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:
-        """Wait for its turn, and deliver it."""
-        self._pace.take(len(batch))
-        return self._place.deliver(batch)

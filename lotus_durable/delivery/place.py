@@ -2,7 +2,7 @@
 
 The loop (:mod:`.loop`) makes batches of what the source reads, has the place deliver each, and has the source settle
 what became of it. What a position is only the source knows. Lock, heartbeat, requests and the books are outside of
-both ends: the place hears and tells what lies between two requests through its :class:`~.steps.Steps`.
+both ends: the place hears and tells what lies between two requests through its :class:`~.control.Control`.
 
 On most hosts the source is the queue on disk (:class:`~lotus_durable.queue.consumer.Consumer`), and the place is Lotus
 over HTTP (:class:`~.lotus.Lotus`). With a relay a host's place is a broker, and the relay's source is that broker's

@@ -35,11 +35,6 @@ from lotus_durable.values import NamedTuple
 
 from .outcome import Blocked, Dead, Delivered, Failing, Outcome, Parked, Retry, RetryBatch, Settled, Split, Verdict
 
-__all__ = [
-    "Blocked", "Dead", "Delivered", "Failing", "Outcome", "Parked", "Retry", "RetryBatch", "Settled", "Split",
-    "Verdict", "is_in_doubt", "is_mild", "outcome_of", "outcome_of_probe",
-]  # fmt: skip
-
 _DELIVERED = Delivered()
 _ALREADY_KNOWN = ("Event idempotency already exists", "Duplicate event idempotency in request")
 UNKNOWN_CUSTOMER = "Customer does not exist"

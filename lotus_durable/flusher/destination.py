@@ -9,10 +9,10 @@ from math import inf
 
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
-from lotus_durable.delivery.lotus import Lotus
-from lotus_durable.delivery.pace import Pace, Paced
+from lotus_durable.delivery.lotus import Lotus, largest_answer
+from lotus_durable.delivery.pace import Pace
 from lotus_durable.delivery.place import Place, Source, Way
-from lotus_durable.delivery.transport import HttpTransport
+from lotus_durable.http.connection import Connection
 from lotus_durable.http.routes import Routes
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import fingerprint
@@ -122,14 +122,18 @@ def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) 
     pace = None if rate is None else Pace(rate, control.wait, lambda: control.last_beat.last_error_at)
     most = _MOST_AT_ONCE if is_2024 else 1
     for _ in range(most if config.upload_concurrency == "auto" else config.upload_concurrency):
-        transport = HttpTransport(
+        connection = Connection(
             routes,
             config.api_key,
             connect_timeout=connect,
             read_timeout=read,
-            max_batch_events=config.max_batch_events,
-            idle_at_most=inf if is_2024 else _IDLE_AT_MOST,
+            largest_answer=largest_answer(config.max_batch_events),
         )
-        limit = None if is_2024 else read + config.constants.grace
-        place = Lotus(transport, control, config.constants, in_flight_limit=limit)
-        yield place if pace is None else Paced(place, pace)
+        yield Lotus(
+            connection,
+            control,
+            config.constants,
+            in_flight_limit=None if is_2024 else read + config.constants.grace,
+            idle_at_most=inf if is_2024 else _IDLE_AT_MOST,
+            pace=pace,
+        )

@@ -11,7 +11,6 @@ from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.outcome import HandedOver
 from lotus_durable.delivery.place import Source, Way
-from lotus_durable.delivery.steps import Steps
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.event.record import EVENT, unpack_record
 from lotus_durable.http.backoff import Backoff
@@ -67,7 +66,7 @@ class Broker:
     Args:
         publisher: to the broker; several places may share one.
         queue_id: of the queue they come from.
-        steps: between tries.
+        control: between tries.
         constants: intervals.
         tries_once: what cannot be handed over now is not: BrokerTrouble is raised instead of waiting.
     """
@@ -76,13 +75,13 @@ class Broker:
     takes_repeats: bool = True
 
     def __init__(
-        self, publisher: Publisher, queue_id: bytes, steps: Steps, constants: Constants, *, tries_once: bool = False
+        self, publisher: Publisher, queue_id: bytes, control: Control, constants: Constants, *, tries_once: bool = False
     ) -> None:
         self._tries_once = tries_once
         self._publisher = publisher
         self._queue_id = queue_id
-        self._steps = steps
-        self._patience = Patience(steps, constants, _LONGEST_PAUSE, "nothing is handed over, events are kept")
+        self._control = control
+        self._patience = Patience(control, constants, _LONGEST_PAUSE, "nothing is handed over, events are kept")
         # No more than one request of the relay takes: that holds some hundred messages in memory.
         self.max_bytes: int = constants.max_batch_bytes
 
@@ -107,10 +106,10 @@ class Broker:
         for key, records in _by_key(batch).items():
             body = Events(self._queue_id, key, batch.through, records).encode()
             while True:
-                asked = self._steps.asked()
-                self._steps.enter("sending")
+                asked = self._control.asked()
+                self._control.enter("sending")
                 try:
-                    with self._steps.request(is_question=True):
+                    with self._control.request(is_question=True):
                         sent = self._publisher.send(body)
                         yield
                         self._publisher.wait(sent, self.meanwhile)
@@ -118,9 +117,9 @@ class Broker:
                 except BrokerTrouble as trouble:
                     if self._tries_once:
                         raise
-                    self._steps.reached(server=trouble.needs_person)
+                    self._control.reached(server=trouble.needs_person)
                     self._patience.wait(trouble, asked)
-            self._steps.reached(server=True)
+            self._control.reached(server=True)
             self._patience.reset()
         return [HandedOver()] * len(batch)
 
@@ -135,22 +134,22 @@ class Broker:
         if trouble is not None:
             if self._tries_once:
                 raise BrokerTrouble(trouble)
-            self._steps.enter("retrying", trouble)
-        self._steps.wait(0.0)
+            self._control.enter("retrying", trouble)
+        self._control.wait(0.0)
 
 
 class Patience:
     """What is between two tries at the broker.
 
     Args:
-        steps: of whoever tries.
+        control: of whoever tries.
         constants: intervals.
         longest: seconds, of the random wait.
         outcome: what does not happen for the trouble.
     """
 
-    def __init__(self, steps: Steps, constants: Constants, longest: float, outcome: str) -> None:
-        self._steps = steps
+    def __init__(self, control: Control, constants: Constants, longest: float, outcome: str) -> None:
+        self._control = control
         self._outcome = outcome
         self._probe_interval = constants.probe_interval
         self._backoff = Backoff(base=constants.first_pause, cap=min(longest, constants.longest_pause))
@@ -165,11 +164,11 @@ class Patience:
         Raises:
             Stopped: it is time to end.
         """
-        if self._steps.enter("blocked" if trouble.needs_person else "retrying", trouble.reason):
+        if self._control.enter("blocked" if trouble.needs_person else "retrying", trouble.reason):
             logger.warning("%s: %s", self._outcome, trouble.reason)
         if trouble.needs_person:
-            self._steps.answer(asked, trouble.reason)
-        self._steps.wait(self._probe_interval if trouble.needs_person else self._backoff.failed(), asked=asked)
+            self._control.answer(asked, trouble.reason)
+        self._control.wait(self._probe_interval if trouble.needs_person else self._backoff.failed(), asked=asked)
 
     def reset(self) -> None:
         """Begin with short waits again: a try has succeeded."""

@@ -132,7 +132,7 @@ def wrap_flusher() -> None:
     """Go around what flushes."""
     from http.client import HTTPConnection
 
-    from lotus_durable.delivery.transport import _EMPTY_BATCH, HttpTransport
+    from lotus_durable.delivery.lotus import EMPTY_BATCH, Lotus
     from lotus_durable.flusher.lock import FlusherLock
     from lotus_durable.queue.books import Books
     from lotus_durable.queue.consumer import Consumer
@@ -143,16 +143,16 @@ def wrap_flusher() -> None:
     _around(Consumer, "__init__", before="lock taken")
     _around(Books, "settle", before="before settling", after="settled")
     _around(Retiring, "delete", before="before deleting")
-    posting, getresponse, forget = HttpTransport.posting, HTTPConnection.getresponse, Books.forget
+    posting, getresponse, forget = Lotus.posting, HTTPConnection.getresponse, Books.forget
     sends_events = False
 
-    def posting_or_die(transport: HttpTransport, body: bytes) -> Any:
+    def posting_or_die(place: Lotus, body: bytes) -> Any:
         nonlocal sends_events
-        if body == _EMPTY_BATCH:
-            return (yield from posting(transport, body))
+        if body == EMPTY_BATCH:
+            return (yield from posting(place, body))
         reach("before a request")
         sends_events = True
-        answer = yield from posting(transport, body)
+        answer = yield from posting(place, body)
         sends_events = False
         reach("answered")
         return answer
@@ -167,7 +167,7 @@ def wrap_flusher() -> None:
             reach("deleted")
         forget(books, segments)
 
-    _replace(HttpTransport, "posting", posting_or_die)
+    _replace(Lotus, "posting", posting_or_die)
     _replace(HTTPConnection, "getresponse", getresponse_or_die)
     _replace(Books, "forget", forget_or_die)
 

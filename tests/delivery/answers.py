@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lotus_durable.delivery.verdict import Outcome, Settled, Verdict, outcome_of
+from lotus_durable.delivery.outcome import Outcome, Settled, Verdict
+from lotus_durable.delivery.verdict import outcome_of
 from lotus_durable.http.answer import Answer, NoAnswer
 
 NOW = datetime(2024, 2, 19, 12, tzinfo=UTC)

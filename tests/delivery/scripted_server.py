@@ -14,7 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lotus_durable.delivery.transport import HttpTransport
+from lotus_durable.delivery.lotus import PATH, largest_answer
+from lotus_durable.http.answer import Answer, NoAnswer
+from lotus_durable.http.connection import Connection, Exchange, result_of
 
 LIMIT = 10.0
 """Seconds after which a test that hangs fails."""
@@ -159,6 +161,30 @@ class ScriptedServer:
             pass  # the client broke off, or the test is over
         finally:
             connection.close()
+
+
+class HttpTransport(Connection):
+    """A connection as the flusher has it, that sends batches and nothing else."""
+
+    def __init__(
+        self,
+        host: str,
+        api_key: str,
+        *,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 30.0,
+        max_batch_events: int = 500,
+        idle_at_most: float = inf,
+    ) -> None:
+        most = largest_answer(max_batch_events)
+        super().__init__(host, api_key, connect_timeout=connect_timeout, read_timeout=read_timeout, largest_answer=most)
+        self._idle_at_most = idle_at_most
+
+    def posting(self, body: bytes) -> Exchange:
+        return self.exchanging("POST", PATH, body, idle_at_most=self._idle_at_most)
+
+    def post_batch(self, body: bytes) -> Answer | NoAnswer:
+        return result_of(self.posting(body))
 
 
 @contextmanager

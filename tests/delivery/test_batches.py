@@ -12,8 +12,8 @@ import pytest
 from lotus_durable.delivery import loop
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.batching import Batcher, batches_of_parked
-from lotus_durable.delivery.transport import HttpTransport
-from lotus_durable.delivery.verdict import Verdict
+from lotus_durable.delivery.lotus import Lotus
+from lotus_durable.delivery.outcome import Verdict
 from lotus_durable.delivery.wire import body, encode_event
 from lotus_durable.http.connection import Exchange
 from lotus_durable.queue.protocol import Chunk, StoredEvent
@@ -222,9 +222,9 @@ def in_flight(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many requests were under way whenever one began."""
     counts: list[int] = []
     under_way: list[int] = []
-    posting = HttpTransport.posting
+    posting = Lotus.posting
 
-    def counted(self: HttpTransport, data: bytes) -> Exchange:
+    def counted(self: Lotus, data: bytes) -> Exchange:
         under_way.append(1)
         counts.append(len(under_way))
         try:
@@ -232,7 +232,7 @@ def in_flight(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         finally:
             under_way.pop()
 
-    monkeypatch.setattr(HttpTransport, "posting", counted)
+    monkeypatch.setattr(Lotus, "posting", counted)
     return counts
 
 

@@ -6,23 +6,23 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from math import inf
+from typing import Any, cast
 
 import pytest
 
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Constants
 from lotus_durable.delivery.batch import Batch
-from lotus_durable.delivery.control import Renewed, Stopped
+from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.lotus import Lotus
-from lotus_durable.delivery.transport import HttpTransport
+from lotus_durable.delivery.outcome import Delivered, Failing, Parked, Retry, Verdict
 from lotus_durable.delivery.unsettled import UnsettledIds
-from lotus_durable.delivery.verdict import Delivered, Failing, Parked, Retry, Verdict
 from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
-from lotus_durable.http.connection import Exchange, result_of
+from lotus_durable.http.connection import Connection, Exchange, result_of
 from lotus_durable.queue.stats import FlusherState
 from tests.rig import record
 
@@ -50,13 +50,14 @@ Server = Callable[[list[str]], Answer | NoAnswer]
 
 
 @dataclass
-class FakeTransport(HttpTransport):
+class FakeConnection:
     """Hands each batch's ids to a function."""
 
     server: Server
     sent: list[list[str]] = field(default_factory=list)
 
-    def posting(self, body: bytes) -> Exchange:
+    def exchanging(self, method: str, target: str, body: bytes, *, idle_at_most: float) -> Exchange:
+        assert (method, target, idle_at_most) == ("POST", "/api/track/", inf)
         self.sent.append([event["idempotency_id"] for event in json.loads(body)["batch"]])
         yield
         return self.server(self.sent[-1])
@@ -122,11 +123,11 @@ class FakeSteps:
 
 class Scene:
     def __init__(self, server: Server, *, stop_after: int = 1000, in_flight_limit: float | None = None) -> None:
-        self.transport = FakeTransport(server)
+        self.connection = FakeConnection(server)
         self.steps = FakeSteps(stop_after=stop_after)
         self._place = Lotus(
-            self.transport,
-            self.steps,
+            cast("Connection", self.connection),
+            cast("Control", self.steps),
             Constants(),
             in_flight_limit=in_flight_limit,
             backoff=Backoff(chance=lambda: 1.0),
@@ -141,7 +142,7 @@ class Scene:
 
     @property
     def sent(self) -> list[str]:
-        return [" ".join(ids) or "probe" for ids in self.transport.sent]
+        return [" ".join(ids) or "probe" for ids in self.connection.sent]
 
     @property
     def seconds(self) -> list[float]:
@@ -341,7 +342,7 @@ def test_events_are_sent_in_their_order_whatever_is_split() -> None:
     scene = Scene(failing_on("e5", with_=INVALID_JSON))
     scene.send(*ids)
     # The last request that held an event is the one that settled it.
-    settled = {each: number for number, batch in enumerate(scene.transport.sent) for each in batch}
+    settled = {each: number for number, batch in enumerate(scene.connection.sent) for each in batch}
     assert [settled[each] for each in ids] == sorted(settled[each] for each in ids)
 
 

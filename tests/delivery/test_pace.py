@@ -79,7 +79,7 @@ def test_a_pause_without_trouble_and_a_short_trouble_are_no_outage() -> None:
 def test_each_batch_asks_before_it_is_sent_where_there_is_a_limit(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[tuple[int, int]] = []
     monkeypatch.setattr(Pace, "take", lambda _, events: taken.append((events, len(rig.posts))))
-    client = rig.client(max_events_per_second=50, max_batch_events=5)
+    client = rig.client(max_events_per_second=50, max_batch_events=5, upload_concurrency=1)
     track(client, 12)
     assert client.drain(LIMIT).complete
     assert taken == [(5, 0), (5, 1), (2, 2)]

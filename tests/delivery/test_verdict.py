@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from lotus_durable.delivery.verdict import (
+from lotus_durable.delivery.outcome import (
     Blocked,
     Dead,
     Delivered,
@@ -18,9 +18,8 @@ from lotus_durable.delivery.verdict import (
     Settled,
     Split,
     Verdict,
-    outcome_of,
-    outcome_of_probe,
 )
+from lotus_durable.delivery.verdict import outcome_of, outcome_of_probe
 from lotus_durable.http.answer import Answer, NoAnswer
 
 from .answers import (

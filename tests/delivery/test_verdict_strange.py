@@ -10,16 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lotus_durable.delivery.verdict import (
-    Blocked,
-    Delivered,
-    Parked,
-    Retry,
-    RetryBatch,
-    Settled,
-    Split,
-    outcome_of_probe,
-)
+from lotus_durable.delivery.outcome import Blocked, Delivered, Parked, Retry, RetryBatch, Settled, Split
+from lotus_durable.delivery.verdict import outcome_of_probe
 from lotus_durable.http.answer import Answer
 
 from .answers import (

@@ -20,13 +20,13 @@ import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.channel import Limits
 from lotus_durable.http.failure import unanswered, unopened
 from tests.delivery.scripted_server import (
     KEY,
     LIMIT,
+    HttpTransport,
     Reply,
     ScriptedServer,
     dribbles,
@@ -435,7 +435,7 @@ def test_an_answer_that_comes_before_the_request_is_read_counts_and_ends_the_con
 
 
 def is_open(transport: HttpTransport) -> bool:
-    route = transport._connection._route
+    route = transport._route
     return route is not None and route.channel.sock is not None
 
 

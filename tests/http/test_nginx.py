@@ -11,10 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.http.answer import Answer, NoAnswer, excerpt
 from lotus_durable.testing import FakeLotus, Slow
-from tests.delivery.scripted_server import BODY, KEY, LIMIT, Reply, ScriptedServer, says, sends, stays_silent
+from tests.delivery.scripted_server import (
+    BODY,
+    KEY,
+    LIMIT,
+    HttpTransport,
+    Reply,
+    ScriptedServer,
+    says,
+    sends,
+    stays_silent,
+)
 from tests.ports import free_port
 from tests.rig import Rig, rigs, track, wait_until  # noqa: F401  # rigs is a fixture
 

@@ -10,9 +10,17 @@ from typing import Any
 import pytest
 import requests
 
-from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.http.answer import Answer, NoAnswer
-from tests.delivery.scripted_server import BODY, KEY, ScriptedServer, hangs_up, says, stays_silent, talking
+from tests.delivery.scripted_server import (
+    BODY,
+    KEY,
+    HttpTransport,
+    ScriptedServer,
+    hangs_up,
+    says,
+    stays_silent,
+    talking,
+)
 
 WATCHED = """
 import sys
@@ -23,17 +31,17 @@ def hook(event, arguments):
         events.append((event, str(arguments[0])))
 sys.addaudithook(hook)
 
-from lotus_durable.delivery.transport import HttpTransport
+from lotus_durable.http.connection import Connection
 
-transports = [HttpTransport(host, "abcdefgh.0123456789", read_timeout=1.0) for host in sys.argv[1:]]
+transports = [Connection(host, "abcdefgh.0123456789", read_timeout=1.0) for host in sys.argv[1:]]
 for transport in transports:
-    transport.post_batch(b"{}")
+    transport.exchange("POST", "/api/track/", b"{}")
 is_watching = True
 for transport in transports:
     for _ in range(2):
         transport.close()
-        print(transport.post_batch(b"{}"))
-        print(transport.post_batch(b"{}"))
+        print(transport.exchange("POST", "/api/track/", b"{}"))
+        print(transport.exchange("POST", "/api/track/", b"{}"))
 is_watching = False
 sys.exit(repr(events) if events else None)
 """

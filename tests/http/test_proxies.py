@@ -11,9 +11,19 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.http.answer import Answer, NoAnswer
-from tests.delivery.scripted_server import BODY, KEY, LIMIT, Reply, ScriptedServer, hangs_up, says, sends, stays_silent
+from tests.delivery.scripted_server import (
+    BODY,
+    KEY,
+    LIMIT,
+    HttpTransport,
+    Reply,
+    ScriptedServer,
+    hangs_up,
+    says,
+    sends,
+    stays_silent,
+)
 
 
 def tunnels_to(server: ScriptedServer) -> Reply:

@@ -16,13 +16,14 @@ import pytest
 from urllib3.util import wait_for_read
 
 from lotus_durable._version import __version__
-from lotus_durable.delivery.transport import HttpTransport
+from lotus_durable.delivery.lotus import EMPTY_BATCH
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.connection import result_of
 from tests.delivery.scripted_server import (
     BODY,
     KEY,
     LIMIT,
+    HttpTransport,
     Reply,
     ScriptedServer,
     hangs_up,
@@ -58,7 +59,7 @@ def test_a_request_is_what_both_servers_take() -> None:
 
 def test_a_probe_is_an_empty_batch() -> None:
     with talking(says(400, b'{"success": "none", "failed_events": {}}')) as (server, transport):
-        came_back = result_of(transport.probing())
+        came_back = transport.post_batch(EMPTY_BATCH)
     assert isinstance(came_back, Answer)
     assert came_back.status == 400
     assert json.loads(server.requests[0].body) == {"batch": []}
@@ -165,7 +166,7 @@ def test_a_connection_idle_for_longer_than_asked_is_not_used(idle_at_most: float
     with talking(says(201), idle_at_most=idle_at_most) as (server, transport):
         transport.post_batch(BODY)
         transport.post_batch(BODY)
-        result_of(transport.probing())
+        result_of(transport.posting(BODY))
     assert [request.connection for request in server.requests] == connections
 
 
@@ -173,7 +174,7 @@ def test_a_connection_closed_long_ago_is_no_outage() -> None:
     with talking(says(201, keep=False)) as (server, transport):
         for _ in range(3):
             assert isinstance(transport.post_batch(BODY), Answer)
-            route = transport._connection._route
+            route = transport._route
             assert route is not None
             assert wait_for_read(route.channel.sock, LIMIT), "the server closes it"
     assert [request.connection for request in server.requests] == [1, 2, 3]
@@ -273,12 +274,12 @@ def test_a_forked_child_opens_no_file_for_tls_and_takes_no_lock_of_the_parents_c
     with talking(says(201), tls=certificate) as (server, transport):
         assert isinstance(transport.post_batch(BODY), Answer)
         certificate.unlink()
-        parents = transport._connection._routes._adapter
+        parents = transport._routes._adapter
         child = os.fork()
         if child == 0:
             signal.alarm(int(LIMIT))  # ends a child that waits
             is_answered = isinstance(transport.post_batch(BODY), Answer)
-            os._exit(0 if is_answered and transport._connection._routes._adapter != parents else 1)
+            os._exit(0 if is_answered and transport._routes._adapter != parents else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert [request.connection for request in server.requests] == [1, 2]
 
@@ -295,7 +296,7 @@ def test_what_judges_answers_imports_nothing_heavy(module: str) -> None:
 def test_a_fork_in_the_middle_of_a_tls_handshake_leaves_the_child_without_the_socket() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         transport = HttpTransport(f"https://127.0.0.1:{server.getsockname()[1]}", "test-key", connect_timeout=2.0)
-        thread = threading.Thread(target=result_of, args=(transport.probing(),), daemon=True)
+        thread = threading.Thread(target=result_of, args=(transport.posting(BODY),), daemon=True)
         thread.start()
         accepted, _ = server.accept()
         with accepted:

@@ -15,11 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lotus_durable.delivery.transport import HttpTransport
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.channel import Channel, Limits
 from lotus_durable.http.connection import Connection
-from tests.delivery.scripted_server import BODY, KEY, LIMIT, ScriptedServer, says, sends, talking
+from tests.delivery.scripted_server import BODY, KEY, LIMIT, HttpTransport, ScriptedServer, says, sends, talking
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"

@@ -117,7 +117,7 @@ def track(scene: Scene, name: str, go_on: Callable[[], bool], *, ends: bool) -> 
 def flush(scene: Scene) -> None:
     """Be the flusher until SIGTERM."""
     from lotus_durable.delivery.control import Control
-    from lotus_durable.delivery.transport import HttpTransport
+    from lotus_durable.delivery.lotus import Lotus
     from lotus_durable.flusher import background, life
     from lotus_durable.queue import reserve, retiring
 
@@ -127,17 +127,17 @@ def flush(scene: Scene) -> None:
             assert hasattr(module, name)
             setattr(module, name, value)
     notes = Notes(scene.ledger)
-    sync_all, posting, report = background.sync_all, HttpTransport.posting, Control.report
+    sync_all, posting, report = background.sync_all, Lotus.posting, Control.report
 
     def noted_sync(*arguments: Any) -> None:
         notes.add("syncs")
         sync_all(*arguments)
         notes.add("synced")
 
-    def noted_posting(transport: HttpTransport, body: bytes) -> Any:
+    def noted_posting(place: Lotus, body: bytes) -> Any:
         ids = [each["idempotency_id"] for each in json.loads(body)["batch"]]
         notes.add("sends", *ids)
-        answer = yield from posting(transport, body)
+        answer = yield from posting(place, body)
         notes.add("answered", *ids)
         return answer
 
@@ -149,7 +149,7 @@ def flush(scene: Scene) -> None:
     for owner, name, noted in (
         (Control, "report", noted_report),
         (background, "sync_all", noted_sync),
-        (HttpTransport, "posting", noted_posting),
+        (Lotus, "posting", noted_posting),
     ):
         setattr(owner, name, noted)
     told: list[str] = []

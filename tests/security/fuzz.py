@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 import msgpack
 
-from lotus_durable.delivery.verdict import Blocked, Delivered, Settled, outcome_of, outcome_of_probe
+from lotus_durable.delivery.outcome import Blocked, Delivered, Settled
+from lotus_durable.delivery.verdict import outcome_of, outcome_of_probe
 from lotus_durable.event.record import RecordError, decode_record, unpack_record
 from lotus_durable.http.answer import Answer
 from lotus_durable.queue.format import (

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
@@ -74,7 +75,8 @@ class Receiving:
             _wait_until_active(session, publisher, Loop(source, control, [broker], config), control)
             control.before_request = session.prove
             with self._lotus.opened(config, directory, source, control) as way:
-                yield way._replace(source=FromBroker(source, session, directory, control.report, answer))
+                from_broker = FromBroker(source, session, directory, control.report, answer)
+                yield way._replace(source=cast("Source", from_broker))
         finally:
             publisher.close()
             session.close()

@@ -11,14 +11,15 @@ dead letter: so none is stored twice when a relay is killed before it could ackn
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 from lotus_durable.errors import DeliveryBlocked
 from lotus_durable.log import counted
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Progress
-from lotus_durable.queue.protocol import NO_KEY, Chunk, Cursor, Report, Settlement, StoredEvent
+from lotus_durable.queue.protocol import NO_KEY, Chunk, Cursor, Report, Settlement
 from lotus_durable.queue.quarantine import keep_aside
 from lotus_durable.queue.reader import Damage
 
@@ -66,33 +67,15 @@ class FromBroker:
         self._is_safe = True
         """What the books say of those that are done survives a power cut, or need not."""
         self._to_forget: dict[bytes, int] = {}
-        self.elapsed: Callable[[], float] = own.elapsed
-        self.was_delivered: Callable[[Sequence[str]], set[str]] = own.was_delivered
-        self.parked: Callable[[int, int], list[StoredEvent]] = own.parked
-        self.last_parked: Callable[[], int] = own.last_parked
-        self.learned: Callable[[str], str | None] = own.learned
-        self.learn: Callable[[str, str], None] = own.learn
-        self.caught_up: Callable[[], None] = own.caught_up
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # for those that are not here
+        """Return what is the relay's own directory's: what is parked, learned and delivered lately, and its clock."""
+        return getattr(self._own, name)
 
     @property
     def in_doubt_since(self) -> float | None:
         """When the relay that was active before may have begun its last request."""
         return self._session.in_doubt_since
-
-    @property
-    def is_short(self) -> bool:
-        """Whether its own queue has something to read that had to wait for others, some of which are settled by now."""
-        return self._own.is_short
-
-    @property
-    def may_repeat(self) -> bool:
-        """Whether its own queue may hold what was delivered."""
-        return self._own.may_repeat
-
-    @property
-    def rows_at_once(self) -> int:
-        """How many pages of the books one settlement of parked events may change."""
-        return self._own.rows_at_once
 
     def read(self, limit: int) -> Chunk | None:
         """Return the records of one message, however many; None at the end of a pass, which a mark is, too."""

@@ -11,13 +11,8 @@ from .address import Address, BrokerTrouble
 from .message import mark
 from .publisher import Publisher
 
-_PAUSE = 1.0
+_PAUSE = 0.5
 """Seconds between two tries after the connection was lost."""
-_LOOK_INTERVAL = 0.1
-
-
-class _TimeIsUp(Exception):
-    """Nobody waits any more."""
 
 
 def wait_through(address: Address, ends_at: float, watch: Callable[[], None]) -> str | None:
@@ -28,30 +23,23 @@ def wait_through(address: Address, ends_at: float, watch: Callable[[], None]) ->
         ends_at: when to give up, by the monotonic clock.
         watch: called now and then.
     """
-    publisher = Publisher(address)
-    reason = "no relay has delivered it in time"
 
-    def look(_: object = None) -> None:
+    def look(_: str | None) -> None:
         watch()
-        if monotonic() > ends_at:
-            raise _TimeIsUp
+        if monotonic() >= ends_at:
+            raise BrokerTrouble("no relay has delivered it in time")
 
+    publisher = Publisher(address)
     try:
         while True:
             try:
-                look()
                 publisher.ask(mark(), look)
             except BrokerTrouble as trouble:
-                reason = trouble.reason
-                if trouble.needs_person:
-                    return reason
-                again_at = monotonic() + _PAUSE
-                while monotonic() < again_at:
-                    look()
-                    time.sleep(_LOOK_INTERVAL)
+                if trouble.needs_person or monotonic() >= ends_at:
+                    return trouble.reason
             else:
                 return None
-    except _TimeIsUp:
-        return reason
+            watch()
+            time.sleep(_PAUSE)
     finally:
         publisher.close()

@@ -212,7 +212,7 @@ class World:
             if (pid := host.flusher()) is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-        self.server.set_faults(None)
+        wait_until(lambda: has_no_faults(self.server), "the server is there", PATIENCE)
         self.tend()
         wait_until(self.undone, "what was set at the broker is undone", PATIENCE)
 
@@ -296,3 +296,12 @@ class World:
         for relay in self.relays:
             relay.send(signal.SIGKILL)
         self.cluster.network.heal()
+
+
+def has_no_faults(server: ServerProcess) -> bool:
+    """End all faults of the server; return whether it has heard that: while it is away it refuses everybody."""
+    try:
+        server.set_faults(None)
+    except ConnectionError:
+        return False
+    return True

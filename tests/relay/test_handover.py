@@ -119,6 +119,30 @@ def test_a_confirm_is_waited_for_twice_as_long_each_time_that_it_did_not_come(mo
     assert int(waited(inf)) == 10
 
 
+def test_a_confirm_is_taken_for_the_messages_that_it_is_for_and_for_no_other() -> None:
+    tried = publisher.Publisher(address_of("amqp://one"))
+    sent = [publisher.Sent() for _ in range(4)]
+    tried._waiting = dict(enumerate(sent, 1))
+    tried._settle(2, is_multiple=True)
+    assert [each.is_done for each in sent] == [True, True, False, False]
+    tried._refuse(4, False)
+    assert [each.trouble is None for each in sent] == [True, True, True, False]
+    assert list(tried._waiting) == [3]
+
+
+def test_of_all_messages_whose_confirms_had_not_come_when_the_connection_was_lost_it_is_said_so(
+    broker: Cluster, queue_name: str
+) -> None:
+    tried = publisher.Publisher(address_of(url_of(broker, queue_name)))
+    sent = [tried.send(b"one"), tried.send(b"two")]
+    tried.close()
+    for each in sent:
+        with pytest.raises(BrokerTrouble, match="is lost"):
+            tried.wait(each, lambda _: None)
+    tried.wait(tried.send(b"three"), lambda _: None)
+    tried.close()
+
+
 def test_an_event_that_was_refused_at_the_call_becomes_a_dead_letter_of_the_host_and_is_not_handed_over(
     host: Callable[..., Client], broker: Cluster, queue_name: str
 ) -> None:

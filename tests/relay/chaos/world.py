@@ -214,7 +214,7 @@ class World:
                     os.kill(pid, signal.SIGCONT)
         wait_until(lambda: has_no_faults(self.server), "the server is there", PATIENCE)
         self.tend()
-        wait_until(self.undone, "what was set at the broker is undone", PATIENCE)
+        wait_until(self.undone, "what was set at the broker is undone", 2 * PATIENCE)
 
     def set_policy(self, **more: int) -> None:
         """Set the policy of the queue, of which there is one at a time."""

@@ -150,13 +150,14 @@ class Client(Tracks, Calls):
 
     def watched_drain(self, timeout: float | None, watch: Callable[[], None], *, through: bool = False) -> DrainReport:
         """Do what :meth:`drain` does, and call ``watch`` now and then, to show progress."""
-        from lotus_durable.flusher.drain import drain, nothing_drained
+        from lotus_durable.flusher.drain import DrainReport, drain
 
         timeout = None if timeout is None else _seconds(timeout)
         if not self.config.send:
-            return nothing_drained()
+            return DrainReport(complete=True)
         if self.report.is_running():
-            return nothing_drained("a drain cannot be waited for in on_error: what calls that may be what drains")
+            reason = "a drain cannot be waited for in on_error: what calls that may be what drains"
+            return DrainReport(complete=False, reason=reason)
         with _our_errors():
             return drain(self._tracker, self.config, timeout=timeout, watch=watch, through=through)
 

@@ -9,13 +9,13 @@ was kept open: if the server has just closed that, nobody could tell whether it 
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from lotus_durable.config import Config
+from lotus_durable.delivery.verdict import OUTAGE
 from lotus_durable.errors import APIError, ConnectionFailed, InvalidRequest, UnexpectedAnswer
 from lotus_durable.http.answer import Answer, NoAnswer, excerpt
 from lotus_durable.http.backoff import Backoff
@@ -35,9 +35,6 @@ _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 _LARGEST_ANSWER: Final = 64 * 1024 * 1024
 """Bytes; a list has no pages."""
-_WORTH_REPEATING = frozenset({408, 429, 460, 502, 503, 504, *range(520, 528), 530})
-"""Of the server, nginx, AWS' balancer (460) and Cloudflare (52x, 530: it did not reach the server behind it, or that
-gave no answer). Not 500: that is what the server says to this very request, also the next time."""
 _JSON_NAMES: Mapping[type, str] = {dict: "object", list: "array"}
 
 
@@ -83,8 +80,6 @@ class Caller:
         self._server = server
         self._connections = connections
         self._pause = pause
-        # Reentrant: a signal handler can come here again.
-        self._finding_out = threading.RLock()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.config.host}>"
@@ -96,7 +91,6 @@ class Caller:
     def abandon(self) -> None:
         """Drop what a forked child inherited; what was found out about the server stays true."""
         self._connections.abandon()
-        self._finding_out = threading.RLock()  # a thread that is not here may hold the parent's
 
     def object_of(
         self, call: str, plan: Plan, *, failed: Callable[[Outcome], dict[str, Any]] | None = None
@@ -153,7 +147,7 @@ class Caller:
         generation, request = self._planned(call, plan, limits)
         answer, arrived_before = self._send(request, limits)
         if self.config.api_version == "auto" and contradicts(generation, answer):
-            found = self._find_out(call, limits, instead_of=generation)
+            found = self._find_out(call, limits)
             if found != generation:
                 generation, request = found, plan(found)
                 answer, arrived_before = self._send(request, limits)
@@ -168,25 +162,18 @@ class Caller:
             return generation, plan(generation)
         except InvalidRequest:
             # Perhaps the server was replaced since it was asked.
-            found = generation if known is None else self._find_out(call, limits, instead_of=known)
+            found = generation if known is None else self._find_out(call, limits)
             if found == generation:
                 raise
         return found, plan(found)
 
     # Which server it is
 
-    def _find_out(self, call: str, limits: Limits, *, instead_of: Generation | None = None) -> Generation:
-        """Ask the server; of several threads that come here at once, one does and the others wait for it."""
-        is_mine = self._finding_out.acquire(timeout=max(0.0, limits.ends_at - time.monotonic()))
-        try:
-            known = self._server.generation()
-            if known is None or known == instead_of:
-                known = self._asked(call, limits)
-                self._server.learn(known)
-            return known
-        finally:
-            if is_mine:
-                self._finding_out.release()
+    def _find_out(self, call: str, limits: Limits) -> Generation:
+        """Ask the server, and remember what it is."""
+        found = self._asked(call, limits)
+        self._server.learn(found)
+        return found
 
     def _asked(self, call: str, limits: Limits) -> Generation:
         answer, _ = self._send(get(PING), limits)
@@ -264,7 +251,7 @@ def _ended(
 def _is_worth_repeating(request: Request, answer: Answer | NoAnswer) -> bool:
     if isinstance(answer, NoAnswer):
         return request.repeatable or not answer.sent
-    return request.repeatable and answer.status in _WORTH_REPEATING
+    return request.repeatable and answer.status in OUTAGE  # not 500, which is said again
 
 
 def _may_have_been_carried_out(answer: Answer | NoAnswer) -> bool:

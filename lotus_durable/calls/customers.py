@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from typing import Any, Literal, cast, get_args
 
 from lotus_durable.errors import APIError, Conflict, InvalidRequest, QueueDirectoryError
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.requests import remind
+from lotus_durable.queue.requests import ask
 
 from .answers import Customer
 from .arguments import (
@@ -168,4 +169,5 @@ def _send_parked_events(caller: Caller) -> None:
     # No queue, or none that can be used: then nothing is parked in it.
     with contextlib.suppress(OSError, QueueDirectoryError):
         directory.check()
-        remind(directory)
+        os.stat(directory.journal)
+        ask(directory, "drain")  # for which nobody waits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
@@ -69,8 +70,8 @@ def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
         ConfigurationError: there is no key, or the flusher has another one.
     """
     from lotus_durable.flusher.organisation import may_send
+    from lotus_durable.operate.stored import stored_events
     from lotus_durable.queue.books import read_learned
-    from lotus_durable.queue.keys import count_by_key
 
     if config.api_key is None:
         raise ConfigurationError("api_key: it is needed, to send with it what was tracked under others (LOTUS_API_KEY)")
@@ -81,9 +82,10 @@ def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
             f"the flusher, process {beat.pid} on {beat.hostname}, has another API key than this command; give this one "
             "the same, or stop that one first"
         )
+    tracked_under = Counter(stored.key for stored in stored_events(directory, ["pending", "parked"]))
     return {
         key.hex(): number
-        for key, number in sorted(count_by_key(directory).items())
+        for key, number in sorted(tracked_under.items())
         if key not in (ours, NO_KEY) and not may_send(key, ours, lambda name: read_learned(directory.books, name))
     }
 

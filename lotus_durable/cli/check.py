@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .command import NO_QUEUE, Command, ExitCode
 from .existing import existing_queue
 from .output import plain, report
-from .progress import open_progress
+from .progress import Progress
 from .wording import count, size
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 
     _, directory = existing_queue(arguments, is_checked=False)
     began = time.monotonic()
-    with open_progress(written=size) as progress:
+    with Progress(written=size) as progress:
         found = check(directory, lambda done: progress.show("checked", done))
     took = max(0.001, time.monotonic() - began)
     looked = f"{count(found.files, 'file')}, {count(found.events, 'event')} and {size(found.bytes)} in {took:.1f} s"

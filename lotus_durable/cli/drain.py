@@ -18,7 +18,7 @@ from .command import NO_QUEUE, Command, ExitCode
 from .existing import existing_queue
 from .logs import Log
 from .output import complain, say, say_json
-from .progress import Progress, open_progress
+from .progress import Progress
 from .wording import count
 
 _DESCRIPTION = """\
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, *, as_json: bool | None = None, through: 
     # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
     # with it, nor have the application's make way.
     config = config._replace(flusher="external")
-    with open_progress(is_quiet=as_json is None or arguments.quiet) as progress:
+    with Progress(is_quiet=as_json is None or arguments.quiet) as progress:
         log = Log(logging.ERROR, "lotus-durable drain: %(message)s", debug=config.debug)
         with log:
             client = Client.from_config(config._replace(on_error=log.report))

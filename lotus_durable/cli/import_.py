@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from .command import UNREADABLE, Command, ExitCode, configuration
 from .output import complain, report
-from .progress import open_progress
+from .progress import Progress
 from .wording import count, size
 
 _DESCRIPTION = """\
@@ -44,7 +44,7 @@ def _import(arguments: argparse.Namespace, file: BinaryIO, total: int) -> ExitCo
     from lotus_durable.operate.importing import import_events  # with SQLite
 
     config = configuration(arguments)
-    with open_progress(written=size) as progress:
+    with Progress(written=size) as progress:
         try:
             result = import_events(
                 config,

@@ -7,7 +7,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Self
 
 from lotus_durable.delivery.rate import Rate
 
@@ -21,7 +22,7 @@ _BAR_WIDTH = 30
 
 
 class Progress:
-    """Shows how far a command is.
+    """Shows how far a command is, in a ``with`` statement.
 
     Args:
         written: how a number is written.
@@ -29,7 +30,9 @@ class Progress:
         is_quiet: nothing is shown.
     """
 
-    def __init__(self, written: Callable[[int], str], interval: float, *, is_quiet: bool) -> None:
+    def __init__(
+        self, *, written: Callable[[int], str] = count, interval: float = _LINE_INTERVAL, is_quiet: bool = False
+    ) -> None:
         self._written = written
         self._is_quiet = is_quiet
         self._is_watched = is_terminal(sys.stderr) and not is_quiet
@@ -60,7 +63,10 @@ class Progress:
         if self._is_watched:
             tell(line)
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         """Say how far it came, where somebody has watched, and leave the terminal to what is written next."""
         if self._is_watched and self._shown:
             tell(self._last)
@@ -71,18 +77,6 @@ class Progress:
             return ""
         left = f", {duration((total - done) / rate)} left" if total > done else ""
         return f" ({self._written(round(rate))} a second{left})"
-
-
-@contextlib.contextmanager
-def open_progress(
-    *, written: Callable[[int], str] = count, interval: float = _LINE_INTERVAL, is_quiet: bool = False
-) -> Iterator[Progress]:
-    """Give what shows how far a command is; the arguments are those of :class:`Progress`."""
-    progress = Progress(written, interval, is_quiet=is_quiet)
-    try:
-        yield progress
-    finally:
-        progress.end()
 
 
 def _bar(done: int, total: int) -> str:

@@ -14,7 +14,7 @@ from .command import NO_QUEUE, UNREADABLE, Command, ExitCode
 from .events_as_text import KEYS, as_json, as_row, write_lines
 from .existing import existing_queue
 from .output import aligned, complain, report
-from .progress import open_progress
+from .progress import Progress
 from .wording import count
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class _Refused:
 def _counted(what: str) -> Iterator[Callable[[int], None]]:
     """Show how many are done; who interrupts it hears how many were."""
     done = 0
-    with open_progress(interval=1.0) as progress:
+    with Progress(interval=1.0) as progress:
 
         def watch(number: int) -> None:
             nonlocal done

@@ -11,7 +11,7 @@ from .check import KEYS, as_json, in_words
 from .command import NO_QUEUE, Command, ExitCode
 from .existing import existing_queue
 from .output import report
-from .progress import open_progress
+from .progress import Progress
 from .wording import count, size
 
 _DESCRIPTION = f"""\
@@ -39,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     def note(error: LotusError) -> None:
         done.append(str(error))
 
-    with open_progress(written=size) as progress:
+    with Progress(written=size) as progress:
 
         def watch(number: int) -> None:
             progress.show("checked", number)

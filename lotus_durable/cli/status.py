@@ -131,8 +131,8 @@ def as_text(config: Config, source: str, found: Overview) -> str:
     who = flusher_in_words(found.stats.flusher)
     if found.failed_start is not None:
         who += f"; the last start of one failed: {last_line(found.failed_start)}"
-    parts = [f"queue in {config.queue_dir} ({source})", aligned(_rows(found)), f"flusher: {who}\n{_room(found)}"]
-    return "\n\n".join(parts)
+    beside = "\n".join([f"flusher: {who}", *_remarks(found)])
+    return "\n\n".join([f"queue in {config.queue_dir} ({source})", aligned(_rows(found)), beside])
 
 
 def last_line(text: str) -> str:
@@ -167,12 +167,8 @@ def _what_ends_it(flusher: FlusherStats) -> str:
     return "; the next process that tracks ends it"
 
 
-def _room(found: Overview) -> str:
-    """Say what is beside the counts, a line each; only what there is something to say of."""
-    return "\n".join(_remarks(found))
-
-
 def _remarks(found: Overview) -> Iterator[str]:
+    """Say what is beside the counts, a line each; only what there is something to say of."""
     flusher, room = found.stats.flusher, found.condition
     if flusher is not None:
         since = "" if flusher.began is None else f", since {moment(flusher.began)}"

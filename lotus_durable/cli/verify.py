@@ -10,7 +10,7 @@ from .arguments import add_wait, seconds, waiting, whole_number
 from .command import UNREADABLE, Command, ExitCode
 from .existing import existing_queue
 from .output import plain, report
-from .progress import open_progress
+from .progress import Progress
 from .wording import count
 
 _DESCRIPTION = """\
@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     config, _ = existing_queue(arguments)
     if config.api_key is None:
         raise ConfigurationError("api_key: it is needed to ask the server (LOTUS_API_KEY or LOTUS_API_KEY_FILE)")
-    with open_progress() as progress:
+    with Progress() as progress:
         result = verify(
             config,
             newer_than=None if arguments.hours is None else arguments.hours * _HOUR,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from lotus_durable.queue.protocol import NO_KEY, Chunk, Position, StoredEvent
+from lotus_durable.queue.identity import NO_KEY
+from lotus_durable.queue.protocol import Chunk, Position, StoredEvent
 
 from .wire import body
 

@@ -203,7 +203,7 @@ class Control:
         if not is_question:
             with self._lock:
                 if not self._requests:  # else an earlier one began before
-                    self._beat = self._beat._replace(in_flight=since_boot())
+                    self._note(in_flight=since_boot())
                 self.beat()
         self._requests += 1
         self._step_ends = monotonic() + self._request_limit
@@ -211,8 +211,7 @@ class Control:
             yield
             # Not where something else was raised, by a signal handler say: the server may be at work on it.
             if self._requests == 1 and not is_question:
-                with self._lock:
-                    self._beat = self._beat._replace(in_flight=None)
+                self._note(in_flight=None)
         finally:
             self._requests -= 1
             self._step_ends = monotonic() + (self._request_limit if self._requests else _LOCAL_STEP)
@@ -225,26 +224,24 @@ class Control:
         """
         with self._lock:
             noted = self._unsettled.add(ids)
-            self._beat = self._beat._replace(unsettled=self._unsettled.encode())
+            self._note(unsettled=self._unsettled.encode())
         return noted
 
     def does_not_have(self, ids: Iterable[str]) -> None:
         """Note that the server of 2022 does not have these ids, or that they are settled."""
         with self._lock:
             self._unsettled.discard(ids)
-            self._beat = self._beat._replace(unsettled=self._unsettled.encode())
+            self._note(unsettled=self._unsettled.encode())
 
     def in_doubt(self, since: float) -> None:
         """Note that the server may be at work on a request that began then: whoever comes after us waits for it too."""
         with self._lock:
-            self._beat = self._beat._replace(in_flight=since)
+            self._note(in_flight=since)
             self.beat()
 
     def reached(self, *, server: bool) -> None:
         """Note whether a connection could be made."""
-        with self._lock:
-            since = None if server else self._beat.unreachable_since or since_boot()
-            self._beat = self._beat._replace(unreachable_since=since)
+        self._note(unreachable_since=None if server else self._beat.unreachable_since or since_boot())
 
     def key_is_refused(self) -> None:
         """Note that the server refuses the API key: a process with another one may take over now, or while we wait.
@@ -252,8 +249,7 @@ class Control:
         Raises:
             Stopped: one does.
         """
-        with self._lock:
-            self._beat = self._beat._replace(key_refused=True)
+        self._note(key_refused=True)
         if self._new_key():
             raise Renewed("the API key was replaced")
         self.beat()
@@ -270,8 +266,7 @@ class Control:
         Raises:
             Stopped: it is time to end.
         """
-        with self._lock:
-            self._beat = self._beat._replace(waits_until=time.time() + seconds)
+        self._note(waits_until=time.time() + seconds)
         self.beat()
         try:
             for _ in self._ticks(seconds):
@@ -280,8 +275,7 @@ class Control:
                 if asked is not None and self._drain > asked:
                     return
         finally:
-            with self._lock:
-                self._beat = self._beat._replace(waits_until=None)
+            self._note(waits_until=None)
 
     def rest(self, seconds: float) -> None:
         """Wait between two passes, less long when somebody asks for a drain.
@@ -322,7 +316,7 @@ class Control:
         """Say that everything asked for up to ``number`` was carried out, or why it cannot be now."""
         with self._lock:
             if number > self._beat.asked or (number == self._beat.asked and reason != self._beat.answer):
-                self._beat = self._beat._replace(asked=number, answer=reason and shortened(reason))
+                self._note(asked=number, answer=reason and shortened(reason))
                 self.beat()
 
     def _hear(self) -> None:
@@ -351,7 +345,7 @@ class Control:
             keys = split_keys(self._beat.foreign_keys) - {key}
             if is_foreign:
                 keys.add(key)
-            self._beat = self._beat._replace(foreign_keys=b"".join(sorted(keys)[:_MOST_FOREIGN_KEYS]))
+            self._note(foreign_keys=b"".join(sorted(keys)[:_MOST_FOREIGN_KEYS]))
 
     # Progress and trouble
 
@@ -364,14 +358,9 @@ class Control:
         """
         self._works()
         with self._lock:
-            self._progress = progress
-            self._progress_is_news = True
-            self._rate.note(progress.counts.delivered + progress.counts.handed_over)
-            changes: dict[str, object] = {"trouble_since": None, "key_refused": False}
+            self._take_in(progress)
             before = self._beat
-            if delivered_at is not None:
-                changes["last_delivery"] = delivered_at
-            self._beat = before._replace(**changes)  # type: ignore[arg-type]
+            self._note(trouble_since=None, key_refused=False, last_delivery=delivered_at or before.last_delivery)
             if before.reason is not None:
                 self._change("sending", None)
             if before.trouble_since is not None and self._reported_trouble:
@@ -382,15 +371,16 @@ class Control:
     def show(self, progress: Progress) -> None:
         """Note how far the queue is settled, and write it: before anything is deleted on that word."""
         with self._lock:
-            self._progress = progress
-            self._progress_is_news = True
-            self._rate.note(progress.counts.delivered + progress.counts.handed_over)
+            self._take_in(progress)
             self.beat()
+
+    def _take_in(self, progress: Progress) -> None:
+        self._progress, self._progress_is_news = progress, True
+        self._rate.note(progress.counts.delivered + progress.counts.handed_over)
 
     def caught_up(self, at: float) -> None:
         """Note that all that was accepted before this moment of the boot clock is settled."""
-        with self._lock:
-            self._beat = self._beat._replace(caught_up_at=at)
+        self._note(caught_up_at=at)
 
     def refused(self, refusals: Sequence[Refusal]) -> None:
         """Note events that were parked or became dead letters, for those who wait for their verdict."""
@@ -407,7 +397,7 @@ class Control:
 
     def _publish_notices(self) -> None:
         """Put what is due into the beat."""
-        self._beat = self._beat._replace(notices=self._notices.with_what_is_due(self._beat.notices))
+        self._note(notices=self._notices.with_what_is_due(self._beat.notices))
 
     def _change(self, state: FlusherState, reason: str | None) -> None:
         since = since_boot() if state != self._beat.state else self._beat.since
@@ -415,20 +405,25 @@ class Control:
         if state in ("retrying", "blocked"):
             trouble = trouble or since_boot()
             if reason is not None:
-                self._beat = self._beat._replace(last_error=reason, last_error_at=time.time())
+                self._note(last_error=reason, last_error_at=time.time())
         elif state == "idle":
             trouble = None
-        self._beat = self._beat._replace(state=state, reason=reason, since=since, trouble_since=trouble)
+        self._note(state=state, reason=reason, since=since, trouble_since=trouble)
         self.beat()
 
     # Beats
+
+    def _note(self, **changes: object) -> None:
+        with self._lock:
+            self._beat = self._beat._replace(**changes)  # type: ignore[arg-type]
 
     def beat(self) -> None:
         """Write the heartbeat. A disk that refuses is no reason to stop: the lock says that somebody flushes."""
         with self._lock:
             self._beat_at = monotonic()
             self._publish_notices()
-            beat = self._beat = self._beat._replace(beats=self._beat.beats + 1, at=since_boot(), rate=self._rate.now())
+            self._note(beats=self._beat.beats + 1, at=since_boot(), rate=self._rate.now())
+            beat = self._beat
             if beat.trouble_since is not None and (
                 beat.state == "blocked" or since_boot() - beat.trouble_since >= self._constants.report_after
             ):
@@ -460,7 +455,7 @@ class Control:
         """Write the last beat of this flusher (``ended``), or that it is about to (``leaving``)."""
         with self._lock:
             notices = self._notices.with_what_is_due(self._beat.notices, all_are=True)  # nobody else would tell them
-            self._beat = self._beat._replace(state=state, reason=None, trouble_since=None, notices=notices)
+            self._note(state=state, reason=None, trouble_since=None, notices=notices)
             self._step_ends = float("inf")
             self.beat()
             if state == "ended":

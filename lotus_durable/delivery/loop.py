@@ -80,7 +80,7 @@ class Loop:
         may_send: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
         self._may_send = may_send
-        self._held_told_at = float("-inf")
+        self._held_reported_at = float("-inf")
         self.left: int = 0
         self._source = source
         self._control = control
@@ -140,8 +140,8 @@ class Loop:
             f"{counted(held, 'event')} tracked under another API key {'waits' if held == 1 else 'wait'}: for a flusher "
             "with that key, or for `lotus-durable adopt`, where the key was rotated"
         )
-        if monotonic() - self._held_told_at >= self._config.constants.report_interval:
-            self._held_told_at = monotonic()
+        if monotonic() - self._held_reported_at >= self._config.constants.report_interval:
+            self._held_reported_at = monotonic()
             self._control.report(DeliveryBlocked(reason))
         return reason
 

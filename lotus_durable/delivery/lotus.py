@@ -163,8 +163,8 @@ class Lotus:
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
         new = self._noted(selected.ids, may_repeat=batch.may_repeat)
         answer = yield from self._exchanged(self.posting(selected.body()))
-        told = answer.date if isinstance(answer, Answer) else None
-        outcome = outcome_of(answer, selected.ids, selected.times, now=time.time() if told is None else told)
+        date = answer.date if isinstance(answer, Answer) else None
+        outcome = outcome_of(answer, selected.ids, selected.times, now=time.time() if date is None else date)
         if new and not isinstance(outcome, Settled) and not is_in_doubt(answer):
             self._steps.does_not_have(new)
         logger.debug("sent %d events: %s", len(selected), type(outcome).__name__)

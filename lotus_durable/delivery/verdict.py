@@ -47,7 +47,7 @@ _BROKER_TOO_LARGE = "MESSAGE_TOO_LARGE"
 _CREATED = 201
 _LATE = (504, 524)
 """Something in front of the server gave up waiting, and the server may work on: as after a timeout of our own."""
-_OUTAGE = frozenset({408, 429, 460, 502, 503, 504, *range(520, 528), 530})
+OUTAGE = frozenset({408, 429, 460, 502, 503, 504, *range(520, 528), 530})
 """Of proxies: nginx and AWS (460: it thinks we left), and 52x and 530 of Cloudflare about the server behind it."""
 _IN_DOUBT = frozenset({460, 502, 503, 504, 520, 522, 524})
 """A proxy's word. The server behind it may have the request, and be at work on it."""
@@ -102,7 +102,7 @@ def is_in_doubt(answer: Answer | NoAnswer) -> bool:
 
 def is_mild(answer: Answer | NoAnswer) -> bool:
     """Tell whether this mostly is an outage or a limit, and seldom about what was sent."""
-    return isinstance(answer, Answer) and answer.status in _OUTAGE and answer.status not in _LATE
+    return isinstance(answer, Answer) and answer.status in OUTAGE and answer.status not in _LATE
 
 
 def _by_status(answer: Answer, batch: _Batch) -> Outcome:  # noqa: PLR0911  # a table: one return a row
@@ -115,7 +115,7 @@ def _by_status(answer: Answer, batch: _Batch) -> Outcome:  # noqa: PLR0911  # a 
             return _bad_key(answer)
         case 200 | 201 | 404 | 405 | 415:
             return _bad_url(answer)
-        case status if status in _OUTAGE:
+        case status if status in OUTAGE:
             return RetryBatch(excerpt(answer), answer.retry_after, after_timeout=status in _LATE)
         case 413:
             return _unread(f"too large: {excerpt(answer)}", batch)

@@ -76,11 +76,8 @@ def _where_is(thread: int) -> str:
 
 
 @contextlib.contextmanager
-def syncing(sync: JournalSync, directory: QueueDirectory, interval: float, *, in_background: bool) -> Iterator[None]:
+def syncing(sync: JournalSync, directory: QueueDirectory, interval: float) -> Iterator[None]:
     """Sync all segments from a thread of its own: a disk may take long, and delivery goes on meanwhile."""
-    if not in_background:
-        yield
-        return
     last_failure = ""
 
     def run() -> None:
@@ -98,13 +95,8 @@ def syncing(sync: JournalSync, directory: QueueDirectory, interval: float, *, in
 
 
 @contextlib.contextmanager
-def warning(
-    directory: QueueDirectory, config: Config, report: Callable[[LotusError], None], *, in_background: bool
-) -> Iterator[None]:
+def warning(directory: QueueDirectory, config: Config, report: Callable[[LotusError], None]) -> Iterator[None]:
     """Look now and then for what somebody should know before it is too late."""
-    if not in_background:
-        yield
-        return
     warnings = EarlyWarnings(directory, config, report)
 
     def look() -> None:

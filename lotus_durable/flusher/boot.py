@@ -6,17 +6,23 @@ what is imported, only the settings do. Versions before and after this one must 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+import warnings
 
 _SETTINGS = 3
 _END_OF_SETTINGS = b"\0"
 _READ = 1 << 16
 _COMMAND = "lotus-flusher"
+_WITHOUT = ("persistqueue.async_queue", "charset_normalizer", "chardet")
+"""What the libraries import where it is there, and do without where it is not: no program could tell here. It is, with
+asyncio, a sixth of all that a flusher would import, and 4 MB."""
 
 
 def main() -> None:
     """Become a flusher."""
+    gc.disable()  # until all is imported, which only makes what stays: that alone is a tenth of the time
     if sys.argv[1] == "--fork":  # there is no shell to do it
         if os.fork():
             os._exit(0)
@@ -26,23 +32,26 @@ def main() -> None:
             name.write(_COMMAND)
     except OSError:
         pass
-    told = b""
-    while not told.endswith(_END_OF_SETTINGS) and (chunk := os.read(_SETTINGS, _READ)):
-        told += chunk
+    given = b""
+    while not given.endswith(_END_OF_SETTINGS) and (chunk := os.read(_SETTINGS, _READ)):
+        given += chunk
     os.close(_SETTINGS)
     import ast
 
-    settings = ast.literal_eval(told.removesuffix(_END_OF_SETTINGS).decode())
+    settings = ast.literal_eval(given.removesuffix(_END_OF_SETTINGS).decode())
     _find_modules(settings["paths"])
     _import_package()
-    try:
-        from lotus_durable.flusher.program import main as run
-    except ImportError:
-        # An editable install is found by what a .pth file does, which site runs.
-        import site
+    for absent in _WITHOUT:  # who imports one of them is told that there is none
+        sys.modules[absent] = None  # type: ignore[assignment]
+    with warnings.catch_warnings(action="ignore"):  # requests warns of it
+        try:
+            from lotus_durable.flusher.program import main as run
+        except ImportError:
+            # An editable install is found by what a .pth file does, which site runs.
+            import site
 
-        site.main()
-        from lotus_durable.flusher.program import main as run
+            site.main()
+            from lotus_durable.flusher.program import main as run
     run(settings)
 
 

@@ -32,34 +32,20 @@ class DrainReport(NamedTuple):
 
     complete: bool
     """All that was pending when it began is settled, and each parked event had one more try."""
-    delivered: int
+    delivered: int = 0
     """Events delivered meanwhile, by whichever process flushed."""
-    handed_over: int
+    handed_over: int = 0
     """Events that a broker confirmed meanwhile, where ``relay_url`` is set: they are safe there."""
-    parked: int
+    parked: int = 0
     """Events that are parked now."""
-    dead_lettered: int
+    dead_lettered: int = 0
     """Events that became dead letters meanwhile."""
-    remaining: int
+    remaining: int = 0
     """Events that are pending now."""
-    elapsed: float
+    elapsed: float = 0.0
     """Seconds."""
-    reason: str | None
+    reason: str | None = None
     """Why it is not complete, in one sentence."""
-
-
-def nothing_drained(reason: str | None = None) -> DrainReport:
-    """Return the report of a drain that did not look at the queue: there is none, or (``reason``) it could not."""
-    return DrainReport(
-        complete=reason is None,
-        delivered=0,
-        handed_over=0,
-        parked=0,
-        dead_lettered=0,
-        remaining=0,
-        elapsed=0.0,
-        reason=reason,
-    )
 
 
 def drain(

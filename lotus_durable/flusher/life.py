@@ -48,6 +48,9 @@ _PAUSE_BEGINS_WITHIN = 2.0
 _PAUSE_LOOK = 0.02
 _KEPT_SHARE = 4
 """Of the limit of a queue, the part that delivered segments may take, beside it, with ``keep_delivered``."""
+_KEPT = ("last_delivery", "last_error", "last_error_at", "asked", "unsettled", "foreign_keys")
+_KEPT_IN_ONE_BOOT = ("trouble_since", "caught_up_at", "notices", "in_flight")
+"""What a flusher goes on with of the last beat before it; the latter are moments since boot."""
 _PAUSE = 1.0
 """Seconds between two tries where the queue cannot be opened, or the work failed."""
 
@@ -119,7 +122,8 @@ class Flusher:
                 control = self.control = self.make_control(last, renewed)
                 try:
                     try:
-                        with beating(control, self.directory, self._kind), self._warning(control):
+                        warnings = self._in_background(warning(self.directory, self.config, control.report))
+                        with beating(control, self.directory, self._kind), warnings:
                             self._flush(control, last if renewed is None else None, is_done)
                     except (OSError, LotusError) as error:
                         self._failed(control, error)
@@ -148,7 +152,7 @@ class Flusher:
         sync = JournalSync(self.directory, control.report)
         try:
             control.show(consumer.progress())
-            self._tell_that_somebody_flushes(control)
+            self._report_that_somebody_flushes(control)
             with self._destination.opened(self.config, self.directory, consumer, control) as way:
                 if (since := control.last_beat.in_flight) is not None:
                     # A sender that is killed leaves its request running for as long as the server takes.
@@ -173,7 +177,7 @@ class Flusher:
                     return is_idle and consumer.has_books_in_place()  # else nobody could write them back any more
 
                 self._held = 0
-                with syncing(sync, self.directory, self.config.sync_interval, in_background=self._kind != "caller"):
+                with self._in_background(syncing(sync, self.directory, self.config.sync_interval)):
                     loop.run(ends)
         finally:
             with contextlib.suppress(OSError, LotusError):
@@ -182,9 +186,9 @@ class Flusher:
             self._knows_nothing = consumer.may_repeat  # what it has sent itself it knows
             consumer.close()
 
-    def _warning(self, control: Control) -> contextlib.AbstractContextManager[None]:
-        in_background = self._kind != "caller"
-        return warning(self.directory, self.config, control.report, in_background=in_background)
+    def _in_background(self, work: contextlib.AbstractContextManager[None]) -> contextlib.AbstractContextManager[None]:
+        """Return what runs a thread beside the work; nothing in a program that drains: it gets no thread of ours."""
+        return contextlib.nullcontext() if self._kind == "caller" else work
 
     def _ask_again(self, control: Control) -> None:
         """Begin anew, now and then, where the server could not be asked which one it is, and works by now."""
@@ -217,7 +221,6 @@ class Flusher:
         program = this_program(self.config)
         if self._began is not None:
             program = program._replace(began=self._began)
-        is_same_boot = before is not None and before.boot == boot_id()
         first = Beat(
             pid=os.getpid(),
             pid_namespace=pid_namespace(),
@@ -231,19 +234,11 @@ class Flusher:
             at=since_boot(),
             state="starting",
             since=since_boot(),
-            # A trouble that was told goes on until something is delivered, whoever does.
-            trouble_since=before.trouble_since if before is not None and is_same_boot else None,
-            caught_up_at=before.caught_up_at if before is not None and is_same_boot else None,
-            last_delivery=before.last_delivery if before is not None else None,
-            last_error=before.last_error if before is not None else None,
-            last_error_at=before.last_error_at if before is not None else None,
-            asked=before.asked if before is not None else 0,
-            notices=before.notices if before is not None and is_same_boot else (),
-            unsettled=before.unsettled if before is not None else b"",
-            # Until it was waited out: this one may be killed while it waits.
-            in_flight=before.in_flight if before is not None and is_same_boot else None,
-            foreign_keys=before.foreign_keys if before is not None else b"",
         )
+        # A trouble that was told goes on until something is delivered, whoever does; and a request in flight until it
+        # was waited out: this one may be killed while it waits.
+        kept = () if before is None else _KEPT if before.boot != boot_id() else (*_KEPT, *_KEPT_IN_ONE_BOOT)
+        first = first._replace(**{name: getattr(before, name) for name in kept})
         return Control(
             self.directory,
             first,
@@ -284,14 +279,14 @@ class Flusher:
                     note_success(notes, starting.last_start())
                     self._has_succeeded = True
 
-    def _tell_that_somebody_flushes(self, control: Control) -> None:
+    def _report_that_somebody_flushes(self, control: Control) -> None:
         """Tell that it is over, where it was told that nobody flushes."""
         with Starting(self.directory, makes=False).changing() as notes:
             if notes is None or notes.nobody_since is None:
                 return
             since, notes.nobody_since = notes.nobody_since, None
-            was_told = notes.reported_at >= since
-        if was_told:
+            was_reported = notes.reported_at >= since
+        if was_reported:
             control.report(DeliveryResumed(f"somebody flushes again, after {since_boot() - since:.0f} s"))
 
     def _failed(self, control: Control, error: OSError | LotusError) -> None:

@@ -67,21 +67,21 @@ class Invocation(NamedTuple):
 
 def encode_settings(config: Config, paths: list[str], *, began: float, log_level: int, make_way: bool) -> bytes:
     """Return what a flusher is told: a Python literal, which takes no import to write and runs nothing to read."""
-    told: dict[str, Any] = {
+    options: dict[str, Any] = {
         option.name: getattr(config, option.name) for option in OPTIONS if option.name not in _NOT_PASSED_ON
     }
-    told_all = {
+    settings = {
         "version": __version__,
         "queue_dir": config.queue_dir,
         "api_key_file": config.api_key_file,
-        "options": told,
+        "options": options,
         "constants": config.constants._asdict(),
         "paths": paths,
         "began": began,
         "log_level": log_level,
         "make_way": make_way,
     }
-    return repr(told_all).encode() + END_OF_SETTINGS
+    return repr(settings).encode() + END_OF_SETTINGS
 
 
 def start_flusher(invocation: Invocation, start_lock: int) -> None:

@@ -81,7 +81,8 @@ class Routes:
         """
         settings = self._settings
         if settings is None:  # of two threads here at once, both read the same
-            settings = self._settings = _read(self.base)
+            settings, context = _read(self.base)
+            self._adapter, self._settings = (os.getpid(), _Adapter(context)), settings
         try:
             return self._route(settings)
         except InvalidSchema as error:
@@ -138,15 +139,21 @@ def _kind(pool: HTTPConnectionPool) -> type[Channel]:
     return DirectTLSChannel if pool.scheme == "https" else DirectChannel
 
 
-def _read(url: str) -> _Settings:
+def _read(url: str) -> tuple[_Settings, ssl.SSLContext | None]:
+    """Read what there is to read, and return with it the TLS context that was made to see whether it can be used.
+
+    To load a usual bundle takes about as long as a sixth of all that a flusher imports.
+    """
     proxy = select_proxy(url, get_environ_proxies(url)) or None
     if proxy is not None and "://" not in proxy:
         proxy = f"http://{proxy}"
-    needs_tls = any((each or "").lower().startswith("https:") for each in (url, proxy))
-    return _Settings(proxy, _certificates() if needs_tls else "")
+    if not any((each or "").lower().startswith("https:") for each in (url, proxy)):
+        return _Settings(proxy, ""), None
+    certificates, context = _certificates()
+    return _Settings(proxy, certificates), context
 
 
-def _certificates() -> str:
+def _certificates() -> tuple[str, ssl.SSLContext]:
     """Return those to trust: of the bundle that the environment names, else requests' own, else the system's."""
     named = next((name for name in _BUNDLES if os.environ.get(name)), None)
     system = ssl.get_default_verify_paths()
@@ -155,8 +162,9 @@ def _certificates() -> str:
         with suppress(OSError):
             text = _text(Path(place)) if place else ""
             if "-----BEGIN" in text:
-                create_urllib3_context().load_verify_locations(cadata=text)  # an SSLError is an OSError
-                return text
+                context = create_urllib3_context()
+                context.load_verify_locations(cadata=text)  # an SSLError is an OSError
+                return text, context
     which = f"the CA bundle that {named} names" if named else "the CA bundle"
     raise Unusable(f"TLS: {which} cannot be read, or holds no certificate")
 

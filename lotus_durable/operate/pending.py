@@ -14,7 +14,7 @@ from lotus_durable.queue.database import WHAT, fetched
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory, original_name
 from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, ORIGIN_SIZE, Origin, UnknownFormat
-from lotus_durable.queue.protocol import NO_KEY
+from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.reader import START, Position, SegmentReader
 from lotus_durable.queue.rows import KEY_SIZE
 from lotus_durable.queue.table import DatabaseDamaged

@@ -10,7 +10,7 @@ from lotus_durable.config import Config
 from lotus_durable.errors import LotusError, QueueDamaged
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import sync_path
-from lotus_durable.queue.identity import ensure_identity, read_identity
+from lotus_durable.queue.identity import LaterFormat, ensure_identity, read_identity
 
 from . import WAITING, Waiting
 from .checking import Checked, Finding, check
@@ -46,9 +46,9 @@ def repair(
 def _mend_identity(directory: QueueDirectory, report: Report) -> None:
     try:
         read_identity(directory)
-    except QueueDamaged as error:
-        if "newer version" in str(error):
-            raise
+    except LaterFormat:
+        raise
+    except QueueDamaged:
         kept = _move_aside(directory, "identity", report)
         ensure_identity(directory)
         report(QueueDamaged(f"the identity was damaged; a new one was made, the damaged one is kept as {kept}"))

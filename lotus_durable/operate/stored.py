@@ -22,8 +22,9 @@ from lotus_durable.event.record import Event, RecordError, decode_record
 from lotus_durable.flusher.surroundings import content_of
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
+from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.kept import kept_files
-from lotus_durable.queue.protocol import NO_KEY, StoredEvent, Table
+from lotus_durable.queue.protocol import StoredEvent, Table
 from lotus_durable.values import NamedTuple
 
 from .pending import Found, PendingReader, read_pages, records_of

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
 import stat
-import time
 
-from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
+from lotus_durable.disk import DiskErrorsSuppressed
 
 FILE_MODE = 0o600
 TEMPORARY = ".tmp"
@@ -17,15 +15,13 @@ TEMPORARY = ".tmp"
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 """What file systems without hard links answer (FAT, shared folders of virtual machines, Android)."""
-_PATIENCE = 1.0
-"""Seconds to wait for another process that creates the same file, where there are no hard links. It takes microseconds;
-a process that is stopped in them must not hold up the others."""
 
 
 def create_atomically(path: str, data: bytes) -> bool:
     """Create ``path`` with ``data`` unless it exists; return whether it was created.
 
-    Readers see nothing or all of it, also after a power cut, and of processes that try at once one succeeds.
+    Readers see nothing or all of it, also after a power cut, and of processes that try at once one succeeds. Without
+    hard links the last of those that try in one and the same moment wins, and each believes that it has.
     """
     temporary = _write_temporary(path, data)
     try:
@@ -36,43 +32,13 @@ def create_atomically(path: str, data: bytes) -> bool:
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            if not _rename_if_absent(temporary, path):
+            if os.path.lexists(path):
                 return False
+            os.rename(temporary, path)
     finally:
         _remove(temporary)
     sync_path(os.path.dirname(path))
     return True
-
-
-def _rename_if_absent(temporary: str, path: str) -> bool:
-    """Give a file its name unless that is taken; those who do this at once take turns by a lock on the directory."""
-    descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _lock_for_a_moment(descriptor)
-        with contextlib.suppress(FileNotFoundError):
-            os.lstat(path)
-            return False
-        os.rename(temporary, path)
-    finally:
-        os.close(descriptor)
-    return True
-
-
-def _lock_for_a_moment(descriptor: int) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.001)
-        except OSError as error:
-            if not is_of_the_disk(error):
-                raise
-            return  # a file system without locks
-        else:
-            return
 
 
 def _write_temporary(path: str, data: bytes) -> str:

@@ -11,7 +11,8 @@ from .counting import look_at
 from .directory import QueueDirectory, original_name
 from .files import open_to_read, regular_file_status
 from .format import UnknownFormat
-from .protocol import NO_KEY, Chunk, Report
+from .identity import NO_KEY
+from .protocol import Chunk, Report
 from .quarantine import keep_aside
 from .reader import BEGINNING, START, SegmentReader
 from .repeats import Repeats, Segment

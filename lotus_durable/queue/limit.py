@@ -8,6 +8,8 @@ import math
 import os
 import sys
 import time
+from collections.abc import Generator
+from itertools import islice
 
 from lotus_durable.errors import QueueFull
 
@@ -110,13 +112,8 @@ class QueueLimit:
 
 def bytes_in(folder: str) -> tuple[int, int]:
     """Return the bytes and the number of the files in a folder."""
-    total = count = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            size = _size(entry)
-            if size is not None:
-                total, count = total + size, count + 1
-    return total, count
+    sizes = list(_sizes(folder))
+    return sum(sizes), len(sizes)
 
 
 def _estimate(folder: str) -> tuple[int, int, bool]:
@@ -124,28 +121,24 @@ def _estimate(folder: str) -> tuple[int, int, bool]:
 
     So that 50,000 segments, left by as many short-lived processes while nobody flushes, slow nobody's first event.
     """
-    total = count = 0
+    with contextlib.closing(_sizes(folder)) as sizes:
+        few = list(islice(sizes, _FEW_FILES))
+    if len(few) < _FEW_FILES:
+        return sum(few), max(1, len(few)), True
+    at_most = os.stat(folder).st_size // _LEAST_BYTES_PER_NAME
+    if at_most < len(few):
+        return *bytes_in(folder), True
+    return sum(few) * at_most // len(few), at_most, False
+
+
+def _sizes(folder: str) -> Generator[int, None, None]:
+    """Give the size of each file, but for one that is gone meanwhile."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            size = _size(entry)
-            if size is not None:
-                total, count = total + size, count + 1
-            if count == _FEW_FILES:
-                break
-        else:
-            return total, max(1, count), True
-    at_most = os.stat(folder).st_size // _LEAST_BYTES_PER_NAME
-    if at_most < count:
-        return *bytes_in(folder), True
-    return total * at_most // count, at_most, False
-
-
-def _size(entry: os.DirEntry[str]) -> int | None:
-    """Return the size of a file; None when it is none, or gone meanwhile."""
-    with contextlib.suppress(FileNotFoundError):
-        status = regular_file_status(entry.path)
-        return None if status is None else status.st_size
-    return None
+            with contextlib.suppress(FileNotFoundError):
+                status = regular_file_status(entry.path)
+                if status is not None:
+                    yield status.st_size
 
 
 def free_on_disk(path: str) -> int:

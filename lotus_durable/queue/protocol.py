@@ -11,6 +11,7 @@ import msgpack
 from lotus_durable.errors import LotusError
 from lotus_durable.values import NamedTuple
 
+from .identity import NO_KEY
 from .reader import Damage
 
 Report = Callable[[LotusError], None]
@@ -20,9 +21,6 @@ Position: TypeAlias = Any
 """How far a source is read or settled. Only the source knows what it is."""
 
 Table = Literal["parked", "dead"]
-
-NO_KEY = bytes(8)
-"""The fingerprint of no key at all."""
 
 
 class StoredEvent(NamedTuple):

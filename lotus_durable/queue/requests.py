@@ -112,13 +112,3 @@ def begin_anew(directory: QueueDirectory) -> None:
     with DiskErrorsSuppressed():
         if os.stat(directory.requests).st_blocks * _BLOCK > _ENOUGH:
             os.unlink(directory.requests)
-
-
-def remind(directory: QueueDirectory) -> None:
-    """Ask for a drain that nobody waits for, where there is a queue.
-
-    Raises:
-        OSError: the disk refuses, or there is no queue.
-    """
-    os.stat(directory.journal)
-    ask(directory, "drain")

@@ -26,7 +26,8 @@ from .database import fetched
 from .directory import QUEUE_DB, QueueDirectory
 from .files import open_to_read, sync_data
 from .format import ID_SIZE, Origin
-from .protocol import NO_KEY, Report
+from .identity import NO_KEY
+from .protocol import Report
 from .reader import Damage, Position, Stretch
 from .table import DatabaseDamaged, EventTable, free_pages, give_back, mapped, mapped_errors
 

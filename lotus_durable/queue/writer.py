@@ -59,6 +59,8 @@ class SegmentWriter:
         self._sync_lock = RLock()
         self._synced = HEADER_SIZE
         self._syncing = 0  # the thread that does
+        self._is_waited_for = False  # it, by another thread
+        self._was_waited_for = False  # the one before
         self._sync_seconds = 0.0
         self._sync_failed = False
         self.path: str
@@ -166,6 +168,7 @@ class SegmentWriter:
                 try:
                     self._syncing = get_ident()
                     sync_data(self.descriptor)
+                    self._was_waited_for, self._is_waited_for = self._is_waited_for, False
                     # A signal handler may have synced and sealed the segment meanwhile: that is as good.
                     if self._synced < end and self.own_status() is None:
                         raise OSError(errno.EBADF, "somebody closed the descriptor of this segment", self.path)
@@ -184,16 +187,18 @@ class SegmentWriter:
     def _wait_for_others(self, end: int) -> None:
         """Wait while another thread syncs, but not for the lock.
 
-        Or those that its sync was enough for would wait for the next one, too. Who is to sync next waits a moment more:
-        the others are about to append again, and share that one.
+        Or those that its sync was enough for would wait for the next one, too. Who is to sync next, after one that was
+        waited for, waits a moment more: the others are about to append again, and share that one. Else the first of
+        them would sync for itself, and all others wait for the one after that.
         """
         has_waited = False
         for _ in range(_SYNC_LOOKS):  # and then it waits for the lock: a signal handler may have kept that from being 0
             if self._synced >= end or self._syncing in (0, get_ident()):
                 break
+            self._is_waited_for = True
             time.sleep(self._sync_seconds * _SYNC_SHARE)
             has_waited = True
-        if has_waited and self._synced < end:
+        if (has_waited or self._was_waited_for) and self._synced < end:
             time.sleep(self._sync_seconds * _SYNC_SHARE)
 
     def _cut_back_to_synced(self) -> None:

@@ -60,10 +60,11 @@ class Receiving:
         assert config.relay_url is not None
         assert isinstance(source, Consumer)
         address = address_of(config.relay_url)
+        queue_id = ensure_identity(directory).queue_id
         session = self._session(address, config, control)
         # At the same node: where that is cut off, the session notices.
         publisher = Publisher(address, address.node(self._next))
-        broker = Broker(publisher, ensure_identity(directory).queue_id, control, config.constants, tries_once=True)
+        broker = Broker(publisher, queue_id, control, config.constants, tries_once=True)
 
         def answer(to: str) -> None:
             try:

@@ -118,13 +118,13 @@ class Isolation:
         return self._queues[host]
 
     def _tell_children(self) -> None:
-        told = {
+        known = {
             "temporary": self._temporary,
             "server": self._server,
             "queues": self._queues,
             "hosts": sorted(hosts.started),
         }
-        os.environ[VARIABLE] = json.dumps(told)
+        os.environ[VARIABLE] = json.dumps(known)
 
 
 def _remove(queue: str) -> None:

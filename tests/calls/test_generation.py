@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -83,23 +82,6 @@ def test_what_a_flusher_has_found_out_is_not_asked_again(
     before = len(server.requests)
     connect(server).list_plans()
     assert paths(server)[before:] == ["GET /api/plans/"]
-
-
-def test_many_threads_at_once_ask_once(l24: FakeLotus, connect: Connect) -> None:
-    client = connect(l24)
-    barrier = threading.Barrier(8)
-
-    def call() -> None:
-        barrier.wait()
-        client.list_customers()
-
-    threads = [threading.Thread(target=call) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert paths(l24).count("GET /api/ping/") == 1
-    assert paths(l24).count("GET /api/customers/") == 8
 
 
 @pytest.mark.parametrize(("fixture", "version"), [("l22", "2022"), ("l24", "2024")])

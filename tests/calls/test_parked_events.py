@@ -10,7 +10,7 @@ import pytest
 
 from lotus_durable.errors import LotusError
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.requests import newest, remind
+from lotus_durable.queue.requests import ask, newest
 from lotus_durable.testing import FakeLotus
 from tests.rig import Rig, rigs, track  # noqa: F401  # a fixture
 
@@ -60,5 +60,5 @@ def test_a_call_that_failed_asks_for_nothing(l22: FakeLotus, connect: Connect, t
 def test_a_directory_that_is_no_queue_is_not_made_one(tmp_path: Path) -> None:
     directory = QueueDirectory(tmp_path / "queue")
     with pytest.raises(OSError, match="No such file"):
-        remind(directory)
+        ask(directory, "drain")
     assert not Path(directory.root).exists()

@@ -15,7 +15,7 @@ import pytest
 from lotus_durable.cli import progress as module
 from lotus_durable.cli import wording
 from lotus_durable.cli.logs import Log, logger
-from lotus_durable.cli.progress import open_progress
+from lotus_durable.cli.progress import Progress
 from lotus_durable.errors import QueueDamaged
 
 from .conftest import PROGRAM, CommandLine
@@ -29,7 +29,7 @@ class Terminal(io.StringIO):
 def test_without_a_terminal_there_is_a_line_now_and_then_and_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    with open_progress(interval=0.0) as progress:
+    with Progress(interval=0.0) as progress:
         progress.tell("a step")
         progress.show("tracked", 0, 2000)
         progress.show("tracked", 1000, 2000)
@@ -41,7 +41,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then_and_no_steps(monkeypatc
 def test_the_lines_come_no_faster_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    with open_progress(interval=3600.0) as progress:
+    with Progress(interval=3600.0) as progress:
         for done in range(100):
             progress.show("delivered", done, 100)
     assert stream.getvalue() == ""
@@ -50,7 +50,7 @@ def test_the_lines_come_no_faster_than_asked_for(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
 def test_a_quiet_command_shows_nothing(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
-    with open_progress(interval=0.0, is_quiet=True) as progress:
+    with Progress(interval=0.0, is_quiet=True) as progress:
         progress.tell("a step")
         progress.show("delivered", 1, 2)
     assert stream.getvalue() == ""
@@ -60,7 +60,7 @@ def test_a_terminal_shows_steps_above_one_line_that_changes(monkeypatch: pytest.
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(module, "_SCREEN_INTERVAL", 0.0)
-    with open_progress() as progress:
+    with Progress() as progress:
         progress.tell("a step [with brackets]")
         progress.show("tracked", 1000, 2000)
         progress.show("tracked", 1500, 2000)
@@ -76,7 +76,7 @@ def test_a_line_is_no_longer_than_the_terminal_is_wide(monkeypatch: pytest.Monke
     monkeypatch.setattr(stream, "fileno", lambda: 2)
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((20, 5)))
     monkeypatch.setattr(module, "_SCREEN_INTERVAL", 0.0)
-    with open_progress() as progress:
+    with Progress() as progress:
         progress.show("tracked", 1000, 2000)
         assert stream.getvalue().rpartition("K")[2] == f"[{'#' * 15}   "
 

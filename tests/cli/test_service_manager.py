@@ -85,7 +85,7 @@ def test_the_watchdog_hears_nothing_of_a_flusher_whose_step_takes_longer_than_it
     tmp_path: Path, manager: Manager, is_stuck: bool
 ) -> None:
     service = SimpleNamespace(
-        tell_if_ending=lambda: False,
+        report_if_ending=lambda: False,
         reload_if_asked=lambda: None,
         is_stuck=lambda: is_stuck,
         flushes=True,

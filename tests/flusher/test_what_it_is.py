@@ -105,6 +105,14 @@ def test_its_signals_are_those_of_a_list(flusher: int) -> None:
     }  # fmt: skip
 
 
+def test_it_has_nothing_that_its_libraries_import_for_others(flusher: int) -> None:
+    """An event loop, and how to guess what encoding a text is of."""
+    loaded = Path(f"/proc/{flusher}/maps").read_text()
+    assert "/_cmsgpack." in loaded
+    assert "/_asyncio." not in loaded
+    assert "/charset_normalizer/" not in loaded
+
+
 def test_what_it_makes_is_for_its_owner_only(scene: Scene, flusher: int) -> None:
     status = Path(f"/proc/{flusher}/status").read_text()
     assert "Umask:\t0077" in status

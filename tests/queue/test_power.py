@@ -124,6 +124,43 @@ def test_a_thread_that_a_sync_was_enough_for_does_not_wait_for_the_next_one(writ
             thread.join(30)
 
 
+def test_threads_that_shared_a_sync_are_waited_for_and_share_the_next_one(
+    writer: SegmentWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, sleep = os.fdatasync, time.sleep
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(descriptor: int) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        real(descriptor)
+
+    ends = [appended(writer, number) for number in range(2)]
+    with replaced("fdatasync", slow) as syncs:
+        first = threading.Thread(target=writer.sync_through, args=(ends[1],))
+        first.start()
+        assert begun.wait(10)
+        second = threading.Thread(target=writer.sync_through, args=(ends[0],))
+        second.start()
+        wait_until(lambda: writer._is_waited_for)
+        go_on.set()
+        for thread in (first, second):
+            thread.join(10)
+
+        # The first to come back meets the others' next events, if it gives them the moment that they need.
+        monkeypatch.setattr(time, "sleep", lambda seconds: (appended(writer, 3), sleep(seconds)))
+        writer.sync_through(appended(writer, 2))
+        monkeypatch.undo()
+        writer.sync_through(writer.end)
+        assert syncs.count == 2
+
+
+def test_a_thread_by_itself_waits_for_nobody(writer: SegmentWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+    for number in range(3):
+        writer.sync_through(appended(writer, number))
+
+
 def test_a_sync_of_one_thread_is_not_disturbed_by_an_append_of_another(writer: SegmentWriter) -> None:
     end = appended(writer, 0)
     real = os.pwrite

@@ -6,26 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.testing import Faults, Slow
-from tests.chaos.server import ServerProcess
-from tests.rig import wait_until
-
 from .broker import Cluster, why_not
 from .chaos.command import tables
 from .chaos.run import run
 from .chaos.strikes import STRIKES
-from .chaos.world import Plan, has_no_faults
+from .chaos.world import Plan
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 SLOW = ("relay stopped", "Lotus slow")
-
-
-def test_a_server_that_is_away_ends_its_faults_when_it_is_back(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path / "served", "L22", api_key="key") as server:
-        server.set_faults(Faults(script=[Slow(60.0)]))
-        server.go_away(0.5)
-        assert not has_no_faults(server)
-        wait_until(lambda: has_no_faults(server), "the server to be back")
 
 
 @pytest.mark.timeout(400)

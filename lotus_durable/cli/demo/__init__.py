@@ -39,7 +39,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     number = _whole_number
     parser.add_argument("--events", type=number(100, 1_000_000), default=20_000, metavar="N", help="default: 20000")
     parser.add_argument("--kills", type=number(0, 100), default=10, metavar="N", help="default: 10")
-    parser.add_argument("--keep", action="store_true", help="keep the files: the queue, and the workers' records")
 
 
 def _whole_number(least: int, most: int) -> Callable[[str], int]:
@@ -63,7 +62,7 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     add_arguments=_add_arguments,
-    examples="lotus-durable demo\nlotus-durable demo --events 100000 --kills 30 --keep --queue-dir /tmp/demo",
+    examples="lotus-durable demo\nlotus-durable demo --events 100000 --kills 30 --queue-dir /tmp/demo",
     options=(),
     exit_codes={
         ExitCode.DONE: "nothing was lost",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lotus_durable.cli.command import ExitCode
 from lotus_durable.cli.output import report
-from lotus_durable.cli.progress import Progress, open_progress
+from lotus_durable.cli.progress import Progress
 from lotus_durable.cli.stop import stop_flusher
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.flusher import locks
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     """Run the demo and say how it went."""
     started = time.monotonic()
     with _folder(arguments) as (folder, keep):
-        with open_progress() as progress, FakeLotusProcess(api_key=_KEY) as server:
+        with Progress() as progress, FakeLotusProcess(api_key=_KEY) as server:
             demo = Demo(folder, server, arguments.events, arguments.kills, progress)
             try:
                 demo.track_and_kill()
@@ -173,10 +173,10 @@ class Demo:
 
     def _started_worker(self, number: int) -> subprocess.Popen[bytes]:
         record = self._records[number]
-        told = (os.getpid(), number, _accepted(record), self._quota(number), self._rate, record)
+        given = (os.getpid(), number, _accepted(record), self._quota(number), self._rate, record)
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(  # noqa: S603  # our own module
-                [sys.executable, "-m", "lotus_durable.cli.demo.worker", *map(str, told)],
+                [sys.executable, "-m", "lotus_durable.cli.demo.worker", *map(str, given)],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -220,24 +220,21 @@ def _folder(arguments: argparse.Namespace) -> Iterator[tuple[Path, bool]]:
     Raises:
         QueueDirectoryError: the one that is asked for holds something.
     """
-    keep = arguments.keep or arguments.queue_dir is not None
-    if arguments.queue_dir is None:
-        folder = Path(tempfile.mkdtemp(prefix="lotus-durable-demo-"))
-    else:
+    if arguments.queue_dir is not None:
         folder = Path(arguments.queue_dir).absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise QueueDirectoryError(f"{folder} is not empty; the demo needs a directory of its own")
-    if keep:
-        yield folder, keep
+        yield folder, True
         return
+    folder = Path(tempfile.mkdtemp(prefix="lotus-durable-demo-"))
     cleaner = subprocess.Popen(  # noqa: S603  # nothing of it comes from elsewhere
         ["/bin/sh", "-c", _CLEANER, "lotus-durable-demo", str(folder)],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the demo
     )
     try:
-        yield folder, keep
+        yield folder, False
     finally:
         shutil.rmtree(folder)
         cleaner.kill()

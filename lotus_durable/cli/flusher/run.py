@@ -103,7 +103,7 @@ class Report:
 
     def look(self) -> None:
         """Tell what is new."""
-        if not self._service.tell_if_ending():
+        if not self._service.report_if_ending():
             self._service.reload_if_asked()
         if not self._service.is_stuck():
             self._manager.alive()

@@ -50,8 +50,8 @@ class Service:
         self._config = _checked(config)
         self._load = load
         self._manager = manager
-        self._reading, self._telling = threading.Lock(), threading.Lock()
-        self._is_end_told = False
+        self._reading, self._reporting = threading.Lock(), threading.Lock()
+        self._is_end_reported = False
         self._why: str | None = None
         self._is_to_reload = False
         self._flushes = False
@@ -67,7 +67,7 @@ class Service:
         why = self._why
         while why is None:
             why = self._flushed() if self._acquired() else self._why
-        self._tell_end(why)
+        self._report_end(why)
         return why
 
     @property
@@ -75,11 +75,11 @@ class Service:
         """Whether this process has the lock; else it stands by."""
         return self._flushes
 
-    def tell_if_ending(self) -> bool:
+    def report_if_ending(self) -> bool:
         """Return whether it is about to end; the log and the service manager are told once."""
         why = self._ending()
         if why is not None:
-            self._tell_end(why)
+            self._report_end(why)
         return why is not None
 
     def is_stuck(self) -> bool:
@@ -129,10 +129,10 @@ class Service:
         control = self._flusher.control
         return self._why or (control.ending() if self._flushes and control is not None else None)
 
-    def _tell_end(self, why: str) -> None:
-        with self._telling:
-            if not self._is_end_told:
-                self._is_end_told = True
+    def _report_end(self, why: str) -> None:
+        with self._reporting:
+            if not self._is_end_reported:
+                self._is_end_reported = True
                 logger.info("%s: stopping after the request in flight and what can be sent now", why)
                 self._manager.stopping()
 

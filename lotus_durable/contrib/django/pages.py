@@ -6,7 +6,6 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -21,7 +20,7 @@ from lotus_durable.config import Config
 from lotus_durable.flusher.early_warning import of_age, of_room
 from lotus_durable.operate.overview import Overview, overview
 from lotus_durable.operate.refused import RefusedEvents
-from lotus_durable.operate.stored import State, Stored
+from lotus_durable.operate.stored import State
 from lotus_durable.operate.where import Where
 
 _PAGE = 100
@@ -96,18 +95,6 @@ def _age(text: str) -> float | None:
         raise forms.ValidationError(str(error)) from None
 
 
-class Shown(NamedTuple):
-    """One event in a list."""
-
-    row: int
-    id: str
-    customer_id: str
-    event_name: str
-    accepted: datetime | None
-    reason: str
-    attempts: int
-
-
 def health(config: Config) -> dict[str, Any]:
     """Return how the queue is."""
     found = overview(config)
@@ -172,7 +159,7 @@ def refused(events: RefusedEvents, query: Mapping[str, str]) -> dict[str, Any]:
     """Return one page of refused events."""
     after = query.get("after", "")
     page, following = events.page(int(after) if after.isdecimal() else 0, _PAGE)
-    return {"events": [_shown(each) for each in page], "following": following, "is_first": not after}
+    return {"events": page, "following": following, "is_first": not after}
 
 
 def event(events: RefusedEvents, row: int) -> dict[str, Any]:
@@ -180,14 +167,9 @@ def event(events: RefusedEvents, row: int) -> dict[str, Any]:
     page, _ = events.page(row - 1, 1)
     if not page or page[0].row != row:
         return {}
-    found = page[0]
-    return {
-        "event": _shown(found),
-        "time_created": found.event and found.event.time_created,
-        "properties": found.event and json.dumps(found.event.properties, indent=2, ensure_ascii=False, default=str),
-        "since": _moment(found.since),
-        "tried": _moment(found.tried),
-    }
+    found = page[0].event
+    properties = found and json.dumps(found.properties, indent=2, ensure_ascii=False, default=str)
+    return {"stored": page[0], "properties": properties}
 
 
 def purge(events: RefusedEvents, form: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,24 +181,7 @@ def purge(events: RefusedEvents, form: Mapping[str, Any]) -> dict[str, Any]:
     number = count(min(len(first), _MOST_COUNTED), "event")
     return {
         "number": f"more than {number}" if len(first) > _MOST_COUNTED else number,
-        "events": [_shown(each) for each in first[:10]],
+        "events": first[:10],
         "more": len(first) > 10,  # noqa: PLR2004
         "fields": fields,
     }
-
-
-def _shown(stored: Stored) -> Shown:
-    found = stored.event
-    return Shown(
-        row=stored.row,
-        id=found.idempotency_id if found else "",
-        customer_id=found.customer_id if found else "",
-        event_name=found.event_name if found else "",
-        accepted=_moment(found.accepted_at) if found else None,
-        reason=stored.reason,
-        attempts=stored.attempts,
-    )
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -182,13 +182,11 @@ def _fill_queue(world: World) -> bool:
 
 
 def _away(world: World) -> bool:
-    world.server.set_faults(Faults(script=[Away(world.chance.uniform(0.5, 5.0))], path="/api/track/"))
-    return True
+    return world.set_faults(Faults(script=[Away(world.chance.uniform(0.5, 5.0))], path="/api/track/"))
 
 
 def _slow(world: World) -> bool:
-    world.server.set_faults(Faults(script=[Slow(2.0)] * 2, path="/api/track/"))
-    return True
+    return world.set_faults(Faults(script=[Slow(2.0)] * 2, path="/api/track/"))
 
 
 STRIKES: Mapping[str, Strike] = {

@@ -21,6 +21,7 @@ from lotus_durable.errors import LotusError
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.testing import Faults
 from tests.chaos.plan import REPOSITORY, Generation
 from tests.chaos.server import ServerProcess
 from tests.relay.broker import Cluster, version
@@ -212,9 +213,17 @@ class World:
             if (pid := host.flusher()) is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-        wait_until(lambda: has_no_faults(self.server), "the server is there", PATIENCE)
+        wait_until(lambda: self.set_faults(None), "Lotus is back", PATIENCE)
         self.tend()
         wait_until(self.undone, "what was set at the broker is undone", 2 * PATIENCE)
+
+    def set_faults(self, faults: Faults | None) -> bool:
+        """Have Lotus do this; return False while it is away, and is told nothing."""
+        try:
+            self.server.set_faults(faults)
+        except ConnectionError:
+            return False
+        return True
 
     def set_policy(self, **more: int) -> None:
         """Set the policy of the queue, of which there is one at a time."""
@@ -296,12 +305,3 @@ class World:
         for relay in self.relays:
             relay.send(signal.SIGKILL)
         self.cluster.network.heal()
-
-
-def has_no_faults(server: ServerProcess) -> bool:
-    """End all faults of the server; return whether it has heard that: while it is away it refuses everybody."""
-    try:
-        server.set_faults(None)
-    except ConnectionError:
-        return False
-    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,5 +18,11 @@ def querystring_of(**given: str) -> str:
     return urlencode(given)
 
 
+def moment(seconds: float | None) -> datetime | None:
+    """Return seconds since the epoch as a moment; of an event that cannot be read, none."""
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
 register.filter("humane_numbers", count)
+register.filter(moment)
 register.simple_tag(querystring_of)

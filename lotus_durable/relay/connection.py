@@ -122,7 +122,7 @@ def trouble_of(error: Exception, node: Node) -> BrokerTrouble:  # noqa: PLR0911 
         return BrokerTrouble(f"the broker at {node} says: {said or type(error).__name__}")
     if isinstance(error, OSError):
         return BrokerTrouble(f"no connection to the broker at {node}: {error.strerror or error}")
-    logger.error("talking to the broker failed", exc_info=error)
+    logger.error("serving the broker's connection failed", exc_info=error)
     return BrokerTrouble(f"{type(error).__name__}: {error}")
 
 

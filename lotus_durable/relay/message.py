@@ -22,14 +22,15 @@ from zlib import crc32
 
 import msgpack
 
-from lotus_durable.queue.identity import FINGERPRINT_SIZE, QUEUE_ID_SIZE
-from lotus_durable.queue.protocol import NO_KEY
+from lotus_durable.queue.identity import FINGERPRINT_SIZE, NO_KEY, QUEUE_ID_SIZE
 from lotus_durable.values import NamedTuple
 
 VERSION = 1
 MOST_EVENTS = 500
 MOST_BYTES = 15_000_000
 """Of a body: RabbitMQ 4 takes messages up to 16 MiB, older ones more."""
+REPLIES = "amq.rabbitmq.reply-to"
+"""What RabbitMQ calls a queue that is none: what is published there goes straight to the channel that has asked."""
 
 _MAGIC = b"LOTUS"
 _HEAD = struct.Struct("<5sBI")

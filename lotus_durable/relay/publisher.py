@@ -13,6 +13,7 @@ from lotus_durable.clock import monotonic
 
 from .address import Address, BrokerTrouble, Node
 from .connection import ANSWER_TIMEOUT, Opened, trouble_of
+from .message import REPLIES
 
 Meanwhile = Callable[[str | None], None]
 """Called about twice a second of waiting, with why the broker takes nothing now, if it says so."""
@@ -24,8 +25,6 @@ is published again and may be there twice then, so each wait that was in vain ma
 _LONGEST_CONFIRM_TIMEOUT = 60.0
 _LOOK_INTERVAL = 0.5
 _BLOCKED = "the broker takes nothing now, for its alarm of memory or disk"
-_REPLIES = "amq.rabbitmq.reply-to"
-"""What RabbitMQ calls a queue that is none: answers go straight to the channel that has asked."""
 
 
 class Sent:
@@ -101,8 +100,8 @@ class Publisher:
         """
         answers: list[object] = []
         with self._dropping():
-            self._channel().basic_consume(_REPLIES, no_ack=True, callback=answers.append)
-        self.wait(self.send(body, reply_to=_REPLIES), meanwhile)
+            self._channel().basic_consume(REPLIES, no_ack=True, callback=answers.append)
+        self.wait(self.send(body, reply_to=REPLIES), meanwhile)
         with self._dropping():
             while not answers:
                 self._drain(meanwhile)

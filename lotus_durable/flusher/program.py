@@ -141,10 +141,10 @@ def import_everything() -> None:
     import persistqueue
     import requests
 
-    from lotus_durable.delivery.wire import fastest_dumps
+    from lotus_durable.delivery.wire import orjson_dumps
     from lotus_durable.http import failure, routes
 
-    fastest_dumps()
+    orjson_dumps()
     del email, encodings, sqlite3, persistqueue, requests, failure, routes
     _import_lazy_ones()
 

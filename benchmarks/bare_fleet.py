@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import amqp
 import msgpack
+from amqp.exceptions import MessageNacked
 
 from benchmarks.bare import BATCH, as_json, post, records
 from lotus_durable.relay.address import address_of
@@ -59,7 +60,12 @@ def relay(url: str, lotus: str) -> None:
 
 def _publish(channel: Any, queue: str, batch: list[bytes]) -> None:  # noqa: ANN401  # the library's
     message = amqp.Message(msgpack.packb(batch), delivery_mode=2)
-    channel.basic_publish_confirm(message, "", queue, mandatory=True)
+    while True:
+        try:
+            channel.basic_publish_confirm(message, "", queue, mandatory=True)
+        except MessageNacked:  # a queue that was made a moment ago has no leader yet
+            continue
+        return
 
 
 def _opened(url: str) -> tuple[Any, str]:

@@ -78,16 +78,19 @@ class Server:
 
 
 @contextmanager
-def serving(delay: float = 0.0, *, generation: str | None = None, keeps_numbers: bool = False) -> Iterator[Server]:
+def serving(
+    delay: float = 0.0, *, generation: str | None = None, keeps_numbers: bool = False, aside: bool = False
+) -> Iterator[Server]:
     """Start a sink that takes ``delay`` seconds for each answer; end it afterwards.
 
     Args:
         delay: seconds.
         generation: ``"2024"``: it says that it is that server; None: nobody can tell which one it is.
         keeps_numbers: it keeps which events arrived.
+        aside: it takes the processor from nobody, as if it were on another machine.
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [*["numbers"] * keeps_numbers, *([] if generation is None else [generation])]
+    words = [*["numbers"] * keeps_numbers, *["aside"] * aside, *([] if generation is None else [generation])]
     command = [sys.executable, "-m", "benchmarks.sink", str(delay), *words]
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

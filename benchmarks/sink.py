@@ -1,10 +1,11 @@
 """A server that does nothing but answer: what is measured is the client, and the server must not be in its way.
 
-A process of its own (``python -m benchmarks.sink DELAY [2024] [numbers]``) on a raw socket. It reads a request to its
-end, counts the events in it by a pattern, and gives the answer that each client takes for success. It prints its port,
-answers ``GET /counts`` and ``GET /mark`` (start counting anew), and ends when its standard input closes. With
+A process of its own (``python -m benchmarks.sink DELAY [2024] [numbers] [aside]``) on a raw socket. It reads a request
+to its end, counts the events in it by a pattern, and gives the answer that each client takes for success. It prints its
+port, answers ``GET /counts`` and ``GET /mark`` (start counting anew), and ends when its standard input closes. With
 ``numbers`` it also keeps which events arrived, by the number that each carries, for ``GET /numbers``; and between
-``GET /down`` and ``GET /up`` it answers nothing else and closes each connection.
+``GET /down`` and ``GET /up`` it answers nothing else and closes each connection. With ``aside`` it has only what nobody
+else wants of the processor.
 """
 
 from __future__ import annotations
@@ -158,11 +159,11 @@ def _answer(status: int, body: bytes) -> bytes:
 
 
 def main() -> None:
+    delay, words = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0, sys.argv[2:]
     # In real life it is another machine: whoever is measured has the processor first.
     os.nice(_NICE)
     if hasattr(os, "SCHED_BATCH"):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    delay, words = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0, sys.argv[2:]
+        os.sched_setscheduler(0, os.SCHED_IDLE if "aside" in words else os.SCHED_BATCH, os.sched_param(0))
     sink = Sink(delay, "2024" if "2024" in words else None, keep_numbers="numbers" in words)
     print(sink.port, flush=True)
     threading.Thread(target=sink.serve, daemon=True).start()

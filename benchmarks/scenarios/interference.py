@@ -33,7 +33,7 @@ class _Found:
 
 
 def run(bench: Bench) -> Report:
-    with serving() as server:
+    with serving(aside=True) as server:
         tracked = [_beside(bench, server, way, subject, _RATE) for way, subject in _WAYS.items()]
         handled = [
             _beside(bench, server, way, subject, _HANDLER_RATE, _HANDLER_SECONDS) for way, subject in _WAYS.items()

@@ -59,9 +59,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     config, directory = existing_queue(arguments)
     stats = collect(directory)
-    problems = [*_of_the_flusher(stats, config, directory)]
-    if not arguments.live:
-        problems += _of_delivery(stats, config, arguments.max_age, arguments.max_pending)
+    if arguments.live:
+        problems = [*_of_the_flusher(stats, config, directory)]
+    else:
+        problems = problems_of(stats, config, arguments.max_age, arguments.max_pending)
     result: dict[str, object] = {"healthy": not problems, "problems": problems}
     result |= {name: stats.as_json()[name] for name in ("pending", "oldest_age", "flusher")}
     words = f"healthy: {count(stats.pending, 'event')} pending; {flusher_in_words(stats.flusher)}"
@@ -69,11 +70,12 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.NOT_COMPLETE if problems else ExitCode.DONE
 
 
-def problems_of(stats: QueueStats, config: Config) -> list[str]:
+def problems_of(
+    stats: QueueStats, config: Config, max_age: float = _MAX_AGE, max_pending: int | None = None
+) -> list[str]:
     """Return what is wrong, in sentences; nothing where events are being delivered."""
-    return [
-        *_of_the_flusher(stats, config, QueueDirectory(config.queue_dir)), *_of_delivery(stats, config, _MAX_AGE, None)
-    ]  # fmt: skip
+    of_the_flusher = _of_the_flusher(stats, config, QueueDirectory(config.queue_dir))
+    return [*of_the_flusher, *_of_delivery(stats, config, max_age, max_pending)]
 
 
 def _of_the_flusher(stats: QueueStats, config: Config, directory: QueueDirectory) -> Iterator[str]:

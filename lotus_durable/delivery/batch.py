@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,10 @@ from lotus_durable.queue.protocol import Chunk, Position, StoredEvent
 from .wire import body
 
 _WITH_COMMA = (1).__add__
+_BEFORE_OTHERS = 50
+"""Events that are encoded before whoever waits for this processor has it: 0.2 ms. Linux would take it away after some
+milliseconds, and a request that tracks would wait for that long."""
+_let_others_run = getattr(os, "sched_yield", lambda: None)
 
 
 @dataclass(slots=True)
@@ -108,7 +113,10 @@ class Encoded:
         self.ids: Sequence[str]
         self.times: Sequence[str]
         try:
-            encoded = [encode(record) for record in chunk.records]
+            encoded = []
+            for start in range(0, len(chunk.records), _BEFORE_OTHERS):
+                encoded += [encode(record) for record in chunk.records[start : start + _BEFORE_OTHERS]]
+                _let_others_run()
         except ValueError:
             encoded = [self._encoded_or_not(number, encode) for number in range(len(chunk.records))]
         self.ids, self.times, events = zip(*encoded, strict=True) if encoded else ((), (), ())

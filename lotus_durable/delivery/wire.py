@@ -1,7 +1,7 @@
 """Events as JSON: one, and the body of a request.
 
 Events are encoded one at a time on purpose: encoding a whole batch in one C call holds the interpreter lock for the
-whole call, and the thread that uploads shares it with the threads that answer web requests.
+whole call, and a program that flushes in its own ``drain()`` shares it with its threads.
 """
 
 from __future__ import annotations
@@ -30,12 +30,8 @@ _encode_in_c = c_make_encoder and c_make_encoder(
 _stdlib_encode = JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False).encode
 
 
-def encode_event(record: bytes | memoryview, dumps: Dumps | None = None) -> tuple[str, str, bytes]:
+def encode_event(record: bytes | memoryview) -> tuple[str, str, bytes]:
     """Turn one record into what is sent, and what its verdict will be found by.
-
-    Args:
-        record: one event as the queue keeps it.
-        dumps: the JSON encoder; the fastest that is installed unless given.
 
     Returns:
         ``(idempotency_id, time_created, event)``, the last one compact JSON in UTF-8.
@@ -51,16 +47,14 @@ def encode_event(record: bytes | memoryview, dumps: Dumps | None = None) -> tupl
         "time_created": time_created,
         "properties": properties,
     }
-    if dumps is None:
-        is_finite = _IN_NO_FINITE[0] not in record and _IN_NO_FINITE[1] not in record
-        if is_finite and (quick_dumps := _of_finite_numbers()) is not None:
-            try:
-                return idempotency_id, time_created, quick_dumps(event)
-            except TypeError:
-                pass  # the other one knows what is really wrong
-        dumps = fastest_dumps()
+    is_finite = _IN_NO_FINITE[0] not in record and _IN_NO_FINITE[1] not in record
+    if is_finite and (quick_dumps := orjson_dumps()) is not None:
+        try:
+            return idempotency_id, time_created, quick_dumps(event)
+        except TypeError:
+            pass  # it gives up at 254 levels, say; the other one knows what is really wrong
     try:
-        return idempotency_id, time_created, dumps(event)
+        return idempotency_id, time_created, stdlib_dumps(event)
     except (TypeError, ValueError, RecursionError) as error:
         raise RecordError(f"the record cannot be written as JSON: {first_words(error)}") from None
 
@@ -71,41 +65,12 @@ def body(events: Sequence[bytes | memoryview]) -> bytes:
 
 
 @cache
-def _of_finite_numbers() -> Dumps | None:
-    """Return orjson's own encoder, which writes NaN and infinity as null; None where it is not installed."""
+def orjson_dumps() -> Dumps | None:
+    """Return orjson's encoder, which writes NaN and infinity as null; None where it is not installed."""
     try:
         from orjson import dumps
     except ImportError:
         return None
-    return dumps
-
-
-@cache
-def fastest_dumps() -> Dumps:
-    """Return ``orjson_dumps`` where orjson is installed (the extra ``fast``), else ``stdlib_dumps``."""
-    try:
-        return orjson_dumps()
-    except ImportError:
-        return stdlib_dumps
-
-
-def orjson_dumps() -> Dumps:
-    """Return an encoder that uses orjson and accepts and refuses exactly what ``stdlib_dumps`` does.
-
-    Raises:
-        ImportError: orjson is not installed.
-    """
-    from orjson import dumps as quick_dumps
-
-    def dumps(value: object) -> bytes:
-        try:
-            encoded = quick_dumps(value)
-        except TypeError:
-            return stdlib_dumps(value)  # orjson gives up at 254 levels; the other one knows what is really wrong
-        # orjson writes NaN and infinity as null: a wrong number, not an error. So an event with a null is encoded
-        # again by the one that refuses them.
-        return stdlib_dumps(value) if b"null" in encoded else encoded
-
     return dumps
 
 

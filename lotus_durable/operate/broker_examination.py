@@ -14,8 +14,8 @@ from urllib.parse import quote
 import requests
 
 from lotus_durable.config import Config
-from lotus_durable.relay.address import Address, address_of
-from lotus_durable.relay.connection import ARGUMENTS, BrokerTrouble, Opened
+from lotus_durable.relay.address import Address, BrokerTrouble, address_of
+from lotus_durable.relay.connection import ARGUMENTS, Opened
 
 from .examined import Answer, Mark
 

@@ -1,9 +1,9 @@
-"""Where the broker is, and who we are there: what ``relay_url`` says."""
+"""Where the broker is, and who we are there: what ``relay_url`` says; and what may be wrong with it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.url import is_loopback
@@ -13,6 +13,20 @@ _QUEUE = "lotus.events"
 _PORTS = {"amqp": 5672, "amqps": 5671}
 _FILES = {"cacertfile": "ca_certs", "certfile": "certfile", "keyfile": "keyfile"}
 """What the query may name, as in RabbitMQ's own URIs, and the library's name for it."""
+
+
+class BrokerTrouble(Exception):
+    """The broker cannot be used now.
+
+    Args:
+        reason: one sentence, without the password.
+        needs_person: waiting does not mend it.
+    """
+
+    def __init__(self, reason: str, *, needs_person: bool = False) -> None:
+        super().__init__(reason)
+        self.reason: str = reason
+        self.needs_person: bool = needs_person
 
 
 class Node(NamedTuple):
@@ -73,23 +87,23 @@ def address_of(url: str) -> Address:
     paths: set[str] = set()
     users: set[str] = set()
     query: dict[str, str] = {}
-    for each in url.split(","):
-        place, _, asked = each.removeprefix(f"{scheme}://").partition("?")
-        place, slash, path = place.partition("/")
-        user, at, place = place.rpartition("@")
-        if at:
-            users.add(user)
-        query.update(parse_qsl(asked))
-        nodes.append(_node(place, _PORTS[scheme]))
-        if slash:
-            paths.add(unquote(path) or "/")
-    unknown = sorted(query.keys() - {"queue", *_FILES})
-    if unknown:
+    for each in url.replace("#", "%23").split(","):
+        try:
+            parts = urlsplit(f"{scheme}://{each.removeprefix(f'{scheme}://')}")
+            nodes.append(Node(parts.hostname or "", parts.port or _PORTS[scheme]))
+        except ValueError:
+            nodes.append(Node("", 0))
+        if not nodes[-1].host or " " in nodes[-1].host:
+            raise ConfigurationError("relay_url: a node of it is no host, nor host:port")
+        if "@" in parts.netloc:
+            users.add(parts.netloc.rpartition("@")[0])
+        if parts.path:
+            paths.add(unquote(parts.path[1:]) or "/")
+        query.update(parse_qsl(parts.query))
+    if unknown := sorted(query.keys() - {"queue", *_FILES}):
         raise ConfigurationError(f"relay_url: nothing is called {unknown[0]} in it; queue and cacertfile are")
-    if len(paths) > 1:
-        raise ConfigurationError("relay_url: all nodes have the same vhost")
-    if len(users) > 1:
-        raise ConfigurationError("relay_url: all nodes have the same user and password")
+    if len(paths) > 1 or len(users) > 1:
+        raise ConfigurationError("relay_url: all nodes have the same vhost, user and password")
     user, _, password = (users.pop() if users else "guest:guest").partition(":")
     return Address(
         nodes,
@@ -100,14 +114,3 @@ def address_of(url: str) -> Address:
         is_encrypted=scheme == "amqps",
         files={_FILES[name]: path for name, path in query.items() if name in _FILES},
     )
-
-
-def _node(place: str, default: int) -> Node:
-    if place.startswith("["):
-        host, _, port = place[1:].partition("]")
-        port = port.removeprefix(":")
-    else:
-        host, _, port = place.partition(":")
-    if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16)):
-        raise ConfigurationError(f"relay_url: {place or 'nothing'} is no host, nor host:port")
-    return Node(host, int(port or default))

@@ -14,14 +14,14 @@ from typing import Any
 
 import amqp
 
-from .address import Address, Node
+from .address import Address, BrokerTrouble, Node
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 10.0
 """Seconds for one step of a connection that is open."""
-_SOCKET_OPTIONS = {"TCP_USER_TIMEOUT": 10_000}
+_SOCKET_OPTIONS = {socket.TCP_USER_TIMEOUT: 10_000} if hasattr(socket, "TCP_USER_TIMEOUT") else {}
 """Milliseconds after which the kernel gives up a peer that acknowledges nothing; a busy machine takes longer than the
 library's own 1,000."""
 
@@ -33,22 +33,6 @@ ARGUMENTS: dict[str, object] = {
 }
 """What the queue is declared with. Without it an overflow drops confirmed messages, and RabbitMQ 4 drops a message that
 came back 20 times; with a limit of -1 RabbitMQ 3.10 drops it the first time."""
-
-_DIFFERS = amqp.PreconditionFailed.code
-
-
-class BrokerTrouble(Exception):
-    """The broker cannot be used now.
-
-    Args:
-        reason: one sentence, without the password.
-        needs_person: waiting does not mend it.
-    """
-
-    def __init__(self, reason: str, *, needs_person: bool = False) -> None:
-        super().__init__(reason)
-        self.reason: str = reason
-        self.needs_person: bool = needs_person
 
 
 class Opened:
@@ -103,7 +87,7 @@ class Opened:
             else False,
             connect_timeout=_CONNECT_TIMEOUT,
             heartbeat=heartbeat,
-            socket_settings=_socket_settings(),
+            socket_settings=_SOCKET_OPTIONS,
             client_properties={"product": "lotus-durable"},
         )
         self.connection.connect()
@@ -113,26 +97,8 @@ class Opened:
         self.channel.auto_decode = False
 
 
-def has_one_active_consumer(address: Address, node: Node) -> bool:
-    """Whether a queue that somebody else has made lets one consumer be active at a time: then it refuses basic.get.
-
-    Raises:
-        BrokerTrouble: it cannot be found out.
-    """
-    opened = Opened(address, node)
-    try:
-        opened.channel.basic_get(address.queue)  # what comes goes back when the connection is dropped
-    except amqp.ResourceLocked:
-        return True
-    except Exception as error:
-        raise trouble_of(error, node) from error
-    finally:
-        opened.drop()
-    return False
-
-
 def trouble_of(error: Exception, node: Node) -> BrokerTrouble:  # noqa: PLR0911  # a table
-    """Say what an error of a connection means."""
+    """Say what an error of a connection means; one that nobody knows is logged with where it was."""
     if isinstance(error, BrokerTrouble):
         return error
     said = _text(getattr(error, "reply_text", None))
@@ -156,11 +122,8 @@ def trouble_of(error: Exception, node: Node) -> BrokerTrouble:  # noqa: PLR0911 
         return BrokerTrouble(f"the broker at {node} says: {said or type(error).__name__}")
     if isinstance(error, OSError):
         return BrokerTrouble(f"no connection to the broker at {node}: {error.strerror or error}")
-    raise error
-
-
-def _socket_settings() -> dict[int, int]:
-    return {getattr(socket, name): value for name, value in _SOCKET_OPTIONS.items() if hasattr(socket, name)}
+    logger.error("serving the broker's connection failed", exc_info=error)
+    return BrokerTrouble(f"{type(error).__name__}: {error}")
 
 
 def _text(value: object) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from lotus_durable.config import Config, Constants
 from lotus_durable.delivery.batch import Batch
-from lotus_durable.delivery.control import Control, Stopped
+from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.outcome import HandedOver
 from lotus_durable.delivery.place import Source, Way
 from lotus_durable.errors import ConfigurationError
@@ -17,22 +17,19 @@ from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import ensure_identity
 
-from .address import Address, address_of
+from .address import BrokerTrouble, address_of
 from .message import MOST_EVENTS, Events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .connection import BrokerTrouble
     from .publisher import Publisher
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _LONGEST_PAUSE = 10.0
 """Seconds, of the random wait: a whole fleet comes back at once, and the events wait on each host's disk meanwhile."""
-
-
-class NotNow(Stopped):
-    """The broker does not take it now, and nobody waits until it does."""
+_AT_ONCE = 4
+"""Messages that may wait for their confirms: a broker on a busy machine takes longer for one than a host for four."""
 
 
 class ToBroker:
@@ -49,39 +46,42 @@ class ToBroker:
         del source
         assert config.relay_url is not None
         address = address_of(config.relay_url)
-        publisher = open_publisher(address)
+        with library_needed_by("relay_url"):
+            from .publisher import Publisher
         if not address.is_private():
             logger.warning("relay_url is not encrypted: the password and the events travel in the clear")
-        place = Broker(publisher, ensure_identity(directory).queue_id, control, config.constants)
+        queue_id = ensure_identity(directory).queue_id
+        publisher = Publisher(address)
         try:
-            yield Way([place], lambda _: True)  # each message names the key under which its events were tracked
+            # Each message names the key under which its events were tracked, so all may go.
+            places = [Broker(publisher, queue_id, control, config.constants) for _ in range(_AT_ONCE)]
+            yield Way(places, lambda _: True)
         finally:
-            place.close()
+            publisher.close()
 
 
 class Broker:
     """A place that hands batches over, one message for each. For one thread.
 
     Args:
-        publisher: to the broker.
+        publisher: to the broker; several places may share one.
         queue_id: of the queue they come from.
-        steps: between tries.
+        control: between tries.
         constants: intervals.
-        tries_once: what cannot be handed over now is not: :class:`NotNow` is raised instead of waiting.
+        tries_once: what cannot be handed over now is not: BrokerTrouble is raised instead of waiting.
     """
 
     max_events: int = MOST_EVENTS
     takes_repeats: bool = True
 
     def __init__(
-        self, publisher: Publisher, queue_id: bytes, steps: Control, constants: Constants, *, tries_once: bool = False
+        self, publisher: Publisher, queue_id: bytes, control: Control, constants: Constants, *, tries_once: bool = False
     ) -> None:
         self._tries_once = tries_once
         self._publisher = publisher
         self._queue_id = queue_id
-        self._steps = steps
-        self._probe_interval = constants.probe_interval
-        self._backoff = Backoff(base=constants.first_pause, cap=min(_LONGEST_PAUSE, constants.longest_pause))
+        self._control = control
+        self._patience = Patience(control, constants, _LONGEST_PAUSE, "nothing is handed over, events are kept")
         # No more than one request of the relay takes: that holds some hundred messages in memory.
         self.max_bytes: int = constants.max_batch_bytes
 
@@ -104,67 +104,75 @@ class Broker:
             Stopped: before that; they may be, and are again by whoever comes next.
         """
         for key, records in _by_key(batch).items():
-            yield from self._hand_over(Events(self._queue_id, key, batch.through, records).encode())
+            body = Events(self._queue_id, key, batch.through, records).encode()
+            while True:
+                asked = self._control.asked()
+                self._control.enter("sending")
+                try:
+                    with self._control.request(is_question=True):
+                        sent = self._publisher.send(body)
+                        yield
+                        self._publisher.wait(sent, self.meanwhile)
+                    break
+                except BrokerTrouble as trouble:
+                    if self._tries_once:
+                        raise
+                    self._control.reached(server=trouble.needs_person)
+                    self._patience.wait(trouble, asked)
+            self._control.reached(server=True)
+            self._patience.reset()
         return [HandedOver()] * len(batch)
 
     def may_be_in_flight(self, since: float) -> None:
         """Nothing: a broker may have the same events twice."""
 
     def close(self) -> None:
-        """Drop the connection."""
-        self._publisher.close()
+        """Nothing: whoever opened the publisher closes it."""
 
-    def _hand_over(self, body: bytes) -> Generator[None, None, None]:
-        from .connection import BrokerTrouble
-
-        while True:
-            asked = self._steps.asked()
-            self._steps.enter("sending")
-            try:
-                with self._steps.request(is_question=True):
-                    self._publisher.send(body)
-                    yield
-                    self._publisher.wait(self._meanwhile)
-            except BrokerTrouble as trouble:
-                if self._tries_once:
-                    raise NotNow(trouble.reason) from trouble
-                self._wait_for_better(trouble, asked)
-            else:
-                self._steps.reached(server=True)
-                self._backoff.reset()
-                return
-
-    def _meanwhile(self, trouble: str | None) -> None:
+    def meanwhile(self, trouble: str | None) -> None:
+        """Wait for a confirm; for the end of an alarm only where tries are not single ones."""
         if trouble is not None:
             if self._tries_once:
-                raise NotNow(trouble)
-            self._steps.enter("retrying", trouble)
-        self._steps.wait(0.0)
-
-    def _wait_for_better(self, trouble: BrokerTrouble, asked: int) -> None:
-        self._steps.reached(server=trouble.needs_person)
-        pause = self._probe_interval if trouble.needs_person else self._backoff.failed()
-        wait_for_better(trouble, "nothing is handed over, events are kept", self._steps, pause, asked)
+                raise BrokerTrouble(trouble)
+            self._control.enter("retrying", trouble)
+        self._control.wait(0.0)
 
 
-def wait_for_better(trouble: BrokerTrouble, outcome: str, steps: Control, pause: float, asked: int) -> None:
-    """Log a trouble once, and wait; where a person has to mend it, tell so whoever has asked for a drain.
+class Patience:
+    """What is between two tries at the broker.
 
     Args:
-        trouble: that a try has met.
-        outcome: what does not happen for it.
-        steps: between two tries.
-        pause: seconds.
-        asked: the last request for a drain before the try.
-
-    Raises:
-        Stopped: it is time to end.
+        control: of whoever tries.
+        constants: intervals.
+        longest: seconds, of the random wait.
+        outcome: what does not happen for the trouble.
     """
-    if steps.enter("blocked" if trouble.needs_person else "retrying", trouble.reason):
-        logger.warning("%s: %s", outcome, trouble.reason)
-    if trouble.needs_person:
-        steps.answer(asked, trouble.reason)
-    steps.wait(pause, asked=asked)
+
+    def __init__(self, control: Control, constants: Constants, longest: float, outcome: str) -> None:
+        self._control = control
+        self._outcome = outcome
+        self._probe_interval = constants.probe_interval
+        self._backoff = Backoff(base=constants.first_pause, cap=min(longest, constants.longest_pause))
+
+    def wait(self, trouble: BrokerTrouble, asked: int) -> None:
+        """Log a trouble once, and wait; where a person has to mend it, tell so whoever has asked for a drain.
+
+        Args:
+            trouble: that a try has met.
+            asked: the last request for a drain before the try.
+
+        Raises:
+            Stopped: it is time to end.
+        """
+        if self._control.enter("blocked" if trouble.needs_person else "retrying", trouble.reason):
+            logger.warning("%s: %s", self._outcome, trouble.reason)
+        if trouble.needs_person:
+            self._control.answer(asked, trouble.reason)
+        self._control.wait(self._probe_interval if trouble.needs_person else self._backoff.failed(), asked=asked)
+
+    def reset(self) -> None:
+        """Begin with short waits again: a try has succeeded."""
+        self._backoff.reset()
 
 
 def _by_key(batch: Batch) -> dict[bytes, list[bytes]]:
@@ -175,17 +183,6 @@ def _by_key(batch: Batch) -> dict[bytes, list[bytes]]:
     for row, record in zip(batch.rows, batch.records, strict=True):
         found.setdefault(row.key, []).append(record)
     return found
-
-
-def open_publisher(address: Address) -> Publisher:
-    """Return what publishes there; it connects when it is first used.
-
-    Raises:
-        ConfigurationError: the library is not installed.
-    """
-    with library_needed_by("relay_url"):
-        from .publisher import Publisher
-    return Publisher(address)
 
 
 @contextmanager

@@ -2,41 +2,42 @@
 
 ::
 
-    "LOTUS" | version u8 | kind u8 | crc32 u32 | msgpack        little endian; the CRC-32 is of what follows it
+    "LOTUS" | version u8 | crc32 u32 | msgpack              little endian; the CRC-32 is of what follows it
 
-    kind 1, events   [queue id bytes, key bytes, {source: position}, [record bytes, …]]
-    kind 2, a mark   [token bytes]
+    [queue id bytes, key bytes, {source: position}, [record bytes, …]]
 
-Of events: the identity of the host's queue, the fingerprint there of the API key under which they were tracked, up to
-where the host's sources are handed over with them, and up to 500 records as that queue has them. A *mark* brings no
-events: whoever receives it is the active relay, and everything that was published before it came before it.
+The identity of the host's queue, the fingerprint there of the API key under which the events were tracked, up to where
+the host's sources are handed over with them, and up to 500 records as that queue has them. A message without records is
+a *mark*: whoever receives it is the active relay, and everything that was published before it came before it.
 
 A later version of a body begins with the same six bytes. Whoever does not know a version leaves its messages alone.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from zlib import crc32
 
 import msgpack
 
-from lotus_durable.queue.identity import FINGERPRINT_SIZE, QUEUE_ID_SIZE
+from lotus_durable.queue.identity import FINGERPRINT_SIZE, NO_KEY, QUEUE_ID_SIZE
 from lotus_durable.values import NamedTuple
 
 VERSION = 1
 MOST_EVENTS = 500
 MOST_BYTES = 15_000_000
 """Of a body: RabbitMQ 4 takes messages up to 16 MiB, older ones more."""
+REPLIES = "amq.rabbitmq.reply-to"
+"""What RabbitMQ calls a queue that is none: what is published there goes straight to the channel that has asked."""
 
 _MAGIC = b"LOTUS"
-_HEAD = struct.Struct("<5sBBI")
-_EVENTS, _MARK = 1, 2
+_HEAD = struct.Struct("<5sBI")
 
 
 class NotOurs(ValueError):
-    """It is none of these bodies, or a damaged one; the message says why and quotes nothing."""
+    """It is no such body, or a damaged one; the message says why and quotes nothing."""
 
 
 class LaterVersion(ValueError):
@@ -53,20 +54,16 @@ class Events(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the body."""
-        return _framed(_EVENTS, [self.queue_id, self.key, self.through, self.records])
+        content: bytes = msgpack.packb([*self])
+        return _HEAD.pack(_MAGIC, VERSION, crc32(content)) + content
 
 
-class Mark(NamedTuple):
-    """What brings no events."""
-
-    token: bytes
-
-    def encode(self) -> bytes:
-        """Return the body."""
-        return _framed(_MARK, [self.token])
+def mark() -> bytes:
+    """Return the body of a mark; each is another one."""
+    return Events(os.urandom(QUEUE_ID_SIZE), NO_KEY, {}, ()).encode()
 
 
-def decode(body: bytes) -> Events | Mark:
+def decode(body: bytes) -> Events:
     """Return what a body says.
 
     Raises:
@@ -81,33 +78,16 @@ def decode(body: bytes) -> Events | Mark:
         raise LaterVersion(f"it is of version {body[len(_MAGIC)]}, this relay knows version {VERSION}")
     if len(body) < _HEAD.size:
         raise NotOurs("it is cut off")
-    _, version, kind, checksum = _HEAD.unpack_from(body)
+    _, version, checksum = _HEAD.unpack_from(body)
     content = memoryview(body)[_HEAD.size :]
     if version != VERSION or crc32(content) != checksum:
         raise NotOurs("its checksum is wrong")
     try:
-        return _read(kind, msgpack.unpackb(content))
-    except (ValueError, TypeError) as error:
-        raise NotOurs(f"it cannot be read: {type(error).__name__}") from None
-
-
-def _read(kind: int, fields: list[object]) -> Events | Mark:
-    if kind == _MARK:
-        (token,) = fields
-        if isinstance(token, bytes):
-            return Mark(token)
-    elif kind == _EVENTS:
+        fields = msgpack.unpackb(content)
         queue_id, key, through, records = fields
-        if (
-            isinstance(queue_id, bytes) and len(queue_id) == QUEUE_ID_SIZE
-            and isinstance(key, bytes) and len(key) == FINGERPRINT_SIZE
-            and isinstance(through, dict)
-            and isinstance(records, list) and all(isinstance(each, bytes) for each in records)
-        ):  # fmt: skip
+        is_one = [*map(type, fields)] == [bytes, bytes, dict, list] and {*map(type, records)} <= {bytes}
+        if is_one and len(queue_id) == QUEUE_ID_SIZE and len(key) == FINGERPRINT_SIZE:
             return Events(queue_id, key, through, records)
-    raise ValueError
-
-
-def _framed(kind: int, fields: list[object]) -> bytes:
-    content: bytes = msgpack.packb(fields)
-    return _HEAD.pack(_MAGIC, VERSION, kind, crc32(content)) + content
+    except (ValueError, TypeError):
+        pass
+    raise NotOurs("it has other fields")

@@ -7,24 +7,22 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from typing import cast
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.place import Destination, Source, Way
-from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import ensure_identity
 
-from .address import Address, address_of
-from .connection import BrokerTrouble
-from .handover import Broker, NotNow, wait_for_better
-from .message import Mark
+from .address import Address, BrokerTrouble, address_of
+from .handover import Broker, Patience
+from .message import mark
 from .publisher import Publisher
-from .session import Received, Session
+from .session import Session
 from .source import FromBroker
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
@@ -62,16 +60,24 @@ class Receiving:
         assert config.relay_url is not None
         assert isinstance(source, Consumer)
         address = address_of(config.relay_url)
-        publisher = Publisher(address)
+        queue_id = ensure_identity(directory).queue_id
         session = self._session(address, config, control)
+        # At the same node: where that is cut off, the session notices.
+        publisher = Publisher(address, address.node(self._next))
+        broker = Broker(publisher, queue_id, control, config.constants, tries_once=True)
+
+        def answer(to: str) -> None:
+            try:
+                publisher.wait(publisher.send(b"", to=to), broker.meanwhile)
+            except BrokerTrouble as trouble:
+                logger.debug("nobody can be told that a mark is reached: %s", trouble.reason)
+
         try:
-            place = Broker(publisher, ensure_identity(directory).queue_id, control, config.constants, tries_once=True)
-            loop = Loop(source, control, [place], config)
-            _wait_until_active(session, publisher, loop, control)
+            _wait_until_active(session, publisher, Loop(source, control, [broker], config), control)
             control.before_request = session.prove
             with self._lotus.opened(config, directory, source, control) as way:
-                answer = partial(_answer, publisher, control)
-                yield way._replace(source=FromBroker(source, session, directory, control.report, answer))
+                from_broker = FromBroker(source, session, directory, control.report, answer)
+                yield way._replace(source=cast("Source", from_broker))
         finally:
             publisher.close()
             session.close()
@@ -84,7 +90,7 @@ class Receiving:
             control.renew(reason)
             control.wake.set()
 
-        backoff = Backoff(base=config.constants.first_pause, cap=min(_LONGEST_PAUSE, config.constants.longest_pause))
+        patience = Patience(control, config.constants, _LONGEST_PAUSE, "nothing is received")
         while True:
             asked = control.asked()
             self._next += 1
@@ -97,8 +103,7 @@ class Receiving:
                     requeue_after=config.constants.requeue_after,
                 )
             except BrokerTrouble as trouble:
-                pause = config.constants.probe_interval if trouble.needs_person else backoff.failed()
-                wait_for_better(trouble, "nothing is received", control, pause, asked)
+                patience.wait(trouble, asked)
 
 
 def _wait_until_active(session: Session, publisher: Publisher, loop: Loop, control: Control) -> None:
@@ -108,45 +113,17 @@ def _wait_until_active(session: Session, publisher: Publisher, loop: Loop, contr
     """
     asks_at = monotonic()
     hands_at = asks_at + _CLEAR_AFTER
-
-    def meanwhile(trouble: str | None) -> None:
-        if session.in_doubt_since is not None:
-            raise BrokerTrouble("what was asked is answered")
-        _unless_blocked(control, trouble)
-
     while session.in_doubt_since is None:
-        if monotonic() >= asks_at:
-            asks_at = monotonic() + _ASK_INTERVAL
-            with contextlib.suppress(BrokerTrouble):  # who is active knows that by the next event, too
-                publisher.publish(Mark(os.urandom(16)).encode(), meanwhile)
-        elif monotonic() >= hands_at:
-            hands_at = monotonic() + _HAND_INTERVAL
-            with contextlib.suppress(NotNow):
+        # Whatever the broker does not take now it is asked again later; who is active knows by the next event, too.
+        with contextlib.suppress(BrokerTrouble):
+            if monotonic() >= asks_at:
+                asks_at = monotonic() + _ASK_INTERVAL
+                publisher.send(mark())
+            elif monotonic() >= hands_at:
+                hands_at = monotonic() + _HAND_INTERVAL
                 loop.try_parked()
-        else:
-            control.enter("idle", _STANDS_BY)
-            control.answer(control.asked(), _STANDS_BY)
+            else:
+                control.enter("idle", _STANDS_BY)
+                control.answer(control.asked(), _STANDS_BY)
         control.wait(_LOOK_INTERVAL)
-    publisher.close()
     control.enter("idle")
-
-
-def _unless_blocked(control: Control, trouble: str | None) -> None:
-    """Wait for a confirm, but not for the end of an alarm: who empties the broker's queue may be what ends it.
-
-    Raises:
-        BrokerTrouble: there is one.
-        Stopped: it is time to end.
-    """
-    if trouble is not None:
-        raise BrokerTrouble(trouble)
-    control.wait(0.0)
-
-
-def _answer(publisher: Publisher, control: Control, received: Received, mark: Mark) -> None:
-    """Tell who waits for a mark that everything before it is settled; who waits no more has taken its queue away."""
-    assert received.reply_to is not None
-    try:
-        publisher.publish(mark.encode(), partial(_unless_blocked, control), to=received.reply_to)
-    except BrokerTrouble as trouble:
-        logger.debug("nobody can be told that a mark is reached: %s", trouble.reason)

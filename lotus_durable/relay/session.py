@@ -1,8 +1,8 @@
 """One consumer of the queue: from when it is registered at the broker to when the connection is lost, and no longer.
 
 A thread of its own serves the connection, so that it is looked at also while a request to Lotus takes its time. Only
-that thread uses the connection; the loop's thread takes messages from the session, and leaves it what is to be
-acknowledged.
+that thread uses the connection; the loop's thread takes messages out of the session, and leaves what is to be
+acknowledged in it.
 
 Of all consumers one, the *active* one, receives anything (``x-single-active-consumer``). That is no fence: who was
 active until a moment ago may not have heard of it. So there are three rules. Whatever is wrong with the connection ends
@@ -20,20 +20,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import selectors
+import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any
 
+import amqp
+
 from lotus_durable.clock import monotonic, since_boot
 from lotus_durable.delivery.control import Renewed
 from lotus_durable.values import NamedTuple
 
-from .address import Address, Node
-from .connection import BrokerTrouble, Opened, has_one_active_consumer, trouble_of
+from .address import Address, BrokerTrouble, Node
+from .connection import Opened, trouble_of
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -49,12 +51,15 @@ connection lives: by the shortest ``consumer-disconnected-timeout`` that `doctor
 _PROOF_TIMEOUT = 10.0
 _PREFETCH = 500
 """Messages that are held at once: where hosts have few events a request takes many. Each has 0.5 MB at the most."""
-_TICK = 0.5
+_TICK = 0.1
+"""Seconds after which what is to be acknowledged, proved or ended is seen to, where nothing comes."""
+_PATIENCE = 0.5
+"""Seconds for the rest of a frame."""
+_LOOK_INTERVAL = 0.01
 _NOT_ONE = (
     "the broker's queue was made without x-single-active-consumer, so two relays would send at once: have it emptied "
     "by who made it, delete it, and a host makes it anew"
 )
-_LOOK_INTERVAL = 0.1
 
 
 class Received(NamedTuple):
@@ -64,7 +69,7 @@ class Received(NamedTuple):
     """What stands for its body: the same body is the same message."""
     body: bytes
     reply_to: str | None = None
-    """The queue in which somebody waits for an answer."""
+    """Where somebody waits for an answer."""
 
 
 class Session:
@@ -80,7 +85,6 @@ class Session:
     Attributes:
         in_doubt_since: when another one's last request to Lotus may have begun, seconds since boot; None: nothing has
             come, and this one is not known to be the active one.
-        version: of the broker.
 
     Raises:
         BrokerTrouble: it cannot be registered.
@@ -100,22 +104,19 @@ class Session:
         self._arrived = arrived
         self._requeue_after = requeue_after
         self._inbox: deque[Received] = deque()
-        self._jobs: deque[Callable[[], None]] = deque()
+        self._done: deque[bytes] = deque()
         self._tags: dict[bytes, list[int]] = {}
+        """Of each message that is held, those of its copies; none while it is given back, and on its way here."""
         self._received_at: dict[int, float] = {}
-        self._away: set[bytes] = set()
-        self._done_while_away: set[bytes] = set()
         self._proved_at = float("-inf")
         self._heard_at: float | None = None
-        self._proved = threading.Event()
-        self._is_wanted = False
+        self._is_closing = False
         self._is_over = False
         self.in_doubt_since: float | None = None
         self._opened = Opened(address, node, heartbeat=HEARTBEAT)
-        self.version: str = self._opened.version
         try:
-            if self._opened.difference is not None and not has_one_active_consumer(address, node):
-                raise BrokerTrouble(_NOT_ONE, needs_person=True)
+            if self._opened.difference is not None:
+                self._refuse_more_than_one(Opened(address, node))
             self._channel = self._opened.channel
             self._channel.basic_qos(0, _PREFETCH, a_global=False)
             self._channel.basic_consume(address.queue, callback=self._receive)
@@ -124,22 +125,16 @@ class Session:
         except Exception as error:
             self._opened.drop()
             raise trouble_of(error, node) from error
-        self._woken, self._waking = os.pipe()
-        os.set_blocking(self._waking, False)
         self._thread = threading.Thread(target=self._serve, name="lotus_durable relay", daemon=True)
         self._thread.start()
 
     def take(self) -> Received | None:
         """Return the next message that has come, None when there is none now."""
-        try:
-            return self._inbox.popleft()
-        except IndexError:
-            return None
+        return self._inbox.popleft() if self._inbox else None
 
     def acknowledge(self, keys: Iterable[bytes]) -> None:
         """Have the broker forget these messages; where the session is over, they come again."""
-        keys = list(keys)
-        self._do(lambda: self._acknowledge(keys))
+        self._done.extend(keys)
 
     def prove(self) -> None:
         """Return when a majority of the queue's nodes has heard us lately: something may be sent to Lotus now.
@@ -149,10 +144,7 @@ class Session:
         """
         ends = monotonic() + _PROOF_TIMEOUT
         while since_boot() - self._proved_at > PROOF_AGE and not self._is_over:
-            self._proved.clear()
-            self._is_wanted = True
-            self._wake()
-            self._proved.wait(_LOOK_INTERVAL)
+            time.sleep(_LOOK_INTERVAL)
             if monotonic() > ends:
                 self._end("the broker does not answer")
         if self._is_over:
@@ -160,49 +152,33 @@ class Session:
 
     def close(self) -> None:
         """Drop the connection: what is not acknowledged goes to another relay, or comes back to this one."""
-        self._do(self._stop)  # behind what is to be acknowledged
+        self._is_closing = True
         self._thread.join(2 * _PROOF_TIMEOUT)
-        if not self._thread.is_alive():  # else it may read of them once more
-            os.close(self._waking)
-            os.close(self._woken)
 
     # In the session's thread
 
     def _serve(self) -> None:
         connection = self._opened.connection
+        poll = select.poll()
+        poll.register(connection.sock, select.POLLIN)
+        has_read_ahead = getattr(connection.sock, "pending", int)  # of TLS, which no poll shows
         try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(connection.sock, selectors.EVENT_READ)
-                selector.register(self._woken, selectors.EVENT_READ)
-                while not self._is_over:
-                    self._step(connection, selector)
+            while not self._is_over:
+                is_closing = self._is_closing
+                self._acknowledge()
+                if is_closing:
+                    self._is_over = True
+                    break
+                self._requeue_if_due()
+                self._prove_if_due()
+                connection.heartbeat_tick()
+                if has_read_ahead() or poll.poll(_TICK * 1e3):
+                    with contextlib.suppress(TimeoutError):  # a part of a frame, or a heartbeat
+                        connection.drain_events(timeout=_PATIENCE)
         except Exception as error:  # noqa: BLE001  # whatever it is, the session is over
-            try:
-                self._end(trouble_of(error, self._opened.node).reason)
-            except Exception as other:
-                logger.exception("serving the broker's connection failed")
-                self._end(f"{type(other).__name__}: {other}")
+            self._end(trouble_of(error, self._opened.node).reason)
         finally:
             self._opened.drop()
-
-    def _step(self, connection: Any, selector: selectors.BaseSelector) -> None:  # noqa: ANN401  # the library's
-        while self._jobs:
-            self._jobs.popleft()()
-        self._prove_if_due()
-        self._requeue_if_due()
-        connection.heartbeat_tick()
-        # What TLS has read ahead no selector shows.
-        if not getattr(connection.sock, "pending", int)():
-            ready = {key.fileobj for key, _ in selector.select(_TICK)}
-            if self._woken in ready:
-                os.read(self._woken, 4096)
-            if connection.sock not in ready:
-                return
-        with contextlib.suppress(TimeoutError):  # a part of a frame, or a heartbeat
-            connection.drain_events(timeout=_TICK)
-
-    def _stop(self) -> None:
-        self._is_over = True
 
     def _end(self, reason: str) -> None:
         if not self._is_over:
@@ -213,32 +189,23 @@ class Session:
         tag = message.delivery_info["delivery_tag"]
         body = message.body if isinstance(message.body, bytes) else message.body.encode(errors="surrogateescape")
         key = blake2b(body, digest_size=16).digest()
-        if key in self._done_while_away:
-            self._done_while_away.discard(key)
-            self._channel.basic_ack(tag)
-            return
-        is_ours = key in self._away
-        self._away.discard(key)
-        if key not in self._tags:
-            self._inbox.append(Received(key, body, message.properties.get("reply_to")))
+        is_first, is_new = self.in_doubt_since is None, key not in self._tags
+        if is_first or (is_new and message.delivery_info["redelivered"]):
+            # Another one was active. It may begin a request for as long as its last proof is young.
+            self.in_doubt_since = since_boot() + PROOF_AGE
         # Another copy, or the very message once more: a broker that was cut off may have taken back what is held here,
         # and told nobody. So no copy is acknowledged before its events are settled.
         self._tags.setdefault(key, []).append(tag)
         self._received_at[tag] = monotonic()
-        is_first = self.in_doubt_since is None
-        if is_first or (message.delivery_info["redelivered"] and not is_ours):
-            # Another one was active. It may begin a request for as long as its last proof is young.
-            self.in_doubt_since = since_boot() + PROOF_AGE
+        if is_new:
+            self._inbox.append(Received(key, body, message.properties.get("reply_to")))
         if is_first:
             self._heard_at = since_boot()
             self._arrived()
 
-    def _acknowledge(self, keys: Iterable[bytes]) -> None:
-        for key in keys:
-            if key in self._away:
-                self._away.discard(key)
-                self._done_while_away.add(key)
-            for tag in self._tags.pop(key, ()):
+    def _acknowledge(self) -> None:
+        while self._done:
+            for tag in self._tags.pop(self._done.popleft(), ()):
                 del self._received_at[tag]
                 self._channel.basic_ack(tag)
 
@@ -251,10 +218,8 @@ class Session:
         if oldest is None or monotonic() - oldest < self._requeue_after:
             return
         logger.debug("%d messages are given back to the broker, and fetched anew", len(self._received_at))
-        tags = sorted(self._received_at)
-        self._away.update(self._tags)
+        tags, self._received_at = sorted(self._received_at), {}
         self._tags = {key: [] for key in self._tags}
-        self._received_at.clear()
         for tag in tags:
             self._channel.basic_reject(tag, requeue=True)
 
@@ -264,10 +229,9 @@ class Session:
         Without a gap: one that is longer than a takeover may have had one in it of which nobody has told us.
         """
         heard_at = self._heard_at
-        interval = _STANDBY_INTERVAL if heard_at is None else _PROOF_INTERVAL
-        if since_boot() - self._proved_at <= interval and not self._is_wanted:
-            return
         began = since_boot()
+        if began - self._proved_at <= (_STANDBY_INTERVAL if heard_at is None else _PROOF_INTERVAL):
+            return
         tag = self._prover.basic_consume(self._queue, callback=self._intrude)
         self._prover.basic_cancel(tag)
         if heard_at is not None:
@@ -275,19 +239,17 @@ class Session:
                 raise BrokerTrouble("a majority of the queue's nodes has not heard this relay for too long")
             self._heard_at = began
         self._proved_at = began
-        self._is_wanted = False
-        self._proved.set()
 
     def _intrude(self, message: object) -> None:
         del message
         raise BrokerTrouble("the broker has given the queue to another consumer")
 
-    # Between the threads
-
-    def _do(self, job: Callable[[], None]) -> None:
-        self._jobs.append(job)
-        self._wake()
-
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it is awake
-            os.write(self._waking, b"\0")
+    def _refuse_more_than_one(self, opened: Opened) -> None:
+        """Have a second connection ask for a message: a queue with one active consumer at a time refuses that."""
+        try:
+            opened.channel.basic_get(self._queue)  # what comes goes back when the connection is dropped
+        except amqp.ResourceLocked:
+            return
+        finally:
+            opened.drop()
+        raise BrokerTrouble(_NOT_ONE, needs_person=True)

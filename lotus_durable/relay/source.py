@@ -11,43 +11,26 @@ dead letter: so none is stored twice when a relay is killed before it could ackn
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any
 
 from lotus_durable.errors import DeliveryBlocked
 from lotus_durable.log import counted
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Progress
-from lotus_durable.queue.protocol import Chunk, Cursor, Report, Settlement, StoredEvent
+from lotus_durable.queue.identity import NO_KEY
+from lotus_durable.queue.protocol import Chunk, Cursor, Report, Settlement
 from lotus_durable.queue.quarantine import keep_aside
 from lotus_durable.queue.reader import Damage
 
-from .message import Events, LaterVersion, Mark, NotOurs, decode
+from .message import Events, LaterVersion, NotOurs, decode
 from .session import Received, Session
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _MESSAGES_OF_A_PASS = 1_000
 """After which the loop sees to parked events and to what is asked, however many more come."""
-
-
-@dataclass(slots=True)
-class _Held:
-    """A message of which not every event is settled."""
-
-    events: Events
-    read: int
-    """How many of its events were read,"""
-    settled: int
-    """and are settled."""
-    is_stored: bool = False
-    """Its cursor stands in the books."""
-    has_left_something: bool = False
-    """One of its events was parked or is a dead letter."""
-
-    def __len__(self) -> int:
-        return len(self.events.records)
 
 
 class FromBroker:
@@ -58,7 +41,7 @@ class FromBroker:
         session: with the broker.
         directory: the same.
         report: told of messages that cannot be read.
-        answer: answers who waits for a mark to be reached; raises nothing.
+        answer: tells who waits for it that all is settled that came before his mark; raises nothing.
     """
 
     def __init__(
@@ -67,7 +50,7 @@ class FromBroker:
         session: Session,
         directory: QueueDirectory,
         report: Report,
-        answer: Callable[[Received, Mark], None],
+        answer: Callable[[str], None],
     ) -> None:
         self._own = own
         self._session = session
@@ -76,53 +59,37 @@ class FromBroker:
         self._answer = answer
         self._reads_own = True
         self._left_in_pass = _MESSAGES_OF_A_PASS
-        self._current: tuple[bytes, _Held] | None = None
-        self._held: dict[bytes, _Held] = {}
-        self._marks: list[tuple[Received, Mark, set[bytes]]] = []
+        self._held: dict[bytes, tuple[int, int]] = {}
+        """Of each message that is not settled to its end: how many of its events are, and how many it has."""
+        self._marks: list[Received] = []
+        """Of this pass."""
         self._later: set[bytes] = set()
+        self._done: list[bytes] = []
+        self._is_safe = True
+        """What the books say of those that are done survives a power cut, or need not."""
         self._to_forget: dict[bytes, int] = {}
-        self._not_safe: list[bytes] = []
-        self.elapsed: Callable[[], float] = own.elapsed
-        self.was_delivered: Callable[[Sequence[str]], set[str]] = own.was_delivered
-        self.parked: Callable[[int, int], list[StoredEvent]] = own.parked
-        self.last_parked: Callable[[], int] = own.last_parked
-        self.learned: Callable[[str], str | None] = own.learned
-        self.learn: Callable[[str, str], None] = own.learn
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # for those that are not here
+        """Return what is the relay's own directory's: what is parked, learned and delivered lately, and its clock."""
+        return getattr(self._own, name)
 
     @property
     def in_doubt_since(self) -> float | None:
         """When the relay that was active before may have begun its last request."""
         return self._session.in_doubt_since
 
-    @property
-    def is_short(self) -> bool:
-        """Whether its own queue has something to read that had to wait for others, some of which are settled by now."""
-        return self._own.is_short
-
-    @property
-    def may_repeat(self) -> bool:
-        """Whether its own queue may hold what was delivered."""
-        return self._own.may_repeat
-
-    def caught_up(self) -> None:
-        """Note that all that was there is settled."""
-        self._own.caught_up()
-
-    @property
-    def rows_at_once(self) -> int:
-        """How many pages of the books one settlement of parked events may change."""
-        return self._own.rows_at_once
-
     def read(self, limit: int) -> Chunk | None:
-        """Return the next records of one message; None where none has come, or after many."""
+        """Return the records of one message, however many; None at the end of a pass, which a mark is, too."""
         if self._reads_own:
             if (chunk := self._own.read(limit)) is not None:
                 return chunk
             self._reads_own = False
-        chunk = self._damage_or_next(limit)
-        if chunk is None:
-            self._reads_own, self._left_in_pass = True, _MESSAGES_OF_A_PASS
-        return chunk
+        while self._left_in_pass and (received := self._session.take()) is not None:
+            self._left_in_pass -= 1
+            if (chunk := self._chunk(received)) is not None:
+                return chunk
+        self._reads_own, self._left_in_pass = True, _MESSAGES_OF_A_PASS
+        return None
 
     def settle(self, settlement: Settlement) -> None:
         """Commit, and then have the broker forget what is settled to its end.
@@ -133,32 +100,30 @@ class FromBroker:
         through = {bytes.fromhex(source): position for source, position in settlement.through.items()}
         mine = {key: position for key, position in through.items() if key in self._held}
         keeps = bool(settlement.parked or settlement.dead)
-        cursors = {}
+        cursors, accepted = {}, 0
         for key, position in mine.items():
-            held = self._held[key]
-            if keeps or position < len(held) or held.is_stored:
+            settled, size = self._held[key]
+            accepted += position - settled
+            if keeps or settled or position < size:
                 cursors[key] = Cursor(f"message-{key.hex()}", 0, position)
         others = {key.hex(): position for key, position in through.items() if key not in mine}
-        accepted = sum(position - self._held[key].settled for key, position in mine.items())
         self._own.settle(settlement._replace(through=others, cursors=cursors, accepted=accepted))
-        done: list[bytes] = []
+        self._is_safe = self._is_safe and not keeps
         for key, position in mine.items():
-            held = self._held[key]
-            held.settled = position
-            held.is_stored = held.is_stored or key in cursors
-            held.has_left_something = held.has_left_something or keeps
-            if position == len(held):
-                (self._not_safe if held.has_left_something else done).append(key)
-                del self._held[key]
-                if held.is_stored:
-                    self._to_forget[key] = position
-        self._acknowledge(done)
-        self._make_safe()
+            size = self._held[key][1]
+            if position < size:
+                self._held[key] = position, size
+                continue
+            del self._held[key]
+            self._done.append(key)
+            if key in cursors:
+                self._to_forget[key] = position
+        self._acknowledge()
 
     def progress(self) -> Progress:
         """Return how far it is; what is held and not settled is pending."""
         found = self._own.progress()
-        held = sum(len(each) - each.settled for each in self._held.values())
+        held = sum(size - settled for settled, size in self._held.values())
         counts = found.counts
         return found._replace(counts=counts._replace(accepted=counts.accepted + held, pending=counts.pending + held))
 
@@ -170,92 +135,58 @@ class FromBroker:
         return events + len(self._later), reason
 
     def retire(self) -> None:
-        """Delete what is no longer needed."""
+        """Delete what is no longer needed, and answer the marks of a pass: at its end all that it read is settled."""
         self._own.retire()
-        self._make_safe()
+        self._acknowledge()
         if self._to_forget:
             self._own.forget(self._to_forget)
             self._to_forget = {}
+        if not self._later:
+            for mark in self._marks:
+                if mark.reply_to is not None:
+                    self._answer(mark.reply_to)
+            self._session.acknowledge(mark.key for mark in self._marks)
+            self._marks = []
 
-    def _make_safe(self) -> None:
-        """Acknowledge what has left something here: the broker has it until then, and afterwards only this disk."""
-        if self._not_safe:
-            try:
+    def _acknowledge(self) -> None:
+        """Acknowledge what is done. The broker has what has left something here until then, then only this disk."""
+        try:
+            if not self._is_safe:
                 self._own.make_safe()
-            except OSError as error:
-                logger.warning("the disk refuses to sync; messages stay in the broker's queue until it does: %s", error)
-                return
-            done, self._not_safe = self._not_safe, []
-            self._acknowledge(done)
-
-    def _damage_or_next(self, limit: int) -> Chunk | None:
-        while self._current is None:
-            received = self._session.take() if self._left_in_pass else None
-            if received is None:
-                return None
-            self._left_in_pass -= 1
-            try:
-                message = decode(received.body)
-            except LaterVersion as error:
-                self._leave_alone(received, str(error))
-            except NotOurs as error:
-                if self._own.reached(received.key):
-                    self._is_settled(received.key)
-                else:
-                    return self._put_aside(received, str(error))
-            else:
-                self._begin(received, message)
-        key, held = self._current
-        records = held.events.records[held.read : held.read + limit]
-        positions = range(held.read + 1, held.read + len(records) + 1)
-        held.read += len(records)
-        if held.read == len(held):
-            self._current = None
-        # in_rows: what was tracked under a key that is not ours is parked, for nothing passes it in a queue.
-        return Chunk(key.hex(), records, positions, key=held.events.key, in_rows=True)
-
-    def _begin(self, received: Received, message: Events | Mark) -> None:
-        if isinstance(message, Mark):
-            if received.reply_to is None:
-                self._acknowledge([received.key])
-            else:
-                self._marks.append((received, message, {*self._held, *self._later}))
-                self._acknowledge([])
+        except OSError as error:
+            logger.warning("the disk refuses to sync; messages stay in the broker's queue until it does: %s", error)
             return
-        settled = self._own.reached(received.key)
-        if settled >= len(message.records):
-            self._is_settled(received.key)
-        else:
-            held = _Held(message, settled, settled, is_stored=settled > 0)
-            self._held[received.key] = held
-            self._current = received.key, held
+        self._is_safe = True
+        self._session.acknowledge(self._done)
+        self._done = []
 
-    def _is_settled(self, key: bytes) -> None:
-        """Acknowledge what an earlier relay of this directory has settled, and perhaps not made safe."""
-        self._not_safe.append(key)
-        self._make_safe()
-
-    def _acknowledge(self, keys: Iterable[bytes]) -> None:
-        """Acknowledge messages, and the marks that wait for no more than these."""
-        done = [*keys]
-        if done:
-            self._session.acknowledge(done)
-        for _, _, waits_for in self._marks:
-            waits_for.difference_update(done)
-        while self._marks and not self._marks[0][2]:
-            received, mark, _ = self._marks.pop(0)
-            self._answer(received, mark)
-            self._session.acknowledge([received.key])
-
-    def _leave_alone(self, received: Received, why: str) -> None:
-        self._later.add(received.key)
-        self._report(DeliveryBlocked(f"a message is left in the broker's queue: {why}; update the relay"))
-
-    def _put_aside(self, received: Received, why: str) -> Chunk:
-        """Return what makes a dead letter of it; its bytes go into the quarantine."""
-        name = f"message-{received.key.hex()}"
-        words = f"a message of the broker's queue cannot be read: {why}"
-        damage = Damage(name, 0, received.body, 1, words)
-        keep_aside(self._directory, damage, self._report)
-        self._held[received.key] = _Held(Events(b"", b"", {}, (b"",)), 1, 0)
-        return Chunk(received.key.hex(), (), (1,), damage)
+    def _chunk(self, received: Received) -> Chunk | None:
+        """Return what is to be done of a message; None of a mark, and where nothing is."""
+        damage: Damage | None = None
+        source = received.key.hex()
+        try:
+            message = decode(received.body)
+        except LaterVersion as error:
+            self._later.add(received.key)
+            self._report(DeliveryBlocked(f"a message is left in the broker's queue: {error}; update the relay"))
+            return None
+        except NotOurs as error:
+            message = Events(b"", NO_KEY, {}, (b"",))
+            words = f"a message of the broker's queue cannot be read: {error}"
+            damage = Damage(f"message-{source}", 0, received.body, 1, words)
+        if not message.records:
+            self._marks.append(received)
+            self._left_in_pass = 0
+            return None
+        settled, size = self._own.reached(received.key), len(message.records)
+        if settled >= size:  # by an earlier relay of this directory, which has perhaps not made that safe
+            self._is_safe = False
+            self._done.append(received.key)
+            return None
+        self._held[received.key] = settled, size
+        positions = range(settled + 1, size + 1)
+        if damage is not None:
+            keep_aside(self._directory, damage, self._report)
+            return Chunk(source, (), positions, damage)
+        # in_rows: what was tracked under a key that is not ours is parked, for nothing passes it in a queue.
+        return Chunk(source, message.records[settled:], positions, key=message.key, in_rows=True)

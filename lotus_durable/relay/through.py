@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
-
-import amqp
+from collections.abc import Callable
 
 from lotus_durable.clock import monotonic
 
-from .address import Address, Node
-from .connection import BrokerTrouble, Opened, trouble_of
-from .message import Mark
+from .address import Address, BrokerTrouble
+from .message import mark
 from .publisher import Publisher
 
-_LOOK_INTERVAL = 0.5
-_PAUSE = 1.0
+_PAUSE = 0.5
 """Seconds between two tries after the connection was lost."""
-
-
-class _TimeIsUp(Exception):
-    """Nobody waits any more."""
 
 
 def wait_through(address: Address, ends_at: float, watch: Callable[[], None]) -> str | None:
@@ -34,64 +23,23 @@ def wait_through(address: Address, ends_at: float, watch: Callable[[], None]) ->
         ends_at: when to give up, by the monotonic clock.
         watch: called now and then.
     """
-    tries = 0
-    trouble: BrokerTrouble | None = None
-    while monotonic() < ends_at:
-        tries += 1
-        try:
-            if _is_reached(address, address.node(tries), ends_at, watch):
-                return None
-        except BrokerTrouble as found:
-            trouble = found
-            if trouble.needs_person:
-                return trouble.reason
-            _wait(min(ends_at, monotonic() + _PAUSE), watch)
-    return "no relay has delivered it in time" if trouble is None else trouble.reason
 
-
-def _is_reached(address: Address, node: Node, ends_at: float, watch: Callable[[], None]) -> bool:
-    """Publish a mark and wait for its answer; False where there is none in time."""
-    token = os.urandom(16)
-    expected = Mark(token).encode()
-    answers: list[bytes] = []
-
-    def look(_: object = None) -> None:
+    def look(_: str | None) -> None:
         watch()
-        if monotonic() > ends_at:
-            raise _TimeIsUp
+        if monotonic() >= ends_at:
+            raise BrokerTrouble("no relay has delivered it in time")
 
-    with _listening(address, node, answers.append) as (connection, queue):
-        publisher = Publisher(address, node)
-        try:
-            publisher.publish(expected, look, reply_to=queue)
-            while expected not in answers:
-                look()
-                try:
-                    connection.drain_events(timeout=_LOOK_INTERVAL)
-                except TimeoutError:
-                    continue
-        except _TimeIsUp:
-            return False
-        finally:
-            publisher.close()
-    return True
-
-
-@contextmanager
-def _listening(address: Address, node: Node, take: Callable[[bytes], None]) -> Iterator[tuple[Any, str]]:
-    """Give a connection, and a queue that ends with it whose messages are taken."""
-    opened = Opened(address, node)
+    publisher = Publisher(address)
     try:
-        queue = opened.channel.queue_declare("", exclusive=True).queue
-        opened.channel.basic_consume(queue, no_ack=True, callback=lambda message: take(message.body))
-        yield opened.connection, queue
-    except (OSError, amqp.AMQPError) as error:
-        raise trouble_of(error, node) from error
+        while True:
+            try:
+                publisher.ask(mark(), look)
+            except BrokerTrouble as trouble:
+                if trouble.needs_person or monotonic() >= ends_at:
+                    return trouble.reason
+            else:
+                return None
+            watch()
+            time.sleep(_PAUSE)
     finally:
-        opened.drop()
-
-
-def _wait(until: float, watch: Callable[[], None]) -> None:
-    while (left := until - monotonic()) > 0:
-        watch()
-        time.sleep(min(left, 0.1))
+        publisher.close()

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
+from lotus_durable.delivery import wire
 from lotus_durable.delivery.outcome import Outcome, Settled, Verdict
 from lotus_durable.delivery.verdict import outcome_of
 from lotus_durable.http.answer import Answer, NoAnswer
@@ -48,3 +51,10 @@ def verdicts(came_back: Answer | NoAnswer, ids: Sequence[str] = IDS, *, age: tim
     assert isinstance(settled, Settled)
     assert len(settled.verdicts) == len(ids)
     return list(settled.verdicts)
+
+
+def encoded_without_orjson(packed: bytes) -> tuple[str, str, bytes]:
+    """Return what is sent of a record where orjson is not installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "orjson_dumps", lambda: None)
+        return wire.encode_event(packed)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lotus_durable.delivery import batch as batch_module
 from lotus_durable.delivery import loop
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.batching import Batcher, batches_of_parked
@@ -72,6 +73,13 @@ def batches(*chunks: Chunk, max_events: int = 500, max_bytes: int = 475_000) -> 
 
 def ids(found: Iterable[Batch]) -> list[list[str]]:
     return [batch.ids for batch in found]
+
+
+def test_while_many_events_are_encoded_others_are_let_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    times: list[None] = []
+    monkeypatch.setattr(batch_module, "_let_others_run", lambda: times.append(None))
+    batches(chunk("a", *(record(f"event{number}") for number in range(200))))
+    assert len(times) == 4
 
 
 def test_nothing_gives_no_batch() -> None:

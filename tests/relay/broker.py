@@ -169,7 +169,7 @@ class Node:
                 self._process.kill()
                 self._process.wait(timeout)
 
-    def ctl(self, *arguments: str, timeout: float = 60.0) -> str:
+    def ctl(self, *arguments: str, timeout: float = 120.0) -> str:
         """Run rabbitmqctl (it takes a second or two) and return its output.
 
         Raises:

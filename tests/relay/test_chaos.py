@@ -31,7 +31,7 @@ def test_a_fleet_whose_hosts_and_relays_are_killed_loses_nothing_and_never_sends
 @pytest.mark.servers
 @pytest.mark.timeout(600)
 def test_a_fleet_under_every_strike_there_is_loses_nothing(tmp_path: Path) -> None:
-    plan = Plan(seed=4, kills=20, events=3_000, seconds=200, rate=200.0)
+    plan = Plan(seed=4, kills=20, events=3_000, seconds=90, rate=200.0)
     outcome = run(plan, tmp_path / "run", say=print)
     assert outcome.problems == []
     assert set(outcome.struck) <= set(STRIKES)

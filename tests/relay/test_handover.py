@@ -18,9 +18,8 @@ from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.queue.identity import fingerprint, read_identity
 from lotus_durable.relay import publisher
-from lotus_durable.relay.address import address_of
-from lotus_durable.relay.connection import BrokerTrouble
-from lotus_durable.relay.message import Events, decode
+from lotus_durable.relay.address import BrokerTrouble, address_of
+from lotus_durable.relay.message import decode
 from tests.rig import LIMIT, QUICK, conserved, drained_until_told, id_of, track, wait_until
 
 from .broker import Cluster, why_not
@@ -69,9 +68,7 @@ def take(broker: Cluster, queue: str, last: str) -> list[bytes]:
 def ids_in(bodies: list[bytes]) -> list[str]:
     found = []
     for body in bodies:
-        events = decode(body)
-        assert isinstance(events, Events)
-        found += [id_of(record) for record in events.records]
+        found += [id_of(record) for record in decode(body).records]
     return found
 
 
@@ -90,7 +87,6 @@ def test_what_the_broker_has_confirmed_is_handed_over_and_neither_pending_nor_de
     assert [len(ids_in([body])) for body in bodies] == [500, 500, 200]
     events = decode(bodies[0])
     identity = read_identity(client._tracker.directory)
-    assert isinstance(events, Events)
     assert identity is not None
     assert (events.queue_id, events.key) == (identity.queue_id, fingerprint("a key"))
 
@@ -108,19 +104,43 @@ def test_a_confirm_is_waited_for_twice_as_long_each_time_that_it_did_not_come(mo
             now += timeout
             if now - began < confirmed_after:
                 raise TimeoutError
-            tried._settle(0, multiple=False, is_taken=True)
+            sent.is_done = True
 
+        sent = publisher.Sent()
         tried._opened = Mock()
         tried._opened.connection.drain_events = drain_events
-        tried._outcomes = {}
         with nullcontext() if isfinite(confirmed_after) else pytest.raises(BrokerTrouble):
-            tried.wait(lambda _: None)
+            tried.wait(sent, lambda _: None)
         return now - began
 
     monkeypatch.setattr(publisher, "monotonic", lambda: now)
     assert [int(waited(inf)) for _ in range(5)] == [10, 20, 40, 60, 60]
     assert int(waited(confirmed_after=50.0)) == 50
     assert int(waited(inf)) == 10
+
+
+def test_a_confirm_is_taken_for_the_messages_that_it_is_for_and_for_no_other() -> None:
+    tried = publisher.Publisher(address_of("amqp://one"))
+    sent = [publisher.Sent() for _ in range(4)]
+    tried._waiting = dict(enumerate(sent, 1))
+    tried._settle(2, is_multiple=True)
+    assert [each.is_done for each in sent] == [True, True, False, False]
+    tried._refuse(4, False)
+    assert [each.trouble is None for each in sent] == [True, True, True, False]
+    assert list(tried._waiting) == [3]
+
+
+def test_of_all_messages_whose_confirms_had_not_come_when_the_connection_was_lost_it_is_said_so(
+    broker: Cluster, queue_name: str
+) -> None:
+    tried = publisher.Publisher(address_of(url_of(broker, queue_name)))
+    sent = [tried.send(b"one"), tried.send(b"two")]
+    tried.close()
+    for each in sent:
+        with pytest.raises(BrokerTrouble, match="is lost"):
+            tried.wait(each, lambda _: None)
+    tried.wait(tried.send(b"three"), lambda _: None)
+    tried.close()
 
 
 def test_an_event_that_was_refused_at_the_call_becomes_a_dead_letter_of_the_host_and_is_not_handed_over(

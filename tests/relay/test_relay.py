@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.relay import receiving
-from lotus_durable.relay.message import VERSION, Events, Mark
+from lotus_durable.relay.message import VERSION, Events, mark
 from lotus_durable.relay.session import Session
 from lotus_durable.testing import FakeLotus, Status
 from tests.rig import TRACK, conserved, drained_until_told, faults, id_of, record, track, wait_until
@@ -197,12 +197,12 @@ def test_the_directory_of_a_relay_is_a_queue_directory_with_all_that_is_in_one(f
     fleet.wait_until_stored(ids)
 
 
-def test_a_mark_and_a_message_without_events_are_passed_over(fleets: Callable[..., Fleet]) -> None:
+def test_a_mark_is_passed_over(fleets: Callable[..., Fleet]) -> None:
     fleet = fleets()
     host = fleet.host()
     ids = track(host, 1)
     host.drain(PATIENCE)
-    fleet.publish(Mark(b"x").encode(), Mark(b"x").encode(), Events(bytes(16), bytes(8), {}, []).encode())
+    fleet.publish(one := mark(), one, mark())
     relay = fleet.relay().start()
     fleet.wait_until_stored(ids)
     fleet.wait_for(lambda: fleet.count_messages() == 0, "everything to be acknowledged")

@@ -7,16 +7,12 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
 from lotus_durable.delivery.control import Renewed
 from lotus_durable.relay.connection import ARGUMENTS
-from lotus_durable.relay.message import Mark
-from lotus_durable.relay.receiving import _wait_until_active
+from lotus_durable.relay.message import mark
 from lotus_durable.relay.session import PROOF_AGE, Session
 from lotus_durable.testing.faults import Delay, Faults
 from tests.flusher.lotus import WatchedLotus
@@ -118,19 +114,6 @@ def test_a_relay_that_stands_by_at_a_node_that_is_cut_off_goes_away_from_it(
         own.network.heal()
 
 
-def test_a_relay_that_becomes_the_active_one_waits_no_longer_for_what_it_has_published_to_find_that_out() -> None:
-    """The node that its own publisher is connected to may be cut off from the majority."""
-    session = SimpleNamespace(in_doubt_since=None)
-
-    def publish(_: bytes, meanwhile: Callable[[str | None], None]) -> None:
-        session.in_doubt_since = 1.0
-        meanwhile(None)
-        pytest.fail("it goes on waiting")
-
-    publisher: Any = SimpleNamespace(publish=publish, close=lambda: None)
-    _wait_until_active(session, publisher, Mock(), Mock())  # type: ignore[arg-type]  # as much of it as is used
-
-
 def test_a_proof_holds_for_a_while_and_a_lost_connection_ends_the_session_at_once(fleet: Fleet) -> None:
     reasons: list[str] = []
     session = open_session(fleet, reasons.append)
@@ -171,7 +154,7 @@ def test_another_copy_of_a_message_that_is_held_is_acknowledged_with_it_and_not_
 
 def test_a_session_that_was_not_heard_for_as_long_as_a_takeover_takes_is_over(fleet: Fleet) -> None:
     fleet.declare(ARGUMENTS)
-    fleet.publish(Mark(b"any").encode())
+    fleet.publish(mark())
     reasons: list[str] = []
     session = open_session(fleet, reasons.append)
     try:

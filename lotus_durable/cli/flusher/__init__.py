@@ -48,9 +48,11 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
+    from lotus_durable.flusher.destination import AsConfigured
+
     from .run import run  # here: the other commands do without all that this imports
 
-    return run(arguments)
+    return run(arguments, destination=AsConfigured())
 
 
 COMMAND = Command(

@@ -58,10 +58,7 @@ class QueueAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show how the queue is."""
         self._check(may=self.has_view_permission(request))
-        try:
-            context = pages.health(settings.resolved())
-        except _TROUBLE as error:
-            context = {"unreadable": str(error)}
+        context = _read(lambda: pages.health(settings.resolved()))
         return self._page(request, "health", "Usage events", {**context, **(extra_context or {})})
 
     def list_view(self, request: HttpRequest, kind: str) -> HttpResponse:
@@ -69,20 +66,14 @@ class QueueAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
         self._check(may=self.has_view_permission(request))
         form = pages.FilterForm(request.GET)
         context: dict[str, Any] = {"kind": kind, "form": form}
-        try:
-            if form.is_valid():
-                context |= pages.refused(_refused(kind, form.where), request.GET)
-        except _TROUBLE as error:
-            context["unreadable"] = str(error)
+        if form.is_valid():
+            context |= _read(lambda: pages.refused(_refused(kind, form.where), request.GET))
         return self._page(request, "list", _names(kind).title, context)
 
     def event_view(self, request: HttpRequest, kind: str, row: int) -> HttpResponse:
         """Show one event, all of it."""
         self._check(may=self.has_view_permission(request))
-        try:
-            context = pages.event(_refused(kind, Where()), row)
-        except _TROUBLE as error:
-            context = {"unreadable": str(error)}
+        context = _read(lambda: pages.event(_refused(kind, Where()), row))
         if not context:
             raise Http404("it is here no more: it was delivered, put back or purged")
         return self._page(request, "event", _names(kind).singular, {"kind": kind, **context})
@@ -102,10 +93,7 @@ class QueueAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
         if where is None:
             return HttpResponseRedirect(_list_url(kind, request))
         if "confirmed" not in request.POST:
-            try:
-                context = pages.purge(_refused(kind, where), request.POST)
-            except _TROUBLE as error:
-                context = {"unreadable": str(error)}
+            context = _read(lambda: pages.purge(_refused(kind, where), request.POST))
             context |= {"kind": kind, "back": _list_url(kind, request)}
             return self._page(request, "purge", "Are you sure?", context)
         self._change(request, kind, DELETION, "purged", lambda: _refused(kind, where).purge(waiting=_WAITING))
@@ -164,6 +152,13 @@ class QueueAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
                 **context,
             },
         )
+
+
+def _read(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return look()
+    except _TROUBLE as error:
+        return {"unreadable": str(error)}
 
 
 def _refused(kind: str, where: Where) -> RefusedEvents:

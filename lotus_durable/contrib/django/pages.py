@@ -47,6 +47,16 @@ KINDS = {
 }
 
 
+class _Age(forms.CharField):  # type: ignore[misc]  # Django has no types
+    """A time such as 12h or 7d, in seconds."""
+
+    def clean(self, value: str) -> float | None:
+        try:
+            return seconds(value) if value else None
+        except argparse.ArgumentTypeError as error:
+            raise forms.ValidationError(str(error)) from None
+
+
 class FilterForm(forms.Form):  # type: ignore[misc]  # Django has no types
     """Which events are meant, as ``lotus-durable dead-letters --help`` has it."""
 
@@ -54,16 +64,8 @@ class FilterForm(forms.Form):  # type: ignore[misc]  # Django has no types
     customer: Any = forms.CharField(required=False, label="Customer")
     event_name: Any = forms.CharField(required=False, label="Event name")
     id: Any = forms.CharField(required=False, label="Idempotency id")
-    older_than: Any = forms.CharField(required=False, label="Older than")
-    newer_than: Any = forms.CharField(required=False, label="Newer than")
-
-    def clean_older_than(self) -> float | None:
-        """Read the time."""
-        return _age(self.cleaned_data["older_than"])
-
-    def clean_newer_than(self) -> float | None:
-        """Read the time."""
-        return _age(self.cleaned_data["newer_than"])
+    older_than: Any = _Age(required=False, label="Older than")
+    newer_than: Any = _Age(required=False, label="Newer than")
 
     @property
     def where(self) -> Where:
@@ -86,13 +88,6 @@ class FilterForm(forms.Form):  # type: ignore[misc]  # Django has no types
     def as_query(self) -> str:
         """Return it for a URL."""
         return urlencode(self.given())
-
-
-def _age(text: str) -> float | None:
-    try:
-        return seconds(text) if text else None
-    except argparse.ArgumentTypeError as error:
-        raise forms.ValidationError(str(error)) from None
 
 
 def health(config: Config) -> dict[str, Any]:

@@ -215,7 +215,7 @@ class World:
                     os.kill(pid, signal.SIGCONT)
         wait_until(lambda: self.set_faults(None), "Lotus is back", PATIENCE)
         self.tend()
-        wait_until(self.undone, "what was set at the broker is undone", PATIENCE)
+        wait_until(self.undone, "what was set at the broker is undone", 2 * PATIENCE)
 
     def set_faults(self, faults: Faults | None) -> bool:
         """Have Lotus do this; return False while it is away, and is told nothing."""

@@ -15,6 +15,7 @@ from lotus_durable.client import Client
 from lotus_durable.config import Config, Constants
 from lotus_durable.errors import LotusError
 from lotus_durable.flusher import locks
+from lotus_durable.flusher.destination import AsConfigured
 from lotus_durable.flusher.drain import DrainReport
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.starting import Starting
@@ -124,7 +125,7 @@ class Rig:
             return "the condition holds" if condition() else None
 
         config = self.config(exit_timeout=0.0, **options)
-        flusher = Flusher(lambda: config, kind="caller", ending=ending)
+        flusher = Flusher(lambda: config, kind="caller", ending=ending, destination=AsConfigured())
         self.directory.prepare()
         wait_until(flusher.lock.acquire, "the flusher's lock")
         flusher.run()

@@ -43,6 +43,16 @@ def test_the_client_and_the_testing_package_load_nothing_heavy_either() -> None:
     assert found == {"heavy": [], "threads": ["MainThread"], "files": []}
 
 
+def test_who_looks_at_refused_events_imports_nothing_that_sends_and_no_filelock() -> None:
+    """An application's admin pages are imported by every worker, and filelock alone may make its forks raise."""
+    code = "import lotus_durable; [*lotus_durable.Client(queue_dir='/nonexistent').dead_letters()]"
+    assert not {"requests", "urllib3", "filelock"} & set(probe(code)["heavy"])
+
+
+def test_who_changes_refused_events_imports_nothing_that_sends() -> None:
+    assert not {"requests", "urllib3"} & set(probe("import lotus_durable.operate.holding")["heavy"])
+
+
 MODULES = {
     "__future__", "_blake2", "_collections", "_datetime", "_functools", "_operator", "_struct", "_thread", "_weakref",
     "_weakrefset", "_signal", "atexit", "collections", "collections.abc", "contextlib", "datetime", "errno", "fcntl",

@@ -85,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    options = _parsed(parser(), sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parsed(parser(arguments[0] if arguments else ""), arguments)
     try:
         return int(options.command.run(options))
     except QueueDamaged as error:
@@ -130,8 +131,11 @@ def _parsed(parser: CommandParser, arguments: Sequence[str]) -> argparse.Namespa
         raise
 
 
-def parser() -> CommandParser:
-    """Return the parser of all commands; shtab makes completion scripts of it."""
+def parser(name: str = "") -> CommandParser:
+    """Return the parser of the command of this name, or of all commands where there is none of that name.
+
+    That of all takes longer to make than many a command to run. shtab makes completion scripts of it.
+    """
     all_commands = CommandParser(
         prog="lotus-durable",
         description="Usage events for Lotus that survive crashes: look at the queue, empty it, flush it.",
@@ -139,7 +143,7 @@ def parser() -> CommandParser:
     )
     all_commands.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = all_commands.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
+    for command in [each for each in _COMMANDS if each.name == name] or _COMMANDS:
         command.add_to(commands)
     return all_commands
 

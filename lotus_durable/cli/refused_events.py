@@ -131,7 +131,7 @@ class _Refused:
         )
 
     def _selected(self, arguments: argparse.Namespace) -> RefusedEvents:
-        from lotus_durable.operate.refused import RefusedEvents  # here: with requests, filelock and SQLite
+        from lotus_durable.operate.refused import RefusedEvents  # with SQLite
 
         config, _ = existing_queue(arguments)
         return RefusedEvents(config, self._state, where(arguments))

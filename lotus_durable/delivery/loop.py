@@ -15,7 +15,7 @@ from lotus_durable.clock import monotonic, since_boot
 from lotus_durable.config import Config
 from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused
 from lotus_durable.event.record import REFUSED_AT_CALL, RecordError, decode_record
-from lotus_durable.http.connection import result_of
+from lotus_durable.http.steps import result_of
 from lotus_durable.log import counted
 from lotus_durable.queue.heartbeat import Refusal
 from lotus_durable.queue.protocol import Settlement, StoredEvent

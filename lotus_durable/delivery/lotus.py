@@ -17,7 +17,8 @@ from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryBlocked
 from lotus_durable.http.answer import Answer
 from lotus_durable.http.backoff import Backoff
-from lotus_durable.http.connection import Connection, Exchange, result_of
+from lotus_durable.http.connection import Connection, Exchange
+from lotus_durable.http.steps import result_of
 
 from .batch import Batch
 from .control import Control, Renewed

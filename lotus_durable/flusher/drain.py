@@ -143,6 +143,7 @@ def _flushed_here(
 ) -> str | None:
     """Flush in this process; return the answer, None where another one was faster to take the lock."""
     try:
+        from .destination import AsConfigured
         from .life import Flusher  # with requests, filelock and SQLite: only where there is no other way
     except ImportError as error:
         return f"no flusher can be started, and this process cannot flush: {error}"
@@ -160,7 +161,8 @@ def _flushed_here(
         given_up = given_up or give_up()
         return given_up
 
-    flusher = Flusher(lambda: config._replace(exit_timeout=0.0), kind="caller", ending=ending)
+    own = config._replace(exit_timeout=0.0)
+    flusher = Flusher(lambda: own, kind="caller", ending=ending, destination=AsConfigured())
     if not flusher.lock.acquire():
         return flusher.lock.refusal
     try:

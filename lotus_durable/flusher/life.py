@@ -35,7 +35,6 @@ from lotus_durable.queue.sync import JournalSync
 
 from . import locks
 from .background import beating, sync_all, syncing, warning
-from .destination import AsConfigured
 from .lock import FlusherLock
 from .repeated import repeats_held_back
 from .starting import Starting, note_success
@@ -63,7 +62,8 @@ class Flusher:
         kind: who runs it; see :class:`~lotus_durable.queue.heartbeat.Beat`.
         began: when the program that started it was started; of this one if not given.
         ending: returns why it is time to end, if so.
-        destination: where the events go; as the configuration says if not given.
+        destination: where the events go; None for one that only holds the queue: that takes no requests, nor time to
+            import it.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Flusher:
         kind: FlusherKind,
         began: float | None = None,
         ending: Callable[[], str | None] = lambda: None,
-        destination: Destination | None = None,
+        destination: Destination | None,
     ) -> None:
         self._configuration = config
         self.config: Config = config()
@@ -88,7 +88,7 @@ class Flusher:
         self._next_question = 0.0
         self._held = 0
         self._knows_nothing = False
-        self._destination: Destination = destination or AsConfigured()
+        self._destination = destination
         self.control: Control | None = None
 
     def run(self, is_done: Callable[[Control], bool] | None = None) -> str:
@@ -153,6 +153,7 @@ class Flusher:
         try:
             control.show(consumer.progress())
             self._report_that_somebody_flushes(control)
+            assert self._destination is not None
             with self._destination.opened(self.config, self.directory, consumer, control) as way:
                 if (since := control.last_beat.in_flight) is not None:
                     # A sender that is killed leaves its request running for as long as the server takes.

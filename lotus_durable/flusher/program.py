@@ -27,6 +27,7 @@ from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.requests import ask
 
 from . import locks
+from .destination import AsConfigured
 from .life import Flusher
 from .organisation import may_replace
 from .spawn import START
@@ -95,7 +96,13 @@ def main(settings: Mapping[str, Any]) -> None:
     _stand_alone(ending)
     directory = QueueDirectory(settings["queue_dir"])
     _log_to(directory, settings["log_level"])
-    flusher = Flusher(lambda: configuration_of(settings), kind="auto", began=settings["began"], ending=ending)
+    flusher = Flusher(
+        lambda: configuration_of(settings),
+        kind="auto",
+        began=settings["began"],
+        ending=ending,
+        destination=AsConfigured(),
+    )
     import_everything()
     gc.freeze()  # without a search for what the imports left: 0.2 MB are not worth a twentieth of the start
     gc.enable()  # what began this has disabled it

@@ -14,7 +14,7 @@ import time
 from collections.abc import Generator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from lotus_durable import fork
 from lotus_durable._version import __version__
@@ -24,6 +24,7 @@ from .channel import Limits
 from .failure import NETWORK_ERRORS, unanswered, unopened
 from .reading import Received
 from .routes import Route, Routes
+from .steps import result_of
 
 _LONGEST_RETRY_AFTER: Final = 3_600
 """Seconds."""
@@ -31,19 +32,7 @@ _SECRET_LENGTH: Final = 16
 """A key this long is in an answer only because the server put it there."""
 _BEGINNING: Final = b"API Key starting with "
 
-
-_Result = TypeVar("_Result")
 Exchange: TypeAlias = Generator[None, None, Answer | NoAnswer]
-
-
-def result_of(steps: Generator[None, None, _Result]) -> _Result:
-    """Take all steps one after the other, and return what they come to."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: _Result = end.value
-            return result
 
 
 class Connection:

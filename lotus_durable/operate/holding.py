@@ -50,7 +50,7 @@ def held(config: Config, *, waiting: Waiting = WAITING) -> Iterator[Held]:
 
     Neither key nor host is needed.
     """
-    flusher = Flusher(lambda: config, kind="caller")
+    flusher = Flusher(lambda: config, kind="caller", destination=None)
     _take_lock(flusher, waiting)
     try:
         before = read_beat(flusher.directory)

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from math import inf
+from typing import TYPE_CHECKING
 
 from lotus_durable.config import Config
 from lotus_durable.queue.directory import QueueDirectory
@@ -16,9 +17,11 @@ from lotus_durable.queue.requests import ask
 from lotus_durable.values import NamedTuple
 
 from . import WAITING, Waiting
-from .holding import Held, held
 from .stored import PAGE, TABLES, State, Stored, as_stored, refused_page, stored_events, takes
 from .where import ANY, Where
+
+if TYPE_CHECKING:
+    from .holding import Held
 
 Watch = Callable[[int], None]
 
@@ -96,6 +99,8 @@ class RefusedEvents:
         *,
         needs_record: bool = False,
     ) -> Changed:
+        from .holding import held  # with filelock: who only looks, an application's page, does without
+
         with held(self._config, waiting=waiting) as queue:
             result = _change(queue, self._table, self._where, settlement, watch, needs_record=needs_record)
             if needs_record and result.changed:

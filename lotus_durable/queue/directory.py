@@ -7,6 +7,7 @@
       journal/*.seg         the segments
       journal/*.new         a segment being created, never read
       books.db              what became of the events; only the flusher writes it
+      delivered             the ids delivered lately, where the server must not get one again
       queue.db              what was appended with backend="sqlite"
       quarantine/           damaged bytes, kept for an operator
       kept/                 segments that are settled, with keep_delivered
@@ -55,6 +56,7 @@ class QueueDirectory:
         self.identity: str = f"{self.root}/identity"
         self.journal: str = f"{self.root}/journal"
         self.books: str = f"{self.root}/books.db"
+        self.delivered: str = f"{self.root}/delivered"
         self.queue_db: str = f"{self.root}/{QUEUE_DB}"
         self.quarantine: str = f"{self.root}/quarantine"
         self.kept: str = f"{self.root}/kept"

@@ -25,7 +25,7 @@ from lotus_durable.errors import DiskRefused, QueueDamaged
 
 from .books import Books
 from .directory import QueueDirectory
-from .files import sync_path
+from .files import outlast_removal, sync_path
 from .heartbeat import read_progress
 from .protocol import Report
 from .stats import QueueStats
@@ -36,7 +36,6 @@ _T = TypeVar("_T")
 _PARTS = ("", "-wal", "-shm")
 _NEW = ".new"
 _UNFINISHED = ".new.tmp"
-_REMOVAL_TAKES = 0.2  # seconds
 
 
 class RepairedBooks:
@@ -93,9 +92,7 @@ class RepairedBooks:
             OSError: the disk refuses.
         """
         if not self.books.database.is_in_place():
-            # Who is removing the whole directory has done so in a moment: nothing may be made in it meanwhile.
-            time.sleep(_REMOVAL_TAKES)
-            os.stat(self._root)
+            outlast_removal(self._root)
             self._write_back("they were removed or replaced while in use")
 
     def make_safe(self) -> None:

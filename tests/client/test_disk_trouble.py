@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import DiskRefused, QueueDirectoryError, QueueFull
+from lotus_durable.flusher.destination import AsConfigured
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.queue.memory import CAPACITY, MemoryBuffer
 from tests.queue.faults import Refusal, full_disk, refusing, replaced, small_disk, writing_short
@@ -300,7 +301,7 @@ def test_a_flusher_whose_books_were_removed_stays_until_the_disk_takes_them_back
             elif refusals and refusals[0].count > 3:
                 full.close()
 
-        flusher = Flusher(lambda: config, kind="auto", ending=hand)
+        flusher = Flusher(lambda: config, kind="auto", ending=hand, destination=AsConfigured())
         assert flusher.lock.acquire()
         assert flusher.run() == "nothing is left to do"
     assert rig.ids("parked") == set(ids)

@@ -16,7 +16,8 @@ from typing import Self
 
 from lotus_durable.delivery.lotus import PATH, largest_answer
 from lotus_durable.http.answer import Answer, NoAnswer
-from lotus_durable.http.connection import Connection, Exchange, result_of
+from lotus_durable.http.connection import Connection, Exchange
+from lotus_durable.http.steps import result_of
 
 LIMIT = 10.0
 """Seconds after which a test that hangs fails."""

@@ -22,7 +22,8 @@ from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
-from lotus_durable.http.connection import Connection, Exchange, result_of
+from lotus_durable.http.connection import Connection, Exchange
+from lotus_durable.http.steps import result_of
 from lotus_durable.queue.stats import FlusherState
 from tests.rig import record
 

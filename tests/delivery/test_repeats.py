@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.delivery.control import Control
+from lotus_durable.flusher.destination import AsConfigured
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.operate.holding import held
 from lotus_durable.queue.books import read_learned
@@ -119,7 +120,7 @@ def test_a_flusher_that_begins_anew_knows_what_it_has_sent_itself_though_it_foun
         return "it has begun anew" if is_done else None
 
     config = rig.config(exit_timeout=0.0)
-    flusher = Flusher(lambda: config, kind="caller", ending=ending)
+    flusher = Flusher(lambda: config, kind="caller", ending=ending, destination=AsConfigured())
     rig.directory.prepare()
     assert flusher.lock.acquire()
     flusher.run()

@@ -16,6 +16,7 @@ import pytest
 
 from lotus_durable.config import Config
 from lotus_durable.flusher import background, life
+from lotus_durable.flusher.destination import AsConfigured
 from lotus_durable.queue.directory import QueueDirectory
 from tests.scripts import run
 
@@ -227,7 +228,7 @@ def test_a_directory_that_is_removed_as_a_flusher_begins_ends_no_service(
 ) -> None:
     config = Config.resolve({"api_key": "k", "host": "http://127.0.0.1:9", "queue_dir": tmp_path / "queue"}, environ={})
     QueueDirectory(config.queue_dir).prepare()
-    flusher = life.Flusher(lambda: config, kind="external")
+    flusher = life.Flusher(lambda: config, kind="external", destination=AsConfigured())
     assert flusher.lock.acquire()
     beating = background.beating
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from lotus_durable.flusher.destination import AsConfigured
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.requests import ask
@@ -414,7 +415,7 @@ def test_one_that_leaves_hears_of_a_stop_that_is_asked_meanwhile_and_does_not_go
     """Another one may have the lock at that moment: it is not the only one meant, and may end first."""
     rig = rigs()
     config = rig.config(idle_before_end=0.0)
-    flusher = Flusher(lambda: config, kind="auto")
+    flusher = Flusher(lambda: config, kind="auto", destination=AsConfigured())
     release = flusher.lock.release
 
     def let_go() -> None:

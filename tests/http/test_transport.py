@@ -18,7 +18,7 @@ from urllib3.util import wait_for_read
 from lotus_durable._version import __version__
 from lotus_durable.delivery.lotus import EMPTY_BATCH
 from lotus_durable.http.answer import Answer, NoAnswer
-from lotus_durable.http.connection import result_of
+from lotus_durable.http.steps import result_of
 from tests.delivery.scripted_server import (
     BODY,
     KEY,

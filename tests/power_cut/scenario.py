@@ -119,6 +119,7 @@ def flush(scene: Scene) -> None:
     from lotus_durable.delivery.control import Control
     from lotus_durable.delivery.lotus import Lotus
     from lotus_durable.flusher import background, life
+    from lotus_durable.flusher.destination import AsConfigured
     from lotus_durable.queue import reserve, retiring
 
     quick = {"_SMALL": 2048, "_LARGE": 4096, "_LOOK_INTERVAL": 0.1, "_FORGET_INTERVAL": 0.1}
@@ -154,7 +155,9 @@ def flush(scene: Scene) -> None:
         setattr(owner, name, noted)
     told: list[str] = []
     signal.signal(signal.SIGTERM, lambda *_: told.append("it was told to"))
-    flusher = life.Flusher(scene.config, kind="external", ending=lambda: told[0] if told else None)
+    flusher = life.Flusher(
+        scene.config, kind="external", ending=lambda: told[0] if told else None, destination=AsConfigured()
+    )
     _wait(flusher.lock.acquire)
     flusher.run()
 

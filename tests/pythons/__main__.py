@@ -114,7 +114,7 @@ def main() -> None:
         environments = [f"py{digits(each)}" for each in pythons]
     else:
         others = [f"processes-py{digits(each)}" for each in pythons if each != SUITE_PYTHON]
-        environments = [*others, "minimum", "servers", "sqlalchemy20"]  # what takes longest first
+        environments = [*others, "minimum", "servers"]  # what takes longest first
     with ThreadPoolExecutor() as beside:
         is_sid_run = what == "ci" and SID_PYTHON not in pythons
         sid = beside.submit(run_sid, f"processes-py{digits(SID_PYTHON)}") if is_sid_run else None

@@ -36,14 +36,14 @@ def run(
     arguments: argparse.Namespace,
     *,
     adapted: Callable[[Config], Config] = lambda config: config,
-    destination: Destination | None = None,
+    destination: Destination,
 ) -> ExitCode:
     """Flush until told to stop.
 
     Args:
         arguments: of the command.
         adapted: returns a configuration as the command takes it.
-        destination: where the events go; as the configuration says if not given.
+        destination: where the events go.
 
     Raises:
         LotusError: the configuration is wrong, the directory cannot be used, or the queue is damaged.

@@ -45,7 +45,7 @@ class Service:
         config: Config,
         load: Callable[[], Config],
         manager: ServiceManager,
-        destination: Destination | None = None,
+        destination: Destination,
     ) -> None:
         self._config = _checked(config)
         self._load = load

@@ -8,7 +8,7 @@ from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
 
 from .command import Command, ExitCode
-from .flusher import add_metrics
+from .flusher import OPTIONS, add_metrics
 
 _FLUSH_INTERVAL = 0.05
 """Seconds, at the most: the hosts have collected their events already."""
@@ -47,21 +47,7 @@ COMMAND = Command(
     run=_run,
     add_arguments=add_metrics,
     examples="lotus-durable relay --queue-dir /var/lib/lotus-relay --env-file /etc/lotus-relay.env",
-    options=(
-        "relay_url",
-        "queue_dir",
-        "api_key",
-        "api_key_file",
-        "host",
-        "max_batch_events",
-        "max_events_per_second",
-        "upload_concurrency",
-        "timeout",
-        "sync_interval",
-        "exit_timeout",
-        "api_version",
-        "debug",
-    ),
+    options=OPTIONS,
     exit_codes={
         ExitCode.DONE: "stopped in order; what is not delivered is in the broker's queue",
         ExitCode.NOT_COMPLETE: "ended by itself, because a step took longer than it can",

@@ -53,8 +53,9 @@ def back_up(directory: QueueDirectory, target: str) -> BackedUp:
         # What has another name since, or is new: the books may say that it took the place of what was copied.
         _copy_folder(directory.journal, copy.journal)
         _copy_folder(directory.quarantine, copy.quarantine)
-        if os.path.exists(directory.identity):
-            _copy(directory.identity, copy.identity)
+        # What was delivered lately after the books: it must not be behind them.
+        for source, to in ((directory.identity, copy.identity), (directory.delivered, copy.delivered)):
+            _copy(source, to)
         if progress != Progress():  # somebody has flushed
             _write_progress(copy, progress)
         sizes = [os.stat(f"{folder}/{name}").st_size for folder, _, names in os.walk(unfinished) for name in names]
@@ -78,21 +79,21 @@ def _copy_folder(source: str, target: str) -> None:
     """Copy what is there and not in the target."""
     for name in sorted(os.listdir(source) if os.path.isdir(source) else ()):
         if not os.path.exists(f"{target}/{name}") and not name.endswith((".new", ".tmp")):
-            with contextlib.suppress(FileNotFoundError):  # it was settled meanwhile
-                _copy(f"{source}/{name}", f"{target}/{name}")
+            _copy(f"{source}/{name}", f"{target}/{name}")
 
 
 def _copy(source: str, target: str) -> None:
-    """Copy a file, synced, if it is a regular one."""
-    if regular_file_status(source) is None:
-        return
-    with (
-        open(open_to_read(source), "rb") as original,
-        open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE), "wb") as copy,
-    ):
-        shutil.copyfileobj(original, copy, 1 << 20)
-        copy.flush()
-        os.fsync(copy.fileno())
+    """Copy a file, synced, if one is there, and a regular one."""
+    with contextlib.suppress(FileNotFoundError):  # of the journal: it was settled meanwhile
+        if regular_file_status(source) is None:
+            return
+        with (
+            open(open_to_read(source), "rb") as original,
+            open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE), "wb") as copy,
+        ):
+            shutil.copyfileobj(original, copy, 1 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
 
 
 def _copy_database(source: str, target: str) -> None:

@@ -132,7 +132,9 @@ def _of_identity(directory: QueueDirectory) -> Iterator[Finding]:
 
 def _of_books(directory: QueueDirectory, found: Checked) -> Iterator[Finding]:
     remedy = "`repair` begins new books with all that can be read, and keeps these; so does the flusher"
-    lost = "parked events and dead letters that cannot be read; what was delivered lately is sent again with its ids"
+    lost = (
+        "parked events and dead letters that cannot be read; what was delivered lately may be sent again with its ids"
+    )
     try:
         for problem in _quick_check(directory.books):
             yield Finding("books.db", None, problem, lost, remedy)

@@ -7,14 +7,13 @@
                            empty id what is counted, so that a settlement changes few pages
 ``carried``                ranges of segments that were settled by way of copies in others, see :mod:`.consumer`
 ``retired``                the segments that were deleted lately, and where they ended
-``delivered``              the ids delivered lately, see :mod:`.slots`
 ``learned``                names and values: what the flusher found out about the server
 ``padding``                empty; see :mod:`.reserve`
 =========================  ==========================================================================================
 
 Invariants:
 
-- a settlement is one transaction: cursor, counters, rows, carried ranges and delivered ids. Rows that are too many for
+- a settlement is one transaction: cursor, counters, rows and carried ranges. Rows that are too many for
   one are inserted before it, with ids above ``parked_high`` and ``dead_high``, and do not count until it raises these.
 - a power cut may undo the last settlements, each as a whole (see :mod:`.database`), and their events are still in their
   segments then. :meth:`.BooksDatabase.sync` must return before anything is deleted for them.
@@ -34,12 +33,10 @@ from functools import partial
 
 from .carried import Ranges
 from .database import WHAT, BooksDatabase, fetched
-from .lately import DeliveredLately, keys_of
 from .protocol import Cursor, Settlement, StoredEvent, Table, decode_stored_event
 from .reader import Position
 from .reserve import PAGE, pages_for
 from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, as_row, page_of
-from .slots import Slots, Write
 from .stats import QueueStats
 from .table import DatabaseDamaged
 
@@ -59,7 +56,6 @@ class Books:
     """
 
     database: BooksDatabase
-    _slots: Slots
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -69,7 +65,6 @@ class Books:
         self.carried: dict[bytes, Ranges] = {}
         self.retired: dict[bytes, Position] = {}
         self.learned: dict[str, str] = {}
-        self.delivered: DeliveredLately = DeliveredLately()
         self.is_new: bool = False
         self.is_open: bool = False
         self._prepared_for = 0  # bytes
@@ -111,12 +106,10 @@ class Books:
                 while len(waiting) > 1 and pages_for([*parked, *dead]) > self.database.reserve.most:
                     piece = _cut_off(waiting, self.database.reserve.most * PAGE // 2)
                     high[table] = self.database.commit(partial(self._insert, table, piece, 0))
-        writes = self._slots.plan(keys_of(entry.delivered_ids), entry.at) if entry.delivered_ids else []
-        self.counts, self.high = self.database.commit(lambda: self._enter(entry, parked, dead, high, writes))
+        self.counts, self.high = self.database.commit(lambda: self._enter(entry, parked, dead, high))
         self.cursors.update(entry.cursors)
         for segment, start, stop in entry.carried:
             self.carried.setdefault(segment, Ranges()).add(start, stop)
-        self._slots.written(writes)
         if entry.resolved:
             self._give_back()
 
@@ -221,7 +214,6 @@ class Books:
         for segment, *end in read("SELECT segment, offset, sequence FROM retired ORDER BY id"):
             self.retired[segment] = (end[0], end[1])
         self.learned.update(read("SELECT * FROM learned").fetchall())
-        self._slots = Slots(self.database, self.delivered)
         read("DELETE FROM queue_parked WHERE _id > ?", (self.high["parked"],))
         read("DELETE FROM queue_dead WHERE _id > ?", (self.high["dead"],))
 
@@ -231,7 +223,6 @@ class Books:
         parked: Sequence[bytes],
         dead: Sequence[bytes],
         high: Mapping[Table, int],
-        writes: Sequence[Write],
     ) -> tuple[QueueStats, dict[Table, int]]:
         connection = self.database.connection
         old = self.counts
@@ -260,7 +251,6 @@ class Books:
             connection.execute(SET_CURSOR, (segment, *cursor))
         for segment, start, stop in entry.carried:
             connection.execute("INSERT OR REPLACE INTO carried VALUES (?, ?, ?)", (segment, start, stop))
-        self._slots.write(writes)
         return counts, reached
 
     def _insert(self, table: Table, rows: Sequence[bytes], high: int) -> int:

@@ -15,6 +15,7 @@ from .elapsed import QueueClock
 from .heartbeat import Progress
 from .journal import JournalReader
 from .kept import KeptSegments
+from .lately import DeliveredLately
 from .protocol import Chunk, Cursor, Report, Settlement, StoredEvent, Table
 from .quarantine import keep_aside
 from .repair import RepairedBooks
@@ -59,6 +60,7 @@ class Consumer:
         self._rows = RowReader(directory, self._repeats.cursor, lambda: self.learned(_EMPTIED), report)
         kept = KeptSegments(directory, 0.0, 0) if kept is None else kept
         self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired, kept)
+        self._delivered = DeliveredLately(directory.delivered, report)
         self._in_pass = False
         self.is_short: bool = False
         self._gone: set[bytes] | None = None
@@ -145,10 +147,11 @@ class Consumer:
                 carried += copies
                 cursors[segment.id] = Cursor(original_name(segment.name), *position)
                 segments.append(segment)
-        entry = settlement._replace(cursors=cursors, accepted=accepted, carried=carried, at=self.elapsed())
+        entry = settlement._replace(cursors=cursors, accepted=accepted, carried=carried)
         if self._rows.id in cursors:
             self._rows.sync()
             self._note_emptied()
+        self._delivered.add(entry.delivered_ids)
         self._repaired.do(lambda books: books.settle(entry))
         self.is_short = self._repeats.held_back
         for segment in segments:
@@ -195,15 +198,17 @@ class Consumer:
 
     def make_safe(self) -> None:
         """Return when all that was settled survives a power cut."""
+        self._delivered.sync()
         self._repaired.make_safe()
 
     def keep_books(self) -> None:
-        """Write the books back where somebody has removed or replaced them.
+        """Write back what somebody has removed or replaced: the books, and the ids delivered lately.
 
         Raises:
             OSError: the disk refuses.
         """
         self._repaired.keep_in_place()
+        self._delivered.keep_in_place()
 
     def has_books_in_place(self) -> bool:
         """Whether the books are where their path leads: they are not where the disk refuses to write them back."""
@@ -240,7 +245,7 @@ class Consumer:
             self._retiring.let_go_of_large()
             has_done, has_rows = self._retiring.has_done(), self._rows.can_delete()
             if has_done or has_rows:
-                self._repaired.make_safe()
+                self.make_safe()
             if has_done:
                 self._retiring.delete()
             self._retiring.forget_deleted()
@@ -267,7 +272,7 @@ class Consumer:
 
     def was_delivered(self, ids: Sequence[str]) -> set[str]:
         """Return those of these idempotency ids that were delivered lately."""
-        return self._books.delivered.known(ids)
+        return self._delivered.known(ids)
 
     def close(self) -> None:
         """Let go of files; what is not settled stays. Raises nothing."""
@@ -278,6 +283,7 @@ class Consumer:
             self._note_emptied()
         self._journal.close()
         self._rows.close()
+        self._delivered.close()
         self._repaired.close()
 
     def _note_emptied(self) -> None:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 
 from lotus_durable.disk import DiskErrorsSuppressed
 
@@ -15,6 +16,7 @@ TEMPORARY = ".tmp"
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 """What file systems without hard links answer (FAT, shared folders of virtual machines, Android)."""
+_REMOVAL_TAKES = 0.2  # seconds
 
 
 def create_atomically(path: str, data: bytes) -> bool:
@@ -125,6 +127,16 @@ def sync_path(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def outlast_removal(folder: str) -> None:
+    """Wait for who may be removing a whole folder: he has done so in a moment, and nothing may be made in it meanwhile.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    time.sleep(_REMOVAL_TAKES)
+    os.stat(folder)
 
 
 def sync_file_system(path: str) -> bool:

@@ -1,34 +1,58 @@
-"""The ids of events that were delivered lately: those of the last minute, within two bounds.
+"""The ids of events that were delivered lately: the last :data:`MOST`, in a file of their own, ``delivered``.
 
 The server of 2022 must not get an id again before it has inserted what came with it, which it does when 1,000 events
-have come together: after a minute where many are sent, and after any time where few are. So ids are known for
-:data:`SECONDS`, but never fewer than :data:`LEAST` of them, and never more than :data:`MOST`.
+have come together: after a minute where many are sent, and after any time where few are. So many more are known than
+come in a minute. The file is::
 
-Of an id 16 bytes are kept, in memory as in the books (:mod:`.slots`): those of a UUID itself, and of any other id a
-digest that has no second one in practice. An id that was taken for another would be an event that is lost. They lie in
-*runs*, one for each slot: a set of 200,000 strings would take 27 MB. Where to look for one is found by three more bytes
-of each, its *mark*, in buckets small enough for the processor's cache. Bucket and mark are of Python's hash: ids that
-somebody counts up are as far apart as others. What is done for each of 500 ids is done by C functions:
-all of it would take longer in a loop than what SQLite does for them.
+    magic | place u64: where the next key is written | keys of 16 bytes, written over in turn, the oldest next
+
+The key of an id is the 16 bytes of a UUID itself, and of any other id a digest that has no second one in practice: an
+id that was taken for another would be an event that is lost. What lies in the file is known, and nothing else.
+
+They are no part of the books, for nothing there depends on them. They are written *before* a settlement is committed:
+after a kill the file may be ahead of the books, never behind, and an id that is there too early was delivered all the
+same. A power cut may take the last ones, as it may the last settlements. A disk that is full, or refuses, stops no
+settlement for them: it only makes fewer of them known.
+
+In memory is where to look for an id: three bytes of each, its *mark*, in buckets small enough for the processor's
+cache. Marks are made of what lies in the file when somebody asks; those of ids that are no longer there do no harm.
+Bucket and mark are of Python's hash: ids that somebody counts up are as far apart as others. What is done for each of
+500 ids is done by C functions: in a loop it would take longer than what SQLite does for all of them.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
+import stat
 from binascii import unhexlify
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from itertools import repeat
 from operator import itemgetter
 from struct import Struct, pack, unpack
 
-SECONDS = 60.0
-LEAST = 20_000
+from lotus_durable.descriptors import place_of
+from lotus_durable.errors import QueueDamaged
+
+from .files import FILE_MODE, TEMPORARY, outlast_removal, sync_data, sync_path, write_rest
+from .protocol import Report
+from .reserve import is_full
+
+logger: logging.Logger = logging.getLogger("lotus_durable")
+
 MOST = 200_000
 KEY = 16
 """Bytes."""
 
-_BUCKETS = 2_048  # with MOST ids some 300 bytes each
+_HEADER = Struct("<8sQ")
+_MAGIC = b"LOTUSID1"
+_SHARE = 16
+"""Of the free disk, the part that the file may take: it grows while it takes less."""
+_FIRST_ROOM = _AT_ONCE = 4096 * KEY
+
+_BUCKETS = 4_096  # with MOST ids some 150 bytes each
 _LOW = bytes(range(_BUCKETS // 256)) * (256 * 256 // _BUCKETS)
 _ONE = Struct(f"{KEY}s")
 _MARK = 3
@@ -37,57 +61,172 @@ _FIRST = itemgetter(0)
 _BETWEEN = "\0"  # which no id has
 _SHAPE = b"00000000-0000-0000-0000-000000000000\0"
 _SHAPES = bytes.maketrans(b"123456789abcdef", b"0" * 15)
+_ZEROS = bytes(KEY)
 
 
 class DeliveredLately:
-    """The ids in memory; what is in the books is the same.
+    """The file, and where to look in it; for the one flusher.
 
-    Attributes:
-        runs: their keys, the oldest first.
+    Args:
+        path: of the file. It is made here, with room for the first ids: for when the disk is full.
+        report: told when something else lies there. Then no id is known.
     """
 
-    def __init__(self) -> None:
-        self.runs: deque[bytes] = deque()
-        self._buckets = [bytearray() for _ in range(_BUCKETS)]
-        self._count = 0
+    def __init__(self, path: str, report: Report) -> None:
+        self._path = path
+        self._descriptor = -1
+        self._size = 0  # of the keys in the file, in bytes
+        self._place = 0  # of the next, likewise
+        self._behind = 0  # bytes of keys before that place which have no mark yet
+        self._last = b""
+        self._is_synced = True
+        self._buckets: list[bytearray] = []
+        self._marked = 0
+        try:
+            self._open()
+        except OSError as error:
+            if is_full(error):
+                logger.debug("cannot make room for what is delivered: %s", error)
+            else:
+                report(QueueDamaged(f"{path} is left alone ({error}): what was delivered lately is not known"))
 
-    def __len__(self) -> int:
-        return self._count
+    def add(self, ids: Sequence[str]) -> None:
+        """Write these; raises nothing. Those that were added last, again, are those of a settlement that failed."""
+        keys = keys_of(ids)
+        if not keys or keys == self._last:
+            return
+        try:
+            if self._descriptor < 0:
+                self._open()
+            left = memoryview(keys)
+            while left:
+                left = left[self._write(left) :]
+            os.pwrite(self._descriptor, _HEADER.pack(_MAGIC, self._place // KEY), 0)
+            self._last = keys
+        except OSError as error:
+            self._place, self._behind = 0, self._size
+            logger.debug("cannot note what was delivered: %s", error)
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Return those of ``ids`` that were delivered lately."""
-        if not self._count:
+        """Return those of ``ids`` that were delivered lately.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        if not self._size:
             return set()
+        self._catch_up()
         keys = keys_of(ids)
         found = [*map(bytearray.find, *self._places_of(keys))]
         if max(found, default=-1) < 0:  # as nearly always
             return set()
-        return {
-            id_
+        by_key = {
+            keys[number * KEY : (number + 1) * KEY]: id_
             for number, (id_, place) in enumerate(zip(ids, found, strict=True))
-            if place >= 0 and self._is_in_a_run(keys[number * KEY : (number + 1) * KEY])
+            if place >= 0
         }
+        known: set[bytes] = set()
+        for piece in self._pieces(self._size):
+            known.update(by_key.keys() & {*map(_FIRST, _ONE.iter_unpack(piece))})
+        return {by_key[key] for key in known}
 
-    def begin(self, keys: bytes) -> None:
-        """Know these from now on, as a run of their own."""
-        self.runs.append(keys)
-        self._note(keys)
+    def sync(self) -> None:
+        """Make what was added survive a power cut.
 
-    def go_on(self, keys: bytes) -> None:
-        """Know these from now on, with those of the last run."""
-        self.runs[-1] += keys
-        self._note(keys)
+        Raises:
+            OSError: the disk refuses.
+        """
+        if not self._is_synced:
+            sync_data(self._descriptor)
+            self._is_synced = True
 
-    def forget_oldest(self) -> None:
-        """Know those of the oldest run no longer: their marks are the first ones in their buckets."""
-        keys = self.runs.popleft()
-        buckets, _ = self._places_of(keys)
-        deque(map(bytearray.__delitem__, buckets, repeat(slice(0, _MARK))), maxlen=0)
-        self._count -= len(keys) // KEY
+    def keep_in_place(self) -> None:
+        """See that the file is where the path leads; else write it there once more.
 
-    def _note(self, keys: bytes) -> None:
-        deque(map(bytearray.extend, *self._places_of(keys)), maxlen=0)
-        self._count += len(keys) // KEY
+        Raises:
+            OSError: the disk refuses.
+        """
+        if self._descriptor < 0 or place_of(self._path) == place_of(self._descriptor):
+            return
+        outlast_removal(os.path.dirname(self._path))
+        new = f"{self._path}{TEMPORARY}"
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        try:
+            write_rest(descriptor, os.pread(self._descriptor, _HEADER.size + self._size, 0))
+            sync_data(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(new, self._path)
+        self.close()
+        self._open()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(self._path, flags, FILE_MODE)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "no regular file")
+            magic, place = _HEADER.unpack(os.pread(descriptor, _HEADER.size, 0).ljust(_HEADER.size, b"\0"))
+            if magic != _MAGIC:  # it is new, or damaged
+                os.ftruncate(descriptor, 0)
+                write_rest(descriptor, _HEADER.pack(_MAGIC, 0) + bytes(_FIRST_ROOM))
+                sync_path(os.path.dirname(self._path))
+            size = os.fstat(descriptor).st_size - _HEADER.size
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        self._size = self._behind = max(0, min(size, MOST * KEY) // KEY * KEY)
+        self._place = min(place * KEY, self._size)
+
+    def _write(self, keys: memoryview) -> int:
+        """Write what has room before the beginning's turn comes again; return how much that was."""
+        end = self._size
+        if self._place + len(keys) > end and self._may_grow(len(keys)):
+            end = MOST * KEY
+        if self._place >= end:
+            self._place = 0
+        self._is_synced = False
+        written = os.pwrite(self._descriptor, keys[: end - self._place], _HEADER.size + self._place) // KEY * KEY
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._place += written
+        self._size = max(self._size, self._place)
+        self._behind = min(self._behind + written, self._size)
+        return written
+
+    def _may_grow(self, more: int) -> bool:
+        disk = os.fstatvfs(self._descriptor)
+        return self._size < MOST * KEY and _SHARE * (self._size + more) <= disk.f_bavail * disk.f_frsize
+
+    def _catch_up(self) -> None:
+        """Note where to look for what was written since the last time; begin anew when too much is noted."""
+        if not self._buckets or self._marked > 2 * MOST:
+            self._buckets = [bytearray() for _ in range(_BUCKETS)]
+            self._marked, self._behind = 0, self._size
+        for piece in self._pieces(self._behind):
+            deque(map(bytearray.extend, *self._places_of(piece)), maxlen=0)
+            self._marked += len(piece) // KEY
+        self._behind = 0
+
+    def _pieces(self, left: int) -> Iterator[bytes]:
+        """Give the keys of the last so many bytes; all of them from the beginning of the file."""
+        start = self._place - left if left < self._size else 0
+        while left > 0:
+            start %= self._size
+            piece = os.pread(self._descriptor, min(left, _AT_ONCE, self._size - start), _HEADER.size + start)
+            piece = piece[: len(piece) // KEY * KEY]
+            if not piece:
+                return  # somebody has cut it off
+            yield piece
+            start += len(piece)
+            left -= len(piece)
 
     def _places_of(self, keys: bytes) -> tuple[list[bytearray], list[bytes]]:
         """Return the bucket of each key, and its mark."""
@@ -99,27 +238,21 @@ class DeliveredLately:
         buckets = map(self._buckets.__getitem__, unpack(f"<{count}H", numbers))
         return [*buckets], [*map(_FIRST, _MARKS.iter_unpack(hashes))]
 
-    def _is_in_a_run(self, key: bytes) -> bool:
-        """Whether a key is there; the end of one and the beginning of the next are no key."""
-        for run in self.runs:
-            place = run.find(key)
-            while place >= 0 and place % KEY:
-                place = run.find(key, place + 1)
-            if place >= 0:
-                return True
-        return False
-
 
 def keys_of(ids: Sequence[str]) -> bytes:
-    """Return the 16 bytes of each id."""
+    """Return the 16 bytes of each id; zeros, as a disk may have them after a power cut, are of none."""
     encoded = _BETWEEN.join(ids).encode(errors="surrogatepass")
     if encoded.translate(_SHAPES) == (_SHAPE * len(ids))[:-1]:
-        return unhexlify(encoded.translate(None, b"-\0"))
+        keys = unhexlify(encoded.translate(None, b"-\0"))
+        if _ZEROS not in keys:
+            return keys
     return b"".join(map(_key, ids))
 
 
 def _key(id_: str) -> bytes:
     encoded = id_.encode(errors="surrogatepass")
     if encoded.translate(_SHAPES) == _SHAPE[:-1]:
-        return unhexlify(encoded.translate(None, b"-"))
+        key = unhexlify(encoded.translate(None, b"-"))
+        if key != _ZEROS:
+            return key
     return blake2b(encoded, digest_size=KEY).digest()

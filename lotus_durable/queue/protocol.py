@@ -115,7 +115,5 @@ class Settlement(NamedTuple):
     accepted: int = 0
     """and how many events that settles,"""
     carried: Sequence[tuple[bytes, int, int]] = ()
-    """and the segments, and ranges of them, that copies among these came from,"""
-    at: float = 0.0
-    """and when that is, by the queue's own clock. The consumer fills in all four, and a relay's source the first two
-    for what is in no segment."""
+    """and the segments, and ranges of them, that copies among these came from. The consumer fills in all three, and a
+    relay's source the first two for what is in no segment."""

@@ -4,8 +4,8 @@ Three things are prepared while there is space (measured: without any one of the
 
 - the write-ahead log is stretched to a size that it never outgrows: it is written back (a checkpoint) after three
   fifths of it, and no transaction takes more than a quarter. It stays when the books are closed;
-- rows of ``padding`` hold pages for refused events: for those of one segment, and some thousand delivered ids. They are
-  deleted when the pages are needed. The last free pages are the cursors', and never a refused event's;
+- rows of ``padding`` hold pages for refused events, those of one segment. They are deleted when the pages are needed.
+  The last free pages are the cursors', and never a refused event's;
 - the database never grows by itself (``max_page_count``), but only by such a row, for which the disk gives the blocks
   first. A page that was committed into the log and for which the file has no room would stop every checkpoint, and so
   in the end every commit.

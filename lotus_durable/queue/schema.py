@@ -16,7 +16,6 @@ SCHEMA = (
     f"CREATE TABLE settled (segment BLOB PRIMARY KEY, name, offset, sequence, {COUNTERS}) WITHOUT ROWID",
     "CREATE TABLE carried (segment BLOB, start INTEGER, stop INTEGER, PRIMARY KEY (segment, start)) WITHOUT ROWID",
     "CREATE TABLE retired (id INTEGER PRIMARY KEY, segment BLOB, offset INTEGER, sequence INTEGER)",
-    "CREATE TABLE delivered (slot INTEGER PRIMARY KEY, ids BLOB)",
     "CREATE TABLE learned (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     "CREATE TABLE padding (data BLOB)",
     "INSERT INTO settled VALUES (x'', NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0)",

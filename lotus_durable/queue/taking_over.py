@@ -33,7 +33,6 @@ def take_over(unfinished: str, old: Books, path: str) -> int:
         retired = [(segment, *end) for segment, end in old.retired.items()]
         many("INSERT INTO retired (segment, offset, sequence) VALUES (?, ?, ?)", retired)
         many("INSERT INTO learned VALUES (?, ?)", old.learned.items())
-        many("INSERT INTO delivered VALUES (?, ?)", _readable(path, "delivered", "ids"))
         connection.commit()
     return lost
 

@@ -14,6 +14,7 @@ PARTS = {
     "books": ["books.db", "books.db-wal", "books.db-shm"],
     "segments": ["journal"],
     "rows": ["queue.db", "queue.db-wal", "queue.db-shm"],
+    "ids": ["delivered"],
     "heartbeat": ["heartbeat", "requests", "starting"],
 }
 
@@ -45,7 +46,7 @@ def l22(rigs: Callable[..., Rig]) -> Rig:
 @pytest.mark.parametrize(
     "older",
     [("books",), ("segments",), ("rows",), ("books", "heartbeat"), ("segments", "rows"), ("rows", "heartbeat"),
-     ("books", "segments", "rows", "heartbeat")],
+     ("books", "ids"), ("segments", "ids"), ("books", "segments", "rows", "ids", "heartbeat")],
     ids="+".join,
 )  # fmt: skip
 def test_whatever_is_older_than_the_rest_what_any_part_holds_is_delivered(
@@ -99,6 +100,21 @@ def test_what_was_delivered_lately_is_not_sent_again_where_the_books_say_so(l22:
     assert l22.client().drain(20).complete
     assert len(l22.posts) == posts
     assert set(l22.server.times_received) == set(ids)
+
+
+def test_with_older_books_and_segments_alone_what_was_delivered_lately_is_known(l22: Rig, tmp_path: Path) -> None:
+    client = l22.client()
+    ids = track(client, 10, customer_id="known")
+    client.release()
+    copied(l22.queue_dir, tmp_path / "backup")
+    assert l22.client().drain(20).complete
+    l22.stop()
+    put_back(tmp_path / "backup", l22.queue_dir, [*PARTS["books"], *PARTS["segments"]])
+    posts = len(l22.posts)
+    assert l22.client().drain(20).complete
+    assert len(l22.posts) == posts
+    assert set(l22.server.times_received) == set(ids)
+    assert l22.stats().delivered == 10
 
 
 def test_books_without_their_log_are_told_with_the_numbers_that_are_missing(l22: Rig) -> None:

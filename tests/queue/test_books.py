@@ -1,24 +1,18 @@
-"""The books themselves: pages, ids delivered lately, segments retired lately, and what stays on the disk."""
+"""The books themselves: pages, segments retired lately, and what stays on the disk."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import pickletools
 import sqlite3
 import stat
-import struct
-import tracemalloc
 from pathlib import Path
-from uuid import UUID, uuid4
 
 import pytest
 
 from lotus_durable.queue import books as books_module
-from lotus_durable.queue import lately
 from lotus_durable.queue.books import Books, read_page
-from lotus_durable.queue.lately import DeliveredLately, keys_of
 from lotus_durable.queue.protocol import Cursor, Settlement
 from lotus_durable.queue.reserve import Reserve
 from lotus_durable.queue.table import DatabaseDamaged
@@ -107,11 +101,7 @@ def test_the_log_grows_no_further_whatever_is_settled(path: Path) -> None:
     for number in range(3_000):
         cursor = Cursor("name", number, number)
         parked = [stored(record(number, padding=900))] if number % 5 == 0 else []
-        books.settle(
-            Settlement(
-                cursors={SEGMENT: cursor}, accepted=1, delivered=1, parked=parked, delivered_ids=[f"{number:036d}"] * 50
-            )
-        )
+        books.settle(Settlement(cursors={SEGMENT: cursor}, accepted=1, delivered=1, parked=parked))
     assert log.stat().st_size == size
     books.close()
 
@@ -154,9 +144,7 @@ def test_a_commit_that_is_refused_counts_for_nothing_and_can_be_repeated(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     books = opened(path)
-    entry = Settlement(
-        cursors={SEGMENT: Cursor("name", 10, 1)}, accepted=1, parked=[stored(record(1))], delivered_ids=["a"]
-    )
+    entry = Settlement(cursors={SEGMENT: Cursor("name", 10, 1)}, accepted=1, parked=[stored(record(1))])
 
     def refuse(*_arguments: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
@@ -168,10 +156,8 @@ def test_a_commit_that_is_refused_counts_for_nothing_and_can_be_repeated(
     assert books.counts.accepted == 0
     assert books.cursors == {}
     assert books.page("parked", 0, 10) == []
-    assert books.delivered.known(["a"]) == set()
     books.settle(entry)
     assert books.counts.accepted == 1
-    assert books.delivered.known(["a"]) == {"a"}
     books.close()
 
 
@@ -216,210 +202,4 @@ def test_segments_retired_lately_are_known_and_the_oldest_are_forgotten(
     books = opened(path)
     assert [segment[0] for segment in books.retired] == [3, 4, 5]
     assert books.retired[bytes([5]) * 16] == (100, 5)
-    books.close()
-
-
-# Ids delivered lately
-
-
-def batch_of(number: int, size: int = 500) -> list[str]:
-    return [f"{number:08x}-0000-0000-0000-{each:012x}" for each in range(size)]
-
-
-def delivered_at(books: Books, at: float, ids: list[str]) -> None:
-    books.settle(Settlement(delivered_ids=ids, at=at))
-
-
-def is_known(books: Books, number: int) -> bool:
-    first, *_, last = batch_of(number)
-    known = books.delivered.known([first, last, "another"])
-    assert known in (set(), {first, last})
-    return bool(known)
-
-
-def test_twenty_thousand_ids_are_known_however_old_they_are(path: Path) -> None:
-    books = opened(path)
-    for number in range(50):
-        delivered_at(books, number * 3600.0, batch_of(number))
-        assert len(books.delivered) <= 20_000 + 500
-    assert [is_known(books, number) for number in range(50)] == [False] * 10 + [True] * 40
-    books.close()
-
-
-def test_ids_of_the_last_minute_are_known_up_to_two_hundred_thousand(path: Path) -> None:
-    books = opened(path)
-    for number in range(300):
-        delivered_at(books, 1000 + number / 10, batch_of(number))
-    assert len(books.delivered) == 150_000
-    for number in range(300, 450):
-        delivered_at(books, 1031, batch_of(number))
-    assert len(books.delivered) == 200_000
-    assert [is_known(books, number) for number in range(450)] == [False] * 50 + [True] * 400
-    books.close()
-
-
-def test_what_is_older_than_a_minute_makes_way_and_nothing_younger(path: Path) -> None:
-    books = opened(path)
-    for number in range(200):
-        delivered_at(books, 1000 + number, batch_of(number))
-    assert [is_known(books, number) for number in range(200)] == [False] * 140 + [True] * 60
-    books.close()
-
-
-def test_ids_that_come_one_by_one_share_a_row_and_are_known_to_the_next_flusher(path: Path) -> None:
-    books = opened(path)
-    ids = [str(uuid4()) for _ in range(1_200)]
-    for number, id_ in enumerate(ids):
-        delivered_at(books, float(number), [id_])
-    books.close()
-    books = opened(path)
-    assert books.delivered.known([*ids, str(uuid4())]) == {*ids}
-    delivered_at(books, 2000, ["one more"])
-    assert books.delivered.known([*ids, "one more"]) == {*ids, "one more"}
-    books.close()
-    assert len(used_rows(path)) == 3
-
-
-def test_more_ids_than_a_row_holds_are_known(path: Path) -> None:
-    books = opened(path)
-    ids = [str(uuid4()) for _ in range(1_700)]
-    delivered_at(books, 1000, ids)
-    books.close()
-    books = opened(path)
-    assert books.delivered.known(ids) == {*ids}
-    assert len(books.delivered) == 1_700
-    books.close()
-
-
-def test_a_settlement_that_fails_leaves_the_ids_as_they_were(path: Path) -> None:
-    books = opened(path)
-    for number in range(60):
-        delivered_at(books, 1000 + number * 3, batch_of(number))
-    before = [is_known(books, number) for number in range(60)]
-    for ids in (batch_of(60), ["one"]):
-        with pytest.raises(OSError, match="the books"):
-            books.settle(Settlement(delivered_ids=ids, at=2000, carried=[(None, 0, 0)]))  # type: ignore[list-item]
-        assert [is_known(books, number) for number in range(61)] == [*before, False]
-        assert not books.delivered.known(["one"])
-    delivered_at(books, 2000, batch_of(60))
-    assert is_known(books, 60)
-    books.close()
-
-
-def used_rows(path: Path) -> list[tuple[float, int]]:
-    """Return time and count of each row that holds ids, the oldest first."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        rows = [struct.unpack_from("<QdI", ids) for (ids,) in connection.execute("SELECT ids FROM delivered")]
-    return [(at, count) for serial, at, count in sorted(rows) if serial]
-
-
-def test_a_batch_is_one_row_and_another_flusher_knows_the_same_ids(path: Path) -> None:
-    books = opened(path)
-    for number in range(60):
-        delivered_at(books, 1000 + number * 3, batch_of(number))
-    before = [is_known(books, number) for number in range(60)]
-    first = before.index(True)
-    assert before == [False] * first + [True] * (60 - first)
-    books.close()
-    books = opened(path)
-    assert [is_known(books, number) for number in range(60)] == before
-    delivered_at(books, 1300, batch_of(60))
-    assert [is_known(books, number) for number in (first, first + 1)] == [False, True], "in the same order"
-    books.close()
-    assert used_rows(path) == [*((1000 + number * 3, 500) for number in range(first + 1, 60)), (1300, 500)]
-
-
-def test_a_clock_that_went_back_makes_no_id_forgotten(path: Path) -> None:
-    books = opened(path)
-    delivered_at(books, 9000, batch_of(0))
-    for number in range(1, 60):
-        delivered_at(books, 1000, batch_of(number))
-    assert all(is_known(books, number) for number in range(60))
-    books.close()
-
-
-def test_two_hundred_thousand_ids_take_little_more_than_four_megabytes() -> None:
-    first, last = batch_of(0), [f"order {number}" for number in range(500)]
-    tracemalloc.start()
-    try:
-        delivered = DeliveredLately()
-        delivered.begin(keys_of(first))
-        for _ in range(398):
-            delivered.begin(os.urandom(8_000))
-        delivered.begin(keys_of(last))
-        assert delivered.known([*first, *last]) == {*first, *last}
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert len(delivered) == 200_000
-    assert peak < 4_300_000
-
-
-def test_an_id_between_two_others_is_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lately, "hash", lambda _: 0, raising=False)  # all have the same mark
-    delivered = DeliveredLately()
-    one, two, between = (str(UUID(int=number)) for number in (1, 2, 256))
-    delivered.begin(keys_of([one, two]))
-    assert keys_of([between]) in keys_of([one, two])
-    assert delivered.known([between, two]) == {two}
-    delivered.begin(keys_of([between]))
-    delivered.forget_oldest()
-    assert delivered.known([one, two, between]) == {between}
-
-
-def test_ids_that_are_counted_up_have_marks_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else each of them would be looked for among all keys."""
-    looked_for: list[bytes] = []
-    monkeypatch.setattr(DeliveredLately, "_is_in_a_run", lambda _, key: looked_for.append(key))
-    delivered = DeliveredLately()
-    for number in range(200):
-        delivered.begin(keys_of(batch_of(number)))
-    assert delivered.known(batch_of(1_000)) == set()
-    assert len(looked_for) < 5
-
-
-def test_an_id_that_was_delivered_twice_is_known_until_the_later_time_is_past() -> None:
-    delivered = DeliveredLately()
-    delivered.begin(keys_of(["a"]))
-    delivered.begin(keys_of(["a"]))
-    delivered.forget_oldest()
-    assert delivered.known(["a"])
-    delivered.forget_oldest()
-    assert not delivered.known(["a"])
-    assert len(delivered) == 0
-
-
-def test_ids_of_any_length_come_back(path: Path) -> None:
-    books = opened(path)
-    long = [f"{number:0255d}" for number in range(500)]
-    books.settle(Settlement(delivered_ids=long))
-    books.settle(Settlement(delivered_ids=["", "ü", "a b"]))
-    random = [str(uuid4()) for _ in range(500)]
-    books.settle(Settlement(delivered_ids=random))
-    books.settle(Settlement(delivered_ids=[random[0].upper(), "x" * 8 + "-4444-4444-4444-" + "0" * 12]))
-    books.close()
-    books = opened(path)
-    assert books.delivered.known([*long, "ü", "a b", "z"]) == {*long, "ü", "a b"}
-    assert books.delivered.known(random) == {*random}
-    assert books.delivered.known([random[0].upper(), random[1].upper(), ""]) == {random[0].upper(), ""}
-    assert len(books.delivered) == 500 + 3 + 500 + 2
-    books.close()
-
-
-def test_a_damaged_row_of_ids_is_no_ids(path: Path) -> None:
-    books = opened(path)
-    books.settle(Settlement(delivered_ids=["a"]))
-    books.close()
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE delivered SET ids = x'00' WHERE slot = 2")
-        connection.execute("UPDATE delivered SET ids = NULL WHERE slot = 3")
-        connection.execute("UPDATE delivered SET ids = printf('%8020s', 'a text as long as ids are') WHERE slot = 4")
-    books = opened(path)
-    assert books.delivered.known(["a"]) == {"a"}
-    books.settle(Settlement(delivered_ids=["b"]))
-    assert books.delivered.known(["a", "b"]) == {"a", "b"}
-    for number in range(50):
-        delivered_at(books, number * 3600.0, batch_of(number))
-    assert books.delivered.known(["a", "b"]) == set(), "it is forgotten like any other"
-    assert len(books.delivered) < 21_000
     books.close()

@@ -10,6 +10,22 @@ import argparse
 
 from lotus_durable.cli.command import UNREADABLE, Command, ExitCode
 
+OPTIONS = (
+    "queue_dir",
+    "api_key",
+    "api_key_file",
+    "host",
+    "relay_url",
+    "max_batch_events",
+    "max_events_per_second",
+    "upload_concurrency",
+    "timeout",
+    "sync_interval",
+    "exit_timeout",
+    "api_version",
+    "debug",
+)
+"""Of a service: of the relay, too."""
 _HIGHEST_PORT = 65_535
 _DESCRIPTION = """\
 Flush the queue in the foreground, until told to stop: for a service manager, beside programs that are set to
@@ -63,23 +79,7 @@ COMMAND = Command(
     add_arguments=add_metrics,
     examples="lotus-durable flusher --queue-dir /var/lib/app/lotus --env-file /etc/app/lotus.env\n"
     "lotus-durable flusher --metrics 127.0.0.1:9464",
-    options=(
-        "queue_dir",
-        "api_key",
-        "api_key_file",
-        "host",
-        "relay_url",
-        "flush_interval",
-        "max_batch_events",
-        "max_events_per_second",
-        "upload_concurrency",
-        "timeout",
-        "sync_interval",
-        "exit_timeout",
-        "api_version",
-        "send",
-        "debug",
-    ),
+    options=(*OPTIONS, "flush_interval", "send"),
     exit_codes={
         ExitCode.DONE: "stopped in order; what is pending is kept on disk, and counted in the last line of the log",
         ExitCode.NOT_COMPLETE: "ended by itself, because a step took longer than it can",

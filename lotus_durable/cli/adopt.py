@@ -70,6 +70,7 @@ def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
         ConfigurationError: there is no key, or the flusher has another one.
     """
     from lotus_durable.flusher.organisation import may_send
+    from lotus_durable.operate.pending import PendingReader
     from lotus_durable.operate.stored import stored_events
     from lotus_durable.queue.books import read_learned
 
@@ -82,7 +83,8 @@ def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
             f"the flusher, process {beat.pid} on {beat.hostname}, has another API key than this command; give this one "
             "the same, or stop that one first"
         )
-    tracked_under = Counter(stored.key for stored in stored_events(directory, ["pending", "parked"]))
+    tracked_under = Counter(found.key for found in PendingReader(directory, lambda _: None))
+    tracked_under.update(stored.key for stored in stored_events(directory, ["parked"]))
     return {
         key.hex(): number
         for key, number in sorted(tracked_under.items())

@@ -84,7 +84,8 @@ def run(arguments: argparse.Namespace, *, as_json: bool | None = None, through: 
     if report.complete:
         return ExitCode.DONE
     complain("lotus-durable drain", f"not complete, {count(report.remaining, 'event')} pending: {report.reason}")
-    return _exit_code(report)
+    # The queue is as it was: it is the configuration that an operator has to look at.
+    return ExitCode.WRONG_USAGE if report.reason == NO_KEY else ExitCode.NOT_COMPLETE
 
 
 class _Watch:
@@ -117,11 +118,6 @@ class _Watch:
 
 def _done(stats: QueueStats) -> int:
     return stats.delivered + stats.handed_over
-
-
-def _exit_code(report: DrainReport) -> ExitCode:
-    # The queue is as it was: it is the configuration that an operator has to look at.
-    return ExitCode.WRONG_USAGE if report.reason == NO_KEY else ExitCode.NOT_COMPLETE
 
 
 def _in_words(report: DrainReport) -> str:

@@ -14,11 +14,10 @@ prometheus_client it is registered beside its ``MultiProcessCollector``. All met
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 from lotus_durable import settings
 from lotus_durable.client import Client
-from lotus_durable.config import Config
 from lotus_durable.operate import metrics
 
 __all__ = ["QueueCollector"]
@@ -32,8 +31,4 @@ class QueueCollector(metrics.QueueCollector):
     """
 
     def __init__(self, *clients: Client) -> None:
-        super().__init__(*(map(_config_of, clients) if clients else (settings.resolved,)))
-
-
-def _config_of(client: Client) -> Callable[[], Config]:
-    return lambda: client.config
+        super().__init__(*(partial(getattr, each, "config") for each in clients) if clients else (settings.resolved,))

@@ -13,7 +13,6 @@ from lotus_durable.queue.protocol import Chunk, Position, StoredEvent
 
 from .wire import body
 
-_WITH_COMMA = (1).__add__
 _BEFORE_OTHERS = 50
 """Events that are encoded before whoever waits for this processor has it: 0.2 ms. Linux would take it away after some
 milliseconds, and a request that tracks would wait for that long."""
@@ -110,19 +109,25 @@ class Encoded:
         self.chunk = chunk
         self.index = 0
         self.failed: dict[int, str] = {}
-        self.ids: Sequence[str]
-        self.times: Sequence[str]
-        try:
-            encoded = []
-            for start in range(0, len(chunk.records), _BEFORE_OTHERS):
-                encoded += [encode(record) for record in chunk.records[start : start + _BEFORE_OTHERS]]
+        events = bytearray()  # one buffer, as in a batch
+        ids: list[str] = []
+        times: list[str] = []
+        sizes: list[int] = []
+        for number, record in enumerate(chunk.records):
+            if not number % _BEFORE_OTHERS:
                 _let_others_run()
-        except ValueError:
-            encoded = [self._encoded_or_not(number, encode) for number in range(len(chunk.records))]
-        self.ids, self.times, events = zip(*encoded, strict=True) if encoded else ((), (), ())
-        self.events = b",".join(events) + b","
-        self.sizes = [*map(_WITH_COMMA, map(len, events))]
-        self._ends = [*accumulate(self.sizes)]
+            try:
+                idempotency_id, time_created, event = encode(record)
+            except ValueError as error:
+                self.failed[number] = str(error)
+                idempotency_id, time_created, event = "", "", b""
+            ids.append(idempotency_id)
+            times.append(time_created)
+            events += event
+            events += b","
+            sizes.append(len(event) + 1)
+        self.ids, self.times, self.events, self.sizes = ids, times, events, sizes
+        self._ends = [*accumulate(sizes)]
 
     @property
     def left(self) -> int:
@@ -141,10 +146,3 @@ class Encoded:
     def fitting(self, start: int, size: int) -> int:
         """Return the index of the first event from ``start`` on that has no room in so many bytes."""
         return bisect_right(self._ends, self.end(start - 1) + size, start)
-
-    def _encoded_or_not(self, number: int, encode: Callable[[bytes], tuple[str, str, bytes]]) -> tuple[str, str, bytes]:
-        try:
-            return encode(self.chunk.records[number])
-        except ValueError as error:
-            self.failed[number] = str(error)
-            return "", "", b""

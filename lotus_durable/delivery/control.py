@@ -15,7 +15,7 @@ from lotus_durable.clock import monotonic, since_boot
 from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, Progress, Refusal, shortened
+from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Progress, Refusal, shortened
 from lotus_durable.queue.identity import FINGERPRINT_SIZE, split_keys
 from lotus_durable.queue.requests import Request, newest, since
 from lotus_durable.queue.stats import FlusherState
@@ -124,11 +124,6 @@ class Control:
     def last_delivery(self) -> float:
         """When something was last delivered, by whichever flusher, seconds since the epoch; 0 if never."""
         return self._beat.last_delivery or 0.0
-
-    @property
-    def program(self) -> Program:
-        """What flushes."""
-        return self._beat.program
 
     @property
     def beats(self) -> int:

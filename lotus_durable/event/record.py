@@ -101,7 +101,10 @@ def unpack_record(record: bytes | memoryview) -> Fields:
     except (ValueError, TypeError):
         raise _misshapen(fields) from None
     if time_created is None and type(accepted_at) is float:
-        time_created = _time_text(accepted_at)
+        try:
+            time_created = _text_of(accepted_at)
+        except InvalidEvent:
+            raise RecordError("the record's accepted_at is no time") from None
         fields = (idempotency_id, customer_id, event_name, time_created, properties, accepted_at)
     if (
         type(idempotency_id) is type(customer_id) is type(event_name) is type(time_created) is str
@@ -149,13 +152,6 @@ def _is_json(value: object, depth: int) -> bool:
     if isinstance(value, float):
         return isfinite(value)
     return value is None or isinstance(value, str | int)
-
-
-def _time_text(accepted_at: float) -> str:
-    try:
-        return _text_of(accepted_at)
-    except InvalidEvent:
-        raise RecordError("the record's accepted_at is no time") from None
 
 
 def _misshapen(fields: Any) -> RecordError:  # noqa: ANN401  # whatever msgpack made of the bytes

@@ -320,8 +320,10 @@ class Flusher:
             if not is_held and (was_taken or monotonic() > taken_by):
                 if self.lock.acquire():
                     return True
-            elif is_held and (beat := read_beat(self.directory)) is not None and _flushes(beat):
-                return False
+            elif is_held:
+                beat = read_beat(self.directory)
+                if beat is not None and beat.kind != "caller" and not beat.is_over():
+                    return False  # not somebody who has the lock for a while: one that goes on flushing
             time.sleep(_PAUSE_LOOK)
         return False
 
@@ -354,8 +356,3 @@ class Flusher:
             self.control.asked()
             return self.control.ending() is not None
         return self._ending() is not None
-
-
-def _flushes(beat: Beat) -> bool:
-    """Whether it is the beat of one that goes on flushing, not of somebody who has the lock for a while."""
-    return beat.kind != "caller" and not beat.is_over()

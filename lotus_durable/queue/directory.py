@@ -81,7 +81,7 @@ class QueueDirectory:
             _make_directories(self.root)
             self.check()
             self._refuse_odd_files()
-            missing = [folder for folder in self._folders() if not is_folder(folder)]
+            missing = [folder for folder in (self.journal, self.quarantine) if not is_folder(folder)]
             for folder in missing:
                 _make_directory(folder)
             if missing:
@@ -98,7 +98,7 @@ class QueueDirectory:
             OSError: it does not exist or cannot be looked at.
         """
         _check(self.root)
-        for folder in (*self._folders(), self.kept):
+        for folder in (self.journal, self.quarantine, self.kept):
             with contextlib.suppress(FileNotFoundError):
                 if stat.S_ISLNK(os.lstat(folder).st_mode):
                     raise QueueDirectoryError(f"queue_dir: {folder} is a symbolic link: none is followed in there")
@@ -113,9 +113,6 @@ class QueueDirectory:
             with contextlib.suppress(FileNotFoundError):
                 if regular_file_status(path) is None:
                     raise QueueDirectoryError(f"queue_dir: {path} is no regular file: remove it")
-
-    def _folders(self) -> tuple[str, ...]:
-        return self.journal, self.quarantine
 
     def segments(self) -> list[str]:
         """Return the names of all segments, oldest first; empty when there is no journal yet.

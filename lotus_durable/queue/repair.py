@@ -131,7 +131,7 @@ class RepairedBooks:
         )
 
     def _write_back(self, why: str) -> None:
-        unfinished = _named(self._path, _UNFINISHED)
+        unfinished = self._path + _UNFINISHED
         _remove(unfinished)
         self._books.database.copy_to(unfinished)
         kept = _put_in_place(unfinished, self._path, "replaced", self._books)
@@ -142,7 +142,7 @@ class RepairedBooks:
     def _replaced(self, old: Books, error: DatabaseDamaged) -> Books:
         """Begin new books in the place of damaged ones."""
         old.abandon()
-        unfinished = _named(self._path, _UNFINISHED)
+        unfinished = self._path + _UNFINISHED
         _remove(unfinished)
         new = Books(unfinished)
         new.open()
@@ -166,8 +166,8 @@ def _opened(path: str) -> Books:
 
 def _finish_renaming(path: str) -> None:
     """Put new books in place that a kill left beside it; throw away what it left unfinished."""
-    _remove(_named(path, _UNFINISHED))
-    new = _named(path, _NEW)
+    _remove(path + _UNFINISHED)
+    new = path + _NEW
     if os.path.exists(new):
         if os.path.exists(path):
             _remove(new)
@@ -177,15 +177,15 @@ def _finish_renaming(path: str) -> None:
 
 def _put_in_place(unfinished: str, path: str, what: str, opened: Books | None) -> str | None:
     """Rename finished books into place; return where what lay there is kept, if something did."""
-    new = _named(path, _NEW)
+    new = path + _NEW
     sync_path(unfinished)
     os.rename(unfinished, new)
     sync_path(os.path.dirname(path))
-    kept = _named(path, f".{what}-{time.time_ns()}")
+    kept = f"{path}.{what}-{time.time_ns()}"
     # The database last: until it is gone, who opens the books next sets the new ones aside and begins with the old.
     for part in reversed(_PARTS):
         with contextlib.suppress(FileNotFoundError):
-            os.rename(_named(path, part), _named(kept, part))
+            os.rename(path + part, kept + part)
     if opened is not None:
         opened.abandon()  # it would delete the log of the new ones, later
     os.rename(new, path)
@@ -193,11 +193,7 @@ def _put_in_place(unfinished: str, path: str, what: str, opened: Books | None) -
     return kept if os.path.exists(kept) else None
 
 
-def _named(path: str, suffix: str) -> str:
-    return path + suffix
-
-
 def _remove(path: str) -> None:
     for part in _PARTS:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(_named(path, part))
+            os.unlink(path + part)

@@ -52,6 +52,21 @@ def test_with_yes_they_are_sent_and_so_are_those_that_come_later(
     assert command_line.run("adopt", environment=NEW).output == "no events wait for another API key\n"
 
 
+def test_events_that_were_appended_through_sqlite_are_shown_too(
+    command_line: CommandLine, fake_lotus: FakeLotus, fingerprint: str
+) -> None:
+    with Client(
+        api_key="test-key",
+        host=fake_lotus.host,
+        queue_dir=command_line.queue_dir,
+        flusher="external",
+        backend="sqlite",
+        exit_timeout=0,
+    ) as client:
+        client.track_event(customer_id="c", event_name="e")
+    assert command_line.run("adopt", "--json", environment=NEW).json()["waiting"] == {fingerprint: 6}
+
+
 @pytest.mark.usefixtures("fingerprint")
 def test_a_flusher_that_lives_takes_it_too(command_line: CommandLine, fake_lotus: FakeLotus) -> None:
     command_line.start("flusher", environment=NEW)

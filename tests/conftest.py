@@ -24,8 +24,17 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run first what forks this process some thousand times: the others make it larger, and a fork takes longer."""
+    """Run first what forks this process some thousand times: the others make it larger, and a fork takes longer.
+
+    Tests that share a fixture of their module are run by one of pytest-xdist's processes: each would else make its own.
+    """
     items.sort(key=lambda item: "tests/queue/" not in item.nodeid)
+    for item in items:
+        if isinstance(item, pytest.Function) and any(
+            definitions[-1].scope == "module" and definitions[-1].baseid.endswith(".py")
+            for definitions in item._fixtureinfo.name2fixturedefs.values()
+        ):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
 
 
 _numbers = itertools.count()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
 
@@ -18,35 +19,42 @@ _RATE = 2_000
 _HANDLER_RATE, _HANDLER_SECONDS = 200, 0.001
 _DRAINED_PER_SECOND = 200_000
 """More than anybody does: the backlog must not end before the load does."""
-_ROUNDS = 2
 _START_TIMEOUT = 60.0  # seconds
 _WAYS = {"nobody": DURABLE_EXTERNAL, "a flusher": DURABLE}
 _VIEWS = {"nobody": DJANGO_EXTERNAL, "a flusher": DJANGO}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Found:
     way: str
-    latencies: Latencies
-    drained: float
-    """Events a second meanwhile."""
+    turns: list[Latencies] = field(default_factory=list)
+    drained: list[float] = field(default_factory=list)
+    """Events a second meanwhile, of each turn."""
+
+    def figures(self) -> list[float]:
+        """Return the latencies at the percentiles, each the median over the turns."""
+        return [median(column) for column in zip(*(turn.figures() for turn in self.turns), strict=True)]
+
+    @property
+    def tail(self) -> float:
+        return self.figures()[COLUMNS.index("p99.9")]
 
 
 def run(bench: Bench) -> Report:
     with serving(aside=True) as server:
-        tracked = [_beside(bench, server, way, subject, _RATE) for way, subject in _WAYS.items()]
-        handled = [
-            _beside(bench, server, way, subject, _HANDLER_RATE, _HANDLER_SECONDS) for way, subject in _WAYS.items()
-        ]
+        tracked = _beside(bench, server, _WAYS, _RATE)
+        handled = _beside(bench, server, _WAYS, _HANDLER_RATE, _HANDLER_SECONDS)
         able, notes = bench.available([*_VIEWS.values()])
-        viewed = [_beside(bench, server, way, subject, _HANDLER_RATE) for way, subject in _VIEWS.items() if able]
+        viewed = _beside(bench, server, _VIEWS, _HANDLER_RATE) if able else []
+    turns = f"medians of {bench.scale.turns} turns"
     handler = f"A request handler of {_HANDLER_SECONDS * 1e3:g} ms that tracks one event, {_HANDLER_RATE} a second"
+    view = f"A view of Django, {_HANDLER_RATE} a second"
     return Report(
         "interference",
         [
-            _table("interference_track", f"track_event, {_RATE:,} a second", tracked),
-            _table("interference_handler", handler, handled),
-            *([_table("interference_django", f"A view of Django, {_HANDLER_RATE} a second", viewed)] if viewed else []),
+            _table("interference_track", f"track_event, {_RATE:,} a second, {turns}", tracked),
+            _table("interference_handler", f"{handler}, {turns}", handled),
+            *([_table("interference_django", f"{view}, {turns}", viewed)] if viewed else []),
         ],
         [
             _goal("track_event", *tracked),
@@ -58,7 +66,7 @@ def run(bench: Bench) -> Report:
 
 
 def _goal(what: str, none: _Found, busy: _Found) -> Goal:
-    quiet, beside = none.latencies.at(99.9), busy.latencies.at(99.9)
+    quiet, beside = none.tail, busy.tail
     return Goal(
         f"interference: p99.9 of {what} beside a flusher at work",
         beside / quiet,
@@ -71,31 +79,39 @@ def _goal(what: str, none: _Found, busy: _Found) -> Goal:
 
 
 def _beside(
-    bench: Bench, server: Server, way: str, subject: Subject, rate: int, handler_seconds: float = 0.0
-) -> _Found:
+    bench: Bench, server: Server, ways: Mapping[str, Subject], rate: int, handler_seconds: float = 0.0
+) -> list[_Found]:
+    """Have each way take its turns with the other, so that a busy moment of the machine does not fall on one only."""
+    found = [_Found(way) for way in ways]
+    for _ in range(bench.scale.turns):
+        for each in found:
+            _take_turn(bench, server, each, ways[each.way], rate, handler_seconds)
+    return found
+
+
+def _take_turn(
+    bench: Bench, server: Server, found: _Found, subject: Subject, rate: int, handler_seconds: float
+) -> None:
     flushes = "flusher" not in subject.options
     seconds = max(0.1, bench.scale.busy_backlog / _DRAINED_PER_SECOND)
-    found, drained = Latencies(), []
-    for _ in range(min(bench.scale.rounds, _ROUNDS)):
-        progress: list[tuple[float, int]] = []
-        server.mark()
-        with bench.folder() as folder:
-            if flushes:
-                fill(folder / "queue", bench.scale.busy_backlog)
-            loaded = bench.load_once(
-                subject,
-                server,
-                folder,
-                calls=int(rate * seconds),
-                rate=rate,
-                handler_seconds=handler_seconds,
-                once_ready=partial(_begin, server, progress, waits=flushes),
-            )
-            progress.append(_progress(server))
-        found.add(delays(loaded.calls) if handler_seconds else response_times(loaded.calls))
-        (started, before), (ended, after) = progress
-        drained.append((after - before) / (ended - started))
-    return _Found(way, found, median(drained))
+    progress: list[tuple[float, int]] = []
+    server.mark()
+    with bench.folder() as folder:
+        if flushes:
+            fill(folder / "queue", bench.scale.busy_backlog)
+        loaded = bench.load_once(
+            subject,
+            server,
+            folder,
+            calls=int(rate * seconds),
+            rate=rate,
+            handler_seconds=handler_seconds,
+            once_ready=partial(_begin, server, progress, waits=flushes),
+        )
+        progress.append(_progress(server))
+    found.turns.append(Latencies.of(delays(loaded.calls) if handler_seconds else response_times(loaded.calls)))
+    (started, before), (ended, after) = progress
+    found.drained.append((after - before) / (ended - started))
 
 
 def _begin(server: Server, progress: list[tuple[float, int]], *, waits: bool) -> None:
@@ -110,5 +126,5 @@ def _progress(server: Server) -> tuple[float, int]:
 
 
 def _table(name: str, title: str, found: list[_Found]) -> Table:
-    rows: list[list[Cell]] = [[each.way, *each.latencies.figures(), int(each.drained)] for each in found]
+    rows: list[list[Cell]] = [[each.way, *each.figures(), int(median(each.drained))] for each in found]
     return Table(name, title, ("µs, while there flushes", *COLUMNS, "drained/s"), rows)

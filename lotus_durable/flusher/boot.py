@@ -47,10 +47,13 @@ def main() -> None:
         try:
             from lotus_durable.flusher.program import main as run
         except ImportError:
-            # An editable install is found by what a .pth file does, which site runs.
+            # An editable install is found by what a .pth file does, which site runs. Or a library needs by now what it
+            # has done without.
             import site
 
             site.main()
+            for absent in _WITHOUT:
+                sys.modules.pop(absent, None)
             from lotus_durable.flusher.program import main as run
     run(settings)
 

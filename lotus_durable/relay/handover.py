@@ -52,10 +52,10 @@ class ToBroker:
             logger.warning("relay_url is not encrypted: the password and the events travel in the clear")
         queue_id = ensure_identity(directory).queue_id
         publisher = Publisher(address)
+        most = _AT_ONCE if config.upload_concurrency == "auto" else config.upload_concurrency
         try:
             # Each message names the key under which its events were tracked, so all may go.
-            places = [Broker(publisher, queue_id, control, config.constants) for _ in range(_AT_ONCE)]
-            yield Way(places, lambda _: True)
+            yield Way([Broker(publisher, queue_id, control, config.constants) for _ in range(most)], lambda _: True)
         finally:
             publisher.close()
 

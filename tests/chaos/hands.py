@@ -23,7 +23,7 @@ from lotus_durable.queue.rows import KEY_SIZE
 
 from .harness import Harness
 from .oracle import BOOKS, CUT
-from .processes import is_alive, state_of, strike
+from .processes import has_open, is_alive, state_of, strike
 
 _PATIENCE = 10.0
 _SOON = 3.0
@@ -96,7 +96,7 @@ def remove_books(harness: Harness) -> bool:
         return False
     books = Path(harness.queue.books)
     try:
-        if not harness.wait(lambda: state_of(pid) == "T", _SOON) or not harness.processes.has_open(pid, books):
+        if not harness.wait(lambda: state_of(pid) == "T", _SOON) or not has_open(pid, books):
             return False  # nobody could write them back
         if read_progress(harness.queue) == Progress():
             return False  # the heartbeat has just been deleted too: nobody could know what was in them
@@ -112,7 +112,7 @@ def remove_books(harness: Harness) -> bool:
     if harness.chance.random() < 0.3:
         harness.kill(pid)
         harness.flusher_killed(time.monotonic(), in_haste=True)
-    elif harness.wait(lambda: harness.processes.has_open(pid, books) or not is_alive(pid), _PATIENCE) and is_alive(pid):
+    elif harness.wait(lambda: has_open(pid, books) or not is_alive(pid), _PATIENCE) and is_alive(pid):
         return True  # it has written all of it back
     mark_struck(harness, ids, BOOKS)
     harness.books_gone.append((ids, said))
@@ -123,16 +123,14 @@ def remove_books(harness: Harness) -> bool:
 def _segment_in_use(harness: Harness) -> Iterator[tuple[Path | None, int]]:
     """Give a segment that a worker writes, and its pid; the worker stands still meanwhile."""
     rows = harness.queue.queue_db  # who has them open goes on there, and needs no other segment
-    pid = harness.worker(
-        that_has=lambda each: _segments_of(harness, each) and not harness.processes.has_open(each, rows)
-    )
+    pid = harness.worker(that_has=lambda each: _segments_of(harness, each) and not has_open(each, rows))
     if not pid or not strike(pid, signal.SIGSTOP):
         yield None, 0
         return
     try:
         harness.wait(lambda: state_of(pid) == "T", _SOON)
         # Not one that it has moved on from, and has left what it holds: nobody could carry that over.
-        own = [path for path in _segments_of(harness, pid) if harness.processes.has_open(pid, path)]
+        own = [path for path in _segments_of(harness, pid) if has_open(pid, path)]
         yield (own[-1] if own else None), pid
     finally:
         strike(pid, signal.SIGCONT)
@@ -182,7 +180,7 @@ def remove_rows(harness: Harness) -> bool:
     """The database of rows, while it is open: the flusher reads it to its end, and writers carry over what is left."""
     pid = harness.flusher()
     rows = Path(harness.queue.queue_db)
-    if not pid or not harness.processes.has_open(pid, rows):
+    if not pid or not has_open(pid, rows):
         return False
     harness.counts_are_exact = False
     with stopped(harness, pid) as is_stopped:
@@ -208,11 +206,7 @@ def stopped(harness: Harness, pid: int) -> Iterator[bool]:
     """Have the flusher stand still; whether it does, with the books open."""
     is_struck = bool(pid) and strike(pid, signal.SIGSTOP)
     try:
-        yield (
-            is_struck
-            and harness.wait(lambda: state_of(pid) == "T", _SOON)
-            and harness.processes.has_open(pid, harness.queue.books)
-        )
+        yield (is_struck and harness.wait(lambda: state_of(pid) == "T", _SOON) and has_open(pid, harness.queue.books))
     finally:
         strike(pid, signal.SIGCONT)
 

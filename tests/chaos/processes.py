@@ -101,31 +101,12 @@ class Processes:
         return self._children(SHORT)
 
     def flushers(self) -> set[int]:
-        """Return all that were started by an event and live, also those that do not flush yet."""
-        place = os.fsencode(self._queue_dir)
-        found = set()
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                parts = _read(f"/proc/{name}/cmdline").rstrip(b"\0").split(b"\0")
-                if any(part.endswith(_BOOT) for part in parts) and parts[-1] == place and is_alive(int(name)):
-                    found.add(int(name))
-        return found
+        """See :func:`flushers_of`."""
+        return flushers_of(self._queue_dir)
 
     def flusher(self) -> int:
-        """Return the one that flushes, 0 where there is none: one that leaves has let go of the lock, and does not."""
-        beat = read_beat(self._directory)
-        if beat is None or beat.pid not in self.flushers():
-            return 0
-        return beat.pid if self.has_open(beat.pid, self._directory.flusher_lock) else 0
-
-    def has_open(self, pid: int, path: str | Path) -> bool:
-        """Whether a process has a file open that is still where it was."""
-        with contextlib.suppress(OSError):
-            for name in os.listdir(f"/proc/{pid}/fd"):
-                with contextlib.suppress(OSError):
-                    if os.readlink(f"/proc/{pid}/fd/{name}") == os.fspath(path):
-                        return True
-        return False
+        """See :func:`flusher_of`."""
+        return flusher_of(self._directory)
 
     def stop_for(self, pid: int, seconds: float) -> bool:
         """SIGSTOP now and SIGCONT later; return whether it was there."""
@@ -165,6 +146,39 @@ class Processes:
         pid = self._nursery.pid
         found = [int(each) for each in _read(f"/proc/{pid}/task/{pid}/children").split()]
         return [each for each in found if _read(f"/proc/{each}/comm").strip() == name.encode() and is_alive(each)]
+
+
+def flushers_of(queue_dir: str | Path) -> set[int]:
+    """Return all that were started by an event for this queue and live, also those that do not flush yet."""
+    place = os.fsencode(queue_dir)
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            parts = _read(f"/proc/{name}/cmdline").rstrip(b"\0").split(b"\0")
+            if any(part.endswith(_BOOT) for part in parts) and parts[-1] == place and is_alive(int(name)):
+                found.add(int(name))
+    return found
+
+
+def flusher_of(directory: QueueDirectory) -> int:
+    """Return the one that flushes, 0 where there is none: one that leaves has let go of the lock, and does not.
+
+    A number alone says nothing: a long run uses each of them for one process after another.
+    """
+    beat = read_beat(directory)
+    if beat is None or beat.pid not in flushers_of(directory.root):
+        return 0
+    return beat.pid if has_open(beat.pid, directory.flusher_lock) else 0
+
+
+def has_open(pid: int, path: str | Path) -> bool:
+    """Whether a process has a file open that is still where it was."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{name}") == os.fspath(path):
+                    return True
+    return False
 
 
 def _next_release(folder: Path) -> Path:

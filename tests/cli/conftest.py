@@ -1,8 +1,13 @@
-"""The commands as people and service managers run them: real processes, a real directory, a real server."""
+"""The commands as people and service managers run them: a real directory, a real server.
+
+Most of what a process of its own would take is its start. So what only reads and answers is run in the tests' process,
+and what is signalled, read from a pipe, or goes on, in one of its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -13,10 +18,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from lotus_durable import Client
+from lotus_durable.cli import main
 from lotus_durable.cli.stop import stop_flusher
 from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.flusher import locks
@@ -63,6 +70,23 @@ class CommandLine:
         return QueueDirectory(self.queue_dir)
 
     def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Result:
+        """Run a command here, as its process would, and return what it came to."""
+        output, errors = _stream(), _stream()
+        with (
+            patch.dict(os.environ, {**self.environment, **(environment or {})}, clear=True),
+            open(os.devnull) as nothing,
+            patch.object(sys, "stdin", nothing),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+        ):
+            try:
+                code = main(arguments)
+            except SystemExit as end:  # of argparse
+                code = end.code if isinstance(end.code, int) else 0
+        return Result(code, _written(output), _written(errors))
+
+    def run_process(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Result:
+        """Run a command in a process of its own, and return what it came to."""
         process = self.start(*arguments, environment=environment)
         output, errors = process.communicate(timeout=_PATIENCE * 3)
         return Result(process.returncode, output, errors)
@@ -83,6 +107,15 @@ class CommandLine:
         for process in self.started:
             process.kill()
             process.communicate()
+
+
+def _stream() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_nothing_is_lost_and_nothing_is_left_behind(command_line: CommandLine, t
         "http_proxy": "http://127.0.0.1:9",
         "TMPDIR": str(temporary),
     }
-    result = command_line.run("demo", "--events", "2000", "--kills", "4", "--json", environment=hostile)
+    result = command_line.run_process("demo", "--events", "2000", "--kills", "4", "--json", environment=hostile)
     figures = result.json()
     assert (result.code, figures["ok"], figures["problems"]) == (0, True, [])
     assert figures["tracked"] == 2000
@@ -46,14 +46,14 @@ def test_nothing_is_lost_and_nothing_is_left_behind(command_line: CommandLine, t
 
 def test_the_files_are_kept_where_they_are_asked_for(command_line: CommandLine, tmp_path: Path) -> None:
     folder = tmp_path / "kept"
-    result = command_line.run("demo", "--events", "400", "--kills", "1", "--queue-dir", str(folder))
+    result = command_line.run_process("demo", "--events", "400", "--kills", "1", "--queue-dir", str(folder))
     assert result.code == 0
     rows = {line.partition("  ")[0]: line.split() for line in result.output.splitlines()}
     assert rows["tracked"][1] == rows["at the server"][3] == "400"
     assert "by SIGKILL: 1 flusher, 0 workers" in result.output
     assert "Nothing was lost" in result.output
     assert str(folder) in result.output
-    status = command_line.run("status", "--json", "--queue-dir", str(folder / "queue")).json()
+    status = command_line.run_process("status", "--json", "--queue-dir", str(folder / "queue")).json()
     assert (status["delivered"], status["pending"], status["flusher"]) == (400, 0, None)
 
 
@@ -75,14 +75,14 @@ def test_interrupted_or_killed_it_leaves_nothing_behind(
 
 def test_a_directory_that_holds_something_is_refused(command_line: CommandLine, temporary: Path) -> None:
     (temporary / "precious").touch()
-    result = command_line.run("demo", "--queue-dir", str(temporary))
+    result = command_line.run_process("demo", "--queue-dir", str(temporary))
     assert result.code == 2
     assert "is not empty" in result.one_error()
     assert [path.name for path in temporary.iterdir()] == ["precious"]
 
 
 def test_a_directory_that_cannot_be_made_is_wrong_usage(command_line: CommandLine) -> None:
-    result = command_line.run("demo", "--queue-dir", "/proc/queue")
+    result = command_line.run_process("demo", "--queue-dir", "/proc/queue")
     assert result.code == 2
     assert "/proc/queue" in result.one_error()
 

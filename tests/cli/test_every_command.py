@@ -57,8 +57,8 @@ def test_to_look_needs_neither_key_nor_host_and_is_text_or_json(
 ) -> None:
     asked = len(fake_lotus.requests)
     bare = {"LOTUS_API_KEY": "", "LOTUS_HOST": ""}
-    text = command_line.run(*line.split(), environment=bare)
-    found = command_line.run(*line.split(), "--json", environment=bare)
+    text = command_line.run_process(*line.split(), environment=bare)
+    found = command_line.run_process(*line.split(), "--json", environment=bare)
     assert (text.code, text.errors, found.code, found.errors) == (0, "", 0, "")
     group, _, action = line.partition(" ")
     if action.startswith(AS_LINES) or group in AS_LINES:
@@ -76,7 +76,7 @@ def test_whatever_is_done_the_numbers_add_up(command_line: CommandLine, queue: d
     file = tmp_path / "more.jsonl"
     file.write_text('{"customer_id": "c3", "event_name": "call"}\n')
     for line in (f"import {file}", f"backup {tmp_path}/copy", "doctor", *CHANGING):
-        result = command_line.run(*line.split(), "--json")
+        result = command_line.run_process(*line.split(), "--json")
         assert result.code == 0, (line, result)
         assert undocumented(command_line, line, result.json()) == set(), line
         numbers(command_line)  # it makes sure
@@ -90,7 +90,7 @@ def test_a_terminal_shows_what_a_pipe_gets(
 ) -> None:
     del queue
     for line in (*LOOKING, "verify", "adopt", "stop", "doctor"):
-        piped = command_line.run(*line.split())
+        piped = command_line.run_process(*line.split())
         terminal.enter("clear")
         terminal.enter(f"{shlex.join([*PROGRAM, *line.split()])} 2>&1; echo the code of {shlex.quote(line)} is $?")
         shown = terminal.wait_for(f"\nthe code of {line} is {piped.code}")

@@ -38,8 +38,8 @@ def test_a_signal_lets_the_request_in_flight_end_and_commits_it(
     track(2)
     log = service.end(number)
     assert f"stopped ({signal.Signals(number).name}); 2 pending" in log
-    assert command_line.run("status", "--json").json()["delivered"] == 5
-    assert command_line.run("drain").code == 0
+    assert command_line.run_process("status", "--json").json()["delivered"] == 5
+    assert command_line.run_process("drain").code == 0
     assert fake_lotus.event_count == 7
     assert fake_lotus.duplicates == 0
 
@@ -73,8 +73,8 @@ def test_a_second_signal_ends_it_at_once_and_loses_nothing(
     service.wait_to_log("stopping after the request")
     service.process.terminate()
     assert service.process.wait(10) == 128 + signal.SIGTERM
-    assert command_line.run("status", "--json").json()["pending"] == 5
-    assert command_line.run("drain").code == 0
+    assert command_line.run_process("status", "--json").json()["pending"] == 5
+    assert command_line.run_process("drain").code == 0
     assert set(fake_lotus.times_received) == set(ids)
 
 
@@ -164,7 +164,7 @@ def test_it_logs_why_nothing_can_be_sent_and_does_not_repeat_itself(
     track(3)
     fake_lotus.rotate_key("another")
     service = start()
-    wait_until(lambda: "blocked" in command_line.run("status").output, "the flusher to be blocked")
+    wait_until(lambda: "blocked" in command_line.run_process("status").output, "the flusher to be blocked")
     log = service.end()
     [line] = [line for line in log.splitlines() if "blocked" in line]
     assert "the server refuses the API key" in line
@@ -183,7 +183,7 @@ def test_it_starts_before_the_program_that_tracks(command_line: CommandLine, sta
     service = start()
     service.wait_to_flush()
     assert oct(command_line.queue_dir.stat().st_mode & 0o777) == oct(0o700)
-    assert command_line.run("health", environment={"LOTUS_FLUSHER": "external"}).code == 0
+    assert command_line.run_process("health", environment={"LOTUS_FLUSHER": "external"}).code == 0
     service.end()
 
 
@@ -200,6 +200,6 @@ def test_it_starts_before_the_program_that_tracks(command_line: CommandLine, sta
 def test_a_wrong_configuration_is_said_at_the_start(
     command_line: CommandLine, environment: dict[str, str], said: str
 ) -> None:
-    result = command_line.run("flusher", environment=environment)
+    result = command_line.run_process("flusher", environment=environment)
     assert result.code == 2
     assert said in result.one_error()

@@ -62,7 +62,7 @@ def test_an_address_of_ip_version_6_is_written_in_brackets(command: str) -> None
 def test_an_address_that_is_taken_is_said_before_it_flushes(command_line: CommandLine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        result = command_line.run("flusher", "--metrics", address)
+        result = command_line.run_process("flusher", "--metrics", address)
     assert result.code == 2
     assert f"lotus-durable flusher: --metrics {address}: Address already in use" in result.errors
     assert "flushes the queue" not in result.errors

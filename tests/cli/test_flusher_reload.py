@@ -42,7 +42,7 @@ def test_a_rotated_key_is_read_at_sighup_and_what_was_blocked_is_delivered(
     fake_lotus.wait_for(5)
     fake_lotus.rotate_key(NEW_KEY)
     ids += track(7)
-    wait_until(lambda: "blocked" in command_line.run("status").output, "the flusher to be blocked")
+    wait_until(lambda: "blocked" in command_line.run_process("status").output, "the flusher to be blocked")
     assert fake_lotus.event_count == 5
     source(file, NEW_KEY)
     service.hang_up()
@@ -99,7 +99,7 @@ def test_a_refused_key_is_read_again_without_a_signal(
     source(file, NEW_KEY)
     track(7)
     fake_lotus.wait_for(12)
-    assert command_line.run("drain").code == 0
+    assert command_line.run_process("drain").code == 0
     assert "SIGHUP" not in service.end()
     assert fake_lotus.duplicates == 0
 

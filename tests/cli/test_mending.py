@@ -138,7 +138,7 @@ def test_an_export_takes_the_place_of_a_file_and_of_nothing_else(
     assert command_line.run("export", "--output", str(link)).code == 0
     assert link.is_symlink()
     assert file.read_text() == output
-    assert len(command_line.run("export", "--output", "/dev/stdout").output.splitlines()) == 3
+    assert len(command_line.run_process("export", "--output", "/dev/stdout").output.splitlines()) == 3
     full = command_line.run("export", "--output", "/dev/full")
     assert (full.code, full.one_error()) == (2, "lotus-durable export: /dev/full: No space left on device")
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)

@@ -140,7 +140,7 @@ def test_a_manager_that_cannot_be_told_is_no_trouble(address: str) -> None:
 
 
 def test_a_refused_start_is_not_called_ready(command_line: CommandLine, manager: Manager) -> None:
-    result = command_line.run("flusher", environment={"NOTIFY_SOCKET": manager.variable, "LOTUS_API_KEY": ""})
+    result = command_line.run_process("flusher", environment={"NOTIFY_SOCKET": manager.variable, "LOTUS_API_KEY": ""})
     assert result.code == 2
     manager._socket.setblocking(False)
     with pytest.raises(BlockingIOError):

@@ -186,6 +186,19 @@ def test_an_application_directory_with_a_module_of_that_name_is_no_concern_of_th
     assert not (scene.root / "imported").exists()
 
 
+def test_what_a_library_cannot_do_without_any_more_it_has(scene: Scene) -> None:
+    deployment = Deployment(scene.root / "deployment")
+    requests = deployment.site / "requests" / "__init__.py"
+    requests.write_text(
+        requests.read_text().replace("\nimport urllib3\n", "\nimport charset_normalizer\nimport urllib3\n")
+    )
+    application = scene.start(
+        "track(make(), 'first'); os._exit(0)", python=deployment.python, more={"PYTHONPATH": deployment.paths}
+    )
+    assert application.wait(20) == 0
+    scene.arrived("first")
+
+
 @pytest.mark.parametrize("deployed", ["removed", "replaced"])
 def test_a_flusher_whose_packages_are_removed_goes_on_over_https_with_new_connections(
     scene: Scene, deployed: str

@@ -1,7 +1,7 @@
 """Run the tests on every Python that is installed here, and fail when one of them was not run.
 
-``python -m tests.pythons`` runs, after ``tox``, all servers, the oldest dependencies, and on the other Pythons what
-differs on them. ``python -m tests.pythons whole`` runs the whole suite on each.
+``python -m tests.pythons`` runs, after ``tox``, all servers, the oldest dependencies, types, and on the other Pythons
+what differs on them. ``python -m tests.pythons whole`` runs the whole suite on each.
 
 It needs tox. It finds the interpreters itself, in PATH and in pyenv's folder, and compares them with what tox says that
 it ran: none is left out because tox did not find it. Debian sid's Pythons are put into a folder (``sid.sh``).
@@ -114,7 +114,7 @@ def main() -> None:
         environments = [f"py{digits(each)}" for each in pythons]
     else:
         others = [f"processes-py{digits(each)}" for each in pythons if each != SUITE_PYTHON]
-        environments = [*others, "minimum", "servers"]  # what takes longest first
+        environments = [*others, "minimum", "servers", "types"]  # what takes longest first
     with ThreadPoolExecutor() as beside:
         is_sid_run = what == "ci" and SID_PYTHON not in pythons
         sid = beside.submit(run_sid, f"processes-py{digits(SID_PYTHON)}") if is_sid_run else None

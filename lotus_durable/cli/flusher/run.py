@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from lotus_durable.cli.command import ExitCode, configuration
 from lotus_durable.cli.logs import Log, logger
@@ -59,7 +59,9 @@ def run(
         import_everything()
         manager = ServiceManager(os.environ)
         service = Service(config, load, manager, destination)
-        with reported(service, manager), _served(arguments.metrics, config):
+        interval = min(_LOOK_INTERVAL, (manager.watchdog_timeout or _LOOK_INTERVAL) / 3)
+        look = Report(service, manager).look  # now and then, from a thread of its own
+        with every(interval, look, "lotus_durable report"), _served(arguments.metrics, config):
             why = service.run()
         logger.info("stopped (%s); %s pending", why, count(_pending(service.directory)))
     return ExitCode.DONE
@@ -81,14 +83,6 @@ def _pending(directory: QueueDirectory) -> int:
     except (LotusError, OSError) as error:
         logger.warning("cannot count what is pending: %s", error)
         return 0
-
-
-@contextlib.contextmanager
-def reported(service: Service, manager: ServiceManager) -> Iterator[None]:
-    """Look at the service now and then, from a thread of its own, and tell what happened."""
-    interval = min(_LOOK_INTERVAL, (manager.watchdog_timeout or _LOOK_INTERVAL) / 3)
-    with every(interval, Report(service, manager).look, "lotus_durable report"):
-        yield
 
 
 class Report:

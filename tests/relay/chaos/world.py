@@ -20,9 +20,9 @@ from typing import Self
 from lotus_durable.errors import LotusError
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.testing import Faults
 from tests.chaos.plan import REPOSITORY, Generation
+from tests.chaos.processes import flusher_of
 from tests.chaos.server import ServerProcess
 from tests.relay.broker import Cluster, version
 from tests.relay.fleet import url_of
@@ -123,10 +123,7 @@ class Host:
 
     def flusher(self) -> int | None:
         """Return the process that flushes."""
-        beat = read_beat(self.directory)
-        if beat is None or not Path(f"/proc/{beat.pid}").exists():
-            return None
-        return beat.pid
+        return flusher_of(self.directory) or None
 
 
 class World:

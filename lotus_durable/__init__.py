@@ -53,17 +53,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from lotus_durable import option_types
     from lotus_durable.calls.access_answer import Access, Usage
     from lotus_durable.flusher.drain import DrainReport
-    from lotus_durable.option_types import (
-        ApiVersion,
-        Backend,
-        Durability,
-        Flusher,
-        OnError,
-        OnInvalid,
-        UploadConcurrency,
-    )
     from lotus_durable.queue.stats import FlusherStats, QueueStats
 
 __all__ = [
@@ -138,23 +130,23 @@ host: str | None = None
 relay_url: str | None = None
 queue_dir: str | os.PathLike[str] | None = None
 debug: bool | None = None
-on_error: OnError | None = None
+on_error: option_types.OnError | None = None
 send: bool | None = None
-on_invalid: OnInvalid | None = None
+on_invalid: option_types.OnInvalid | None = None
 sync_mode: bool | None = None
-durability: Durability | None = None
+durability: option_types.Durability | None = None
 sync_interval: float | None = None
 flush_interval: float | None = None
 max_batch_events: int | None = None
 max_event_bytes: int | None = None
 max_queue_bytes: int | None = None
 max_events_per_second: int | None = None
-upload_concurrency: UploadConcurrency | None = None
+upload_concurrency: option_types.UploadConcurrency | None = None
 timeout: float | tuple[float, float] | None = None
-backend: Backend | None = None
-flusher: Flusher | None = None
+backend: option_types.Backend | None = None
+flusher: option_types.Flusher | None = None
 exit_timeout: float | None = None
-api_version: ApiVersion | None = None
+api_version: option_types.ApiVersion | None = None
 call_timeout: float | None = None
 keep_delivered: float | None = None
 

@@ -15,15 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from lotus_durable.option_types import (
-        ApiVersion,
-        Backend,
-        Durability,
-        Flusher,
-        OnError,
-        OnInvalid,
-        UploadConcurrency,
-    )
+    from lotus_durable import option_types
 
 _MIB = 1 << 20
 _DAY = 86_400.0
@@ -81,24 +73,24 @@ class Config(NamedTuple):
     host: str = DEFAULT_HOST
     relay_url: str | None = None
     debug: bool = False
-    on_error: OnError | None = None
+    on_error: option_types.OnError | None = None
     send: bool = True
-    on_invalid: OnInvalid = "raise"
+    on_invalid: option_types.OnInvalid = "raise"
     sync_mode: bool = False
-    durability: Durability = "process"
+    durability: option_types.Durability = "process"
     sync_interval: float = 1.0
     flush_interval: float = 0.5
     max_batch_events: int = 500
     max_event_bytes: int = 32_768
     max_queue_bytes: int = 1024 * _MIB
     max_events_per_second: int | None = None
-    upload_concurrency: UploadConcurrency = "auto"
+    upload_concurrency: option_types.UploadConcurrency = "auto"
     timeout: tuple[float, float] = (5.0, 30.0)
-    backend: Backend = "journal"
-    flusher: Flusher = "auto"
+    backend: option_types.Backend = "journal"
+    flusher: option_types.Flusher = "auto"
     exit_timeout: float = 2.0
     keep_delivered: float = 0.0
-    api_version: ApiVersion = "auto"
+    api_version: option_types.ApiVersion = "auto"
     call_timeout: float = 30.0
     constants: Constants = Constants()
     """What is no user's decision."""

@@ -1,0 +1,413 @@
+"""What a look decides: whether to start a flusher, to end one, to ask one to make way, and what to tell."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lotus_durable.clock import boot_id
+from lotus_durable.config import Config
+from lotus_durable.flusher import hung, locks, reporting, starting
+from lotus_durable.flusher import look as look_module
+from lotus_durable.flusher.look import Look
+from lotus_durable.flusher.spawn import Invocation
+from lotus_durable.flusher.starting import Notes, Starting
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import Beat
+
+from .test_decisions import THEIRS, beat
+
+REPORT_AFTER = 30.0
+
+
+class Scene:
+    """A host with one process that looks, and whatever flusher a test says there is."""
+
+    def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
+        self.directory = QueueDirectory(root)
+        self.directory.prepare()
+        self.now = 5000.0
+        self.held: list[bool | None] = [False]
+        """What each question tells; the last one goes on."""
+        self.beat: Beat | None = None
+        self.is_young = True
+        self.is_stopped = False
+        self.why_it_lives_on: str | None = None
+        self.started: list[int] = []
+        self.refusal: Exception | None = None
+        self.ended: list[int] = []
+        self.told: list[str] = []
+        real = locks.is_held
+
+        def is_held(path: str, start: int = 0) -> bool | None:
+            if path != self.directory.flusher_lock:
+                return real(path, start)
+            return self.held.pop(0) if len(self.held) > 1 else self.held[0]
+
+        patch.setattr(locks, "is_held", is_held)
+        for module in (look_module, starting, hung, reporting):
+            patch.setattr(module, "since_boot", lambda: self.now)
+        patch.setattr("lotus_durable.queue.heartbeat.since_boot", lambda: self.now)
+        patch.setattr(look_module, "read_beat", lambda _: self.beat)
+        patch.setattr(look_module, "find_interpreter", lambda: "/usr/bin/python3")
+        patch.setattr(look_module, "start_flusher", self._start)
+        patch.setattr(hung, "reap", lambda: None)
+        patch.setattr(hung, "is_young", lambda _: self.is_young)
+        patch.setattr(hung, "is_stopped", lambda _: self.is_stopped)
+        patch.setattr(hung, "end", self._end)
+
+    def look(self, **options: Any) -> Look:
+        config = Config(self.directory.root, **{"api_key": "key", **options})
+        return Look(self.directory, config, lambda error, _: self.told.append(str(error)))
+
+    def flushes(self, **changes: Any) -> None:
+        """Have a flusher hold the lock and beat."""
+        self.held = [True]
+        self.beat = beat(boot=boot_id(), at=self.now, **changes)
+
+    def is_gone(self) -> None:
+        """Have the start that is on its way come to an end."""
+        self.held = [False]
+        while self.started:
+            os.close(self.started.pop())
+
+    @property
+    def notes(self) -> Notes:
+        return Starting(self.directory).read()
+
+    def _start(self, invocation: Invocation, lock: int) -> None:
+        assert invocation.directory is self.directory
+        if self.refusal is not None:
+            os.close(lock)
+            raise self.refusal
+        self.started.append(lock)
+
+    def _end(self, of: Beat) -> str | None:
+        self.ended.append(of.pid)
+        return self.why_it_lives_on
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    scene = Scene(tmp_path / "queue", monkeypatch)
+    yield scene
+    scene.is_gone()
+
+
+# Starting one
+
+
+def test_where_nobody_flushes_one_is_started_and_no_second_while_it_is_on_its_way(scene: Scene) -> None:
+    first, second = scene.look(), scene.look()
+    first.look()
+    assert len(scene.started) == 1
+    assert second.is_on_its_way()
+    second.look()
+    assert not second.start()
+    assert len(scene.started) == 1
+    assert scene.told == []
+
+
+def test_where_somebody_flushes_or_that_cannot_be_told_none_is_started(scene: Scene) -> None:
+    look = scene.look()
+    answers: list[list[bool | None]] = [[True], [None], [False, True]]
+    for held in answers:  # the last: it came to flush since the look began
+        scene.held = held
+        look.look()
+    assert scene.started == []
+    scene.held = [False, False, True]  # or since the start began
+    look.look()
+    assert scene.started == []
+    assert not look.is_on_its_way(), "the lock of the start is let go of"
+    scene.held = [False]
+    look.look()
+    assert len(scene.started) == 1
+
+
+def test_one_that_is_to_make_way_or_was_ended_may_hold_the_lock_still(scene: Scene) -> None:
+    scene.held = [True]
+    for options in ({"make_way": True}, {"is_ended": True}):
+        assert scene.look().start(**options)
+        os.close(scene.started.pop())
+    assert not scene.look().start()
+
+
+def test_a_start_that_came_to_nothing_is_told_with_its_last_words_and_made_again_later(scene: Scene) -> None:
+    Path(scene.directory.log).write_text("of another one\n", encoding="utf-8")
+    look = scene.look()
+    look.look()
+    with open(scene.directory.log, "a", encoding="utf-8") as log:
+        log.write("no module named requests\n")
+    scene.is_gone()
+    look.look()
+    assert scene.started == []
+    assert look.cannot_start()
+    assert scene.told == [
+        "nothing is delivered, 0 events are kept: a flusher cannot be started: no module named requests"
+    ]
+    assert (scene.notes.failures, scene.notes.has_flushed) == (1, False)
+    look.look()
+    assert scene.notes.failures == 1, "of one start it is noted once"
+    scene.now += 1.0
+    assert not look.cannot_start()
+    look.look()
+    assert len(scene.started) == 1
+
+
+def test_one_that_ended_in_order_is_followed_at_once_and_one_that_was_killed_in_its_work_only_once(
+    scene: Scene,
+) -> None:
+    look = scene.look()
+    look.look()
+    scene.is_gone()
+    scene.now += 5.0
+    scene.beat = beat(boot=boot_id(), at=scene.now, state="ended")
+    look.look()
+    assert len(scene.started) == 1
+    assert scene.notes.failures == 0
+    for failures in (1, 2):
+        scene.is_gone()
+        scene.now += 5.0
+        scene.beat = beat(boot=boot_id(), at=scene.now)
+        look.look()
+        assert (scene.notes.failures, scene.notes.has_flushed) == (failures, True)
+    assert scene.started == []
+    assert "flushers end in the middle of their work" in scene.told[0]
+    scene.now += 2.0
+    look.look()
+    assert len(scene.started) == 1
+
+
+def test_an_end_of_before_the_start_says_nothing_of_it(scene: Scene) -> None:
+    scene.beat = beat(boot=boot_id(), at=scene.now - 1.0, state="ended")
+    look = scene.look()
+    look.look()
+    scene.is_gone()
+    look.look()
+    assert (scene.notes.failures, scene.notes.has_flushed) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "is_told"),
+    [(OSError(errno.EAGAIN, "Resource temporarily unavailable"), True), (OSError("mine"), False)],
+)
+def test_a_process_that_cannot_be_started_is_a_failure_and_a_handlers_error_is_its_own(
+    scene: Scene, refusal: OSError, is_told: bool
+) -> None:
+    look = scene.look()
+    scene.refusal = refusal
+    if is_told:
+        assert not look.start()
+        assert scene.notes.failures == 1
+        assert "a flusher cannot be started: no process can be started: Resource temp" in scene.told[0]
+    else:
+        with pytest.raises(OSError, match="mine"):
+            look.start()
+        assert scene.notes.failures == 0
+
+
+def test_without_a_key_or_an_interpreter_none_is_started_and_that_is_told(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.look(api_key=None).look()
+    assert "no API key is set" in scene.told[0]
+    monkeypatch.setattr(look_module, "find_interpreter", lambda: None)
+    scene.now += 60.0
+    scene.look().look()
+    assert "no Python interpreter is found" in scene.told[1]
+    assert not scene.look().start()
+    assert scene.started == []
+    assert scene.look(api_key=None, relay_url="amqp://").why_none_is_started() != scene.told[0]
+
+
+def test_an_external_flusher_that_is_not_there_is_told_after_a_while_and_forgotten_when_it_comes(scene: Scene) -> None:
+    look = scene.look(flusher="external")
+    look.look()
+    scene.now += REPORT_AFTER - 0.1
+    look.look()
+    assert scene.told == []
+    scene.now += 0.1
+    look.look()
+    assert len(scene.told) == 1
+    assert 'flusher is "external" and nobody flushes' in scene.told[0]
+    assert scene.started == []
+    scene.flushes()
+    look.look()
+    assert scene.notes.nobody_since is None
+    scene.held = [False]
+    scene.now += 100.0
+    look.look()
+    assert len(scene.told) == 1, "it begins anew"
+
+
+# Ending one
+
+
+def seen_for(scene: Scene, look: Look, seconds: float) -> None:
+    """Look twice a second, at the same beat."""
+    scene.is_young = False
+    for _ in range(int(2 * seconds) + 1):
+        look.look()
+        scene.now += 0.5
+
+
+def test_a_flusher_without_a_sign_of_life_is_ended_and_replaced(scene: Scene) -> None:
+    look = scene.look()
+    scene.flushes()
+    seen_for(scene, look, 9.5)
+    assert scene.ended == []
+    seen_for(scene, look, 1.0)
+    assert scene.ended == [1]
+    assert len(scene.started) == 1, "though it may hold the lock for a moment"
+    assert scene.told == []
+
+
+def test_one_that_is_killed_and_does_not_die_is_told_and_not_killed_again(scene: Scene) -> None:
+    look = scene.look()
+    scene.flushes()
+    seen_for(scene, look, 14.0)
+    assert scene.ended == [1]
+    assert len(scene.started) == 1
+    assert "it was killed and does not die" in scene.told[0]
+
+
+def test_one_that_may_not_be_ended_is_told_and_none_is_started(scene: Scene) -> None:
+    look = scene.look()
+    scene.why_it_lives_on = "it runs in another container"
+    scene.flushes()
+    seen_for(scene, look, 10.5)
+    assert scene.started == []
+    assert "it runs in another container" in scene.told[0]
+    assert scene.notes.seen is not None
+    assert scene.notes.seen.killed_at is None
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "is_stopped", "patience"), [(None, False, 10), (4999.0, True, 10), (4999.0, False, 80)]
+)
+def test_a_program_that_drains_has_the_time_of_its_request(
+    scene: Scene, in_flight: float | None, is_stopped: bool, patience: int
+) -> None:
+    look = scene.look()
+    scene.is_stopped = is_stopped
+    scene.flushes(kind="caller", in_flight=in_flight)
+    seen_for(scene, look, patience - 0.5)
+    assert scene.ended == []
+    seen_for(scene, look, 1.0)
+    assert scene.ended != []
+
+
+def test_one_that_beats_or_has_ended_in_order_is_left_alone(scene: Scene) -> None:
+    look = scene.look()
+    scene.flushes()
+    for _ in range(40):
+        look.look()
+        scene.now += 0.5
+    scene.flushes(state="ended")
+    seen_for(scene, look, 20.0)
+    assert scene.ended == []
+
+
+# Making way, and what is told of who flushes
+
+
+def test_who_began_later_with_other_settings_has_the_flusher_make_way_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = scene.look()
+    theirs = look.program._replace(settings=b"others", began=look.program.began - 100.0)
+    for changes, expected in (
+        ({"kind": "external", "program": theirs}, 0),
+        ({"program": theirs._replace(began=look.program.began)}, 0),
+        ({"program": look.program}, 0),
+        ({"program": theirs}, 1),
+        ({"program": theirs}, 1),
+    ):
+        scene.flushes(**changes)
+        look.look()
+        assert len(scene.started) == expected, changes
+        scene.now += 20.0  # what was started is given up
+    for other in (scene.look(flusher="external"), scene.look(api_key=None)):
+        other.look()
+    assert len(scene.started) == 1
+    monkeypatch.setattr(look_module, "find_interpreter", lambda: None)
+    scene.look().look()
+    assert len(scene.started) == 1
+
+
+def test_who_is_blocked_is_told_at_once_and_who_is_in_trouble_when_it_lasts(scene: Scene) -> None:
+    look = scene.look()
+    scene.flushes(state="retrying", reason="the server is away", trouble_since=scene.now - 29.0)
+    look.look()
+    assert scene.told == []
+    scene.now += 1.0
+    look.look()
+    assert scene.told == ["nothing is delivered for 30 s, 0 events are kept: the server is away"]
+    scene.now += 60.0
+    scene.flushes(state="blocked", reason="the key is refused", trouble_since=scene.now)
+    look.look()
+    assert scene.told[1:] == ["nothing is delivered, 0 events are kept: the key is refused"]
+
+
+def test_the_newest_version_that_looks_is_noted_now_and_then(scene: Scene) -> None:
+    look = scene.look()
+    scene.flushes(program=look.program)
+    look.look()
+    assert (scene.notes.newest_version, scene.notes.newest_at) == (look.program.version, scene.now)
+    scene.now += 19.0
+    look.look()
+    assert scene.notes.newest_at == scene.now - 19.0
+    scene.now += 1.0
+    look.look()
+    assert scene.notes.newest_at == scene.now
+    with Starting(scene.directory).changing() as notes:
+        assert notes is not None
+        notes.newest_version = "99.0"
+    scene.now += 20.0
+    look.look()
+    assert (scene.notes.newest_version, scene.notes.newest_at) == ("99.0", scene.now - 20.0)
+
+
+# What else
+
+
+def test_events_in_memory_are_noted_for_each_process_until_the_disk_has_taken_them(scene: Scene) -> None:
+    look = scene.look()
+    with Starting(scene.directory).changing() as notes:
+        assert notes is not None
+        notes.in_memory = {1: 7}
+    look.note_in_memory(5)
+    assert scene.notes.in_memory == {1: 7, os.getpid(): 5}
+    look.note_in_memory(0)
+    assert scene.notes.in_memory == {1: 7}
+
+
+def test_an_error_of_what_is_called_here_is_logged_once_and_one_of_the_applications_comes_out(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    look = scene.look()
+    monkeypatch.setattr(hung, "reap", partial(json.loads, "no JSON"))
+    for _ in range(2):
+        look.look()
+    [logged] = caplog.messages
+    assert logged.startswith("looking after the flusher failed: JSONDecodeError: ")
+
+    def time_limit() -> None:
+        raise RuntimeError("a time limit")
+
+    monkeypatch.setattr(hung, "reap", time_limit)
+    with pytest.raises(RuntimeError, match="a time limit"):
+        look.look()
+
+
+def test_the_program_of_a_process_is_made_once(scene: Scene) -> None:
+    look = scene.look()
+    assert look.program is look.program
+    assert look.program != THEIRS

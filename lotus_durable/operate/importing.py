@@ -142,9 +142,9 @@ def _add(segment: NewSegment, encoder: EventEncoder, line: bytes, *, again: bool
 
 def _was_imported(directory: QueueDirectory, segment: bytes) -> bool:
     """Whether a segment with this id lies here, or did and is known."""
-    statement = "SELECT 1 FROM settled WHERE segment = ?1 UNION ALL SELECT 1 FROM retired WHERE segment = ?1 LIMIT 1"
+    statement = "SELECT 1 FROM settled WHERE segment = ? UNION ALL SELECT 1 FROM retired WHERE segment = ? LIMIT 1"
     with contextlib.suppress(OSError):
-        if fetched(directory.books, "the books", statement, (segment,)):
+        if fetched(directory.books, "the books", statement, (segment, segment)):
             return True
     for name in directory.segments():
         with contextlib.suppress(OSError, UnknownFormat):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lotus_durable.flusher import life
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.lock import FlusherLock
 from lotus_durable.flusher.starting import Starting, note_failure
+from lotus_durable.flusher.surroundings import pid_namespace, process_status, this_program
 from lotus_durable.queue import requests
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
@@ -124,6 +126,18 @@ def test_where_the_directory_is_gone_it_leaves_and_makes_nothing(alive: Life) ->
     assert not alive.flusher._something_is_left()
     assert not os.path.exists(alive.directory.root)
     assert len(alive.waits) == 1, "it does not wait for the rest"
+
+
+def test_where_the_directory_goes_in_its_last_moment_it_leaves(alive: Life) -> None:
+    alive.held()
+
+    def remove() -> None:
+        if len(alive.waits) == 3:
+            shutil.rmtree(alive.directory.root)
+
+    alive.meanwhile = remove
+    assert not alive.flusher._something_is_left()
+    assert not os.path.exists(alive.directory.root)
 
 
 def test_who_is_told_to_end_while_it_leaves_does_so_and_lets_go_of_the_lock(
@@ -235,6 +249,19 @@ def test_it_goes_on_with_what_the_last_flusher_has_told_and_moments_of_another_b
         assert (found.reason, found.beats, found.state, found.boot) == (None, 0, "starting", boot_id())
 
 
+def test_its_beat_names_this_very_process_and_counts_on_when_it_begins_anew(alive: Life) -> None:
+    """Who ends a flusher that hangs compares all of it first."""
+    first = alive.held()
+    found, status = first.last_beat, process_status("self")
+    assert status is not None
+    assert (found.pid, found.start_time, found.uid) == (os.getpid(), status.start_time, os.geteuid())
+    assert (found.pid_namespace, found.hostname) == (pid_namespace(), socket.gethostname())
+    assert (found.kind, found.program) == ("auto", this_program(alive.config))
+    assert found.at > 0
+    first.beat()
+    assert alive.held().last_beat.beats == first.beats > 0
+
+
 def test_without_a_last_beat_it_is_not_known_what_was_sent_and_with_one_it_is(alive: Life) -> None:
     write_segment(alive.directory, [record(1), record(2)]).seal()
     assert alive.flusher.lock.acquire()
@@ -323,6 +350,14 @@ def test_its_first_success_forgets_the_failures_and_later_ones_note_nothing(aliv
     fail()
     alive.flusher._succeeded()
     assert starting.read().failures == 1, "once"
+
+
+def test_it_makes_no_file_of_starts_where_there_is_none(alive: Life) -> None:
+    """Its directory is being removed then."""
+    control = alive.held()
+    alive.flusher._succeeded()
+    alive.flusher._report_that_somebody_flushes(control)
+    assert not os.path.exists(alive.directory.starting)
 
 
 @pytest.mark.parametrize(("reported_at", "expected"), [(10.0, 1), (10.5, 1), (9.9, 0)])

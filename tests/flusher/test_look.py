@@ -84,6 +84,8 @@ class Scene:
 
     def _start(self, invocation: Invocation, lock: int) -> None:
         assert invocation.directory is self.directory
+        assert invocation.interpreter == "/usr/bin/python3"
+        assert invocation.settings
         if self.refusal is not None:
             os.close(lock)
             raise self.refusal
@@ -171,7 +173,7 @@ def test_one_that_ended_in_order_is_followed_at_once_and_one_that_was_killed_in_
     scene.beat = beat(boot=boot_id(), at=scene.now, state="ended")
     look.look()
     assert len(scene.started) == 1
-    assert scene.notes.failures == 0
+    assert (scene.notes.failures, scene.notes.last_known) == (0, scene.now - 5.0)
     for failures in (1, 2):
         scene.is_gone()
         scene.now += 5.0
@@ -224,6 +226,9 @@ def test_without_a_key_or_an_interpreter_none_is_started_and_that_is_told(
     assert "no Python interpreter is found" in scene.told[1]
     assert not scene.look().start()
     assert scene.started == []
+    monkeypatch.setattr(look_module, "_is_child_of_multiprocessing", lambda: True)
+    in_child = str(scene.look(api_key=None).why_none_is_started())
+    assert f"events wait in {scene.directory.root}. This is a child process of multiprocessing" in in_child
     assert scene.look(api_key=None, relay_url="amqp://").why_none_is_started() != scene.told[0]
 
 
@@ -267,6 +272,17 @@ def test_a_flusher_without_a_sign_of_life_is_ended_and_replaced(scene: Scene) ->
     assert scene.ended == [1]
     assert len(scene.started) == 1, "though it may hold the lock for a moment"
     assert scene.told == []
+
+
+def test_somebody_who_is_stopped_in_the_middle_of_the_notes_keeps_nobody_from_ending_it(scene: Scene) -> None:
+    """The flusher itself may be, and it is the one to be ended."""
+    look = scene.look()
+    scene.flushes()
+    with Starting(scene.directory).changing():
+        seen_for(scene, look, 10.5)
+    assert scene.ended == [1]
+    assert scene.notes.seen is not None
+    assert scene.notes.seen.killed_at is not None
 
 
 def test_one_that_is_killed_and_does_not_die_is_told_and_not_killed_again(scene: Scene) -> None:
@@ -340,6 +356,25 @@ def test_who_began_later_with_other_settings_has_the_flusher_make_way_once(
     monkeypatch.setattr(look_module, "find_interpreter", lambda: None)
     scene.look().look()
     assert len(scene.started) == 1
+
+
+@pytest.mark.parametrize(
+    ("theirs", "trouble", "expected"),
+    [
+        ({"key": b"other"}, {"key_refused": True}, 1),
+        ({"key": b"other"}, {}, 0),
+        ({"surroundings": b"other"}, {"unreachable_since": 4000.0}, 1),
+        ({"surroundings": b"other"}, {}, 0),
+        ({}, {"key_refused": True}, 0),
+    ],
+)
+def test_one_whose_key_is_refused_or_that_reaches_nobody_makes_way_for_who_began_earlier_too(
+    scene: Scene, theirs: dict[str, Any], trouble: dict[str, Any], expected: int
+) -> None:
+    look = scene.look()
+    scene.flushes(program=look.program._replace(**theirs, began=look.program.began + 100.0), **trouble)
+    look.look()
+    assert len(scene.started) == expected
 
 
 def test_who_is_blocked_is_told_at_once_and_who_is_in_trouble_when_it_lasts(scene: Scene) -> None:

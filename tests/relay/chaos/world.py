@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from lotus_durable.client import Client
 from lotus_durable.errors import LotusError
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
@@ -28,7 +29,7 @@ from tests.relay.broker import Cluster, version
 from tests.relay.fleet import url_of
 from tests.rig import wait_until
 
-from .worker import API_KEY, Shift
+from .worker import API_KEY, Shift, configuration
 
 PATIENCE = 150.0
 """Seconds in which all must be at Lotus when all is well: cluster, takeover and the wait after it."""
@@ -109,11 +110,12 @@ class Host:
 
     def __init__(self, world: World, number: int) -> None:
         self.party = 1 + number
+        self.relay_url = url_of(world.cluster, world.queue, self.party)
         self.folder = world.root / f"host{number}"
         self.directory = QueueDirectory(self.folder)
         shift = Shift(
             queue_dir=str(self.folder),
-            relay_url=url_of(world.cluster, world.queue, self.party),
+            relay_url=self.relay_url,
             ledger=str(world.ledger),
             mode=str(world.mode),
             rate=world.plan.rate / world.plan.hosts / world.plan.workers,
@@ -277,10 +279,12 @@ class World:
         return time.monotonic() - began
 
     def _have_flushers_replaced(self) -> None:
-        """End a worker where nobody flushes: where no event comes, it is an end or a new client that looks."""
+        """Drain where nobody flushes: a client that root makes and that tracks nothing looks neither then nor later."""
         for host in self.hosts:
             if host.flusher() is None:
-                host.workers[0].send(signal.SIGTERM)
+                client = Client.from_config(configuration(host.folder, host.relay_url))
+                client.drain(0.5)
+                client.release()
 
     def describe(self) -> str:
         """Say where things are, for who reads why it failed."""

@@ -74,6 +74,7 @@ class DeliveredLately:
 
     def __init__(self, path: str, report: Report) -> None:
         self._path = path
+        self._report = report
         self._descriptor = -1
         self._size = 0  # of the keys in the file, in bytes
         self._place = 0  # of the next, likewise
@@ -108,11 +109,14 @@ class DeliveredLately:
             logger.debug("cannot note what was delivered: %s", error)
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Return those of ``ids`` that were delivered lately.
+        """Return those of ``ids`` that were delivered lately; none while they cannot be read, which is told."""
+        try:
+            return self._known(ids)
+        except OSError as error:
+            self._report(QueueDamaged(f"{self._path} cannot be read ({error}): what was delivered lately is not known"))
+            return set()
 
-        Raises:
-            OSError: the disk refuses.
-        """
+    def _known(self, ids: Sequence[str]) -> set[str]:
         if not self._size:
             return set()
         self._catch_up()

@@ -303,6 +303,16 @@ def test_something_else_in_its_place_is_told_and_hinders_nothing(
     assert "what was delivered lately is not known" in str(told)
 
 
+def test_ids_that_the_disk_does_not_give_back_are_told_and_hold_no_delivery(opened: Opened, reports: Reports) -> None:
+    opened().add(["a"])
+    again = opened()
+    with refusing("pread", errno.EIO, where="delivered"):
+        assert again.known(["a", "b"]) == set()
+    [told] = reports
+    assert "what was delivered lately is not known" in str(told)
+    assert again.known(["a", "b"]) == {"a"}
+
+
 def test_what_was_added_is_synced_before_a_segment_is_deleted_for_it(
     directory: QueueDirectory, reports: Reports
 ) -> None:

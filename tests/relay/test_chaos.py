@@ -35,4 +35,5 @@ def test_a_fleet_under_every_strike_there_is_loses_nothing(tmp_path: Path) -> No
     outcome = run(plan, tmp_path / "run", say=print)
     assert outcome.problems == []
     assert set(outcome.struck) <= set(STRIKES)
+    assert outcome.struck["flusher killed"]
     assert len(tables(outcome)) == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -70,8 +71,8 @@ class CommandLine:
         return QueueDirectory(self.queue_dir)
 
     def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Result:
-        """Run a command here, as its process would, and return what it came to."""
-        output, errors = _stream(), _stream()
+        """Run a command here, as its process would, and return what it came to. It leaves this process as it was."""
+        output, errors, before = _stream(), _stream(), _process()
         with (
             patch.dict(os.environ, {**self.environment, **(environment or {})}, clear=True),
             open(os.devnull) as nothing,
@@ -83,6 +84,7 @@ class CommandLine:
                 code = main(arguments)
             except SystemExit as end:  # of argparse
                 code = end.code if isinstance(end.code, int) else 0
+        assert _process() == before, "it needs a process of its own"
         return Result(code, _written(output), _written(errors))
 
     def run_process(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Result:
@@ -107,6 +109,11 @@ class CommandLine:
         for process in self.started:
             process.kill()
             process.communicate()
+
+
+def _process() -> list[object]:
+    logger = logging.getLogger("lotus_durable")
+    return [logger.level, logger.propagate, *logger.handlers, *map(signal.getsignal, (signal.SIGINT, signal.SIGTERM))]
 
 
 def _stream() -> io.TextIOWrapper:

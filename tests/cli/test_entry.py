@@ -204,7 +204,7 @@ def test_the_key_is_printed_by_no_command(command_line: CommandLine, track: Trac
     track(3)
     secret = {"LOTUS_API_KEY": "very-secret-key-of-mine", "LOTUS_DEBUG": "1"}
     for arguments in (["status"], ["status", "--json"], ["drain"], ["drain", "--json", "--timeout", "1"], ["stop"]):
-        result = command_line.run(*arguments, environment=secret)
+        result = command_line.run_process(*arguments, environment=secret)
         assert "very-secret" not in result.output + result.errors
     unusable = command_line.run("flusher", environment={"LOTUS_API_KEY": "very-secret-kéy"})
     assert unusable.code == 2

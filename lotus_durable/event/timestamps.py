@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
-from math import floor
+from math import floor, nextafter
 
 from lotus_durable.errors import InvalidEvent
 
@@ -26,6 +26,7 @@ _MOMENT = "0000-00-00T00:00:00"
 _OFFSETS = ("+00:00", "-00:00")
 _LAST_HOUR, _LAST_MINUTE = 23, 59
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BEFORE_ONE = nextafter(1.0, 0.0)
 _WITHOUT_ZONE = len("2024-02-19T10:11:12.123456")
 
 
@@ -52,7 +53,7 @@ class Clock:
         fraction = moment - start
         if not 0.0 <= fraction < 1.0:
             start, prefix = self._second = _whole_second(moment)
-            fraction = moment - start
+            fraction = min(moment - start, _BEFORE_ONE)  # it is rounded to 1 where a moment is just before 1970
         micros = int(fraction * 1e6)
         digits = self._three_digits
         return f"{prefix}{digits[micros // 1000]}{digits[micros % 1000]}Z"

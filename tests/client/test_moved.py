@@ -122,7 +122,8 @@ def test_the_next_event_goes_where_the_path_leads_and_what_can_be_reached_is_car
     assert moving.queue_dir.exists()
     assert client.drain(20).complete
     moving.stop()
-    destroyed = 1 if hand is empties_segments and backend == "journal" else 0
+    # With SQLite, too: what the database cannot take at once lies in a segment.
+    destroyed = 1 if hand is empties_segments else 0
     check(moving, ids, elsewhere, destroyed)
 
 

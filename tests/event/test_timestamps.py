@@ -158,6 +158,7 @@ def test_no_time_is_read_by_what_differs_between_versions_of_python(text: str, m
         (1708337472.999999, "2024-02-19T10:11:12.999999Z"),
         (1708337472.9999998, "2024-02-19T10:11:12.999999Z"),
         (-0.25, "1969-12-31T23:59:59.750000Z"),
+        (-1e-300, "1969-12-31T23:59:59.999999Z"),
     ],
 )
 def test_the_clock_writes_unix_seconds_as_rfc_3339(moment: float, written: str) -> None:

@@ -162,11 +162,11 @@ def test_import_names_the_lines_that_are_no_events(command_line: CommandLine, tm
 @needs_tmux
 def test_an_import_shows_how_far_it_is(command_line: CommandLine, tmp_path: Path, terminal: Terminal) -> None:
     file = tmp_path / "many.jsonl"
-    file.write_text('{"customer_id": "c1", "event_name": "call"}\n' * 20_000)
+    file.write_text('{"customer_id": "c1", "event_name": "call"}\n' * 100_000)
     terminal.type(*PROGRAM, "import", str(file))
-    screen = terminal.wait_for("20,000 events imported")
-    assert "read 880.0 kB\n" in screen
-    assert numbers(command_line) == {"accepted": 20_000, "pending": 20_000}
+    screen = terminal.wait_for("100,000 events imported")
+    assert "read 4.4 MB\n" in screen
+    assert numbers(command_line) == {"accepted": 100_000, "pending": 100_000}
 
 
 def test_a_backup_can_be_looked_at_and_used(command_line: CommandLine, track: Track, tmp_path: Path) -> None:

@@ -90,10 +90,10 @@ def address_of(url: str) -> Address:
     for each in url.replace("#", "%23").split(","):
         try:
             parts = urlsplit(f"{scheme}://{each.removeprefix(f'{scheme}://')}")
-            nodes.append(Node(parts.hostname or "", parts.port or _PORTS[scheme]))
+            nodes.append(Node(parts.hostname or "", _PORTS[scheme] if parts.port is None else parts.port))
         except ValueError:
             nodes.append(Node("", 0))
-        if not nodes[-1].host or " " in nodes[-1].host:
+        if not nodes[-1].host or " " in nodes[-1].host or not nodes[-1].port:
             raise ConfigurationError("relay_url: a node of it is no host, nor host:port")
         if "@" in parts.netloc:
             users.add(parts.netloc.rpartition("@")[0])

@@ -244,7 +244,16 @@ def test_a_queue_that_somebody_else_has_made_otherwise_is_used_as_it_is(
 
 @pytest.mark.parametrize(
     "url",
-    ["amqp://h:x", "amqp://", "amqp://h1/a,h2/b", "amqp://u:p@h1,w:p@h2", "amqp://h?quue=q", "http://h", "amqp://h h"],
+    [
+        "amqp://h:x",
+        "amqp://h:0",
+        "amqp://",
+        "amqp://h1/a,h2/b",
+        "amqp://u:p@h1,w:p@h2",
+        "amqp://h?quue=q",
+        "http://h",
+        "amqp://h h",
+    ],
 )
 def test_a_url_that_says_nothing_is_refused_without_quoting_it(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:

@@ -6,9 +6,11 @@ import itertools
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from lotus_durable.queue.directory import QueueDirectory
 from tests.leftovers import Leftovers
 
 
@@ -38,6 +40,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 _numbers = itertools.count()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> QueueDirectory:
+    """A queue directory that exists and is empty."""
+    directory = QueueDirectory(tmp_path / "queue")
+    directory.prepare()
+    return directory
 
 
 @pytest.fixture(autouse=True)

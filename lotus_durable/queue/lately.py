@@ -245,18 +245,17 @@ class DeliveredLately:
 
 def keys_of(ids: Sequence[str]) -> bytes:
     """Return the 16 bytes of each id; zeros, as a disk may have them after a power cut, are of none."""
+    return _of_uuids(ids) or b"".join(_of_uuids((each,)) or _digest(each) for each in ids)
+
+
+def _of_uuids(ids: Sequence[str]) -> bytes:
+    """Return the bytes of UUIDs; nothing where one of the ids is none, or has only zeros."""
     encoded = _BETWEEN.join(ids).encode(errors="surrogatepass")
-    if encoded.translate(_SHAPES) == (_SHAPE * len(ids))[:-1]:
-        keys = unhexlify(encoded.translate(None, b"-\0"))
-        if _ZEROS not in keys:
-            return keys
-    return b"".join(map(_key, ids))
+    if encoded.translate(_SHAPES) != (_SHAPE * len(ids))[:-1]:
+        return b""
+    keys = unhexlify(encoded.translate(None, b"-\0"))
+    return b"" if _ZEROS in keys else keys
 
 
-def _key(id_: str) -> bytes:
-    encoded = id_.encode(errors="surrogatepass")
-    if encoded.translate(_SHAPES) == _SHAPE[:-1]:
-        key = unhexlify(encoded.translate(None, b"-"))
-        if key != _ZEROS:
-            return key
-    return blake2b(encoded, digest_size=KEY).digest()
+def _digest(id_: str) -> bytes:
+    return blake2b(id_.encode(errors="surrogatepass"), digest_size=KEY).digest()

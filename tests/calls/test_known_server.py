@@ -14,13 +14,6 @@ from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> QueueDirectory:
-    directory = QueueDirectory(tmp_path / "queue")
-    directory.prepare()
-    return directory
-
-
 def learned(directory: QueueDirectory, host: str, generation: str) -> None:
     with closing(Consumer(directory, lambda _: None)) as consumer:
         consumer.learn("host", host)

@@ -150,14 +150,7 @@ class Processes:
 
 def flushers_of(queue_dir: str | Path) -> set[int]:
     """Return all that were started by an event for this queue and live, also those that do not flush yet."""
-    place = os.fsencode(queue_dir)
-    found = set()
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            parts = _read(f"/proc/{name}/cmdline").rstrip(b"\0").split(b"\0")
-            if any(part.endswith(_BOOT) for part in parts) and parts[-1] == place and is_alive(int(name)):
-                found.add(int(name))
-    return found
+    return {int(name) for name in os.listdir("/proc") if name.isdigit() and _is_started_for(queue_dir, int(name))}
 
 
 def flusher_of(directory: QueueDirectory) -> int:
@@ -166,9 +159,14 @@ def flusher_of(directory: QueueDirectory) -> int:
     A number alone says nothing: a long run uses each of them for one process after another.
     """
     beat = read_beat(directory)
-    if beat is None or beat.pid not in flushers_of(directory.root):
+    if beat is None or not _is_started_for(directory.root, beat.pid):
         return 0
     return beat.pid if has_open(beat.pid, directory.flusher_lock) else 0
+
+
+def _is_started_for(queue_dir: str | Path, pid: int) -> bool:
+    parts = _read(f"/proc/{pid}/cmdline").rstrip(b"\0").split(b"\0")
+    return any(part.endswith(_BOOT) for part in parts) and parts[-1] == os.fsencode(queue_dir) and is_alive(pid)
 
 
 def has_open(pid: int, path: str | Path) -> bool:

@@ -22,13 +22,6 @@ from lotus_durable.queue.directory import QueueDirectory
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> QueueDirectory:
-    directory = QueueDirectory(tmp_path / "queue")
-    directory.prepare()
-    return directory
-
-
-@pytest.fixture
 def one(directory: QueueDirectory) -> Iterator[FlusherLock]:
     lock = FlusherLock(directory)
     yield lock

@@ -30,13 +30,6 @@ START = Start(50.0, 0)
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> QueueDirectory:
-    directory = QueueDirectory(tmp_path / "queue")
-    directory.prepare()
-    return directory
-
-
-@pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [since_boot()]
     monkeypatch.setattr(starting, "since_boot", lambda: now[0])

@@ -18,14 +18,6 @@ MEMORY_DISK = "/dev/shm"
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> QueueDirectory:
-    """A queue directory that exists and is empty."""
-    directory = QueueDirectory(tmp_path / "queue")
-    directory.prepare()
-    return directory
-
-
-@pytest.fixture
 def memory_path(tmp_path: Path) -> Iterator[Path]:
     """A directory on a disk whose syncs cost nothing, for tests that need many of them and never cut the power."""
     if not os.access(MEMORY_DISK, os.W_OK):

@@ -71,13 +71,6 @@ def beat(notices: list[Notice], reason: str | None = None) -> Beat:
     )
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> QueueDirectory:
-    directory = QueueDirectory(tmp_path / "queue")
-    directory.prepare()
-    return directory
-
-
 @pytest.mark.parametrize("letter", ["x", "\N{PILE OF POO}"])
 @pytest.mark.parametrize("count", [1, 6, 60])
 def test_news_of_the_longest_ids_leave_the_beat_and_the_progress_readable(

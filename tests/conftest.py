@@ -25,6 +25,14 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, _ignore)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """In CI a test that fails is run once more, and named at the end if it passes then."""
+    if reruns := os.environ.get("LOTUS_TEST_RERUNS"):
+        config.option.reruns = int(reruns)
+        config.option.rerun_show_tracebacks = True
+        config.option.reportchars += "R"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run first what forks this process some thousand times: the others make it larger, and a fork takes longer.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lotus_durable.fork import this_process
 from lotus_durable.queue.directory import QueueDirectory
 from tests.leftovers import Leftovers
 
@@ -62,5 +64,18 @@ def directory(tmp_path: Path) -> QueueDirectory:
 def _nothing_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
     """Begun before all other fixtures of a test, and so ended after them."""
     leftovers = Leftovers(f"{os.getpid()}-{next(_numbers)}")
+    process = this_process()
     yield
     leftovers.end(request.node.funcargs.get("tmp_path"))
+    connections = _forgotten_connections()
+    assert this_process() == process, "for what was opened before, this process is another one from now on"
+    assert not connections, "a database is still open (backend=sqlite): no child of this process would use SQLite"
+
+
+def _forgotten_connections() -> list[tuple[int, int]]:
+    """Return who has opened connections and not closed them, and forget it: it is told of the test that left them."""
+    module = sys.modules.get("lotus_durable.queue.sqlite")
+    opened = [] if module is None else module._opened_by
+    found = list(opened)
+    opened.clear()
+    return found

@@ -151,10 +151,10 @@ class SqliteAppender(Appender):
         path = self._directory.queue_db
         if not is_there(path):
             self._directory.prepare()
-            # With its mode; and never one that is there already: this process may have it open, and closing this
-            # descriptor of it would give up SQLite's locks.
+            # With its mode; and by no descriptor: another thread may have it open already when that is closed, which
+            # would give up SQLite's locks.
             with contextlib.suppress(FileExistsError):
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+                os.mknod(path, FILE_MODE)
         self._identify()
         # From before the first moment on: a child must not believe too little.
         _opened_by.append(this_process())
@@ -169,7 +169,7 @@ class SqliteAppender(Appender):
             self._own_id = ensure_id(table.connection)
             if self._place is None or place_of(path) != self._place:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-            self._held = {number: place for number, place in self._leading_to_it().items() if number not in others}
+            self._held = self._own(others)
             self._database_checked_at, self._last_row, self._put_since_check = now, 0, []
             self._table = kept  # last: a signal handler may raise at any moment
         except BaseException as error:
@@ -186,6 +186,29 @@ class SqliteAppender(Appender):
         files = [place_of(each) for each in (path, f"{path}-wal", f"{path}-shm")]
         found = {number: place_of(number) for number in open_numbers()}
         return {number: place for number, place in found.items() if place is not None and place in files}
+
+    def _own(self, others: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+        """Return the descriptors that stay open for as long as this connection does, and what they lead to.
+
+        Its number of the database may be one that SQLite has kept of an earlier connection. It closes none of these
+        while any connection of this process holds a lock, which each does once it has read; the one of ``-shm`` is
+        common to all. Only the log's is each connection's own.
+
+        Args:
+            others: what led to the database before it was opened.
+
+        Raises:
+            sqlite3.OperationalError: another thread has opened it meanwhile, and nobody can tell whose is whose.
+        """
+        log = place_of(f"{self._directory.queue_db}-wal")
+        own = {
+            number: place
+            for number, place in self._leading_to_it().items()
+            if place != log or others.get(number) != place
+        }
+        if log is not None and list(own.values()).count(log) != 1:
+            raise sqlite3.OperationalError("the database was opened twice at once in this process")
+        return own
 
     def _check_database(self, now: float) -> None:
         """Go on where the path leads, and carry over what nobody finds any more."""

@@ -97,7 +97,9 @@ def test_what_came_while_it_left_it_stays_for(alive: Life, backend: str) -> None
             if backend == "journal":
                 write_segment(alive.directory, [record(1)]).seal()
             else:
-                open_sqlite(alive.directory, lambda _: None).append(record(1), 0.0)
+                appender = open_sqlite(alive.directory, lambda _: None)
+                appender.append(record(1), 0.0)
+                appender.close()
 
     alive.meanwhile = track
     assert alive.flusher._something_is_left()

@@ -241,6 +241,11 @@ class Disk:
         folder.change(Named(self._number, name, Folder()))
         return True
 
+    def _mknodat(self, call: Call) -> bool:
+        folder, name = self._place(_path(call.arguments[1]))
+        folder.change(Named(self._number, name, File()))
+        return True
+
     def _unlink(self, call: Call) -> bool:
         path = _path(call.arguments[0])
         folder, name = self._place(path)

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 _CALLS = (
     "openat,open,creat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,rename,renameat,renameat2,"
-    "link,linkat,symlink,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,fsync,fdatasync,syncfs,sync,sync_file_range,mmap,"
-    "copy_file_range,sendfile,lseek"
+    "link,linkat,symlink,symlinkat,unlink,unlinkat,mkdir,mkdirat,mknod,mknodat,rmdir,fsync,fdatasync,syncfs,sync,"
+    "sync_file_range,mmap,copy_file_range,sendfile,lseek"
 )
 _LONGEST = 1 << 24
 _PATIENCE = 240.0

@@ -21,7 +21,7 @@ STRIDE = 1 if os.environ.get("LOTUS_TEST_EVERY_STEP") else 4
 """Of the steps at which a process may die, how far the next one that is tried is: all take a minute for each test."""
 
 _FILE_CALLS = {"open", "write", "pwrite", "fsync", "fdatasync", "ftruncate", "posix_fallocate", "flock"}
-_NAME_CALLS = {"replace", "rename", "unlink", "link", "mkdir"}
+_NAME_CALLS = {"replace", "rename", "unlink", "link", "mkdir", "mknod"}
 _SQLITE_CALLS = {"execute", "executemany", "commit", "__exit__"}
 _STEPS = _FILE_CALLS | _NAME_CALLS | _SQLITE_CALLS
 """Calls of C functions before which a process may die: those that change something on the disk."""

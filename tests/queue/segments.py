@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable
-from unittest import mock
 
 import msgpack
 
@@ -141,11 +140,6 @@ def read_journal(directory: QueueDirectory) -> list[int]:
 def writer_of(appender: Appender) -> SegmentWriter:
     assert appender.writer is not None
     return appender.writer
-
-
-def only_told_time_passes() -> mock._patch[float]:
-    """Have the trust in a check run out when the test says so, and not because the machine is slow."""
-    return mock.patch("lotus_durable.queue.appender._TRUST", 3600.0)
 
 
 def expire_trust(appender: Appender) -> None:

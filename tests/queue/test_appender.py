@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import QueueDamaged, QueueDirectoryError
+from lotus_durable.queue.appender import _TRUST as TRUST
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import MAX_RECORD_SIZE
@@ -131,8 +132,9 @@ def test_what_is_kept_in_memory_is_bounded(directory: QueueDirectory, reports: R
 
 @pytest.mark.parametrize("age", [0.051, 1000.0, -0.001, -1000.0])
 def test_a_look_is_not_trusted_when_it_is_old_or_the_clock_went_back(
-    directory: QueueDirectory, reports: Reports, age: float
+    directory: QueueDirectory, reports: Reports, age: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("lotus_durable.queue.appender._TRUST", TRUST)
     appender = open_appender(directory, reports)
     append(appender, 0)
     Path(writer_of(appender).path).unlink()

@@ -25,7 +25,7 @@ from lotus_durable.queue.reader import START, Position, SegmentReader
 
 from .conftest import MEMORY_DISK
 from .consuming import consuming, read_pass
-from .segments import Reports, append, expire_trust, number_of, only_told_time_passes, open_appender, trust, writer_of
+from .segments import Reports, append, expire_trust, number_of, open_appender, trust, writer_of
 
 DESTROYED = re.compile(r"events destroyed, at the most: (\d+)")
 
@@ -80,8 +80,6 @@ class HandsMachine(RuleBasedStateMachine):
         self.accepted = 0
         self.theirs: list[int] = []
         self.meddled = False
-        self.clock = only_told_time_passes()
-        self.clock.start()
 
     @initialize(segment_bytes=st.sampled_from([4096, 100_000]), power=st.booleans())
     def choose(self, segment_bytes: int, power: bool) -> None:
@@ -94,7 +92,6 @@ class HandsMachine(RuleBasedStateMachine):
                 self.flusher.flush()
                 self.check_all()
         finally:
-            self.clock.stop()
             for descriptor in self.theirs:
                 os.close(descriptor)
             shutil.rmtree(self.root)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueFull
 from lotus_durable.queue.carry_over import write_carried
 from lotus_durable.queue.consumer import Consumer
@@ -29,7 +30,7 @@ from lotus_durable.queue.sqlite import SqliteAppender
 from lotus_durable.queue.table import EventTable
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass
-from .faults import STRIDE, dies_at, exit_status, in_child, refusing, small_disk
+from .faults import STRIDE, dies_at, exit_status, in_child, refusing, replaced, small_disk
 from .segments import KEY, Reports, open_appender, open_sqlite, record
 from .segments import append as append_to_segment
 from .waiting import wait_until
@@ -296,6 +297,94 @@ def test_over_its_limit_the_queue_is_full(directory: QueueDirectory, reports: Re
             accepted += 1
     assert 0 < accepted < 20_000
     appender.close()
+
+
+# Threads
+
+
+@pytest.mark.parametrize("who", ["an appender", "a flusher"])
+def test_what_another_thread_opens_meanwhile_is_not_taken_for_its_own_and_may_be_closed(
+    directory: QueueDirectory, reports: Reports, appender: SqliteAppender, who: str
+) -> None:
+    """Nobody can tell whose is whose: it lets go, and opens the database again later."""
+    one = open_sqlite(directory, reports)
+    append(one, 0)
+    one.close()
+    with contextlib.ExitStack() as others:
+        real = os.listdir
+
+        def opened_meanwhile(folder: str) -> list[str]:
+            before = real(folder)
+            if who == "an appender":
+                other = open_sqlite(directory, reports)
+                others.callback(other.close)
+                append(other, 1)
+            else:
+                others.enter_context(consuming(directory, reports)).read(1)
+            return before
+
+        with replaced("listdir", opened_meanwhile, where="/proc/self/fd", times=1):
+            appender.append(record(2), 1000.0)
+        assert len(directory.segments()) == 1
+        appender.append(record(3), 1002.0)
+    before = rows(directory)
+    appender.append(record(4), 1002.001)
+    assert rows(directory) == before + 1
+    assert reports == []
+
+
+def test_the_locks_of_a_thread_outlast_that_another_one_makes_the_same_database(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    """A closed descriptor gives up all locks of its process, and the next one to close would delete the log."""
+    one, other = open_sqlite(directory, reports), open_sqlite(directory, reports)
+    real = os.mknod
+
+    def used_by_another_at_once(path: str, mode: int) -> None:
+        real(path, mode)
+        append(other, 0)
+
+    with replaced("mknod", used_by_another_at_once, where="queue.db", times=1) as made:
+        append(one, 1)
+    assert made.count == 1
+    assert rows_for_another_process(directory) == 2
+    append(other, 2)
+    append(one, 3)
+    assert rows_for_another_process(directory) == 4
+    for each in (one, other):
+        each.close()
+
+
+def rows_for_another_process(directory: QueueDirectory) -> int:
+    code = (
+        "import contextlib, sqlite3, sys\n"
+        "with contextlib.closing(sqlite3.connect(sys.argv[1])) as connection:\n"
+        "    print(*connection.execute('SELECT count(*) FROM queue_pending').fetchone())\n"
+    )
+    return int(subprocess.check_output([sys.executable, "-c", code, directory.queue_db]))
+
+
+def test_a_number_that_sqlite_has_kept_of_an_earlier_connection_is_watched_like_its_own(
+    directory: QueueDirectory, tmp_path: Path
+) -> None:
+    def child() -> None:
+        said = Reports()
+        one, other = open_sqlite(directory, said), open_sqlite(directory, said)
+        append(one, 0)
+        assert rows(directory) == 1  # the number of this connection is kept, because the other one has a lock
+        append(other, 1)
+        theirs = os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT)
+        for number, place in other._held.items():
+            if place == place_of(directory.queue_db) and number not in one._held:
+                os.dup2(theirs, number)
+        append(other, 2)
+        assert ["somebody has closed descriptors" in text for text in said.texts()] == [True]
+        other.close()
+        assert os.fstat(theirs).st_size == 0
+
+    assert exit_status(in_child(child)) == 0
+    with consuming(directory, Reports()) as consumer:
+        assert sorted(deliver_all(consumer)) == [0, 1, 2]
 
 
 # Forks

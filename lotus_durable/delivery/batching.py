@@ -160,32 +160,41 @@ class Batcher:
         return True
 
 
-def batches_of_parked(rows: Sequence[StoredEvent], place: Place) -> Iterator[Batch]:
-    """Make batches of parked events, by the same rules; together they settle every row."""
-    left = list(rows)
-    while left:
-        batch = Batch()
-        seen: set[str] = set()
-        later: list[StoredEvent] = []
-        size = _BODY_OVERHEAD
-        for row in left:
-            try:
-                idempotency_id, time_created, event = place.encode(row.record)
-            except ValueError as error:
-                batch.dead.append(StoredEvent(row.record, str(error), row.attempts, row.since, time.time()))
-                batch.resolved.append(row)
-                continue
-            if idempotency_id in seen or (len(batch) and size + len(event) + 1 > place.max_bytes):
-                later.append(row)
-                continue
-            size += len(event) + 1
-            if idempotency_id:
-                seen.add(idempotency_id)
-            batch.add(idempotency_id, time_created, event, row.record)
-            batch.rows.append(row)
+def batches_of_parked(
+    rows: Sequence[StoredEvent], place: Place, was_delivered: Callable[[Sequence[str]], set[str]]
+) -> Iterator[Batch]:
+    """Make batches of parked events, by the same rules; together they settle every row.
+
+    Each is to be settled before the next one is taken: what was delivered by then is not sent again.
+    """
+    batch = Batch()
+    left: list[tuple[StoredEvent, str, str, bytes]] = []
+    for row in rows:
+        try:
+            left.append((row, *place.encode(row.record)))
+        except ValueError as error:
+            batch.dead.append(StoredEvent(row.record, str(error), row.attempts, row.since, time.time()))
             batch.resolved.append(row)
+    while left or batch.resolved:
+        repeats = set() if place.takes_repeats else was_delivered([id_ for _, id_, *_ in left])
+        seen: set[str] = set()
+        later = []
+        size = _BODY_OVERHEAD
+        for each in left:
+            row, id_, time_created, event = each
+            if id_ in repeats:
+                batch.repeats += 1
+                batch.resolved.append(row)
+            elif id_ in seen or (len(batch) and size + len(event) + 1 > place.max_bytes):
+                later.append(each)
+            else:
+                size += len(event) + 1
+                seen.update([id_] if id_ else [])
+                batch.add(id_, time_created, event, row.record)
+                batch.rows.append(row)
+                batch.resolved.append(row)
         yield batch
-        left = later
+        left, batch = later, Batch()
 
 
 def _dead(record: bytes, reason: str) -> StoredEvent:

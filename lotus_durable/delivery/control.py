@@ -315,8 +315,11 @@ class Control:
                 self.beat()
 
     def _hear(self) -> None:
-        """Read what is asked."""
-        if newest(self._directory) > self._read_to:
+        """Read what is asked; where somebody removed the file, in the new one, from what was answered on."""
+        size = newest(self._directory)
+        if size < self._read_to:
+            self._read_to = self._drain = min(size, self._beat.asked)
+        if size > self._read_to:
             for request in since(self._directory, self._read_to):
                 self._read_to = request.number
                 self._take(request)

@@ -342,7 +342,7 @@ class Loop:
         """Send parked events, and settle what comes of it."""
         reasons: dict[int, str] = {}
         gone: set[int] = set()
-        for batch in batches_of_parked(rows, self._places[0]):
+        for batch in batches_of_parked(rows, self._places[0], self._source.was_delivered):
             batch.may_repeat = self._source.may_repeat
             verdicts = result_of(self._free[-1].deliver(batch))
             for row, verdict in zip(batch.rows, verdicts, strict=True):

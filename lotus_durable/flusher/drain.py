@@ -13,7 +13,7 @@ from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import read_identity
-from lotus_durable.queue.requests import ask
+from lotus_durable.queue.requests import ask, newest
 from lotus_durable.values import NamedTuple
 
 from . import locks
@@ -106,7 +106,10 @@ def _answer(
     """Wait for the answer to request ``number``: empty, or why not everything was tried."""
     look = tracker.look
     next_look = float("-inf")
+    is_blind = read_beat(tracker.directory) is None and look.somebody_flushes()
     while True:
+        if number is not None and _is_forgotten(tracker.directory, number, is_blind=bool(is_blind)):
+            number, is_blind = _asked(tracker.directory), False
         if (answer := _answered(tracker.directory, number)) is not None:
             return answer
         if (why := give_up()) is not None:
@@ -115,17 +118,26 @@ def _answer(
             next_look = monotonic() + config.constants.trusted_look / 2
             tracker.look_now()
             if look.somebody_flushes() is False and not look.is_on_its_way():
-                if not config.can_send():
-                    return NO_KEY
-                notes = Starting(tracker.directory).read()
-                if look.why_none_is_started() is None and notes.failures and notes.has_flushed:
-                    return notes.failure()  # what ends them in the middle would end this process
-                if look.why_none_is_started() is not None or notes.failures:
-                    reason = _flushed_here(config, number, give_up, watch)
-                    if reason is not None:
-                        return reason
+                reason = _without_flusher(tracker, config, number, give_up, watch)
+                if reason is not None:
+                    return reason
         watch()
         time.sleep(_LOOK_INTERVAL)
+
+
+def _without_flusher(
+    tracker: Tracker, config: Config, number: int | None, give_up: Callable[[], str | None], watch: Callable[[], None]
+) -> str | None:
+    """Flush here where none will be started; return the answer, None where one is waited for."""
+    if not config.can_send():
+        return NO_KEY
+    notes = Starting(tracker.directory).read()
+    is_started = tracker.look.why_none_is_started() is None
+    if is_started and notes.failures and notes.has_flushed:
+        return notes.failure()  # what ends them in the middle would end this process
+    if is_started and not notes.failures:
+        return None
+    return _flushed_here(config, number, give_up, watch)
 
 
 def _through_relay(url: str, ends_at: float, watch: Callable[[], None]) -> str:
@@ -179,6 +191,18 @@ def _asked(directory: QueueDirectory) -> int | None:
         return ask(directory, "drain")
     except OSError:
         return None
+
+
+def _is_forgotten(directory: QueueDirectory, number: int, *, is_blind: bool) -> bool:
+    """Whether the file with a request is another one by now: nobody may have heard it, and its number says nothing.
+
+    Args:
+        directory: of the queue.
+        number: of the request.
+        is_blind: there was a flusher and no heartbeat when it was made: that may have answered such a number before.
+    """
+    beat = read_beat(directory)
+    return beat is not None and (is_blind or newest(directory) < max(number, beat.asked))
 
 
 def _answered(directory: QueueDirectory, number: int | None) -> str | None:

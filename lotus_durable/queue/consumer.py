@@ -20,7 +20,7 @@ from .protocol import Chunk, Cursor, Report, Settlement, StoredEvent, Table
 from .quarantine import keep_aside
 from .repair import RepairedBooks
 from .repeats import Repeats, Segment
-from .retiring import Retiring, publish_rewritten, remove_leftovers
+from .retiring import Retiring, finish_unfinished
 from .rows import RowReader
 from .table import DatabaseDamaged
 
@@ -53,7 +53,7 @@ class Consumer:
         self._report = report
         directory.prepare()
         self._repaired = RepairedBooks(directory, report)
-        publish_rewritten(directory, self._repaired.books.cursors)
+        finish_unfinished(directory, self._repaired.books.cursors, report)
         self.is_new: bool = self._repaired.is_new
         self._repeats = Repeats(lambda: self._repaired.books)
         self._journal = JournalReader(directory, self._repeats, report)
@@ -107,7 +107,6 @@ class Consumer:
             names = self._journal.begin_pass()
             if self._gone is None:
                 self._gone = self._find_gone(names)
-                remove_leftovers(self._directory)
             self._rows.begin_pass()
             self._in_pass = True
             self.is_short = self._repeats.held_back = False

@@ -22,8 +22,10 @@ Bucket and mark are of Python's hash: ids that somebody counts up are as far apa
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import math
 import os
 import stat
 from binascii import unhexlify
@@ -33,6 +35,7 @@ from hashlib import blake2b
 from operator import itemgetter
 from struct import Struct, pack, unpack
 
+from lotus_durable.clock import monotonic
 from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueDamaged
 
@@ -50,6 +53,8 @@ _HEADER = Struct("<8sQ")
 _MAGIC = b"LOTUSID1"
 _SHARE = 16
 """Of the free disk, the part that the file may take: it grows while it takes less."""
+_RETRY_INTERVAL = 60.0
+"""Seconds until the next try of a file that could not be written back."""
 _FIRST_ROOM = _AT_ONCE = 4096 * KEY
 
 _BUCKETS = 4_096  # with MOST ids some 150 bytes each
@@ -80,6 +85,7 @@ class DeliveredLately:
         self._place = 0  # of the next, likewise
         self._behind = 0  # bytes of keys before that place which have no mark yet
         self._last = b""
+        self._refused_at = -math.inf
         self._is_synced = True
         self._buckets: list[bytearray] = []
         self._marked = 0
@@ -147,22 +153,39 @@ class DeliveredLately:
     def keep_in_place(self) -> None:
         """See that the file is where the path leads; else write it there once more.
 
+        Where the disk refuses that, or something else lies there, that is told and tried again later: what was
+        delivered is known as long as the file is open, and nothing waits for it.
+
         Raises:
-            OSError: the disk refuses.
+            FileNotFoundError: the whole folder is gone.
         """
         if self._descriptor < 0 or place_of(self._path) == place_of(self._descriptor):
             return
-        outlast_removal(os.path.dirname(self._path))
+        if not 0 <= monotonic() - self._refused_at < _RETRY_INTERVAL:
+            outlast_removal(os.path.dirname(self._path))
+            try:
+                self._write_back()
+            except OSError as error:
+                self._refused_at = monotonic()
+                self._report(QueueDamaged(f"{self._path} was removed or replaced, and is not written back ({error})"))
+
+    def _write_back(self) -> None:
         new = f"{self._path}{TEMPORARY}"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        old = self._descriptor
         try:
-            write_rest(descriptor, os.pread(self._descriptor, _HEADER.size + self._size, 0))
-            sync_data(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(new, self._path)
-        self.close()
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+            try:
+                write_rest(descriptor, os.pread(old, _HEADER.size + self._size, 0))
+                sync_data(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(new, self._path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(new)
+            raise
         self._open()
+        os.close(old)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from lotus_durable.errors import QueueDamaged
 
-from .directory import QueueDirectory
+from .directory import DIRECTORY_MODE, QueueDirectory
 from .files import FILE_MODE, sync_path
 from .protocol import Report
 from .reader import Damage
@@ -17,6 +18,8 @@ def keep_aside(directory: QueueDirectory, damage: Damage, report: Report) -> Non
     if not damage.data:
         report(QueueDamaged(f"{damage}; nothing is left of them"))
         return
+    with contextlib.suppress(FileExistsError):  # somebody may have looked through it, and removed it
+        os.mkdir(directory.quarantine, DIRECTORY_MODE)
     path = f"{directory.quarantine}/{damage.segment}-{damage.offset}.bin"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     with open(os.open(path, flags, FILE_MODE), "wb") as file:

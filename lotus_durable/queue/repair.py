@@ -10,7 +10,8 @@
   read. For each that cannot, by the old count, there is a dead letter without a record, so none of them counts as
   delivered. Events in segments whose cursor could not be read are sent again, with their ids. The damaged file is kept.
 
-New books are made under another name, synced, and renamed, so that a kill at any moment leaves the old ones or the new.
+New books are made under another name, synced, and given the name of finished ones: whoever opens the books next goes on
+from there. So a kill before that leaves the old ones, and one after it the new.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class RepairedBooks:
         self._root = directory.root
         self._path = directory.books
         self._report = report
-        _finish_renaming(self._path)
+        if _finish_renaming(self._path):
+            report(QueueDamaged(f"the books {self._path} were written back: a kill came before that was done"))
         self.is_behind: bool = False
         books = Books(self._path)
         try:
@@ -134,7 +136,8 @@ class RepairedBooks:
         unfinished = self._path + _UNFINISHED
         _remove(unfinished)
         self._books.database.copy_to(unfinished)
-        kept = _put_in_place(unfinished, self._path, "replaced", self._books)
+        _finish(unfinished, self._path)
+        kept = _put_in_place(self._path, "replaced", self._books)
         where = f"; what lay there is kept as {kept}" if kept else ""
         self._report(QueueDamaged(f"the books {self._path} were written back: {why}{where}"))
         self._books = _opened(self._path)
@@ -148,7 +151,8 @@ class RepairedBooks:
         new.open()
         new.abandon()
         lost = take_over(unfinished, old, self._path)
-        kept = _put_in_place(unfinished, self._path, "damaged", None)
+        _finish(unfinished, self._path)
+        kept = _put_in_place(self._path, "damaged", None)
         self._report(
             QueueDamaged(
                 f"{error}; new ones were begun, the damaged ones are kept as {kept}; parked events and dead letters "
@@ -164,31 +168,34 @@ def _opened(path: str) -> Books:
     return books
 
 
-def _finish_renaming(path: str) -> None:
-    """Put new books in place that a kill left beside it; throw away what it left unfinished."""
+def _finish_renaming(path: str) -> bool:
+    """Go on where a kill came: new books that are finished take their place, unfinished ones are thrown away.
+
+    Finished ones hold all that was known, and what lies in the place of the books may already lack its log. Return
+    whether there were any.
+    """
     _remove(path + _UNFINISHED)
-    new = path + _NEW
-    if os.path.exists(new):
-        if os.path.exists(path):
-            _remove(new)
-        else:
-            os.rename(new, path)
+    if is_finished := os.path.exists(path + _NEW):
+        _put_in_place(path, "replaced", None)
+    return is_finished
 
 
-def _put_in_place(unfinished: str, path: str, what: str, opened: Books | None) -> str | None:
-    """Rename finished books into place; return where what lay there is kept, if something did."""
-    new = path + _NEW
+def _finish(unfinished: str, path: str) -> None:
+    """Give new books the name of finished ones: from now on they are the books, whoever opens these next."""
     sync_path(unfinished)
-    os.rename(unfinished, new)
+    os.rename(unfinished, path + _NEW)
     sync_path(os.path.dirname(path))
+
+
+def _put_in_place(path: str, what: str, opened: Books | None) -> str | None:
+    """Rename finished books into place; return where what lay there is kept, if something did."""
     kept = f"{path}.{what}-{time.time_ns()}"
-    # The database last: until it is gone, who opens the books next sets the new ones aside and begins with the old.
-    for part in reversed(_PARTS):
+    for part in _PARTS:
         with contextlib.suppress(FileNotFoundError):
             os.rename(path + part, kept + part)
     if opened is not None:
         opened.abandon()  # it would delete the log of the new ones, later
-    os.rename(new, path)
+    os.rename(path + _NEW, path)
     sync_path(os.path.dirname(path))
     return kept if os.path.exists(kept) else None
 

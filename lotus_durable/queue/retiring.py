@@ -9,12 +9,14 @@ import time
 from collections.abc import Container, Iterable
 
 from lotus_durable.clock import monotonic
+from lotus_durable.errors import QueueDamaged
 
 from .directory import QueueDirectory, segment_name
 from .files import sync_path
 from .format import UnknownFormat
 from .journal import JournalReader, has_no_writer
 from .kept import KeptSegments
+from .protocol import Report
 from .reader import Position, header_of
 from .repair import RepairedBooks
 from .repeats import Repeats, Segment
@@ -135,27 +137,36 @@ class Retiring:
                         segment.name = released
 
 
-def remove_leftovers(directory: QueueDirectory) -> None:
-    """Delete files that a crash has left half made."""
-    for path in (*(f"{directory.journal}/{name}" for name in directory.unfinished()), *directory.temporary_files()):
-        with contextlib.suppress(OSError):
-            # A writer whose file is taken away before it has its name notices, and creates another.
-            if time.time() - os.stat(path).st_mtime > _LEFTOVER_AGE and has_no_writer(path):
-                os.unlink(path)
+def finish_unfinished(directory: QueueDirectory, known: Container[bytes], report: Report) -> None:
+    """See to files that a crash has left half made: publish what took the place of another segment, delete the rest.
 
-
-def publish_rewritten(directory: QueueDirectory, known: Container[bytes]) -> None:
-    """Give a segment its name that took the place of another one when a kill came between the two.
+    What cannot be looked at is told, and left where it is.
 
     Args:
         directory: of the queue.
         known: the segments that the books know. They know one that is not published only if it was settled, in the
             same transaction, that what it holds is no longer where it was.
+        report: of the flusher.
     """
     for name in directory.unfinished():
         path = f"{directory.journal}/{name}"
-        with contextlib.suppress(FileNotFoundError, UnknownFormat):
+        try:
             header = header_of(path)
             if header is not None and header.id in known:
                 os.rename(path, f"{directory.journal}/{segment_name(header.created_ns, header.pid, header.marker)}")
                 sync_path(directory.journal)
+            else:
+                _remove_leftover(path)
+        except FileNotFoundError:
+            pass  # its writer has given it its name, or thrown it away
+        except (OSError, UnknownFormat) as error:
+            report(QueueDamaged(f"journal/{name} is left alone: {error}"))
+    for path in directory.temporary_files():
+        with contextlib.suppress(OSError):
+            _remove_leftover(path)
+
+
+def _remove_leftover(path: str) -> None:
+    # A writer whose file is taken away before it has its name notices, and creates another.
+    if time.time() - os.stat(path).st_mtime > _LEFTOVER_AGE and has_no_writer(path):
+        os.unlink(path)

@@ -58,6 +58,10 @@ class FakeConsumer:
         return set(ids) & self._delivered
 
 
+def none_was_delivered(_ids: Sequence[str]) -> set[str]:
+    return set()
+
+
 def chunk(source: str, *records: bytes, start: int = 0) -> Chunk:
     return Chunk(source, records, [(100 * (start + n + 1), start + n + 1) for n in range(len(records))])
 
@@ -138,7 +142,7 @@ def test_where_the_place_asks_for_no_ids_the_same_one_may_be_twice_in_one_batch(
     assert first.records + second.records == records
     assert len(first) == 5
     rows = [parked(number, each) for number, each in enumerate(records)]
-    [batch] = batches_of_parked(rows, PlaceWithoutIds())
+    [batch] = batches_of_parked(rows, PlaceWithoutIds(), none_was_delivered)
     assert batch.rows == rows
 
 
@@ -191,7 +195,7 @@ def parked(number: int, packed: bytes) -> StoredEvent:
 
 def test_parked_events_come_with_the_rows_they_settle() -> None:
     rows = [parked(1, record("a")), parked(2, record("b")), parked(3, record("a")), parked(4, b"\xc1")]
-    found = list(batches_of_parked(rows, FakePlace()))
+    found = list(batches_of_parked(rows, FakePlace(), none_was_delivered))
     assert ids(found) == [["a", "b"], ["a"]]
     assert [batch.rows for batch in found] == [rows[:2], rows[2:3]]
     assert sorted(row.id for batch in found for row in batch.resolved) == [1, 2, 3, 4]
@@ -199,10 +203,23 @@ def test_parked_events_come_with_the_rows_they_settle() -> None:
     assert all(not batch.through for batch in found)
 
 
+def test_parked_events_that_were_delivered_lately_are_settled_and_not_sent_where_that_is_to_be_so() -> None:
+    rows = [parked(1, record("a")), parked(2, record("b")), parked(3, record("b")), parked(4, record("c"))]
+    delivered = {"a"}
+    found = []
+    for batch in batches_of_parked(rows, FakePlace(takes_repeats=False), delivered.intersection):
+        found.append(batch)
+        delivered.update(batch.ids)
+    assert ids(found) == [["b", "c"], []]
+    assert [batch.repeats for batch in found] == [1, 1]
+    assert [batch.rows for batch in found] == [[rows[1], rows[3]], []]
+    assert sorted(row.id for batch in found for row in batch.resolved) == [1, 2, 3, 4]
+
+
 def test_parked_events_keep_to_the_limit_of_bytes_too() -> None:
     rows = [parked(n, record(f"{n}", properties={"x": "y" * 400})) for n in range(20)]
     rows.insert(3, parked(99, record("big", properties={"x": "y" * 3000})))
-    found = list(batches_of_parked(rows, FakePlace(1200)))
+    found = list(batches_of_parked(rows, FakePlace(1200), none_was_delivered))
     assert all(len(batch) == 1 or len(batch.body()) <= 1200 for batch in found)
     assert sorted(row.id for batch in found for row in batch.resolved) == [*range(20), 99]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -221,6 +222,27 @@ def test_a_drain_is_carried_out_also_when_somebody_removed_what_was_asked_for_be
         ids += track(client, 3)
         assert client.drain(20).complete
         assert set(ids) <= set(rig.server.times_received)
+    assert rig.check(ids).delivered == 9
+
+
+@pytest.mark.parametrize("removed", [["requests"], ["requests", "heartbeat"]], ids="+".join)
+def test_a_drain_whose_request_somebody_removes_before_it_is_heard_is_carried_out(rig: Rig, removed: list[str]) -> None:
+    client = rig.client(flusher="auto", flush_interval=3600.0)
+    ids = track(client, 3)
+    assert client.drain(20).complete
+    rig.server.faults = faults(rates={Delay(1.0): 1.0})
+    ids += track(client, 3)
+    ask(rig.directory, "drain")
+    rig.wait_for_posts(2)  # and nothing is heard before it has its answer
+    ids += track(client, 3)
+    with ThreadPoolExecutor() as pool:
+        before = os.stat(rig.directory.requests).st_size
+        report = pool.submit(client.drain, 20)
+        wait_until(lambda: os.stat(rig.directory.requests).st_size > before, "the request")
+        for name in removed:
+            os.unlink(f"{rig.directory.root}/{name}")
+        assert report.result().complete
+    assert set(ids) <= set(rig.server.times_received)
     assert rig.check(ids).delivered == 9
 
 

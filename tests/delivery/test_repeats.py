@@ -51,6 +51,21 @@ def test_a_repeat_among_others_is_settled_with_them_and_they_are_sent(rigs: Call
     rig.check([*first, *again, *others])
 
 
+def test_an_id_that_is_parked_twice_or_was_delivered_since_is_sent_once(rigs: Callable[..., Rig]) -> None:
+    rig = rigs("L22", customers=["known"])
+    client = rig.client()
+    ids = [*track(client, 2, customer_id="new", idempotency_id="twice")]
+    ids += track(client, 1, customer_id="new", idempotency_id="since")
+    assert client.drain(20).parked == 3
+    rig.server.add_customer("new")
+    ids += track(client, 1, customer_id="new", idempotency_id="since")
+    rig.flush_until(lambda: rig.stats().delivered == 1)
+    before = len(rig.posts)
+    assert client.drain(20).delivered == 3
+    assert rig.batches()[before:] == [["twice"]]
+    assert rig.check(ids).delivered == 4
+
+
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_when_the_books_are_gone_no_repeat_comes_while_the_server_of_2022_inserts(
     rigs: Callable[..., Rig], is_killed: bool

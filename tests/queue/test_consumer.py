@@ -6,13 +6,16 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lotus_durable.operate.segment_file import NewSegments
 from lotus_durable.queue import retiring
 from lotus_durable.queue.directory import QueueDirectory, released_name
 from lotus_durable.queue.format import HEADER_SIZE, Header
+from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.protocol import Settlement
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass, stored
@@ -379,6 +382,37 @@ def test_odd_entries_in_the_journal_are_named_once_and_hide_nothing(
         assert sum(name in text for text in texts) == 1
 
 
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("elsewhere", path)])
+def test_what_is_odd_among_the_segments_that_are_being_created_is_named_and_hinders_nothing(
+    directory: QueueDirectory, reports: Reports, make: Callable[[str], None]
+) -> None:
+    make(f"{directory.journal}/odd.new")
+    write_segment(directory, [record(1)]).seal()
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [1]
+        assert directory.segments() == []
+    [told] = reports.texts()
+    assert told.startswith("journal/odd.new is left alone: ")
+
+
+def test_a_segment_in_another_ones_place_that_cannot_be_read_now_is_no_leftover_and_published_later(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    with NewSegments(directory) as new:
+        new.add(NO_KEY, record(1))
+        with consuming(directory, reports) as consumer:
+            consumer.enter(Settlement(cursors=new.finish()))
+        [unfinished] = Path(directory.journal).iterdir()
+        os.link(unfinished, spare := Path(directory.root, "spare"))
+    os.rename(spare, unfinished)  # as if it had been killed before it published it
+    os.utime(unfinished, (0, 0))
+    with refusing("pread", errno.EIO, where=".new", times=1), consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == []
+    assert any(text.startswith(f"journal/{unfinished.name} is left alone") for text in reports.texts())
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [1]
+
+
 def test_a_segment_that_cannot_be_read_is_named_once_and_read_when_it_can_be(
     directory: QueueDirectory, reports: Reports
 ) -> None:
@@ -443,6 +477,22 @@ def test_damage_is_a_dead_letter_and_its_bytes_are_kept(directory: QueueDirector
     [kept] = Path(directory.quarantine).iterdir()
     assert kept.read_bytes() in bytes(content)
     assert len(reports) == 1
+
+
+def test_damage_is_kept_aside_also_where_somebody_has_removed_the_quarantine(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    writer = write_segment(directory, [record(number) for number in range(3)])
+    writer.seal()
+    content = bytearray(Path(writer.path).read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    Path(writer.path).write_bytes(content)
+    with consuming(directory, reports) as consumer:
+        os.rmdir(directory.quarantine)
+        assert deliver(consumer) == [0, 2]
+    [kept] = Path(directory.quarantine).iterdir()
+    assert kept.read_bytes() in bytes(content)
+    assert Path(directory.quarantine).stat().st_mode & 0o777 == 0o700
 
 
 def test_damage_that_cannot_be_kept_aside_waits_and_hides_nothing(directory: QueueDirectory, reports: Reports) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import msgpack
@@ -21,6 +22,8 @@ from lotus_durable.queue.heartbeat import (
 )
 from lotus_durable.queue.stats import QueueStats
 
+from .faults import refusing
+
 PROGRAM = Program("1.2", "/somewhere", b"settings", b"key", b"surroundings", 5.0)
 BEAT = Beat(
     1, 2, 3, 4, "host", "boot", "auto", PROGRAM, 7, 8.0, "blocked", "why", notices=[Notice(1, "QueueFull", "text", [])]
@@ -36,6 +39,28 @@ def test_a_beat_is_read_as_it_was_written(directory: QueueDirectory) -> None:
     file.write(BEAT, None)
     file.close()
     assert read_beat(directory) == BEAT
+
+
+def test_how_far_it_is_stands_in_a_heartbeat_that_was_removed_or_replaced_too(
+    directory: QueueDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who delivers nothing (the server is away, for hours say) has nothing new to tell; others still count by it."""
+    monkeypatch.setattr(heartbeat, "_MISSED_FOR", 0.0)
+    file = HeartbeatFile(directory)
+    progress = Progress(QueueStats(accepted=9, delivered=7, parked=2), {})
+    file.write(BEAT, progress)
+    path = Path(directory.heartbeat)
+    older = path.read_bytes()[:100]
+    path.unlink()
+    file.write(BEAT, None)
+    assert read_progress(directory).counts == progress.counts
+    path.with_name("older").write_bytes(older)
+    path.with_name("older").rename(path)
+    with refusing("pwrite", errno.ENOSPC, where="heartbeat"), pytest.raises(OSError, match="space"):
+        file.write(BEAT, None)
+    file.write(BEAT, None)
+    file.close()
+    assert read_progress(directory).counts == progress.counts
 
 
 def test_a_beat_of_a_later_version_says_more(directory: QueueDirectory) -> None:

@@ -260,6 +260,47 @@ def test_who_removes_the_whole_directory_is_not_disturbed(directory: QueueDirect
     delivered.close()
 
 
+@pytest.mark.parametrize("trouble", ["a full disk", "something else in its place"])
+def test_a_file_that_cannot_be_written_back_hinders_nothing_and_is_written_back_later(
+    directory: QueueDirectory, reports: Reports, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """What is delivered has to leave a full disk: only that makes room again."""
+    path = Path(directory.delivered)
+    write_segment(directory, [record(1)]).seal()
+    with consuming(directory, reports) as consumer:
+        consumer.settle(read_pass(consumer).settlement(ids=["a"]))
+        path.unlink()
+        if trouble != "a full disk":
+            path.mkdir()
+        with refusing("pwrite", errno.ENOSPC, where="delivered.tmp") as refusal:
+            consumer.retire()
+            consumer.retire()
+        assert directory.segments() == []
+        assert consumer.was_delivered(["a"]) == {"a"}
+        assert not path.with_name("delivered.tmp").exists()
+        assert refusal.count == 1, "not with each pass"
+        [told] = reports.texts()
+        assert f"{path} was removed or replaced, and is not written back" in told
+        if path.exists():
+            path.rmdir()
+        monkeypatch.setattr(lately, "_RETRY_INTERVAL", 0.0)
+        consumer.retire()
+    with consuming(directory, reports) as consumer:
+        assert consumer.was_delivered(["a"]) == {"a"}
+
+
+def test_a_file_that_cannot_be_opened_when_it_is_written_back_is_still_read(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    delivered = DeliveredLately(directory.delivered, reports)
+    delivered.add(["a"])
+    os.unlink(directory.delivered)
+    with refusing("open", errno.EMFILE, where=lambda path: path == directory.delivered):
+        delivered.keep_in_place()
+    assert delivered.known(["a"]) == {"a"}
+    delivered.close()
+
+
 @pytest.mark.parametrize("damage", [b"", b"LOTUS", b"something that is longer than a header"])
 def test_a_damaged_file_is_begun_anew(opened: Opened, path: Path, damage: bytes) -> None:
     path.write_bytes(damage)

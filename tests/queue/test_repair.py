@@ -165,6 +165,47 @@ def test_a_kill_at_any_step_of_writing_back_leaves_the_books_or_nothing_deleted(
         step += STRIDE
 
 
+def test_a_kill_at_any_step_of_writing_back_over_a_copy_leaves_what_was_finished(
+    memory_path: Path, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy is older, as one that was made without the log is: what it lacks is in the finished books alone."""
+    monkeypatch.setattr(reserve, "_LOG", 64)
+    monkeypatch.setattr(reserve, "_FREE", 64)
+    step = finished = 0
+    died = True
+    while died:
+        directory = QueueDirectory(memory_path / f"queue-{step}")
+        directory.prepare()
+        write_segment(directory, [record(number) for number in range(3)]).seal()
+        with consuming(directory, reports) as consumer:
+            copy = Path(shutil.copy(directory.books, Path(directory.root, "copy")))
+            output = read_pass(consumer)
+            consumer.settle(output.settlement(parked=output.records))
+            consumer.retire()
+        assert directory.segments() == []
+
+        def replace_by_the_copy(directory: QueueDirectory = directory, copy: Path = copy) -> None:
+            consumer = Consumer(directory, reports)
+            copy.rename(directory.books)
+            consumer.keep_books()
+
+        died = dies_at(step, replace_by_the_copy)
+        is_finished = part(directory, ".new").exists()
+        finished += is_finished
+        reports.clear()
+        with consuming(directory, reports) as consumer:
+            deliver_all(consumer)
+            found = counts(directory, consumer)
+        if is_finished:
+            assert (found.accepted, found.parked) == (3, 3), f"at step {step}"
+            assert len(kept_beside(directory, "replaced")) == 1
+            assert "were written back: a kill came" in reports.texts()[0]
+        assert not list(Path(directory.root).glob("books.db.new*"))
+        shutil.rmtree(directory.root)
+        step += 1
+    assert finished >= 3
+
+
 # Damage
 
 

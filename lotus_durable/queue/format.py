@@ -66,10 +66,12 @@ _ORIGIN = struct.Struct("<16sQ")
 ORIGIN_SIZE = _ORIGIN.size
 _CARRIED = 1 << 31
 SPREAD = 0x5A5
-"""A sequence times this begins a checksum; ``crc32`` takes the lowest 32 bits of what it is given. A wrong bit of the
-sequence is several wrong ones in the product, and the product of all but the longest segments' sequences is a small
-integer, which Python multiplies in no time."""
+"""The lowest 32 bits of a sequence times this begin a checksum. A wrong bit of the sequence is several wrong ones in the
+product, and the product of all but the longest segments' sequences is a small integer, which Python multiplies in no
+time. No segment has so many frames that there are more bits than 32; a damaged sequence may have, and since 3.15
+``crc32`` warns of them."""
 _CARRIED_SEED = 0x9E3779B9
+_SEED_BITS = 0xFFFFFFFF
 pack_frame_header = _FRAME.pack
 """Of marker, checksum, length and sequence; bound once, each append needs it."""
 
@@ -132,13 +134,14 @@ Origin = tuple[bytes, int]
 
 def encode_frame(marker: bytes, sequence: int, record: bytes) -> bytes:
     """Return the frame of ``record``, to be written with one write."""
-    return pack_frame_header(marker, crc32(record, sequence * SPREAD), len(record), sequence) + record
+    checksum = crc32(record, sequence * SPREAD & _SEED_BITS)
+    return pack_frame_header(marker, checksum, len(record), sequence) + record
 
 
 def encode_carried(marker: bytes, sequence: int, record: bytes, origin: Origin) -> bytes:
     """Return a frame of ``record`` that tells where it was before."""
     body = _ORIGIN.pack(*origin) + record
-    checksum = crc32(body, sequence * SPREAD + _CARRIED_SEED)
+    checksum = crc32(body, sequence * SPREAD + _CARRIED_SEED & _SEED_BITS)
     return pack_frame_header(marker, checksum, len(body) | _CARRIED, sequence) + body
 
 
@@ -197,7 +200,7 @@ def read_frames(
         if found != marker or offset > size or (sequence != expected and expected is not None):
             break
         record = data[body_at:offset]
-        if crc32(record, seed) != checksum:
+        if crc32(record, seed & _SEED_BITS) != checksum:
             break
         if is_carried:
             carried[len(records)] = _ORIGIN.unpack_from(record)
@@ -293,4 +296,4 @@ def is_event_at_end(data: bytes, marker: bytes) -> bool:
         return True
     _, checksum, length, sequence = _FRAME.unpack_from(data)
     seed = sequence * SPREAD + (_CARRIED_SEED if length & _CARRIED else 0)
-    return bool(crc32(data[FRAME_HEADER_SIZE:], seed) == checksum)
+    return bool(crc32(data[FRAME_HEADER_SIZE:], seed & _SEED_BITS) == checksum)

@@ -66,9 +66,9 @@ _ORIGIN = struct.Struct("<16sQ")
 ORIGIN_SIZE = _ORIGIN.size
 _CARRIED = 1 << 31
 SPREAD = 0x5A5
-"""A sequence times this, its lowest 32 bits, begins a checksum. A wrong bit of the sequence is several wrong ones in the
-product, and the product of all but the longest segments' sequences is a small integer, which Python multiplies in no
-time. No segment has so many frames that it has more bits than 32; a damaged sequence may, and since 3.15 ``crc32``
+"""A sequence times this, its lowest 32 bits, begins a checksum. A wrong bit of the sequence is several wrong ones in
+the product, and the product of all but the longest segments' sequences is a small integer, which Python multiplies
+in no time. No segment has so many frames that it has more bits than 32; a damaged sequence may, and since 3.15 crc32
 warns of them."""
 _CARRIED_SEED = 0x9E3779B9
 _SEED_BITS = 0xFFFFFFFF

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,3 +76,17 @@ def test_the_source_can_be_tested_as_it_is_unpacked(built: Path) -> None:
         inside = {each.partition("/")[2] for each in source.getnames()}
     assert {"README.md", "CHANGELOG.md", "tox.ini", ".ci/run", "tests/rig.py", "docs/architecture.md"} <= inside
     assert not [each for each in inside if "__pycache__" in each or each.startswith((".venv", ".tox"))]
+
+
+def test_what_git_ignores_takes_nothing_out_of_the_source_although_a_link_in_it_leads_back_into_the_tree(
+    tmp_path: Path,
+) -> None:
+    """A whole system does, in a folder of the tree; what was seen there is not looked at where it really lies."""
+    for name in ("pyproject.toml", ".gitignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "rig.py").touch()
+    (tmp_path / ".sid").mkdir()
+    (tmp_path / ".sid" / "again").symlink_to(tmp_path / "tests")
+    found = {each.distribution_path for each in SdistBuilder(str(tmp_path)).recurse_included_files()}
+    assert "tests/rig.py" in found

@@ -15,6 +15,7 @@ import pytest
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.directory import QueueDirectory
 from tests.queue.faults import replaced
+from tests.queue.segments import let_only_told_time_pass
 from tests.rig import Rig, conserved, track
 
 Hand = Callable[[Path], Path | None]
@@ -79,6 +80,12 @@ HANDS: list[Hand] = [
     renames_it, renames_its_parent, renames_the_journal, exchanges_the_journal, exchanges_it, cuts_segments_off,
     empties_segments, deletes_what_is_pending, deletes_all,
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _only_told_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a check has found well before, and a hand then destroys, nobody can carry over."""
+    let_only_told_time_pass(monkeypatch)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
 
 from .faults import kill_children
-from .segments import Reports, open_appender
+from .segments import Reports, let_only_told_time_pass, open_appender
 
 MEMORY_DISK = "/dev/shm"
 
@@ -38,9 +38,7 @@ def eager_switching() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _only_told_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the trust in a check run out when the test says so, and not because the machine is slow."""
-    for module in ("appender", "sqlite"):
-        monkeypatch.setattr(f"lotus_durable.queue.{module}._TRUST", 3600.0)
+    let_only_told_time_pass(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

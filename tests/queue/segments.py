@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 
 import msgpack
+import pytest
 
 from lotus_durable.errors import LotusError
 from lotus_durable.queue.appender import Appender
@@ -140,6 +141,12 @@ def read_journal(directory: QueueDirectory) -> list[int]:
 def writer_of(appender: Appender) -> SegmentWriter:
     assert appender.writer is not None
     return appender.writer
+
+
+def let_only_told_time_pass(patch: pytest.MonkeyPatch) -> None:
+    """Have the trust in a check run out when the test says so, and not because the machine is slow."""
+    for module in ("appender", "sqlite"):
+        patch.setattr(f"lotus_durable.queue.{module}._TRUST", 3600.0)
 
 
 def expire_trust(appender: Appender) -> None:

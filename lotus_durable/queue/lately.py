@@ -173,7 +173,9 @@ class DeliveredLately:
         new = f"{self._path}{TEMPORARY}"
         old = self._descriptor
         try:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(new)  # whatever it is that lies there: a kill's, or a pipe, which would be waited for
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
             try:
                 write_rest(descriptor, os.pread(old, _HEADER.size + self._size, 0))
                 sync_data(descriptor)

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from lotus_durable.disk import is_file
 from lotus_durable.errors import DiskRefused, QueueDamaged
 
 from .books import Books
@@ -175,7 +176,7 @@ def _finish_renaming(path: str) -> bool:
     whether there were any.
     """
     _remove(path + _UNFINISHED)
-    if is_finished := os.path.exists(path + _NEW):
+    if is_finished := is_file(path + _NEW):
         _put_in_place(path, "replaced", None)
     return is_finished
 

@@ -103,6 +103,23 @@ def test_more_ids_than_are_known_at_all_leave_the_last_ones(opened: Opened, monk
         assert each.known(ids) == {*ids[150:]}
 
 
+def test_ids_that_come_round_to_the_beginning_in_the_middle_leave_the_last_ones(
+    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lately, "MOST", 100)
+    delivered = opened()
+    ids = [str(uuid4()) for _ in range(180)]
+    for start in range(0, 180, 60):
+        delivered.add(ids[start : start + 60])
+    for each in (delivered, opened()):
+        assert each.known(ids) == {*ids[80:]}
+    assert delivered.known([]) == set()
+    path.unlink()
+    delivered.keep_in_place()
+    assert path.stat().st_size == _HEADER + 100 * KEY
+    assert opened().known(ids) == {*ids[80:]}
+
+
 def test_two_hundred_thousand_ids_take_less_than_four_megabytes_of_memory(opened: Opened) -> None:
     first, last = batch_of(0), [f"order {number}" for number in range(500)]
     tracemalloc.start()
@@ -250,6 +267,79 @@ def test_a_file_that_is_removed_or_replaced_while_open_is_written_back(
         assert consumer.was_delivered(["a", "c"]) == {"a"}
 
 
+def test_a_file_that_is_written_back_is_its_owners_and_takes_nothing_over_from_what_a_kill_has_left(
+    opened: Opened, path: Path
+) -> None:
+    delivered = opened()
+    delivered.add(batch_of(0))
+    path.unlink()
+    left, elsewhere = path.with_name("delivered.tmp"), path.with_name("elsewhere")
+    elsewhere.write_bytes(b"somebody's")
+    left.symlink_to(elsewhere)
+    delivered.keep_in_place()
+    assert elsewhere.read_bytes() == b"somebody's"
+    os.mkfifo(left)
+    path.unlink()
+    delivered.keep_in_place()
+    assert is_known(opened(), 0)
+    left.write_bytes(bytes(200_000))
+    left.chmod(0o644)
+    again = opened()
+    again.add(batch_of(1))
+    path.unlink()
+    again.keep_in_place()
+    assert not left.exists()
+    assert path.stat().st_size == _HEADER + lately._FIRST_ROOM
+    path.unlink()
+    again.keep_in_place()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert is_known(opened(), 1)
+
+
+def test_who_lets_go_of_it_twice_closes_nothing_of_others(opened: Opened) -> None:
+    delivered = opened()
+    number = delivered._descriptor
+    delivered.close()
+    others = os.open("/dev/null", os.O_RDONLY)
+    try:
+        assert others == number
+        delivered.close()
+        assert os.fstat(others)
+    finally:
+        os.close(others)
+
+
+def test_it_is_kept_open_in_a_program_without_standard_input_too(path: Path, reports: Reports) -> None:
+    def work() -> None:
+        os.close(0)
+        delivered = DeliveredLately(str(path), reports)
+        for number in range(3):
+            delivered.add(batch_of(number))
+            assert delivered._descriptor == 0
+        path.unlink()
+        delivered.keep_in_place()
+        assert path.exists()
+        again = DeliveredLately(str(path), reports)
+        assert again._descriptor == 0, "it was let go of"
+        again.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(0)
+
+    assert exit_status(in_child(work)) == 0
+
+
+def test_where_the_disk_has_no_room_for_it_nothing_is_damaged_and_it_is_made_when_there_is(
+    opened: Opened, reports: Reports
+) -> None:
+    with refusing("pwrite", errno.ENOSPC, where="delivered"):
+        delivered = opened()
+        delivered.add(["a"])
+        assert delivered.known(["a"]) == set()
+    delivered.add(["b"])
+    assert delivered.known(["a", "b"]) == {"b"}
+    assert reports == []
+
+
 def test_who_removes_the_whole_directory_is_not_disturbed(directory: QueueDirectory, reports: Reports) -> None:
     delivered = DeliveredLately(directory.delivered, reports)
     delivered.add(["a"])
@@ -366,3 +456,6 @@ def test_what_was_added_is_synced_before_a_segment_is_deleted_for_it(
             consumer.retire()
         assert refusal.count == 1
         assert directory.segments() == []
+        with refusing("fdatasync", errno.EIO, where="delivered") as refusal:
+            consumer.make_safe()
+        assert refusal.count == 0, "nothing came since"

@@ -94,7 +94,6 @@ class Control:
         self._lock = threading.RLock()
         self._progress: Progress | None = None
         self._refusals: list[Refusal] = []
-        self._progress_is_news = False
         self._reported_trouble = False
         self._notices = HeldNotices(constants.report_interval)
         self._unsettled = UnsettledIds(first.unsettled)
@@ -373,7 +372,7 @@ class Control:
             self.beat()
 
     def _take_in(self, progress: Progress) -> None:
-        self._progress, self._progress_is_news = progress, True
+        self._progress = progress._replace(refusals=self._refusals)
         self._rate.note(progress.counts.delivered + progress.counts.handed_over)
 
     def caught_up(self, at: float) -> None:
@@ -384,7 +383,8 @@ class Control:
         """Note events that were parked or became dead letters, for those who wait for their verdict."""
         with self._lock:
             self._refusals = [*self._refusals, *refusals][-_MOST_REFUSALS:]
-            self._progress_is_news = True
+            if self._progress is not None:
+                self._progress = self._progress._replace(refusals=self._refusals)
 
     def report(self, error: LotusError, events: Sequence[Mapping[str, str]] = ()) -> None:
         """Log what happened once, and have it told in a process that tracks: of one kind once a minute, counted."""
@@ -426,15 +426,10 @@ class Control:
                 beat.state == "blocked" or since_boot() - beat.trouble_since >= self._constants.report_after
             ):
                 self._reported_trouble = True
-            progress = None
-            if self._progress_is_news and self._progress is not None:
-                progress = self._progress._replace(refusals=self._refusals)
             try:
-                self._file.write(beat, progress)
+                self._file.write(beat, self._progress)
             except OSError as error:
                 logger.debug("cannot write the heartbeat: %s", error)
-            else:
-                self._progress_is_news = False
 
     def beat_if_due(self) -> None:
         """Beat twice a second, however often this is called."""

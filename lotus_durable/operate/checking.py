@@ -16,9 +16,10 @@ from lotus_durable.queue.format import UnknownFormat
 from lotus_durable.queue.identity import read_identity
 from lotus_durable.queue.protocol import Table
 from lotus_durable.queue.reader import START, SegmentReader
+from lotus_durable.queue.table import read_pages
 from lotus_durable.values import NamedTuple
 
-from .pending import PendingReader, read_pages
+from .pending import PendingReader
 
 _AT_ONCE = 4096
 """Frames."""

@@ -6,7 +6,7 @@ What it gives is what the next flusher would read, as of now: one that lives goe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from lotus_durable.errors import LotusError, QueueDamaged
 from lotus_durable.queue.carried import Ranges
@@ -17,15 +17,12 @@ from lotus_durable.queue.format import FRAME_HEADER_SIZE, ORIGIN_SIZE, Origin, U
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.reader import START, Position, SegmentReader
 from lotus_durable.queue.rows import KEY_SIZE
-from lotus_durable.queue.table import DatabaseDamaged
+from lotus_durable.queue.table import read_pages
 from lotus_durable.values import NamedTuple
 
 Report = Callable[[LotusError], None]
 
 _LIMIT = 500
-_MOST_UNREADABLE = 1000
-"""Rows that are tried one by one behind a page that cannot be read."""
-_Row = TypeVar("_Row")
 
 
 class Found(NamedTuple):
@@ -123,7 +120,7 @@ class PendingReader:
             identity = []  # no flusher has seen it yet
         source = bytes(identity[0][0]) if identity else b""
         first, sequence = self.cursors.get(source, (1, 0))
-        statement = "SELECT _id, data FROM queue_pending WHERE _id > ? ORDER BY _id LIMIT ?"
+        statement = "SELECT _id, data FROM queue_pending WHERE _id >= ? + 1 ORDER BY _id LIMIT ?"
 
         def page(after: int, limit: int) -> list[tuple[Any, ...]]:
             return fetched(path, what, statement, (after, limit))
@@ -157,38 +154,6 @@ class PendingReader:
             self._read[found.source] = found.end[0]
             if not is_settled and not is_copied:
                 yield found
-
-
-def read_pages(
-    page: Callable[[int, int], list[_Row]], row_of: Callable[[_Row], int], report: Report, after: int = 0
-) -> Iterator[_Row]:
-    """Give the rows of a database, page by page; where a page cannot be read, the next one behind it that can.
-
-    Args:
-        page: returns up to so many rows behind an id.
-        row_of: returns the id of one.
-        report: told of what cannot be read.
-        after: the id behind which to begin.
-    """
-    missed = singly = 0
-    while True:
-        try:
-            rows = page(after + missed, 1 if singly else _LIMIT)
-        except DatabaseDamaged as error:
-            if not singly:
-                report(QueueDamaged(f"{error}; from row {after + 1} on"))
-            missed += bool(singly)
-            singly = _LIMIT
-            if missed > _MOST_UNREADABLE:
-                return
-            continue
-        except OSError as error:
-            report(QueueDamaged(f"from row {after + 1} on: {error}"))
-            return
-        if not rows:
-            return
-        yield from rows
-        after, missed, singly = row_of(rows[-1]), 0, max(0, singly - 1)
 
 
 def records_of(path: str, ends: Position | None = None) -> Iterator[tuple[bytes, bytes]]:

@@ -25,9 +25,10 @@ from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.kept import kept_files
 from lotus_durable.queue.protocol import StoredEvent, Table
+from lotus_durable.queue.table import read_pages
 from lotus_durable.values import NamedTuple
 
-from .pending import Found, PendingReader, read_pages, records_of
+from .pending import Found, PendingReader, records_of
 from .where import ANY, Where
 
 State: TypeAlias = Literal["pending", "parked", "dead_letter", "quarantined", "kept"]

@@ -249,11 +249,11 @@ class Consumer:
                 self._retiring.delete()
             self._retiring.forget_deleted()
             self._retiring.expire()
-            if has_rows:
-                self._rows.delete()
             self._books.prepare_for(self._journal.largest)
             if self.elapsed() - self._clock_kept_at >= _CLOCK_KEPT_EVERY:
                 self._keep_clock()
+            if has_rows:
+                self._rows.delete()  # last: where that database is damaged it fails each time
         except OSError as error:
             logger.warning("cannot delete what is settled in %s, trying again later: %s", self._directory.root, error)
 

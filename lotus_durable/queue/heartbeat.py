@@ -171,29 +171,24 @@ class HeartbeatFile:
         self._place: tuple[int, int] | None = None
         self._descriptor = -1
         self._missed_at: float | None = None
-        self._progress: Progress | None = None
-        self._owes_progress = False
+        self._written: Progress | None = None  # in this file
 
     def write(self, beat: Beat | None, progress: Progress | None) -> None:
-        """Write the beat, and the progress when it has changed.
+        """Write the beat, and the progress when it is not the one that stands there.
 
         Args:
             beat: of this process; None for a copy of a queue, which nobody flushes.
-            progress: how far the queue is settled; None where that has not changed. It is written all the same into a
-                file that is another one: somebody removed or replaced the one before.
+            progress: how far the queue is settled; None where that is not known.
 
         Raises:
             OSError: the disk refuses, or the directory is gone; nothing is created where it was.
         """
-        if progress is not None:
-            self._progress, self._owes_progress = progress, True
         self._open()
         if beat is not None:
             os.pwrite(self._descriptor, _framed_beat(beat), 0)
-        if self._owes_progress and self._progress is not None:
-            counts, *others = self._progress
-            os.pwrite(self._descriptor, _framed([counts[:_COUNTED], *others]), _BEAT_SIZE)
-            self._owes_progress = False
+        if progress is not None and progress is not self._written:
+            os.pwrite(self._descriptor, _framed([progress.counts[:_COUNTED], *progress[1:]]), _BEAT_SIZE)
+            self._written = progress
 
     def close(self) -> None:
         """Close the file; it stays for who counts."""
@@ -217,7 +212,7 @@ class HeartbeatFile:
             with contextlib.suppress(OSError):
                 os.posix_fallocate(descriptor, 0, _RESERVED)
         self._descriptor, self._place = descriptor, place_of(descriptor)
-        self._owes_progress = True
+        self._written = None
 
     def _miss(self) -> None:
         """Make the file anew only when it is missing for a while: most likely the whole directory is being removed.

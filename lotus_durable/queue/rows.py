@@ -29,7 +29,7 @@ from .format import ID_SIZE, Origin
 from .identity import NO_KEY
 from .protocol import Report
 from .reader import Damage, Position, Stretch
-from .table import DatabaseDamaged, EventTable, free_pages, give_back, mapped, mapped_errors
+from .table import DatabaseDamaged, EventTable, free_pages, give_back, mapped, mapped_errors, read_pages
 
 TABLE = "pending"
 KEY_SIZE = 8
@@ -37,8 +37,6 @@ KEY_SIZE = 8
 _ID = b"queue.db"
 
 _WHAT = "the database queue.db"
-_MOST_UNREADABLE = 1000
-"""Rows that are tried one by one behind a page that cannot be read."""
 _AT_ONCE = 500
 """Rows, or pages, in one transaction of the deletion."""
 _SPARE = 1024
@@ -236,18 +234,19 @@ class RowReader:
 
     def _rows_behind(self, limit: int) -> list[tuple[int, object]]:
         """Return the next rows; where a page cannot be read, the next one behind it that can."""
-        select = "SELECT _id, data FROM queue_pending WHERE _id {} ? AND _id <= ? ORDER BY _id LIMIT ?"
-        start, last = self.position[0], self._pass_ends
+        statement = "SELECT _id, data FROM queue_pending WHERE _id >= ? + 1 AND _id <= ? ORDER BY _id LIMIT ?"
+        start = max(1, self.position[0])
+
+        def page(after: int, most: int) -> list[tuple[int, object]]:
+            return self._found(statement, after, self._pass_ends, most)
+
         try:
-            return self._found(select.format(">="), start, last, limit)
+            return page(start - 1, limit)
         except DatabaseDamaged:
-            for number in range(start, min(last, start + _MOST_UNREADABLE) + 1):
-                with contextlib.suppress(DatabaseDamaged):
-                    if found := self._found(select.format("="), number, number, 1):
-                        missed = number - start
-                        lost = f"{missed} rows of {QUEUE_DB} from row {start} on cannot be read"
-                        self._report(QueueDamaged(lost))
-                        return found
+            for row in read_pages(page, lambda row: row[0], lambda _: None, start - 1):
+                if missed := row[0] - start:
+                    self._report(QueueDamaged(f"{missed} rows of {QUEUE_DB} from row {start} on cannot be read"))
+                return [row]
             raise
 
     def _damage(self, row: tuple[int, object]) -> tuple[Stretch, bytes] | None:

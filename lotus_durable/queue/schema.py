@@ -29,9 +29,9 @@ INSERT: dict[Table, str] = {
 
 
 def page_of(table: Table) -> str:
-    """Return the query for a page of rows behind an id."""
+    """Return the query for a page of rows behind an id; see :func:`.table.read_pages`."""
     high = f"(SELECT {table}_high FROM settled WHERE segment = x'')"  # noqa: S608  # the table names are ours
-    return f"SELECT _id, data FROM queue_{table} WHERE _id > ? AND _id <= {high} ORDER BY _id LIMIT ?"  # noqa: S608
+    return f"SELECT _id, data FROM queue_{table} WHERE _id >= ? + 1 AND _id <= {high} ORDER BY _id LIMIT ?"  # noqa: S608
 
 
 def as_row(counts: QueueStats, high: Mapping[Table, int]) -> tuple[int, ...]:

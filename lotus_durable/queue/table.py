@@ -10,10 +10,17 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from persistqueue import SQLiteQueue
 
+from lotus_durable.errors import QueueDamaged
+
+_PAGE = 500  # rows
+_MOST_UNREADABLE = 1000
+"""Rows that are tried one by one behind a page that cannot be read."""
+_Row = TypeVar("_Row")
 LOCK_TIMEOUT = 10.0  # seconds; shorter ones lose commits to "database is locked" (measured)
 
 
@@ -119,6 +126,42 @@ def free_pages(connection: sqlite3.Connection) -> int:
         sqlite3.Error: the database refuses.
     """
     return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def read_pages(
+    page: Callable[[int, int], list[_Row]],
+    row_of: Callable[[_Row], int],
+    report: Callable[[QueueDamaged], None],
+    after: int = 0,
+) -> Iterator[_Row]:
+    """Give the rows of a database, page by page; where a page cannot be read, the next one behind it that can.
+
+    Args:
+        page: returns up to so many rows behind an id. It asks for rows from the next id on (``>= ? + 1``): by what
+            comes behind this one (``> ?``) SQLite would look for that in its own page, which cannot be read.
+        row_of: returns the id of one.
+        report: told of what cannot be read.
+        after: the id behind which to begin.
+    """
+    missed = singly = 0
+    while True:
+        try:
+            rows = page(after + missed, 1 if singly else _PAGE)
+        except DatabaseDamaged as error:
+            if not singly:
+                report(QueueDamaged(f"{error}; from row {after + 1} on"))
+            missed += bool(singly)
+            singly = _PAGE
+            if missed > _MOST_UNREADABLE:
+                return
+            continue
+        except OSError as error:
+            report(QueueDamaged(f"from row {after + 1} on: {error}"))
+            return
+        if not rows:
+            return
+        yield from rows
+        after, missed, singly = row_of(rows[-1]), 0, max(0, singly - 1)
 
 
 @contextlib.contextmanager

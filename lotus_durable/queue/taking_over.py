@@ -15,11 +15,9 @@ from .books import Books
 from .database import WHAT, read_only
 from .protocol import StoredEvent, Table
 from .schema import INSERT, SET_COUNTERS, SET_CURSOR, as_row
-from .table import mapped_errors
+from .table import DatabaseDamaged, mapped_errors, read_pages
 
 _FEW = 1_000  # rows taken over in one transaction
-_MOST_UNREADABLE = 1000
-"""Rows that are tried one by one behind a page that cannot be read."""
 
 
 def take_over(unfinished: str, old: Books, path: str) -> int:
@@ -46,7 +44,7 @@ def _take_over_rows(connection: sqlite3.Connection, old: Books, path: str) -> in
     now = time.time()
     tables: tuple[tuple[Table, int], ...] = (("parked", was.parked), ("dead", was.dead_lettered))
     for table, count in tables:
-        rows = _readable(path, f"queue_{table}", "data", high[table])
+        rows = _readable(path, table, high[table])
         while page := list(islice(rows, _FEW)):
             statement = f"INSERT INTO queue_{table} VALUES (?, ?, {now})"  # noqa: S608  # ours
             connection.executemany(statement, page)
@@ -68,26 +66,18 @@ def _take_over_rows(connection: sqlite3.Connection, old: Books, path: str) -> in
     return lost
 
 
-def _readable(path: str, table: str, columns: str, high: int = 0) -> Iterator[tuple[Any, ...]]:
+def _readable(path: str, table: Table, high: int) -> Iterator[tuple[int, Any]]:
     """Give the rows of a damaged database that can be read, up to row ``high`` if that is known, by id."""
-    condition = f"rowid <= {high}" if high else "1"
-    row = 0
-    missed = 0
+    last = f"_id <= {high}" if high else "1"
+    statement = f"SELECT _id, data FROM queue_{table} WHERE _id >= ? + 1 AND {last} ORDER BY _id LIMIT ?"  # noqa: S608  # ours
     if not is_file(path):
         return
     with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(path)) as connection:
-        while missed <= _MOST_UNREADABLE:
-            where = f"rowid {'=' if missed else '>'} ? AND {condition}"
-            statement = f"SELECT rowid, {columns} FROM {table} WHERE {where} LIMIT 1"  # noqa: S608  # ours
+
+        def page(after: int, limit: int) -> list[tuple[int, Any]]:
             try:
-                found = connection.execute(statement, (row + missed,)).fetchone()
-            except sqlite3.DatabaseError:
-                found = None
-            else:
-                if found is None and not missed:
-                    return
-            if found is None:
-                missed += 1
-            else:
-                row, missed = found[0], 0
-                yield found
+                return connection.execute(statement, (after, limit)).fetchall()
+            except sqlite3.DatabaseError as error:  # whatever it is: what is behind it may be readable
+                raise DatabaseDamaged(str(error)) from error
+
+        yield from read_pages(page, lambda row: row[0], lambda _: None)

@@ -52,13 +52,13 @@ def test_how_far_it_is_stands_in_a_heartbeat_that_was_removed_or_replaced_too(
     path = Path(directory.heartbeat)
     older = path.read_bytes()[:100]
     path.unlink()
-    file.write(BEAT, None)
+    file.write(BEAT, progress)
     assert read_progress(directory).counts == progress.counts
     path.with_name("older").write_bytes(older)
     path.with_name("older").rename(path)
     with refusing("pwrite", errno.ENOSPC, where="heartbeat"), pytest.raises(OSError, match="space"):
-        file.write(BEAT, None)
-    file.write(BEAT, None)
+        file.write(BEAT, progress)
+    file.write(BEAT, progress)
     file.close()
     assert read_progress(directory).counts == progress.counts
 

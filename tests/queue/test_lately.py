@@ -303,6 +303,7 @@ def test_who_lets_go_of_it_twice_closes_nothing_of_others(opened: Opened) -> Non
     others = os.open("/dev/null", os.O_RDONLY)
     try:
         assert others == number
+        assert delivered._descriptor == -1
         delivered.close()
         assert os.fstat(others)
     finally:

@@ -102,7 +102,7 @@ class _Place:
         self._environment = environment(
             LOTUS_API_KEY=API_KEY,
             LOTUS_HOST=server.url,
-            LOTUS_RELAY_URL=",".join(cluster.urls()),
+            LOTUS_RELAY_URL=cluster.url("lotus.events"),
             # The server of 2022 may still be at work on what a killed relay sent, and the next one waits for that.
             LOTUS_API_VERSION="2024",
         )
@@ -168,7 +168,7 @@ def _throughput(place: _Place, events: int) -> _Flow:
 
 def _throughput_of_bare(place: _Place, events: int) -> _Flow:
     """Return the same of a bare fleet."""
-    url = f"{','.join(place.cluster.urls())}?queue=bare"
+    url = place.cluster.url("bare")
     with place.host("bare", "fill", str(events)) as filler:
         filler.wait(_TIMEOUT)
     with place.bare("relay", url, place.server.url) as relay:

@@ -23,12 +23,10 @@ every other command works on it. It logs and stops as `lotus-durable flusher` do
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.flusher.destination import ToLotus
-    from lotus_durable.relay.handover import library_needed_by
+    from lotus_durable.relay.receiving import Receiving
 
     from .flusher.run import run
 
-    with library_needed_by("a relay"):
-        from lotus_durable.relay.receiving import Receiving
     return run(arguments, adapted=_adapted, destination=Receiving(ToLotus()))
 
 

@@ -31,7 +31,7 @@ class Batch:
     through: dict[str, Position] = field(default_factory=dict)
     """For each source, how far this batch goes."""
     key: bytes = NO_KEY
-    """The fingerprint of the API key under which all of them were tracked; of parked events each row has its own."""
+    """The fingerprint of the API key under which all of them were tracked."""
     unsent: list[StoredEvent] = field(default_factory=list)
     """Events of another key, to be parked: ``queue.db`` is read in order, so they cannot be left where they are."""
     dead: list[StoredEvent] = field(default_factory=list)

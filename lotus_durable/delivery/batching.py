@@ -185,10 +185,11 @@ def batches_of_parked(
             if id_ in repeats:
                 batch.repeats += 1
                 batch.resolved.append(row)
-            elif id_ in seen or (len(batch) and size + len(event) + 1 > place.max_bytes):
+            elif id_ in seen or (len(batch) and (row.key != batch.key or size + len(event) + 1 > place.max_bytes)):
                 later.append(each)
             else:
                 size += len(event) + 1
+                batch.key = row.key
                 seen.update([id_] if id_ else [])
                 batch.add(id_, time_created, event, row.record)
                 batch.rows.append(row)

@@ -16,7 +16,6 @@ from lotus_durable.http.connection import Connection
 from lotus_durable.http.routes import Routes
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import fingerprint
-from lotus_durable.relay.handover import ToBroker
 
 from .organisation import Organisation
 
@@ -35,14 +34,16 @@ class AsConfigured:
 
     def __init__(self) -> None:
         self._lotus = ToLotus()
-        self._broker = ToBroker()
 
     def opened(
         self, config: Config, directory: QueueDirectory, source: Source, control: Control
     ) -> AbstractContextManager[Way]:
         """Open what is configured now."""
-        destination = self._lotus if config.relay_url is None else self._broker
-        return destination.opened(config, directory, source, control)
+        if config.relay_url is None:
+            return self._lotus.opened(config, directory, source, control)
+        from lotus_durable.relay.handover import ToBroker  # with a library that only fleets need
+
+        return ToBroker().opened(config, directory, source, control)
 
 
 class ToLotus:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
+from lotus_durable.errors import ConfigurationError
 from lotus_durable.log import counted, logger
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
@@ -144,10 +145,11 @@ def _through_relay(url: str, ends_at: float, watch: Callable[[], None]) -> str:
     """Wait until a relay has delivered what is in the broker's queue: empty, or why it has not."""
     try:
         from lotus_durable.relay.address import address_of
-        from lotus_durable.relay.through import wait_through
-    except ImportError as error:
-        return f"whether a relay has delivered it cannot be asked: {error}"
-    return wait_through(address_of(url), ends_at, watch) or ""
+        from lotus_durable.relay.publisher import wait_through
+
+        return wait_through(address_of(url), ends_at, watch) or ""
+    except ConfigurationError as error:
+        return str(error)
 
 
 def _flushed_here(

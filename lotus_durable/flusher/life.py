@@ -21,7 +21,7 @@ from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.place import Destination
-from lotus_durable.errors import DeliveryResumed, LotusError
+from lotus_durable.errors import DeliveryBlocked, DeliveryResumed, LotusError
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
@@ -300,11 +300,11 @@ class Flusher:
         if text != self._last_failure:
             self._last_failure = text
             logger.error("flushing failed and is tried again: %s", text, exc_info=not isinstance(error, LotusError))
-        asked = control.asked()
-        control.enter("retrying", text)
+        asked, is_blocked = control.asked(), isinstance(error, DeliveryBlocked)
+        control.enter("blocked" if is_blocked else "retrying", text)
         # Whoever asked for a drain hears of it, instead of waiting for a person to look at the log.
         control.answer(asked, text)
-        control.wait(_PAUSE, asked=asked)
+        control.wait(self.config.constants.probe_interval if is_blocked else _PAUSE, asked=asked)
 
     def _is_paused(self) -> bool:
         """Whether it has let go of the lock for somebody who changes the books, and is to go on afterwards."""

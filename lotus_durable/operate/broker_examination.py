@@ -52,7 +52,7 @@ def examine_broker(config: Config) -> Iterator[Answer]:
         try:
             opened = Opened(address, node)
         except BrokerTrouble as trouble:
-            yield Answer("broker", "wrong", trouble.reason, "docs/troubleshooting.md has a line for it")
+            yield Answer("broker", "wrong", str(trouble), "docs/troubleshooting.md has a line for it")
             continue
         opened.drop()
         versions.append(_numbers(opened.version))

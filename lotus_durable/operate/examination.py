@@ -67,11 +67,8 @@ def _asked(about: str, answers: Iterator[Answer]) -> Iterator[Answer]:
 
 
 def _broker(config: Config) -> Iterator[Answer]:
-    try:
-        from .broker_examination import examine_broker
-    except ImportError as error:
-        yield Answer("broker", "wrong", f"it cannot be asked: {error}", "pip install 'lotus-durable[relay]'")
-        return
+    from .broker_examination import examine_broker
+
     yield from examine_broker(config)
 
 

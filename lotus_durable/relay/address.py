@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from lotus_durable.errors import ConfigurationError
+from lotus_durable.errors import ConfigurationError, DeliveryBlocked, DeliveryError
 from lotus_durable.url import is_loopback
 from lotus_durable.values import NamedTuple
 
@@ -15,18 +15,12 @@ _FILES = {"cacertfile": "ca_certs", "certfile": "certfile", "keyfile": "keyfile"
 """What the query may name, as in RabbitMQ's own URIs, and the library's name for it."""
 
 
-class BrokerTrouble(Exception):
-    """The broker cannot be used now.
+class BrokerTrouble(DeliveryError):
+    """The broker cannot be used now; one sentence says why, without the password."""
 
-    Args:
-        reason: one sentence, without the password.
-        needs_person: waiting does not mend it.
-    """
 
-    def __init__(self, reason: str, *, needs_person: bool = False) -> None:
-        super().__init__(reason)
-        self.reason: str = reason
-        self.needs_person: bool = needs_person
+class BrokerBlocked(BrokerTrouble, DeliveryBlocked):
+    """The same, and waiting does not mend it: a person has to."""
 
 
 class Node(NamedTuple):
@@ -73,44 +67,39 @@ class Address(NamedTuple):
 def address_of(url: str) -> Address:
     """Return what a URL says: ``amqp[s]://user:password@host[:port][/vhost][?queue=name][,host[:port]…]``.
 
-    The nodes after the first belong to the same cluster. Each of them may be a whole URL, and vhost and query may also
-    stand after the last one. As in every URL, a character that has a meaning in it (``@ : / ? , %``) is written ``%40``
-    and so on in a name or a password.
+    The nodes after the first belong to the same cluster. As in every URL, a character that has a meaning in it
+    (``@ : / ? , %``) is written ``%40`` and so on in a name or a password.
 
     Raises:
         ConfigurationError: it says nothing of that kind; the message does not quote it, for the password.
     """
-    scheme = url.partition("://")[0]
-    if scheme not in _PORTS:
-        raise ConfigurationError("relay_url: it begins with amqp:// or amqps://")
-    nodes: list[Node] = []
-    paths: set[str] = set()
-    users: set[str] = set()
-    query: dict[str, str] = {}
-    for each in url.replace("#", "%23").split(","):
-        try:
-            parts = urlsplit(f"{scheme}://{each.removeprefix(f'{scheme}://')}")
-            nodes.append(Node(parts.hostname or "", _PORTS[scheme] if parts.port is None else parts.port))
-        except ValueError:
-            nodes.append(Node("", 0))
-        if not nodes[-1].host or " " in nodes[-1].host or not nodes[-1].port:
-            raise ConfigurationError("relay_url: a node of it is no host, nor host:port")
-        if "@" in parts.netloc:
-            users.add(parts.netloc.rpartition("@")[0])
-        if parts.path:
-            paths.add(unquote(parts.path[1:]) or "/")
-        query.update(parse_qsl(parts.query))
-    if unknown := sorted(query.keys() - {"queue", *_FILES}):
+    first, *others = url.replace("#", "%23").split(",")
+    try:
+        scheme, place, path, query, _ = urlsplit(first)
+        login, _, node = place.rpartition("@")
+        nodes = [_node(each, _PORTS[scheme]) for each in (node, *others)]
+    except KeyError:
+        raise ConfigurationError("relay_url: it begins with amqp:// or amqps://") from None
+    except ValueError:
+        raise ConfigurationError("relay_url: a node of it is no host, nor host:port") from None
+    named = dict(parse_qsl(query))
+    if unknown := sorted(named.keys() - {"queue", *_FILES}):
         raise ConfigurationError(f"relay_url: nothing is called {unknown[0]} in it; queue and cacertfile are")
-    if len(paths) > 1 or len(users) > 1:
-        raise ConfigurationError("relay_url: all nodes have the same vhost, user and password")
-    user, _, password = (users.pop() if users else "guest:guest").partition(":")
+    user, _, password = (login or "guest:guest").partition(":")
     return Address(
         nodes,
-        paths.pop() if paths else "/",
-        query.get("queue", _QUEUE),
+        unquote(path[1:]) or "/",
+        named.pop("queue", _QUEUE),
         unquote(user),
         unquote(password),
         is_encrypted=scheme == "amqps",
-        files={_FILES[name]: path for name, path in query.items() if name in _FILES},
+        files={_FILES[name]: file for name, file in named.items()},
     )
+
+
+def _node(text: str, port: int) -> Node:
+    parts = urlsplit(f"//{text}")
+    node = Node(parts.hostname or "", port if parts.port is None else parts.port)
+    if not all(node) or parts.netloc != text or "@" in text or " " in text:
+        raise ValueError
+    return node

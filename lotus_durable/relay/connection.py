@@ -10,11 +10,18 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import amqp
+from lotus_durable.errors import ConfigurationError
 
-from .address import Address, BrokerTrouble, Node
+from .address import Address, BrokerBlocked, BrokerTrouble, Node
+
+try:
+    import amqp
+except ImportError as error:
+    raise ConfigurationError(f"a broker needs the library amqp: pip install 'lotus-durable[relay]' ({error})") from None
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -47,6 +54,7 @@ class Opened:
         connection: the library's.
         channel: on it.
         version: of the broker.
+        is_dropped: nothing more goes over it.
         difference: what the queue was made with that differs from :data:`ARGUMENTS`, in the broker's words.
 
     Raises:
@@ -54,74 +62,96 @@ class Opened:
     """
 
     def __init__(self, address: Address, node: Node, *, heartbeat: float = 0) -> None:
-        self.node: Node = node
+        self._node = node
+        self.is_dropped: bool = False
         self.difference: str | None = None
-        try:
-            self._open(address, heartbeat)
-            try:
-                self.channel.queue_declare(address.queue, durable=True, auto_delete=False, arguments=ARGUMENTS)
-            except amqp.PreconditionFailed as error:
-                # Somebody else has made it: it is used as it is, and `doctor` says what differs.
-                self.difference = str(error.reply_text)
-                self.drop()
-                self._open(address, heartbeat)
-                self.channel.queue_declare(address.queue, passive=True)
-        except Exception as error:
-            self.drop()
-            raise trouble_of(error, node) from error
-
-    def drop(self) -> None:
-        """Close the socket, and send nothing more."""
-        self.connection.collect()
-
-    def _open(self, address: Address, heartbeat: float) -> None:
+        # An empty dict would be no TLS at all; without the name any certificate of the same CA would do.
+        tls = {"server_hostname": node.host, "cert_reqs": ssl.CERT_REQUIRED, **address.files}
         self.connection: Any = amqp.Connection(
-            str(self.node),
+            str(node),
             address.user,
             address.password,
             login_method="PLAIN",
             virtual_host=address.vhost,
-            # An empty dict would be no TLS at all; without the name any certificate of the same CA would do.
-            ssl={"server_hostname": self.node.host, "cert_reqs": ssl.CERT_REQUIRED, **address.files}
-            if address.is_encrypted
-            else False,
+            ssl=tls if address.is_encrypted else False,
             connect_timeout=_CONNECT_TIMEOUT,
             heartbeat=heartbeat,
             socket_settings=_SOCKET_OPTIONS,
             client_properties={"product": "lotus-durable"},
         )
-        self.connection.connect()
-        self.connection.transport.sock.settimeout(ANSWER_TIMEOUT)
-        self.version: str = _text(self.connection.server_properties.get("version"))
-        self.channel: Any = self.connection.channel()
-        self.channel.auto_decode = False
+        with self.dropped_on_failure():
+            self.connection.connect()
+            self.connection.transport.sock.settimeout(ANSWER_TIMEOUT)
+            self.version: str = _text(self.connection.server_properties.get("version"))
+            declare = self.connection.channel().queue_declare
+            try:
+                declare(address.queue, durable=True, auto_delete=False, arguments=ARGUMENTS)
+            except amqp.PreconditionFailed as error:
+                # Somebody else has made it: it is used as it is, and `doctor` says what differs.
+                self.difference = str(error.reply_text)
+                self.connection.channel().queue_declare(address.queue, passive=True)
+            # A new one: no channel is used again after an error.
+            self.channel: Any = self.connection.channel()
+            self.channel.auto_decode = False
+
+    def drain(self, timeout: float) -> bool:
+        """Take what comes next, and return whether something has.
+
+        Raises:
+            BrokerTrouble: the connection is lost.
+        """
+        with self.dropped_on_failure():
+            try:
+                self.connection.drain_events(timeout=timeout)
+            except TimeoutError:
+                return False
+        return True
+
+    @contextmanager
+    def dropped_on_failure(self) -> Iterator[None]:
+        """Drop the connection whatever goes wrong, and say what it means.
+
+        Raises:
+            BrokerTrouble: something did, or the connection was dropped before.
+        """
+        if self.is_dropped:  # the library would connect again
+            raise BrokerTrouble("the connection to the broker is lost")
+        try:
+            yield
+        except BrokerTrouble:
+            self.drop()
+            raise
+        except Exception as error:
+            self.drop()
+            raise _trouble_of(error, self._node) from error
+
+    def drop(self) -> None:
+        """Close the socket, and send nothing more."""
+        self.is_dropped = True
+        self.connection.collect()
 
 
-def trouble_of(error: Exception, node: Node) -> BrokerTrouble:  # noqa: PLR0911  # a table
+def _trouble_of(error: Exception, node: Node) -> BrokerTrouble:  # noqa: PLR0911  # a table
     """Say what an error of a connection means; one that nobody knows is logged with where it was."""
-    if isinstance(error, BrokerTrouble):
-        return error
     said = _text(getattr(error, "reply_text", None))
-    if isinstance(error, amqp.AccessRefused):
-        if "login was refused" in said.lower():
-            return BrokerTrouble(f"the broker at {node} refuses the user or the password", needs_person=True)
-        return BrokerTrouble(f"the broker does not let this user at the queue: {said}", needs_person=True)
-    if isinstance(error, amqp.NotAllowed):
-        return BrokerTrouble(f"the broker does not let this user into the vhost: {said}", needs_person=True)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return BrokerTrouble(
-            f"the certificate of {node} is not accepted: {error.verify_message}; name the CA in SSL_CERT_FILE, or in "
-            "relay_url by ?cacertfile=",
-            needs_person=True,
-        )
-    if isinstance(error, ssl.SSLError):
-        return BrokerTrouble(f"no TLS with {node}: {error.reason or error}", needs_person=True)
-    if isinstance(error, TimeoutError):
-        return BrokerTrouble(f"the broker at {node} does not answer")
-    if isinstance(error, amqp.AMQPError):
-        return BrokerTrouble(f"the broker at {node} says: {said or type(error).__name__}")
-    if isinstance(error, OSError):
-        return BrokerTrouble(f"no connection to the broker at {node}: {error.strerror or error}")
+    match error:
+        case amqp.AccessRefused() if "login was refused" in said.lower():
+            return BrokerBlocked(f"the broker at {node} refuses the user or the password")
+        case amqp.AccessRefused():
+            return BrokerBlocked(f"the broker does not let this user at the queue: {said}")
+        case amqp.NotAllowed():
+            return BrokerBlocked(f"the broker does not let this user into the vhost: {said}")
+        case ssl.SSLCertVerificationError(verify_message=why):
+            remedy = "name the CA in SSL_CERT_FILE, or in relay_url by ?cacertfile="
+            return BrokerBlocked(f"the certificate of {node} is not accepted: {why}; {remedy}")
+        case ssl.SSLError():
+            return BrokerBlocked(f"no TLS with {node}: {error.reason or error}")
+        case TimeoutError():
+            return BrokerTrouble(f"the broker at {node} does not answer")
+        case amqp.AMQPError():
+            return BrokerTrouble(f"the broker at {node} says: {said or type(error).__name__}")
+        case OSError():
+            return BrokerTrouble(f"no connection to the broker at {node}: {error.strerror or error}")
     logger.error("serving the broker's connection failed", exc_info=error)
     return BrokerTrouble(f"{type(error).__name__}: {error}")
 

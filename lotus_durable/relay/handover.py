@@ -11,18 +11,14 @@ from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.outcome import HandedOver
 from lotus_durable.delivery.place import Source, Way
-from lotus_durable.errors import ConfigurationError
 from lotus_durable.event.record import EVENT, unpack_record
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import ensure_identity
 
-from .address import BrokerTrouble, address_of
+from .address import BrokerBlocked, BrokerTrouble, address_of
 from .message import MOST_EVENTS, Events
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .publisher import Publisher
+from .publisher import Meanwhile, Publisher
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -46,8 +42,6 @@ class ToBroker:
         del source
         assert config.relay_url is not None
         address = address_of(config.relay_url)
-        with library_needed_by("relay_url"):
-            from .publisher import Publisher
         if not address.is_private():
             logger.warning("relay_url is not encrypted: the password and the events travel in the clear")
         queue_id = ensure_identity(directory).queue_id
@@ -68,20 +62,28 @@ class Broker:
         queue_id: of the queue they come from.
         control: between tries.
         constants: intervals.
-        tries_once: what cannot be handed over now is not: BrokerTrouble is raised instead of waiting.
+        meanwhile: called while it waits for a confirm. With one, what cannot be handed over now is not: it raises
+            BrokerTrouble.
     """
 
     max_events: int = MOST_EVENTS
     takes_repeats: bool = True
 
     def __init__(
-        self, publisher: Publisher, queue_id: bytes, control: Control, constants: Constants, *, tries_once: bool = False
+        self,
+        publisher: Publisher,
+        queue_id: bytes,
+        control: Control,
+        constants: Constants,
+        meanwhile: Meanwhile | None = None,
     ) -> None:
-        self._tries_once = tries_once
+        self._tries_once = meanwhile is not None
+        self._meanwhile = self._wait_out_alarm if meanwhile is None else meanwhile
         self._publisher = publisher
         self._queue_id = queue_id
         self._control = control
-        self._patience = Patience(control, constants, _LONGEST_PAUSE, "nothing is handed over, events are kept")
+        self._probe_interval = constants.probe_interval
+        self._backoff = Backoff(base=constants.first_pause, cap=min(_LONGEST_PAUSE, constants.longest_pause))
         # No more than one request of the relay takes: that holds some hundred messages in memory.
         self.max_bytes: int = constants.max_batch_bytes
 
@@ -103,24 +105,22 @@ class Broker:
         Raises:
             Stopped: before that; they may be, and are again by whoever comes next.
         """
-        for key, records in _by_key(batch).items():
-            body = Events(self._queue_id, key, batch.through, records).encode()
-            while True:
-                asked = self._control.asked()
-                self._control.enter("sending")
-                try:
-                    with self._control.request(is_question=True):
-                        sent = self._publisher.send(body)
-                        yield
-                        self._publisher.wait(sent, self.meanwhile)
-                    break
-                except BrokerTrouble as trouble:
-                    if self._tries_once:
-                        raise
-                    self._control.reached(server=trouble.needs_person)
-                    self._patience.wait(trouble, asked)
-            self._control.reached(server=True)
-            self._patience.reset()
+        body = Events(self._queue_id, batch.key, batch.through, batch.records).encode()
+        while batch.records:
+            asked = self._control.asked()
+            self._control.enter("sending")
+            try:
+                with self._control.request(is_question=True):
+                    sent = self._publisher.send(body)
+                    yield
+                    self._publisher.wait(sent, self._meanwhile)
+                self._control.reached(server=True)
+                self._backoff.reset()
+                break
+            except BrokerTrouble as trouble:
+                if self._tries_once:
+                    raise
+                self._wait(trouble, asked)
         return [HandedOver()] * len(batch)
 
     def may_be_in_flight(self, since: float) -> None:
@@ -129,72 +129,17 @@ class Broker:
     def close(self) -> None:
         """Nothing: whoever opened the publisher closes it."""
 
-    def meanwhile(self, trouble: str | None) -> None:
-        """Wait for a confirm; for the end of an alarm only where tries are not single ones."""
+    def _wait(self, trouble: BrokerTrouble, asked: int) -> None:
+        """Wait before the next try; where a person has to mend it, whoever has asked for a drain is told so at once."""
+        is_blocked = isinstance(trouble, BrokerBlocked)
+        self._control.reached(server=is_blocked)
+        if self._control.enter("blocked" if is_blocked else "retrying", str(trouble)):
+            logger.warning("nothing is handed over, events are kept: %s", trouble)
+        if is_blocked:
+            self._control.answer(asked, str(trouble))
+        self._control.wait(self._probe_interval if is_blocked else self._backoff.failed(), asked=asked)
+
+    def _wait_out_alarm(self, trouble: str | None) -> None:
         if trouble is not None:
-            if self._tries_once:
-                raise BrokerTrouble(trouble)
             self._control.enter("retrying", trouble)
         self._control.wait(0.0)
-
-
-class Patience:
-    """What is between two tries at the broker.
-
-    Args:
-        control: of whoever tries.
-        constants: intervals.
-        longest: seconds, of the random wait.
-        outcome: what does not happen for the trouble.
-    """
-
-    def __init__(self, control: Control, constants: Constants, longest: float, outcome: str) -> None:
-        self._control = control
-        self._outcome = outcome
-        self._probe_interval = constants.probe_interval
-        self._backoff = Backoff(base=constants.first_pause, cap=min(longest, constants.longest_pause))
-
-    def wait(self, trouble: BrokerTrouble, asked: int) -> None:
-        """Log a trouble once, and wait; where a person has to mend it, tell so whoever has asked for a drain.
-
-        Args:
-            trouble: that a try has met.
-            asked: the last request for a drain before the try.
-
-        Raises:
-            Stopped: it is time to end.
-        """
-        if self._control.enter("blocked" if trouble.needs_person else "retrying", trouble.reason):
-            logger.warning("%s: %s", self._outcome, trouble.reason)
-        if trouble.needs_person:
-            self._control.answer(asked, trouble.reason)
-        self._control.wait(self._probe_interval if trouble.needs_person else self._backoff.failed(), asked=asked)
-
-    def reset(self) -> None:
-        """Begin with short waits again: a try has succeeded."""
-        self._backoff.reset()
-
-
-def _by_key(batch: Batch) -> dict[bytes, list[bytes]]:
-    """Return the records by the API key under which they were tracked: of parked events each has its own."""
-    if not batch.rows:
-        return {batch.key: batch.records} if batch.records else {}
-    found: dict[bytes, list[bytes]] = {}
-    for row, record in zip(batch.rows, batch.records, strict=True):
-        found.setdefault(row.key, []).append(record)
-    return found
-
-
-@contextmanager
-def library_needed_by(what: str) -> Iterator[None]:
-    """Say what to install where an import fails for want of the library.
-
-    Raises:
-        ConfigurationError: it is not installed.
-    """
-    try:
-        yield
-    except ImportError as error:
-        if error.name not in ("amqp", "vine"):
-            raise
-        raise ConfigurationError(f"{what} needs the library amqp: pip install 'lotus-durable[relay]'") from None

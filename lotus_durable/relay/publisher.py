@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
 
 import amqp
 
 from lotus_durable.clock import monotonic
+from lotus_durable.values import NamedTuple
 
-from .address import Address, BrokerTrouble, Node
-from .connection import ANSWER_TIMEOUT, Opened, trouble_of
-from .message import REPLIES
+from .address import Address, BrokerBlocked, BrokerTrouble, Node
+from .connection import ANSWER_TIMEOUT, Opened
+from .message import REPLIES, mark
 
 Meanwhile = Callable[[str | None], None]
 """Called about twice a second of waiting, with why the broker takes nothing now, if it says so."""
@@ -24,19 +25,64 @@ whose leader's node is killed goes on within one second, one whose leader is cut
 is published again and may be there twice then, so each wait that was in vain makes the next one twice as long."""
 _LONGEST_CONFIRM_TIMEOUT = 60.0
 _LOOK_INTERVAL = 0.5
+_PAUSE = 0.5
+"""Seconds between two tries to ask after the connection was lost."""
 _BLOCKED = "the broker takes nothing now, for its alarm of memory or disk"
 
 
-class Sent:
-    """A message that waits for its confirm."""
+class _Line(Opened):
+    """A connection that publishes."""
 
-    is_done: bool = False
-    trouble: str | None = None
-    """Why it is not in the queue, or may not be."""
+    def __init__(self, address: Address, node: Node) -> None:
+        super().__init__(address, node)
+        self._queue = address.queue
+        self._last = 0
+        self.unconfirmed: set[int] = set()
+        self.blocked_by: str | None = None
+        with self.dropped_on_failure():
+            self.channel.events["basic_ack"].add(self._confirm)
+            self.channel.events["basic_nack"].add(_refuse)
+            self.channel.events["basic_return"].add(_return)
+            self.connection.on_blocked = lambda _: self._block(_BLOCKED)
+            self.connection.on_unblocked = lambda: self._block(None)
+            self.channel.confirm_select()
+
+    def publish(self, body: bytes, to: str | None, properties: Mapping[str, str]) -> int:
+        """Return the tag by which it will be confirmed."""
+        message = amqp.Message(body, delivery_mode=2, **properties)
+        with self.dropped_on_failure():
+            self._last += 1
+            self.unconfirmed.add(self._last)
+            # Mandatory, but for answers, which go to no queue: else what reaches none would be confirmed, too.
+            queue, is_mandatory = (self._queue, True) if to is None else (to, False)
+            self.channel.basic_publish(message, "", queue, mandatory=is_mandatory, timeout=ANSWER_TIMEOUT)
+        return self._last
+
+    def _confirm(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  # the library's
+        """Take a confirm for those that it is for, and no others: the library takes the first one that comes."""
+        self.unconfirmed -= {each for each in self.unconfirmed if each == tag or (multiple and each < tag)}
+
+    def _block(self, reason: str | None) -> None:
+        self.blocked_by = reason
+
+
+def _refuse(*_: object) -> None:
+    raise BrokerTrouble("the broker refuses the message: the queue is full (max-length), or its leader is gone")
+
+
+def _return(error: Exception, *_: object) -> None:
+    raise BrokerTrouble(f"the queue is gone: {error}")
+
+
+class Sent(NamedTuple):
+    """A message that was published."""
+
+    line: _Line
+    tag: int
 
 
 class Publisher:
-    """Publishes to the queue. For one thread.
+    """Publishes to the queue, over one connection after the other. For one thread.
 
     Args:
         address: of the queue.
@@ -47,11 +93,7 @@ class Publisher:
         self._address = address
         # At random, so that a fleet's hosts do not all begin with the same node.
         self._next = os.urandom(1)[0] if first is None else address.nodes.index(first)
-        self._opened: Opened | None = None
-        self._tag = 0
-        self._waiting: dict[int, Sent] = {}
-        """By their tags, in order."""
-        self._is_blocked = False
+        self._line: _Line | None = None
         self._confirm_timeout = _CONFIRM_TIMEOUT
 
     def send(self, body: bytes, *, to: str | None = None, **properties: str) -> Sent:
@@ -65,15 +107,8 @@ class Publisher:
         Raises:
             BrokerTrouble: it cannot be published; it may be in the queue all the same.
         """
-        with self._dropping():
-            channel = self._channel()
-            self._tag += 1
-            sent = self._waiting[self._tag] = Sent()
-            message = amqp.Message(body, delivery_mode=2, **properties)
-            # Mandatory, but for answers, which go to no queue: else what reaches none would be confirmed, too.
-            queue, is_mandatory = (self._address.queue, True) if to is None else (to, False)
-            channel.basic_publish(message, "", queue, mandatory=is_mandatory, timeout=ANSWER_TIMEOUT)
-            return sent
+        line = self._open()
+        return Sent(line, line.publish(body, to, properties))
 
     def wait(self, sent: Sent, meanwhile: Meanwhile) -> None:
         """Return when the broker has confirmed that a majority of the queue's nodes has a message.
@@ -81,16 +116,16 @@ class Publisher:
         Raises:
             BrokerTrouble: it has not; the message may be in the queue all the same.
         """
-        with self._dropping():
-            ends = monotonic() + self._confirm_timeout
-            while not sent.is_done:
+        ends = monotonic() + self._confirm_timeout
+        while sent.tag in sent.line.unconfirmed:
+            if not sent.line.drain(_LOOK_INTERVAL):
+                meanwhile(sent.line.blocked_by)
                 # What is blocked will be taken: to publish it again would make one more of it.
-                if not self._drain(meanwhile) and not self._is_blocked and monotonic() > ends:
+                if sent.line.blocked_by is None and monotonic() > ends:
                     self._confirm_timeout = min(2 * self._confirm_timeout, _LONGEST_CONFIRM_TIMEOUT)
+                    sent.line.drop()
                     raise BrokerTrouble("the broker does not confirm: too few of its nodes are up")
-            if sent.trouble is not None:
-                raise BrokerTrouble(sent.trouble)
-            self._confirm_timeout = _CONFIRM_TIMEOUT
+        self._confirm_timeout = _CONFIRM_TIMEOUT
 
     def ask(self, body: bytes, meanwhile: Meanwhile) -> None:
         """Publish a message, and return when somebody has answered it.
@@ -99,69 +134,50 @@ class Publisher:
             BrokerTrouble: the connection is lost before that.
         """
         answers: list[object] = []
-        with self._dropping():
-            self._channel().basic_consume(REPLIES, no_ack=True, callback=answers.append)
+        line = self._open()
+        with line.dropped_on_failure():
+            line.channel.basic_consume(REPLIES, no_ack=True, callback=answers.append)
         self.wait(self.send(body, reply_to=REPLIES), meanwhile)
-        with self._dropping():
-            while not answers:
-                self._drain(meanwhile)
+        while not answers:
+            if not line.drain(_LOOK_INTERVAL):
+                meanwhile(line.blocked_by)
 
     def close(self) -> None:
-        """Drop the connection; the next one goes to another node."""
-        opened, self._opened = self._opened, None
-        self._next += 1
-        if opened is not None:
-            opened.drop()
-        self._settle(self._tag, is_multiple=True, trouble="the connection to the broker is lost")
+        """Drop the connection."""
+        if self._line is not None:
+            self._line.drop()
 
-    def _channel(self) -> Any:  # noqa: ANN401  # the library's
-        if self._opened is None:
-            opened = self._opened = Opened(self._address, self._address.node(self._next))
-            self._tag, self._is_blocked = 0, False
-            channel, connection = opened.channel, opened.connection
-            channel.events["basic_ack"].add(lambda tag, multiple: self._settle(tag, is_multiple=multiple))
-            channel.events["basic_nack"].add(self._refuse)
-            channel.events["basic_return"].add(self._return)
-            connection.on_blocked = lambda _: self._block(is_blocked=True)
-            connection.on_unblocked = lambda: self._block(is_blocked=False)
-            channel.confirm_select()
-        return self._opened.channel
-
-    def _drain(self, meanwhile: Meanwhile) -> bool:
-        """Take what comes; return whether something has."""
-        if self._opened is None:
-            raise BrokerTrouble("the connection to the broker is lost")
-        try:
-            self._opened.connection.drain_events(timeout=_LOOK_INTERVAL)
-        except TimeoutError:
-            meanwhile(_BLOCKED if self._is_blocked else None)
-            return False
-        return True
-
-    @contextlib.contextmanager
-    def _dropping(self) -> Iterator[None]:
-        """Drop the connection whatever goes wrong."""
-        try:
-            yield
-        except BaseException as error:
+    def _open(self) -> _Line:
+        """Return the connection, or a new one, to the next node."""
+        if self._line is None or self._line.is_dropped:
             node = self._address.node(self._next)
-            self.close()
-            if isinstance(error, OSError | amqp.AMQPError):
-                raise trouble_of(error, node) from error
-            raise
+            self._next += 1
+            self._line = _Line(self._address, node)
+        return self._line
 
-    def _settle(self, tag: int, *, is_multiple: bool, trouble: str | None = None) -> None:
-        """Take a confirm for those that it is for, and no others: the library takes the first one that comes."""
-        for each in [each for each in self._waiting if each == tag or (is_multiple and each < tag)]:
-            sent = self._waiting.pop(each)
-            sent.is_done, sent.trouble = True, trouble
 
-    def _refuse(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  # the library's
-        trouble = "the broker refuses the message: the queue is full (max-length), or its leader is gone"
-        self._settle(tag, is_multiple=multiple, trouble=trouble)
+def wait_through(address: Address, ends_at: float, watch: Callable[[], None]) -> str | None:
+    """Return None when a relay has settled everything that is in the queue now, else why not: by a mark behind it.
 
-    def _return(self, error: Exception, *_: object) -> None:
-        raise BrokerTrouble(f"the queue is gone: {error}")
+    Args:
+        address: of the queue.
+        ends_at: when to give up, by the monotonic clock.
+        watch: called now and then.
+    """
 
-    def _block(self, *, is_blocked: bool) -> None:
-        self._is_blocked = is_blocked
+    def look(_: str | None) -> None:
+        watch()
+        if monotonic() >= ends_at:
+            raise BrokerTrouble("no relay has delivered it in time")
+
+    with contextlib.closing(Publisher(address)) as publisher:
+        while True:
+            try:
+                publisher.ask(mark(), look)
+            except BrokerTrouble as trouble:
+                if isinstance(trouble, BrokerBlocked) or monotonic() >= ends_at:
+                    return str(trouble)
+            else:
+                return None
+            watch()
+            time.sleep(_PAUSE)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import cast
 
 from lotus_durable.clock import monotonic
@@ -18,8 +17,8 @@ from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import ensure_identity
 
-from .address import Address, BrokerTrouble, address_of
-from .handover import Broker, Patience
+from .address import BrokerTrouble, address_of
+from .handover import Broker
 from .message import mark
 from .publisher import Publisher
 from .session import Session
@@ -27,8 +26,6 @@ from .source import FromBroker
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
-_LONGEST_PAUSE = 5.0
-"""Seconds, of the random wait between two tries: there are few relays, and one node of three may be down."""
 _ASK_INTERVAL = 10.0
 _LOOK_INTERVAL = 0.2
 _CLEAR_AFTER = 60.0
@@ -54,6 +51,7 @@ class Receiving:
 
         Raises:
             Stopped: it is time to end, or (Renewed) the connection to the broker was lost.
+            BrokerTrouble: this node of the broker cannot be used now; the next time it is the next one.
             ConfigurationError: ``relay_url`` is wrong.
             OSError: the books cannot be read or written.
         """
@@ -61,64 +59,48 @@ class Receiving:
         assert isinstance(source, Consumer)
         address = address_of(config.relay_url)
         queue_id = ensure_identity(directory).queue_id
-        session = self._session(address, config, control)
-        # At the same node: where that is cut off, the session notices.
-        publisher = Publisher(address, address.node(self._next))
-        broker = Broker(publisher, queue_id, control, config.constants, tries_once=True)
 
         def answer(to: str) -> None:
-            try:
-                publisher.wait(publisher.send(b"", to=to), broker.meanwhile)
-            except BrokerTrouble as trouble:
-                logger.debug("nobody can be told that a mark is reached: %s", trouble.reason)
+            publisher.wait(publisher.send(b"", to=to), _wait_for_no_alarm)
 
-        try:
-            _wait_until_active(session, publisher, Loop(source, control, [broker], config), control)
+        self._next += 1
+        node = address.node(self._next)
+        session = Session(address, node, control, requeue_after=config.constants.requeue_after)
+        with (
+            closing(session),
+            closing(Publisher(address, node)) as publisher,  # where that is cut off, the session notices
+        ):
+            _stand_by(session, publisher, source, config, control, queue_id)
             control.before_request = session.prove
             with self._lotus.opened(config, directory, source, control) as way:
                 from_broker = FromBroker(source, session, directory, control.report, answer)
                 yield way._replace(source=cast("Source", from_broker))
-        finally:
-            publisher.close()
-            session.close()
-
-    def _session(self, address: Address, config: Config, control: Control) -> Session:
-        """Connect to one node after the other until one takes us."""
-
-        def lost(reason: str) -> None:
-            logger.warning("%s", reason)
-            control.renew(reason)
-            control.wake.set()
-
-        patience = Patience(control, config.constants, _LONGEST_PAUSE, "nothing is received")
-        while True:
-            asked = control.asked()
-            self._next += 1
-            try:
-                return Session(
-                    address,
-                    address.node(self._next),
-                    lost=lost,
-                    arrived=control.wake.set,
-                    requeue_after=config.constants.requeue_after,
-                )
-            except BrokerTrouble as trouble:
-                patience.wait(trouble, asked)
 
 
-def _wait_until_active(session: Session, publisher: Publisher, loop: Loop, control: Control) -> None:
+def _stand_by(
+    session: Session, publisher: Publisher, source: Consumer, config: Config, control: Control, queue_id: bytes
+) -> None:
     """Wait for the first message. Now and then one without events is published: whoever is active receives it.
 
     When it is clear that another one is active, parked events that are due go into the broker's queue.
     """
+
+    def meanwhile(trouble: str | None) -> None:
+        _wait_for_no_alarm(trouble)
+        if session.in_doubt_since is not None:
+            raise BrokerTrouble("this relay is the active one")
+        control.wait(0.0)
+
+    broker = Broker(publisher, queue_id, control, config.constants, meanwhile)
+    loop = Loop(source, control, [broker], config)
     asks_at = monotonic()
     hands_at = asks_at + _CLEAR_AFTER
     while session.in_doubt_since is None:
         # Whatever the broker does not take now it is asked again later; who is active knows by the next event, too.
-        with contextlib.suppress(BrokerTrouble):
+        with suppress(BrokerTrouble):
             if monotonic() >= asks_at:
                 asks_at = monotonic() + _ASK_INTERVAL
-                publisher.send(mark())
+                publisher.wait(publisher.send(mark()), meanwhile)
             elif monotonic() >= hands_at:
                 hands_at = monotonic() + _HAND_INTERVAL
                 loop.try_parked()
@@ -127,3 +109,9 @@ def _wait_until_active(session: Session, publisher: Publisher, loop: Loop, contr
                 control.answer(control.asked(), _STANDS_BY)
         control.wait(_LOOK_INTERVAL)
     control.enter("idle")
+
+
+def _wait_for_no_alarm(trouble: str | None) -> None:
+    """Go on while the broker takes nothing: a relay may be what empties it."""
+    if trouble is not None:
+        raise BrokerTrouble(trouble)

@@ -20,22 +20,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any
 
 import amqp
 
 from lotus_durable.clock import monotonic, since_boot
-from lotus_durable.delivery.control import Renewed
+from lotus_durable.delivery.control import Control, Renewed
 from lotus_durable.values import NamedTuple
 
-from .address import Address, BrokerTrouble, Node
-from .connection import Opened, trouble_of
+from .address import Address, BrokerBlocked, BrokerTrouble, Node
+from .connection import ANSWER_TIMEOUT, Opened
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -43,18 +41,14 @@ HEARTBEAT = 4.0
 """Seconds. The broker gives up a connection that it hears nothing of for two to three of them, and so do we."""
 PROOF_AGE = 2.0
 _PROOF_INTERVAL = 1.0
-_STANDBY_INTERVAL = 5.0
-"""The same for who stands by: a node that is cut off tells nobody, and nothing would ever come from there."""
+"""Who stands by proves it, too: a node that is cut off tells nobody, and nothing would ever come from there."""
 _SHORTEST_TAKEOVER = 5.0
 """Seconds that the broker takes at the least to give what we hold to somebody else while it does not hear us, and our
 connection lives: by the shortest ``consumer-disconnected-timeout`` that `doctor` recommends."""
-_PROOF_TIMEOUT = 10.0
 _PREFETCH = 500
 """Messages that are held at once: where hosts have few events a request takes many. Each has 0.5 MB at the most."""
 _TICK = 0.1
 """Seconds after which what is to be acknowledged, proved or ended is seen to, where nothing comes."""
-_PATIENCE = 0.5
-"""Seconds for the rest of a frame."""
 _LOOK_INTERVAL = 0.01
 _NOT_ONE = (
     "the broker's queue was made without x-single-active-consumer, so two relays would send at once: have it emptied "
@@ -72,14 +66,21 @@ class Received(NamedTuple):
     """Where somebody waits for an answer."""
 
 
+class _Held(NamedTuple):
+    """A message that is not acknowledged."""
+
+    since: float
+    tags: list[int]
+    """Of its copies; none while it is given back, and on its way here."""
+
+
 class Session:
     """Registered as a consumer until :meth:`close`, or the connection is lost.
 
     Args:
         address: of the queue.
         node: to connect to.
-        lost: called, in the session's thread, with why it is over.
-        arrived: called so when the first message comes.
+        control: renewed when it is over, and woken when the first message comes.
         requeue_after: seconds for which a message is held at the most before it is fetched anew.
 
     Attributes:
@@ -90,41 +91,27 @@ class Session:
         BrokerTrouble: it cannot be registered.
     """
 
-    def __init__(
-        self,
-        address: Address,
-        node: Node,
-        *,
-        lost: Callable[[str], None],
-        arrived: Callable[[], None],
-        requeue_after: float,
-    ) -> None:
+    def __init__(self, address: Address, node: Node, control: Control, *, requeue_after: float) -> None:
         self._queue = address.queue
-        self._lost = lost
-        self._arrived = arrived
+        self._control = control
         self._requeue_after = requeue_after
         self._inbox: deque[Received] = deque()
         self._done: deque[bytes] = deque()
-        self._tags: dict[bytes, list[int]] = {}
-        """Of each message that is held, those of its copies; none while it is given back, and on its way here."""
-        self._received_at: dict[int, float] = {}
-        self._proved_at = float("-inf")
-        self._heard_at: float | None = None
+        self._held: dict[bytes, _Held] = {}
+        """By their keys, the oldest first."""
         self._is_closing = False
         self._is_over = False
         self.in_doubt_since: float | None = None
         self._opened = Opened(address, node, heartbeat=HEARTBEAT)
-        try:
+        with self._opened.dropped_on_failure():
             if self._opened.difference is not None:
-                self._refuse_more_than_one(Opened(address, node))
+                self._refuse_more_than_one()
+            self._proved_at = since_boot()
             self._channel = self._opened.channel
             self._channel.basic_qos(0, _PREFETCH, a_global=False)
             self._channel.basic_consume(address.queue, callback=self._receive)
             self._prover = self._opened.connection.channel()
             self._prover.basic_qos(0, 1, a_global=False)
-        except Exception as error:
-            self._opened.drop()
-            raise trouble_of(error, node) from error
         self._thread = threading.Thread(target=self._serve, name="lotus_durable relay", daemon=True)
         self._thread.start()
 
@@ -132,9 +119,9 @@ class Session:
         """Return the next message that has come, None when there is none now."""
         return self._inbox.popleft() if self._inbox else None
 
-    def acknowledge(self, keys: Iterable[bytes]) -> None:
-        """Have the broker forget these messages; where the session is over, they come again."""
-        self._done.extend(keys)
+    def acknowledge(self, key: bytes) -> None:
+        """Have the broker forget a message; where the session is over, it comes again."""
+        self._done.append(key)
 
     def prove(self) -> None:
         """Return when a majority of the queue's nodes has heard us lately: something may be sent to Lotus now.
@@ -142,71 +129,59 @@ class Session:
         Raises:
             Renewed: the session is over.
         """
-        ends = monotonic() + _PROOF_TIMEOUT
         while since_boot() - self._proved_at > PROOF_AGE and not self._is_over:
-            time.sleep(_LOOK_INTERVAL)
-            if monotonic() > ends:
-                self._end("the broker does not answer")
+            time.sleep(_LOOK_INTERVAL)  # no step of the session's thread takes longer than its timeout
         if self._is_over:
             raise Renewed("the connection to the broker is lost")
 
     def close(self) -> None:
         """Drop the connection: what is not acknowledged goes to another relay, or comes back to this one."""
         self._is_closing = True
-        self._thread.join(2 * _PROOF_TIMEOUT)
+        self._thread.join(2 * ANSWER_TIMEOUT)
 
     # In the session's thread
 
     def _serve(self) -> None:
-        connection = self._opened.connection
-        poll = select.poll()
-        poll.register(connection.sock, select.POLLIN)
-        has_read_ahead = getattr(connection.sock, "pending", int)  # of TLS, which no poll shows
         try:
-            while not self._is_over:
+            while True:
                 is_closing = self._is_closing
-                self._acknowledge()
-                if is_closing:
-                    self._is_over = True
-                    break
-                self._requeue_if_due()
-                self._prove_if_due()
-                connection.heartbeat_tick()
-                if has_read_ahead() or poll.poll(_TICK * 1e3):
-                    with contextlib.suppress(TimeoutError):  # a part of a frame, or a heartbeat
-                        connection.drain_events(timeout=_PATIENCE)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the session is over
-            self._end(trouble_of(error, self._opened.node).reason)
-        finally:
-            self._opened.drop()
-
-    def _end(self, reason: str) -> None:
-        if not self._is_over:
+                with self._opened.dropped_on_failure():
+                    self._acknowledge()
+                    if is_closing:
+                        return
+                    self._requeue_if_due()
+                    self._prove_if_due()
+                    self._opened.connection.heartbeat_tick()
+                self._opened.drain(_TICK)
+        except BrokerTrouble as trouble:
             self._is_over = True
-            self._lost(f"the broker's queue is served no more: {reason}")
+            logger.warning("the broker's queue is served no more: %s", trouble)
+            self._control.renew(str(trouble))
+        finally:
+            self._is_over = True
+            self._opened.drop()
+            self._control.wake.set()
 
     def _receive(self, message: Any) -> None:  # noqa: ANN401  # the library's
-        tag = message.delivery_info["delivery_tag"]
-        body = message.body if isinstance(message.body, bytes) else message.body.encode(errors="surrogateescape")
+        body = message.body or b""  # of an empty one it is text
         key = blake2b(body, digest_size=16).digest()
-        is_first, is_new = self.in_doubt_since is None, key not in self._tags
+        is_first, is_new = self.in_doubt_since is None, key not in self._held
         if is_first or (is_new and message.delivery_info["redelivered"]):
             # Another one was active. It may begin a request for as long as its last proof is young.
             self.in_doubt_since = since_boot() + PROOF_AGE
         # Another copy, or the very message once more: a broker that was cut off may have taken back what is held here,
         # and told nobody. So no copy is acknowledged before its events are settled.
-        self._tags.setdefault(key, []).append(tag)
-        self._received_at[tag] = monotonic()
+        self._held.setdefault(key, _Held(monotonic(), [])).tags.append(message.delivery_info["delivery_tag"])
         if is_new:
             self._inbox.append(Received(key, body, message.properties.get("reply_to")))
         if is_first:
-            self._heard_at = since_boot()
-            self._arrived()
+            self._control.wake.set()
 
     def _acknowledge(self) -> None:
-        while self._done:
-            for tag in self._tags.pop(self._done.popleft(), ()):
-                del self._received_at[tag]
+        # What is given back is acknowledged when it comes: it would be a new one then.
+        while self._done and (tags := self._held[self._done[0]].tags):
+            del self._held[self._done.popleft()]
+            for tag in tags:
                 self._channel.basic_ack(tag)
 
     def _requeue_if_due(self) -> None:
@@ -214,12 +189,12 @@ class Session:
 
         In the order in which it came, one by one: so it comes again in that order. What is read of it stays read.
         """
-        oldest = next(iter(self._received_at.values()), None)
-        if oldest is None or monotonic() - oldest < self._requeue_after:
+        oldest = next(iter(self._held.values()), None)
+        if oldest is None or monotonic() - oldest.since < self._requeue_after:
             return
-        logger.debug("%d messages are given back to the broker, and fetched anew", len(self._received_at))
-        tags, self._received_at = sorted(self._received_at), {}
-        self._tags = {key: [] for key in self._tags}
+        logger.debug("%d messages are given back to the broker, and fetched anew", len(self._held))
+        tags = sorted(tag for each in self._held.values() for tag in each.tags)
+        self._held = {key: _Held(monotonic(), []) for key in self._held}
         for tag in tags:
             self._channel.basic_reject(tag, requeue=True)
 
@@ -228,28 +203,20 @@ class Session:
 
         Without a gap: one that is longer than a takeover may have had one in it of which nobody has told us.
         """
-        heard_at = self._heard_at
         began = since_boot()
-        if began - self._proved_at <= (_STANDBY_INTERVAL if heard_at is None else _PROOF_INTERVAL):
+        if began - self._proved_at <= _PROOF_INTERVAL:
             return
-        tag = self._prover.basic_consume(self._queue, callback=self._intrude)
-        self._prover.basic_cancel(tag)
-        if heard_at is not None:
-            if since_boot() - heard_at > _SHORTEST_TAKEOVER:
-                raise BrokerTrouble("a majority of the queue's nodes has not heard this relay for too long")
-            self._heard_at = began
+        self._prover.basic_cancel(self._prover.basic_consume(self._queue, callback=_intrude))
+        if since_boot() - self._proved_at > _SHORTEST_TAKEOVER:
+            raise BrokerTrouble("a majority of the queue's nodes has not heard this relay for too long")
         self._proved_at = began
 
-    def _intrude(self, message: object) -> None:
-        del message
-        raise BrokerTrouble("the broker has given the queue to another consumer")
+    def _refuse_more_than_one(self) -> None:
+        """Ask for a message, as another one would: a queue with one active consumer at a time refuses that."""
+        with contextlib.suppress(amqp.ResourceLocked):
+            self._opened.connection.channel().basic_get(self._queue)  # what comes goes back with the connection
+            raise BrokerBlocked(_NOT_ONE)
 
-    def _refuse_more_than_one(self, opened: Opened) -> None:
-        """Have a second connection ask for a message: a queue with one active consumer at a time refuses that."""
-        try:
-            opened.channel.basic_get(self._queue)  # what comes goes back when the connection is dropped
-        except amqp.ResourceLocked:
-            return
-        finally:
-            opened.drop()
-        raise BrokerTrouble(_NOT_ONE, needs_person=True)
+
+def _intrude(_: object) -> None:
+    raise BrokerTrouble("the broker has given the queue to another consumer")

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from lotus_durable.errors import DeliveryBlocked
@@ -24,6 +26,7 @@ from lotus_durable.queue.protocol import Chunk, Cursor, Report, Settlement
 from lotus_durable.queue.quarantine import keep_aside
 from lotus_durable.queue.reader import Damage
 
+from .address import BrokerTrouble
 from .message import Events, LaterVersion, NotOurs, decode
 from .session import Received, Session
 
@@ -31,6 +34,17 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _MESSAGES_OF_A_PASS = 1_000
 """After which the loop sees to parked events and to what is asked, however many more come."""
+
+
+@dataclass(slots=True)
+class _Message:
+    """A message that is not acknowledged."""
+
+    received: Received
+    size: int
+    """How many events it has; a mark has none."""
+    settled: int
+    """How many of them are."""
 
 
 class FromBroker:
@@ -41,7 +55,7 @@ class FromBroker:
         session: with the broker.
         directory: the same.
         report: told of messages that cannot be read.
-        answer: tells who waits for it that all is settled that came before his mark; raises nothing.
+        answer: tells who waits for it that all is settled that came before his mark, or raises BrokerTrouble.
     """
 
     def __init__(
@@ -59,12 +73,10 @@ class FromBroker:
         self._answer = answer
         self._reads_own = True
         self._left_in_pass = _MESSAGES_OF_A_PASS
-        self._held: dict[bytes, tuple[int, int]] = {}
-        """Of each message that is not settled to its end: how many of its events are, and how many it has."""
-        self._marks: list[Received] = []
-        """Of this pass."""
+        self._held: dict[bytes, _Message] = {}
+        """Those that are not settled to their ends."""
         self._later: set[bytes] = set()
-        self._done: list[bytes] = []
+        self._done: list[Received] = []
         self._is_safe = True
         """What the books say of those that are done survives a power cut, or need not."""
         self._to_forget: dict[bytes, int] = {}
@@ -79,7 +91,7 @@ class FromBroker:
         return self._session.in_doubt_since
 
     def read(self, limit: int) -> Chunk | None:
-        """Return the records of one message, however many; None at the end of a pass, which a mark is, too."""
+        """Return what is to be sent of one message, however many events; None at the end of a pass."""
         if self._reads_own:
             if (chunk := self._own.read(limit)) is not None:
                 return chunk
@@ -97,33 +109,30 @@ class FromBroker:
         Raises:
             OSError: the disk refuses; nothing of it counts.
         """
-        through = {bytes.fromhex(source): position for source, position in settlement.through.items()}
-        mine = {key: position for key, position in through.items() if key in self._held}
         keeps = bool(settlement.parked or settlement.dead)
-        cursors, accepted = {}, 0
-        for key, position in mine.items():
-            settled, size = self._held[key]
-            accepted += position - settled
-            if keeps or settled or position < size:
-                cursors[key] = Cursor(f"message-{key.hex()}", 0, position)
-        others = {key.hex(): position for key, position in through.items() if key not in mine}
-        self._own.settle(settlement._replace(through=others, cursors=cursors, accepted=accepted))
-        self._is_safe = self._is_safe and not keeps
-        for key, position in mine.items():
-            size = self._held[key][1]
-            if position < size:
-                self._held[key] = position, size
-                continue
-            del self._held[key]
-            self._done.append(key)
-            if key in cursors:
-                self._to_forget[key] = position
+        keys = ((bytes.fromhex(source), position) for source, position in settlement.through.items())
+        mine = [(key, position, self._held[key]) for key, position in keys if key in self._held]
+        cursors = {
+            key: Cursor(f"message-{key.hex()}", 0, position)
+            for key, position, message in mine
+            if keeps or message.settled or position < message.size
+        }
+        accepted = sum(position - message.settled for _, position, message in mine)
+        self._own.settle(settlement._replace(cursors=cursors, accepted=accepted))
+        # One that an earlier relay of this directory has settled: it has perhaps not made that safe.
+        self._is_safe = self._is_safe and not cursors
+        for key, position, message in mine:
+            message.settled = position
+            if position == message.size:
+                self._done.append(self._held.pop(key).received)
+                if key in cursors:
+                    self._to_forget[key] = position
         self._acknowledge()
 
     def progress(self) -> Progress:
         """Return how far it is; what is held and not settled is pending."""
         found = self._own.progress()
-        held = sum(size - settled for settled, size in self._held.values())
+        held = sum(message.size - message.settled for message in self._held.values())
         counts = found.counts
         return found._replace(counts=counts._replace(accepted=counts.accepted + held, pending=counts.pending + held))
 
@@ -135,18 +144,12 @@ class FromBroker:
         return events + len(self._later), reason
 
     def retire(self) -> None:
-        """Delete what is no longer needed, and answer the marks of a pass: at its end all that it read is settled."""
+        """Delete what is no longer needed."""
         self._own.retire()
         self._acknowledge()
         if self._to_forget:
             self._own.forget(self._to_forget)
             self._to_forget = {}
-        if not self._later:
-            for mark in self._marks:
-                if mark.reply_to is not None:
-                    self._answer(mark.reply_to)
-            self._session.acknowledge(mark.key for mark in self._marks)
-            self._marks = []
 
     def _acknowledge(self) -> None:
         """Acknowledge what is done. The broker has what has left something here until then, then only this disk."""
@@ -157,13 +160,26 @@ class FromBroker:
             logger.warning("the disk refuses to sync; messages stay in the broker's queue until it does: %s", error)
             return
         self._is_safe = True
-        self._session.acknowledge(self._done)
-        self._done = []
+        done, self._done = self._done, []
+        for received in done:
+            if self._is_answered(received):
+                self._session.acknowledge(received.key)
+            else:
+                self._done.append(received)
+
+    def _is_answered(self, received: Received) -> bool:
+        """Tell who waits for it, if somebody does, that all is settled that came before his mark."""
+        if received.reply_to is None:
+            return True
+        with suppress(BrokerTrouble):  # the next time, then
+            if not self._later:
+                self._answer(received.reply_to)
+                return True
+        return False
 
     def _chunk(self, received: Received) -> Chunk | None:
-        """Return what is to be done of a message; None of a mark, and where nothing is."""
-        damage: Damage | None = None
-        source = received.key.hex()
+        """Return what is to be sent of a message: nothing of a mark, or a settled one; None where it is left alone."""
+        source, damage = received.key.hex(), None
         try:
             message = decode(received.body)
         except LaterVersion as error:
@@ -174,19 +190,12 @@ class FromBroker:
             message = Events(b"", NO_KEY, {}, (b"",))
             words = f"a message of the broker's queue cannot be read: {error}"
             damage = Damage(f"message-{source}", 0, received.body, 1, words)
-        if not message.records:
-            self._marks.append(received)
-            self._left_in_pass = 0
-            return None
-        settled, size = self._own.reached(received.key), len(message.records)
-        if settled >= size:  # by an earlier relay of this directory, which has perhaps not made that safe
-            self._is_safe = False
-            self._done.append(received.key)
-            return None
-        self._held[received.key] = settled, size
-        positions = range(settled + 1, size + 1)
-        if damage is not None:
-            keep_aside(self._directory, damage, self._report)
-            return Chunk(source, (), positions, damage)
-        # in_rows: what was tracked under a key that is not ours is parked, for nothing passes it in a queue.
-        return Chunk(source, message.records[settled:], positions, key=message.key, in_rows=True)
+        size = len(message.records)
+        settled = min(size, self._own.reached(received.key))
+        self._held[received.key] = _Message(received, size, settled)
+        positions = range(settled + 1, size + 1) or (size,)
+        if damage is None or settled:
+            # in_rows: what was tracked under a key that is not ours is parked, for nothing passes it in a queue.
+            return Chunk(source, message.records[settled:], positions, key=message.key, in_rows=True)
+        keep_aside(self._directory, damage, self._report)
+        return Chunk(source, (), positions, damage)

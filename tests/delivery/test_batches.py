@@ -17,6 +17,7 @@ from lotus_durable.delivery.lotus import Lotus
 from lotus_durable.delivery.outcome import Verdict
 from lotus_durable.delivery.wire import body, encode_event
 from lotus_durable.http.connection import Exchange
+from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.protocol import Chunk, StoredEvent
 from lotus_durable.queue.reader import Damage
 from lotus_durable.testing import Status
@@ -189,8 +190,15 @@ def test_damage_that_held_no_event_is_settled_and_counts_as_none() -> None:
     assert (len(batch), batch.dead, batch.through) == (0, [], {"s": (500, 4)})
 
 
-def parked(number: int, packed: bytes) -> StoredEvent:
-    return StoredEvent(packed, "reason", 1, 1.0, 2.0, number)
+def parked(number: int, packed: bytes, key: bytes = NO_KEY) -> StoredEvent:
+    return StoredEvent(packed, "reason", 1, 1.0, 2.0, number, key)
+
+
+def test_parked_events_of_one_batch_were_tracked_under_one_key() -> None:
+    keys = [b"one", b"two", b"one"]
+    rows = [parked(number, record(f"{number}"), key) for number, key in enumerate(keys)]
+    found = list(batches_of_parked(rows, FakePlace(), none_was_delivered))
+    assert [(batch.key, batch.rows) for batch in found] == [(b"one", [rows[0], rows[2]]), (b"two", rows[1:2])]
 
 
 def test_parked_events_come_with_the_rows_they_settle() -> None:

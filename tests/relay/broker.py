@@ -21,6 +21,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -275,6 +276,11 @@ class Cluster:
         """Return the URL of each node as this party knows it."""
         path = "%2F" if vhost == "/" else vhost
         return tuple(f"amqp://{_USER}:{_USER}@{node.address_for(party)}:{node.port}/{path}" for node in self.nodes)
+
+    def url(self, queue: str, party: int = 0) -> str:
+        """Return what ``relay_url`` is set to for a queue: the URL of the first node, and where the others are."""
+        first, *others = self.urls(party=party)
+        return ",".join((f"{first}?queue={queue}", *(urlsplit(each).netloc.rpartition("@")[2] for each in others)))
 
     def running(self) -> Node:
         """Return a node that runs."""

@@ -34,10 +34,6 @@ PATIENCE = 60.0
 """Seconds after which a test that waits fails; a broker on a busy machine takes its time."""
 
 
-def url_of(broker: Cluster, queue: str, party: int = 0) -> str:
-    return f"{','.join(broker.urls(party=party))}?queue={queue}"
-
-
 class Relay:
     """A relay in a thread of this process, or in a process of its own."""
 
@@ -63,7 +59,7 @@ class Relay:
     def start_process(self) -> Relay:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("LOTUS_")},
-            "LOTUS_RELAY_URL": url_of(self._fleet.broker, self._fleet.queue),
+            "LOTUS_RELAY_URL": self._fleet.broker.url(self._fleet.queue),
             "LOTUS_API_KEY": "test-key",
             "LOTUS_HOST": self._fleet.lotus.host,
             "LOTUS_QUEUE_DIR": str(self.queue_dir),
@@ -125,7 +121,7 @@ class Fleet:
         constants = {name: options.pop(name) for name in Constants._fields if name in options}
         settings = {
             "queue_dir": queue_dir,
-            "relay_url": url_of(self.broker, self.queue),
+            "relay_url": self.broker.url(self.queue),
             "api_key": "test-key",
             "host": self.lotus.host,
             "flusher": "external",
@@ -154,7 +150,7 @@ class Fleet:
 
     @property
     def address(self) -> Address:
-        return address_of(url_of(self.broker, self.queue))
+        return address_of(self.broker.url(self.queue))
 
     def declare(self, arguments: dict[str, Any]) -> None:
         """Make the queue otherwise than a host would."""

@@ -35,7 +35,7 @@ def host(tmp_path: Path, broker: Cluster, queue_name: str) -> Iterator[Callable[
     def client(**options: Any) -> Client:
         settings = {
             "queue_dir": tmp_path / "host",
-            "relay_url": url_of(broker, queue_name),
+            "relay_url": broker.url(queue_name),
             "flusher": "external",
             "on_error": lambda *_: None,
             **options,
@@ -48,13 +48,9 @@ def host(tmp_path: Path, broker: Cluster, queue_name: str) -> Iterator[Callable[
         each.release()
 
 
-def url_of(broker: Cluster, queue: str) -> str:
-    return f"{','.join(broker.urls())}?queue={queue}"
-
-
 def take(broker: Cluster, queue: str, last: str) -> list[bytes]:
     """Take the bodies out of a queue, up to that with the event of this id."""
-    address = address_of(url_of(broker, queue))
+    address = address_of(broker.url(queue))
     found: list[bytes] = []
     with amqp.Connection(str(address.nodes[0]), address.user, address.password) as connection:
         channel = connection.channel()
@@ -99,18 +95,17 @@ def test_a_confirm_is_waited_for_twice_as_long_each_time_that_it_did_not_come(mo
         nonlocal now
         began = now
 
-        def drain_events(timeout: float) -> None:
+        def drain(timeout: float) -> bool:
             nonlocal now
             now += timeout
             if now - began < confirmed_after:
-                raise TimeoutError
-            sent.is_done = True
+                return False
+            line.unconfirmed.clear()
+            return True
 
-        sent = publisher.Sent()
-        tried._opened = Mock()
-        tried._opened.connection.drain_events = drain_events
+        line = Mock(unconfirmed={1}, blocked_by=None, drain=drain)
         with nullcontext() if isfinite(confirmed_after) else pytest.raises(BrokerTrouble):
-            tried.wait(sent, lambda _: None)
+            tried.wait(publisher.Sent(line, 1), lambda _: None)
         return now - began
 
     monkeypatch.setattr(publisher, "monotonic", lambda: now)
@@ -119,23 +114,25 @@ def test_a_confirm_is_waited_for_twice_as_long_each_time_that_it_did_not_come(mo
     assert int(waited(inf)) == 10
 
 
-def test_a_confirm_is_taken_for_the_messages_that_it_is_for_and_for_no_other() -> None:
-    tried = publisher.Publisher(address_of("amqp://one"))
-    sent = [publisher.Sent() for _ in range(4)]
-    tried._waiting = dict(enumerate(sent, 1))
-    tried._settle(2, is_multiple=True)
-    assert [each.is_done for each in sent] == [True, True, False, False]
-    tried._refuse(4, False)
-    assert [each.trouble is None for each in sent] == [True, True, True, False]
-    assert list(tried._waiting) == [3]
+def test_a_confirm_is_taken_for_the_messages_that_it_is_for_and_for_no_other(broker: Cluster, queue_name: str) -> None:
+    tried = publisher.Publisher(address_of(broker.url(queue_name)))
+    line = tried._open()
+    line.unconfirmed = {1, 2, 3, 4}
+    [confirmed] = line.channel.events["basic_ack"]
+    confirmed(2, True)
+    assert line.unconfirmed == {3, 4}
+    confirmed(4, False)
+    assert line.unconfirmed == {3}
+    tried.close()
 
 
 def test_of_all_messages_whose_confirms_had_not_come_when_the_connection_was_lost_it_is_said_so(
     broker: Cluster, queue_name: str
 ) -> None:
-    tried = publisher.Publisher(address_of(url_of(broker, queue_name)))
+    tried = publisher.Publisher(address_of(broker.url(queue_name)))
     # Not a second send(): the confirm of the first may come meanwhile.
-    sent = [tried.send(b"one"), tried._waiting.setdefault(2, publisher.Sent())]
+    sent = [tried.send(b"one"), publisher.Sent(tried._open(), 2)]
+    tried._open().unconfirmed.add(2)
     tried.close()
     for each in sent:
         with pytest.raises(BrokerTrouble, match="is lost"):
@@ -169,7 +166,7 @@ def test_a_host_needs_no_api_key_and_its_own_flusher_hands_over(
 def test_events_stay_while_the_broker_cannot_be_reached_and_flow_when_it_can(
     host: Callable[..., Client], broker: Cluster, queue_name: str
 ) -> None:
-    client = host(relay_url=url_of(broker, queue_name).replace(f":{broker.nodes[0].port}", ":1"))
+    client = host(relay_url=broker.url(queue_name).replace(f":{broker.nodes[0].port}", ":1"))
     ids = track(client, 5)
     assert drained_until_told(client, "no connection to the broker").remaining == 5
     assert host().drain(30).complete
@@ -182,7 +179,7 @@ def test_a_flusher_goes_on_when_the_broker_is_back_and_uses_no_connection_of_bef
 ) -> None:
     with Cluster(tmp_path / "broker") as own:
         [node] = own.nodes
-        client = host(relay_url=url_of(own, "q"), flusher="auto")
+        client = host(relay_url=own.url("q"), flusher="auto")
         ids = track(client, 1)
         assert client.drain(60).complete
         node.stop(signal.SIGTERM)
@@ -221,7 +218,7 @@ def test_a_queue_that_is_full_refuses_and_takes_nothing_away_from_what_it_has_co
 def test_a_wrong_password_or_vhost_blocks_with_the_reason_at_once_and_no_password_is_told(
     host: Callable[..., Client], broker: Cluster, queue_name: str, before: str, after: str, said: str
 ) -> None:
-    client = host(relay_url=url_of(broker, queue_name).replace(before, after))
+    client = host(relay_url=broker.url(queue_name).replace(before, after))
     track(client, 1)
     report = client.drain(30)
     assert said in (report.reason or "")
@@ -232,7 +229,7 @@ def test_a_wrong_password_or_vhost_blocks_with_the_reason_at_once_and_no_passwor
 def test_a_queue_that_somebody_else_has_made_otherwise_is_used_as_it_is(
     host: Callable[..., Client], broker: Cluster, queue_name: str
 ) -> None:
-    address = address_of(url_of(broker, queue_name))
+    address = address_of(broker.url(queue_name))
     with amqp.Connection(str(address.nodes[0]), address.user, address.password) as connection:
         arguments = {"x-queue-type": "quorum", "x-delivery-limit": 50}
         connection.channel().queue_declare(queue_name, durable=True, auto_delete=False, arguments=arguments)
@@ -253,6 +250,7 @@ def test_a_queue_that_somebody_else_has_made_otherwise_is_used_as_it_is(
         "amqp://h?quue=q",
         "http://h",
         "amqp://h h",
+        "amqp://h1,",
     ],
 )
 def test_a_url_that_says_nothing_is_refused_without_quoting_it(url: str) -> None:
@@ -262,9 +260,8 @@ def test_a_url_that_says_nothing_is_refused_without_quoting_it(url: str) -> None
 
 
 def test_a_url_names_every_node_and_what_has_a_meaning_in_it_is_escaped() -> None:
-    address = address_of("amqps://me:p%40%2C@one,two:99,[::1]/a%2Fb?queue=mine&cacertfile=/ca.pem")
+    address = address_of("amqps://me:p%40%2C@one/a%2Fb?queue=mine&cacertfile=/ca.pem,two:99,[::1]")
     assert [str(node) for node in address.nodes] == ["one:5671", "two:99", "[::1]:5671"]
     assert (address.user, address.password, address.vhost, address.queue) == ("me", "p@,", "a/b", "mine")
     assert address.files == {"ca_certs": "/ca.pem"}
     assert "p@" not in f"{address} {address!r}"
-    assert [str(node) for node in address_of("amqp://u:p@one:1/v,amqp://u:p@two/v").nodes] == ["one:1", "two:5672"]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import select
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lotus_durable.relay import receiving
 from lotus_durable.relay.message import VERSION, Events, mark
+from lotus_durable.relay.publisher import Publisher
 from lotus_durable.relay.session import Session
 from lotus_durable.testing import FakeLotus, Status
 from tests.rig import TRACK, conserved, drained_until_told, faults, id_of, record, track, wait_until
@@ -248,6 +251,37 @@ def test_what_is_parked_at_a_relay_that_stands_by_goes_to_the_active_one_when_it
     stats = first.stats()
     assert (stats.accepted, stats.handed_over, stats.parked) == (3, 3, 0)
     assert conserved(stats)
+
+
+def test_nothing_that_the_broker_says_to_a_relay_that_stands_by_is_left_unread(
+    fleets: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library reads one thing before each publish: after an alarm and its end, that of many marks before."""
+    publishers: list[Publisher] = []
+
+    class Noted(Publisher):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            publishers.append(self)
+
+    fleet = fleets()
+    first = fleet.relay("first").start()
+    fleet.wait_for(lambda: first.state() == ("idle", None), "the first relay to be active")
+    monkeypatch.setattr(receiving, "_ASK_INTERVAL", 0.5)
+    monkeypatch.setattr(receiving, "Publisher", Noted)
+    second = fleet.relay("second").start()
+    fleet.wait_for(second.stands_by, "the second relay to stand by")
+    broker = fleet.broker.running()
+    for limit in ("0.000001", "0.4") * 2:
+        broker.ctl("set_vm_memory_high_watermark", limit)
+
+    def is_read() -> bool:
+        line = publishers[0]._line
+        waiting = select.select([line.connection.sock], [], [], 0)[0] if line is not None else []
+        return line is not None and not line.is_dropped and not waiting and not line.unconfirmed
+
+    wait_until(is_read, "all that was said to be read", PATIENCE)
+    assert second.stands_by()
 
 
 @pytest.mark.servers

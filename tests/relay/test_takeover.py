@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_where_the_active_relay_is_killed_or_stopped_in_a_request_another_one_wa
 
 
 def open_session(fleet: Fleet, lost: Callable[[str], None], node: int = 0) -> Session:
-    return Session(fleet.address, fleet.address.nodes[node], lost=lost, arrived=lambda: None, requeue_after=PATIENCE)
+    return Session(fleet.address, fleet.address.nodes[node], Mock(renew=lost), requeue_after=PATIENCE)
 
 
 @pytest.mark.servers
@@ -108,7 +109,6 @@ def test_a_relay_that_stands_by_at_a_node_that_is_cut_off_goes_away_from_it(
         reasons: list[str] = []
         session = open_session(fleet, reasons.append, node=2)
         stack.callback(session.close)
-        wait_until(lambda: session._proved_at > 0.0, "a proof", PATIENCE)
         own.network.part(own.nodes[2:], own.nodes[:2])
         wait_until(lambda: reasons, "the session to be over", PATIENCE)
         own.network.heal()
@@ -138,16 +138,16 @@ def test_another_copy_of_a_message_that_is_held_is_acknowledged_with_it_and_not_
     open_session(fleet, lambda _: None).close()  # it makes the queue
     fleet.publish(b"twice", b"twice")
     session = open_session(fleet, lambda _: None)
-    wait_until(lambda: len(session._received_at) == 2, "both copies", PATIENCE)
+    wait_until(lambda: [len(each.tags) for each in session._held.values()] == [2], "both copies", PATIENCE)
     assert session.take() is not None
     assert session.take() is None
     session.close()
     fleet.wait_for(lambda: fleet.count_messages() == 2, "both to be in the queue again")
     session = open_session(fleet, lambda _: None)
-    wait_until(lambda: len(session._received_at) == 2, "both copies", PATIENCE)
+    wait_until(lambda: [len(each.tags) for each in session._held.values()] == [2], "both copies", PATIENCE)
     received = session.take()
     assert received is not None
-    session.acknowledge([received.key])
+    session.acknowledge(received.key)
     fleet.wait_for(lambda: fleet.count_messages() == 0, "both to be acknowledged")
     session.close()
 
@@ -158,9 +158,8 @@ def test_a_session_that_was_not_heard_for_as_long_as_a_takeover_takes_is_over(fl
     reasons: list[str] = []
     session = open_session(fleet, reasons.append)
     try:
-        wait_until(lambda: session._heard_at is not None and session._proved_at > 0.0, "a proof", PATIENCE)
-        assert session._heard_at is not None
-        session._heard_at -= 6.0
+        wait_until(lambda: session.in_doubt_since is not None, "a message", PATIENCE)
+        session._proved_at -= 6.0
         wait_until(lambda: reasons, "the session to be over", PATIENCE)
         assert "has not heard this relay for too long" in reasons[0]
         with pytest.raises(Renewed):

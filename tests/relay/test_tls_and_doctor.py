@@ -20,7 +20,7 @@ from tests.flusher.tls import HttpsProxy
 from tests.rig import QUICK, track, wait_until
 
 from .broker import Cluster, why_not
-from .fleet import PATIENCE, url_of
+from .fleet import PATIENCE
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
@@ -58,7 +58,7 @@ def test_over_tls_the_certificate_and_the_name_of_the_host_are_checked(
 
 
 def test_a_port_without_tls_is_said_to_be_one(broker: Cluster, tmp_path: Path, queue_name: str) -> None:
-    url = url_of(broker, queue_name).replace("amqp://", "amqps://")
+    url = broker.url(queue_name).replace("amqp://", "amqps://")
     is_done, reason = handed_over(tmp_path, url)
     assert not is_done
     assert "no TLS with" in reason or "does not answer" in reason
@@ -69,7 +69,7 @@ def answers(url: str) -> dict[str, Answer]:
 
 
 def test_doctor_says_what_amqp_tells_and_what_is_to_be_looked_at_by_hand(broker: Cluster, queue_name: str) -> None:
-    found = answers(url_of(broker, queue_name))
+    found = answers(broker.url(queue_name))
     assert found["broker"].mark == "ok"
     assert "RabbitMQ" in found["broker"].text
     assert found["queue"].mark == "ok"
@@ -79,7 +79,7 @@ def test_doctor_says_what_amqp_tells_and_what_is_to_be_looked_at_by_hand(broker:
 
 
 def test_doctor_says_what_is_wrong_with_the_way_in(broker: Cluster, queue_name: str) -> None:
-    found = answers(url_of(broker, queue_name).replace("guest:guest", "guest:hidden"))
+    found = answers(broker.url(queue_name).replace("guest:guest", "guest:hidden"))
     assert found["broker"] == Answer(
         "broker", "wrong", found["broker"].text, "docs/troubleshooting.md has a line for it"
     )
@@ -88,7 +88,7 @@ def test_doctor_says_what_is_wrong_with_the_way_in(broker: Cluster, queue_name: 
 
 
 def test_the_command_never_shows_the_password(broker: Cluster, tmp_path: Path, queue_name: str) -> None:
-    url = url_of(broker, queue_name).replace("guest:guest", "guest:hidden")
+    url = broker.url(queue_name).replace("guest:guest", "guest:hidden")
     ran = subprocess.run(
         [sys.executable, "-m", "lotus_durable", "doctor", "--json", "--settings", "--queue-dir", str(tmp_path / "q")],
         env={"LOTUS_RELAY_URL": url, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
@@ -111,7 +111,7 @@ def test_doctor_asks_the_management_api_for_arguments_and_policies(tmp_path: Pat
     with (node.folder / "rabbitmq.conf").open("a") as config:
         config.write(f"management.tcp.ip = {node.address}\nmanagement.tcp.port = 15672\n")
     with own:
-        url = url_of(own, "q")
+        url = own.url("q")
         assert handed_over(tmp_path, url) == (True, "")
         wait_until(lambda: answers(url)["policies"].mark == "ok", "the management API to know the queue", PATIENCE)
         ticks = Answer("net_ticktime", "ok", "8 s")
@@ -124,7 +124,7 @@ def test_doctor_asks_the_management_api_for_arguments_and_policies(tmp_path: Pat
         with amqp.Connection(f"{node.address}:{node.port}") as connection:
             arguments = {"x-queue-type": "quorum", "x-delivery-limit": 5}
             connection.channel().queue_declare("other", durable=True, auto_delete=False, arguments=arguments)
-        other = url_of(own, "other")
+        other = own.url("other")
         wait_until(lambda: "queue" in answers(other), "the management API to know the other queue", PATIENCE)
         texts = [each.text for each in examine_broker(Config.resolve({"relay_url": other, "queue_dir": "/none"}))]
         for name in ("x-single-active-consumer", "x-overflow", "x-delivery-limit"):

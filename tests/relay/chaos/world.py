@@ -26,7 +26,6 @@ from tests.chaos.plan import REPOSITORY, Generation
 from tests.chaos.processes import flusher_of
 from tests.chaos.server import ServerProcess
 from tests.relay.broker import Cluster, version
-from tests.relay.fleet import url_of
 from tests.rig import wait_until
 
 from .worker import API_KEY, Shift, configuration
@@ -110,7 +109,7 @@ class Host:
 
     def __init__(self, world: World, number: int) -> None:
         self.party = 1 + number
-        self.relay_url = url_of(world.cluster, world.queue, self.party)
+        self.relay_url = world.cluster.url(world.queue, self.party)
         self.folder = world.root / f"host{number}"
         self.directory = QueueDirectory(self.folder)
         shift = Shift(
@@ -178,7 +177,7 @@ class World:
         folder.mkdir(mode=0o700)
         environment = {
             "LOTUS_QUEUE_DIR": str(folder),
-            "LOTUS_RELAY_URL": url_of(self.cluster, self.queue, self.relay_party(number)),
+            "LOTUS_RELAY_URL": self.cluster.url(self.queue, self.relay_party(number)),
             "LOTUS_API_KEY": API_KEY,
             "LOTUS_HOST": self.server.host,
             "LOTUS_TIMEOUT": _TIMEOUT,

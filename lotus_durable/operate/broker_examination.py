@@ -47,7 +47,7 @@ def examine_broker(config: Config) -> Iterator[Answer]:
     address = address_of(config.relay_url)
     yield from _nodes_named(address)
     versions: list[tuple[int, ...]] = []
-    difference: str | None = None
+    made_with: list[Mapping[str, object] | None] = []
     for node in address.nodes:
         try:
             opened = Opened(address, node)
@@ -56,10 +56,10 @@ def examine_broker(config: Config) -> Iterator[Answer]:
             continue
         opened.drop()
         versions.append(_numbers(opened.version))
-        difference = difference or opened.difference
+        made_with.append(opened.made_with)
         yield Answer("broker", "ok", f"{node} lets this user in: RabbitMQ {opened.version}")
     if versions:
-        yield from _examined_by_api(address, min(versions), difference)
+        yield from _examined_by_api(address, min(versions), made_with[0])
 
 
 def _nodes_named(address: Address) -> Iterator[Answer]:
@@ -70,7 +70,9 @@ def _nodes_named(address: Address) -> Iterator[Answer]:
         yield Answer("relay_url", "warning", "the events and the password travel in the clear", "use amqps://")
 
 
-def _examined_by_api(address: Address, version: tuple[int, ...], difference: str | None) -> Iterator[Answer]:
+def _examined_by_api(
+    address: Address, version: tuple[int, ...], made_with: Mapping[str, object] | None
+) -> Iterator[Answer]:
     scheme, port = _PORTS[address.is_encrypted]
     for node in address.nodes:
         base = f"{scheme}://{node._replace(port=port)}/api"
@@ -85,10 +87,13 @@ def _examined_by_api(address: Address, version: tuple[int, ...], difference: str
         yield from _of_nodes(nodes, address)
         yield from _of_partitions(version)
         return
-    if difference is not None:
-        yield Answer("queue", "warning", f"it was made otherwise: {difference}", _as_ours())
+    if made_with is None:
+        yield Answer("queue", "wrong", "it was made otherwise, and a relay cannot tell how", _as_ours())
     else:
-        yield Answer("queue", "ok", f"{address.queue} in vhost {address.vhost}, with our arguments")
+        differences = [*_of_arguments(made_with)]
+        yield from differences or [
+            Answer("queue", "ok", f"{address.queue} in vhost {address.vhost}, with our arguments")
+        ]
     remedy = f"look by hand: rabbitmqctl list_policies, list_operator_policies, environment; {_wanted(version)}"
     yield Answer("policies", "warning", f"not known by AMQP; {why}", remedy)
 
@@ -100,14 +105,18 @@ def _asked(address: Address, url: str) -> Any:  # noqa: ANN401  # JSON
     return answer.json()
 
 
+def _of_arguments(made_with: Mapping[str, object]) -> Iterator[Answer]:
+    for name, value in ARGUMENTS.items():
+        if made_with.get(name) != value:
+            mark: Mark = "warning" if name == "x-delivery-limit" else "wrong"
+            text = f"{name} is {made_with.get(name, 'not set')}, not {value}: {_WHAT_IT_COSTS[name]}"
+            yield Answer("queue", mark, text, _as_ours())
+
+
 def _of_queue(queue: Mapping[str, Any]) -> Iterator[Answer]:
-    made_with = queue.get("arguments") or {}
-    wrong = [name for name, value in ARGUMENTS.items() if made_with.get(name) != value]
-    for name in wrong:
-        mark: Mark = "warning" if name == "x-delivery-limit" else "wrong"
-        text = f"{name} is {made_with.get(name, 'not set')}, not {ARGUMENTS[name]}: {_WHAT_IT_COSTS[name]}"
-        yield Answer("queue", mark, text, _as_ours())
-    if not wrong:
+    differences = [*_of_arguments(queue.get("arguments") or {})]
+    yield from differences
+    if not differences:
         members, online = queue.get("members") or [], queue.get("online") or []
         text = f"our arguments; {len(online)} of its {len(members)} nodes are up, {queue.get('messages', 0):,} messages"
         few = len(members) < 3 or len(online) < len(members)  # noqa: PLR2004  # a majority without one

@@ -8,6 +8,7 @@ never closed in order: that waits for the broker's answer, and in a forked child
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -32,14 +33,19 @@ _SOCKET_OPTIONS = {socket.TCP_USER_TIMEOUT: 10_000} if hasattr(socket, "TCP_USER
 """Milliseconds after which the kernel gives up a peer that acknowledges nothing; a busy machine takes longer than the
 library's own 1,000."""
 
+SINGLE = "x-single-active-consumer"
 ARGUMENTS: dict[str, object] = {
     "x-queue-type": "quorum",
-    "x-single-active-consumer": True,
+    SINGLE: True,
     "x-overflow": "reject-publish",
     "x-delivery-limit": 1_000_000,
 }
 """What the queue is declared with. Without it an overflow drops confirmed messages, and RabbitMQ 4 drops a message that
 came back 20 times; with a limit of -1 RabbitMQ 3.10 drops it the first time."""
+
+
+_DIFFERS = re.compile(r"arg '(x-[^']+)' .*? (?:none|'([^']*)')(?: of \S+ \S+)?$")
+"""What is otherwise in the queue, by the end of what the broker says."""
 
 
 class Opened:
@@ -55,7 +61,8 @@ class Opened:
         channel: on it.
         version: of the broker.
         is_dropped: nothing more goes over it.
-        difference: what the queue was made with that differs from :data:`ARGUMENTS`, in the broker's words.
+        made_with: the arguments that the queue was made with, where they are no others than :data:`ARGUMENTS` and what
+            differs from them; None: not even that can be told.
 
     Raises:
         BrokerTrouble: it cannot be had.
@@ -64,7 +71,7 @@ class Opened:
     def __init__(self, address: Address, node: Node, *, heartbeat: float = 0) -> None:
         self._node = node
         self.is_dropped: bool = False
-        self.difference: str | None = None
+        self.made_with: dict[str, object] | None = None
         # An empty dict would be no TLS at all; without the name any certificate of the same CA would do.
         tls = {"server_hostname": node.host, "cert_reqs": ssl.CERT_REQUIRED, **address.files}
         self.connection: Any = amqp.Connection(
@@ -83,16 +90,35 @@ class Opened:
             self.connection.connect()
             self.connection.transport.sock.settimeout(ANSWER_TIMEOUT)
             self.version: str = _text(self.connection.server_properties.get("version"))
-            declare = self.connection.channel().queue_declare
-            try:
-                declare(address.queue, durable=True, auto_delete=False, arguments=ARGUMENTS)
-            except amqp.PreconditionFailed as error:
-                # Somebody else has made it: it is used as it is, and `doctor` says what differs.
-                self.difference = str(error.reply_text)
-                self.connection.channel().queue_declare(address.queue, passive=True)
+            self.made_with = self._declare(address.queue)
             # A new one: no channel is used again after an error.
             self.channel: Any = self.connection.channel()
             self.channel.auto_decode = False
+
+    def _declare(self, queue: str) -> dict[str, object] | None:
+        """Declare the queue, or find out how somebody else has made it: it is used as it is.
+
+        A broker says one thing at a time that differs. To fetch a message would tell, too, whether two may be fetching:
+        but what is given back has come back once more often, and is dropped when that was too often.
+        """
+        arguments, differs = {**ARGUMENTS}, set[str]()
+        while True:
+            declare = self.connection.channel().queue_declare
+            try:
+                declare(queue, durable=True, auto_delete=False, arguments=arguments)
+            except amqp.PreconditionFailed as error:
+                told = _DIFFERS.search(str(error.reply_text))
+                if told is None or told[1] in differs:
+                    self.connection.channel().queue_declare(queue, passive=True)
+                    return None
+                differs.add(told[1])
+                arguments.pop(told[1], None)
+                if (value := told[2]) is not None:
+                    arguments[told[1]] = (
+                        int(value) if value.isdigit() else {"true": True, "false": False}.get(value, value)
+                    )
+            else:
+                return arguments
 
     def drain(self, timeout: float) -> bool:
         """Take what comes next, and return whether something has.
@@ -131,7 +157,7 @@ class Opened:
         self.connection.collect()
 
 
-def _trouble_of(error: Exception, node: Node) -> BrokerTrouble:  # noqa: PLR0911  # a table
+def _trouble_of(error: Exception, node: Node) -> BrokerTrouble:  # noqa: C901, PLR0911  # a table
     """Say what an error of a connection means; one that nobody knows is logged with where it was."""
     said = _text(getattr(error, "reply_text", None))
     match error:
@@ -143,9 +169,13 @@ def _trouble_of(error: Exception, node: Node) -> BrokerTrouble:  # noqa: PLR0911
             return BrokerBlocked(f"the broker does not let this user into the vhost: {said}")
         case ssl.SSLCertVerificationError(verify_message=why):
             remedy = "name the CA in SSL_CERT_FILE, or in relay_url by ?cacertfile="
+            if "mismatch" in why:
+                remedy = "name the node in relay_url as its certificate does"
             return BrokerBlocked(f"the certificate of {node} is not accepted: {why}; {remedy}")
         case ssl.SSLError():
             return BrokerBlocked(f"no TLS with {node}: {error.reason or error}")
+        case FileNotFoundError():
+            return BrokerBlocked("a file of certificates that relay_url names is not there")
         case TimeoutError():
             return BrokerTrouble(f"the broker at {node} does not answer")
         case amqp.AMQPError():

@@ -18,7 +18,6 @@ is refused, or never answered, and then nothing would ever empty them.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -26,14 +25,12 @@ from collections import deque
 from hashlib import blake2b
 from typing import Any
 
-import amqp
-
 from lotus_durable.clock import monotonic, since_boot
 from lotus_durable.delivery.control import Control, Renewed
 from lotus_durable.values import NamedTuple
 
 from .address import Address, BrokerBlocked, BrokerTrouble, Node
-from .connection import ANSWER_TIMEOUT, Opened
+from .connection import ANSWER_TIMEOUT, SINGLE, Opened
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -104,8 +101,8 @@ class Session:
         self.in_doubt_since: float | None = None
         self._opened = Opened(address, node, heartbeat=HEARTBEAT)
         with self._opened.dropped_on_failure():
-            if self._opened.difference is not None:
-                self._refuse_more_than_one()
+            if self._opened.made_with is None or self._opened.made_with.get(SINGLE) is not True:
+                raise BrokerBlocked(_NOT_ONE)
             self._proved_at = since_boot()
             self._channel = self._opened.channel
             self._channel.basic_qos(0, _PREFETCH, a_global=False)
@@ -210,12 +207,6 @@ class Session:
         if since_boot() - self._proved_at > _SHORTEST_TAKEOVER:
             raise BrokerTrouble("a majority of the queue's nodes has not heard this relay for too long")
         self._proved_at = began
-
-    def _refuse_more_than_one(self) -> None:
-        """Ask for a message, as another one would: a queue with one active consumer at a time refuses that."""
-        with contextlib.suppress(amqp.ResourceLocked):
-            self._opened.connection.channel().basic_get(self._queue)  # what comes goes back with the connection
-            raise BrokerBlocked(_NOT_ONE)
 
 
 def _intrude(_: object) -> None:

@@ -119,8 +119,7 @@ class FromBroker:
         }
         accepted = sum(position - message.settled for _, position, message in mine)
         self._own.settle(settlement._replace(cursors=cursors, accepted=accepted))
-        # One that an earlier relay of this directory has settled: it has perhaps not made that safe.
-        self._is_safe = self._is_safe and not cursors
+        self._is_safe = self._is_safe and not keeps
         for key, position, message in mine:
             message.settled = position
             if position == message.size:
@@ -192,6 +191,8 @@ class FromBroker:
             damage = Damage(f"message-{source}", 0, received.body, 1, words)
         size = len(message.records)
         settled = min(size, self._own.reached(received.key))
+        if settled:  # by an earlier relay of this directory, which has perhaps not made that safe
+            self._is_safe = False
         self._held[received.key] = _Message(received, size, settled)
         positions = range(settled + 1, size + 1) or (size,)
         if damage is None or settled:

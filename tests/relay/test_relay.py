@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from lotus_durable.relay import receiving
+from lotus_durable.relay.address import BrokerTrouble
+from lotus_durable.relay.connection import Opened
 from lotus_durable.relay.message import VERSION, Events, mark
 from lotus_durable.relay.publisher import Publisher
 from lotus_durable.relay.session import Session
@@ -316,6 +319,21 @@ def test_a_queue_that_was_made_without_a_single_active_consumer_is_not_received_
     fleet.wait_for(lambda: relay.state()[0] == "blocked", "the relay to say why")
     assert "without x-single-active-consumer" in (relay.state()[1] or "")
     assert fleet.lotus.event_count == 0
+
+
+def test_to_find_out_how_a_queue_was_made_takes_nothing_from_it_however_often(fleets: Callable[..., Fleet]) -> None:
+    fleet = fleets()
+    fleet.declare({"x-queue-type": "quorum", "x-delivery-limit": 1, "x-max-length": 9})
+    host = fleet.host()
+    track(host, 1)
+    assert host.drain(PATIENCE).complete
+    for _ in range(4):
+        with pytest.raises(BrokerTrouble, match="without x-single-active-consumer"):
+            Session(fleet.address, fleet.address.nodes[0], Mock(), requeue_after=PATIENCE)
+    opened = Opened(fleet.address, fleet.address.nodes[0])
+    opened.drop()
+    assert opened.made_with == {"x-queue-type": "quorum", "x-delivery-limit": 1, "x-max-length": 9}
+    fleet.wait_for(lambda: fleet.count_messages() == 1, "the message to be in the queue")
 
 
 def test_a_queue_that_was_made_otherwise_with_a_single_active_consumer_is_received_from(

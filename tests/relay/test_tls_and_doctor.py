@@ -53,7 +53,11 @@ def test_over_tls_the_certificate_and_the_name_of_the_host_are_checked(
     ca = quote(str(tmp_path / "certificate.pem"))
     trusted = f"?queue={queue_name}&cacertfile={ca}"
     assert "is not accepted" in handed_over(tmp_path, f"amqps://guest:guest@127.0.0.1:{port}?queue={queue_name}")[1]
-    assert "is not accepted" in handed_over(tmp_path, f"amqps://guest:guest@localhost:{port}{trusted}")[1]
+    by_another_name = handed_over(tmp_path, f"amqps://guest:guest@localhost:{port}{trusted}")[1]
+    assert "is not accepted" in by_another_name
+    assert "name the node in relay_url as its certificate does" in by_another_name
+    nowhere = f"amqps://guest:guest@127.0.0.1:{port}?queue={queue_name}&cacertfile=/nowhere.pem"
+    assert "a file of certificates that relay_url names is not there" in handed_over(tmp_path, nowhere)[1]
     assert handed_over(tmp_path, f"amqps://guest:guest@127.0.0.1:{port}{trusted}") == (True, "")
 
 
@@ -76,6 +80,17 @@ def test_doctor_says_what_amqp_tells_and_what_is_to_be_looked_at_by_hand(broker:
     assert found["cluster"].mark == "warning", "one node is no cluster"
     assert "cannot be asked" in found["policies"].text
     assert "net_ticktime = 8" in found["policies"].remedy
+
+
+def test_doctor_says_by_amqp_what_a_queue_was_made_with_that_differs(broker: Cluster, queue_name: str) -> None:
+    [node] = broker.nodes
+    with amqp.Connection(f"{node.address}:{node.port}") as connection:
+        connection.channel().queue_declare(queue_name, durable=True, auto_delete=False)
+    config = Config.resolve({"relay_url": broker.url(queue_name), "queue_dir": "/none"})
+    found = [each for each in examine_broker(config) if each.about == "queue"]
+    named = [each.text.partition(" is ")[0] for each in found]
+    assert named == ["x-queue-type", "x-single-active-consumer", "x-overflow"]
+    assert {each.mark for each in found} == {"wrong"}
 
 
 def test_doctor_says_what_is_wrong_with_the_way_in(broker: Cluster, queue_name: str) -> None:

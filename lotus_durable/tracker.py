@@ -141,15 +141,16 @@ class Tracker:
         if now is None:
             now = self.now()
         self.looked_at, self.look_at = now, now + self._trusted_look
-        if not self.waiting and not is_there(self.directory.root):
-            return  # removed with all that was in it: nobody needs a flusher, and nothing is made there again
         for other in tuple(_open):
             if other._all_pairs:
                 other._write_back()
             else:
                 other.close()  # again: something waits there since before a setting was changed
-        for pair in self.pairs.copy():
-            self._check(pair)
+        # After an event that is mostly none: the segment was checked for it, or just before.
+        stale = [pair for pair in self.pairs.copy() if not pair.appender.is_trusted(now)]
+        if stale and (self.waiting or is_there(self.directory.root)):  # else removed, and nothing is made there again
+            for pair in stale:
+                self._check(pair)
         if self._is_noted and not self.waiting:
             self._is_noted = False
             self.look.note_in_memory(0)

@@ -42,6 +42,8 @@ _IN_MEMORY = (LOTUS_PYTHON, SEGMENT, POSTHOG, OPENTELEMETRY)
 _POWER_SHARE = 5
 """Of a burst's calls, one in so many is made where each waits for the disk."""
 _PERCENTILES = (50.0, 99.0, 99.9)
+_LEAST_CALLS = 1_000
+"""Of a paced turn: of fewer the one that is not exceeded by 99.9 % is the slowest, which is somebody else's doing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,9 @@ def run(bench: Bench) -> Report:
 
 def _add_turn(bench: Bench, subject: Subject, load: _Load, server: Server, into: _Found) -> None:
     scale = bench.scale
-    calls = int(load.rate * scale.paced_seconds) or scale.burst_calls
+    calls = scale.burst_calls
+    if load.rate:
+        calls = max(int(load.rate * scale.paced_seconds), min(_LEAST_CALLS, scale.burst_calls))
     if not load.rate and subject.survives == "power cut":
         calls //= _POWER_SHARE
     with bench.folder() as folder:

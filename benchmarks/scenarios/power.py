@@ -13,7 +13,8 @@ from benchmarks.subjects import DURABLE_POWER, DURABLE_SLOW_SYNC, FLOOR_POWER, S
 
 _SHARE = 40
 """Of the calls of a burst, one in so many: each waits for the disk."""
-_TURNS = 5
+_TURNS = 9
+"""Of the floor and ours one right after the other: how long a sync takes changes from second to second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ def run(bench: Bench) -> Report:
         ]
         one, eight = (_load(bench, DURABLE_SLOW_SYNC, server, calls // threads, threads) for threads in (1, 8))
     floor, ours = (median(turn[index].latencies.at(50) for turn in turns) for index in (0, 1))
+    over_floor = median(turn[1].latencies.at(50) / turn[0].latencies.at(50) for turn in turns)
     rows: list[list[Cell]] = [
         [label, *found.latencies.figures(), found.rate]
         for label, found in (
@@ -43,8 +45,8 @@ def run(bench: Bench) -> Report:
         "power",
         [Table("power", "Durability power", ("µs", *COLUMNS, "events/s"), rows)],
         [
-            Goal("power: p50 of one thread, over write and fdatasync", ours / floor, "at most", 1.2, "times",
-                 f"{ours:.0f} / {floor:.0f} µs, medians of {_TURNS} turns", f"{floor:.0f} µs"),
+            Goal("power: p50 of one thread, over write and fdatasync", over_floor, "at most", 1.2, "times",
+                 f"{ours:.0f} / {floor:.0f} µs; medians of {_TURNS} turns, and of their ratios", f"{floor:.0f} µs"),
             Goal("power: events/s of 8 threads over 1, where a sync takes 5 ms", eight.rate / one.rate, "at least", 4,
                  "times", f"{eight.rate:,.0f} / {one.rate:,.0f}"),
         ],

@@ -2,7 +2,8 @@
 
 It is three locks, taken and released together: filelock's on the lock file; one on the same file that others can see
 without taking it (:mod:`.locks`); and one on the directory itself, which is still there when somebody deletes the lock
-file.
+file. The one that others see lies on the heartbeat too, where that can be: a look opens one file then, and not two. It
+is let go of first, so it never shows a flusher that the lock file does not.
 """
 
 from __future__ import annotations
@@ -101,16 +102,24 @@ class FlusherLock:
         except Timeout:
             return False
         stack.callback(self._lock.release)
-        shown = os.open(self._directory.flusher_lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        self._own.append(shown)
-        stack.callback(self._close, shown, locks.let_go)
+        shown = self._opened(stack, self._directory.flusher_lock)
         if locks.HAS_OWN and not locks.try_hold(shown):
             return False
+        with contextlib.suppress(OSError):  # it only spares a look the opening of a second file
+            beat = self._opened(stack, self._directory.heartbeat, os.O_CREAT)
+            if locks.HAS_OWN:
+                locks.try_hold(beat)
         self._identities = {
             root: place_of(folder) or (0, 0),
             self._directory.flusher_lock: place_of(shown) or (0, 0),
         }
         return self.is_held()  # unless deleted or replaced in this very moment
+
+    def _opened(self, stack: contextlib.ExitStack, path: str, flags: int = 0) -> int:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | flags, FILE_MODE)
+        self._own.append(descriptor)
+        stack.callback(self._close, descriptor, locks.let_go)
+        return descriptor
 
     def _close(self, descriptor: int, unlock: Callable[[int], None]) -> None:
         """Unlock first: a child that was forked past all hooks keeps a copy of the descriptor, and with it the lock."""

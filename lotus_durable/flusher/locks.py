@@ -34,7 +34,7 @@ def is_held(path: str, start: int = 0) -> bool | None:
         except FileNotFoundError:
             return False
         try:
-            return _is_held(descriptor, start)
+            return is_held_in(descriptor, start)
         finally:
             os.close(descriptor)
     return None
@@ -75,7 +75,12 @@ def let_go(descriptor: int, start: int = 0) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def _is_held(descriptor: int, start: int) -> bool:
+def is_held_in(descriptor: int, start: int = 0) -> bool:
+    """Do so of a file that is open.
+
+    Raises:
+        OSError: that cannot be found out.
+    """
     try:
         if HAS_OWN:
             assert _GET is not None

@@ -14,10 +14,11 @@ import sys
 
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Config
-from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
+from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk, is_there
 from lotus_durable.log import logger
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, Program, read_beat
+from lotus_durable.queue.files import open_to_read
+from lotus_durable.queue.heartbeat import Beat, Program, beat_in, read_beat
 
 from . import hung, locks
 from .interpreter import find_interpreter
@@ -25,7 +26,7 @@ from .making_way import asks_to_make_way
 from .reporting import TroubleReporter
 from .spawn import Invocation, encode_settings, start_flusher
 from .starting import Notes, Start, Starting, last_words, note_end, note_failure
-from .surroundings import program_began, this_program, version_order
+from .surroundings import this_program, version_order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,17 +122,30 @@ class Look:
 
     def _look(self) -> None:
         hung.reap()
-        is_held = self.somebody_flushes()
-        beat = read_beat(self._directory)
+        is_held, beat = self._glance()
         if is_held:
             if beat is not None:
                 self._look_at(beat)
             return
+        if not is_there(self._directory.root):
+            return  # removed with all that was in it: nobody needs a flusher, and nothing is made there again
         if beat is not None:
             self._reporter.report_notices(beat)
         if is_held is None or self._starting.is_starting() or self.somebody_flushes():
             return  # the last: one that was on its way has come to flush since we looked
         self._none_flushes(beat)
+
+    def _glance(self) -> tuple[bool | None, Beat | None]:
+        """Return whether somebody flushes, and the last beat; where a flusher could lock the heartbeat, of one file."""
+        with DiskErrorsSuppressed():
+            descriptor = open_to_read(self._directory.heartbeat)
+            try:
+                if locks.is_held_in(descriptor):
+                    return True, beat_in(descriptor)
+            finally:
+                os.close(descriptor)
+        # Nobody; or the heartbeat was replaced since, or the disk had no room for one.
+        return self.somebody_flushes(), read_beat(self._directory)
 
     def _look_at(self, beat: Beat) -> None:
         if not beat.is_over() and not hung.is_young(beat):
@@ -228,7 +242,7 @@ class Look:
         settings = encode_settings(
             self._config,
             _module_paths(),
-            began=program_began(),
+            began=self.program.began,
             log_level=logger.getEffectiveLevel(),
             make_way=make_way,
         )

@@ -14,7 +14,7 @@ from lotus_durable.descriptors import place_of
 from lotus_durable.disk import is_of_the_disk
 from lotus_durable.errors import LotusError, QueueDamaged
 
-from .carry_over import Placed, find_stranded, is_sound, write_carried
+from .carry_over import Placed, find_stranded, write_carried
 from .directory import QueueDirectory
 from .format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE, Header
 from .limit import QueueLimit
@@ -169,6 +169,10 @@ class Appender:
         writer, _, end = mark
         writer.sync_through(end)
 
+    def is_trusted(self, now: float) -> bool:
+        """Whether it was checked so lately that it need not be checked now: a moment of ``time.monotonic()``."""
+        return self.checked_at <= now < self._trusted_until
+
     def check(self) -> None:
         """Compare the segment with what its path leads to, now.
 
@@ -285,7 +289,7 @@ class Appender:
         writer = self.writer
         if writer is None:
             return None
-        if is_sound(writer):
+        if writer.is_sound():
             writer.trust()
             self._trust(now)
             return writer

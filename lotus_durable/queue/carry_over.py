@@ -42,17 +42,6 @@ class Stranded(NamedTuple):
     """What somebody has done, for the operator; empty when it was the flusher, which has released the segment."""
 
 
-def is_sound(writer: SegmentWriter) -> bool:
-    """Whether the writer's descriptor and path lead to its segment, and that has the size that it left it with.
-
-    What follows the end of one that takes no further frame is no concern of the writer's.
-    """
-    status = writer.own_status()
-    if status is None or status.st_size < writer.last_end or not writer.is_at(writer.path):
-        return False
-    return status.st_size == writer.last_end or writer.is_broken
-
-
 def find_stranded(writer: SegmentWriter, *, sync: bool) -> Stranded:
     """Find what is to be carried over from a segment that is not sound.
 

@@ -230,8 +230,23 @@ class HeartbeatFile:
 
 def read_beat(directory: QueueDirectory) -> Beat | None:
     """Return the last beat; None when there was none (or what is there cannot be read)."""
-    plain = _read(directory, 0, _BEAT_SIZE)
+    with DiskErrorsSuppressed():
+        descriptor = open_to_read(directory.heartbeat)
+        try:
+            return beat_in(descriptor)
+        finally:
+            os.close(descriptor)
+    return None
+
+
+def beat_in(descriptor: int) -> Beat | None:
+    """Do so where the heartbeat is open.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     try:
+        plain = _read(descriptor, 0, _BEAT_SIZE)
         return None if plain is None else _beat_of(plain)
     except (TypeError, LookupError, ValueError):
         return None
@@ -239,15 +254,18 @@ def read_beat(directory: QueueDirectory) -> Beat | None:
 
 def read_progress(directory: QueueDirectory) -> Progress:
     """Return how far the last flusher was; nothing is settled when there was none (or what is there is no progress)."""
-    try:
-        counts, cursor, refusals = _read(directory, _BEAT_SIZE, _LONGEST_PROGRESS)[:3]
+    with contextlib.suppress(TypeError, LookupError, ValueError, AttributeError), DiskErrorsSuppressed():
+        descriptor = open_to_read(directory.heartbeat)
+        try:
+            counts, cursor, refusals = _read(descriptor, _BEAT_SIZE, _LONGEST_PROGRESS)[:3]
+        finally:
+            os.close(descriptor)
         return Progress(
             QueueStats(*counts[:_COUNTED]),
             {name: (offset, sequence) for name, (offset, sequence) in cursor.items()},
             [_made(Refusal, each) for each in refusals],
         )
-    except (TypeError, LookupError, ValueError, AttributeError):
-        return Progress()
+    return Progress()
 
 
 def shortened(text: str) -> str:
@@ -260,24 +278,19 @@ def _framed(plain: object) -> bytes:
     return _HEAD.pack(crc32(content), len(content)) + content
 
 
-def _read(directory: QueueDirectory, offset: int, most: int) -> Any:  # noqa: ANN401  # msgpack's
-    with contextlib.suppress(ValueError), DiskErrorsSuppressed():
-        descriptor = open_to_read(directory.heartbeat)
-        try:
-            for _ in range(_ATTEMPTS):
-                data = os.pread(descriptor, _GLANCE_SIZE, offset)
-                if len(data) < _HEAD.size:
-                    return None
-                checksum, length = _HEAD.unpack_from(data)
-                if not 0 < length <= most:
-                    continue
-                if len(data) < _HEAD.size + length:
-                    data = os.pread(descriptor, _HEAD.size + length, offset)
-                content = data[_HEAD.size : _HEAD.size + length]
-                if crc32(content) == checksum:
-                    return msgpack.unpackb(content, strict_map_key=False)
-        finally:
-            os.close(descriptor)
+def _read(descriptor: int, offset: int, most: int) -> Any:  # noqa: ANN401  # msgpack's
+    for _ in range(_ATTEMPTS):
+        data = os.pread(descriptor, _GLANCE_SIZE, offset)
+        if len(data) < _HEAD.size:
+            return None
+        checksum, length = _HEAD.unpack_from(data)
+        if not 0 < length <= most:
+            continue
+        if len(data) < _HEAD.size + length:
+            data = os.pread(descriptor, _HEAD.size + length, offset)
+        content = data[_HEAD.size : _HEAD.size + length]
+        if crc32(content) == checksum:
+            return msgpack.unpackb(content, strict_map_key=False)
     return None
 
 

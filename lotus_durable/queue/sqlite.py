@@ -72,6 +72,10 @@ class SqliteAppender(Appender):
                 self._in_use = False
         return super().append(record, now)
 
+    def is_trusted(self, now: float) -> bool:
+        """Whether it need not be checked now; see :meth:`.Appender.is_trusted`."""
+        return self._table is None and super().is_trusted(now)
+
     def check(self) -> None:
         """Compare database and segment with what their paths lead to, now; see :meth:`.Appender.check`."""
         if self._is_free():

@@ -135,10 +135,29 @@ class SegmentWriter:
 
     def own_status(self) -> os.stat_result | None:
         """Return what the descriptor says of the segment; None when the descriptor is somebody else's by now."""
-        with DiskErrorsSuppressed():
+        try:
             status = os.fstat(self.descriptor)
-            return status if (status.st_dev, status.st_ino) == self._place else None
-        return None
+        except OSError as error:  # DiskErrorsSuppressed costs more than what it is about, here and below
+            if not is_of_the_disk(error):
+                raise
+            return None
+        return status if (status.st_dev, status.st_ino) == self._place else None
+
+    def is_sound(self) -> bool:
+        """Whether descriptor and path lead to the segment, and that has the size that it was left with.
+
+        What follows the end of one that takes no further frame is no concern of the writer's.
+        """
+        try:
+            own, there = os.fstat(self.descriptor), os.stat(self.path)
+        except OSError as error:
+            if not is_of_the_disk(error):
+                raise
+            return False
+        if not (own.st_dev, own.st_ino) == self._place == (there.st_dev, there.st_ino):
+            return False
+        size, end = own.st_size, self.last_end
+        return size == end or (size > end and self.is_broken)
 
     def is_at(self, path: str) -> bool:
         """Whether ``path`` leads to the segment."""

@@ -333,18 +333,18 @@ def test_a_time_limit_that_strikes_in_the_middle_of_a_look_is_the_applications(s
         signal.signal(signal.SIGUSR1, strike)
         client = make(constants={"trusted_look": 0.0})
         track(client, "before")
-        is_held = locks.is_held
+        is_held_in = locks.is_held_in
 
         def struck(*arguments):
             signal.raise_signal(signal.SIGUSR1)
-            return is_held(*arguments)
+            return is_held_in(*arguments)
 
-        locks.is_held = struck
+        locks.is_held_in = struck
         try:
             track(client, "struck")
         except TimeLimit:
             say("the application's")
-        locks.is_held = is_held
+        locks.is_held_in = is_held_in
         track(client, "after")
         os._exit(0)
         """

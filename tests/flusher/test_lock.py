@@ -66,6 +66,58 @@ def test_others_can_see_it_as_long_as_it_is_held(one: FlusherLock, directory: Qu
     assert locks.is_held(directory.flusher_lock) is False
 
 
+def test_the_heartbeat_shows_it_too_but_never_longer(
+    directory: QueueDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = locks.let_go
+    shown: list[tuple[bool | None, bool | None]] = []
+
+    def noted(descriptor: int, start: int = 0) -> None:
+        let_go(descriptor, start)
+        shown.append((locks.is_held(directory.heartbeat), locks.is_held(directory.flusher_lock)))
+
+    monkeypatch.setattr(locks, "let_go", noted)
+    lock = FlusherLock(directory)
+    assert lock.acquire()
+    assert locks.is_held(directory.heartbeat) is True
+    lock.release()
+    assert shown == [(False, True), (False, False)]
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a link", "a pipe", "somebody's lock", "no room"])
+def test_a_heartbeat_that_cannot_be_locked_hinders_nobody(
+    one: FlusherLock, directory: QueueDirectory, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    path = Path(directory.heartbeat)
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "a link":
+        path.symlink_to(directory.root)
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "somebody's lock":
+        copy = os.open(path, os.O_RDWR | os.O_CREAT)
+        assert locks.try_hold(copy)
+    else:
+        opened = os.open
+
+        def full(file: str, flags: int, mode: int = 0o777) -> int:
+            if file == directory.heartbeat:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file)
+            return opened(file, flags, mode)
+
+        monkeypatch.setattr(os, "open", full)
+    before = len(open_files())
+    assert one.acquire()
+    assert one.is_held()
+    assert locks.is_held(directory.flusher_lock) is True
+    one.release()
+    assert locks.is_held(directory.flusher_lock) is False
+    assert len(open_files()) == before
+    if kind == "somebody's lock":
+        os.close(copy)
+
+
 def test_one_thread_takes_it_and_another_lets_it_go(one: FlusherLock, other: FlusherLock) -> None:
     taken: list[bool] = []
     taking = threading.Thread(target=lambda: taken.append(one.acquire()))
@@ -245,7 +297,7 @@ def test_a_child_that_knows_itself_keeps_no_descriptor(
     """As in a child, but for the other end of the fork: the locks stay, for they are the parent's."""
     assert one.acquire()
     own = list(one._own)
-    assert len(own) == 2
+    assert len(own) == 3
     copies = [os.dup(each) for each in own]
     os.close(own[0])  # the application has closed all that it does not know
     monkeypatch.setattr(fork, "this_process", object)

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lotus_durable.clock import boot_id
+from lotus_durable import Client
+from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.config import Config
 from lotus_durable.flusher import hung, locks, reporting, starting
 from lotus_durable.flusher import look as look_module
+from lotus_durable.flusher.lock import FlusherLock
 from lotus_durable.flusher.look import Look
 from lotus_durable.flusher.spawn import Invocation
 from lotus_durable.flusher.starting import Notes, Starting
+from lotus_durable.queue import appender
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat
+from lotus_durable.queue.heartbeat import Beat, HeartbeatFile
 
 from .test_decisions import THEIRS, beat
 
@@ -101,6 +107,68 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     scene = Scene(tmp_path / "queue", monkeypatch)
     yield scene
     scene.is_gone()
+
+
+# What it costs
+
+
+def test_where_all_is_well_a_look_after_an_event_takes_five_system_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens one file, and asks nothing about a segment that was checked for the event."""
+    monkeypatch.setattr(appender, "_TRUST", 3600.0)  # however busy the machine is
+    monkeypatch.setattr(hung, "is_young", lambda _: True)
+    directory = QueueDirectory(tmp_path / "queue")
+    directory.prepare()
+    with closing(HeartbeatFile(directory)) as heartbeat:
+        lock = FlusherLock(directory)
+        assert lock.acquire()
+        heartbeat.write(beat(boot=boot_id(), at=since_boot()), None)
+        client = Client(api_key="key", queue_dir=directory.root, flusher="external")
+        client.track_event(customer_id="customer", event_name="event")
+        client._tracker.look_now()  # the first one notes which version tracks here
+        client.track_event(customer_id="customer", event_name="event")
+        made: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            for module, names in ((os, _SYSTEM_CALLS), (fcntl, ("fcntl", "flock"))):
+                for name in names:
+                    patch.setattr(module, name, partial(_noted, made, name, getattr(module, name)))
+            client._tracker.look_now()
+        assert made == ["waitid", "open", "fcntl", "pread", "close"]
+        client.shutdown()
+        lock.release()
+
+
+_SYSTEM_CALLS = (
+    "open", "close", "read", "pread", "pwrite", "stat", "fstat", "lstat", "statvfs", "scandir", "listdir", "waitid",
+    "getpid", "lseek",
+)  # fmt: skip
+
+
+def _noted(made: list[str], name: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    made.append(name)
+    return call(*arguments, **options)
+
+
+def test_a_flusher_whose_heartbeat_somebody_has_replaced_is_seen_by_its_lock(tmp_path: Path) -> None:
+    directory = QueueDirectory(tmp_path / "queue")
+    directory.prepare()
+    lock = FlusherLock(directory)
+    assert lock.acquire()
+    look = Look(directory, Config(directory.root, api_key="key"), lambda *_: None)
+    assert look._glance() == (True, None)
+    for replace in (os.unlink, lambda path: Path(path).write_bytes(b"no beat")):
+        replace(directory.heartbeat)
+        assert look._glance() == (True, None)
+    lock.release()
+    assert look._glance() == (False, None)
+
+
+def test_where_the_queue_was_removed_nothing_is_made_there_again(scene: Scene) -> None:
+    shutil.rmtree(scene.directory.root)
+    scene.look().look()
+    assert scene.started == []
+    assert not os.path.exists(scene.directory.root)
 
 
 # Starting one

@@ -50,7 +50,7 @@ class Service:
         return self.request + self.event * events
 
 
-MEASURED = {"L22": Service(0.00098, 0.0000099), "L24": Service(0.00111, 0.0000065)}
+MEASURED = {"L22": Service(0.00055, 0.0000056), "L24": Service(0.00062, 0.0000041)}
 """Of FakeLotus, by ``python -m benchmarks.fleet_simulation --measure`` on two cores."""
 
 

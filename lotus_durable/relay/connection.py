@@ -26,6 +26,7 @@ except ImportError as error:
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
+Message: Any = amqp.Message
 _CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 10.0
 """Seconds for one step of a connection that is open."""

@@ -7,13 +7,11 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
-import amqp
-
 from lotus_durable.clock import monotonic
 from lotus_durable.values import NamedTuple
 
 from .address import Address, BrokerBlocked, BrokerTrouble, Node
-from .connection import ANSWER_TIMEOUT, Opened
+from .connection import ANSWER_TIMEOUT, Message, Opened
 from .message import REPLIES, mark
 
 Meanwhile = Callable[[str | None], None]
@@ -49,7 +47,7 @@ class _Line(Opened):
 
     def publish(self, body: bytes, to: str | None, properties: Mapping[str, str]) -> int:
         """Return the tag by which it will be confirmed."""
-        message = amqp.Message(body, delivery_mode=2, **properties)
+        message = Message(body, delivery_mode=2, **properties)
         with self.dropped_on_failure():
             self._last += 1
             self.unconfirmed.add(self._last)

@@ -40,7 +40,8 @@ _MESSAGES_OF_A_PASS = 1_000
 class _Message:
     """A message that is not acknowledged."""
 
-    received: Received
+    reply_to: str | None
+    """Where somebody waits until all is settled that came before it."""
     size: int
     """How many events it has; a mark has none."""
     settled: int
@@ -76,7 +77,9 @@ class FromBroker:
         self._held: dict[bytes, _Message] = {}
         """Those that are not settled to their ends."""
         self._later: set[bytes] = set()
-        self._done: list[Received] = []
+        self._done: list[bytes] = []
+        self._asking: list[tuple[bytes, str]] = []
+        """Of the marks that are done, those for whom somebody waits."""
         self._is_safe = True
         """What the books say of those that are done survives a power cut, or need not."""
         self._to_forget: dict[bytes, int] = {}
@@ -123,7 +126,11 @@ class FromBroker:
         for key, position, message in mine:
             message.settled = position
             if position == message.size:
-                self._done.append(self._held.pop(key).received)
+                del self._held[key]
+                if message.reply_to is None:
+                    self._done.append(key)
+                else:
+                    self._asking.append((key, message.reply_to))
                 if key in cursors:
                     self._to_forget[key] = position
         self._acknowledge()
@@ -143,9 +150,15 @@ class FromBroker:
         return events + len(self._later), reason
 
     def retire(self) -> None:
-        """Delete what is no longer needed."""
+        """Delete what is no longer needed, and answer who waits."""
         self._own.retire()
         self._acknowledge()
+        with suppress(BrokerTrouble):  # after the next pass, then
+            while self._asking and not self._later:
+                key, reply_to = self._asking[0]
+                self._answer(reply_to)
+                self._session.acknowledge(key)
+                del self._asking[0]
         if self._to_forget:
             self._own.forget(self._to_forget)
             self._to_forget = {}
@@ -159,22 +172,9 @@ class FromBroker:
             logger.warning("the disk refuses to sync; messages stay in the broker's queue until it does: %s", error)
             return
         self._is_safe = True
-        done, self._done = self._done, []
-        for received in done:
-            if self._is_answered(received):
-                self._session.acknowledge(received.key)
-            else:
-                self._done.append(received)
-
-    def _is_answered(self, received: Received) -> bool:
-        """Tell who waits for it, if somebody does, that all is settled that came before his mark."""
-        if received.reply_to is None:
-            return True
-        with suppress(BrokerTrouble):  # the next time, then
-            if not self._later:
-                self._answer(received.reply_to)
-                return True
-        return False
+        for key in self._done:
+            self._session.acknowledge(key)
+        self._done = []
 
     def _chunk(self, received: Received) -> Chunk | None:
         """Return what is to be sent of a message: nothing of a mark, or a settled one; None where it is left alone."""
@@ -193,7 +193,9 @@ class FromBroker:
         settled = min(size, self._own.reached(received.key))
         if settled:  # by an earlier relay of this directory, which has perhaps not made that safe
             self._is_safe = False
-        self._held[received.key] = _Message(received, size, settled)
+        if received.reply_to is not None:
+            self._left_in_pass = 0
+        self._held[received.key] = _Message(received.reply_to, size, settled)
         positions = range(settled + 1, size + 1) or (size,)
         if damage is None or settled:
             # in_rows: what was tracked under a key that is not ours is parked, for nothing passes it in a queue.

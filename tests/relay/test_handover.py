@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from math import inf, isfinite
@@ -171,6 +173,16 @@ def test_events_stay_while_the_broker_cannot_be_reached_and_flow_when_it_can(
     assert drained_until_told(client, "no connection to the broker").remaining == 5
     assert host().drain(30).complete
     assert ids_in(take(broker, queue_name, ids[-1])) == ids
+
+
+def test_where_the_library_is_not_installed_it_is_said_what_to_install(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['amqp'] = None; from lotus_durable import Client\n"
+        "client = Client(queue_dir=sys.argv[1], relay_url='amqp://h', flusher='external', on_error=lambda *_: None)\n"
+        "client.track_event(customer_id='c', event_name='e'); print(client.drain(5).reason)"
+    )
+    said = subprocess.check_output([sys.executable, "-c", program, str(tmp_path / "host")], text=True)
+    assert "pip install 'lotus-durable[relay]'" in said
 
 
 @pytest.mark.servers

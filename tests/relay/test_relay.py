@@ -16,7 +16,7 @@ from lotus_durable.relay import receiving
 from lotus_durable.relay.address import BrokerTrouble
 from lotus_durable.relay.connection import Opened
 from lotus_durable.relay.message import VERSION, Events, mark
-from lotus_durable.relay.publisher import Publisher
+from lotus_durable.relay.publisher import Publisher, Sent
 from lotus_durable.relay.session import Session
 from lotus_durable.testing import FakeLotus, Status
 from tests.rig import TRACK, conserved, drained_until_told, faults, id_of, record, track, wait_until
@@ -231,6 +231,27 @@ def test_a_drain_through_is_complete_when_a_relay_has_delivered_and_not_when_the
     assert "no connection to the broker" in (report.reason or "")
 
 
+def test_who_drains_through_a_relay_is_answered_also_where_the_first_answer_does_not_get_out(
+    fleets: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = ["it is lost"]
+
+    class Failing(Publisher):
+        def send(self, body: bytes, *, to: str | None = None, **properties: str) -> Sent:
+            if to is not None and failures:
+                raise BrokerTrouble(failures.pop())
+            return super().send(body, to=to, **properties)
+
+    monkeypatch.setattr(receiving, "Publisher", Failing)
+    fleet = fleets()
+    fleet.relay().start()
+    host = fleet.host()
+    ids = track(host, 3)
+    assert host.drain(PATIENCE, through=True).complete
+    assert set(ids) == fleet.lotus.database
+    assert not failures
+
+
 def test_what_is_parked_at_a_relay_that_stands_by_goes_to_the_active_one_when_it_is_due(
     fleets: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +327,19 @@ def test_the_rights_that_the_page_gives_are_enough_for_hosts_relays_and_a_drain_
     relay.start()
     assert host.drain(PATIENCE, through=True).complete
     assert set(ids) == fleet.lotus.database
+
+
+def test_a_relay_whose_password_is_refused_says_so_and_the_password_stands_nowhere(
+    fleets: Callable[..., Fleet],
+) -> None:
+    fleet = fleets()
+    relay = fleet.relay(relay_url=fleet.broker.url(fleet.queue).replace("guest:guest", "guest:hidden")).start_process()
+    fleet.wait_for(lambda: relay.state()[0] == "blocked", "the relay to say why")
+    assert "refuses the user or the password" in (relay.state()[1] or "")
+    relay.stop()
+    files = [path for path in fleet.folder.rglob("*") if path.is_file()]
+    assert [path.name for path in files if path.name == "relay.log"]
+    assert [path.name for path in files if b"hidden" in path.read_bytes()] == []
 
 
 def test_a_queue_that_was_made_without_a_single_active_consumer_is_not_received_from(

@@ -152,6 +152,29 @@ def test_another_copy_of_a_message_that_is_held_is_acknowledged_with_it_and_not_
     session.close()
 
 
+def test_what_is_settled_while_it_is_given_back_is_acknowledged_when_it_comes_and_is_not_taken_for_a_new_one(
+    fleet: Fleet,
+) -> None:
+    open_session(fleet, lambda _: None).close()  # it makes the queue
+    bodies = [b"%d" % number for number in range(50)]
+    fleet.publish(*bodies)
+    session = Session(fleet.address, fleet.address.nodes[0], Mock(), requeue_after=0.05)
+    try:
+        wait_until(lambda: len(session._held) == len(bodies), "all to be held", PATIENCE)
+        in_doubt_since = session.in_doubt_since
+        keys = [received.key for _ in bodies if (received := session.take()) is not None]
+        wait_until(
+            lambda: not all(each.tags for each in tuple(session._held.values())), "some to be given back", pause=0.0005
+        )
+        for key in keys:
+            session.acknowledge(key)
+        wait_until(lambda: not session._held, "all to be acknowledged", PATIENCE)
+        assert (session.take(), session.in_doubt_since) == (None, in_doubt_since)
+        fleet.wait_for(lambda: fleet.count_messages() == 0, "the broker to have none of them")
+    finally:
+        session.close()
+
+
 def test_a_session_that_was_not_heard_for_as_long_as_a_takeover_takes_is_over(fleet: Fleet) -> None:
     fleet.declare(ARGUMENTS)
     fleet.publish(mark())

@@ -118,6 +118,7 @@ def play(harness: Harness, folder: Folder, *, ends_at: float, say: Callable[[str
     if not harness.wait(harness.server.look, STALL):
         tally.problems.append(f"nothing was delivered {STALL:g} s after the start")
     kinds = {**STRIKES, **WORLD}
+    said = 0
     for strikes in rounds(plan, harness.chance):
         if tally.kills >= plan.kills and tally.events >= plan.events:
             return
@@ -132,6 +133,9 @@ def play(harness: Harness, folder: Folder, *, ends_at: float, say: Callable[[str
             harness.pass_(harness.chance.uniform(0, _LONGEST_PAUSE))
         harness.get_well()
         say(f"{tally.kills} kills, {tally.events} events, {len(tally.problems)} problems")
+        for problem in tally.problems[said:]:
+            say(f"  {problem}")
+        said = len(tally.problems)
 
 
 def drain(queue_dir: Path, host: str) -> list[str]:

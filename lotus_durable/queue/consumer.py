@@ -53,7 +53,7 @@ class Consumer:
         self._report = report
         directory.prepare()
         self._repaired = RepairedBooks(directory, report)
-        finish_unfinished(directory, self._repaired.books.cursors, report)
+        self._unread = finish_unfinished(directory, self._repaired.books.cursors, report)
         self.is_new: bool = self._repaired.is_new
         self._repeats = Repeats(lambda: self._repaired.books)
         self._journal = JournalReader(directory, self._repeats, report)
@@ -117,6 +117,7 @@ class Consumer:
     def left_alone(self) -> tuple[int, str | None]:
         """Return how many events lie, at the least, in what cannot be read, and why they are not done."""
         events, reasons = self._journal.left_alone()
+        events, reasons = events + len(self._unread), reasons + self._unread
         if self._rows.trouble:
             reasons.append(self._rows.trouble)
         if not reasons:
@@ -240,7 +241,6 @@ class Consumer:
         """
         try:
             self.keep_books()
-            self._retiring.look_for_ends()
             self._retiring.let_go_of_large()
             has_done, has_rows = self._retiring.has_done(), self._rows.can_delete()
             if has_done or has_rows:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Container, Iterable
 
 from lotus_durable.clock import monotonic
+from lotus_durable.disk import is_file
 from lotus_durable.errors import QueueDamaged
 
 from .directory import QueueDirectory, segment_name
@@ -28,8 +29,6 @@ _ALL_LIVE = 64 * 1024 * 1024
 so that they stay below the last number together. A writer that is let go carries 50 ms of its frames over."""
 _LONGEST = 1.0
 """Seconds for deleting at once: a busy disk takes milliseconds for each of 50,000, and events wait meanwhile."""
-_LOOK_INTERVAL = 1.0
-"""Seconds between two looks whether the writers of settled segments are gone."""
 _FORGET_INTERVAL = 1.0
 """Seconds for which segments that were deleted stay in the books, but not so that there are many."""
 _MANY = 5_000
@@ -59,7 +58,7 @@ class Retiring:
         self._kept = kept
         self._done: dict[bytes, Segment] = {}
         self.deleted: dict[bytes, Position] = {}
-        self._looked_at = self._forgot_at = -math.inf
+        self._forgot_at = -math.inf
 
     def settled(self, segment: Segment) -> None:
         """Note that it is settled up to its end, if it is.
@@ -107,16 +106,6 @@ class Retiring:
             self.deleted.clear()
             self._forgot_at = monotonic()
 
-    def look_for_ends(self) -> None:
-        """Have the next pass read on in settled segments whose writer is gone: it is to see their end."""
-        if not 0 <= monotonic() - self._looked_at < _LOOK_INTERVAL:
-            self._looked_at = monotonic()
-            for segment in self._repeats.segments.values():
-                if not segment.ended and segment.seen >= 0:
-                    with contextlib.suppress(OSError):
-                        if has_no_writer(f"{self._directory.journal}/{segment.name}"):
-                            segment.seen = -1
-
     def let_go_of_large(self) -> None:
         """Let go of segments that are settled and large, and whose writers live."""
         live = [
@@ -137,10 +126,10 @@ class Retiring:
                         segment.name = released
 
 
-def finish_unfinished(directory: QueueDirectory, known: Container[bytes], report: Report) -> None:
+def finish_unfinished(directory: QueueDirectory, known: Container[bytes], report: Report) -> list[str]:
     """See to files that a crash has left half made: publish what took the place of another segment, delete the rest.
 
-    What cannot be looked at is told, and left where it is.
+    What cannot be looked at is told, and left where it is. Return which files these are, and why: each may hold events.
 
     Args:
         directory: of the queue.
@@ -148,6 +137,7 @@ def finish_unfinished(directory: QueueDirectory, known: Container[bytes], report
             same transaction, that what it holds is no longer where it was.
         report: of the flusher.
     """
+    unread = []
     for name in directory.unfinished():
         path = f"{directory.journal}/{name}"
         try:
@@ -161,9 +151,12 @@ def finish_unfinished(directory: QueueDirectory, known: Container[bytes], report
             pass  # its writer has given it its name, or thrown it away
         except (OSError, UnknownFormat) as error:
             report(QueueDamaged(f"journal/{name} is left alone: {error}"))
+            if isinstance(error, OSError) and is_file(path):
+                unread.append(f"journal/{name}: {error}")
     for path in directory.temporary_files():
         with contextlib.suppress(OSError):
             _remove_leftover(path)
+    return unread
 
 
 def _remove_leftover(path: str) -> None:

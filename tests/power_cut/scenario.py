@@ -122,7 +122,7 @@ def flush(scene: Scene) -> None:
     from lotus_durable.flusher.destination import AsConfigured
     from lotus_durable.queue import reserve, retiring
 
-    quick = {"_SMALL": 2048, "_LARGE": 4096, "_LOOK_INTERVAL": 0.1, "_FORGET_INTERVAL": 0.1}
+    quick = {"_SMALL": 2048, "_LARGE": 4096, "_FORGET_INTERVAL": 0.1}
     for module, small in ((reserve, {"_LOG": 64, "_FREE": 64}), (retiring, quick)):
         for name, value in small.items():
             assert hasattr(module, name)

@@ -22,6 +22,7 @@ from lotus_durable.http.answer import Answer, NoAnswer, json_value
 from lotus_durable.http.connection import Connection
 from lotus_durable.http.routes import Routes
 from lotus_durable.queue.books import read_learned
+from lotus_durable.queue.consumer import HOST
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import NO_KEY, fingerprint
@@ -30,7 +31,6 @@ from lotus_durable.values import NamedTuple
 
 ORGANISATION = "organisation"
 _GENERATION = "generation"
-_HOST = "host"
 
 
 class Permission(NamedTuple):
@@ -111,7 +111,7 @@ class Organisation:
         """Return which server it is, as far as is known."""
         if self._config.api_version != "auto":
             return self._config.api_version
-        if self._source.learned(_HOST) != self._config.host:
+        if self._source.learned(HOST) != self._config.host:
             return None
         known = self._source.learned(_GENERATION)
         return known if known in ("2022", "2024") else None  # type: ignore[return-value]
@@ -124,8 +124,8 @@ class Organisation:
         """
         ours = self._source.learned(ORGANISATION)
         name = key_name(self.key)
-        if self._source.learned(_HOST) != self._config.host:
-            self._source.learn(_HOST, self._config.host)
+        if self._source.learned(HOST) != self._config.host:
+            self._source.learn(HOST, self._config.host)
             self._source.learn(_GENERATION, "")
         known = self._source.learned(name)
         if known is not None and self.generation() is not None:

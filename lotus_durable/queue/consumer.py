@@ -26,6 +26,8 @@ from .table import DatabaseDamaged
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
+HOST = "host"
+"""What the books call the server that events are delivered to."""
 _CLOCK = "clock"
 _EMPTIED = "queue.db emptied"
 _BEHIND = "behind"
@@ -60,7 +62,7 @@ class Consumer:
         self._rows = RowReader(directory, self._repeats.cursor, lambda: self.learned(_EMPTIED), report)
         kept = KeptSegments(directory, 0.0, 0) if kept is None else kept
         self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired, kept)
-        self._delivered = DeliveredLately(directory.delivered, report)
+        self._delivered = DeliveredLately(directory.delivered, report, lambda: self.learned(HOST))
         self._in_pass = False
         self.is_short: bool = False
         self._gone: set[bytes] | None = None

@@ -7,7 +7,8 @@ come in a minute. The file is::
     magic | place u64: where the next key is written | keys of 16 bytes, written over in turn, the oldest next
 
 The key of an id is the 16 bytes of a UUID itself, and of any other id a digest that has no second one in practice: an
-id that was taken for another would be an event that is lost. What lies in the file is known, and nothing else.
+id that was taken for another would be an event that is lost. So would one that another server has: over each key lies a
+digest of the server's address. What lies in the file is known, and nothing else.
 
 They are no part of the books, for nothing there depends on them. They are written *before* a settlement is committed:
 after a kill the file may be ahead of the books, never behind, and an id that is there too early was delivered all the
@@ -30,7 +31,7 @@ import os
 import stat
 from binascii import unhexlify
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from operator import itemgetter
 from struct import Struct, pack, unpack
@@ -66,7 +67,6 @@ _FIRST = itemgetter(0)
 _BETWEEN = "\0"  # which no id has
 _SHAPE = b"00000000-0000-0000-0000-000000000000\0"
 _SHAPES = bytes.maketrans(b"123456789abcdef", b"0" * 15)
-_ZEROS = bytes(KEY)
 
 
 class DeliveredLately:
@@ -75,10 +75,12 @@ class DeliveredLately:
     Args:
         path: of the file. It is made here, with room for the first ids: for when the disk is full.
         report: told when something else lies there. Then no id is known.
+        host: returns to which server ids are delivered now.
     """
 
-    def __init__(self, path: str, report: Report) -> None:
+    def __init__(self, path: str, report: Report, host: Callable[[], str | None] = lambda: None) -> None:
         self._path = path
+        self._host = host
         self._report = report
         self._descriptor = -1
         self._size = 0  # of the keys in the file, in bytes
@@ -99,7 +101,7 @@ class DeliveredLately:
 
     def add(self, ids: Sequence[str]) -> None:
         """Write these; raises nothing. Those that were added last, again, are those of a settlement that failed."""
-        keys = keys_of(ids)
+        keys = keys_of(ids, self._host())
         if not keys or keys == self._last:
             return
         try:
@@ -126,7 +128,7 @@ class DeliveredLately:
         if not self._size:
             return set()
         self._catch_up()
-        keys = keys_of(ids)
+        keys = keys_of(ids, self._host())
         found = [*map(bytearray.find, *self._places_of(keys))]
         if max(found, default=-1) < 0:  # as nearly always
             return set()
@@ -268,18 +270,19 @@ class DeliveredLately:
         return [*buckets], [*map(_FIRST, _MARKS.iter_unpack(hashes))]
 
 
-def keys_of(ids: Sequence[str]) -> bytes:
-    """Return the 16 bytes of each id; zeros, as a disk may have them after a power cut, are of none."""
-    return _of_uuids(ids) or b"".join(_of_uuids((each,)) or _digest(each) for each in ids)
+def keys_of(ids: Sequence[str], host: str | None = None) -> bytes:
+    """Return the 16 bytes of each id of this server's; zeros, as a disk may have after a power cut, are of none."""
+    plain = _of_uuids(ids) or b"".join(_of_uuids((each,)) or _digest(each) for each in ids)
+    over = _digest(host or "") * len(ids)
+    return (int.from_bytes(plain) ^ int.from_bytes(over)).to_bytes(len(plain))
 
 
 def _of_uuids(ids: Sequence[str]) -> bytes:
-    """Return the bytes of UUIDs; nothing where one of the ids is none, or has only zeros."""
+    """Return the bytes of UUIDs; nothing where one of the ids is none."""
     encoded = _BETWEEN.join(ids).encode(errors="surrogatepass")
     if encoded.translate(_SHAPES) != (_SHAPE * len(ids))[:-1]:
         return b""
-    keys = unhexlify(encoded.translate(None, b"-\0"))
-    return b"" if _ZEROS in keys else keys
+    return unhexlify(encoded.translate(None, b"-\0"))
 
 
 def _digest(id_: str) -> bytes:

@@ -51,6 +51,17 @@ def test_a_repeat_among_others_is_settled_with_them_and_they_are_sent(rigs: Call
     rig.check([*first, *again, *others])
 
 
+def test_an_id_that_another_server_has_taken_is_sent_to_this_one(rigs: Callable[..., Rig]) -> None:
+    """A queue is bound to no host: events are tracked or imported once more for a server that is new, say."""
+    first, second = rigs("L22"), rigs("L22")
+    for rig in (first, second, first):
+        client = first.client(host=rig.server.host)
+        track(client, 1, idempotency_id="the same")
+        assert client.drain(20).delivered == 1
+        client.release()
+    assert first.server.times_received["the same"] == second.server.times_received["the same"] == 1
+
+
 def test_an_id_that_is_parked_twice_or_was_delivered_since_is_sent_once(rigs: Callable[..., Rig]) -> None:
     rig = rigs("L22", customers=["known"])
     client = rig.client()

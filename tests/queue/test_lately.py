@@ -140,7 +140,8 @@ def test_two_hundred_thousand_ids_take_less_than_four_megabytes_of_memory(opened
 def test_an_id_between_two_others_is_not_taken_for_one(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lately, "hash", lambda _: 0, raising=False)  # all have the same mark
     delivered = opened()
-    one, two, between = (str(UUID(int=number)) for number in (1, 2, 256))
+    over = int.from_bytes(keys_of([str(UUID(int=0))]))
+    one, two, between = (str(UUID(int=number ^ over)) for number in (1, 2, 256))
     delivered.add([one, two])
     assert keys_of([between]) in keys_of([one, two])
     assert delivered.known([between, two]) == {two}

@@ -11,7 +11,7 @@ from lotus_durable.queue.protocol import Chunk, StoredEvent
 from .batch import Batch, Encoded
 from .place import Place, Source
 
-_CHUNK_EVENTS = 256
+_CHUNK_EVENTS = 250
 _ANOTHER_KEY = "tracked under another API key"
 _BODY_OVERHEAD = len('{"batch":[]}')
 
@@ -171,7 +171,8 @@ def batches_of_parked(
     left: list[tuple[StoredEvent, str, str, bytes]] = []
     for row in rows:
         try:
-            left.append((row, *place.encode(row.record)))
+            [id_], [time_created], [event] = place.encode((row.record,))
+            left.append((row, id_, time_created, event))
         except ValueError as error:
             batch.dead.append(StoredEvent(row.record, str(error), row.attempts, row.since, time.time()))
             batch.resolved.append(row)

@@ -25,7 +25,7 @@ from .control import Control, Renewed
 from .outcome import Blocked, Failing, Parked, Retry, RetryBatch, Settled, Split, Verdict
 from .pace import Pace
 from .verdict import is_in_doubt, is_mild, outcome_of, outcome_of_probe
-from .wire import body, encode_event
+from .wire import body, encode_events
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -83,7 +83,7 @@ class Lotus:
         backoff: of the retries.
     """
 
-    encode: Final = staticmethod(encode_event)
+    encode: Final = staticmethod(encode_events)
 
     def __init__(
         self,

@@ -39,13 +39,13 @@ class Place(Protocol):
     max_bytes: int
     takes_repeats: bool
 
-    def encode(self, record: bytes) -> tuple[str, str, bytes]:
-        """Return a record's ``(idempotency_id, time_created, event)``, the last one as it travels.
+    def encode(self, records: Sequence[bytes]) -> tuple[Sequence[str], Sequence[str], Sequence[bytes]]:
+        """Return of one record or more ``(ids, times, events)``: the last ones as they travel.
 
-        The first two are empty where the place asks for neither; then a batch may hold the same id twice.
+        The first two are empty texts where the place asks for neither; then a batch may hold the same id twice.
 
         Raises:
-            ValueError: it can never be sent; the message says why and quotes no value.
+            ValueError: one of them can never be sent; the message says why and quotes no value.
         """
 
     def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:

@@ -1,7 +1,7 @@
-"""Events as JSON: one, and the body of a request.
+"""Events as JSON: some at a time, and the body of a request.
 
-Events are encoded one at a time on purpose: encoding a whole batch in one C call holds the interpreter lock for the
-whole call, and a program that flushes in its own ``drain()`` shares it with its threads.
+A whole batch is not encoded at once: one call in C holds the interpreter lock to its end, and a program that flushes in
+its own ``drain()`` shares it with its threads.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from json import JSONEncoder
 from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]  # typeshed has only half
 from typing import TypeAlias
 
-from lotus_durable.event.record import RecordError, first_words, unpack_record
+from lotus_durable.event.record import RecordError, first_words, unpack_records
 
 Dumps: TypeAlias = Callable[[object], bytes]
 """Turns plain values into compact UTF-8 JSON; TypeError, ValueError or RecursionError for what JSON cannot hold."""
 
-_IN_NO_FINITE = (0x7F, 0xFF)
-"""One of these bytes is in each NaN and infinity of MessagePack, in its sign and exponent. To look for both in a record
-takes a fraction of the time that encoding it does; to look for "null" in what orjson wrote takes as long as orjson."""
+_FLOATS = (0xCA, 0xCB)
+_EXPONENTS = (b"\x7f", b"\xff")
+"""In MessagePack each NaN and infinity begins with one of the first and one of the second: the kind, and then the sign
+and the greatest exponent. To look for these takes a fraction of the time that encoding does; to look for "null" in what
+orjson wrote takes as long as orjson."""
 
 # Not ensure_ascii: it is no faster, and \uXXXX would make the size of a batch depend on which encoder is installed.
 # The circle check costs, and what msgpack unpacked has no circles.
@@ -30,33 +32,47 @@ _encode_in_c = c_make_encoder and c_make_encoder(
 _stdlib_encode = JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False).encode
 
 
-def encode_event(record: bytes | memoryview) -> tuple[str, str, bytes]:
-    """Turn one record into what is sent, and what its verdict will be found by.
+def encode_events(records: Sequence[bytes]) -> tuple[Sequence[str], Sequence[str], Sequence[bytes]]:
+    """Turn one record or more into what is sent, and what their verdicts will be found by.
 
     Returns:
-        ``(idempotency_id, time_created, event)``, the last one compact JSON in UTF-8.
+        ``(ids, times, events)``, the last ones compact JSON in UTF-8.
 
     Raises:
-        RecordError: the bytes are no record, or JSON cannot hold it; the message says why and quotes no value.
+        RecordError: one of them is no record, or JSON cannot hold it; the message says why and quotes no value.
     """
-    idempotency_id, customer_id, event_name, time_created, properties, _ = unpack_record(record)
-    event = {  # event_as_json_object, without an Event in between
-        "event_name": event_name,
-        "customer_id": customer_id,
-        "idempotency_id": idempotency_id,
-        "time_created": time_created,
-        "properties": properties,
-    }
-    is_finite = _IN_NO_FINITE[0] not in record and _IN_NO_FINITE[1] not in record
-    if is_finite and (quick_dumps := orjson_dumps()) is not None:
+    ids, customers, names, times, properties, _ = unpack_records(records)
+    events = [
+        {  # event_as_json_object, without an Event in between
+            "event_name": name,
+            "customer_id": customer,
+            "idempotency_id": id_,
+            "time_created": time,
+            "properties": its,
+        }
+        for id_, customer, name, time, its in zip(ids, customers, names, times, properties, strict=True)
+    ]
+    quick_dumps = orjson_dumps()
+    if quick_dumps is not None and _is_finite(b"".join(records)):
         try:
-            return idempotency_id, time_created, quick_dumps(event)
+            return ids, times, [*map(quick_dumps, events)]
         except TypeError:
             pass  # it gives up at 254 levels, say; the other one knows what is really wrong
     try:
-        return idempotency_id, time_created, stdlib_dumps(event)
+        return ids, times, [*map(stdlib_dumps, events)]
     except (TypeError, ValueError, RecursionError) as error:
         raise RecordError(f"the record cannot be written as JSON: {first_words(error)}") from None
+
+
+def _is_finite(packed: bytes) -> bool:
+    """Whether there is neither NaN nor infinity in it. Of other bytes that look like one it may say no, seldom."""
+    for exponent in _EXPONENTS:
+        place = packed.find(exponent)
+        while place > 0:
+            if packed[place - 1] in _FLOATS:
+                return False
+            place = packed.find(exponent, place + 1)
+    return True
 
 
 def body(events: Sequence[bytes | memoryview]) -> bytes:

@@ -116,6 +116,30 @@ def unpack_record(record: bytes | memoryview) -> Fields:
     raise _misshapen(fields)
 
 
+def unpack_records(records: Sequence[bytes]) -> Sequence[Sequence[Any]]:
+    """Read one record or more as :func:`unpack_record` does, in half the time, and return them as columns.
+
+    Returns:
+        The ids, the customers, the names, the times as text, the properties, and when they were accepted.
+
+    Raises:
+        RecordError: for one of them, as there.
+    """
+    try:
+        ids, customers, names, given, properties, accepted = zip(*map(unpackb, records), strict=True)
+        times = [_text_of(moment) if text is None else text for text, moment in zip(given, accepted, strict=True)]
+        if (
+            {*map(type, ids), *map(type, customers), *map(type, names), *map(type, times)} == {str}
+            and {*map(type, properties)} == {dict}
+            and {*map(type, accepted)} == {float}
+            and all(ids)
+        ):
+            return ids, customers, names, times, properties, accepted
+    except (ValueError, TypeError, OverflowError, UnpackException, InvalidEvent):
+        pass
+    return [*zip(*map(unpack_record, records), strict=True)]  # which one it is, and what is wrong
+
+
 def decode_record(record: bytes | memoryview) -> Event:
     """Read a record back as the event, to the leaf: what comes out JSON can express; of a refused event, too.
 

@@ -87,17 +87,19 @@ class Broker:
         # No more than one request of the relay takes: that holds some hundred messages in memory.
         self.max_bytes: int = constants.max_batch_bytes
 
-    def encode(self, record: bytes) -> tuple[str, str, bytes]:
-        """Return the record as it is; see :class:`~lotus_durable.delivery.place.Place`.
+    def encode(self, records: Sequence[bytes]) -> tuple[Sequence[str], Sequence[str], Sequence[bytes]]:
+        """Return the records as they are; see :class:`~lotus_durable.delivery.place.Place`.
 
-        The relay reads what is in it. Only what is no event to be sent stays here, with the reason.
+        The relay reads what is in them. Only what is no event to be sent stays here, with the reason.
 
         Raises:
-            RecordError: it is none.
+            RecordError: one is none.
         """
-        if not record.startswith(EVENT):
-            unpack_record(record)
-        return "", "", record
+        for record in records:
+            if not record.startswith(EVENT):
+                unpack_record(record)
+        nothing = [""] * len(records)
+        return nothing, nothing, records
 
     def deliver(self, batch: Batch) -> Generator[None, None, Sequence[HandedOver]]:
         """Return when all are handed over; see :class:`~lotus_durable.delivery.place.Place`.

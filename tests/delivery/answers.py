@@ -53,8 +53,14 @@ def verdicts(came_back: Answer | NoAnswer, ids: Sequence[str] = IDS, *, age: tim
     return list(settled.verdicts)
 
 
+def encode_event(packed: bytes) -> tuple[str, str, bytes]:
+    """Return of one record its id, its time, and what is sent of it."""
+    [idempotency_id], [time_created], [event] = wire.encode_events((packed,))
+    return idempotency_id, time_created, event
+
+
 def encoded_without_orjson(packed: bytes) -> tuple[str, str, bytes]:
-    """Return what is sent of a record where orjson is not installed."""
+    """Return the same where orjson is not installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wire, "orjson_dumps", lambda: None)
-        return wire.encode_event(packed)
+        return encode_event(packed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.batching import Batcher, batches_of_parked
 from lotus_durable.delivery.lotus import Lotus
 from lotus_durable.delivery.outcome import Verdict
-from lotus_durable.delivery.wire import body, encode_event
+from lotus_durable.delivery.wire import body, encode_events
 from lotus_durable.http.connection import Exchange
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.protocol import Chunk, StoredEvent
@@ -32,7 +33,7 @@ class FakePlace:
     max_bytes: int = 475_000
     takes_repeats: bool = True
     max_events: int = 10_000
-    encode = staticmethod(encode_event)
+    encode = staticmethod(encode_events)
 
     def deliver(self, batch: Batch) -> Generator[None, None, list[Verdict]]:
         raise NotImplementedError
@@ -129,8 +130,8 @@ class PlaceWithoutIds(FakePlace):
     """Asks for no ids."""
 
     @staticmethod
-    def encode(record: bytes) -> tuple[str, str, bytes]:  # type: ignore[override]  # as much of it as is used
-        return "", "", record
+    def encode(records: Sequence[bytes]) -> tuple[list[str], list[str], Sequence[bytes]]:
+        return [""] * len(records), [""] * len(records), records
 
 
 def test_where_the_place_asks_for_no_ids_the_same_one_may_be_twice_in_one_batch() -> None:
@@ -175,6 +176,16 @@ def test_what_is_no_record_is_dead_and_settled_with_its_neighbours() -> None:
 def test_a_batch_of_nothing_but_what_is_no_record_still_settles() -> None:
     [batch] = batches(chunk("s", b"", b"\xc0"))
     assert (len(batch), len(batch.dead), batch.through) == (0, 2, {"s": (200, 2)})
+
+
+def test_one_event_that_cannot_be_sent_hides_none_of_those_it_is_encoded_with() -> None:
+    records = [record(f"{number}") for number in range(120)]
+    records[60] = b"\xc1"
+    [batch] = batches(chunk("s", *records))
+    assert batch.ids == [f"{number}" for number in range(120) if number != 60]
+    assert [event["idempotency_id"] for event in json.loads(batch.body())["batch"]] == batch.ids
+    assert [event.record for event in batch.dead] == [b"\xc1"]
+    assert batch.through == {"s": (12_000, 120)}
 
 
 def test_damage_is_as_many_dead_events_as_it_held() -> None:

@@ -14,7 +14,7 @@ from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.outcome import Delivered, Verdict
-from lotus_durable.delivery.wire import encode_event
+from lotus_durable.delivery.wire import encode_events
 from lotus_durable.queue.heartbeat import Progress
 from lotus_durable.queue.protocol import Chunk, Settlement
 from tests.rig import record
@@ -92,7 +92,7 @@ class Place:
     """Answers, and counts how many of its kind wait for an answer."""
 
     max_bytes, max_events, takes_repeats = 475_000, 10_000, True
-    encode = staticmethod(encode_event)
+    encode = staticmethod(encode_events)
 
     def __init__(self, in_flight: list[Place], most: list[int], **fault: Exception) -> None:
         self._in_flight, self._most, self._fault = in_flight, most, fault

@@ -18,7 +18,6 @@ from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.lotus import Lotus
 from lotus_durable.delivery.outcome import Delivered, Failing, Parked, Retry, Verdict
 from lotus_durable.delivery.unsettled import UnsettledIds
-from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
@@ -26,6 +25,8 @@ from lotus_durable.http.connection import Connection, Exchange
 from lotus_durable.http.steps import result_of
 from lotus_durable.queue.stats import FlusherState
 from tests.rig import record
+
+from .answers import encode_event
 
 PROBE_INTERVAL = 60.0
 KAFKA = "Failed to produce event to kafka: NOT_LEADER"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 import sys
 from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lotus_durable.delivery import wire
-from lotus_durable.delivery.wire import body, encode_event
+from lotus_durable.delivery.wire import body, encode_events
 
-from .answers import encoded_without_orjson
+from .answers import encode_event, encoded_without_orjson
 
 
 @pytest.fixture(params=["orjson", "stdlib"])
@@ -75,10 +76,6 @@ def test_an_event_goes_out_with_five_fields_and_without_the_time_it_was_accepted
     assert b" " not in event
 
 
-def test_a_record_may_be_a_memoryview() -> None:
-    assert encode_event(memoryview(record())) == encode_event(record())
-
-
 @given(properties=st.dictionaries(st.text(), json_values, max_size=5), customer_id=st.text())
 def test_both_encoders_say_the_same(properties: dict[str, Any], customer_id: str) -> None:
     packed = record(properties=properties, customer_id=customer_id)
@@ -86,6 +83,45 @@ def test_both_encoders_say_the_same(properties: dict[str, Any], customer_id: str
     assert json.loads(quick[2]) == json.loads(standard[2])
     assert json.loads(quick[2])["properties"] == properties
     assert quick[:2] == standard[:2]
+
+
+@pytest.mark.usefixtures("encoder")
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"customer_id": st.text(), "properties": st.dictionaries(st.text(), json_values, max_size=3)},
+            optional={"time_created": st.none(), "accepted_at": st.floats(0.0, 2e9)},
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_of_many_events_each_is_encoded_as_if_it_were_alone(changes: list[dict[str, Any]]) -> None:
+    packed = [record(idempotency_id=f"id-{number}", **each) for number, each in enumerate(changes)]
+    ids, times, events = encode_events(packed)
+    alone = [encode_event(each) for each in packed]
+    assert [*zip(ids, times, strict=True)] == [each[:2] for each in alone]
+    # One encoder writes 1e-08 and the other 1e-8, and one odd number among many may choose for them.
+    assert [*map(json.loads, events)] == [json.loads(each[2]) for each in alone]
+
+
+@pytest.mark.usefixtures("encoder")
+@pytest.mark.parametrize(
+    "wrong", [b"\xc1", record(properties={"price": math.inf}), record(event_name=1), record()[:-1]]
+)
+def test_many_events_are_refused_for_one_that_cannot_be_sent_and_it_is_named(wrong: bytes) -> None:
+    with pytest.raises(ValueError, match="the record") as alone:
+        encode_event(wrong)
+    with pytest.raises(ValueError, match="the record") as among_others:
+        encode_events([record(), wrong, record()])
+    assert str(among_others.value) == str(alone.value)
+
+
+def test_numbers_whose_bytes_look_like_no_number_are_sent_as_they_are() -> None:
+    [number] = struct.unpack(">d", b"\x40\xca\xff\xcb\x7f\xf0\x00\x00")
+    packed = record(properties={"number": number, "integer": 0xCB7F})
+    assert json.loads(encode_event(packed)[2])["properties"] == {"number": number, "integer": 0xCB7F}
 
 
 @pytest.mark.usefixtures("encoder")

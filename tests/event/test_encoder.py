@@ -8,10 +8,10 @@ import msgpack
 import pytest
 
 import lotus_durable.event.encoder
-from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import InvalidEvent
 from lotus_durable.event.encoder import EventEncoder
 from lotus_durable.event.record import decode_record, event_as_json_object
+from tests.delivery.answers import encode_event
 
 from .encoding import LIMIT, encode, encoded
 

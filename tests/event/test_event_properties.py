@@ -16,12 +16,11 @@ import msgpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import InvalidEvent
 from lotus_durable.event.encoder import EventEncoder
 from lotus_durable.event.record import RecordError, decode_record, event_as_json_object
 from lotus_durable.event.timestamps import Clock
-from tests.delivery.answers import encoded_without_orjson
+from tests.delivery.answers import encode_event, encoded_without_orjson
 
 LIMIT = 32_768
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)

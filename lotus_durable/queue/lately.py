@@ -40,7 +40,7 @@ from lotus_durable.clock import monotonic
 from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueDamaged
 
-from .files import FILE_MODE, TEMPORARY, outlast_removal, sync_data, sync_path, write_rest
+from .files import FILE_MODE, TEMPORARY, outlast_removal, sync_data, sync_path, write_rest, write_synced
 from .protocol import Report
 from .reserve import is_full
 
@@ -177,12 +177,7 @@ class DeliveredLately:
         try:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(new)  # whatever it is that lies there: a kill's, or a pipe, which would be waited for
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-            try:
-                write_rest(descriptor, os.pread(old, _HEADER.size + self._size, 0))
-                sync_data(descriptor)
-            finally:
-                os.close(descriptor)
+            write_synced(new, os.pread(old, _HEADER.size + self._size, 0), os.O_EXCL)
             os.rename(new, self._path)
         except OSError:
             with contextlib.suppress(OSError):

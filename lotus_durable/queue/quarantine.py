@@ -8,7 +8,7 @@ import os
 from lotus_durable.errors import QueueDamaged
 
 from .directory import DIRECTORY_MODE, QueueDirectory
-from .files import FILE_MODE, sync_path
+from .files import sync_path, write_synced
 from .protocol import Report
 from .reader import Damage
 
@@ -21,10 +21,6 @@ def keep_aside(directory: QueueDirectory, damage: Damage, report: Report) -> Non
     with contextlib.suppress(FileExistsError):  # somebody may have looked through it, and removed it
         os.mkdir(directory.quarantine, DIRECTORY_MODE)
     path = f"{directory.quarantine}/{damage.segment}-{damage.offset}.bin"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    with open(os.open(path, flags, FILE_MODE), "wb") as file:
-        file.write(damage.data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_synced(path, damage.data)
     sync_path(directory.quarantine)
     report(QueueDamaged(f"{damage}; the bytes are kept in {path}"))

@@ -276,10 +276,10 @@ class Look:
 
     def _asks(self, beat: Beat) -> bool:
         """Whether a flusher of this process's should take over from the one that flushes."""
-        if self._config.flusher != "auto" or not self._config.can_send() or find_interpreter() is None:
-            return False
         may_be_newer = not self._asked and beat.program.began < self.program.began
         if not (may_be_newer or beat.key_refused or beat.unreachable_since is not None):
+            return False
+        if self._config.flusher != "auto" or not self._config.can_send() or find_interpreter() is None:
             return False
         if beat.program == self.program or self._starting.is_starting():
             return False

@@ -177,7 +177,8 @@ class SegmentWriter:
                 a failed sync the kernel may have dropped the dirty pages, and a second sync of the same file would
                 report a success that means nothing.
         """
-        self._wait_for_others(end)
+        if self._syncing or self._was_waited_for:  # of one thread alone there is never a trace of others
+            self._wait_for_others(end)
         with self._sync_lock:
             if self._synced >= end:
                 return

@@ -272,6 +272,7 @@ def test_a_file_that_is_written_back_is_its_owners_and_takes_nothing_over_from_w
     opened: Opened, path: Path
 ) -> None:
     delivered = opened()
+    assert path.stat().st_mode & 0o777 == 0o600
     delivered.add(batch_of(0))
     path.unlink()
     left, elsewhere = path.with_name("delivered.tmp"), path.with_name("elsewhere")

@@ -55,13 +55,9 @@ class Address(NamedTuple):
         """Whether nobody in between can read what is sent."""
         return self.is_encrypted or all(is_loopback(node.host) for node in self.nodes)
 
-    def __str__(self) -> str:
-        """Say it without the password."""
-        return f"queue {self.queue} in vhost {self.vhost} of {', '.join(map(str, self.nodes))}"
-
     def __repr__(self) -> str:
         """Say it without the password."""
-        return f"<{self}>"
+        return f"<queue {self.queue} in vhost {self.vhost} of {', '.join(map(str, self.nodes))}>"
 
 
 def address_of(url: str) -> Address:

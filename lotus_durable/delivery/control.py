@@ -317,7 +317,7 @@ class Control:
         """Read what is asked; where somebody removed the file, in the new one, from what was answered on."""
         size = newest(self._directory)
         if size < self._read_to:
-            self._read_to = self._drain = min(size, self._beat.asked)
+            self._read_to = min(size, self._beat.asked)
         if size > self._read_to:
             for request in since(self._directory, self._read_to):
                 self._read_to = request.number

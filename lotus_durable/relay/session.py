@@ -175,18 +175,22 @@ class Session:
             self._control.wake.set()
 
     def _acknowledge(self) -> None:
-        # What is given back is acknowledged when it comes: it would be a new one then.
-        while self._done and (tags := self._held[self._done[0]].tags):
-            del self._held[self._done.popleft()]
-            for tag in tags:
-                self._channel.basic_ack(tag)
+        # What is given back is acknowledged when it comes: it would be a new one then. It need not come: a policy may
+        # drop what lies in the queue.
+        for _ in range(len(self._done)):
+            key = self._done.popleft()
+            if self._held[key].tags:
+                for tag in self._held.pop(key).tags:
+                    self._channel.basic_ack(tag)
+            else:
+                self._done.append(key)
 
     def _requeue_if_due(self) -> None:
         """Give everything back that is held, and get it anew, before the broker takes it for stuck.
 
         In the order in which it came, one by one: so it comes again in that order. What is read of it stays read.
         """
-        oldest = next(iter(self._held.values()), None)
+        oldest = next((each for each in self._held.values() if each.tags), None)
         if oldest is None or monotonic() - oldest.since < self._requeue_after:
             return
         logger.debug("%d messages are given back to the broker, and fetched anew", len(self._held))

@@ -175,6 +175,31 @@ def test_what_is_settled_while_it_is_given_back_is_acknowledged_when_it_comes_an
         session.close()
 
 
+def test_a_message_that_the_broker_drops_while_it_is_given_back_keeps_no_other_from_being_acknowledged(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_session(fleet, lambda _: None).close()  # it makes the queue
+    fleet.publish(b"dropped", b"kept")
+    session = Session(fleet.address, fleet.address.nodes[0], Mock(), requeue_after=1.0)
+    try:
+        reject, rejected = session._channel.basic_reject, list[int]()
+
+        def drop_the_first(tag: int, *, requeue: bool) -> None:
+            rejected.append(tag)
+            reject(tag, requeue=requeue and len(rejected) > 1)  # what a policy does to it
+
+        monkeypatch.setattr(session._channel, "basic_reject", drop_the_first)
+        wait_until(lambda: len(session._held) == 2, "both to be held", PATIENCE)
+        keys = [received.key for _ in range(2) if (received := session.take()) is not None]
+        wait_until(lambda: len(rejected) == 2 and session._held[keys[1]].tags, "one to be there again", PATIENCE)
+        for key in keys:
+            session.acknowledge(key)
+        fleet.wait_for(lambda: fleet.count_messages() == 0, "the broker to have none of them")
+        wait_until(lambda: list(session._held) == keys[:1], "the other to be acknowledged", PATIENCE)
+    finally:
+        session.close()
+
+
 def test_a_session_that_was_not_heard_for_as_long_as_a_takeover_takes_is_over(fleet: Fleet) -> None:
     fleet.declare(ARGUMENTS)
     fleet.publish(mark())

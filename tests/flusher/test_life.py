@@ -376,6 +376,9 @@ def test_that_somebody_flushes_again_is_told_where_it_was_told_that_nobody_does(
         notes.nobody_since, notes.reported_at = 10.0, reported_at
     alive.flusher._report_that_somebody_flushes(control)
     assert len(told) == expected
+    for text in told:
+        seconds = text.removeprefix("somebody flushes again, after ").removesuffix(" s")
+        assert 0 <= float(seconds) <= since_boot() - 9.0
     assert Starting(alive.directory).read().nobody_since is None
     alive.flusher._report_that_somebody_flushes(control)
     assert len(told) == expected, "once"

@@ -27,6 +27,7 @@ from lotus_durable.flusher.starting import Notes, Starting
 from lotus_durable.queue import appender
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile
+from lotus_durable.queue.identity import fingerprint
 
 from .test_decisions import THEIRS, beat
 
@@ -66,7 +67,7 @@ class Scene:
         patch.setattr(look_module, "start_flusher", self._start)
         patch.setattr(hung, "reap", lambda: None)
         patch.setattr(hung, "is_young", lambda _: self.is_young)
-        patch.setattr(hung, "is_stopped", lambda _: self.is_stopped)
+        patch.setattr(hung, "is_stopped", lambda of: of == self.beat and self.is_stopped)
         patch.setattr(hung, "end", self._end)
 
     def look(self, **options: Any) -> Look:
@@ -255,6 +256,15 @@ def test_one_that_ended_in_order_is_followed_at_once_and_one_that_was_killed_in_
     assert len(scene.started) == 1
 
 
+def test_what_a_start_came_to_is_noted_once_by_processes_that_look_at_once(scene: Scene) -> None:
+    look = scene.look()
+    look.look()
+    scene.is_gone()
+    start = Starting(scene.directory).last_start()
+    assert start is not None
+    assert [look._note_end(start, None).failures for _ in range(2)] == [1, 1]
+
+
 def test_an_end_of_before_the_start_says_nothing_of_it(scene: Scene) -> None:
     scene.beat = beat(boot=boot_id(), at=scene.now - 1.0, state="ended")
     look = scene.look()
@@ -340,6 +350,18 @@ def test_a_flusher_without_a_sign_of_life_is_ended_and_replaced(scene: Scene) ->
     assert scene.ended == [1]
     assert len(scene.started) == 1, "though it may hold the lock for a moment"
     assert scene.told == []
+
+
+def test_one_that_is_ended_for_its_silence_had_flushed_and_is_followed_at_once(scene: Scene) -> None:
+    look = scene.look()
+    look.look()
+    scene.is_gone()
+    scene.now += 1.0
+    scene.flushes()
+    seen_for(scene, look, 11.0)
+    assert scene.ended != []
+    assert scene.notes.has_flushed
+    assert len(scene.started) == 1
 
 
 def test_somebody_who_is_stopped_in_the_middle_of_the_notes_keeps_nobody_from_ending_it(scene: Scene) -> None:
@@ -501,6 +523,9 @@ def test_an_error_of_what_is_called_here_is_logged_once_and_one_of_the_applicati
         look.look()
     [logged] = caplog.messages
     assert logged.startswith("looking after the flusher failed: JSONDecodeError: ")
+    monkeypatch.setattr(hung, "reap", partial(fingerprint, 5))  # type: ignore[arg-type]
+    look.look()
+    assert caplog.messages[1].startswith("looking after the flusher failed: AttributeError: "), "our own"
 
     def time_limit() -> None:
         raise RuntimeError("a time limit")

@@ -15,6 +15,7 @@ that it costs the call nothing and the disk no bytes. What may stand in ``proper
 
 from __future__ import annotations
 
+from itertools import chain
 from math import isfinite
 
 from msgpack import unpackb
@@ -128,12 +129,8 @@ def unpack_records(records: Sequence[bytes]) -> Sequence[Sequence[Any]]:
     try:
         ids, customers, names, given, properties, accepted = zip(*map(unpackb, records), strict=True)
         times = [_text_of(moment) if text is None else text for text, moment in zip(given, accepted, strict=True)]
-        if (
-            {*map(type, ids), *map(type, customers), *map(type, names), *map(type, times)} == {str}
-            and {*map(type, properties)} == {dict}
-            and {*map(type, accepted)} == {float}
-            and all(ids)
-        ):
+        "".join(chain(ids, customers, names, times))  # TypeError where one is no text; it takes a tenth of a look
+        if all(ids) and {*map(type, properties)} == {dict} and {*map(type, accepted)} == {float}:
             return ids, customers, names, times, properties, accepted
     except (ValueError, TypeError, OverflowError, UnpackException, InvalidEvent):
         pass

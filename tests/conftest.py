@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lotus_durable.fork import this_process
 from lotus_durable.queue.directory import QueueDirectory
@@ -25,6 +26,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, _ignore)
+
+
+# No test asserts a time, nor does hypothesis: on a machine that others share an example may take any.
+settings.register_profile(
+    "any time", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("any time")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lotus_durable.client import Client
@@ -126,7 +126,7 @@ def test_an_id_is_one_part_of_its_path_or_refused(listening: ScriptedServer, cli
         assert arrived is None or unquote(arrived) == path.format(strange)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(one=st.text() | st.sampled_from(STRANGE), name=st.sampled_from(sorted(PATHS)))
 def test_no_id_whatever_leads_to_another_path(listening: ScriptedServer, client: Client, one: str, name: str) -> None:
     call, path = PATHS[name]
@@ -137,7 +137,7 @@ def test_no_id_whatever_leads_to_another_path(listening: ScriptedServer, client:
         assert "?" not in arrived
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(customer_id=st.text(), name=st.text())
 @example(customer_id="c&customer_id=other", name="a=b;c#d")
 @example(customer_id="Zoë", name="+ %20")
@@ -151,7 +151,7 @@ def test_no_text_in_a_query_becomes_another_argument(
         assert parse_qs(query, strict_parsing=True) == {"customer_id": [customer_id], "feature_id": [name]}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(customer_id=st.text(), name=st.text())
 def test_no_text_in_a_body_changes_on_the_way(
     listening: ScriptedServer, client: Client, customer_id: str, name: str

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lotus_durable.delivery import wire
@@ -96,7 +96,6 @@ def test_both_encoders_say_the_same(properties: dict[str, Any], customer_id: str
         max_size=5,
     )
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_of_many_events_each_is_encoded_as_if_it_were_alone(changes: list[dict[str, Any]]) -> None:
     packed = [record(idempotency_id=f"id-{number}", **each) for number, each in enumerate(changes)]
     ids, times, events = encode_events(packed)

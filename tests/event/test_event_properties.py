@@ -26,8 +26,7 @@ LIMIT = 32_768
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 ENCODER = EventEncoder(LIMIT)
 
-settings.register_profile("events", deadline=None, max_examples=60)
-events = settings(settings.get_profile("events"))
+events = settings(max_examples=60)
 
 
 class Odd(Enum):

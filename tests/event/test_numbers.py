@@ -103,7 +103,7 @@ def test_the_decimal_context_of_the_program_does_not_matter() -> None:
         assert "has digits" in refusal(Decimal("12345678901234567890.12"))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.decimals(allow_nan=False, allow_infinity=False) | st.floats(allow_nan=False, allow_infinity=False).map(repr))
 def test_no_decimal_changes_its_value_on_the_way_to_json(value: Decimal | str) -> None:
     number = Decimal(value)

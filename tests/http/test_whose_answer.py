@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotus_durable.http.answer import Answer, NoAnswer
@@ -198,7 +198,7 @@ def misbehaving(steps: Sequence[Step]) -> Iterator[Misbehaving]:
             server.stop()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(steps=st.lists(STEPS, min_size=2, max_size=6))
 def test_no_sequence_of_interim_early_late_half_and_doubled_answers_shifts_one_to_another_request(
     steps: list[Step],

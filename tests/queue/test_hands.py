@@ -203,9 +203,7 @@ class HandsMachine(RuleBasedStateMachine):
 
 
 TestHands = HandsMachine.TestCase
-TestHands.settings = settings(
-    max_examples=150, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestHands.settings = settings(max_examples=150, stateful_step_count=30, suppress_health_check=list(HealthCheck))
 
 
 def test_behind_a_header_that_was_cut_off_what_is_written_is_read_and_what_was_there_is_told(

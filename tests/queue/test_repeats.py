@@ -177,7 +177,6 @@ TestHands = Hands.TestCase
 TestHands.settings = settings(
     max_examples=int(os.environ.get("LOTUS_TEST_EXAMPLES", "40")),
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

@@ -34,7 +34,6 @@ from .fuzz import MARKER, check_answer, check_frames, check_record, check_row, m
 
 CASES = settings(
     max_examples=int(os.environ.get("LOTUS_TEST_EXAMPLES", "60")),
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 RECORDS = st.lists(st.binary(max_size=60), max_size=12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -23,6 +24,7 @@ from lotus_durable.queue import requests
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Settlement
+from tests.queue.faults import refusing
 from tests.queue.segments import open_sqlite, record, write_segment
 
 from .test_decisions import beat
@@ -128,6 +130,13 @@ def test_where_the_directory_is_gone_it_leaves_and_makes_nothing(alive: Life) ->
     assert not alive.flusher._something_is_left()
     assert not os.path.exists(alive.directory.root)
     assert len(alive.waits) == 1, "it does not wait for the rest"
+
+
+def test_where_it_cannot_be_told_whether_something_is_left_it_leaves(alive: Life) -> None:
+    alive.held()
+    with refusing("listdir", errno.EIO):
+        assert not alive.flusher._something_is_left()
+    assert not alive.is_held()
 
 
 def test_where_the_directory_goes_in_its_last_moment_it_leaves(alive: Life) -> None:

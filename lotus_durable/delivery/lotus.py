@@ -72,7 +72,7 @@ class Lotus:
 
     Args:
         connection: to the server.
-        steps: between requests.
+        control: between requests.
         constants: intervals.
         in_flight_limit: seconds for which the server may be at work on a request whose fate is not known. Nothing is
             sent before they are over, no probe either: the server of 2022 loses events to a second request, and to an
@@ -88,7 +88,7 @@ class Lotus:
     def __init__(
         self,
         connection: Connection,
-        steps: Control,
+        control: Control,
         constants: Constants,
         *,
         in_flight_limit: float | None = None,
@@ -99,7 +99,7 @@ class Lotus:
         self._connection = connection
         self._idle_at_most = idle_at_most
         self._pace = pace
-        self._steps = steps
+        self._control = control
         self._probe_interval = constants.probe_interval
         self.max_events: int = sys.maxsize if in_flight_limit is None else _INSERTED_AT_ONCE
         self.max_bytes: int = constants.max_batch_bytes
@@ -139,7 +139,7 @@ class Lotus:
         free_at = since + (self._in_flight_limit or 0.0)
         if free_at > max(since_boot(), self._free_at):
             self._free_at = free_at
-            self._steps.in_doubt(since)
+            self._control.in_doubt(since)
 
     def posting(self, body: bytes) -> Exchange:
         """Send one request, once, and return what came back; yields when it is written.
@@ -160,14 +160,14 @@ class Lotus:
 
     def _send(self, batch: Batch, part: _Part, found: list[Verdict]) -> Generator[None, None, list[_Part]]:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
-        self._steps.enter("sending")
+        self._control.enter("sending")
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
         new = self._noted(selected.ids, may_repeat=batch.may_repeat)
         answer = yield from self._exchanged(self.posting(selected.body()))
         date = answer.date if isinstance(answer, Answer) else None
         outcome = outcome_of(answer, selected.ids, selected.times, now=time.time() if date is None else date)
         if new and not isinstance(outcome, Settled) and not is_in_doubt(answer):
-            self._steps.does_not_have(new)
+            self._control.does_not_have(new)
         logger.debug("sent %d events: %s", len(selected), type(outcome).__name__)
         match outcome:
             case Settled():
@@ -246,7 +246,7 @@ class Lotus:
 
     def _retry_batch(self, outcome: RetryBatch) -> None:
         if outcome.needs_person:
-            self._steps.answer(self._asked, outcome.reason)
+            self._control.answer(self._asked, outcome.reason)
         self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
 
     def _retry_later(self, reason: str, *, retry_after: float | None = None, after_timeout: bool = False) -> None:
@@ -256,22 +256,24 @@ class Lotus:
             # Whoever asked for a drain is told until when, instead of waiting for so long.
             until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + seconds))
             reason = f"{reason}; the server asks to be left alone, the next try is at {until}"
-            self._steps.answer(self._asked, reason)
-        self._steps.enter("retrying", reason)
+            self._control.answer(self._asked, reason)
+        self._control.enter("retrying", reason)
         # A wait the server asked for, or needs to finish what it may be working on, is not ours to cut short.
-        self._steps.wait(seconds, asked=self._asked if retry_after is None and not after_timeout else None)
+        self._control.wait(seconds, asked=self._asked if retry_after is None and not after_timeout else None)
 
     def _probe_passes(self) -> bool:
         """Whether an empty batch gets the right answer; when not, wait as its own outcome says."""
-        self._steps.enter("sending")
+        self._control.enter("sending")
         outcome = self._probed()
         if isinstance(outcome, Blocked):
             self._wait_until_unblocked(outcome)
         elif isinstance(outcome, RetryBatch) and outcome.unlisted:
-            if self._steps.enter("retrying", outcome.reason):
-                self._steps.report(DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s"))
+            if self._control.enter("retrying", outcome.reason):
+                self._control.report(
+                    DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s")
+                )
             pause = max(self._probe_interval, outcome.retry_after or 0.0)
-            self._steps.wait(pause, asked=self._asked if outcome.retry_after is None else None)
+            self._control.wait(pause, asked=self._asked if outcome.retry_after is None else None)
         elif isinstance(outcome, RetryBatch):
             self._retry_batch(outcome)
         return isinstance(outcome, Settled)
@@ -286,11 +288,11 @@ class Lotus:
             f"{_REFUSED_IN_A_ROW} events one after the other are refused while an empty request passes ({reason}); "
             "check any proxy or firewall in between"
         )
-        if self._steps.enter("blocked", reason):
+        if self._control.enter("blocked", reason):
             logger.warning("delivery is blocked, events are kept: %s", reason)
-        self._steps.reached(server=False)
-        self._steps.answer(self._asked, reason)
-        self._steps.wait(self._probe_interval, asked=self._asked)
+        self._control.reached(server=False)
+        self._control.answer(self._asked, reason)
+        self._control.wait(self._probe_interval, asked=self._asked)
         raise Renewed("events may pass now")
 
     def _wait_until_unblocked(self, outcome: Settled | RetryBatch | Blocked) -> None:
@@ -300,14 +302,14 @@ class Lotus:
         waiting for a person; for those who asked later, perhaps after the person came, there is another probe at once.
         """
         while isinstance(outcome, Blocked):
-            if self._steps.enter("blocked", outcome.reason):
+            if self._control.enter("blocked", outcome.reason):
                 logger.warning("delivery is blocked, events are kept: %s", outcome.reason)
             if outcome.by_key:
-                self._steps.key_is_refused()
+                self._control.key_is_refused()
             else:
-                self._steps.reached(server=False)  # a proxy, say, that other surroundings do not have
-            self._steps.answer(self._asked, outcome.reason)
-            self._steps.wait(self._probe_interval, asked=self._asked)
+                self._control.reached(server=False)  # a proxy, say, that other surroundings do not have
+            self._control.answer(self._asked, outcome.reason)
+            self._control.wait(self._probe_interval, asked=self._asked)
             outcome = self._probed()
 
     def _probed(self) -> Settled | RetryBatch | Blocked:
@@ -316,21 +318,21 @@ class Lotus:
     def _exchanged(self, exchange: Exchange) -> Exchange:
         self._wait_until(self._free_at, "the server may be at work on an earlier request")
         self._free_at = 0.0
-        self._asked = self._steps.asked()
+        self._asked = self._control.asked()
         began = since_boot()
-        with self._steps.request():
+        with self._control.request():
             answer = yield from exchange
         self._last_request = since_boot()
         if is_in_doubt(answer):
             self.may_be_in_flight(began)
-        self._steps.reached(server=isinstance(answer, Answer) or answer.sent)
+        self._control.reached(server=isinstance(answer, Answer) or answer.sent)
         return answer
 
     def _noted(self, ids: Sequence[str], *, may_repeat: bool) -> list[str]:
         """Note ids where the server loses events to a repeat, see :mod:`.unsettled`; return those not noted before."""
         if self.takes_repeats:
             return []
-        new, is_repeat = self._steps.sends(ids)
+        new, is_repeat = self._control.sends(ids)
         if is_repeat or may_repeat:
             self._wait_until(self._last_request + self._insert_limit, "the server may have some of these events")
         return new
@@ -338,8 +340,8 @@ class Lotus:
     def _wait_until(self, moment: float, why: str) -> None:
         left = moment - since_boot()
         if left > 0:
-            self._steps.enter("retrying", f"{why}: {left:.0f} s to wait")
-            self._steps.wait(left)
+            self._control.enter("retrying", f"{why}: {left:.0f} s to wait")
+            self._control.wait(left)
 
 
 def _halves(part: _Part, *, suspect: bool = False) -> list[_Part]:

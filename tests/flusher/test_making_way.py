@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -264,15 +265,23 @@ def test_what_the_first_starter_was_limited_to_does_not_keep_events(scene: Scene
     scene.arrived("limited")
 
 
+@pytest.fixture
+def open_scene() -> Iterator[Scene]:
+    """One where other users may come in: from its own folders pytest takes that away when another session begins."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        with Scene(Path(folder) / "scene") as scene:
+            yield scene
+
+
 @needs_root
 @pytest.mark.parametrize("preload", [False, True], ids=["each its own client", "a client of the master's"])
-def test_workers_of_a_root_master_that_are_another_user_own_the_queue(
-    scene: Scene, tmp_path: Path, preload: bool
-) -> None:
+def test_workers_of_a_root_master_that_are_another_user_own_the_queue(open_scene: Scene, preload: bool) -> None:
+    scene = open_scene
     python = shutil.which("python3", path="/usr/local/bin:/usr/bin")
     if python is None or _minor_version(python) != sys.version_info.minor:
         pytest.skip("there is no Python of this version that other users may run")
-    deployment = Deployment(tmp_path / "app")
+    deployment = Deployment(scene.root.with_name("app"))
     _let_others_in(deployment.site, scene.root)
     scene.queue_dir.mkdir(mode=0o700)
     shutil.chown(scene.queue_dir, NOBODY, NOBODY)
@@ -313,9 +322,6 @@ def _minor_version(python: str) -> int:
 def _let_others_in(*folders: Path) -> None:
     """Let other users read these folders, as they may read what is installed for all."""
     for folder in folders:
-        for above in folder.parents:
-            if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
-                above.chmod(above.stat().st_mode | 0o011)
         for path in (folder, *folder.rglob("*")):
             path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
 

@@ -17,6 +17,8 @@ from lotus_durable.cli import wording
 from lotus_durable.cli.logs import Log, logger
 from lotus_durable.cli.progress import Progress
 from lotus_durable.errors import QueueDamaged
+from lotus_durable.testing import FakeLotus
+from lotus_durable.testing.faults import Delay
 
 from .conftest import PROGRAM, CommandLine
 
@@ -82,8 +84,9 @@ def test_a_line_is_no_longer_than_the_terminal_is_wide(monkeypatch: pytest.Monke
 
 
 def test_a_drain_shows_its_bar_on_a_terminal_and_its_result_on_standard_output(
-    command_line: CommandLine, track: Callable[[int], list[str]]
+    command_line: CommandLine, fake_lotus: FakeLotus, track: Callable[[int], list[str]]
 ) -> None:
+    fake_lotus.fail_next(None, Delay(1.0))  # what takes less than a moment shows none
     track(300)
     environment = {**command_line.environment, "TERM": "xterm"}
     ours, theirs = pty.openpty()

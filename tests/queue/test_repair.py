@@ -229,8 +229,8 @@ def with_parked_and_dead(directory: QueueDirectory, reports: Reports, parked: in
         write_segment(directory, [record(number) for number in range(100, 104)]).seal()
         chunk = consumer.read(2)
         assert chunk is not None
-        consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered=2, delivered_ids=["a"]))
         consumer.learn("host", "https://one")
+        consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered=2, delivered_ids=["a"]))
 
 
 def test_books_that_are_no_database_any_more_are_kept_beside_and_new_ones_begun(

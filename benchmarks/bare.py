@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -57,13 +58,13 @@ def records(queue_dir: Path) -> Iterator[bytes]:
 
 def as_json(record: bytes) -> bytes:
     """Return an event as it is sent."""
-    event_id, customer, name, created, properties, _ = msgpack.unpackb(record)
+    event_id, customer, name, created, properties, accepted = msgpack.unpackb(record)
     return orjson.dumps(
         {
             "event_name": name,
             "customer_id": customer,
             "idempotency_id": event_id,
-            "time_created": created,
+            "time_created": created or datetime.fromtimestamp(accepted, UTC).isoformat(),
             "properties": properties,
         }
     )

@@ -29,8 +29,14 @@ def run(bench: Bench) -> Report:
         turns = [
             [_load(bench, subject, server, calls) for subject in (FLOOR_POWER, DURABLE_POWER)] for _ in range(_TURNS)
         ]
-        one, eight = (_load(bench, DURABLE_SLOW_SYNC, server, calls // threads, threads) for threads in (1, 8))
+        shared = [
+            [_load(bench, DURABLE_SLOW_SYNC, server, calls // threads, threads) for threads in (1, 8)]
+            for _ in range(bench.scale.turns)
+        ]
     floor, ours = (median(turn[index].latencies.at(50) for turn in turns) for index in (0, 1))
+    one, eight = (
+        sorted((turn[index] for turn in shared), key=lambda found: found.rate)[len(shared) // 2] for index in (0, 1)
+    )
     over_floor = median(turn[1].latencies.at(50) / turn[0].latencies.at(50) for turn in turns)
     rows: list[list[Cell]] = [
         [label, *found.latencies.figures(), found.rate]
@@ -48,7 +54,7 @@ def run(bench: Bench) -> Report:
             Goal("power: p50 of one thread, over write and fdatasync", over_floor, "at most", 1.2, "times",
                  f"{ours:.0f} / {floor:.0f} µs; medians of {_TURNS} turns, and of their ratios", f"{floor:.0f} µs"),
             Goal("power: events/s of 8 threads over 1, where a sync takes 5 ms", eight.rate / one.rate, "at least", 4,
-                 "times", f"{eight.rate:,.0f} / {one.rate:,.0f}"),
+                 "times", f"{eight.rate:,.0f} / {one.rate:,.0f}; medians of {len(shared)} turns"),
         ],
     )  # fmt: skip
 

@@ -89,12 +89,14 @@ class Person:
 
     def _go_by(self, by: str, what: str) -> None:
         """Press something, and wait for the page that comes."""
+        from selenium.common.exceptions import WebDriverException
         from selenium.webdriver.support.expected_conditions import staleness_of
         from selenium.webdriver.support.wait import WebDriverWait
 
         page = self._browser.find_element("css selector", "html")
         self._browser.find_element(by, what).click()
-        WebDriverWait(self._browser, 30).until(staleness_of(page))
+        # In the moment between two pages the driver may know neither, and says that it does not know why.
+        WebDriverWait(self._browser, 30, ignored_exceptions=[WebDriverException]).until(staleness_of(page))
 
     def tick(self, selector: str) -> None:
         self._browser.find_element("css selector", selector).click()

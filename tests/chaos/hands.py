@@ -112,7 +112,11 @@ def remove_books(harness: Harness) -> bool:
     if harness.chance.random() < 0.3:
         harness.kill(pid)
         harness.flusher_killed(time.monotonic(), in_haste=True)
-    elif harness.wait(lambda: has_open(pid, books) or not is_alive(pid), _PATIENCE) and is_alive(pid):
+    elif (
+        harness.wait(lambda: has_open(pid, books) or not is_alive(pid), _PATIENCE)
+        and is_alive(pid)
+        and harness.said_of_books() == said  # one that was just opening them begins new ones, and says so
+    ):
         return True  # it has written all of it back
     mark_struck(harness, ids, BOOKS)
     harness.books_gone.append((ids, said))

@@ -12,7 +12,7 @@ from lotus_durable.errors import ConfigurationError
 from lotus_durable.log import counted, logger
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.queue.identity import read_identity
 from lotus_durable.queue.requests import ask, newest
 from lotus_durable.values import NamedTuple
@@ -105,13 +105,15 @@ def _answer(
     tracker: Tracker, config: Config, number: int | None, give_up: Callable[[], str | None], watch: Callable[[], None]
 ) -> str:
     """Wait for the answer to request ``number``: empty, or why not everything was tried."""
-    look = tracker.look
+    directory, look = tracker.directory, tracker.look
     next_look = float("-inf")
-    is_blind = read_beat(tracker.directory) is None and look.somebody_flushes()
+    is_blind = read_beat(directory) is None and look.somebody_flushes() is True
     while True:
-        if number is not None and _is_forgotten(tracker.directory, number, is_blind=bool(is_blind)):
-            number, is_blind = _asked(tracker.directory), False
-        if (answer := _answered(tracker.directory, number)) is not None:
+        beat = read_beat(directory)
+        if number is not None and beat is not None and _is_forgotten(directory, number, beat, is_blind=is_blind):
+            number, is_blind = _asked(directory), False
+            beat = read_beat(directory)  # the request's number is of the file of now, and so must be what it is held to
+        if (answer := _answered(directory, number, beat)) is not None:
             return answer
         if (why := give_up()) is not None:
             return why
@@ -183,7 +185,7 @@ def _flushed_here(
         flusher.run(lambda control: number is None or control.is_answered(number))
     except ImportError as error:
         return f"no flusher can be started, and this process cannot flush: {error}"
-    answer = _answered(flusher.directory, number)
+    answer = _answered(flusher.directory, number, read_beat(flusher.directory))
     return given_up if answer is None else answer
 
 
@@ -195,24 +197,23 @@ def _asked(directory: QueueDirectory) -> int | None:
         return None
 
 
-def _is_forgotten(directory: QueueDirectory, number: int, *, is_blind: bool) -> bool:
+def _is_forgotten(directory: QueueDirectory, number: int, beat: Beat, *, is_blind: bool) -> bool:
     """Whether the file with a request is another one by now: nobody may have heard it, and its number says nothing.
 
     Args:
         directory: of the queue.
         number: of the request.
+        beat: the last one.
         is_blind: there was a flusher and no heartbeat when it was made: that may have answered such a number before.
     """
-    beat = read_beat(directory)
-    return beat is not None and (is_blind or newest(directory) < max(number, beat.asked))
+    return is_blind or newest(directory) < max(number, beat.asked)
 
 
-def _answered(directory: QueueDirectory, number: int | None) -> str | None:
-    """Return the answer to a request, empty if it was carried out; None where there is none yet.
+def _answered(directory: QueueDirectory, number: int | None, beat: Beat | None) -> str | None:
+    """Return the answer to a request by the last beat, empty if it was carried out; None where there is none yet.
 
     Where nobody could be asked, all is done when nothing is pending.
     """
-    beat = read_beat(directory)
     if number is not None:
         return (beat.answer or "") if beat is not None and beat.asked >= number else None
     if not count(directory).pending:

@@ -21,7 +21,7 @@ from lotus_durable.queue.protocol import StoredEvent, Table
 from lotus_durable.queue.reader import SegmentReader
 from lotus_durable.queue.rows import KEY_SIZE
 
-from .harness import Harness
+from .harness import WRITTEN_BACK, Harness
 from .oracle import BOOKS, CUT
 from .processes import has_open, is_alive, state_of, strike
 
@@ -100,7 +100,7 @@ def remove_books(harness: Harness) -> bool:
             return False  # nobody could write them back
         if read_progress(harness.queue) == Progress():
             return False  # the heartbeat has just been deleted too: nobody could know what was in them
-        ids, said = refused_ids(harness), harness.said_of_books()
+        ids, said, written = refused_ids(harness), harness.said_of_books(), harness.said_of_books(WRITTEN_BACK)
         harness.damage.append(damage_in(harness.queue))
         for path in books_of(harness):
             path.unlink()
@@ -112,12 +112,20 @@ def remove_books(harness: Harness) -> bool:
     if harness.chance.random() < 0.3:
         harness.kill(pid)
         harness.flusher_killed(time.monotonic(), in_haste=True)
-    elif (
-        harness.wait(lambda: has_open(pid, books) or not is_alive(pid), _PATIENCE)
-        and is_alive(pid)
-        and harness.said_of_books() == said  # one that was just opening them begins new ones, and says so
-    ):
-        return True  # it has written all of it back
+    else:
+        # One that has them open writes them back. One that was just opening them begins new ones, and says that they
+        # are gone when it has made these. On a full disk neither is said, nor done, before there is room.
+        harness.wait(
+            lambda: (
+                harness.said_of_books() != said
+                or harness.said_of_books(WRITTEN_BACK) != written
+                or (harness.disk.is_full and has_open(pid, books))
+                or not is_alive(pid)
+            ),
+            _PATIENCE,
+        )
+        if is_alive(pid) and harness.said_of_books() == said:
+            return True  # it has written all of it back
     mark_struck(harness, ids, BOOKS)
     harness.books_gone.append((ids, said))
     return True

@@ -38,7 +38,8 @@ _SENT_WITH_WAITS = 100.0
 knows what the server has."""
 _SERVER_PATIENCE = 10.0
 _SOON = 3.0
-_BOOKS = re.compile(r"the books .* are (gone, and new ones were begun|older than the last count)")
+_GONE = re.compile(r"the books .* are (gone, and new ones were begun|older than the last count)")
+WRITTEN_BACK = re.compile(r"the books .* were written back")
 _WELL: Mapping[str, Faults | None] = {"L24": None, "L22": Faults(rates={Slow(0.2): 0.2})}
 """The server of 2022 takes its time now and then: a request must be there for another to meet it."""
 
@@ -214,12 +215,12 @@ class Harness:
         """Return how many events a process, or all, have begun to track."""
         return sum(path.read_bytes().count(b"\n") for path in self._folder.ledger.glob(f"intended-{pid}-*"))
 
-    def said_of_books(self) -> set[str]:
-        """Return what flushers have said of books that are gone, or older than they were, in logs and to writers."""
+    def said_of_books(self, words: re.Pattern[str] = _GONE) -> set[str]:
+        """Return what flushers have said of the books, in logs and to writers: that they are gone, or older than before."""
         logs = (log for root in (Path(self.queue.root), *self.asides) for log in root.glob("*.log*"))
-        said = {line for log in logs for line in log.read_text(errors="replace").splitlines() if _BOOKS.search(line)}
+        said = {line for log in logs for line in log.read_text(errors="replace").splitlines() if words.search(line)}
         told = self._folder.told.read_text() if self._folder.told.exists() else ""
-        return said.union(f"{number} {line}" for number, line in enumerate(told.splitlines()) if _BOOKS.search(line))
+        return said.union(f"{number} {line}" for number, line in enumerate(told.splitlines()) if words.search(line))
 
     def _is_empty(self) -> bool:
         counts = self.counts()

@@ -46,7 +46,7 @@ class Goal:
             return None
         if self.sense == "at least":
             return self.value / self.limit
-        return self.limit / self.value if self.value else float("inf")
+        return self.limit / self.value if self.value > 0 else float("inf")
 
     @property
     def is_missed(self) -> bool:

@@ -16,6 +16,7 @@ from benchmarks.report import Goal, Report, Table, as_markdown, as_text, goal_ta
         (Goal("a", 4.0, "at least", 5.0, "times"), "MISSED", 0.8),
         (Goal("a", 0, "at most", 0, "modules"), "met", float("inf")),
         (Goal("a", 1, "at most", 0, "modules"), "MISSED", 0.0),
+        (Goal("a", -0.2, "at most", 3.0, "MB more"), "met", float("inf")),
         (Goal("a", None, "at most", 3.0, "times", note="not here"), "not measured", None),
     ],
 )

@@ -216,7 +216,7 @@ class Harness:
         return sum(path.read_bytes().count(b"\n") for path in self._folder.ledger.glob(f"intended-{pid}-*"))
 
     def said_of_books(self, words: re.Pattern[str] = _GONE) -> set[str]:
-        """Return what flushers have said of the books, in logs and to writers: that they are gone, or older than before."""
+        """Return what flushers have said of the books, in logs and to writers: that they are gone or older."""
         logs = (log for root in (Path(self.queue.root), *self.asides) for log in root.glob("*.log*"))
         said = {line for log in logs for line in log.read_text(errors="replace").splitlines() if words.search(line)}
         told = self._folder.told.read_text() if self._folder.told.exists() else ""

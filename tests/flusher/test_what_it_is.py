@@ -59,6 +59,11 @@ def test_it_lets_others_have_the_processor_first(flusher: int) -> None:
         assert os.sched_getscheduler(int(thread)) == os.SCHED_BATCH
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/autogroup"), reason="this kernel shares processors out by process")
+def test_its_session_lets_other_sessions_have_the_processor_first(flusher: int) -> None:
+    wait_until(lambda: Path(f"/proc/{flusher}/autogroup").read_text().endswith(" nice 5\n"))
+
+
 def test_its_environment_is_the_starters_without_settings_python_and_the_service_manager(
     scene: Scene, flusher: int
 ) -> None:

@@ -191,9 +191,9 @@ def _stand_alone(ending: Ending) -> None:
 def _be_a_quiet_neighbour() -> None:
     """Let those who track have the processor first; from here on, so that nobody waits longer for a start.
 
-    What is of SCHED_BATCH does not push anybody off a processor when it wakes up, as it does for each answer. Where Linux
-    shares out processors by session (sched(7), autogroup), a nice value counts among processes of one session only: it
-    is the session's that counts among those of others, and this one is ours.
+    What is of SCHED_BATCH does not push anybody off a processor when it wakes up, as it does for each answer. Where
+    Linux shares processors out by session (sched(7), autogroup), a process's nice value counts within its session only,
+    and among others the session's own.
     """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)

@@ -22,7 +22,7 @@ from lotus_durable.clock import quickest
 from lotus_durable.config import Config, default_queue_dir, this_application
 from lotus_durable.disk import is_folder, is_of_the_disk, is_there
 from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError
-from lotus_durable.event.encoder import MAX_EVENT_NAME, MAX_EVENT_NAME_2022, EventEncoder
+from lotus_durable.event.encoder import EventEncoder, longest_event_name
 from lotus_durable.flusher.look import Look
 from lotus_durable.log import counted, logger
 from lotus_durable.queue.appender import Appender, Mark
@@ -112,7 +112,7 @@ class Tracker:
         Raises:
             InvalidEvent: an argument is refused.
         """
-        encoder = EventEncoder(self.config.max_event_bytes, self._longest_name())
+        encoder = EventEncoder(self.config.max_event_bytes, longest_event_name(self.config.api_version))
         return encoder.encode(customer_id, event_name, properties, time_created, idempotency_id)
 
     def check_key(self) -> None:
@@ -243,10 +243,7 @@ class Tracker:
 
     def make_encoder(self) -> EventEncoder:
         """Return an encoder that does with what it refuses what ``on_invalid`` says."""
-        return self._encoder(self.config.max_event_bytes, self._longest_name())
-
-    def _longest_name(self) -> int:
-        return MAX_EVENT_NAME_2022 if self.config.api_version == "2022" else MAX_EVENT_NAME
+        return self._encoder(self.config.max_event_bytes, longest_event_name(self.config.api_version))
 
     def _tell_refused(self, refused: LotusError, events: Sequence[dict[str, Any]]) -> None:
         now = self.now()

@@ -72,7 +72,7 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     add_arguments=_add_arguments,
-    options=("queue_dir", "api_key", "api_key_file", "max_event_bytes", "max_queue_bytes"),
+    options=("queue_dir", "api_key", "api_key_file", "max_event_bytes", "max_queue_bytes", "api_version"),
     examples="lotus-durable import history.jsonl\nlotus-durable export --queue-dir OLD | lotus-durable import -",
     exit_codes={
         ExitCode.DONE: "it is in the queue, now or since before",

@@ -10,17 +10,19 @@ import math
 import sys
 import time
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import Final
 
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Constants
 from lotus_durable.errors import DeliveryBlocked
+from lotus_durable.event.encoder import MAX_EVENT_NAME
 from lotus_durable.http.answer import Answer
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.http.connection import Connection, Exchange
 from lotus_durable.http.steps import result_of
 
-from .batch import Batch
+from .batch import Batch, Encode
 from .control import Control, Renewed
 from .outcome import Blocked, Failing, Parked, Retry, RetryBatch, Settled, Split, Verdict
 from .pace import Pace
@@ -74,6 +76,7 @@ class Lotus:
         connection: to the server.
         control: between requests.
         constants: intervals.
+        longest_name: characters of an event name that the server stores.
         in_flight_limit: seconds for which the server may be at work on a request whose fate is not known. Nothing is
             sent before they are over, no probe either: the server of 2022 loses events to a second request, and to an
             id that comes again. None for the one of 2024, which does not.
@@ -83,19 +86,19 @@ class Lotus:
         backoff: of the retries.
     """
 
-    encode: Final = staticmethod(encode_events)
-
     def __init__(
         self,
         connection: Connection,
         control: Control,
         constants: Constants,
         *,
+        longest_name: int = MAX_EVENT_NAME,
         in_flight_limit: float | None = None,
         idle_at_most: float = math.inf,
         pace: Pace | None = None,
         backoff: Backoff | None = None,
     ) -> None:
+        self.encode: Encode = partial(encode_events, longest_name=longest_name)
         self._connection = connection
         self._idle_at_most = idle_at_most
         self._pace = pace

@@ -12,6 +12,7 @@ from json import JSONEncoder
 from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]  # typeshed has only half
 from typing import TypeAlias
 
+from lotus_durable.event.encoder import MAX_EVENT_NAME
 from lotus_durable.event.record import RecordError, first_words, unpack_records
 
 Dumps: TypeAlias = Callable[[object], bytes]
@@ -32,16 +33,27 @@ _encode_in_c = c_make_encoder and c_make_encoder(
 _stdlib_encode = JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False).encode
 
 
-def encode_events(records: Sequence[bytes]) -> tuple[Sequence[str], Sequence[str], Sequence[bytes]]:
+def encode_events(
+    records: Sequence[bytes], longest_name: int = MAX_EVENT_NAME
+) -> tuple[Sequence[str], Sequence[str], Sequence[bytes]]:
     """Turn one record or more into what is sent, and what their verdicts will be found by.
+
+    Args:
+        records: of events.
+        longest_name: characters of an event name that the server stores. The one of 2024 takes a longer one, tries to
+            store it for ever, and stores nothing that comes after it, of any customer: so it must not get one.
 
     Returns:
         ``(ids, times, events)``, the last ones compact JSON in UTF-8.
 
     Raises:
-        RecordError: one of them is no record, or JSON cannot hold it; the message says why and quotes no value.
+        RecordError: one of them is no record, its name is too long, or JSON cannot hold it; the message says why and
+            quotes no value.
     """
     ids, customers, names, times, properties, _ = unpack_records(records)
+    longest = max(map(len, names))
+    if longest > longest_name:
+        raise RecordError(f"event_name has {longest} characters, and this server stores at most {longest_name}")
     events = [
         {  # event_as_json_object, without an Event in between
             "event_name": name,

@@ -38,6 +38,12 @@ MAX_EVENT_NAME_2022 = 200
 MAX_IDEMPOTENCY_ID = 255
 """Characters of an idempotency id both servers store."""
 
+
+def longest_event_name(generation: str | None) -> int:
+    """Return how many characters of an event name a server stores; the fewest that any does, if it is not known."""
+    return MAX_EVENT_NAME_2022 if generation == "2022" else MAX_EVENT_NAME
+
+
 PACKS_SLOWLY = Packer.__module__ == "msgpack.fallback"
 """Whether msgpack runs without its compiled part: in sub-interpreters it does, and says nothing."""
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from math import inf
 
+from lotus_durable.calls.generation import Generation
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.lotus import Lotus, largest_answer
 from lotus_durable.delivery.pace import Pace
 from lotus_durable.delivery.place import Place, Source, Way
+from lotus_durable.event.encoder import longest_event_name
 from lotus_durable.http.connection import Connection
 from lotus_durable.http.routes import Routes
 from lotus_durable.queue.directory import QueueDirectory
@@ -74,7 +76,7 @@ class ToLotus:
         organisation.replaces(fingerprint(each) for each in self._former_keys(config))
         _wait_until_allowed(organisation, config, control)
         generation = organisation.generation()
-        places = list(_places(routes, config, control, is_2024=generation == "2024"))
+        places = list(_places(routes, config, control, generation))
         try:
             yield Way(places, organisation.may_send, is_known=generation is not None)
         finally:
@@ -112,7 +114,7 @@ def _wait_until_allowed(organisation: Organisation, config: Config, control: Con
         control.wait(config.constants.probe_interval if permission.is_final else _PAUSE, asked=asked)
 
 
-def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) -> Iterator[Place]:
+def _places(routes: Routes, config: Config, control: Control, generation: Generation | None) -> Iterator[Place]:
     """Give one place for each request that may be in flight at once.
 
     The server of 2022, and so one that is not known, gets one unless somebody has asked for more.
@@ -121,6 +123,7 @@ def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) 
     connect, read = config.timeout
     rate = config.max_events_per_second
     pace = None if rate is None else Pace(rate, control.wait, lambda: control.last_beat.last_error_at)
+    is_2024 = generation == "2024"
     most = _MOST_AT_ONCE if is_2024 else 1
     for _ in range(most if config.upload_concurrency == "auto" else config.upload_concurrency):
         connection = Connection(
@@ -134,6 +137,7 @@ def _places(routes: Routes, config: Config, control: Control, *, is_2024: bool) 
             connection,
             control,
             config.constants,
+            longest_name=longest_event_name(generation),
             in_flight_limit=None if is_2024 else read + config.constants.grace,
             idle_at_most=inf if is_2024 else _IDLE_AT_MOST,
             pace=pace,

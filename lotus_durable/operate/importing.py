@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, InvalidEvent, QueueFull
-from lotus_durable.event.encoder import MAX_EVENT_NAME_2022, EventEncoder
+from lotus_durable.event.encoder import EventEncoder, longest_event_name
 from lotus_durable.queue.condition import condition
 from lotus_durable.queue.database import fetched
 from lotus_durable.queue.directory import QueueDirectory
@@ -74,7 +74,7 @@ def import_events(
     directory = QueueDirectory(config.queue_dir)
     directory.prepare()
     ensure_identity(directory)
-    encoder = EventEncoder(config.max_event_bytes, MAX_EVENT_NAME_2022)
+    encoder = EventEncoder(config.max_event_bytes, longest_event_name(config.api_version))
     digest = blake2b(digest_size=ID_SIZE)
     segment = NewSegment(directory, fingerprint(config.api_key))
     left = config.max_queue_bytes - condition(directory).used_bytes

@@ -179,6 +179,18 @@ def test_what_the_server_itself_refuses_does_not_hold_up_its_neighbours(
     assert any("odd" in found[place] for place in where.split(" or "))
 
 
+@pytest.mark.parametrize(("generation", "dead"), [("L22", set()), ("L24", {"long"})])
+def test_a_name_that_the_server_of_2024_would_try_to_store_for_ever_is_never_sent_to_it(
+    rigs: Callable[..., Rig], generation: str, dead: set[str]
+) -> None:
+    rig = rigs(generation)
+    ids = rig.put(record("long", event_name="n" * 200), record("after"))
+    assert rig.client().drain(20).complete
+    rig.check(ids)
+    assert rig.ids("dead") == dead
+    assert rig.server.database == {"long", "after"} - dead
+
+
 def test_dead_letters_reach_on_error_with_what_they_are_found_by(rig: Rig) -> None:
     event_id = rig.client().track_event(
         customer_id="c1", event_name="call", properties={"n": 1}, time_created="2020-01-01T00:00:00Z"

@@ -57,6 +57,13 @@ def test_lines_that_are_no_events_are_named_and_nothing_is_taken(rig: Rig) -> No
     assert [problem.partition(":")[0] for problem in result.problems] == ["line 2", "line 3", "line 4", "line 5"]
 
 
+def test_a_name_is_as_long_as_track_event_takes_it(rig: Rig) -> None:
+    data = lines(1, event_name="n" * 200)
+    with pytest.raises(ConfigurationError, match="line 1: event_name: has 200 characters"):
+        import_events(rig.config(), io.BytesIO(data))
+    assert import_events(rig.config(api_version="2022"), io.BytesIO(data)).events == 1
+
+
 def test_what_has_no_room_is_not_begun(rig: Rig) -> None:
     size = 64 * 1024 * 1024
     with pytest.raises(QueueFull, match="nothing was imported"):

@@ -17,8 +17,11 @@ from lotus_durable.queue.database import read_only
 from lotus_durable.queue.directory import DIRECTORY_MODE, QueueDirectory
 from lotus_durable.queue.files import FILE_MODE, open_to_read, regular_file_status, sync_path
 from lotus_durable.queue.heartbeat import HeartbeatFile, Progress, read_progress
+from lotus_durable.queue.rows import delete_rows
 from lotus_durable.queue.table import mapped_errors
 from lotus_durable.values import NamedTuple
+
+from .pending import PendingReader
 
 
 class BackedUp(NamedTuple):
@@ -50,6 +53,8 @@ def back_up(directory: QueueDirectory, target: str) -> BackedUp:
         for source, to in ((directory.queue_db, copy.queue_db), (directory.books, copy.books)):
             if os.path.exists(source):
                 _copy_database(source, to)
+        # Those settled between the two copies: they would be sent again.
+        delete_rows(copy, PendingReader(copy, lambda _: None).cursors)
         # What has another name since, or is new: the books may say that it took the place of what was copied.
         _copy_folder(directory.journal, copy.journal)
         _copy_folder(directory.quarantine, copy.quarantine)

@@ -100,7 +100,11 @@ class Rewriting:
             self._queue.consumer.make_safe()
             kept.publish()
         self.taken_out += taken_out
-        self._remove_bytes(name, last.end[0])
+        # Also where a writer that lives keeps the file from being deleted.
+        if name == QUEUE_DB:
+            delete_rows(self._directory, {last.source: last.end})
+        else:
+            overwrite(f"{self._directory.journal}/{name}", last.end[0])
 
     def _keep_damage(self, found: Found) -> list[StoredEvent]:
         """Put damaged bytes into the quarantine; return the dead letters that stand for the events in them."""
@@ -109,13 +113,6 @@ class Rewriting:
         keep_aside(self._directory, damage, self._report)
         now = time.time()
         return [StoredEvent(b"", str(damage), 0, now, now, key=found.key)] * found.lost
-
-    def _remove_bytes(self, name: str, end: int) -> None:
-        """Remove what was settled from the disk, also where a writer that lives keeps the file from being deleted."""
-        if name == QUEUE_DB:
-            delete_rows(self._directory, end)
-            return
-        overwrite(f"{self._directory.journal}/{name}", end)
 
 
 def overwrite(path: str, end: int) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from lotus_durable.descriptors import place_of
@@ -305,16 +305,22 @@ def ensure_rows_id(directory: QueueDirectory) -> None:
     _in_database(directory, ensure_id)
 
 
-def delete_rows(directory: QueueDirectory, before: int) -> None:
-    """Delete the rows below a number, which are settled, and what they held; for the holder of the flusher's lock.
+def delete_rows(directory: QueueDirectory, cursors: Mapping[bytes, Position]) -> None:
+    """Delete the rows that these cursors say are settled, and what they held; for the holder of the flusher's lock.
+
+    Also of a copy that is older than the cursors: it is no older than they are afterwards.
 
     Raises:
         OSError: the disk refuses, or somebody holds the database locked.
     """
 
     def work(connection: sqlite3.Connection) -> None:
+        settled = cursors.get(ensure_id(connection), (1, 0))[0] - 1
         connection.execute("PRAGMA secure_delete=ON")
-        connection.execute("DELETE FROM queue_pending WHERE _id < ?", (before,))
+        # No row to come gets a number that is settled.
+        connection.execute("INSERT OR IGNORE INTO queue_pending (_id, data) VALUES (?, x'')", (settled,))
+        connection.execute("DELETE FROM queue_pending WHERE _id <= ?", (settled,))
+        connection.execute("UPDATE identity SET emptied = ?", (settled,))
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     _in_database(directory, work)

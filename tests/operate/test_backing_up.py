@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lotus_durable.errors import ConfigurationError
+from lotus_durable.operate import backing_up
 from lotus_durable.operate.backing_up import back_up
 from lotus_durable.operate.checking import check
 from lotus_durable.queue.directory import QueueDirectory
@@ -55,6 +57,42 @@ def test_a_backup_of_a_queue_in_use_can_be_used(rig: Rig, tmp_path: Path, backen
         assert (stats.pending, stats.dead_lettered) == (0, 3)
         restored.stop()
     assert set(rig.server.times_received) == set(ids) - set(dead)
+
+
+def test_what_is_settled_between_the_copies_of_both_databases_is_not_sent_again(
+    rigs: Callable[..., Rig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = rigs("L22", customers=["c1"])
+    client = rig.client(backend="sqlite")
+
+    def append_and_settle() -> None:
+        track(client, 5)
+        track(client, 2, customer_id="nobody")
+        assert client.drain().complete
+
+    append_and_settle()
+    track(client, 3)
+    copy_database = backing_up._copy_database
+
+    def copied(source: str, target: str) -> None:
+        copy_database(source, target)
+        if source == rig.directory.queue_db:
+            append_and_settle()
+
+    monkeypatch.setattr(backing_up, "_copy_database", copied)
+    back_up(rig.directory, str(tmp_path / "copy"))
+    rig.stop()
+    restored = Rig(rig.server, tmp_path / "copy")
+    client = restored.client(backend="sqlite")
+    track(client, 1)
+    assert client.drain().complete
+    stats = restored.stats()
+    assert conserved(stats)
+    assert (stats.accepted, stats.delivered, stats.parked) == (18, 14, 4)
+    assert len(restored.stored("parked")) == 4
+    assert set(rig.server.times_received.values()) == {1}
+    assert not [said for said in restored.messages() if "older" in said]
+    restored.stop()
 
 
 def test_nothing_is_put_over_what_is_there(rig: Rig, tmp_path: Path) -> None:

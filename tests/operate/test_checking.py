@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lotus_durable.operate import checking
 from lotus_durable.operate.checking import check
 from lotus_durable.operate.repairing import repair
 from lotus_durable.operate.stored import stored_events
+from lotus_durable.queue.books import Books, read_page
+from lotus_durable.queue.identity import ensure_identity
+from lotus_durable.queue.protocol import Settlement, StoredEvent
 from lotus_durable.queue.table import EventTable
-from tests.rig import Rig, conserved, track
+from tests.rig import Rig, conserved, record, track
 
 from .killing import killed
 
@@ -46,6 +51,25 @@ def test_books_that_are_being_made_are_no_damage(rig: Rig) -> None:
     track(rig.client(), 1)
     EventTable(rig.directory.books, "parked").close()
     assert check(rig.directory).findings == []
+
+
+def test_what_is_settled_while_it_looks_is_no_damage(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.directory.prepare()
+    ensure_identity(rig.directory)
+    books = Books(rig.directory.books)
+    books.open()
+    event = StoredEvent(record("id"), "refused", 1, 0.0, 0.0)
+    entry = Settlement(accepted=2, parked=[event], dead=[event])
+    books.settle(entry)
+
+    def settled_meanwhile(*arguments: Any) -> list[StoredEvent]:
+        if books.counts.accepted < 10:
+            books.settle(entry)
+        return read_page(*arguments)
+
+    monkeypatch.setattr(checking, "read_page", settled_meanwhile)
+    assert check(rig.directory).findings == []
+    books.close()
 
 
 def test_a_damaged_frame_is_named_with_its_place_and_what_is_lost(rig: Rig) -> None:

@@ -98,6 +98,7 @@ class Books:
         dead = [event.encode() for event in entry.dead]
         high = self.high.copy()
         if parked or dead:
+            self.database.commit(self._delete_uncounted)
             needed = pages_for([*parked, *dead])
             self.database.do(lambda: self.database.reserve.ensure(needed))
             rows: dict[Table, list[bytes]] = {"parked": parked, "dead": dead}
@@ -214,8 +215,12 @@ class Books:
         for segment, *end in read("SELECT segment, offset, sequence FROM retired ORDER BY id"):
             self.retired[segment] = (end[0], end[1])
         self.learned.update(read("SELECT * FROM learned").fetchall())
-        read("DELETE FROM queue_parked WHERE _id > ?", (self.high["parked"],))
-        read("DELETE FROM queue_dead WHERE _id > ?", (self.high["dead"],))
+        self._delete_uncounted()
+
+    def _delete_uncounted(self) -> None:
+        """Delete rows that went ahead of a settlement which was not committed: once more they would be others."""
+        for table, high in self.high.items():
+            self.database.connection.execute(f"DELETE FROM queue_{table} WHERE _id > ?", (high,))
 
     def _enter(
         self,

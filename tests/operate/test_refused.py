@@ -185,7 +185,8 @@ def watched_settle(self, entry):
 def watched_attempt(self, work):
     def watched():
         result = work()
-        kill_if_due("within")
+        if result is not None:  # it is the settlement, and not what comes before it
+            kill_if_due("within")
         return result
     return attempt(self, watched)
 

@@ -7,7 +7,9 @@ import errno
 import pickletools
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,6 +173,30 @@ def test_a_database_locked_by_another_is_the_disks_refusal(path: Path) -> None:
         assert refused.value.errno == errno.EAGAIN
     books.settle(Settlement(delivered=1, accepted=1))
     assert books.counts.delivered == 1
+    books.close()
+
+
+def test_rows_that_went_ahead_of_a_settlement_that_was_refused_count_once_when_it_is_repeated(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = opened(path)
+    books.database.connection.execute("PRAGMA busy_timeout=1")
+    commit = books.database.commit
+    entry = Settlement(accepted=400, parked=[stored(record(number, padding=8_000)) for number in range(400)])
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+
+        def commit_and_be_locked_out(work: Callable[[], Any]) -> Any:
+            result = commit(work)
+            if other.execute("SELECT count(*) FROM queue_parked").fetchone()[0]:
+                other.execute("BEGIN IMMEDIATE")
+            return result
+
+        with monkeypatch.context() as patch:
+            patch.setattr(books.database, "commit", commit_and_be_locked_out)
+            with pytest.raises(OSError, match="locked"):
+                books.settle(entry)
+    books.settle(entry)
+    assert books.counts.parked == len(books.page("parked", 0, 1_000)) == 400
     books.close()
 
 

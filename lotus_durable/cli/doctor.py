@@ -17,7 +17,7 @@ system and its locks (tried with two processes and a kill), disk, the queue and 
 interpreter for a flusher, and, by asking the server: host, TLS, key, organisation and clock. With relay_url it asks the
 broker, too: its nodes, the queue, and what may take a message that it has confirmed. Then it shows the settings and
 where each comes from, but neither the key nor relay_url, which has a password in it. Run it as the application's user,
-with its environment. Changes nothing, but makes the broker's queue where there is none.
+with its environment. Changes nothing, neither here nor at the broker.
 
 keys of --json:
   ok             whether nothing is wrong

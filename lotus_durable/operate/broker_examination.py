@@ -27,6 +27,7 @@ _WHAT_IT_COSTS = {
     "x-overflow": "a queue that is full drops messages that were confirmed",
     "x-delivery-limit": "a message that comes back is dropped: after 20 times on RabbitMQ 4, by -1 at once on 3",
 }
+_AS_OURS = "let relays empty it, delete it, and have a host make it anew; or take another one (?queue=)"
 _TAKES = {
     "message-ttl": "drops messages that are older, whoever waits for them",
     "expires": "deletes the queue when no relay was there for so long",
@@ -42,24 +43,27 @@ _SHORTEST_HELD = 360_000
 
 
 def examine_broker(config: Config) -> Iterator[Answer]:
-    """Give an answer to each question about the broker; nothing is published, and the password is in none of them."""
+    """Give an answer to each question about the broker; nothing is made or published, and none holds the password."""
     assert config.relay_url is not None
     address = address_of(config.relay_url)
     yield from _nodes_named(address)
     versions: list[tuple[int, ...]] = []
-    made_with: list[Mapping[str, object] | None] = []
+    has_queue, of_queue = False, list[Answer]()
     for node in address.nodes:
         try:
             opened = Opened(address, node)
+            if not versions:
+                has_queue = opened.has_queue()
+                of_queue = [*_of_queue(address, opened.declare() if has_queue else {}, has_queue=has_queue)]
         except BrokerTrouble as trouble:
             yield Answer("broker", "wrong", str(trouble), "docs/troubleshooting.md has a line for it")
             continue
         opened.drop()
         versions.append(_numbers(opened.version))
-        made_with.append(opened.made_with)
         yield Answer("broker", "ok", f"{node} lets this user in: RabbitMQ {opened.version}")
     if versions:
-        yield from _examined_by_api(address, min(versions), made_with[0])
+        yield from of_queue
+        yield from _examined_by_api(address, min(versions), has_queue=has_queue)
 
 
 def _nodes_named(address: Address) -> Iterator[Answer]:
@@ -70,30 +74,41 @@ def _nodes_named(address: Address) -> Iterator[Answer]:
         yield Answer("relay_url", "warning", "the events and the password travel in the clear", "use amqps://")
 
 
-def _examined_by_api(
-    address: Address, version: tuple[int, ...], made_with: Mapping[str, object] | None
-) -> Iterator[Answer]:
+def _of_queue(address: Address, made_with: Mapping[str, object] | None, *, has_queue: bool) -> Iterator[Answer]:
+    named = f"{address.queue} in vhost {address.vhost}"
+    if not has_queue:
+        arguments = ", ".join(f"{name} {value}" for name, value in ARGUMENTS.items())
+        text = f"{named}: there is none yet; the first host that hands over, or relay, makes it, with {arguments}"
+        yield Answer("queue", "ok", text)
+    elif made_with is None:
+        yield Answer("queue", "wrong", f"{named} was made otherwise, and a relay cannot tell how", _AS_OURS)
+    elif made_with.items() >= ARGUMENTS.items():
+        yield Answer("queue", "ok", f"{named}, with our arguments")
+    else:
+        for name, value in ARGUMENTS.items():
+            if made_with.get(name) != value:
+                mark: Mark = "warning" if name == "x-delivery-limit" else "wrong"
+                text = f"{name} is {made_with.get(name, 'not set')}, not {value}: {_WHAT_IT_COSTS[name]}"
+                yield Answer("queue", mark, text, _AS_OURS)
+
+
+def _examined_by_api(address: Address, version: tuple[int, ...], *, has_queue: bool) -> Iterator[Answer]:
     scheme, port = _PORTS[address.is_encrypted]
     for node in address.nodes:
         base = f"{scheme}://{node._replace(port=port)}/api"
+        path = f"{base}/queues/{quote(address.vhost, safe='')}/{quote(address.queue, safe='')}"
         try:
-            queue = _asked(address, f"{base}/queues/{quote(address.vhost, safe='')}/{quote(address.queue, safe='')}")
+            queue = _asked(address, path) if has_queue else None
             nodes = _asked(address, f"{base}/nodes")
         except (requests.RequestException, ValueError) as error:
             why = f"{base} cannot be asked: {type(error).__name__}"
             continue
-        yield from _of_queue(queue)
-        yield from _of_policies(queue, version)
+        if queue is not None:
+            yield from _of_members(queue)
+            yield from _of_policies(queue, version)
         yield from _of_nodes(nodes, address)
         yield from _of_partitions(version)
         return
-    if made_with is None:
-        yield Answer("queue", "wrong", "it was made otherwise, and a relay cannot tell how", _as_ours())
-    else:
-        differences = [*_of_arguments(made_with)]
-        yield from differences or [
-            Answer("queue", "ok", f"{address.queue} in vhost {address.vhost}, with our arguments")
-        ]
     remedy = f"look by hand: rabbitmqctl list_policies, list_operator_policies, environment; {_wanted(version)}"
     yield Answer("policies", "warning", f"not known by AMQP; {why}", remedy)
 
@@ -105,27 +120,12 @@ def _asked(address: Address, url: str) -> Any:  # noqa: ANN401  # JSON
     return answer.json()
 
 
-def _of_arguments(made_with: Mapping[str, object]) -> Iterator[Answer]:
-    for name, value in ARGUMENTS.items():
-        if made_with.get(name) != value:
-            mark: Mark = "warning" if name == "x-delivery-limit" else "wrong"
-            text = f"{name} is {made_with.get(name, 'not set')}, not {value}: {_WHAT_IT_COSTS[name]}"
-            yield Answer("queue", mark, text, _as_ours())
-
-
-def _of_queue(queue: Mapping[str, Any]) -> Iterator[Answer]:
-    differences = [*_of_arguments(queue.get("arguments") or {})]
-    yield from differences
-    if not differences:
-        members, online = queue.get("members") or [], queue.get("online") or []
-        text = f"our arguments; {len(online)} of its {len(members)} nodes are up, {queue.get('messages', 0):,} messages"
-        few = len(members) < 3 or len(online) < len(members)  # noqa: PLR2004  # a majority without one
-        remedy = "three nodes keep everything when one is lost: rabbitmq-queues grow, or bring them up"
-        yield Answer("queue", "warning" if few else "ok", text, remedy if few else "")
-
-
-def _as_ours() -> str:
-    return "let relays empty it, delete it, and have a host make it anew; or take another one (?queue=)"
+def _of_members(queue: Mapping[str, Any]) -> Iterator[Answer]:
+    members, online = queue.get("members") or [], queue.get("online") or []
+    text = f"{len(online)} of its {len(members)} nodes are up, {queue.get('messages', 0):,} messages"
+    few = len(members) < 3 or len(online) < len(members)  # noqa: PLR2004  # a majority without one
+    remedy = "three nodes keep everything when one is lost: rabbitmq-queues grow, or bring them up"
+    yield Answer("queue", "warning" if few else "ok", text, remedy if few else "")
 
 
 def _of_policies(queue: Mapping[str, Any], version: tuple[int, ...]) -> Iterator[Answer]:

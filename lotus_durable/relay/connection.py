@@ -11,6 +11,7 @@ import logging
 import re
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,12 +46,28 @@ ARGUMENTS: dict[str, object] = {
 came back 20 times; with a limit of -1 RabbitMQ 3.10 drops it the first time."""
 
 
+_OWN_PORT = "its own port is mostly 5672, or 5671 (TLS)"
 _DIFFERS = re.compile(r"arg '(x-[^']+)' .*? (?:none|'([^']*)')(?: of \S+ \S+)?$")
 """What is otherwise in the queue, by the end of what the broker says."""
 
 
+class _Connection(amqp.Connection):  # type: ignore[misc]  # the library has no types
+    """The library's, but for one thing: of who is no broker it would take the first bytes for the size of a frame."""
+
+    def blocking_read(self, timeout: float | None = None) -> Any:  # noqa: ANN401  # the library's
+        with self.transport.having_timeout(timeout):
+            frame = self.transport.read_frame(_unpacked)
+        return self.on_inbound_frame(frame)
+
+
+def _unpacked(form: str, head: bytes) -> tuple[int, ...]:
+    if head[0] not in (1, 2, 3, 8):  # the kinds of frames
+        raise amqp.UnexpectedFrame
+    return struct.unpack(form, head)
+
+
 class Opened:
-    """An open connection with one channel, and the queue declared.
+    """An open connection.
 
     Args:
         address: of the queue.
@@ -59,11 +76,8 @@ class Opened:
 
     Attributes:
         connection: the library's.
-        channel: on it.
         version: of the broker.
         is_dropped: nothing more goes over it.
-        made_with: the arguments that the queue was made with, where they are no others than :data:`ARGUMENTS` and what
-            differs from them; None: not even that can be told.
 
     Raises:
         BrokerTrouble: it cannot be had.
@@ -71,11 +85,12 @@ class Opened:
 
     def __init__(self, address: Address, node: Node, *, heartbeat: float = 0) -> None:
         self._node = node
+        self._queue = address.queue
+        self.version: str = ""
         self.is_dropped: bool = False
-        self.made_with: dict[str, object] | None = None
         # An empty dict would be no TLS at all; without the name any certificate of the same CA would do.
         tls = {"server_hostname": node.host, "cert_reqs": ssl.CERT_REQUIRED, **address.files}
-        self.connection: Any = amqp.Connection(
+        self.connection: Any = _Connection(
             str(node),
             address.user,
             address.password,
@@ -90,36 +105,59 @@ class Opened:
         with self.dropped_on_failure():
             self.connection.connect()
             self.connection.transport.sock.settimeout(ANSWER_TIMEOUT)
-            self.version: str = _text(self.connection.server_properties.get("version"))
-            self.made_with = self._declare(address.queue)
-            # A new one: no channel is used again after an error.
-            self.channel: Any = self.connection.channel()
-            self.channel.auto_decode = False
+            self.version = _text(self.connection.server_properties.get("version"))
 
-    def _declare(self, queue: str) -> dict[str, object] | None:
-        """Declare the queue, or find out how somebody else has made it: it is used as it is.
+    def new_channel(self) -> Any:  # noqa: ANN401  # the library's
+        """Return a channel: none is used again after an error."""
+        channel = self.connection.channel()
+        channel.auto_decode = False
+        return channel
+
+    def has_queue(self) -> bool:
+        """Return whether there is the queue; it is not made.
+
+        Raises:
+            BrokerTrouble: the broker does not say.
+        """
+        with self.dropped_on_failure():
+            try:
+                self.new_channel().queue_declare(self._queue, passive=True)
+            except amqp.NotFound as error:
+                if "no queue" in error.reply_text:
+                    return False
+                raise
+        return True
+
+    def declare(self) -> dict[str, object] | None:
+        """Make the queue where there is none; where somebody else has made it, it is used as it is.
 
         A broker says one thing at a time that differs. To fetch a message would tell, too, whether two may be fetching:
         but what is given back has come back once more often, and is dropped when that was too often.
+
+        Returns:
+            What it was made with, where that is nothing but :data:`ARGUMENTS` and what differs from them; None: not
+            even that can be told.
+
+        Raises:
+            BrokerTrouble: it cannot be used.
         """
         arguments, differs = {**ARGUMENTS}, set[str]()
-        while True:
-            declare = self.connection.channel().queue_declare
-            try:
-                declare(queue, durable=True, auto_delete=False, arguments=arguments)
-            except amqp.PreconditionFailed as error:
-                told = _DIFFERS.search(str(error.reply_text))
-                if told is None or told[1] in differs:
-                    self.connection.channel().queue_declare(queue, passive=True)
-                    return None
-                differs.add(told[1])
-                arguments.pop(told[1], None)
-                if (value := told[2]) is not None:
-                    arguments[told[1]] = (
-                        int(value) if value.isdigit() else {"true": True, "false": False}.get(value, value)
-                    )
-            else:
-                return arguments
+        with self.dropped_on_failure():
+            while True:
+                try:
+                    self.new_channel().queue_declare(self._queue, durable=True, auto_delete=False, arguments=arguments)
+                except amqp.PreconditionFailed as error:
+                    told = _DIFFERS.search(str(error.reply_text))
+                    if told is None or told[1] in differs:
+                        return None
+                    differs.add(told[1])
+                    arguments.pop(told[1], None)
+                    if (value := told[2]) is not None:
+                        arguments[told[1]] = (
+                            int(value) if value.isdigit() else {"true": True, "false": False}.get(value, value)
+                        )
+                else:
+                    return arguments
 
     def drain(self, timeout: float) -> bool:
         """Take what comes next, and return whether something has.
@@ -150,7 +188,7 @@ class Opened:
             raise
         except Exception as error:
             self.drop()
-            raise _trouble_of(error, self._node) from error
+            raise _trouble_of(error, self._node, is_open=bool(self.version)) from error
 
     def drop(self) -> None:
         """Close the socket, and send nothing more."""
@@ -158,7 +196,7 @@ class Opened:
         self.connection.collect()
 
 
-def _trouble_of(error: Exception, node: Node) -> BrokerTrouble:  # noqa: C901, PLR0911  # a table
+def _trouble_of(error: Exception, node: Node, *, is_open: bool) -> BrokerTrouble:  # noqa: C901, PLR0911  # a table
     """Say what an error of a connection means; one that nobody knows is logged with where it was."""
     said = _text(getattr(error, "reply_text", None))
     match error:
@@ -168,17 +206,21 @@ def _trouble_of(error: Exception, node: Node) -> BrokerTrouble:  # noqa: C901, P
             return BrokerBlocked(f"the broker does not let this user at the queue: {said}")
         case amqp.NotAllowed():
             return BrokerBlocked(f"the broker does not let this user into the vhost: {said}")
+        case TimeoutError():
+            return BrokerTrouble(f"the broker at {node} does not answer")
+        case ssl.SSLEOFError() | OSError(errno=None):  # the library's, too
+            return BrokerTrouble(f"the broker at {node} closes the connection" + ("" if is_open else f": {_OWN_PORT}"))
         case ssl.SSLCertVerificationError(verify_message=why):
             remedy = "name the CA in SSL_CERT_FILE, or in relay_url by ?cacertfile="
             if "mismatch" in why:
                 remedy = "name the node in relay_url as its certificate does"
             return BrokerBlocked(f"the certificate of {node} is not accepted: {why}; {remedy}")
         case ssl.SSLError():
-            return BrokerBlocked(f"no TLS with {node}: {error.reason or error}")
+            return BrokerBlocked(f"no TLS with {node} ({error.reason or error}): name a port with TLS, or use amqp://")
+        case amqp.UnexpectedFrame():
+            return BrokerBlocked(f"what answers at {node} is no AMQP broker: {_OWN_PORT}")
         case FileNotFoundError():
             return BrokerBlocked("a file of certificates that relay_url names is not there")
-        case TimeoutError():
-            return BrokerTrouble(f"the broker at {node} does not answer")
         case amqp.AMQPError():
             return BrokerTrouble(f"the broker at {node} says: {said or type(error).__name__}")
         case OSError():

@@ -33,11 +33,12 @@ class _Line(Opened):
 
     def __init__(self, address: Address, node: Node) -> None:
         super().__init__(address, node)
-        self._queue = address.queue
         self._last = 0
         self.unconfirmed: set[int] = set()
         self.blocked_by: str | None = None
+        self.declare()
         with self.dropped_on_failure():
+            self.channel = self.new_channel()
             self.channel.events["basic_ack"].add(self._confirm)
             self.channel.events["basic_nack"].add(_refuse)
             self.channel.events["basic_return"].add(_return)

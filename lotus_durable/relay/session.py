@@ -100,14 +100,15 @@ class Session:
         self._is_over = False
         self.in_doubt_since: float | None = None
         self._opened = Opened(address, node, heartbeat=HEARTBEAT)
+        made_with = self._opened.declare()
         with self._opened.dropped_on_failure():
-            if self._opened.made_with is None or self._opened.made_with.get(SINGLE) is not True:
+            if made_with is None or made_with.get(SINGLE) is not True:
                 raise BrokerBlocked(_NOT_ONE)
             self._proved_at = since_boot()
-            self._channel = self._opened.channel
+            self._channel = self._opened.new_channel()
             self._channel.basic_qos(0, _PREFETCH, a_global=False)
             self._channel.basic_consume(address.queue, callback=self._receive)
-            self._prover = self._opened.connection.channel()
+            self._prover = self._opened.new_channel()
             self._prover.basic_qos(0, 1, a_global=False)
         self._thread = threading.Thread(target=self._serve, name="lotus_durable relay", daemon=True)
         self._thread.start()

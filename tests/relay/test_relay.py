@@ -365,8 +365,8 @@ def test_to_find_out_how_a_queue_was_made_takes_nothing_from_it_however_often(fl
         with pytest.raises(BrokerTrouble, match="without x-single-active-consumer"):
             Session(fleet.address, fleet.address.nodes[0], Mock(), requeue_after=PATIENCE)
     opened = Opened(fleet.address, fleet.address.nodes[0])
+    assert opened.declare() == {"x-queue-type": "quorum", "x-delivery-limit": 1, "x-max-length": 9}
     opened.drop()
-    assert opened.made_with == {"x-queue-type": "quorum", "x-delivery-limit": 1, "x-max-length": 9}
     fleet.wait_for(lambda: fleet.count_messages() == 1, "the message to be in the queue")
 
 

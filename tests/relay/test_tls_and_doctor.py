@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -16,6 +19,8 @@ from lotus_durable.client import Client
 from lotus_durable.config import Config
 from lotus_durable.operate.broker_examination import examine_broker
 from lotus_durable.operate.examined import Answer
+from lotus_durable.relay.address import BrokerBlocked, BrokerTrouble, address_of
+from lotus_durable.relay.connection import ARGUMENTS, Opened
 from tests.flusher.tls import HttpsProxy
 from tests.rig import QUICK, track, wait_until
 
@@ -68,6 +73,68 @@ def test_a_port_without_tls_is_said_to_be_one(broker: Cluster, tmp_path: Path, q
     assert "no TLS with" in reason or "does not answer" in reason
 
 
+class HttpAnswer(socketserver.BaseRequestHandler):
+    """What a server of HTTP says to whatever it is asked; it waits for more."""
+
+    def handle(self) -> None:
+        self.request.recv(100)
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        self.request.recv(100)
+
+
+@pytest.fixture
+def http_port() -> Iterator[int]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), HttpAnswer) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "reason"),
+    [
+        ("amqp", "what answers at 127.0.0.1:{} is no AMQP broker: its own port is mostly 5672, or 5671 (TLS)"),
+        ("amqps", "no TLS with 127.0.0.1:{} (WRONG_VERSION_NUMBER): name a port with TLS, or use amqp://"),
+    ],
+)
+def test_a_port_of_http_is_said_to_be_none_of_a_broker_by_hosts_relays_and_doctor(
+    http_port: int, tmp_path: Path, scheme: str, reason: str
+) -> None:
+    url, reason = f"{scheme}://guest:hidden@127.0.0.1:{http_port}", reason.format(http_port)
+    is_done, said = handed_over(tmp_path, url)
+    assert not is_done
+    assert said.startswith(reason)
+    command = [sys.executable, "-m", "lotus_durable", "doctor", "--queue-dir", str(tmp_path / "host")]
+    environment = {"LOTUS_RELAY_URL": url, "LOTUS_API_KEY": "k", "LOTUS_HOST": "http://127.0.0.1:1", "PATH": ""}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert reason in ran.stdout
+    command[3] = "relay"
+    with (tmp_path / "log").open("w") as log:
+        relay = subprocess.Popen(command, env=environment, stderr=log)
+    try:
+        wait_until(lambda: reason in (tmp_path / "log").read_text(), "the relay to say why", PATIENCE)
+    finally:
+        relay.terminate()
+        relay.wait(PATIENCE)
+    all_of_it = said + ran.stdout + ran.stderr + (tmp_path / "log").read_text()
+    assert "hidden" not in all_of_it
+    assert "Traceback" not in all_of_it
+
+
+def test_a_port_of_tls_that_hangs_up_is_tried_again_soon_as_one_whose_broker_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = address_of(f"amqps://127.0.0.1:{listener.getsockname()[1]}")
+
+        def hang_up() -> None:
+            listener.accept()[0].close()
+
+        threading.Thread(target=hang_up).start()
+        with pytest.raises(BrokerTrouble, match="closes the connection: its own port is") as caught:
+            Opened(address, address.nodes[0])
+    assert not isinstance(caught.value, BrokerBlocked)
+
+
 def answers(url: str) -> dict[str, Answer]:
     return {answer.about: answer for answer in examine_broker(Config.resolve({"relay_url": url, "queue_dir": "/none"}))}
 
@@ -76,10 +143,22 @@ def test_doctor_says_what_amqp_tells_and_what_is_to_be_looked_at_by_hand(broker:
     found = answers(broker.url(queue_name))
     assert found["broker"].mark == "ok"
     assert "RabbitMQ" in found["broker"].text
-    assert found["queue"].mark == "ok"
     assert found["cluster"].mark == "warning", "one node is no cluster"
     assert "cannot be asked" in found["policies"].text
     assert "net_ticktime = 8" in found["policies"].remedy
+
+
+def test_doctor_makes_no_queue_and_says_who_makes_it_and_how(broker: Cluster, tmp_path: Path, queue_name: str) -> None:
+    url = broker.url(queue_name)
+    told = answers(url)["queue"]
+    assert (told.mark, told.remedy) == ("ok", "")
+    assert (
+        "there is none yet; the first host that hands over, or relay, makes it, with x-queue-type quorum" in told.text
+    )
+    assert all(f"{name} {value}" in told.text for name, value in ARGUMENTS.items())
+    assert queue_name not in broker.running().ctl("list_queues", "name").split()
+    assert handed_over(tmp_path, url) == (True, "")
+    assert answers(url)["queue"] == Answer("queue", "ok", f"{queue_name} in vhost /, with our arguments")
 
 
 def test_doctor_says_by_amqp_what_a_queue_was_made_with_that_differs(broker: Cluster, queue_name: str) -> None:
@@ -127,12 +206,18 @@ def test_doctor_asks_the_management_api_for_arguments_and_policies(tmp_path: Pat
         config.write(f"management.tcp.ip = {node.address}\nmanagement.tcp.port = 15672\n")
     with own:
         url = own.url("q")
+        wait_until(lambda: "net_ticktime" in answers(url), "the node to have told its times", PATIENCE)
+        found = answers(url)
+        assert "there is none yet" in found["queue"].text
+        wrong = answers(url.replace(str(node.port), "15672"))["broker"]
+        assert wrong.text.endswith("closes the connection: its own port is mostly 5672, or 5671 (TLS)")
+        assert "policies" not in found
         assert handed_over(tmp_path, url) == (True, "")
         wait_until(lambda: answers(url)["policies"].mark == "ok", "the management API to know the queue", PATIENCE)
         ticks = Answer("net_ticktime", "ok", "8 s")
         wait_until(lambda: answers(url).get("net_ticktime") == ticks, "the node to have told its times", PATIENCE)
         found = answers(url)
-        assert found["queue"].text.startswith("our arguments; 1 of its 1 nodes are up")
+        assert found["queue"].text.startswith("1 of its 1 nodes are up")
         assert "pause_minority" in found["partition handling"].remedy
         own.set_policy('{"message-ttl": 1000}', pattern="^q$")
         wait_until(lambda: "message-ttl" in answers(url)["policies"].text, "the policy to be in force", PATIENCE)

@@ -22,6 +22,8 @@ DEFAULT_HOST = "https://api.uselotus.io"
 ENVIRONMENT_PREFIX = "LOTUS_"
 _MIB = 1 << 20
 _LEAST_QUEUE = 64 * _MIB
+_LARGEST_EVENT = 400_000
+"""Bytes; as JSON it takes up to six times as many, and the server of 2022 takes no request of more than 2.5 MiB."""
 """Everything in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
 
 
@@ -222,7 +224,7 @@ OPTIONS = (
     Option("sync_interval", _seconds(0.01), "how often the flusher syncs: a power cut takes no more than that"),
     Option("flush_interval", _seconds(0.01), "how long an event waits for others to share a request with"),
     Option("max_batch_events", _count(1), "events in one request, at the most"),
-    Option("max_event_bytes", _count(256, 8 * _MIB), "bytes of one packed event; larger ones are refused"),
+    Option("max_event_bytes", _count(256, _LARGEST_EVENT), "bytes of one packed event; larger ones are refused"),
     Option(
         "max_queue_bytes",
         _count(_LEAST_QUEUE),

@@ -67,7 +67,7 @@ def test_an_environment_variable_is_read_as_its_option_needs(name: str, text: st
         ("flush_interval", True, "a number"),
         ("max_batch_events", 0, "from 1"),
         ("max_batch_events", 1.5, "whole number"),
-        ("max_event_bytes", 1 << 30, "from 256 to"),
+        ("max_event_bytes", 400_001, "from 256 to 400000"),
         ("timeout", (1, 2, 3), "two (connect, read)"),
         ("timeout", -1, "at least"),
         ("flusher", "nobody", "one of auto, external"),

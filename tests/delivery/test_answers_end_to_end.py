@@ -191,6 +191,16 @@ def test_a_name_that_the_server_of_2024_would_try_to_store_for_ever_is_never_sen
     assert rig.server.database == {"long", "after"} - dead
 
 
+@pytest.mark.parametrize("generation", ["L22", "L24"])
+def test_an_event_of_the_largest_size_that_can_be_set_is_delivered(rigs: Callable[..., Rig], generation: str) -> None:
+    rig = rigs(generation)
+    client = rig.client(max_event_bytes=400_000)
+    ids = track(client, 1, properties={"x": "\1" * 399_800})
+    assert client.drain(20).complete
+    assert len(rig.posts[-1].body) > 2_398_800
+    assert rig.check(ids).delivered == 1
+
+
 def test_dead_letters_reach_on_error_with_what_they_are_found_by(rig: Rig) -> None:
     event_id = rig.client().track_event(
         customer_id="c1", event_name="call", properties={"n": 1}, time_created="2020-01-01T00:00:00Z"

@@ -15,7 +15,6 @@ from typing import Final
 
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Constants
-from lotus_durable.errors import DeliveryBlocked
 from lotus_durable.event.encoder import MAX_EVENT_NAME
 from lotus_durable.http.answer import Answer
 from lotus_durable.http.backoff import Backoff
@@ -180,7 +179,7 @@ class Lotus:
                 return _halves(part)
             case Blocked(like_probe=True):
                 self._wait_until_unblocked(outcome)
-            case RetryBatch(unlisted=False):
+            case RetryBatch():
                 arrived = isinstance(answer, Answer) or answer.sent
                 if self._is_the_cause(part, outcome, arrived=arrived, is_mild=is_mild(answer)):
                     return self._refused(part, outcome, found, is_new=not batch.rows)
@@ -270,13 +269,6 @@ class Lotus:
         outcome = self._probed()
         if isinstance(outcome, Blocked):
             self._wait_until_unblocked(outcome)
-        elif isinstance(outcome, RetryBatch) and outcome.unlisted:
-            if self._control.enter("retrying", outcome.reason):
-                self._control.report(
-                    DeliveryBlocked(f"{outcome.reason}; trying again every {self._probe_interval:g} s")
-                )
-            pause = max(self._probe_interval, outcome.retry_after or 0.0)
-            self._control.wait(pause, asked=self._asked if outcome.retry_after is None else None)
         elif isinstance(outcome, RetryBatch):
             self._retry_batch(outcome)
         return isinstance(outcome, Settled)

@@ -78,8 +78,6 @@ class RetryBatch(NamedTuple):
     """The server may still be working on the request: leave it several seconds."""
     suspect: bool = False
     """A 500: when it comes back for this batch while a probe passes, something in the batch causes it."""
-    unlisted: bool = False
-    """An answer we do not know: retry at the slow pace, and warn."""
     needs_person: bool = False
     """A person has to mend it, most likely: who waits for it to be over is told so at once."""
 

@@ -2,7 +2,7 @@
 
 The rows were observed on the servers of 2022-09-28 and 2024-02-19, or read in their source. "4xx means drop" is wrong
 on both: 400 covers already delivered, unknown customer, too large, and a bad key. Only this module says *delivered*,
-and it says so for one event at a time, on the server's word for that event; what is not in this table is sent again.
+and it says so for one event at a time, on the server's word for that event; what is not in this table is kept.
 
     answer                                                      outcome
     ----------------------------------------------------------  ----------------------------------------------------
@@ -19,7 +19,7 @@ and it says so for one event at a time, on the server's word for that event; wha
     3xx, 404, 405, 415, 200; a 201 that is not this JSON        Blocked: the URL, or a proxy in between
     408, 429, 502, 503, 504, 460, 520 to 527, 530; no answer    RetryBatch: the outcome is unknown
     500                                                         RetryBatch, suspect
-    anything else                                               RetryBatch, unlisted
+    anything else                                               Blocked: an answer we do not know
 
 An outcome that is about no single event may be caused by this batch, if an empty one passes meanwhile: :mod:`.lotus`
 finds out.
@@ -49,8 +49,11 @@ _LATE = (504, 524)
 """Something in front of the server gave up waiting, and the server may work on: as after a timeout of our own."""
 OUTAGE = frozenset({408, 429, 460, 502, 503, 504, *range(520, 528), 530})
 """Of proxies: nginx and AWS (460: it thinks we left), and 52x and 530 of Cloudflare about the server behind it."""
-_IN_DOUBT = frozenset({460, 502, 503, 504, 520, 522, 524})
-"""A proxy's word. The server behind it may have the request, and be at work on it."""
+_NOT_PASSED_ON = frozenset({501, 505, 511, 521, 523, *range(525, 528), 530})
+"""Whoever says so has not passed the request on: 52x and 530 of Cloudflare, 511 of a network where one has to sign in."""
+_CLIENT_CLOSED = 460
+_FAILED = 500
+"""The server's own word that it is at work no more. One above it is a proxy's, and the server may have the request."""
 _REDIRECTS = range(300, 400)
 _MIDDLE_OF_WINDOW = -14.5 * 86_400
 """Seconds from now. The server of 2024 takes events from 30 days ago to 1 day ahead."""
@@ -97,7 +100,10 @@ def outcome_of_probe(answer: Answer | NoAnswer) -> Settled | RetryBatch | Blocke
 
 def is_in_doubt(answer: Answer | NoAnswer) -> bool:
     """Tell whether the server may still be at work on the request that this came back for."""
-    return answer.sent if isinstance(answer, NoAnswer) else answer.status in _IN_DOUBT
+    if isinstance(answer, NoAnswer):
+        return answer.sent
+    status = answer.status
+    return status == _CLIENT_CLOSED or (status > _FAILED and status not in _NOT_PASSED_ON)
 
 
 def is_mild(answer: Answer | NoAnswer) -> bool:
@@ -192,7 +198,7 @@ def _strangers_named(reason: str, batch: _Batch) -> Outcome:
     if len(batch.ids) > 1:
         return Split(f"refused under an id that was not sent: {text}")
     if not batch.ids:
-        return RetryBatch(f"events were refused that were not sent: {text}", unlisted=True)
+        return Blocked(f"events were refused that were not sent: {text}; look at what is on the way to the server")
     verdict = _by_reason(reason, batch.times[0], batch.now)
     return Settled((Parked(text, unlisted=True) if isinstance(verdict, Delivered) else verdict,))
 
@@ -243,5 +249,5 @@ def _bad_url(answer: Answer) -> Blocked:
     return Blocked(f"this is not an answer of Lotus ({excerpt(answer)}); check the host and any proxy in between")
 
 
-def _unlisted(answer: Answer) -> RetryBatch:
-    return RetryBatch(f"an answer we do not know: {excerpt(answer)}", answer.retry_after, unlisted=True)
+def _unlisted(answer: Answer) -> Blocked:
+    return Blocked(f"an answer we do not know ({excerpt(answer)}); check the host and any proxy in between")

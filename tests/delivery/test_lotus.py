@@ -432,12 +432,23 @@ def test_an_outage_during_a_block_is_an_outage() -> None:
     assert [state for state, _ in scene.steps.states] == ["sending", "blocked", "sending", "retrying", "sending"]
 
 
-def test_an_answer_nobody_knows_is_told_and_tried_again_at_the_slow_pace() -> None:
-    scene = Scene(script(html(418), html(418), html(418), html(418, retry_after=100.0)))
+@pytest.mark.parametrize("status", [402, 407, 418, 501, 511, 529])
+def test_who_waits_for_a_drain_is_told_at_once_of_an_answer_nobody_knows_and_it_is_tried_again_slowly(
+    status: int,
+) -> None:
+    scene = Scene(script(*[html(status)] * 4))
     scene.send("a")
-    assert scene.sent == ["a", "probe", "a", "probe", "a"]
-    assert scene.steps.waits == [(PROBE_INTERVAL, True), (100.0, False)]
-    assert "an answer we do not know: HTTP 418" in scene.steps.told[0]
+    assert scene.sent == ["a", "probe", "probe", "probe", "probe", "a"]
+    assert scene.steps.waits == [(PROBE_INTERVAL, True)] * 3
+    assert scene.steps.answered == {0, 1, 2}
+    assert f"an answer we do not know (HTTP {status}" in str(scene.steps.states[1])
+
+
+@pytest.mark.parametrize(("status", "may_be_at_work"), [(529, True), (599, True), (501, False), (511, False)])
+def test_an_answer_nobody_knows_may_come_while_the_server_of_2022_is_at_work(status: int, may_be_at_work: bool) -> None:
+    scene = Scene(script(html(status)), in_flight_limit=38.0)
+    scene.send("a")
+    assert scene.steps.doubts == may_be_at_work
 
 
 def test_nothing_counts_when_it_is_time_to_end_before_all_have_a_verdict() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from lotus_durable.errors import QueueFull
 from lotus_durable.testing import RefuseEvents
-from tests.rig import Rig, faults, track, wait_until
+from tests.rig import LIMIT, Rig, faults, track, wait_until
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_steady_stream_of_new_events_does_not_keep_parked_ones_waiting(l22: Ri
     while not late <= set(l22.server.times_received):
         ids += track(client, 2, customer_id="known")
         assert time.monotonic() < deadline
-    assert client.drain(20).complete
+    assert client.drain(LIMIT).complete
     assert l22.check(ids).delivered == len(ids)
 
 

@@ -294,7 +294,7 @@ def test_an_outage_is_retried_with_the_same_ids(status: int, ids: Sequence[str])
 def test_a_500_is_retried_and_suspect(came_back: Answer, ids: Sequence[str]) -> None:
     retry = outcome(came_back, ids)
     assert isinstance(retry, RetryBatch)
-    assert (retry.suspect, retry.unlisted, retry.after_timeout) == (True, False, False)
+    assert (retry.suspect, retry.after_timeout) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -329,9 +329,8 @@ def test_no_answer_is_retried_and_after_a_timeout_the_server_gets_time(
         pytest.param(answer(400, {"success": "none", "failed_events": ["a"]}), id="400 failed_events a list"),
     ],
 )
-def test_an_answer_that_is_not_listed_is_retried_slowly_with_a_warning(came_back: Answer) -> None:
+def test_an_answer_that_is_not_listed_blocks_and_says_so(came_back: Answer) -> None:
     for ids in (["a"], IDS):
-        retry = outcome(came_back, ids)
-        assert isinstance(retry, RetryBatch)
-        assert retry.unlisted
-        assert not retry.suspect
+        blocked = outcome(came_back, ids)
+        assert isinstance(blocked, Blocked)
+        assert blocked.reason.startswith("an answer we do not know (HTTP ")

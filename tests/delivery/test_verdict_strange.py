@@ -98,8 +98,7 @@ def test_a_server_that_refuses_even_an_empty_batch_unread_is_blocked(came_back: 
 @pytest.mark.parametrize("came_back", [refusal(400, "none", x="Customer does not exist"), html(418, "?")])
 def test_a_strange_answer_to_an_empty_batch_is_no_success(came_back: Answer) -> None:
     probed = outcome_of_probe(came_back)
-    assert isinstance(probed, RetryBatch)
-    assert probed.unlisted
+    assert isinstance(probed, Blocked)
 
 
 # -- words --

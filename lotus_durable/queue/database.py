@@ -94,7 +94,7 @@ class BooksDatabase:
 
     def is_in_place(self) -> bool:
         """Whether database and log are those that the paths lead to."""
-        return all(place_of(path) == place for path, place in self._places.items())
+        return self._log >= 0 and all(place_of(path) == place for path, place in self._places.items())
 
     def copy_to(self, path: str) -> None:
         """Write all of it to a new database, synced; the open one can be read whatever became of its path."""
@@ -145,7 +145,8 @@ class BooksDatabase:
             EventTable(self.path, "dead").close()
             statements = [*schema, f"PRAGMA user_version={version}"]
             self._attempt(lambda: [connection.execute(statement) for statement in statements])
-        self._log = open_to_read(_log(self.path))
+        with contextlib.suppress(FileNotFoundError):  # removed in this moment: then they are not in place
+            self._log = open_to_read(_log(self.path))
         self._places = {self.path: place_of(self._descriptor), _log(self.path): place_of(self._log)}
         self.reserve = Reserve(connection, self._descriptor, _log(self.path))
         with contextlib.suppress(OSError, sqlite3.OperationalError):

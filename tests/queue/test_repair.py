@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import QueueDamaged
-from lotus_durable.queue import reserve, taking_over
+from lotus_durable.queue import database, reserve, taking_over
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.files import open_to_read
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program
 from lotus_durable.queue.protocol import Settlement
 from lotus_durable.queue.schema import INSERT
@@ -87,6 +88,32 @@ def test_books_that_are_not_where_they_were_are_written_back_before_anything_is_
     kept = kept_beside(directory, "replaced")
     assert len(kept) == (trouble is not remove_books)
     assert told.endswith(f"; what lay there is kept as {kept[0]}" if kept else "removed or replaced while in use")
+
+
+@pytest.mark.parametrize("trouble", [remove_books, replace_books, remove_log])
+def test_books_that_are_removed_in_the_moment_in_which_they_are_opened_are_written_back(
+    directory: QueueDirectory,
+    reports: Reports,
+    trouble: Callable[[QueueDirectory], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_segment(directory, [record(number) for number in range(5)]).seal()
+    with consuming(directory, reports) as consumer:
+        output = read_pass(consumer)
+        consumer.settle(output.settlement(parked=output.records[:2]))
+
+    def opened_too_late(path: str) -> int:
+        trouble(directory)
+        return open_to_read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "open_to_read", opened_too_late)
+        consumer = Consumer(directory, reports)
+    consumer.retire()
+    consumer.close()
+    assert [number_of(event.record) for event in read_page(directory.books, "parked", 0, 9)] == [0, 1]
+    [told] = reports
+    assert "were written back: they were removed or replaced while in use" in str(told)
 
 
 def test_what_was_in_books_that_were_removed_while_nobody_flushed_is_told(

@@ -21,14 +21,13 @@ from .protocol import Report
 from .reader import Position, header_of
 from .repair import RepairedBooks
 from .repeats import Repeats, Segment
+from .rows import DELETING_TAKES
 
 _LARGE = 4 * 1024 * 1024
 _SMALL = 256 * 1024
 _ALL_LIVE = 64 * 1024 * 1024
 """Bytes that are settled in the segment of a writer that lives, above which it is let go: the less, the more there are,
 so that they stay below the last number together. A writer that is let go carries 50 ms of its frames over."""
-_LONGEST = 1.0
-"""Seconds for deleting at once: a busy disk takes milliseconds for each of 50,000, and events wait meanwhile."""
 _FORGET_INTERVAL = 1.0
 """Seconds for which segments that were deleted stay in the books, but not so that there are many."""
 _MANY = 5_000
@@ -80,9 +79,9 @@ class Retiring:
 
     def delete(self) -> None:
         """Delete what is done, for up to a second; the books must be safe from a power cut."""
-        began = monotonic()
+        ends = monotonic() + DELETING_TAKES
         for segment in tuple(self._done.values()):
-            if monotonic() - began > _LONGEST:
+            if monotonic() > ends:
                 return
             path = f"{self._directory.journal}/{segment.name}"
             with contextlib.suppress(FileNotFoundError):

@@ -19,6 +19,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from lotus_durable.clock import monotonic
 from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueDamaged
 
@@ -39,6 +40,9 @@ _ID = b"queue.db"
 _WHAT = "the database queue.db"
 _AT_ONCE = 500
 """Rows, or pages, in one transaction of the deletion."""
+DELETING_TAKES = 1.0
+"""Seconds, at the most: a busy disk takes milliseconds for each file, or for each transaction, and events wait
+meanwhile."""
 _SPARE = 1024
 """Free pages above which they are given back to the disk."""
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
@@ -151,23 +155,24 @@ class RowReader:
         return self._table is not None and self._cursor(self.id)[0] - 1 > self._deleted
 
     def delete(self) -> None:
-        """Delete what is settled; the books must be safe from a power cut before.
+        """Delete what is settled, for up to a second; the books must be safe from a power cut before.
 
         Raises:
             OSError: the disk refuses, or somebody holds the database locked.
         """
-        if not self.can_delete():
-            return
+        ends = monotonic() + DELETING_TAKES
         settled = self._cursor(self.id)[0] - 1
         # A few at a time: who finds the database locked meanwhile appends to a segment.
         statement = (
             "DELETE FROM queue_pending WHERE _id IN (SELECT _id FROM queue_pending WHERE _id <= ? ORDER BY _id LIMIT ?)"
         )
         while self._do(lambda connection: connection.execute(statement, (settled, _AT_ONCE)).rowcount):
-            pass
+            if monotonic() > ends:
+                return
         if self._do(free_pages) > _SPARE:
             while self._do(lambda connection: give_back(connection, _AT_ONCE)) and self._do(free_pages) > _SPARE:
-                pass
+                if monotonic() > ends:
+                    return
             self._found("PRAGMA wal_checkpoint(PASSIVE)")
         self._do(lambda connection: connection.execute("UPDATE identity SET emptied = ?", (settled,)))
         self._deleted = settled

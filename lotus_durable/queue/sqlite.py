@@ -33,7 +33,7 @@ from lotus_durable.fork import this_process
 from .appender import Appender, Mark
 from .directory import QUEUE_DB
 from .files import FILE_MODE
-from .format import Header
+from .format import Header, new_header
 from .rows import KEY_SIZE, TABLE, ensure_id
 from .table import EventTable
 
@@ -170,7 +170,7 @@ class SqliteAppender(Appender):
             _keep_for_ever(table)
             kept = table
             table.connection.execute(f"PRAGMA synchronous={'FULL' if self._power else 'NORMAL'}")
-            self._own_id = ensure_id(table.connection)
+            ensure_id(table.connection)
             if self._place is None or place_of(path) != self._place:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             self._held = self._own(others)
@@ -222,8 +222,7 @@ class SqliteAppender(Appender):
             self._put_since_check.clear()
             self._database_checked_at = now
             return
-        rows = self._stranded()
-        source = Header(b"", os.getpid(), 0, self._own_id, self._key)
+        source, rows = self._stranded()
         for start in range(0, len(rows), _CARRIED_AT_ONCE):
             self._carry_over(source, rows[start : start + _CARRIED_AT_ONCE])
         self._let_go()
@@ -231,17 +230,21 @@ class SqliteAppender(Appender):
         what = f"{self._directory.queue_db} was deleted, moved or replaced while in use"
         self._report(QueueDamaged(f"{what}; {len(rows)} events were written anew"))
 
-    def _stranded(self) -> list[tuple[int, bytes]]:
-        """Return the rows to carry over: of a deleted database all that are left, else what was put since the check.
+    def _stranded(self) -> tuple[Header, list[tuple[int, bytes]]]:
+        """Return where the rows to carry over are, and these.
 
-        Each process that has it open does so; the flusher takes each row once.
+        Of a deleted database that is all that are left, else what was put since the check. Each process that has it
+        open does so; the flusher takes each row once, by the id that the database has now: a flusher gives another one
+        to an older database. Rows of one that cannot be read may be taken twice.
         """
         assert self._table is not None
-        if any(place == self._place and os.fstat(number).st_nlink == 0 for number, place in self._held.items()):
-            with contextlib.suppress(sqlite3.Error):
-                rows = self._table.connection.execute("SELECT _id, data FROM queue_pending ORDER BY _id").fetchall()
-                return [(row, data[KEY_SIZE:]) for row, data in rows]
-        return self._put_since_check
+        source, connection = new_header(0, self._key), self._table.connection
+        with contextlib.suppress(sqlite3.Error):
+            source = source._replace(id=ensure_id(connection))
+            if any(place == self._place and os.fstat(number).st_nlink == 0 for number, place in self._held.items()):
+                rows = connection.execute("SELECT _id, data FROM queue_pending ORDER BY _id").fetchall()
+                return source, [(row, data[KEY_SIZE:]) for row, data in rows]
+        return source, self._put_since_check
 
     def _let_go(self) -> None:
         table, self._table = self._table, None

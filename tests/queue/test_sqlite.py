@@ -27,6 +27,7 @@ from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
 from lotus_durable.queue.format import Header
 from lotus_durable.queue.protocol import Settlement
+from lotus_durable.queue.rows import ensure_id
 from lotus_durable.queue.sqlite import SqliteAppender
 from lotus_durable.queue.table import EventTable
 
@@ -108,6 +109,21 @@ def test_settled_rows_are_deleted_later(directory: QueueDirectory, reports: Repo
         assert deliver_all(consumer) == [10], "no number is used twice"
 
 
+def test_settled_rows_are_deleted_a_second_at_a_time_and_all_in_the_end(
+    directory: QueueDirectory, reports: Reports, appender: SqliteAppender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(appender, *range(1_100))
+    with consuming(directory, reports) as consumer:
+        deliver(consumer)
+        with monkeypatch.context() as patch:
+            patch.setattr("lotus_durable.queue.rows.DELETING_TAKES", -1.0)
+            consumer.retire()
+        assert rows(directory) == 600
+        assert counts(directory, consumer).delivered == 1_100
+        assert deliver_all(consumer) == []
+        assert rows(directory) == 0
+
+
 def test_rows_are_safe_from_a_power_cut_before_they_are_settled(
     directory: QueueDirectory, reports: Reports, appender: SqliteAppender
 ) -> None:
@@ -156,7 +172,8 @@ def test_a_row_whose_copy_is_in_hand_is_held_back_and_what_follows_it_comes_in_t
 ) -> None:
     appender = open_sqlite(directory, reports)
     append(appender, *range(5))
-    source = Header(b"", os.getpid(), 0, appender._own_id, KEY)
+    with contextlib.closing(sqlite3.connect(directory.queue_db)) as connection:
+        source = Header(b"", os.getpid(), 0, ensure_id(connection), KEY)
     appender.close()
     write_carried(directory, source, [(3, record(2))], sync=False)
     with consuming(directory, reports) as consumer:
@@ -545,6 +562,31 @@ def test_what_was_put_into_a_database_that_was_deleted_is_written_anew(
         assert sorted(deliver_all(consumer)) == list(range(11))
         assert counts(directory, consumer).accepted == 11
     assert len(reports) == 1
+
+
+def test_what_was_put_into_an_older_database_is_written_anew_also_by_who_opened_it_before_a_flusher_did(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    """The flusher has given it another id by then; by its former one its rows would count as settled."""
+    appender = open_sqlite(directory, reports)
+    append(appender, 0)
+    appender.close()
+    older = Path(directory.queue_db).read_bytes()
+    appender = open_sqlite(directory, reports)
+    append(appender, *range(1, 20))
+    with consuming(directory, reports) as consumer:
+        deliver_all(consumer)
+    appender.close()
+    Path(directory.queue_db).write_bytes(older)
+    appender = open_sqlite(directory, reports)
+    append(appender, 20)
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [0, 20]
+    append(appender, 21, 22)
+    remove(directory)
+    appender.close()
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [21, 22]
 
 
 def test_of_a_deleted_database_several_processes_carry_the_same_events_and_each_is_delivered_once(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lotus_durable.testing import FakeLotusProcess
+from lotus_durable.testing import FakeLotusProcess, listener
 from lotus_durable.testing import __main__ as program
 from lotus_durable.testing.exchange import Reply, Request
 from lotus_durable.testing.listener import Connection
@@ -37,12 +37,17 @@ class Served:
 
 
 class ServerProcess(FakeLotusProcess):
-    """The harness's side; the options are those of FakeLotusProcess."""
+    """The harness's side; the options are those of FakeLotusProcess.
 
-    def __init__(self, log: Path, *arguments: Any, **options: Any) -> None:
+    Args:
+        log: where it writes down what it served.
+        address: where it listens.
+    """
+
+    def __init__(self, log: Path, *arguments: Any, address: str = listener.LOOPBACK, **options: Any) -> None:
         super().__init__(*arguments, **options)
         module = self._command.index("lotus_durable.testing")
-        self._command[module - 1 : module + 1] = ["-c", _PROGRAM, os.fspath(log)]
+        self._command[module - 1 : module + 1] = ["-c", _PROGRAM, os.fspath(log), address]
         self._log = log
         self._read = 0
         self.served: list[Served] = []
@@ -62,8 +67,9 @@ class ServerProcess(FakeLotusProcess):
 
 
 def main() -> int:
-    """Serve, as ``python -m lotus_durable.testing`` does, with a file for the requests as first argument."""
+    """Serve, as ``python -m lotus_durable.testing`` does; a file for the requests and an address come first."""
     log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    listener.LOOPBACK = sys.argv[2]
 
     class WatchedLotus(program.ControlledLotus):
         def decide(self, head: Request, connection: Connection) -> Reply:
@@ -76,4 +82,4 @@ def main() -> int:
             return reply
 
     program.ControlledLotus = WatchedLotus  # type: ignore[misc]
-    return program.main(sys.argv[2:])
+    return program.main(sys.argv[3:])

@@ -11,7 +11,7 @@ set -euo pipefail
 
 PYTHONS=(python3.14 python3.15)
 PACKAGES=(
-    ca-certificates gcc git iptables less libc6-dev libcrypt-dev nginx-light openssl procps rabbitmq-server redis-server sudo tmux
+    ca-certificates gcc git iproute2 iptables less libc6-dev libcrypt-dev nginx-light openssl procps rabbitmq-server redis-server sudo tmux
 )
 SKIPPED=77
 

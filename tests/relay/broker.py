@@ -1,8 +1,8 @@
 """A real RabbitMQ on loopback, of one node or several, apart from everything else on the machine.
 
-Each cluster has addresses of its own in 127.0.0.0/8, so that clusters do not meet, and any two nodes, or a node and one
-of those that connect to it, can be cut off from each other by their addresses (:class:`Network`, as root). A node
-listens at an address for each *party* (a host, a relay), for the same reason.
+Each cluster has addresses of its own, so that clusters do not meet, and any two nodes can be cut off from each other by
+them (:class:`Network`, as root). Hosts and relays can each have a network namespace of their own, as if they were other
+machines; one can be cut off from the nodes, and reach the rest all the same.
 
 What is started ends with who starts it, also when that is killed.
 """
@@ -26,14 +26,13 @@ from urllib.parse import urlsplit
 from tests.ports import free_port
 from tests.waiting import wait_until
 
-PARTIES = 8
-"""Addresses of each node."""
 START_TIMEOUT = 90.0
 _EPMD = shutil.which("epmd")
 _USER = "guest"
-"""With a password of the same name; RabbitMQ takes both from loopback only."""
+"""With a password of the same name."""
 _CONFIG = """
-{listeners}
+listeners.tcp.1 = {address}:{port}
+loopback_users = none
 log.console = true
 log.console.level = info
 log.file = false
@@ -87,11 +86,8 @@ class Node:
     def _prepare(self, config: str) -> dict[str, str]:
         for name in ("mnesia", "logs"):
             (self.folder / name).mkdir(parents=True)
-        listeners = "\n".join(
-            f"listeners.tcp.{party + 1} = {self.address_for(party)}:{self.port}" for party in range(PARTIES)
-        )
         first = self._cluster.name(0)
-        text = _CONFIG.format(listeners=listeners, first=first, name=self.name)
+        text = _CONFIG.format(address=self.address, port=self.port, first=first, name=self.name)
         if self.name == first:
             text = re.sub(r".*nodes\.2.*\n", "", text)
         (self.folder / "rabbitmq.conf").write_text(text + config)
@@ -111,10 +107,6 @@ class Node:
             ),
             "RUNNING_UNDER_SYSTEMD": "1",  # so the script becomes the node, and its process id is the node's
         }
-
-    def address_for(self, party: int) -> str:
-        """Return where this party finds it; 0 is who cuts nothing off."""
-        return self._cluster.address(self.number, party)
 
     @property
     def pid(self) -> int:
@@ -197,13 +189,14 @@ class Cluster:
         size: how many nodes it has.
         config: more lines of rabbitmq.conf.
         erlang: more arguments of each node's virtual machine.
+        parties: how many hosts and relays have a network namespace of their own, where that can be done.
     """
 
-    def __init__(self, folder: Path, size: int = 1, config: str = "", erlang: str = "") -> None:
+    def __init__(self, folder: Path, size: int = 1, config: str = "", erlang: str = "", parties: int = 0) -> None:
         self.folder = folder
         self.erlang = erlang
         folder.mkdir(parents=True, exist_ok=True)
-        self._block = f"127.{random.randrange(16, 255)}.{random.randrange(256)}"
+        self.network = Network(size, parties)
         cookie = folder / ".erlang.cookie"
         cookie.write_text("lotus-durable-tests")
         cookie.chmod(0o400)
@@ -220,15 +213,14 @@ class Cluster:
             "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
         }
         self.nodes = tuple(Node(number, self, config) for number in range(size))
-        self.network = Network(self)
 
     def name(self, node: int) -> str:
         """Return what a node is called; epmd wants them different before the @, too."""
         return f"rabbit{node}@{self.address(node)}"
 
-    def address(self, node: int, party: int = 0) -> str:
-        """Return one of its addresses."""
-        return f"{self._block}.{1 + node * PARTIES + party}"
+    def address(self, node: int) -> str:
+        """Return where a node listens."""
+        return self.network.nodes[node]
 
     def start(self) -> None:
         """Start the first node, and when it is there all the others."""
@@ -260,6 +252,7 @@ class Cluster:
         if self._epmd is not None:
             self._epmd.kill()
             self._epmd.wait()
+        self.network.close()
 
     def __enter__(self) -> Self:
         try:
@@ -272,14 +265,14 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def urls(self, vhost: str = "/", party: int = 0) -> tuple[str, ...]:
-        """Return the URL of each node as this party knows it."""
+    def urls(self, vhost: str = "/") -> tuple[str, ...]:
+        """Return the URL of each node."""
         path = "%2F" if vhost == "/" else vhost
-        return tuple(f"amqp://{_USER}:{_USER}@{node.address_for(party)}:{node.port}/{path}" for node in self.nodes)
+        return tuple(f"amqp://{_USER}:{_USER}@{node.address}:{node.port}/{path}" for node in self.nodes)
 
-    def url(self, queue: str, party: int = 0) -> str:
+    def url(self, queue: str) -> str:
         """Return what ``relay_url`` is set to for a queue: the URL of the first node, and where the others are."""
-        first, *others = self.urls(party=party)
+        first, *others = self.urls()
         return ",".join((f"{first}?queue={queue}", *(urlsplit(each).netloc.rpartition("@")[2] for each in others)))
 
     def running(self) -> Node:
@@ -307,24 +300,33 @@ class Cluster:
     def node_of(self, pid: int) -> Node | None:
         """Return a node that this process has a connection to; None when it has none."""
         connected = _peers(pid)
-        return next(
-            (
-                node
-                for node in self.nodes
-                for party in range(PARTIES)
-                if (node.address_for(party), node.port) in connected
-            ),
-            None,
-        )
+        return next((node for node in self.nodes if (node.address, node.port) in connected), None)
 
 
 class Network:
-    """Who can reach whom, by rules of the kernel in a chain of its own: as root, and with iptables."""
+    """Who is where, and who can reach whom: by namespaces of the kernel and rules in a chain of its own, as root.
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._chain = f"lotus-{cluster.address(0)}"
+    Args:
+        nodes: how many; they stay in the namespace of who makes this.
+        parties: how many others there are. Each has a namespace, and a cable from there to here, which goes with the
+            process that holds it, also when who made it is killed. Where this cannot be done all are in one.
+
+    Attributes:
+        nodes: the addresses of the nodes.
+        here: an address under which each party reaches what else listens here.
+    """
+
+    def __init__(self, nodes: int, parties: int) -> None:
+        has_namespaces = bool(parties) and not self.why_not()
+        block = f"{10 if has_namespaces else 127}.{random.randrange(16, 255)}.{random.randrange(256)}"
+        self.nodes = tuple(f"{block}.{1 + node}" for node in range(nodes))
+        self.here = f"{block}.100" if has_namespaces else "127.0.0.1"
+        self._chain = f"lotus-{block}"
         self._is_made = False
+        self._parties: list[_Party] = []
+        if has_namespaces:
+            for number in range(parties):
+                self._parties.append(_Party(f"{block}.{101 + number}", (*self.nodes, self.here)))
 
     @staticmethod
     @functools.cache
@@ -332,10 +334,17 @@ class Network:
         """Return why nothing can be cut off here; empty where it can."""
         if os.geteuid() != 0:
             return "only root can cut connections"
-        if shutil.which("iptables") is None:
-            return "iptables is not installed"
-        works = subprocess.run(["iptables", "-w", "-S", "OUTPUT"], capture_output=True, check=False).returncode == 0
-        return "" if works else "iptables has no rights here"
+        for program, package in (("iptables", "iptables"), ("ip", "iproute2")):
+            if shutil.which(program) is None:
+                return f"{package} is not installed"
+        for command in (_LISTS_RULES, _MAKES_CABLE):
+            if subprocess.run(command, capture_output=True, check=False).returncode:
+                return f"`{' '.join(command)}` has no rights here"
+        return ""
+
+    def inside(self, party: int) -> list[str]:
+        """Return what to put before a command, so that it runs where this party is."""
+        return self._parties[party].prefix if self._parties else []
 
     def part(self, *sides: Sequence[Node]) -> None:
         """Cut the nodes of each side off from those of the others."""
@@ -347,32 +356,67 @@ class Network:
                             self._drop("-s", one.address, "-d", other.address)
 
     def cut(self, party: int, *nodes: Node) -> None:
-        """Cut this party off from these nodes, or from all."""
-        for node in nodes or self._cluster.nodes:
-            self._drop("-d", node.address_for(party))
-            self._drop("-s", node.address_for(party))
+        """Cut a party off from these nodes, or from all."""
+        address = self._parties[party].address
+        for node in [each.address for each in nodes] or self.nodes:
+            self._drop("-s", address, "-d", node)
+            self._drop("-s", node, "-d", address)
 
     def heal(self) -> None:
         """Let everybody reach everybody again."""
         if self._is_made:
-            _iptables("-D", "OUTPUT", "-j", self._chain)
-            _iptables("-F", self._chain)
-            _iptables("-X", self._chain)
+            for way in _WAYS:
+                _run("iptables", "-w", "-D", way, "-j", self._chain)
+            _run("iptables", "-w", "-F", self._chain)
+            _run("iptables", "-w", "-X", self._chain)
             self._is_made = False
+
+    def close(self) -> None:
+        """Let go of the namespaces."""
+        for party in self._parties:
+            party.close()
 
     def _drop(self, *match: str) -> None:
         if not self._is_made:
-            _iptables("-N", self._chain)
-            _iptables("-A", "OUTPUT", "-j", self._chain)
+            _run("iptables", "-w", "-N", self._chain)
+            for way in _WAYS:
+                _run("iptables", "-w", "-A", way, "-j", self._chain)
             self._is_made = True
-        _iptables("-A", self._chain, *match, "-j", "DROP")
+        _run("iptables", "-w", "-A", self._chain, *match, "-j", "DROP")
 
 
+class _Party:
+    """A namespace with an address, and a cable at whose other end these addresses are."""
+
+    def __init__(self, address: str, others: Sequence[str]) -> None:
+        self.address = address
+        self._holder = subprocess.Popen([*_ENDS_WITH_US, "unshare", "--net", "sleep", "infinity"])
+        namespace = f"/proc/{self._holder.pid}/ns/net"
+        wait_until(lambda: os.readlink(namespace) != os.readlink("/proc/self/ns/net"), "the namespace")
+        self.prefix = ["nsenter", f"--net={namespace}"]
+        cable = f"lotus{self._holder.pid}"
+        _run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", str(self._holder.pid))
+        for each in others:
+            _run("ip", "address", "add", f"{each}/32", "dev", cable)
+        _run("ip", "link", "set", cable, "up")
+        _run("ip", "route", "add", f"{address}/32", "dev", cable)
+        _run(*self.prefix, "ip", "address", "add", f"{address}/24", "dev", "eth0")
+        for device in ("lo", "eth0"):
+            _run(*self.prefix, "ip", "link", "set", device, "up")
+
+    def close(self) -> None:
+        self._holder.kill()
+        self._holder.wait()
+
+
+_WAYS = ("INPUT", "OUTPUT")
+_LISTS_RULES = ("iptables", "-w", "-S", "OUTPUT")
+_MAKES_CABLE = ("unshare", "--net", "ip", "link", "add", "one", "type", "veth", "peer", "name", "other")
 _ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 
-def _iptables(*arguments: str) -> None:
-    subprocess.run(["iptables", "-w", *arguments], check=True, capture_output=True)
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def _listens(address: str, port: int) -> bool:

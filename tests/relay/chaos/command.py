@@ -1,7 +1,8 @@
 """``python -m tests.relay.chaos``: a fleet under strikes; at the end the server's database is asked.
 
-Three hosts with workers that track, a RabbitMQ cluster of three nodes, two relays, and a FakeLotus, all on loopback and
-all ended at the end. Needs rabbitmq-server; as root, and with iptables, also what cuts them off from each other.
+Three hosts with workers that track, a RabbitMQ cluster of three nodes, two relays, and a FakeLotus, all on this machine
+and all ended at the end. Needs rabbitmq-server. As root, and with iptables and iproute2, hosts and relays have network
+namespaces of their own, and are cut off from the nodes, and nodes from each other.
 
 exit codes:
   0  nothing was lost, and all else was as promised

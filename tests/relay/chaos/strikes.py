@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lotus_durable.testing import Away, Faults, Slow
 from tests.relay.broker import Network, Node
 
-from .world import Child, World
+from .world import RELAYS, Child, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +138,14 @@ def _part_relays_node(world: World) -> bool:
 
 
 def _cut_relay(world: World) -> bool:
-    world.cluster.network.cut(world.relay_party(world.chance.randrange(2)))
+    world.cluster.network.cut(world.plan.hosts + world.chance.randrange(RELAYS))
     world.pass_(world.chance.choice((2.0, 15.0)))
     world.cluster.network.heal()
     return True
 
 
 def _cut_host(world: World) -> bool:
-    world.cluster.network.cut(world.chance.choice(world.hosts).party)
+    world.cluster.network.cut(world.chance.randrange(world.plan.hosts))
     world.pass_(world.chance.choice((2.0, 15.0)))
     world.cluster.network.heal()
     return True

@@ -1,4 +1,7 @@
-"""A process of a host that tracks: it writes down each call, before and after, and goes on until SIGTERM."""
+"""A process of a host that tracks: it writes down each call, before and after, and goes on until SIGTERM.
+
+Or one that drains its queue for half a second, and so starts a flusher where there is none.
+"""
 
 from __future__ import annotations
 
@@ -56,12 +59,16 @@ def configuration(queue_dir: Path, relay_url: str) -> Config:
 
 
 def main() -> None:
-    """Track."""
+    """Track, or drain."""
     end_with_starter()
     shift = Shift(**json.loads(sys.argv[1]))
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
     client = Client.from_config(configuration(Path(shift.queue_dir), shift.relay_url))
+    if sys.argv[2:] == ["drain"]:
+        client.drain(0.5)
+        client.release()
+        return
     chance, ledger, mode = random.Random(os.urandom(8)), Ledger(Path(shift.ledger)), Path(shift.mode)
     while not stopping:
         if mode.read_text() != "full":

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from lotus_durable.client import Client
 from lotus_durable.errors import LotusError
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
@@ -28,11 +27,12 @@ from tests.chaos.server import ServerProcess
 from tests.relay.broker import Cluster, version
 from tests.rig import wait_until
 
-from .worker import API_KEY, Shift, configuration
+from .worker import API_KEY, Shift
 
 PATIENCE = 150.0
 """Seconds in which all must be at Lotus when all is well: cluster, takeover and the wait after it."""
 _LOOK_INTERVAL = 3.0
+RELAYS = 2
 _ID_LINE = 37
 """Bytes of a line in a ledger."""
 _TIMEOUT = "5,1.5"
@@ -108,19 +108,19 @@ class Host:
     """One queue directory, and who tracks there."""
 
     def __init__(self, world: World, number: int) -> None:
-        self.party = 1 + number
-        self.relay_url = world.cluster.url(world.queue, self.party)
         self.folder = world.root / f"host{number}"
         self.directory = QueueDirectory(self.folder)
         shift = Shift(
             queue_dir=str(self.folder),
-            relay_url=self.relay_url,
+            relay_url=world.cluster.url(world.queue),
             ledger=str(world.ledger),
             mode=str(world.mode),
             rate=world.plan.rate / world.plan.hosts / world.plan.workers,
         )
-        command = [sys.executable, "-m", "tests.relay.chaos.worker", shift.encode()]
+        inside = world.cluster.network.inside(number)
+        command = [*inside, sys.executable, "-m", "tests.relay.chaos.worker", shift.encode()]
         self.workers = [Child(command, world.log, world.environment) for _ in range(world.plan.workers)]
+        self.drainer = Child([*command, "drain"], world.log, world.environment)
 
     def flusher(self) -> int | None:
         """Return the process that flushes."""
@@ -146,8 +146,10 @@ class World:
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("LOTUS_")}
         self.environment["PYTHONPATH"] = str(REPOSITORY)
         self._own = cluster is None
-        self.cluster = cluster or Cluster(root / "broker", plan.nodes)
-        self.server = ServerProcess(root / "served", plan.generation, api_key=API_KEY)
+        self.cluster = cluster or Cluster(root / "broker", plan.nodes, parties=plan.hosts + RELAYS)
+        self.server = ServerProcess(
+            root / "served", plan.generation, api_key=API_KEY, address=self.cluster.network.here
+        )
         self.policy = {"consumer-disconnected-timeout": 5000} if version() >= (4, 3) else {}
         """What the page on fleets asks for; before 4.3 there is no such thing."""
         self.kills = 0
@@ -163,7 +165,7 @@ class World:
                     self.set_policy()
             stack.enter_context(self.server)
             self.hosts = [Host(self, number) for number in range(self.plan.hosts)]
-            self.relays = [self._relay(number) for number in range(2)]
+            self.relays = [self._relay(number) for number in range(RELAYS)]
             stack.callback(self._end)
             self.tend()
             self._stack = stack.pop_all()
@@ -177,18 +179,15 @@ class World:
         folder.mkdir(mode=0o700)
         environment = {
             "LOTUS_QUEUE_DIR": str(folder),
-            "LOTUS_RELAY_URL": self.cluster.url(self.queue, self.relay_party(number)),
+            "LOTUS_RELAY_URL": self.cluster.url(self.queue),
             "LOTUS_API_KEY": API_KEY,
             "LOTUS_HOST": self.server.host,
             "LOTUS_TIMEOUT": _TIMEOUT,
             "LOTUS_EXIT_TIMEOUT": "0",
         }
-        command = [sys.executable, "-m", "lotus_durable", "relay"]
+        inside = self.cluster.network.inside(self.plan.hosts + number)
+        command = [*inside, sys.executable, "-m", "lotus_durable", "relay"]
         return Child(command, self.root / f"relay{number}.log", {**self.environment, **environment})
-
-    def relay_party(self, number: int) -> int:
-        """Return as whom the cluster knows a relay."""
-        return 1 + self.plan.hosts + number
 
     def tend(self) -> None:
         """Start again what has ended."""
@@ -281,9 +280,7 @@ class World:
         """Drain where nobody flushes: a client that root makes and that tracks nothing looks neither then nor later."""
         for host in self.hosts:
             if host.flusher() is None:
-                client = Client.from_config(configuration(host.folder, host.relay_url))
-                client.drain(0.5)
-                client.release()
+                host.drainer.tend()
 
     def describe(self) -> str:
         """Say where things are, for who reads why it failed."""
@@ -297,8 +294,8 @@ class World:
 
     def _end(self) -> None:
         for host in self.hosts:
-            for worker in host.workers:
-                worker.send(signal.SIGKILL)
+            for child in (*host.workers, host.drainer):
+                child.send(signal.SIGKILL)
             if (pid := host.flusher()) is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.operate import WAITING, Waiting
@@ -29,6 +30,17 @@ def seconds(text: str) -> float:
     if not 0 <= read < float("inf"):
         raise argparse.ArgumentTypeError(f"a time such as 30s, 15m, 12h or 7d is needed (it is {text!r})")
     return read
+
+
+def some_text(text: str) -> str:
+    """Read what may be no empty text: a variable that is not set must not mean everything.
+
+    Raises:
+        ArgumentTypeError: it is one.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def whole_number(text: str) -> int:
@@ -99,28 +111,25 @@ def confirmed(arguments: argparse.Namespace, question: str) -> bool:
 
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names a file for what is written."""
-    parser.add_argument("--output", default=None, metavar="FILE", help="write there (default: standard output)")
+    parser.add_argument("--output", type=some_text, default=None, metavar="FILE", help="write there (default: standard output)")
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say which events are meant; read them with :func:`where`."""
     group = parser.add_argument_group("which events", "those to which all of it applies")
-    group.add_argument("--id", action="append", metavar="ID", help="with this idempotency id; may be repeated")
-    group.add_argument("--customer", metavar="ID", help="of this customer")
-    group.add_argument("--event-name", metavar="NAME", help="of this name")
-    group.add_argument("--reason", metavar="TEXT", help="refused for a reason that holds this text")
-    group.add_argument("--older-than", type=seconds, metavar="TIME", help="accepted so long ago at least: 30s, 12h, 7d")
-    group.add_argument("--newer-than", type=seconds, metavar="TIME", help="accepted no longer ago than this")
+
+    def add(name: str, field: str, metavar: str, about: str, **more: Any) -> None:  # noqa: ANN401  # argparse's
+        group.add_argument(name, dest=field, metavar=metavar, help=about, **{"type": some_text, **more})
+
+    add("--id", "ids", "ID", "with this idempotency id; may be repeated", action="append")
+    add("--customer", "customer_id", "ID", "of this customer")
+    add("--event-name", "event_name", "NAME", "of this name")
+    add("--reason", "reason", "TEXT", "refused for a reason that holds this text")
+    add("--older-than", "older_than", "TIME", "accepted so long ago at least: 30s, 12h, 7d", type=seconds)
+    add("--newer-than", "newer_than", "TIME", "accepted no longer ago than this", type=seconds)
 
 
 def where(arguments: argparse.Namespace) -> Where:
     """Return which events are meant."""
     given = vars(arguments)  # of an action, what was not given is not there
-    return Where(
-        reason=given.get("reason") or "",
-        customer_id=given.get("customer") or "",
-        event_name=given.get("event_name") or "",
-        older_than=given.get("older_than"),
-        newer_than=given.get("newer_than"),
-        ids=frozenset(given.get("id") or ()),
-    )
+    return Where(**{name: given.get(name) for name in Where._fields})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_wait, add_yes, confirmed, waiting
+from .arguments import add_wait, add_yes, confirmed, some_text, waiting
 from .command import NO_QUEUE, UNREADABLE, Command, ExitCode
 from .existing import existing_queue
 from .output import complain, report
@@ -23,7 +23,7 @@ keys of --json:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--customer", metavar="ID", required=True, help="whose events")
+    parser.add_argument("--customer", type=some_text, metavar="ID", required=True, help="whose events")
     add_yes(parser)
     add_wait(parser)
 

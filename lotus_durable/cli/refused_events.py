@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lotus_durable.errors import ConfigurationError
 
-from .arguments import add_filters, add_output, add_wait, add_yes, confirmed, waiting, where
+from .arguments import add_filters, add_output, add_wait, add_yes, confirmed, waiting, where, whole_number
 from .command import NO_QUEUE, UNREADABLE, Command, ExitCode
 from .events_as_text import KEYS, as_json, as_row, write_lines
 from .existing import existing_queue
@@ -146,11 +146,11 @@ class _Refused:
 
     def _list(self, arguments: argparse.Namespace) -> ExitCode:
         events, following = self._selected(arguments).page(arguments.after, arguments.limit)
-        lines = [as_row(event) for event in events] or [f"no {self._noun}s"]
+        lines = [as_row(event) for event in events]
         if following is not None:
             lines.append(f"… more: --after {following}")
         result = {"events": [as_json(event) for event in events], "next": following}
-        report(result, *lines, as_json=arguments.json)
+        report(result, *(lines or [f"no {self._noun}s"]), as_json=arguments.json)
         return ExitCode.DONE
 
     def _show(self, arguments: argparse.Namespace) -> ExitCode:
@@ -211,8 +211,8 @@ def _counted(what: str) -> Iterator[Callable[[int], None]]:
 
 
 def _add_page(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=int, default=_LIMIT, metavar="N", help=f"at most so many (default: {_LIMIT})")
-    parser.add_argument("--after", type=int, default=0, metavar="ROW", help="go on behind this row")
+    parser.add_argument("--limit", type=whole_number, default=_LIMIT, metavar="N", help=f"at most so many (default: {_LIMIT})")
+    parser.add_argument("--after", type=whole_number, default=0, metavar="ROW", help="go on behind this row")
 
 
 def _add_all(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -76,17 +77,18 @@ def stored_events(
 def refused_page(
     directory: QueueDirectory, table: Table, where: Where, after: int, limit: int
 ) -> tuple[list[Stored], int | None]:
-    """Return up to ``limit`` refused events behind a row, and the row to go on behind; None at the end."""
+    """Return up to ``limit`` refused events behind a row, and the row to go on behind; None where no more follow."""
     now = time.time()
+    after = min(after, sys.maxsize)  # SQLite knows no larger one
     found: list[Stored] = []
     while rows := read_page(directory.books, table, after, PAGE):
         for row in rows:
-            after = row.id
             stored = as_stored(row, table)
             if takes(where, stored, now):
-                found.append(stored)
                 if len(found) == limit:
                     return found, after
+                found.append(stored)
+            after = row.id
     return found, None
 
 
@@ -144,14 +146,14 @@ def _quarantined(directory: QueueDirectory) -> Iterator[Stored]:
 
 def takes(where: Where, stored: Stored, now: float) -> bool:
     """Whether an event is meant; of bytes that are no event, whether a part of one of this customer may be in them."""
-    if stored.event is None and where.customer_id:
-        return where._replace(customer_id="").is_everything() and may_be_of(where.customer_id, stored.data)
+    if stored.event is None and where.customer_id is not None:
+        return where._replace(customer_id=None).is_everything() and may_be_of(where.customer_id, stored.data)
     return where.takes(stored.event, stored.reason, now)
 
 
 def may_be_of(customer_id: str, data: bytes) -> bool:
     """Whether bytes that are no event, or one of many, hold a customer's id as a record does."""
-    return msgpack.packb(customer_id) in data
+    return bool(customer_id) and msgpack.packb(customer_id) in data
 
 
 def _decoded(record: bytes) -> tuple[Event | None, str]:

@@ -196,3 +196,35 @@ def test_what_an_event_holds_cannot_command_a_terminal(command_line: CommandLine
     text = command_line.run("dead-letters", "list").output
     assert "\x1b" not in text
     assert "\x07" not in text
+
+
+def test_a_filter_that_is_empty_takes_no_events_of_others(command_line: CommandLine, refuse: Refuse) -> None:
+    refuse(2)
+    for command in (
+        ["erase", "--customer", "", "--yes"],
+        ["dead-letters", "purge", "--customer", "", "--older-than", "0s", "--yes"],
+        ["dead-letters", "purge", "--reason", "", "--event-name", "api_call", "--yes"],
+        ["dead-letters", "retry", "--id", "", "--newer-than", "1d"],
+        ["dead-letters", "export", "--output", ""],
+    ):
+        result = command_line.run(*command)
+        assert (result.code, result.output) == (2, ""), command
+        assert "it is empty" in result.one_error()
+    assert command_line.run("dead-letters", "--json").json()["total"] == 2
+
+
+def test_a_page_says_that_more_follow_only_where_more_do(command_line: CommandLine, refuse: Refuse) -> None:
+    refuse(2)
+    refuse(2, customer_id="c2")
+    for arguments, shown, more in (
+        (["--limit", "4"], 4, None),
+        (["--limit", "3"], 3, 3),
+        (["--limit", "2", "--customer", "c1"], 2, None),
+        (["--limit", "1", "--customer", "c2"], 1, 3),
+        (["--after", "4"], 0, None),
+        (["--after", "9" * 30], 0, None),
+    ):
+        page = command_line.run("dead-letters", "list", "--json", *arguments).json()
+        assert (len(page["events"]), page["next"]) == (shown, more), arguments
+    for wrong in ("-1", "many"):
+        assert command_line.run("dead-letters", "list", "--limit", wrong).code == 2

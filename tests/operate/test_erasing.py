@@ -43,6 +43,13 @@ def test_what_is_pending_of_him_is_gone_and_of_others_is_delivered(rig: Rig, bac
     assert not set(theirs) & set(rig.server.times_received)
 
 
+def test_nobody_is_erased_without_an_id(scene: Scene) -> None:
+    scene.make_dead(2)
+    directory = scene.rig.directory
+    Path(directory.quarantine, "some-bytes").write_bytes(bytes(range(256)))
+    assert erase_customer(scene.rig.config(), "") == Erased(0, 0, 0, 0, 0)
+
+
 def test_a_writer_that_is_told_late_carries_nothing_of_him_back(rig: Rig) -> None:
     client = rig.client()
     track(client, 1)

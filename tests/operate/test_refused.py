@@ -45,6 +45,13 @@ def test_a_filter_takes_the_events_to_which_all_of_it_applies(scene: Scene) -> N
     assert ids(newer_than=3600.0) == [*mine, *other, *named]
 
 
+@pytest.mark.parametrize("where", [{"customer_id": ""}, {"event_name": ""}, {"reason": ""}, {"ids": []}])
+def test_a_filter_that_is_given_and_empty_takes_none(scene: Scene, where: dict[str, Any]) -> None:
+    scene.make_dead(2)
+    assert scene.refused(**where).purge() == Changed(0)
+    assert scene.rig.stats().dead_lettered == 2
+
+
 def test_pages_follow_one_another(scene: Scene) -> None:
     ids = scene.make_dead(5)
     letters = scene.refused()

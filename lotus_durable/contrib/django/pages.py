@@ -73,12 +73,12 @@ class FilterForm(forms.Form):  # type: ignore[misc]  # Django has no types
         self.is_valid()
         given = self.cleaned_data
         return Where(
-            reason=given.get("reason", ""),
-            customer_id=given.get("customer", ""),
-            event_name=given.get("event_name", ""),
+            reason=given.get("reason") or None,
+            customer_id=given.get("customer") or None,
+            event_name=given.get("event_name") or None,
             older_than=given.get("older_than"),
             newer_than=given.get("newer_than"),
-            ids=frozenset({given["id"]} if given.get("id") else ()),
+            ids=[given["id"]] if given.get("id") else None,
         )
 
     def given(self) -> dict[str, str]:

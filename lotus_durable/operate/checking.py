@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from lotus_durable.errors import QueueDamaged
 from lotus_durable.log import counted
@@ -16,8 +17,7 @@ from lotus_durable.queue.format import UnknownFormat
 from lotus_durable.queue.identity import read_identity
 from lotus_durable.queue.protocol import Table
 from lotus_durable.queue.reader import START, SegmentReader
-from lotus_durable.queue.schema import COUNTERS
-from lotus_durable.queue.table import read_pages
+from lotus_durable.queue.table import DatabaseDamaged, read_pages
 from lotus_durable.values import NamedTuple
 
 from .pending import PendingReader
@@ -38,7 +38,7 @@ class Finding(NamedTuple):
     lost: str
     """What is lost by it, in words; empty if nothing is."""
     remedy: str
-    """What can be done, or is done by itself."""
+    """What can be done, or is done by itself; empty: nothing, and :func:`.repair` leaves it alone."""
 
 
 class Checked:
@@ -104,7 +104,7 @@ def _of_entry(
     except UnknownFormat as error:
         yield Finding(path, 0, str(error), "", "use a newer version of lotus-durable; nothing of it is touched")
     except OSError as error:
-        yield Finding(path, None, f"it cannot be read: {error.strerror}", "what is in it, unless that changes", "")
+        yield _unreadable(path, error)
 
 
 def _of_segment(
@@ -140,33 +140,31 @@ def _of_books(directory: QueueDirectory, found: Checked) -> Iterator[Finding]:
     try:
         for problem in _quick_check(directory.books):
             yield Finding("books.db", None, problem, lost, remedy)
-        counts = fetched(directory.books, WHAT, _COUNTS)
-        for accepted, delivered, handed_over, parked, dead, discarded, *_ in counts:
+        # One statement sees one moment: a flusher may be at work.
+        for accepted, delivered, handed_over, parked, dead, discarded, *found_rows in fetched(
+            directory.books, WHAT, _COUNTS
+        ):
             if accepted != delivered + handed_over + parked + dead + discarded:
                 yield Finding("books.db", None, "its counts do not add up", "", "please report it")
             tables: tuple[tuple[Table, int], ...] = (("parked", parked), ("dead", dead))
-            for table, expected in tables:
-                rows = 0
-                for row in read_pages(_pages_of(directory, table), lambda each: each.id, lambda _: None):
-                    rows += 1
-                    if not row.record and row.reason.startswith("row "):
-                        yield Finding("books.db", row.id, row.reason, "1 event", "it stays, as a dead letter")
-                is_still = fetched(directory.books, WHAT, _COUNTS) == counts  # else something was settled meanwhile
-                if rows != expected and is_still:
+            for (table, expected), rows in zip(tables, found_rows, strict=True):
+                if rows != expected:
                     what = f"{expected} rows are counted in queue_{table}, and {rows} can be read"
                     yield Finding("books.db", None, what, counted(max(0, expected - rows), "event"), remedy)
+                for row in read_pages(partial(read_page, directory.books, table), lambda each: each.id, lambda _: None):
+                    if not row.record and row.reason.startswith("row "):
+                        yield Finding("books.db", row.id, row.reason, "1 event", "it stays, as a dead letter")
     except OSError as error:
-        yield Finding("books.db", None, str(error), lost, remedy)
+        yield _of_database("books.db", error, lost, remedy)
     with contextlib.suppress(OSError):
         found.bytes += os.stat(directory.books).st_size
         found.files += 1
 
 
-_COUNTS = f"SELECT {COUNTERS} FROM settled WHERE segment = x''"  # noqa: S608  # the names are ours
-
-
-def _pages_of(directory: QueueDirectory, table: Table) -> Callable[[int, int], list]:  # type: ignore[type-arg]
-    return lambda after, limit: read_page(directory.books, table, after, limit)
+_COUNTS = """\
+SELECT accepted, delivered, handed_over, parked, dead_lettered, discarded,
+(SELECT count(*) FROM queue_parked WHERE _id <= parked_high), (SELECT count(*) FROM queue_dead WHERE _id <= dead_high)
+FROM settled WHERE segment = x''"""
 
 
 def _of_rows(directory: QueueDirectory) -> Iterator[Finding]:
@@ -177,7 +175,18 @@ def _of_rows(directory: QueueDirectory) -> Iterator[Finding]:
                 "queue.db", None, problem, lost, "`repair` moves what can be read into a segment, and keeps it"
             )
     except OSError as error:
-        yield Finding("queue.db", None, str(error), lost, "`repair` moves it aside; programs make a new one")
+        yield _of_database("queue.db", error, lost, "`repair` moves it aside; programs make a new one")
+
+
+def _of_database(name: str, error: OSError, lost: str, remedy: str) -> Finding:
+    """Return what is wrong with a database; one that is not damaged, and cannot be read now, is to be left alone."""
+    if isinstance(error, DatabaseDamaged):
+        return Finding(name, None, str(error), lost, remedy)
+    return _unreadable(name, error)
+
+
+def _unreadable(path: str, error: OSError) -> Finding:
+    return Finding(path, None, f"it cannot be read: {error.strerror}", "what is in it, unless that changes", "")
 
 
 def _quick_check(path: str) -> list[str]:

@@ -31,14 +31,15 @@ def repair(
     directory = QueueDirectory(config.queue_dir)
     _mend_identity(directory, report)
     with held(config, waiting=waiting) as queue:
-        found = check(directory, watch)
-        for finding in found.findings:
+        # What cannot be read and is no damage may hold events that count, and can be read another time.
+        findings = [finding for finding in check(directory, watch).findings if finding.remedy]
+        for finding in findings:
             if finding.path.startswith("journal/") and finding.offset is None:
                 _move_aside(directory, finding.path, report)
-        if any(finding.path == "books.db" for finding in found.findings):
+        if any(finding.path == "books.db" for finding in findings):
             queue.consumer.begin_new_books("the books are damaged")
-        _mend_rows(directory, queue, found.findings, report)
-        if any(finding.path.startswith("journal/") and finding.offset is not None for finding in found.findings):
+        _mend_rows(directory, queue, findings, report)
+        if any(finding.path.startswith("journal/") and finding.offset is not None for finding in findings):
             Rewriting(directory, queue, lambda _: True, report).run()
     return check(directory, watch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -112,6 +113,28 @@ def test_a_repair_that_is_killed_is_made_good_by_the_next(rig: Rig, step: str) -
     assert (stats.accepted, stats.pending, stats.dead_lettered) == (10, 9, 1)
     assert rig.client().drain().complete
     assert dict(rig.server.times_received) == dict.fromkeys(set(ids) - {ids[4]}, 1)
+
+
+@pytest.mark.parametrize("backend", ["journal", "sqlite"])
+def test_what_cannot_be_read_now_is_named_and_left_where_it_is(
+    rig: Rig, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = rig.client(backend=backend)
+    ids = track(client, 5)
+    client.release()
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checking, "SegmentReader" if backend == "journal" else "_quick_check", refused)
+        assert "it cannot be read: Permission denied" in {finding.what for finding in check(rig.directory).findings}
+        assert repair(rig.config()).damaged >= 1
+    assert not list(Path(rig.directory.quarantine).iterdir())
+    assert check(rig.directory).findings == []
+    assert rig.client().drain().complete
+    assert rig.stats().delivered == 5
+    assert set(rig.server.times_received) == set(ids)
 
 
 def test_what_is_no_segment_is_named_and_moved_aside(rig: Rig) -> None:

@@ -7,7 +7,9 @@ books know the segments that were settled lately: so the same file is not taken 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import BinaryIO
@@ -100,15 +102,27 @@ def import_events(
         if problems and not skip_invalid:
             raise ConfigurationError(f"{skipped} of the lines are no events, nothing was imported: {problems[0]}")
         if not again:
-            if _was_imported(directory, digest.digest()):
-                return Imported(0, skipped, problems, delivered, already=True)
             segment.take_id(digest.digest())
         segment.finish()
-        if segment.events:
-            segment.publish()
+        with _alone(directory):
+            if not again and _was_imported(directory, digest.digest()):
+                return Imported(0, skipped, problems, delivered, already=True)
+            if segment.events:
+                segment.publish()
         return Imported(segment.events, skipped, problems, delivered)
     finally:
         segment.discard()
+
+
+@contextlib.contextmanager
+def _alone(directory: QueueDirectory) -> Iterator[None]:
+    """Have other imports wait: two of the same file would both find that it was not imported."""
+    journal = os.open(directory.journal, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(journal)
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lotus_durable.errors import ConfigurationError, QueueFull
+from lotus_durable.operate import importing
 from lotus_durable.operate.importing import Imported, import_events
+from lotus_durable.queue.directory import QueueDirectory
 from tests.rig import Rig, conserved, now_text
 
 from .killing import killed
@@ -32,6 +37,26 @@ def test_events_keep_their_ids_times_and_properties(rig: Rig) -> None:
     assert set(rig.server.times_received) == {"id0", "id1", "id2"}
     sent = rig.posts[-1].json()["batch"][0]
     assert (sent["time_created"], sent["properties"]) == ("2026-11-20T00:02:03.500000Z", {"mb": 1.5})
+
+
+def test_two_imports_of_one_file_at_once_take_it_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    both_have_looked = threading.Barrier(2)
+    was_imported = importing._was_imported
+
+    def watched(directory: QueueDirectory, segment: bytes) -> bool:
+        found = was_imported(directory, segment)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_have_looked.wait(1.0)
+        return found
+
+    monkeypatch.setattr(importing, "_was_imported", watched)
+    data = lines(3)
+    with ThreadPoolExecutor() as threads:
+        done = list(threads.map(lambda _: import_events(rig.config(), io.BytesIO(data)), range(2)))
+    assert sorted(each.events for each in done) == [0, 3]
+    assert rig.client().drain().complete
+    stats = rig.stats()
+    assert (stats.accepted, stats.delivered, stats.pending) == (3, 3, 0)
 
 
 def test_a_file_is_taken_once(rig: Rig) -> None:

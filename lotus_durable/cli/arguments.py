@@ -111,7 +111,9 @@ def confirmed(arguments: argparse.Namespace, question: str) -> bool:
 
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names a file for what is written."""
-    parser.add_argument("--output", type=some_text, default=None, metavar="FILE", help="write there (default: standard output)")
+    parser.add_argument(
+        "--output", type=some_text, default=None, metavar="FILE", help="write there (default: standard output)"
+    )
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:

@@ -8,10 +8,11 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from tempfile import mkstemp
 from typing import TYPE_CHECKING, TextIO
 
 from lotus_durable.event.record import event_as_json_object
-from lotus_durable.queue.files import FILE_MODE
+from lotus_durable.queue.files import TEMPORARY
 
 from .output import plain, say
 from .wording import duration
@@ -85,9 +86,8 @@ def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = 
         with _named(path), open(path, "w", encoding="utf-8") as file:
             return _write_each(events, file, path)
     target = os.path.realpath(path)  # a link stays one
-    unfinished = f"{target}.{os.getpid()}.tmp"
     with _named(path):
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        descriptor, unfinished = mkstemp(TEMPORARY, f"{os.path.basename(target)}.", os.path.dirname(target))
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
             written = _write_each(events, file, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -43,7 +44,10 @@ def flush() -> None:
 
 
 def have_standard_streams() -> None:
-    """Open what is closed of the three standard streams, on nothing: else the next file would be taken for one."""
+    """Open what is closed of the three standard streams, on nothing: else the next file would be taken for one.
+
+    What an encoding lacks is written as an escape: the id of a customer, the name of a directory.
+    """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
@@ -51,6 +55,8 @@ def have_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # for as long as the program runs
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say_json(result: Mapping[str, object]) -> None:

@@ -211,7 +211,9 @@ def _counted(what: str) -> Iterator[Callable[[int], None]]:
 
 
 def _add_page(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=whole_number, default=_LIMIT, metavar="N", help=f"at most so many (default: {_LIMIT})")
+    parser.add_argument(
+        "--limit", type=whole_number, default=_LIMIT, metavar="N", help=f"at most so many (default: {_LIMIT})"
+    )
     parser.add_argument("--after", type=whole_number, default=0, metavar="ROW", help="go on behind this row")
 
 

@@ -11,11 +11,12 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from tempfile import mkdtemp
 
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.queue.database import read_only
 from lotus_durable.queue.directory import DIRECTORY_MODE, QueueDirectory
-from lotus_durable.queue.files import FILE_MODE, open_to_read, regular_file_status, sync_path
+from lotus_durable.queue.files import FILE_MODE, TEMPORARY, open_to_read, regular_file_status, sync_path
 from lotus_durable.queue.heartbeat import HeartbeatFile, Progress, read_progress
 from lotus_durable.queue.rows import delete_rows
 from lotus_durable.queue.table import mapped_errors
@@ -42,9 +43,8 @@ def back_up(directory: QueueDirectory, target: str) -> BackedUp:
         raise ConfigurationError(f"{target} exists: a backup is made in a new directory")
     if os.path.realpath(target).startswith(f"{os.path.realpath(directory.root)}/"):
         raise ConfigurationError(f"{target} is in the queue directory: a backup is made elsewhere")
-    unfinished = f"{target}.{os.getpid()}.tmp"
+    unfinished = mkdtemp(TEMPORARY, f"{os.path.basename(target)}.", os.path.dirname(target))
     copy = QueueDirectory(unfinished)
-    os.mkdir(unfinished, DIRECTORY_MODE)
     try:
         for folder in (copy.journal, copy.quarantine):
             os.mkdir(folder, DIRECTORY_MODE)

@@ -147,6 +147,19 @@ def test_an_export_takes_the_place_of_a_file_and_of_nothing_else(
     assert missing.one_error() == f"lotus-durable export: {tmp_path}/none/file: No such file or directory"
 
 
+def test_what_a_killed_process_of_the_same_number_has_left_is_in_nobodys_way(
+    command_line: CommandLine, track: Track, tmp_path: Path
+) -> None:
+    track(2)
+    # The numbers of processes come again, in a container at once.
+    Path(f"{tmp_path}/all.jsonl.{os.getpid()}.tmp").touch()
+    Path(f"{tmp_path}/copy.{os.getpid()}.tmp").mkdir()
+    assert command_line.run("export", "--output", f"{tmp_path}/all.jsonl").code == 0
+    assert command_line.run("backup", f"{tmp_path}/copy").code == 0
+    assert stat.S_IMODE(os.stat(tmp_path / "all.jsonl").st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(tmp_path / "copy").st_mode) == 0o700
+
+
 def test_import_names_the_lines_that_are_no_events(command_line: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     file.write_text('{"customer_id": "c1", "event_name": "a"}\nnonsense\n')

@@ -228,3 +228,15 @@ def test_a_page_says_that_more_follow_only_where_more_do(command_line: CommandLi
         assert (len(page["events"]), page["next"]) == (shown, more), arguments
     for wrong in ("-1", "many"):
         assert command_line.run("dead-letters", "list", "--limit", wrong).code == 2
+
+
+def test_what_the_terminal_has_no_character_for_is_shown_as_an_escape(
+    command_line: CommandLine, refuse: Refuse
+) -> None:
+    refuse(2, customer_id="Jürgen")
+    for encoding, name in (("ascii", "J\\xfcrgen"), ("utf-8", "Jürgen")):
+        result = command_line.run_process(
+            "dead-letters", "list", "--limit", "1", environment={"PYTHONIOENCODING": encoding}
+        )
+        assert (result.code, result.errors) == (0, "")
+        assert name in result.output

@@ -22,6 +22,10 @@ def is_of_the_disk(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno is not None and not isinstance(error, _OF_NO_DISK)
 
 
+class DatabaseDamaged(OSError):
+    """A database of the queue is damaged beyond SQLite's understanding, or is none; no disk mends that by itself."""
+
+
 class DiskErrorsSuppressed:
     """``contextlib.suppress`` for those."""
 

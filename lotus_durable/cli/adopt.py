@@ -70,6 +70,7 @@ def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
         ConfigurationError: there is no key, or the flusher has another one.
     """
     from lotus_durable.flusher.organisation import may_send
+    from lotus_durable.operate import refuse
     from lotus_durable.operate.pending import PendingReader
     from lotus_durable.operate.stored import stored_events
     from lotus_durable.queue.books import read_learned
@@ -83,8 +84,8 @@ def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
             f"the flusher, process {beat.pid} on {beat.hostname}, has another API key than this command; give this one "
             "the same, or stop that one first"
         )
-    tracked_under = Counter(found.key for found in PendingReader(directory, lambda _: None))
-    tracked_under.update(stored.key for stored in stored_events(directory, ["parked"]))
+    tracked_under = Counter(found.key for found in PendingReader(directory, refuse))
+    tracked_under.update(stored.key for stored in stored_events(directory, ["parked"], report=refuse))
     return {
         key.hex(): number
         for key, number in sorted(tracked_under.items())

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from lotus_durable._version import __version__
+from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import LotusError, QueueDamaged, QueueDirectoryError, QueueInUse
 from lotus_durable.options import environment_name
 
@@ -89,7 +90,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     options = _parsed(parser(arguments[0] if arguments else ""), arguments)
     try:
         return int(options.command.run(options))
-    except QueueDamaged as error:
+    except (QueueDamaged, DatabaseDamaged) as error:
         code, message = int(ExitCode.DAMAGED), str(error)
     except QueueInUse as error:
         code, message = int(ExitCode.NOT_COMPLETE), str(error)

@@ -91,10 +91,11 @@ def drain(
     after = count(directory)
     return DrainReport(
         complete=not reason,
-        delivered=after.delivered - before.delivered,
-        handed_over=after.handed_over - before.handed_over,
+        # Less than nothing where books were lost meanwhile, or dead letters put back.
+        delivered=max(0, after.delivered - before.delivered),
+        handed_over=max(0, after.handed_over - before.handed_over),
         parked=after.parked,
-        dead_lettered=after.dead_lettered - before.dead_lettered,
+        dead_lettered=max(0, after.dead_lettered - before.dead_lettered),
         remaining=after.pending + in_memory,
         elapsed=monotonic() - started,
         reason=reason or None,

@@ -12,7 +12,9 @@ version made the queue), and what changes the queue ``QueueInUse`` (the flusher 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
+from lotus_durable.errors import LotusError
 from lotus_durable.values import NamedTuple
 
 
@@ -26,3 +28,8 @@ class Waiting(NamedTuple):
 
 
 WAITING = Waiting()
+
+
+def refuse(error: LotusError) -> NoReturn:
+    """Be told of what cannot be read, and raise it: what is counted without it would be less than there is."""
+    raise error

@@ -14,7 +14,7 @@ from contextlib import closing
 from tempfile import mkdtemp
 
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.queue.database import read_only
+from lotus_durable.queue.database import read_only, refuse_odd
 from lotus_durable.queue.directory import DIRECTORY_MODE, QueueDirectory
 from lotus_durable.queue.files import FILE_MODE, TEMPORARY, open_to_read, regular_file_status, sync_path
 from lotus_durable.queue.heartbeat import HeartbeatFile, Progress, read_progress
@@ -51,7 +51,7 @@ def back_up(directory: QueueDirectory, target: str) -> BackedUp:
         _copy_folder(directory.journal, copy.journal)
         progress = read_progress(directory)  # never ahead of the books
         for source, to in ((directory.queue_db, copy.queue_db), (directory.books, copy.books)):
-            if os.path.exists(source):
+            if os.path.lexists(source):
                 _copy_database(source, to)
         # Those settled between the two copies: they would be sent again.
         delete_rows(copy, PendingReader(copy, lambda _: None).cursors)
@@ -102,6 +102,7 @@ def _copy(source: str, target: str) -> None:
 
 
 def _copy_database(source: str, target: str) -> None:
+    refuse_odd(source, source)
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
     with mapped_errors(source), closing(read_only(source)) as original, closing(sqlite3.connect(target)) as copy:
         original.backup(copy)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 from lotus_durable.log import counted
 from lotus_durable.queue.books import read_page
@@ -14,10 +15,10 @@ from lotus_durable.queue.database import WHAT, fetched
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.format import UnknownFormat
-from lotus_durable.queue.identity import read_identity
+from lotus_durable.queue.identity import LaterFormat, read_identity
 from lotus_durable.queue.protocol import Table
 from lotus_durable.queue.reader import START, SegmentReader
-from lotus_durable.queue.table import DatabaseDamaged, read_pages
+from lotus_durable.queue.table import read_pages
 from lotus_durable.values import NamedTuple
 
 from .pending import PendingReader
@@ -65,6 +66,7 @@ class Checked:
 
 
 _MOST_FINDINGS = 10_000
+_LATER = "use a newer version of lotus-durable; nothing of it is touched"
 _BY_REPAIR = "`lotus-durable repair` keeps the bytes in quarantine/ and goes on behind them; so does the flusher"
 
 
@@ -102,7 +104,7 @@ def _of_entry(
     except FileNotFoundError:
         return  # settled meanwhile
     except UnknownFormat as error:
-        yield Finding(path, 0, str(error), "", "use a newer version of lotus-durable; nothing of it is touched")
+        yield Finding(path, 0, str(error), "", _LATER)
     except OSError as error:
         yield _unreadable(path, error)
 
@@ -128,8 +130,12 @@ def _of_segment(
 def _of_identity(directory: QueueDirectory) -> Iterator[Finding]:
     try:
         read_identity(directory)
-    except (QueueDamaged, OSError) as error:
+    except LaterFormat as error:
+        yield Finding("identity", 0, str(error), "", _LATER)
+    except QueueDamaged as error:
         yield Finding("identity", 0, str(error), "", "`repair` makes a new one; nothing depends on the old one")
+    except OSError as error:
+        yield _unreadable("identity", error)
 
 
 def _of_books(directory: QueueDirectory, found: Checked) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from lotus_durable.queue.protocol import Settlement, StoredEvent, Table
 from lotus_durable.queue.requests import ask
 from lotus_durable.values import NamedTuple
 
-from . import WAITING, Waiting
+from . import WAITING, Waiting, refuse
 from .stored import PAGE, TABLES, State, Stored, as_stored, refused_page, stored_events, takes
 from .where import ANY, Where
 
@@ -49,7 +49,7 @@ class RefusedEvents:
         self._where = where
 
     def __iter__(self) -> Iterator[Stored]:
-        return stored_events(self._directory, [self._state], self._where)
+        return stored_events(self._directory, [self._state], self._where, refuse)
 
     def page(self, after: int = 0, limit: int = 100) -> tuple[list[Stored], int | None]:
         """Return up to ``limit`` of them after row ``after``, and the row to go on from; None at the end."""

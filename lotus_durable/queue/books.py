@@ -31,6 +31,8 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from lotus_durable.disk import DatabaseDamaged
+
 from .carried import Ranges
 from .database import WHAT, BooksDatabase, fetched
 from .protocol import Cursor, Settlement, StoredEvent, Table, decode_stored_event
@@ -38,7 +40,6 @@ from .reader import Position
 from .reserve import PAGE, pages_for
 from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, as_row, page_of
 from .stats import QueueStats
-from .table import DatabaseDamaged
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 

@@ -9,6 +9,8 @@ import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+from lotus_durable.disk import DatabaseDamaged
+
 from .books import Books
 from .directory import QUEUE_DB, QueueDirectory, original_name
 from .elapsed import QueueClock
@@ -22,7 +24,6 @@ from .repair import RepairedBooks
 from .repeats import Repeats, Segment
 from .retiring import Retiring, finish_unfinished
 from .rows import RowReader
-from .table import DatabaseDamaged
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from lotus_durable.descriptors import place_of
+from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 
 from .files import FILE_MODE, open_to_read, regular_file_status, sync_data, sync_path
 from .reserve import Reserve, is_full
-from .table import LOCK_TIMEOUT, DatabaseDamaged, EventTable, mapped, mapped_errors
+from .table import LOCK_TIMEOUT, EventTable, mapped, mapped_errors
 
 _CACHE = 128
 """KiB of pages in memory. The reserve is written through it, and would fill the 2 MB that SQLite keeps by default."""
@@ -47,7 +48,7 @@ class BooksDatabase:
         self._table: EventTable | None = None
         self._log = -1
         for part in (path, _log(path)):
-            _refuse_odd(part, WHAT)
+            refuse_odd(part, WHAT)
         # First opened and last closed, and never in between: POSIX gives up a process's locks on a file, SQLite's too,
         # with any of its descriptors.
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
@@ -182,7 +183,7 @@ def fetched(path: str, what: str, statement: str, parameters: Sequence[object] =
     """
     if not os.path.lexists(path):
         return []
-    _refuse_odd(path, what)
+    refuse_odd(path, what)
     with mapped_errors(what), contextlib.closing(read_only(path)) as connection:
         try:
             return connection.execute(statement, parameters).fetchall()
@@ -197,8 +198,12 @@ def _is_made(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _refuse_odd(path: str, what: str) -> None:
-    """Refuse what is no file: to open a pipe waits for ever, and SQLite would follow a link."""
+def refuse_odd(path: str, what: str) -> None:
+    """Refuse what is no file, or has a log that is none: to open a pipe waits for ever, and SQLite would follow a link.
+
+    Raises:
+        DatabaseDamaged: (an OSError) so it is.
+    """
     for each in (path, _log(path), f"{path}-shm"):
         with contextlib.suppress(FileNotFoundError):
             if regular_file_status(each) is None:

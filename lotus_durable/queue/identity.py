@@ -15,6 +15,7 @@ was lost or restored from a backup, or into which somebody moves segments of ano
 
 from __future__ import annotations
 
+import errno
 import os
 
 from lotus_durable.errors import QueueDamaged
@@ -84,17 +85,21 @@ def read_identity(directory: QueueDirectory) -> Identity | None:
         QueueDamaged: the file cannot be read.
         OSError: the disk refuses.
     """
+    data = b""
     try:
         descriptor = open_to_read(directory.identity)
     except FileNotFoundError:
         return None
-    data = b""
-    try:
-        data = os.read(descriptor, _MOST_BYTES)
-    except (IsADirectoryError, BlockingIOError):
-        pass  # it is no file, and so no identity
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        if error.errno != errno.ELOOP:  # of a link, which is no identity
+            raise
+    else:
+        try:
+            data = os.read(descriptor, _MOST_BYTES)
+        except (IsADirectoryError, BlockingIOError):
+            pass  # it is no file, and so no identity
+        finally:
+            os.close(descriptor)
     identity = _decode(data)
     if identity is None:
         raise QueueDamaged(

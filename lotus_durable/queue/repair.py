@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from lotus_durable.disk import is_file
+from lotus_durable.disk import DatabaseDamaged, is_file
 from lotus_durable.errors import DiskRefused, QueueDamaged
 
 from .books import Books
@@ -31,7 +31,6 @@ from .files import outlast_removal, sync_path
 from .heartbeat import read_progress
 from .protocol import Report
 from .stats import QueueStats
-from .table import DatabaseDamaged
 from .taking_over import take_over
 
 _T = TypeVar("_T")

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from lotus_durable.clock import monotonic
 from lotus_durable.descriptors import place_of
+from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 
 from .database import fetched
@@ -30,7 +31,7 @@ from .format import ID_SIZE, Origin
 from .identity import NO_KEY
 from .protocol import Report
 from .reader import Damage, Position, Stretch
-from .table import DatabaseDamaged, EventTable, free_pages, give_back, mapped, mapped_errors, read_pages
+from .table import EventTable, free_pages, give_back, mapped, mapped_errors, read_pages
 
 TABLE = "pending"
 KEY_SIZE = 8

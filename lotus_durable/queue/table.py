@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from persistqueue import SQLiteQueue
 
+from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 
 _PAGE = 500  # rows
@@ -22,10 +23,6 @@ _MOST_UNREADABLE = 1000
 """Rows that are tried one by one behind a page that cannot be read."""
 _Row = TypeVar("_Row")
 LOCK_TIMEOUT = 10.0  # seconds; shorter ones lose commits to "database is locked" (measured)
-
-
-class DatabaseDamaged(OSError):
-    """The database is damaged beyond SQLite's understanding."""
 
 
 class Bytes:

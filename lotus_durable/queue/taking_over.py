@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from lotus_durable.disk import is_file
+from lotus_durable.disk import DatabaseDamaged, is_file
 
 from .books import Books
 from .database import WHAT, read_only
 from .protocol import StoredEvent, Table
 from .schema import INSERT, SET_COUNTERS, SET_CURSOR, as_row
-from .table import DatabaseDamaged, mapped_errors, read_pages
+from .table import mapped_errors, read_pages
 
 _FEW = 1_000  # rows taken over in one transaction
 

@@ -11,7 +11,7 @@ import pytest
 from lotus_durable import Client
 from lotus_durable.testing import Delay, FakeLotus, RefuseEvents
 
-from .conftest import CommandLine, Start, Track, flusher_pid
+from .conftest import CommandLine, Refuse, Start, Track, flusher_pid
 
 KEYS = {"complete", "delivered", "handed_over", "parked", "dead_lettered", "remaining", "elapsed", "reason"}
 
@@ -183,3 +183,14 @@ def test_what_is_tracked_while_it_runs_does_not_keep_it(
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     assert '"complete": true' in output
+
+
+def test_what_was_settled_in_books_that_are_lost_does_not_count_against_a_drain(
+    command_line: CommandLine, refuse: Refuse
+) -> None:
+    refuse(3)
+    books = Path(command_line.directory.books)
+    books.write_bytes(b"")
+    Path(f"{books}-wal").unlink(missing_ok=True)
+    report = command_line.run("drain", "--json").json()
+    assert (report["complete"], report["delivered"], report["dead_lettered"]) == (True, 0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,29 @@ def test_a_queue_without_any_says_so(command_line: CommandLine, refuse: Refuse) 
         assert command_line.run(name, "list", "--json").json() == {"events": [], "next": None}
         assert command_line.run(name, "export").output == ""
         assert command_line.run(name, "retry", "--all", "--json").json() == {"changed": 0, "left": 0}
+
+
+@pytest.mark.parametrize("state", ["dead-letters", "parked"])
+def test_books_that_cannot_be_read_are_not_taken_for_empty_ones(
+    command_line: CommandLine, refuse: Refuse, tmp_path: Path, state: str
+) -> None:
+    refuse(3)
+    books = Path(command_line.directory.books)
+    books.rename(tmp_path / "elsewhere")
+    os.mkfifo(books)
+    for arguments in (
+        [state],
+        [state, "list"],
+        [state, "show"],
+        [state, "export", "--output", str(tmp_path / "letters.jsonl")],
+        ["adopt"],
+        ["backup", str(tmp_path / "copy")],
+    ):
+        result = command_line.run(*arguments)
+        assert (result.code, result.output) == (3, ""), arguments
+        assert "is no regular file" in result.one_error()
+    assert not (tmp_path / "letters.jsonl").exists()
+    assert not (tmp_path / "copy").exists()
 
 
 def test_neither_key_nor_host_is_needed(command_line: CommandLine, refuse: Refuse) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lotus_durable.errors import QueueDamaged
 from lotus_durable.operate import checking
 from lotus_durable.operate.checking import check
 from lotus_durable.operate.repairing import repair
@@ -176,6 +177,27 @@ def test_a_damaged_identity_is_kept_and_made_anew_and_the_events_still_know_thei
     assert kept.read_text() == "nonsense"
     assert rig.client().drain(20).complete
     rig.check(ids)
+
+
+def test_a_queue_of_a_later_version_is_not_for_this_one_to_repair(rig: Rig) -> None:
+    a_segment(rig)
+    later = Path(rig.directory.identity).read_text().splitlines()[0] + "\nformat 99\nid 00\n"
+    Path(rig.directory.identity).write_text(later)
+    [finding] = check(rig.directory).findings
+    assert "use a newer version" in finding.remedy
+    with pytest.raises(QueueDamaged, match="format 99"):
+        repair(rig.config())
+    assert Path(rig.directory.identity).read_text() == later
+
+
+def test_a_link_in_the_place_of_the_identity_is_moved_aside(rig: Rig, tmp_path: Path) -> None:
+    a_segment(rig)
+    Path(rig.directory.identity).rename(tmp_path / "elsewhere")
+    Path(rig.directory.identity).symlink_to(tmp_path / "elsewhere")
+    assert [finding.path for finding in check(rig.directory).findings] == ["identity"]
+    assert repair(rig.config()).damaged == 0
+    assert rig.client().drain().complete
+    assert rig.stats().delivered == 10
 
 
 def test_rows_of_a_damaged_queue_db_are_moved_into_a_segment(rig: Rig) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.queue import books as books_module
 from lotus_durable.queue.books import Books, read_page
 from lotus_durable.queue.protocol import Cursor, Settlement
 from lotus_durable.queue.reserve import Reserve
-from lotus_durable.queue.table import DatabaseDamaged
 
 from .consuming import stored
 from .faults import refusing

@@ -50,7 +50,7 @@ _LATE = (504, 524)
 OUTAGE = frozenset({408, 429, 460, 502, 503, 504, *range(520, 528), 530})
 """Of proxies: nginx and AWS (460: it thinks we left), and 52x and 530 of Cloudflare about the server behind it."""
 _NOT_PASSED_ON = frozenset({501, 505, 511, 521, 523, *range(525, 528), 530})
-"""Whoever says so has not passed the request on: 52x and 530 of Cloudflare, 511 of a network where one has to sign in."""
+"""Whoever says so has not passed the request on: 52x and 530 of Cloudflare, 511 of a network where one signs in."""
 _CLIENT_CLOSED = 460
 _FAILED = 500
 """The server's own word that it is at work no more. One above it is a proxy's, and the server may have the request."""

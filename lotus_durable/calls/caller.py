@@ -23,8 +23,8 @@ from lotus_durable.queue.directory import QueueDirectory
 
 from .answers import exact_value
 from .connections import Connections, connections_of
-from .generation import PATH_OF_2022, PING, Generation, KnownServer, contradicts, is_2022, is_2024
-from .problem import is_page, problem
+from .generation import PING, Generation, KnownServer, contradicts, told_by
+from .problem import problem
 from .request import Plan, Request, get
 
 T = TypeVar("T")
@@ -171,19 +171,11 @@ class Caller:
 
     def _find_out(self, call: str, limits: Limits) -> Generation:
         """Ask the server, and remember what it is."""
-        found = self._asked(call, limits)
+        found, answer = told_by(lambda path: self._send(get(path), limits)[0])
+        if found is None:
+            raise problem(call, answer, changes=False) or _strange(call, answer)
         self._server.learn(found)
         return found
-
-    def _asked(self, call: str, limits: Limits) -> Generation:
-        answer, _ = self._send(get(PING), limits)
-        if is_2024(answer):
-            return "2024"
-        if isinstance(answer, Answer) and answer.status == 404 and is_page(answer):  # noqa: PLR2004
-            answer, _ = self._send(get(PATH_OF_2022), limits)
-            if is_2022(answer):
-                return "2022"
-        raise problem(call, answer, changes=False) or _strange(call, answer)
 
     # Sending
 

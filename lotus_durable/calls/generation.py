@@ -1,8 +1,10 @@
 """Which generation of the server a host is: how it is told, and where that is remembered.
 
 Two questions tell, both of them reads. ``GET /api/ping/`` exists since the server of 2024: it answers JSON, 200 or,
-with a key it does not know, 401. On the server of 2022 it is a 404 page; but so it is on any other web server, so
-``GET /api/customer_access/`` without arguments has to answer too: 400 JSON there, or 403 with a key it does not know.
+with a key it does not know, 401 in a form of its own: a gateway before the server of 2022 may refuse a key, too, and
+that one, taken for the other, would lose events. On the server of 2022 it is a 404 page; but so it is on any other web
+server, so ``GET /api/customer_access/`` without arguments has to answer too: 400 JSON there, or 403 with a key it does
+not know.
 
 What was found is remembered in memory; what the flusher has found stands in its books, where other processes look
 first. It is asked again when an answer contradicts it (a path that must exist does not, or an error comes in the other
@@ -11,6 +13,7 @@ generation's form), and when it cannot do what is asked of it: it may have been 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Literal, get_args
 
 from lotus_durable.errors import QueueDirectoryError
@@ -63,16 +66,26 @@ class KnownServer:
         return None
 
 
+def told_by(ask: Callable[[str], Answer | NoAnswer]) -> tuple[Generation | None, Answer | NoAnswer]:
+    """Ask which generation a server is, by GET requests for paths; None if that cannot be told, and the last answer."""
+    answer = ask(PING)
+    if is_2024(answer):
+        return "2024", answer
+    if isinstance(answer, Answer) and answer.status == 404 and is_page(answer):  # noqa: PLR2004
+        answer = ask(PATH_OF_2022)
+        if is_2022(answer):
+            return "2022", answer
+    return None, answer
+
+
 def is_2024(ping: Answer | NoAnswer) -> bool:
     """Tell whether this answer to ``PING`` is the server of 2024."""
     if isinstance(ping, NoAnswer):
         return False
     value = json_value(ping)
-    if not isinstance(value, dict):
-        return False
     if ping.status == 200:  # noqa: PLR2004  # the status of success
-        return "organization_id" in value
-    return ping.status in (401, 403) and "detail" in value
+        return isinstance(value, dict) and "organization_id" in value
+    return ping.status in (401, 403) and is_of_2024(value)
 
 
 def is_2022(answer: Answer | NoAnswer) -> bool:

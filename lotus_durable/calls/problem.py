@@ -105,7 +105,8 @@ def server_words(value: object) -> Words:
 
 def is_of_2024(value: object) -> bool:
     """Tell whether an error's body is in the form of 2024."""
-    return isinstance(value, dict) and isinstance(value.get("type"), str) and "title" in value
+    kind = value.get("type") if isinstance(value, dict) and "title" in value else None
+    return isinstance(kind, str) and kind.endswith("-error")  # else it may be a gateway's "about:blank" (RFC 7807)
 
 
 def is_of_2022(value: object) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 
-from lotus_durable.calls.generation import PATH_OF_2022, PING, Generation, is_2022, is_2024
+from lotus_durable.calls.generation import PATH_OF_2022, PING, Generation, is_2022, is_2024, told_by
 from lotus_durable.config import Config
 from lotus_durable.delivery.place import Source
 from lotus_durable.http.answer import Answer, NoAnswer, json_value
@@ -116,7 +116,7 @@ class Organisation:
         known = self._source.learned(_GENERATION)
         return known if known in ("2022", "2024") else None  # type: ignore[return-value]
 
-    def permission(self) -> Permission:  # noqa: PLR0911  # a table
+    def permission(self) -> Permission:  # a table
         """Tell whether this key may flush; asks the server where the books do not say.
 
         Raises:
@@ -130,9 +130,10 @@ class Organisation:
         known = self._source.learned(name)
         if known is not None and self.generation() is not None:
             return self._compared(known, ours)
-        answer = _ask(self._config, self._routes, PING)
-        if is_2024(answer):
-            self._source.learn(_GENERATION, "2024")
+        found, answer = told_by(lambda path: _ask(self._config, self._routes, path))
+        if found is not None:
+            self._source.learn(_GENERATION, found)
+        if found == "2024":
             theirs = _organisation_in(answer)
             if theirs is None:
                 return Permission(may_send=True)  # the key is refused: delivery says so in its own words
@@ -141,10 +142,7 @@ class Organisation:
                 self._source.learn(ORGANISATION, theirs)
                 return Permission(may_send=True)
             return self._compared(theirs, ours)
-        if isinstance(answer, Answer) and is_2022(_ask(self._config, self._routes, PATH_OF_2022)):
-            self._source.learn(_GENERATION, "2022")
-            return Permission(may_send=True)
-        if ours is not None:
+        if found is None and ours is not None:
             return Permission(
                 may_send=False,
                 reason="this API key is new to the queue, and the server cannot be asked whether it is the same "

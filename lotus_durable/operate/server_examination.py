@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
-from lotus_durable.calls.generation import PATH_OF_2022, PING, is_2022, is_2024
+from lotus_durable.calls.generation import is_2024, told_by
 from lotus_durable.config import Config
 from lotus_durable.http.answer import Answer as ServersAnswer
 from lotus_durable.http.answer import NoAnswer, json_value
@@ -29,14 +30,13 @@ def examine_server(config: Config) -> Iterator[Answer]:
         yield Answer("key", "warning", "none is set", "set LOTUS_API_KEY_FILE or LOTUS_API_KEY for who flushes")
     connect, read = config.timeout
     with closing(Connection(config.host, config.api_key or "", connect_timeout=connect, read_timeout=read)) as server:
-        answer = server.exchange("GET", PING)
+        generation, answer = told_by(partial(server.exchange, "GET"))
         if isinstance(answer, NoAnswer):
             yield _unanswered(answer.reason)
             return
         if config.host.startswith("https://"):
             yield Answer("TLS", "ok", "the certificate is verified")
-        is_old = answer.status == 404 and is_2022(asked := server.exchange("GET", PATH_OF_2022))  # noqa: PLR2004
-        yield _of_2022(asked) if is_old else _of_ping(answer)
+        yield _of_2022(answer) if generation == "2022" else _of_ping(answer)
         if answer.date is not None:
             yield _clock(time.time() - answer.date)
 
@@ -62,8 +62,8 @@ def _of_ping(answer: ServersAnswer) -> Answer:
     return Answer("server", "wrong", what, "look at LOTUS_HOST: is a proxy in between?")
 
 
-def _of_2022(answer: object) -> Answer:
-    if isinstance(answer, ServersAnswer) and answer.status == 403:  # noqa: PLR2004  # a key that it does not know
+def _of_2022(answer: ServersAnswer) -> Answer:
+    if answer.status == 403:  # noqa: PLR2004  # a key that it does not know
         return _refused(answer.status)
     return Answer("key", "ok", "known; the server is of 2022, which cannot say whose it is")
 

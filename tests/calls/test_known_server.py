@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.calls.generation import KnownServer, contradicts, is_2022, is_2024
+from lotus_durable.calls.generation import KnownServer, contradicts, is_2022, is_2024, told_by
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
@@ -64,6 +64,23 @@ def says_json(status: int, value: object) -> Answer:
 
 PROBLEM = {"type": "https://docs.example#client-error", "detail": "no", "title": "no"}
 PAGE = Answer(404, "text/html", b"<h1>Not Found</h1>")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"detail": "Not authenticated"},
+        {"message": "Forbidden", "detail": "no"},
+        {"type": "about:blank", "title": "Unauthorized", "detail": "no"},
+        {"type": "https://tools.ietf.org/html/rfc7235#section-3.1", "title": "Unauthorized", "status": 401},
+        {"type": None, "title": "not_authenticated", "detail": "no"},
+        ["no"],
+    ],
+)
+def test_a_gateway_that_refuses_a_key_is_not_taken_for_the_server_of_2024(status: int, refusal: object) -> None:
+    assert told_by(lambda _: says_json(status, refusal))[0] is None
+    assert told_by(lambda _: says_json(status, PROBLEM))[0] == "2024"
 
 
 def test_no_answer_tells_nothing() -> None:

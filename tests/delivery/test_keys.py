@@ -11,8 +11,8 @@ import pytest
 from lotus_durable.client import Client
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.queue.books import read_learned
-from lotus_durable.testing import Faults, Status
-from tests.rig import Rig, faults, track, wait_until
+from lotus_durable.testing import Faults, Slow, Status
+from tests.rig import TRACK, Rig, faults, track, wait_until
 
 NEW = "new-key"
 GENERATIONS = pytest.mark.parametrize("generation", ["L22", "L24"])
@@ -97,6 +97,20 @@ def test_which_server_it_is_is_asked_again_when_it_could_not_be_and_events_arriv
     ids = track(rig.client(), 3)
     rig.flush_until(lambda: os.path.exists(rig.directory.books) and read_learned(rig.directory.books, "generation"))
     assert rig.check(ids).delivered == 3
+
+
+def test_behind_a_gateway_that_refused_the_key_for_a_while_the_server_of_2022_gets_one_request_at_a_time(
+    rigs: Callable[..., Rig],
+) -> None:
+    refusal = Status(403, '{"detail": "Not authenticated"}', "application/json")
+    rig = rigs("L22", faults=Faults(rates={refusal: 1.0}))
+    client = rig.client(flusher="auto", max_batch_events=50)
+    ids = track(client, 2000)
+    assert "Not authenticated" in (client.drain(20).reason or "")
+    rig.server.faults = Faults(rates={Slow(0.02): 1.0}, path=TRACK)
+    assert client.drain(60).complete
+    assert rig.check(ids).delivered == 2000
+    assert rig.server.database == set(ids)
 
 
 @GENERATIONS

@@ -81,7 +81,7 @@ class Control:
         before: Control | None = None,
     ) -> None:
         self._directory = directory
-        self._file = HeartbeatFile(directory)
+        self._file: HeartbeatFile = HeartbeatFile(directory) if before is None else before._file
         self._beat = first
         self._constants = constants
         self._ending = ending
@@ -451,5 +451,7 @@ class Control:
             self._note(state=state, reason=None, trouble_since=None, notices=notices)
             self._step_ends = float("inf")
             self.beat()
-            if state == "ended":
-                self._file.close()
+
+    def close(self) -> None:
+        """Close the heartbeat, however this ends; not where it begins anew, for then it is passed on."""
+        self._file.close()

@@ -143,6 +143,8 @@ class Flusher:
                     control.end("ended")
                 return why
         finally:
+            if self.control is not None:
+                self.control.close()
             self.lock.release()
 
     def _flush(self, control: Control, before: Beat | None, is_done: Callable[[Control], bool] | None) -> None:

@@ -35,8 +35,7 @@ class FlusherLock:
         self._directory = directory
         # thread_local=False: one thread takes it, another may let it go.
         self._lock: BaseFileLock = FileLock(directory.flusher_lock, thread_local=False, mode=FILE_MODE)
-        self._held = contextlib.ExitStack()
-        self._own: list[int] = []
+        self._own: list[int] = []  # the directory's descriptor first
         self._process = fork.this_process()
         fork.register(self)
         self._identities: dict[str, tuple[int, int]] = {}
@@ -48,12 +47,9 @@ class FlusherLock:
     def acquire(self) -> bool:
         """Try once, without waiting; return whether this process holds it now."""
         requests_before = newest(self._directory)
+        is_taken = False
         try:
-            with contextlib.ExitStack() as stack:
-                if not self._take(stack):
-                    return False
-                self._held = stack.pop_all()
-                self.requests_before = requests_before
+            is_taken = self._take()
         except OSError as error:
             # PermissionError, EROFS, EMFILE, ELOOP come out of filelock as they are: not held, try again.
             refusal = f"the flusher's lock cannot be taken: {error}"
@@ -61,17 +57,30 @@ class FlusherLock:
                 self.refusal = refusal
                 logger.warning("%s", refusal)
             return False
-        self.refusal = None
-        return True
+        finally:
+            if not is_taken:
+                self.release()
+        if is_taken:
+            self.requests_before = requests_before
+            self.refusal = None
+        return is_taken
 
     def is_held(self) -> bool:
         """Whether lock file and directory are still where the path leads: if not, there may be another flusher."""
         return bool(self._identities) and all(place_of(path) == own for path, own in self._identities.items())
 
     def release(self) -> None:
-        """Let somebody else flush."""
+        """Let somebody else flush. What an interruption leaves of it is done when nobody has this object any more."""
+        if self._process != fork.this_process():
+            return  # a child that was forked past all hooks: it would unlock for its parent
         self._identities = {}
-        self._held.close()
+        while len(self._own) > 1:
+            self._close(locks.let_go)
+        self._lock.release()
+        while self._own:
+            self._close(_unflock)
+
+    __del__ = release
 
     def abandon(self) -> None:
         """Close, in a forked child, what would keep the lock while the child lives; filelock sees to its own."""
@@ -83,30 +92,27 @@ class FlusherLock:
         for descriptor in own:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
-        self._held.pop_all()  # it would unlock, for the parent too
 
-    def _take(self, stack: contextlib.ExitStack) -> bool:
-        """Take all of it or nothing.
+    def _take(self) -> bool:
+        """Take all of it; return whether that was done.
 
         Raises:
             OSError: a lock cannot be tried for.
         """
         root = self._directory.root
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # filelock would make it, with another mode
-        self._own = [folder]
-        stack.callback(self._close, folder, _unflock)
+        self._own.append(folder)
         if not _flocked(folder):
             return False
         try:
             self._lock.acquire(timeout=0, blocking=False)
         except Timeout:
             return False
-        stack.callback(self._lock.release)
-        shown = self._opened(stack, self._directory.flusher_lock)
+        shown = self._opened(self._directory.flusher_lock)
         if locks.HAS_OWN and not locks.try_hold(shown):
             return False
         with contextlib.suppress(OSError):  # it only spares a look the opening of a second file
-            beat = self._opened(stack, self._directory.heartbeat, os.O_CREAT)
+            beat = self._opened(self._directory.heartbeat, os.O_CREAT)
             if locks.HAS_OWN:
                 locks.try_hold(beat)
         self._identities = {
@@ -115,18 +121,17 @@ class FlusherLock:
         }
         return self.is_held()  # unless deleted or replaced in this very moment
 
-    def _opened(self, stack: contextlib.ExitStack, path: str, flags: int = 0) -> int:
+    def _opened(self, path: str, flags: int = 0) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | flags, FILE_MODE)
         self._own.append(descriptor)
-        stack.callback(self._close, descriptor, locks.let_go)
         return descriptor
 
-    def _close(self, descriptor: int, unlock: Callable[[int], None]) -> None:
+    def _close(self, unlock: Callable[[int], None]) -> None:
         """Unlock first: a child that was forked past all hooks keeps a copy of the descriptor, and with it the lock."""
-        self._own.remove(descriptor)
         with contextlib.suppress(OSError):
-            unlock(descriptor)
-        os.close(descriptor)
+            unlock(self._own[-1])
+        with contextlib.suppress(OSError):
+            os.close(self._own.pop())
 
 
 def _unflock(descriptor: int) -> None:

@@ -66,6 +66,7 @@ def held(config: Config, *, waiting: Waiting = WAITING) -> Iterator[Held]:
             consumer.close()
             if flusher.lock.is_held():
                 control.end("ended")
+            control.close()
     finally:
         flusher.lock.release()
 

@@ -9,15 +9,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
+from lotus_durable.descriptors import open_numbers
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.queue.heartbeat import read_beat
-from lotus_durable.testing import Delay
+from lotus_durable.testing import Delay, Faults, Status
 from lotus_durable.tracker import open_trackers
 from tests.rig import Rig, conserved, track
 from tests.scripts import lines
@@ -264,6 +265,15 @@ def test_interrupted_anywhere_every_acknowledged_event_is_kept(rig: Rig) -> None
     assert stats.delivered == stats.accepted
 
 
+def open_heartbeats() -> int:
+    """Count the descriptors of this process that lead to one."""
+    links = []
+    for number in open_numbers():
+        with suppress(OSError):  # the folder that was listed
+            links.append(os.readlink(f"/proc/self/fd/{number}"))
+    return sum(link.endswith("/heartbeat") for link in links)
+
+
 @without_pytest_s_alarm
 @pytest.mark.parametrize("flusher", ["auto", "external"])
 def test_an_interrupted_drain_leaves_nothing_behind(rig: Rig, flusher: str) -> None:
@@ -279,9 +289,27 @@ def test_an_interrupted_drain_leaves_nothing_behind(rig: Rig, flusher: str) -> N
     with on_signal(interrupt), pytest.raises(Interrupt):
         client.watched_drain(None, interrupt_in_the_middle)
     assert rig.is_flushed() is (flusher == "auto")
+    assert open_heartbeats() == 0
     rig.server.resume()
     assert client.drain(20).complete
     assert rig.check(ids).delivered == 3
+
+
+def test_a_flusher_that_begins_anew_opens_its_heartbeat_no_second_time(rigs: Callable[..., Rig]) -> None:
+    """It does so each minute where something between it and the server answers the question which server it is."""
+    rig = rigs(faults=Faults(path="/api/ping/", rates={Status(502): 1.0}))
+    client = rig.client()
+    most = 0
+
+    def has_begun_often() -> bool:
+        nonlocal most
+        track(client, 1)
+        most = max(most, open_heartbeats())
+        return sum(each.path == "/api/ping/" for each in rig.server.requests) > 5
+
+    rig.flush_until(has_begun_often)
+    assert most == 2, "the file that it writes, and the lock on it"
+    assert open_heartbeats() == 0
 
 
 @without_pytest_s_alarm

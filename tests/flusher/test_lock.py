@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import logging
 import os
 import stat
@@ -149,6 +150,40 @@ def test_a_file_system_that_refuses_to_unlock_leaves_nothing_open(
     one.release()
     assert open_files() == before
     assert other.acquire()
+
+
+@pytest.mark.parametrize("where", ["before it lets go", "as it lets go"])
+def test_what_an_interruption_leaves_of_it_ends_with_whoever_had_it(
+    directory: QueueDirectory, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    before = open_files()
+
+    def strike(*_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        lock = FlusherLock(directory)
+        assert lock.acquire()
+        if where == "before it lets go":
+            strike()
+        monkeypatch.setattr(locks, "let_go", strike)
+        lock.release()
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    gc.collect()
+    assert locks.is_held(directory.flusher_lock) is False
+    assert open_files() == before
+
+
+def test_a_child_that_no_hook_has_told_lets_go_of_nothing(one: FlusherLock, directory: QueueDirectory) -> None:
+    assert one.acquire()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fork, "this_process", lambda: (7, 7))
+        one.release()
+    assert one.is_held()
+    assert locks.is_held(directory.flusher_lock) is True
 
 
 def on_the_folder(directory: QueueDirectory) -> int:

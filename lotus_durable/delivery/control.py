@@ -169,6 +169,9 @@ class Control:
             Stopped: it is time to end.
         """
         self._step_ends = monotonic() + (self._request_limit if self._requests else _LOCAL_STEP)
+        if not self._is_alone():
+            logger.warning("the flusher's lock in %s was removed or replaced: another may flush", self._directory.root)
+            raise Stopped("the lock is gone")
         self.beat_if_due()
         self._hear()
         if self._renew is not None:
@@ -178,9 +181,6 @@ class Control:
         why = self.ending()
         if why is not None and self._ends_at is not None and monotonic() >= self._ends_at:
             raise Stopped(why)
-        if not self._is_alone():
-            logger.warning("the flusher's lock in %s was removed or replaced: another may flush", self._directory.root)
-            raise Stopped("the lock is gone")
 
     @contextlib.contextmanager
     def request(self, *, is_question: bool = False) -> Iterator[None]:

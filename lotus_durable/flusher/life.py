@@ -121,6 +121,7 @@ class Flusher:
                 self.config = self._current_configuration()
                 control = self.control = self.make_control(last, renewed)
                 try:
+                    control.check()  # nothing is made in a directory that was removed or replaced meanwhile
                     try:
                         warnings = self._in_background(warning(self.directory, self.config, control.report))
                         with beating(control, self.directory, self._kind), warnings:
@@ -148,7 +149,6 @@ class Flusher:
             self.lock.release()
 
     def _flush(self, control: Control, before: Beat | None, is_done: Callable[[Control], bool] | None) -> None:
-        control.check()  # a directory that was removed meanwhile is not made again
         begin_anew(self.directory)
         consumer = self.open_consumer(control, before)
         sync = JournalSync(self.directory, control.report)

@@ -8,6 +8,7 @@ import os
 import stat
 import time
 
+from lotus_durable.descriptors import place_of
 from lotus_durable.disk import DiskErrorsSuppressed
 
 FILE_MODE = 0o600
@@ -144,14 +145,24 @@ def sync_path(path: str) -> None:
         os.close(descriptor)
 
 
-def outlast_removal(folder: str) -> None:
+def outlast_removal(folder: str, place: tuple[int, int] | None) -> None:
     """Wait for who may be removing a whole folder: he has done so in a moment, and nothing may be made in it meanwhile.
 
     Raises:
-        FileNotFoundError: it is gone.
+        FileNotFoundError: see :func:`check_place`.
     """
     time.sleep(_REMOVAL_TAKES)
-    os.stat(folder)
+    check_place(folder, place)
+
+
+def check_place(folder: str, place: tuple[int, int] | None) -> None:
+    """See that the path of a folder still leads to the one that had this place: another may be another queue's.
+
+    Raises:
+        FileNotFoundError: it was removed, moved or replaced.
+    """
+    if place_of(folder) != place:
+        raise FileNotFoundError(errno.ENOENT, "the directory was removed, moved or replaced", folder)
 
 
 def sync_file_system(path: str) -> bool:

@@ -31,7 +31,7 @@ from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import FILE_MODE, open_to_read
+from .files import FILE_MODE, check_place, open_to_read
 from .stats import FlusherKind, FlusherState, QueueStats
 
 TYPE_CHECKING = False
@@ -168,6 +168,7 @@ class HeartbeatFile:
 
     def __init__(self, directory: QueueDirectory) -> None:
         self.directory = directory
+        self._folder_place = place_of(directory.root)
         self._place: tuple[int, int] | None = None
         self._descriptor = -1
         self._missed_at: float | None = None
@@ -181,7 +182,7 @@ class HeartbeatFile:
             progress: how far the queue is settled; None where that is not known.
 
         Raises:
-            OSError: the disk refuses, or the directory is gone; nothing is created where it was.
+            OSError: the disk refuses, or the directory is gone, or another lies there: that has a heartbeat of its own.
         """
         self._open()
         if beat is not None:
@@ -206,6 +207,7 @@ class HeartbeatFile:
             if place is None:
                 self._miss()
             self.close()
+        check_place(self.directory.root, self._folder_place)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
         if os.fstat(descriptor).st_size < _RESERVED and hasattr(os, "posix_fallocate"):
             # No room now, or a file system that cannot: it is written all the same while that goes.

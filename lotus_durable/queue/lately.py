@@ -80,6 +80,8 @@ class DeliveredLately:
 
     def __init__(self, path: str, report: Report, host: Callable[[], str | None] = lambda: None) -> None:
         self._path = path
+        self._folder = os.path.dirname(path)
+        self._folder_place = place_of(self._folder)
         self._host = host
         self._report = report
         self._descriptor = -1
@@ -164,7 +166,7 @@ class DeliveredLately:
         if self._descriptor < 0 or place_of(self._path) == place_of(self._descriptor):
             return
         if not 0 <= monotonic() - self._refused_at < _RETRY_INTERVAL:
-            outlast_removal(os.path.dirname(self._path))
+            outlast_removal(self._folder, self._folder_place)
             try:
                 self._write_back()
             except OSError as error:

@@ -22,12 +22,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from lotus_durable.descriptors import place_of
 from lotus_durable.disk import DatabaseDamaged, is_file
 from lotus_durable.errors import DiskRefused, QueueDamaged
 
 from .books import Books
 from .directory import QueueDirectory
-from .files import outlast_removal, sync_path
+from .files import check_place, outlast_removal, sync_path
 from .heartbeat import read_progress
 from .protocol import Report
 from .stats import QueueStats
@@ -53,6 +54,7 @@ class RepairedBooks:
 
     def __init__(self, directory: QueueDirectory, report: Report) -> None:
         self._root = directory.root
+        self._place = place_of(directory.root)
         self._path = directory.books
         self._report = report
         if _finish_renaming(self._path):
@@ -66,6 +68,11 @@ class RepairedBooks:
             books.is_new = True  # a flusher has been here, and what it last did is not known for sure
         else:
             last = read_progress(directory).counts
+            try:
+                check_place(self._root, self._place)  # or it is the count of another queue
+            except FileNotFoundError:
+                books.close()
+                raise
             self.is_behind = last.accepted - last.pending > books.counts.accepted
             if self.is_behind:
                 self._report_what_is_gone(books, last)
@@ -94,7 +101,7 @@ class RepairedBooks:
             OSError: the disk refuses.
         """
         if not self.books.database.is_in_place():
-            outlast_removal(self._root)
+            outlast_removal(self._root, self._place)
             self._write_back("they were removed or replaced while in use")
 
     def make_safe(self) -> None:
@@ -136,7 +143,7 @@ class RepairedBooks:
         unfinished = self._path + _UNFINISHED
         _remove(unfinished)
         self._books.database.copy_to(unfinished)
-        _finish(unfinished, self._path)
+        self._finish(unfinished)
         kept = _put_in_place(self._path, "replaced", self._books)
         where = f"; what lay there is kept as {kept}" if kept else ""
         self._report(QueueDamaged(f"the books {self._path} were written back: {why}{where}"))
@@ -151,7 +158,7 @@ class RepairedBooks:
         new.open()
         new.abandon()
         lost = take_over(unfinished, old, self._path)
-        _finish(unfinished, self._path)
+        self._finish(unfinished)
         kept = _put_in_place(self._path, "damaged", None)
         self._report(
             QueueDamaged(
@@ -160,6 +167,13 @@ class RepairedBooks:
             )
         )
         return _opened(self._path)
+
+    def _finish(self, unfinished: str) -> None:
+        """Give new books the name of finished ones: from now on they are the books, whoever opens these next."""
+        sync_path(unfinished)
+        check_place(self._root, self._place)
+        os.rename(unfinished, self._path + _NEW)
+        sync_path(self._root)
 
 
 def _opened(path: str) -> Books:
@@ -178,13 +192,6 @@ def _finish_renaming(path: str) -> bool:
     if is_finished := is_file(path + _NEW):
         _put_in_place(path, "replaced", None)
     return is_finished
-
-
-def _finish(unfinished: str, path: str) -> None:
-    """Give new books the name of finished ones: from now on they are the books, whoever opens these next."""
-    sync_path(unfinished)
-    os.rename(unfinished, path + _NEW)
-    sync_path(os.path.dirname(path))
 
 
 def _put_in_place(path: str, what: str, opened: Books | None) -> str | None:

@@ -79,6 +79,25 @@ def test_a_killed_flusher_is_replaced_at_the_next_look(scene: Scene) -> None:
     assert scene.starts() == 4
 
 
+def test_while_an_answer_is_late_its_heartbeat_is_not_written_into_another_queue_that_takes_the_place_of_its_own(
+    scene: Scene, tmp_path: Path
+) -> None:
+    worker = Worker(scene)
+    worker.track("first")
+    scene.settled("first")
+    flusher = scene.flusher()
+    scene.server.faults = Faults(script=[Delay(3.0)], path="/api/track/")
+    worker.track("second")
+    wait_until(lambda: (beat := scene.beat()) is not None and beat.in_flight is not None, "the request")
+    queue, moved = Path(scene.directory.root), tmp_path / "moved"
+    queue.rename(moved)
+    scene.directory.prepare()
+    other = Path(scene.directory.heartbeat)
+    other.write_bytes(b"another queue's")
+    wait_until(lambda: ended(flusher), "it to notice, and leave")
+    assert other.read_bytes() == b"another queue's"
+
+
 def test_a_flusher_that_is_stopped_is_ended_and_replaced_and_sends_no_more_when_it_is_continued(scene: Scene) -> None:
     worker = Worker(scene, **QUICK)
     worker.track("first")

@@ -41,6 +41,24 @@ def test_a_beat_is_read_as_it_was_written(directory: QueueDirectory) -> None:
     assert read_beat(directory) == BEAT
 
 
+def test_another_directory_that_lies_where_its_own_did_keeps_the_heartbeat_that_it_has(
+    directory: QueueDirectory, tmp_path: Path
+) -> None:
+    other = QueueDirectory(tmp_path / "other")
+    other.prepare()
+    HeartbeatFile(other).write(BEAT._replace(pid=2), Progress(QueueStats(accepted=7, delivered=7), {}))
+    file = HeartbeatFile(directory)
+    file.write(BEAT, Progress(QueueStats(), {}))
+    Path(directory.root).rename(tmp_path / "moved")
+    Path(other.root).rename(directory.root)
+    with pytest.raises(FileNotFoundError, match="moved or replaced"):
+        file.write(BEAT, Progress(QueueStats(), {}))
+    beat = read_beat(directory)
+    assert beat is not None
+    assert beat.pid == 2
+    assert read_progress(directory).counts.delivered == 7
+
+
 def test_how_far_it_is_stands_in_a_heartbeat_that_was_removed_or_replaced_too(
     directory: QueueDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import QueueDamaged
-from lotus_durable.queue import database, reserve, taking_over
+from lotus_durable.queue import database, repair, reserve, taking_over
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import open_to_read
-from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program
+from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, Progress, read_progress
 from lotus_durable.queue.protocol import Settlement
 from lotus_durable.queue.schema import INSERT
 from lotus_durable.queue.table import read_pages
@@ -88,6 +88,52 @@ def test_books_that_are_not_where_they_were_are_written_back_before_anything_is_
     kept = kept_beside(directory, "replaced")
     assert len(kept) == (trouble is not remove_books)
     assert told.endswith(f"; what lay there is kept as {kept[0]}" if kept else "removed or replaced while in use")
+
+
+def test_books_and_ids_are_not_written_back_into_another_queue_that_lies_where_theirs_did(
+    directory: QueueDirectory, reports: Reports, tmp_path: Path
+) -> None:
+    """A link that is flipped, say: the other queue has parked events of its own."""
+    other = QueueDirectory(tmp_path / "other")
+    other.prepare()
+    write_segment(other, [record(number) for number in range(3)]).seal()
+    with consuming(other, reports) as consumer:
+        output = read_pass(consumer)
+        consumer.settle(output.settlement(parked=output.records))
+    write_segment(directory, [record(7)]).seal()
+    with consuming(directory, reports) as consumer:
+        consumer.settle(read_pass(consumer).settlement(ids=["a"]))
+        Path(directory.root).rename(tmp_path / "moved")
+        Path(other.root).rename(directory.root)
+        before = {path: path.read_bytes() for path in Path(directory.root).rglob("*") if path.is_file()}
+        for _ in range(2):
+            consumer.retire()
+            with pytest.raises(FileNotFoundError, match="moved or replaced"):
+                consumer.keep_books()
+        assert {path: path.read_bytes() for path in Path(directory.root).rglob("*") if path.is_file()} == before
+    assert [number_of(event.record) for event in read_page(directory.books, "parked", 0, 9)] == [0, 1, 2]
+    assert not reports
+
+
+def test_the_count_of_another_queue_is_not_taken_for_that_of_the_books_that_were_just_opened(
+    directory: QueueDirectory, reports: Reports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_parked_and_dead(directory, reports)
+    with consuming(directory, reports) as consumer, contextlib.closing(HeartbeatFile(directory)) as heartbeat:
+        heartbeat.write(None, consumer.progress())
+    told = len(reports)
+    Path(directory.root).rename(tmp_path / "away")
+    directory.prepare()  # somebody tracks meanwhile
+
+    def moved_back(of: QueueDirectory) -> Progress:
+        Path(directory.root).rename(tmp_path / "aside")
+        (tmp_path / "away").rename(directory.root)
+        return read_progress(of)
+
+    monkeypatch.setattr(repair, "read_progress", moved_back)
+    with pytest.raises(FileNotFoundError, match="moved or replaced"):
+        Consumer(directory, reports)
+    assert len(reports) == told
 
 
 @pytest.mark.parametrize("trouble", [remove_books, replace_books, remove_log])

@@ -59,23 +59,21 @@ class RepairedBooks:
         self._report = report
         if _finish_renaming(self._path):
             report(QueueDamaged(f"the books {self._path} were written back: a kill came before that was done"))
-        self.is_behind: bool = False
         books = Books(self._path)
         try:
             books.open()
         except DatabaseDamaged as error:
             books = self._replaced(books, error)
             books.is_new = True  # a flusher has been here, and what it last did is not known for sure
-        else:
-            last = read_progress(directory).counts
-            try:
-                check_place(self._root, self._place)  # or it is the count of another queue
-            except FileNotFoundError:
-                books.close()
-                raise
-            self.is_behind = last.accepted - last.pending > books.counts.accepted
-            if self.is_behind:
-                self._report_what_is_gone(books, last)
+        last = read_progress(directory).counts
+        try:
+            check_place(self._root, self._place)  # or it is the count of another queue
+        except FileNotFoundError:
+            books.close()
+            raise
+        self.is_behind: bool = last.accepted - last.pending > books.counts.accepted
+        if self.is_behind:
+            self._report_what_is_gone(books, last)
         self._books = books
         self.is_new: bool = books.is_new
 

@@ -162,8 +162,14 @@ def test_books_that_are_removed_in_the_moment_in_which_they_are_opened_are_writt
     assert "were written back: they were removed or replaced while in use" in str(told)
 
 
-def test_what_was_in_books_that_were_removed_while_nobody_flushed_is_told(
-    directory: QueueDirectory, reports: Reports
+def overwrite_books(directory: QueueDirectory) -> None:
+    part(directory, "-wal").unlink()
+    Path(directory.books).write_bytes(b"no database" * 1000)
+
+
+@pytest.mark.parametrize("trouble", [remove_books, overwrite_books])
+def test_what_was_in_books_of_which_nothing_is_left_is_told(
+    directory: QueueDirectory, reports: Reports, trouble: Callable[[QueueDirectory], None]
 ) -> None:
     with_parked_and_dead(directory, reports)
     with consuming(directory, reports) as consumer:
@@ -172,9 +178,10 @@ def test_what_was_in_books_that_were_removed_while_nobody_flushed_is_told(
         heartbeat = HeartbeatFile(directory)
         heartbeat.write(Beat(1, 0, 0, 0, "", "", "auto", program, 1, 0.0, "idle"), said)
         heartbeat.close()
-    remove_books(directory)
+    trouble(directory)
     with consuming(directory, reports) as consumer:
         assert consumer.is_new
+        assert consumer.may_repeat
     [told] = [text for text in reports.texts() if "are gone" in text]
     assert f"parked events: {said.counts.parked}, dead letters: {said.counts.dead_lettered};" in told
 

@@ -36,7 +36,7 @@ def repair(
         for finding in findings:
             if finding.path.startswith("journal/") and finding.offset is None:
                 _move_aside(directory, finding.path, report)
-        if any(finding.path == "books.db" for finding in findings):
+        if any(finding.path == "books.db" and finding.offset is None for finding in findings):  # not only a row
             queue.consumer.begin_new_books("the books are damaged")
         _mend_rows(directory, queue, findings, report)
         if any(finding.path.startswith("journal/") and finding.offset is not None for finding in findings):

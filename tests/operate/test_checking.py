@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -72,6 +73,20 @@ def test_what_is_settled_while_it_looks_is_no_damage(rig: Rig, monkeypatch: pyte
     monkeypatch.setattr(checking, "read_page", settled_meanwhile)
     assert check(rig.directory).findings == []
     books.close()
+
+
+def test_repair_begins_no_new_books_for_a_row_that_stays_a_dead_letter(rig: Rig) -> None:
+    rig.directory.prepare()
+    ensure_identity(rig.directory)
+    books = Books(rig.directory.books)
+    books.open()
+    books.settle(Settlement(accepted=1, dead=[StoredEvent(record("id"), "refused", 1, 0.0, 0.0)]))
+    books.close()
+    with contextlib.closing(sqlite3.connect(rig.directory.books)) as connection, connection:
+        connection.execute("UPDATE queue_dead SET data = x'00'")
+    [finding] = repair(rig.config()).findings
+    assert (finding.offset, finding.remedy) == (1, "it stays, as a dead letter")
+    assert not list(rig.queue_dir.glob("books.db.damaged*"))
 
 
 def test_a_damaged_frame_is_named_with_its_place_and_what_is_lost(rig: Rig) -> None:

@@ -31,7 +31,7 @@ from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import FILE_MODE, check_place, open_to_read
+from .files import FILE_MODE, check_place, open_to_read, write_rest
 from .stats import FlusherKind, FlusherState, QueueStats
 
 TYPE_CHECKING = False
@@ -188,7 +188,11 @@ class HeartbeatFile:
         if beat is not None:
             os.pwrite(self._descriptor, _framed_beat(beat), 0)
         if progress is not None and progress is not self._written:
-            os.pwrite(self._descriptor, _framed([progress.counts[:_COUNTED], *progress[1:]]), _BEAT_SIZE)
+            framed = _framed([progress.counts[:_COUNTED], *progress[1:]])
+            # At first what makes the file longer: where the disk has no room for that, the former one stays whole.
+            there = max(0, os.fstat(self._descriptor).st_size - _BEAT_SIZE)
+            write_rest(self._descriptor, framed, _BEAT_SIZE, there)
+            write_rest(self._descriptor, framed, _BEAT_SIZE)
             self._written = progress
 
     def close(self) -> None:

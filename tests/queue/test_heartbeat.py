@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from lotus_durable.queue.heartbeat import (
 )
 from lotus_durable.queue.stats import QueueStats
 
-from .faults import refusing
+from .faults import refusing, small_disk
 
 PROGRAM = Program("1.2", "/somewhere", b"settings", b"key", b"surroundings", 5.0)
 BEAT = Beat(
@@ -130,3 +131,26 @@ def test_news_of_the_longest_ids_leave_the_beat_and_the_progress_readable(
     assert read is not None
     assert list(read.notices)[-1] == notices[-1]
     assert read_progress(directory) == progress
+
+
+def test_on_a_full_disk_progress_that_has_no_room_leaves_the_former_one_readable(tmp_path: Path) -> None:
+    def progress(segments: int) -> Progress:
+        cursors = {f"{number:020d}-1-c1aabbcc.seg": (99, 1) for number in range(segments)}
+        return Progress(QueueStats(segments, segments), cursors, [])
+
+    with small_disk(tmp_path / "disk", "8m") as disk:
+        directory = QueueDirectory(disk / "queue")
+        directory.prepare()
+        heartbeat = HeartbeatFile(directory)
+        heartbeat.write(None, progress(1))
+        with contextlib.suppress(OSError), (disk / "others").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        heartbeat.write(None, progress(10))
+        with pytest.raises(OSError, match="No space"):
+            heartbeat.write(None, progress(3_000))
+        assert read_progress(directory) == progress(10)
+        (disk / "others").unlink()
+        heartbeat.write(None, progress(3_000))
+        assert read_progress(directory) == progress(3_000)
+        heartbeat.close()

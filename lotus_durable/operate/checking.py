@@ -21,7 +21,7 @@ from lotus_durable.queue.reader import START, SegmentReader
 from lotus_durable.queue.table import read_pages
 from lotus_durable.values import NamedTuple
 
-from .pending import PendingReader
+from .pending import PendingReader, source_of
 
 _AT_ONCE = 4096
 """Frames."""
@@ -114,7 +114,7 @@ def _of_segment(
 ) -> Iterator[Finding]:
     reader = SegmentReader(f"{directory.journal}/{name}", START)
     try:
-        cursor = settled.get(reader.header.id, START) if reader.header is not None else START
+        cursor = settled.get(source_of(reader, name), START)
         while (stretch := reader.read(_AT_ONCE)) is not None:
             found.events += len(stretch.records)
             damage = stretch.damage

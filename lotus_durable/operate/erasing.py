@@ -9,7 +9,7 @@ from collections.abc import Callable
 from lotus_durable.config import Config
 from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.files import sync_path, write_synced
+from lotus_durable.queue.files import regular_file_status, sync_path, write_synced
 from lotus_durable.queue.format import UnknownFormat, encode_frame
 from lotus_durable.queue.kept import kept_files
 from lotus_durable.queue.protocol import Table
@@ -77,6 +77,8 @@ def _overwrite_settled(directory: QueueDirectory, queue: Held, customer_id: str)
     for name in directory.segments():
         path = f"{directory.journal}/{name}"
         with contextlib.suppress(FileNotFoundError, UnknownFormat):
+            if regular_file_status(path) is None:
+                continue
             header = header_of(path)
             cursor = BEGINNING if header is None else cursors.get(header.id, BEGINNING)
             if any(may_be_of(customer_id, record) for record, _ in records_of(path, cursor)):

@@ -87,7 +87,7 @@ class PendingReader:
             self._report(QueueDamaged(f"journal/{name} is left alone: {error}"))
             return
         try:
-            source = reader.header.id if reader.header is not None else original_name(name).encode()
+            source = source_of(reader, name)
             reader.position = self.cursors.get(source, START)
             yield from self._without_repeats(self._frames(reader, source, name))
         except OSError as error:
@@ -154,6 +154,11 @@ class PendingReader:
             self._read[found.source] = found.end[0]
             if not is_settled and not is_copied:
                 yield found
+
+
+def source_of(reader: SegmentReader, name: str) -> bytes:
+    """Return by what the books know a segment: its id, or its first name where its header cannot be read."""
+    return reader.header.id if reader.header is not None else original_name(name).encode()
 
 
 def records_of(path: str, ends: Position | None = None) -> Iterator[tuple[bytes, bytes]]:

@@ -23,6 +23,7 @@ from lotus_durable.event.record import Event, RecordError, decode_record
 from lotus_durable.flusher.surroundings import content_of
 from lotus_durable.queue.books import read_page
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
+from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.kept import kept_files
 from lotus_durable.queue.protocol import StoredEvent, Table
@@ -139,9 +140,10 @@ def _pending(found: Found) -> Stored:
 def _quarantined(directory: QueueDirectory) -> Iterator[Stored]:
     with contextlib.suppress(FileNotFoundError):
         for name in sorted(os.listdir(directory.quarantine)):
+            path = f"{directory.quarantine}/{name}"
             with contextlib.suppress(OSError):
-                data = content_of(f"{directory.quarantine}/{name}")
-                yield Stored("quarantined", None, "damaged", place=f"quarantine/{name}", data=data)
+                if regular_file_status(path) is not None:  # `repair` moves pipes there, too
+                    yield Stored("quarantined", None, "damaged", place=f"quarantine/{name}", data=content_of(path))
 
 
 def takes(where: Where, stored: Stored, now: float) -> bool:

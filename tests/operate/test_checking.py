@@ -17,6 +17,7 @@ from lotus_durable.operate.checking import check
 from lotus_durable.operate.repairing import repair
 from lotus_durable.operate.stored import stored_events
 from lotus_durable.queue.books import Books, read_page
+from lotus_durable.queue.format import HEADER_SIZE
 from lotus_durable.queue.identity import ensure_identity
 from lotus_durable.queue.protocol import Settlement, StoredEvent
 from lotus_durable.queue.table import EventTable
@@ -203,6 +204,19 @@ def test_a_queue_of_a_later_version_is_not_for_this_one_to_repair(rig: Rig) -> N
     with pytest.raises(QueueDamaged, match="format 99"):
         repair(rig.config())
     assert Path(rig.directory.identity).read_text() == later
+
+
+def test_a_segment_whose_header_is_damaged_is_mended_once(rig: Rig) -> None:
+    ids, path = a_segment(rig)
+    others, _ = a_segment(rig)
+    path.write_bytes(b"\xff" * HEADER_SIZE + path.read_bytes()[HEADER_SIZE:])
+    assert check(rig.directory).damaged
+    assert repair(rig.config()).findings == []
+    stats = rig.stats()
+    assert conserved(stats)
+    assert rig.client().drain().complete
+    assert set(others) <= set(rig.server.times_received) <= {*ids, *others}
+    assert conserved(rig.stats())
 
 
 def test_a_link_in_the_place_of_the_identity_is_moved_aside(rig: Rig, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,15 @@ def test_what_is_pending_of_him_is_gone_and_of_others_is_delivered(rig: Rig, bac
     stats = rig.stats()
     assert (stats.accepted, stats.delivered, stats.discarded) == (20, 13, 7)
     assert not set(theirs) & set(rig.server.times_received)
+
+
+def test_what_is_no_file_is_in_the_way_of_no_erasure(scene: Scene) -> None:
+    scene.make_dead(2, customer_id=GONE)
+    track(scene.rig.client(), 1, customer_id=GONE)
+    for folder, make in itertools.product(("journal", "quarantine"), (os.mkfifo, os.mkdir)):
+        make(f"{scene.rig.queue_dir}/{folder}/{make.__name__}.seg")
+    assert erase_customer(scene.rig.config(), GONE) == Erased(1, 0, 2, 0, 0)
+    assert list(stored_events(scene.rig.directory, ["quarantined"])) == []
 
 
 def test_nobody_is_erased_without_an_id(scene: Scene) -> None:

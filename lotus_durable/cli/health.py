@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 from lotus_durable.config import Config
 from lotus_durable.flusher.starting import Starting
-from lotus_durable.flusher.stats import collect
-from lotus_durable.operate.overview import words_of_failed_start
+from lotus_durable.operate.overview import counted, words_of_failed_start
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 
@@ -58,7 +57,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     config, directory = existing_queue(arguments)
-    stats = collect(directory)
+    stats = counted(directory)
     if arguments.live:
         problems = [*_of_the_flusher(stats, config, directory)]
     else:

@@ -18,6 +18,7 @@ from lotus_durable.flusher.surroundings import content_of, process_status
 from lotus_durable.queue.condition import Condition, condition
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import read_progress
 from lotus_durable.queue.stats import OLDEST_TAKEN, QueueStats
 from lotus_durable.values import NamedTuple
 
@@ -50,7 +51,7 @@ def overview(config: Config, *, most_parked: int = 20_000) -> Overview:
     Of the parked events ``most_parked`` are looked at for those of the future, 12 µs each.
     """
     directory = QueueDirectory(config.queue_dir)
-    stats = collect(directory)
+    stats = counted(directory)
     rate = stats.flusher.rate if stats.flusher is not None else 0.0
     return Overview(
         stats=stats,
@@ -61,6 +62,25 @@ def overview(config: Config, *, most_parked: int = 20_000) -> Overview:
         parked_for_future=_parked_for_future(directory, most_parked) if stats.parked else 0,
         in_memory=_in_memory(directory),
         failed_start=words_of_failed_start(directory) if stats.flusher is None else None,
+    )
+
+
+def counted(directory: QueueDirectory) -> QueueStats:
+    """Count the queue. How many rows of ``queue.db`` are pending a flusher counts, and where there is none this does.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    stats = collect(directory)
+    if stats.flusher is not None or not os.path.lexists(directory.queue_db):
+        return stats
+    from .pending import PendingReader  # with SQLite: only where somebody appends through it
+
+    rows, since = PendingReader(directory, lambda _: None).count_rows()
+    more = rows - read_progress(directory).counts.pending
+    ages = [age for age in (stats.oldest_age, since and max(0.0, time.time() - since)) if age is not None]
+    return stats._replace(
+        accepted=stats.accepted + more, pending=stats.pending + more, oldest_age=max(ages) if ages else None
     )
 
 

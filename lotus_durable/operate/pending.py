@@ -5,6 +5,7 @@ What it gives is what the next flusher would read, as of now: one that lives goe
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from lotus_durable.values import NamedTuple
 Report = Callable[[LotusError], None]
 
 _LIMIT = 500
+_ROWS = "the database queue.db"
 
 
 class Found(NamedTuple):
@@ -112,18 +114,12 @@ class PendingReader:
 
     def rows(self) -> Iterator[Found]:
         """Give what is pending in ``queue.db``."""
-        path = self._directory.queue_db
-        what = "the database queue.db"
-        try:
-            identity = fetched(path, what, "SELECT id FROM identity")
-        except OSError:
-            identity = []  # no flusher has seen it yet
-        source = bytes(identity[0][0]) if identity else b""
+        source = self._source_of_rows()
         first, sequence = self.cursors.get(source, (1, 0))
         statement = "SELECT _id, data FROM queue_pending WHERE _id >= ? + 1 ORDER BY _id LIMIT ?"
 
         def page(after: int, limit: int) -> list[tuple[Any, ...]]:
-            return fetched(path, what, statement, (after, limit))
+            return fetched(self._directory.queue_db, _ROWS, statement, (after, limit))
 
         def found() -> Iterator[Found]:
             nonlocal sequence
@@ -137,6 +133,23 @@ class PendingReader:
                     yield Found(source, QUEUE_DB, row, end, b"", NO_KEY, None, kept, 1)
 
         yield from self._without_repeats(found())
+
+    def count_rows(self) -> tuple[int, float | None]:
+        """Return how many rows are pending, and since when the first one is.
+
+        Raises:
+            OSError: ``queue.db`` cannot be read.
+        """
+        first, _ = self.cursors.get(self._source_of_rows(), (1, 0))
+        statement = "SELECT count(*), min(timestamp) FROM queue_pending WHERE _id >= ?"
+        found = fetched(self._directory.queue_db, _ROWS, statement, (first,))
+        return (found[0][0], found[0][1]) if found else (0, None)
+
+    def _source_of_rows(self) -> bytes:
+        identity = []
+        with contextlib.suppress(OSError):  # no flusher has seen it yet
+            identity = fetched(self._directory.queue_db, _ROWS, "SELECT id FROM identity")
+        return bytes(identity[0][0]) if identity else b""
 
     def _without_repeats(self, events: Iterator[Found]) -> Iterator[Found]:
         """Leave out what was settled by way of a copy, and of an event and its copy the one that is met later."""

@@ -140,6 +140,8 @@ class RowReader:
     def pending(self) -> int:
         """Return how many rows are not settled."""
         with self._told_once():
+            if self._table is None:
+                self._follow()
             if self._table is not None:
                 return max(0, self._last_row() + 1 - max(1, self._cursor(self.id)[0]))
         return 0

@@ -199,3 +199,15 @@ def test_what_waits_in_the_memory_of_a_program_is_shown_until_the_disk_takes_it(
     status = command_line.run("status", "--json").json()
     assert (status["in_memory"], status["pending"]) == (0, 3)
     client.release()
+
+
+def test_what_went_into_sqlite_is_counted_where_nobody_flushes(command_line: CommandLine) -> None:
+    with Client(queue_dir=command_line.queue_dir, flusher="external", backend="sqlite") as client:
+        for _ in range(3):
+            client.track_event(customer_id="c1", event_name="api_call")
+    for settled in (0, 3):
+        status = command_line.run("status", "--json").json()
+        assert (status["accepted"], status["delivered"], status["pending"]) == (3, settled, 3 - settled)
+        assert (status["oldest_age"] is None) == bool(settled)
+        assert command_line.run("health", "--max-pending", "2").code == (0 if settled else 1)
+        assert command_line.run("drain").code == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.errors import QueueFull
-from tests.rig import Rig, track, wait_until
+from tests.rig import Rig, conserved, track, wait_until
 from tests.scripts import lines
 
 
@@ -27,6 +27,12 @@ def test_both_ways_to_append_are_drained_whatever_the_option_is_now(rig: Rig) ->
     ids = track(rig.client(backend="sqlite"), 10) + track(rig.client(), 10) + track(rig.client(backend="sqlite"), 10)
     assert rig.client().drain(20).complete
     assert rig.check(ids).delivered == 30
+
+
+def test_what_went_into_sqlite_is_counted_while_nothing_is_delivered(rig: Rig) -> None:
+    track(rig.client(backend="sqlite", flusher="auto", host="http://127.0.0.1:9"), 3)
+    wait_until(lambda: rig.stats().pending == 3, "the flusher to count what is in queue.db")
+    assert conserved(rig.stats())
 
 
 def test_a_started_flusher_delivers_what_went_into_sqlite(rig: Rig) -> None:

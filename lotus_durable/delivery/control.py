@@ -94,7 +94,7 @@ class Control:
         self._lock = threading.RLock()
         self._progress: Progress | None = None
         self._refusals: list[Refusal] = []
-        self._reported_trouble = False
+        self._reported_trouble: float | None = None  # since when
         self._notices = HeldNotices(constants.report_interval)
         self._unsettled = UnsettledIds(first.unsettled)
         self._rate = Rate()
@@ -360,10 +360,7 @@ class Control:
             self._note(trouble_since=None, key_refused=False, last_delivery=delivered_at or before.last_delivery)
             if before.reason is not None:
                 self._change("sending", None)
-            if before.trouble_since is not None and self._reported_trouble:
-                self._reported_trouble = False
-                lasted = since_boot() - before.trouble_since
-                self.report(DeliveryResumed(f"events are delivered again, after {lasted:.0f} s"))
+            self._report_end_of_trouble()
 
     def show(self, progress: Progress) -> None:
         """Note how far the queue is settled, and write it: before anything is deleted on that word."""
@@ -378,6 +375,16 @@ class Control:
     def caught_up(self, at: float) -> None:
         """Note that all that was accepted before this moment of the boot clock is settled."""
         self._note(caught_up_at=at)
+        self._report_end_of_trouble()
+
+    def takes_over_trouble(self, since: float) -> None:
+        """Note that trouble was told before this flusher began: that it is over is told by this one."""
+        self._reported_trouble = since
+
+    def _report_end_of_trouble(self) -> None:
+        since, self._reported_trouble = self._reported_trouble, None
+        if since is not None:
+            self.report(DeliveryResumed(f"events are delivered again, after {since_boot() - since:.0f} s"))
 
     def refused(self, refusals: Sequence[Refusal]) -> None:
         """Note events that were parked or became dead letters, for those who wait for their verdict."""
@@ -425,7 +432,7 @@ class Control:
             if beat.trouble_since is not None and (
                 beat.state == "blocked" or since_boot() - beat.trouble_since >= self._constants.report_after
             ):
-                self._reported_trouble = True
+                self._reported_trouble = beat.trouble_since
             try:
                 self._file.write(beat, self._progress)
             except OSError as error:

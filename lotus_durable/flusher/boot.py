@@ -22,6 +22,12 @@ asyncio, a sixth of all that a flusher would import, and 4 MB."""
 
 def main() -> None:
     """Become a flusher."""
+    user, group = os.geteuid(), os.getegid()
+    if (os.getuid(), os.getgid()) != (user, group):
+        # For good the user that the program acts as. And anew, or the kernel would hide of /proc what is our own.
+        os.setregid(group, group)
+        os.setreuid(user, user)
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606  # which would undo it
     gc.disable()  # until all is imported, which only makes what stays: that alone is a tenth of the time
     if sys.argv[1] == "--fork":  # there is no shell to do it
         if os.fork():

@@ -21,7 +21,7 @@ from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.place import Destination
-from lotus_durable.errors import DeliveryBlocked, DeliveryResumed, LotusError
+from lotus_durable.errors import DeliveryBlocked, LotusError
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
@@ -83,7 +83,7 @@ class Flusher:
         self._began = began
         self._ending = ending
         self._count = 0
-        self._has_succeeded = False
+        self._worked_at = float("-inf")
         self._last_failure = ""
         self._next_question = 0.0
         self._held = 0
@@ -154,7 +154,6 @@ class Flusher:
         sync = JournalSync(self.directory, control.report)
         try:
             control.show(consumer.progress())
-            self._report_that_somebody_flushes(control)
             assert self._destination is not None
             with self._destination.opened(self.config, self.directory, consumer, control) as way:
                 if (since := control.last_beat.in_flight) is not None:
@@ -274,23 +273,24 @@ class Flusher:
             return False
 
     def _succeeded(self) -> None:
-        """Note, once, that the start did not fail; not as late as after a pass: an outage may last for days."""
-        if not self._has_succeeded:
-            starting = Starting(self.directory, makes=False)
-            with starting.changing() as notes:
-                if notes is not None:
-                    note_success(notes, starting.last_start())
-                    self._has_succeeded = True
+        """Note that the start did not fail, and take over the trouble that was told before.
 
-    def _report_that_somebody_flushes(self, control: Control) -> None:
-        """Tell that it is over, where it was told that nobody flushes."""
-        with Starting(self.directory, makes=False).changing() as notes:
-            if notes is None or notes.nobody_since is None:
+        Not as late as after a pass: an outage may last for days. And again when there was no sign of work for as long
+        as others wait before they tell that: this process was stopped.
+        """
+        now, before = monotonic(), self._worked_at
+        self._worked_at = now
+        if now - before < self.config.constants.hung_after:
+            return
+        starting = Starting(self.directory, makes=False)
+        with starting.changing() as notes:
+            if notes is None:
+                self._worked_at = before
                 return
-            since, notes.nobody_since = notes.nobody_since, None
-            was_reported = notes.reported_at >= since
-        if was_reported:
-            control.report(DeliveryResumed(f"somebody flushes again, after {since_boot() - since:.0f} s"))
+            note_success(notes, starting.last_start())
+            nobody_since, notes.nobody_since = notes.nobody_since, None
+        if notes.reported_at > 0 and self.control is not None:
+            self.control.takes_over_trouble(nobody_since or self.control.last_beat.trouble_since or notes.reported_at)
 
     def _failed(self, control: Control, error: OSError | LotusError) -> None:
         """Say what went wrong, and wait: whatever it is, the events are on disk and the next try may go better.

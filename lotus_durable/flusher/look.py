@@ -60,6 +60,7 @@ class Look:
         self._program: Program | None = None
         self._asked = False
         self._noted_newest_at = float("-inf")
+        self._blind_since: float | None = None
 
     def look(self) -> None:
         """Look once.
@@ -123,6 +124,10 @@ class Look:
     def _look(self) -> None:
         hung.reap()
         is_held, beat = self._glance()
+        if is_held is None and (beat is None or not hung.is_young(beat)):
+            self._report_blindness()
+            return
+        self._blind_since = None
         if is_held:
             if beat is not None:
                 self._look_at(beat)
@@ -131,7 +136,7 @@ class Look:
             return  # removed with all that was in it: nobody needs a flusher, and nothing is made there again
         if beat is not None:
             self._reporter.report_notices(beat)
-        if is_held is None or self._starting.is_starting() or self.somebody_flushes():
+        if self._starting.is_starting() or self.somebody_flushes():
             return  # the last: one that was on its way has come to flush since we looked
         self._none_flushes(beat)
 
@@ -146,6 +151,22 @@ class Look:
                 os.close(descriptor)
         # Nobody; or the heartbeat was replaced since, or the disk had no room for one.
         return self.somebody_flushes(), read_beat(self._directory)
+
+    def _report_blindness(self) -> None:
+        """Report, when it lasts, that nobody can tell whether somebody flushes: none is started for as long."""
+        now = since_boot()
+        if self._blind_since is None:
+            self._blind_since = now
+        if now - self._blind_since < self._config.constants.report_after:
+            return
+        why = "its lock cannot be read"
+        try:
+            os.close(open_to_read(self._directory.flusher_lock))
+        except OSError as error:
+            if not is_of_the_disk(error):
+                raise
+            why = str(error)
+        self._reporter.report_blocked(why, what="whether there is a flusher cannot be found out")
 
     def _look_at(self, beat: Beat) -> None:
         if not beat.is_over() and not hung.is_young(beat):

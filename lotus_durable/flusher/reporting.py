@@ -56,12 +56,13 @@ class TroubleReporter:
         since = f" for {lasts:.0f} s" if lasts >= 1 else ""
         self.report_blocked(reason, since)
 
-    def report_blocked(self, reason: str, since: str = "") -> None:
+    def report_blocked(self, reason: str, since: str = "", *, what: str = "nothing is delivered") -> None:
         """Report why nothing is delivered: one process of the host does, once a minute.
 
         Args:
             reason: one sentence.
             since: for how long.
+            what: is reported, if it is something else.
         """
         if since_boot() < self._next_report:
             return
@@ -74,7 +75,8 @@ class TroubleReporter:
             if now - notes.reported_at < interval:
                 return
             notes.reported_at = now
-        error = DeliveryBlocked(f"nothing is delivered{since}, {self._what_waits()}: {reason}")
+        self._next_report = now + interval
+        error = DeliveryBlocked(f"{what}{since}, {self._what_waits()}: {reason}")
         logger.warning("%s", error)
         self._report(error, [])
 

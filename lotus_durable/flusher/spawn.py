@@ -129,7 +129,8 @@ def _reap(pid: int) -> None:
 def _command(invocation: Invocation) -> tuple[str, list[str]]:
     boot = os.path.join(PACKAGE, "flusher", "boot.py")
     python = [invocation.interpreter, "-I", "-S", "-X", "utf8", boot]
-    if may_run(_SHELL):
+    # A shell would go back to the user that a program was started by, where it acts as another one.
+    if may_run(_SHELL) and (os.getuid(), os.getgid()) == (os.geteuid(), os.getegid()):
         return _SHELL, [_SHELL, "-c", _IN_BACKGROUND, "lotus-durable", *python, invocation.directory.root]
     return invocation.interpreter, [*python, "--fork", invocation.directory.root]
 

@@ -138,7 +138,9 @@ class Starting:
 
     @contextlib.contextmanager
     def changing(self, *, insist: bool = False) -> Iterator[Notes | None]:
-        """Give the notes to be changed, and write them back; None where somebody else is at it, or the disk refuses.
+        """Give the notes to be changed, and write them back; None where somebody else is at it.
+
+        Where the disk refuses they are this process's alone, and nothing is written back: it tells what is to be told.
 
         Args:
             insist: also where somebody else is at it: one that is stopped in this very moment, the flusher itself even,
@@ -148,7 +150,7 @@ class Starting:
         with DiskErrorsSuppressed():
             descriptor = self._open(self._flags)
         if descriptor < 0:
-            yield None
+            yield self.read()
             return
         try:
             with DiskErrorsSuppressed():

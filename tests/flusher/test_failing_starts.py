@@ -119,6 +119,23 @@ def test_an_interpreter_that_cannot_be_run_is_told_and_drain_delivers(scene: Sce
     scene.arrived(*(f"event{number + 1}" for number in range(int(count))))
 
 
+def test_starts_that_failed_are_told_when_one_delivers_again(scene: Scene) -> None:
+    told = scene.run(
+        GONE
+        + TOLD
+        + """
+    wait_until(again)
+    from lotus_durable.flusher.interpreter import find_interpreter
+    look.find_interpreter = find_interpreter
+    wait_until(lambda: len(again()) > 1)
+    say(*told)
+    os._exit(0)
+    """,
+        "/nowhere/python3",
+    )
+    assert re.search("DeliveryBlocked: .*DeliveryResumed: events are delivered again, after [0-9]+ s$", " ".join(told))
+
+
 def test_failing_starts_are_backed_off_for_all_processes_together(scene: Scene) -> None:
     """Eight processes look for four seconds: a start after 0, 1, 3 s, not one for each process and look."""
     path = ends_at_once(scene.root)

@@ -365,29 +365,48 @@ def test_its_first_success_forgets_the_failures_and_later_ones_note_nothing(aliv
 
 def test_it_makes_no_file_of_starts_where_there_is_none(alive: Life) -> None:
     """Its directory is being removed then."""
-    control = alive.held()
+    alive.held()
     alive.flusher._succeeded()
-    alive.flusher._report_that_somebody_flushes(control)
     assert not os.path.exists(alive.directory.starting)
 
 
-@pytest.mark.parametrize(("reported_at", "expected"), [(10.0, 1), (10.5, 1), (9.9, 0)])
-def test_that_somebody_flushes_again_is_told_where_it_was_told_that_nobody_does(
-    alive: Life, reported_at: float, expected: int
+@pytest.mark.parametrize("nobody_since", [None, 8.0])
+def test_trouble_that_was_told_before_it_began_is_told_by_it_when_it_is_over(
+    alive: Life, nobody_since: float | None
 ) -> None:
     control = alive.held()
     told: list[str] = []
     control.report = lambda error: told.append(str(error))
-    alive.flusher._report_that_somebody_flushes(control)
-    assert told == []
     with Starting(alive.directory).changing() as notes:
         assert notes is not None
-        notes.nobody_since, notes.reported_at = 10.0, reported_at
-    alive.flusher._report_that_somebody_flushes(control)
-    assert len(told) == expected
-    for text in told:
-        seconds = text.removeprefix("somebody flushes again, after ").removesuffix(" s")
-        assert 0 <= float(seconds) <= since_boot() - 9.0
+        notes.nobody_since, notes.reported_at = nobody_since, 10.0
+    before = since_boot()
+    alive.flusher._succeeded()
     assert Starting(alive.directory).read().nobody_since is None
-    alive.flusher._report_that_somebody_flushes(control)
-    assert len(told) == expected, "once"
+    assert told == [], "it works, and has delivered nothing yet"
+    for _ in range(2):
+        control.caught_up(since_boot())
+    [text] = told
+    seconds = float(text.removeprefix("events are delivered again, after ").removesuffix(" s"))
+    assert abs(seconds - (before - (nobody_since or 10.0))) < 30
+
+
+def test_trouble_that_others_have_told_while_it_was_stopped_is_told_by_it_when_it_is_over(
+    alive: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = alive.held()
+    told: list[str] = []
+    control.report = lambda error: told.append(str(error))
+    alive.flusher._succeeded()
+    with Starting(alive.directory).changing() as notes:
+        assert notes is not None
+        notes.reported_at = 10.0
+    for now in (1009.0, 1018.0):
+        monkeypatch.setattr(life, "monotonic", lambda now=now: now)
+        alive.flusher._succeeded()
+        control.caught_up(since_boot())
+    assert told == [], "it was at work all the time"
+    monkeypatch.setattr(life, "monotonic", lambda: 1028.5)
+    alive.flusher._succeeded()
+    control.caught_up(since_boot())
+    assert len(told) == 1

@@ -330,6 +330,38 @@ def test_an_external_flusher_that_is_not_there_is_told_after_a_while_and_forgott
     assert len(scene.told) == 1, "it begins anew"
 
 
+def test_that_nobody_can_find_out_whether_there_is_a_flusher_is_told_when_it_lasts(scene: Scene) -> None:
+    Path(scene.directory.flusher_lock).symlink_to("elsewhere")
+    look = scene.look()
+    for held in (None, False, None):
+        scene.held = [held]
+        look.look()
+        scene.is_gone()
+        scene.now += REPORT_AFTER - 0.1
+    scene.held = [None]
+    look.look()
+    assert scene.told == []
+    scene.now += 0.1
+    look.look()
+    [text] = scene.told
+    assert text.startswith("whether there is a flusher cannot be found out, 0 events are kept: ")
+    assert "Too many levels of symbolic links" in text
+    scene.beat = beat(boot=boot_id(), at=scene.now)
+    scene.now += 61.0
+    look.look()
+    assert len(scene.told) == 1, "one beats"
+
+
+def test_who_cannot_note_what_it_has_told_tells_it_by_itself_once_a_minute(scene: Scene) -> None:
+    Path(scene.directory.starting).symlink_to("elsewhere")
+    look = scene.look(api_key=None)
+    for _ in range(240):
+        look.look()
+        scene.now += 0.5
+    assert len(scene.told) == 2
+    assert "no API key is set" in scene.told[0]
+
+
 # Ending one
 
 

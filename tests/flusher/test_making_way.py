@@ -314,6 +314,34 @@ def test_workers_of_a_root_master_that_are_another_user_own_the_queue(open_scene
     assert owners == {NOBODY}
 
 
+@needs_root
+def test_a_program_that_acts_as_another_user_than_it_was_started_by_has_a_flusher_of_that_user(
+    open_scene: Scene,
+) -> None:
+    scene = open_scene
+    python = shutil.which("python3", path="/usr/local/bin:/usr/bin")
+    if python is None or _minor_version(python) != sys.version_info.minor:
+        pytest.skip("there is no Python of this version that other users may run")
+    deployment = Deployment(scene.root.with_name("app"))
+    _let_others_in(deployment.site, scene.root)
+    scene.queue_dir.mkdir(mode=0o700)
+    shutil.chown(scene.queue_dir, NOBODY, NOBODY)
+    (scene.root / "starts").touch()
+    (scene.root / "starts").chmod(0o666)
+    process = scene.start(
+        f"os.setegid({NOBODY}); os.seteuid({NOBODY}); track(make(), 'event'); say('tracked'); hear(); os._exit(0)",
+        python=python,
+        more={"PYTHONPATH": deployment.paths},
+    )
+    assert hear(process) == "tracked"
+    scene.arrived("event")
+    status = Path(f"/proc/{scene.flusher()}/status").read_text()
+    assert f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}" in status
+    assert f"Gid:\t{NOBODY}\t{NOBODY}\t{NOBODY}" in status
+    say(process)
+    assert process.wait(20) == 0
+
+
 def _minor_version(python: str) -> int:
     said = subprocess.run([python, "-c", "import sys; print(sys.version_info.minor)"], capture_output=True, check=True)
     return int(said.stdout)

@@ -23,6 +23,9 @@ whose leader's node is killed goes on within one second, one whose leader is cut
 is published again and may be there twice then, so each wait that was in vain makes the next one twice as long."""
 _LONGEST_CONFIRM_TIMEOUT = 60.0
 _LOOK_INTERVAL = 0.5
+_ASK_INTERVAL = 60.0
+"""Seconds. Somebody may empty the queue, or a policy; and what goes from one of the broker's nodes to another for the
+answer is kept nowhere."""
 _PAUSE = 0.5
 """Seconds between two tries to ask after the connection was lost."""
 _BLOCKED = "the broker takes nothing now, for its alarm of memory or disk"
@@ -126,19 +129,21 @@ class Publisher:
                     raise BrokerTrouble("the broker does not confirm: too few of its nodes are up")
         self._confirm_timeout = _CONFIRM_TIMEOUT
 
-    def ask(self, body: bytes, meanwhile: Meanwhile) -> None:
-        """Publish a message, and return when somebody has answered it.
+    def ask(self, meanwhile: Meanwhile) -> None:
+        """Publish a mark, and return when a relay has answered it; now and then another one, for one may be lost.
 
         Raises:
             BrokerTrouble: the connection is lost before that.
         """
         answers: list[object] = []
-        line = self._open()
+        line, asks_at = self._open(), monotonic()
         with line.dropped_on_failure():
             line.channel.basic_consume(REPLIES, no_ack=True, callback=answers.append)
-        self.wait(self.send(body, reply_to=REPLIES), meanwhile)
         while not answers:
-            if not line.drain(_LOOK_INTERVAL):
+            if monotonic() >= asks_at:
+                asks_at = monotonic() + _ASK_INTERVAL
+                self.wait(self.send(mark(), reply_to=REPLIES), meanwhile)
+            elif not line.drain(_LOOK_INTERVAL):
                 meanwhile(line.blocked_by)
 
     def close(self) -> None:
@@ -172,7 +177,7 @@ def wait_through(address: Address, ends_at: float, watch: Callable[[], None]) ->
     with contextlib.closing(Publisher(address)) as publisher:
         while True:
             try:
-                publisher.ask(mark(), look)
+                publisher.ask(look)
             except BrokerTrouble as trouble:
                 if isinstance(trouble, BrokerBlocked) or monotonic() >= ends_at:
                     return str(trouble)

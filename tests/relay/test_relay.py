@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import select
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from lotus_durable.relay import receiving
+from lotus_durable.relay import publisher, receiving
 from lotus_durable.relay.address import BrokerTrouble
 from lotus_durable.relay.connection import Opened
 from lotus_durable.relay.message import VERSION, Events, mark
@@ -229,6 +230,20 @@ def test_a_drain_through_is_complete_when_a_relay_has_delivered_and_not_when_the
     assert set(ids) == fleet.lotus.database
     report = fleet.host("other", relay_url="amqp://127.0.0.1:1").drain(1, through=True)
     assert "no connection to the broker" in (report.reason or "")
+
+
+def test_who_drains_through_a_relay_is_answered_also_where_the_queue_was_emptied_meanwhile(
+    fleets: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "_ASK_INTERVAL", 0.5)
+    fleet = fleets()
+    host = fleet.host()
+    with ThreadPoolExecutor(1) as other:
+        report = other.submit(host.drain, PATIENCE, through=True)
+        fleet.wait_for(lambda: fleet.count_messages() > 0, "somebody to ask")
+        fleet.broker.running().ctl("purge_queue", fleet.queue)
+        fleet.relay().start()
+        assert report.result().complete
 
 
 def test_who_drains_through_a_relay_is_answered_also_where_the_first_answer_does_not_get_out(

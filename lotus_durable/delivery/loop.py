@@ -189,14 +189,17 @@ class Loop:
 
     def _start(self, batch: Batch) -> None:
         """Send a batch, and do not wait for the answer."""
-        if (since := self._source.in_doubt_since) is not None:
-            for place in self._places:
-                place.may_be_in_flight(since)
-        batch.may_repeat = self._source.may_repeat
         place = self._free.pop()
-        sent = _Sent(batch, place, place.deliver(batch))
+        sent = _Sent(batch, place, self._delivering(batch, place))
         sent.step()
         self._on_their_way.append(sent)
+
+    def _delivering(self, batch: Batch, place: Place) -> Generator[None, None, Sequence[Verdict]]:
+        if (since := self._source.in_doubt_since) is not None:
+            for each in self._places:
+                each.may_be_in_flight(since)
+        batch.may_repeat = self._source.may_repeat
+        return place.deliver(batch)
 
     def _finish_first(self) -> None:
         """Wait until the batch that was sent first has its verdicts, and settle it: a cursor has all before it settled.
@@ -343,8 +346,7 @@ class Loop:
         reasons: dict[int, str] = {}
         gone: set[int] = set()
         for batch in batches_of_parked(rows, self._places[0], self._source.was_delivered):
-            batch.may_repeat = self._source.may_repeat
-            verdicts = result_of(self._free[-1].deliver(batch))
+            verdicts = result_of(self._delivering(batch, self._free[-1]))
             for row, verdict in zip(batch.rows, verdicts, strict=True):
                 if isinstance(verdict, Delivered | HandedOver):
                     self._busy_at = monotonic()

@@ -46,18 +46,28 @@ ARGUMENTS: dict[str, object] = {
 came back 20 times; with a limit of -1 RabbitMQ 3.10 drops it the first time."""
 
 
+_HEAD_OF_MESSAGE, _BEFORE_PROPERTIES = 2, 12
+"""The kind of its frame, and bytes."""
 _OWN_PORT = "its own port is mostly 5672, or 5671 (TLS)"
 _DIFFERS = re.compile(r"arg '(x-[^']+)' .*? (?:none|'([^']*)')(?: of \S+ \S+)?$")
 """What is otherwise in the queue, by the end of what the broker says."""
 
 
 class _Connection(amqp.Connection):  # type: ignore[misc]  # the library has no types
-    """The library's, but for one thing: of who is no broker it would take the first bytes for the size of a frame."""
+    """The library's, which would take what is no broker's for the size of a frame, and wait for so much.
+
+    A message with properties that it cannot decode, which would come again for ever, has none.
+    """
 
     def blocking_read(self, timeout: float | None = None) -> Any:  # noqa: ANN401  # the library's
         with self.transport.having_timeout(timeout):
-            frame = self.transport.read_frame(_unpacked)
-        return self.on_inbound_frame(frame)
+            kind, channel, payload = self.transport.read_frame(_unpacked)
+        try:
+            return self.on_inbound_frame((kind, channel, payload))
+        except ValueError:
+            if kind != _HEAD_OF_MESSAGE:
+                raise
+            return self.on_inbound_frame((kind, channel, payload[:_BEFORE_PROPERTIES] + b"\0\0"))
 
 
 def _unpacked(form: str, head: bytes) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.outcome import Delivered, Verdict
 from lotus_durable.delivery.wire import encode_events
 from lotus_durable.queue.heartbeat import Progress
-from lotus_durable.queue.protocol import Chunk, Settlement
+from lotus_durable.queue.protocol import Chunk, Settlement, StoredEvent
 from tests.rig import record
 
 _BATCH = 5
@@ -204,3 +204,30 @@ def test_the_next_batch_is_read_while_one_is_in_flight() -> None:
     place.told = source.told
     made(source, [place]).run(lambda: True)
     assert source.told[:5] == ["read", "read", "sent", "read", "sent"]
+
+
+class OneParked(Source):
+    """A relay that has just become the active one, and has met nothing but a message that it leaves alone."""
+
+    in_doubt_since = 7.0  # type: ignore[assignment]
+
+    def parked(self, *where: int) -> list[Any]:
+        return [StoredEvent(record("1"), "", 0, 0.0, 0.0, id=1)] if where[0] < 1 else []
+
+    def last_parked(self) -> int:
+        return 1
+
+    def settle(self, settlement: Settlement) -> None: ...
+
+
+class Waiting(Place):
+    def may_be_in_flight(self, since: float) -> None:
+        assert self.told is not None
+        self.told.append(f"waits for what began at {since:g}")
+
+
+def test_parked_events_too_wait_for_what_another_sender_may_have_in_flight_where_nothing_came_before_them() -> None:
+    place = Waiting([], [])
+    place.told = []
+    made(OneParked(0), [place]).run(lambda: True)
+    assert place.told == ["waits for what began at 7", "sent"]

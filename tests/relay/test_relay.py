@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import amqp
 import pytest
 
 from lotus_durable.relay import publisher, receiving
@@ -107,6 +108,24 @@ def test_what_is_no_message_of_ours_becomes_a_dead_letter_with_its_bytes_kept(fl
     kept = {path.read_bytes() for path in Path(relay.directory.quarantine).iterdir()}
     assert kept == {*(each for each in strange if each), b"text"}
     assert conserved(relay.stats())
+
+
+def test_a_message_whose_properties_cannot_be_read_is_in_the_way_of_no_other(
+    fleets: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = fleets()
+    host = fleet.host()
+    ids = track(host, 1)
+    assert host.drain(PATIENCE).complete
+    events = Events(bytes(16), bytes(8), {}, [record("inside")]).encode()
+    with monkeypatch.context() as patched:
+        patched.setattr(amqp.Message, "_serialize_properties", lambda _: b"\x80\0\x02\xff\xfe")
+        fleet.publish(events, b"hello")
+    ids += ["inside", *track(host, 1)]
+    assert host.drain(PATIENCE).complete
+    relay = fleet.relay().start()
+    fleet.wait_until_stored(ids)
+    fleet.wait_for(lambda: relay.stats().dead_lettered == 1, "the dead letter")
 
 
 def test_a_message_of_a_later_version_is_left_in_the_queue_and_told_and_the_others_go_on(

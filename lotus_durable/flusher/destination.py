@@ -43,9 +43,9 @@ class AsConfigured:
         """Open what is configured now."""
         if config.relay_url is None:
             return self._lotus.opened(config, directory, source, control)
-        from lotus_durable.relay.handover import ToBroker  # with a library that only fleets need
+        from lotus_durable.relay.handover import opened_broker  # with a library that only fleets need
 
-        return ToBroker().opened(config, directory, source, control)
+        return opened_broker(config, control)
 
 
 class ToLotus:

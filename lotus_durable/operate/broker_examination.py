@@ -48,13 +48,12 @@ def examine_broker(config: Config) -> Iterator[Answer]:
     address = address_of(config.relay_url)
     yield from _nodes_named(address)
     versions: list[tuple[int, ...]] = []
-    has_queue, of_queue = False, list[Answer]()
+    made_with: Mapping[str, object] | None = None
     for node in address.nodes:
         try:
             opened = Opened(address, node)
             if not versions:
-                has_queue = opened.has_queue()
-                of_queue = [*_of_queue(address, opened.declare() if has_queue else {}, has_queue=has_queue)]
+                made_with = opened.declare(makes=False)
         except BrokerTrouble as trouble:
             yield Answer("broker", "wrong", str(trouble), "docs/troubleshooting.md has a line for it")
             continue
@@ -62,8 +61,8 @@ def examine_broker(config: Config) -> Iterator[Answer]:
         versions.append(_numbers(opened.version))
         yield Answer("broker", "ok", f"{node} lets this user in: RabbitMQ {opened.version}")
     if versions:
-        yield from of_queue
-        yield from _examined_by_api(address, min(versions), has_queue=has_queue)
+        yield from _of_queue(address, made_with)
+        yield from _examined_by_api(address, min(versions), has_queue=made_with != {})
 
 
 def _nodes_named(address: Address) -> Iterator[Answer]:
@@ -74,9 +73,9 @@ def _nodes_named(address: Address) -> Iterator[Answer]:
         yield Answer("relay_url", "warning", "the events and the password travel in the clear", "use amqps://")
 
 
-def _of_queue(address: Address, made_with: Mapping[str, object] | None, *, has_queue: bool) -> Iterator[Answer]:
+def _of_queue(address: Address, made_with: Mapping[str, object] | None) -> Iterator[Answer]:
     named = f"{address.queue} in vhost {address.vhost}"
-    if not has_queue:
+    if made_with == {}:
         arguments = ", ".join(f"{name} {value}" for name, value in ARGUMENTS.items())
         text = f"{named}: there is none yet; the first host that hands over, or relay, makes it, with {arguments}"
         yield Answer("queue", "ok", text)

@@ -47,10 +47,6 @@ class Address(NamedTuple):
     files: Mapping[str, str]
     """For TLS, by the library's names."""
 
-    def node(self, number: int) -> Node:
-        """Return a node, for each number the one after that for the number before."""
-        return self.nodes[number % len(self.nodes)]
-
     def is_private(self) -> bool:
         """Whether nobody in between can read what is sent."""
         return self.is_encrypted or all(is_loopback(node.host) for node in self.nodes)

@@ -13,7 +13,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from lotus_durable.errors import ConfigurationError
@@ -46,18 +46,13 @@ ARGUMENTS: dict[str, object] = {
 came back 20 times; with a limit of -1 RabbitMQ 3.10 drops it the first time."""
 
 
-_HEAD_OF_MESSAGE, _BEFORE_PROPERTIES = 2, 12
-"""The kind of its frame, and bytes."""
 _OWN_PORT = "its own port is mostly 5672, or 5671 (TLS)"
 _DIFFERS = re.compile(r"arg '(x-[^']+)' .*? (?:none|'([^']*)')(?: of \S+ \S+)?$")
 """What is otherwise in the queue, by the end of what the broker says."""
 
 
 class _Connection(amqp.Connection):  # type: ignore[misc]  # the library has no types
-    """The library's, which would take what is no broker's for the size of a frame, and wait for so much.
-
-    A message with properties that it cannot decode, which would come again for ever, has none.
-    """
+    """The library's; but what no broker sends is no size of a frame, and a message that it cannot decode no trouble."""
 
     def blocking_read(self, timeout: float | None = None) -> Any:  # noqa: ANN401  # the library's
         with self.transport.having_timeout(timeout):
@@ -65,9 +60,9 @@ class _Connection(amqp.Connection):  # type: ignore[misc]  # the library has no 
         try:
             return self.on_inbound_frame((kind, channel, payload))
         except ValueError:
-            if kind != _HEAD_OF_MESSAGE:
+            if kind != 2:  # noqa: PLR2004  # the head of a message: it would come again for ever
                 raise
-            return self.on_inbound_frame((kind, channel, payload[:_BEFORE_PROPERTIES] + b"\0\0"))
+            return self.on_inbound_frame((kind, channel, payload[:12] + b"\0\0"))  # without properties
 
 
 def _unpacked(form: str, head: bytes) -> tuple[int, ...]:
@@ -117,45 +112,30 @@ class Opened:
             self.connection.transport.sock.settimeout(ANSWER_TIMEOUT)
             self.version = _text(self.connection.server_properties.get("version"))
 
-    def new_channel(self) -> Any:  # noqa: ANN401  # the library's
-        """Return a channel: none is used again after an error."""
-        channel = self.connection.channel()
-        channel.auto_decode = False
-        return channel
-
-    def has_queue(self) -> bool:
-        """Return whether there is the queue; it is not made.
-
-        Raises:
-            BrokerTrouble: the broker does not say.
-        """
-        with self.dropped_on_failure():
-            try:
-                self.new_channel().queue_declare(self._queue, passive=True)
-            except amqp.NotFound as error:
-                if "no queue" in error.reply_text:
-                    return False
-                raise
-        return True
-
-    def declare(self) -> dict[str, object] | None:
-        """Make the queue where there is none; where somebody else has made it, it is used as it is.
+    def declare(self, *, makes: bool = True) -> dict[str, object] | None:
+        """Make the queue where there is none, if so asked; where somebody else has made it, it is used as it is.
 
         A broker says one thing at a time that differs. To fetch a message would tell, too, whether two may be fetching:
         but what is given back has come back once more often, and is dropped when that was too often.
 
         Returns:
-            What it was made with, where that is nothing but :data:`ARGUMENTS` and what differs from them; None: not
-            even that can be told.
+            What it was made with, where that is nothing but :data:`ARGUMENTS` and what differs from them, and nothing
+            where there is none; None: not even that can be told.
 
         Raises:
             BrokerTrouble: it cannot be used.
         """
         arguments, differs = {**ARGUMENTS}, set[str]()
         with self.dropped_on_failure():
-            while True:
+            if not makes:
                 try:
-                    self.new_channel().queue_declare(self._queue, durable=True, auto_delete=False, arguments=arguments)
+                    self.connection.channel().queue_declare(self._queue, passive=True)
+                except amqp.NotFound:
+                    return {}
+            while True:
+                declare = self.connection.channel().queue_declare  # on a new one: none is used again after an error
+                try:
+                    declare(self._queue, durable=True, auto_delete=False, arguments=arguments)
                 except amqp.PreconditionFailed as error:
                     told = _DIFFERS.search(str(error.reply_text))
                     if told is None or told[1] in differs:
@@ -175,12 +155,10 @@ class Opened:
         Raises:
             BrokerTrouble: the connection is lost.
         """
-        with self.dropped_on_failure():
-            try:
-                self.connection.drain_events(timeout=timeout)
-            except TimeoutError:
-                return False
-        return True
+        with self.dropped_on_failure(), suppress(TimeoutError):
+            self.connection.drain_events(timeout=timeout)
+            return True
+        return False
 
     @contextmanager
     def dropped_on_failure(self) -> Iterator[None]:

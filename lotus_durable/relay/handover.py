@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from lotus_durable.config import Config, Constants
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.outcome import HandedOver
-from lotus_durable.delivery.place import Source, Way
+from lotus_durable.delivery.place import Way
 from lotus_durable.event.record import EVENT, unpack_record
 from lotus_durable.http.backoff import Backoff
-from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.identity import ensure_identity
 
 from .address import BrokerBlocked, BrokerTrouble, address_of
 from .message import MOST_EVENTS, Events
@@ -28,30 +26,21 @@ _AT_ONCE = 4
 """Messages that may wait for their confirms: a broker on a busy machine takes longer for one than a host for four."""
 
 
-class ToBroker:
-    """Opens a broker for a host's flusher."""
+@contextmanager
+def opened_broker(config: Config, control: Control) -> Iterator[Way]:
+    """Open a broker for a host's flusher, at once: whether it can be reached shows with the first batch.
 
-    @contextmanager
-    def opened(self, config: Config, directory: QueueDirectory, source: Source, control: Control) -> Iterator[Way]:
-        """Give the place at once: whether the broker can be reached shows with the first batch.
-
-        Raises:
-            ConfigurationError: ``relay_url`` is wrong, or what it takes is not installed.
-            OSError: the directory cannot be read or written.
-        """
-        del source
-        assert config.relay_url is not None
-        address = address_of(config.relay_url)
-        if not address.is_private():
-            logger.warning("relay_url is not encrypted: the password and the events travel in the clear")
-        queue_id = ensure_identity(directory).queue_id
-        publisher = Publisher(address)
-        most = _AT_ONCE if config.upload_concurrency == "auto" else config.upload_concurrency
-        try:
-            # Each message names the key under which its events were tracked, so all may go.
-            yield Way([Broker(publisher, queue_id, control, config.constants) for _ in range(most)], lambda _: True)
-        finally:
-            publisher.close()
+    Raises:
+        ConfigurationError: ``relay_url`` is wrong, or what it takes is not installed.
+    """
+    assert config.relay_url is not None
+    address = address_of(config.relay_url)
+    if not address.is_private():
+        logger.warning("relay_url is not encrypted: the password and the events travel in the clear")
+    most = _AT_ONCE if config.upload_concurrency == "auto" else config.upload_concurrency
+    with closing(Publisher(address)) as publisher:
+        # Each message names the key under which its events were tracked, so all may go.
+        yield Way([Broker(publisher, control, config.constants) for _ in range(most)], lambda _: True)
 
 
 class Broker:
@@ -59,7 +48,6 @@ class Broker:
 
     Args:
         publisher: to the broker; several places may share one.
-        queue_id: of the queue they come from.
         control: between tries.
         constants: intervals.
         meanwhile: called while it waits for a confirm. With one, what cannot be handed over now is not: it raises
@@ -72,7 +60,6 @@ class Broker:
     def __init__(
         self,
         publisher: Publisher,
-        queue_id: bytes,
         control: Control,
         constants: Constants,
         meanwhile: Meanwhile | None = None,
@@ -80,7 +67,6 @@ class Broker:
         self._tries_once = meanwhile is not None
         self._meanwhile = self._wait_out_alarm if meanwhile is None else meanwhile
         self._publisher = publisher
-        self._queue_id = queue_id
         self._control = control
         self._probe_interval = constants.probe_interval
         self._backoff = Backoff(base=constants.first_pause, cap=min(_LONGEST_PAUSE, constants.longest_pause))
@@ -107,7 +93,7 @@ class Broker:
         Raises:
             Stopped: before that; they may be, and are again by whoever comes next.
         """
-        body = Events(self._queue_id, batch.key, batch.through, batch.records).encode()
+        body = Events(batch.key, batch.records).encode()
         while batch.records:
             asked = self._control.asked()
             self._control.enter("sending")

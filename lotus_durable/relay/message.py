@@ -4,11 +4,11 @@
 
     "LOTUS" | version u8 | crc32 u32 | msgpack              little endian; the CRC-32 is of what follows it
 
-    [queue id bytes, key bytes, {source: position}, [record bytes, …]]
+    [key bytes, [record bytes, …]]
 
-The identity of the host's queue, the fingerprint there of the API key under which the events were tracked, up to where
-the host's sources are handed over with them, and up to 500 records as that queue has them. A message without records is
-a *mark*: whoever receives it is the active relay, and everything that was published before it came before it.
+The fingerprint of the API key under which the events were tracked, and up to 500 records as the host's queue has them.
+A message without records is a *mark*, with random bytes in the place of the key: whoever receives it is the active
+relay, and everything that was published before it came before it.
 
 A later version of a body begins with the same six bytes. Whoever does not know a version leaves its messages alone.
 """
@@ -17,18 +17,16 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from zlib import crc32
 
 import msgpack
 
-from lotus_durable.queue.identity import FINGERPRINT_SIZE, NO_KEY, QUEUE_ID_SIZE
+from lotus_durable.queue.identity import FINGERPRINT_SIZE
 from lotus_durable.values import NamedTuple
 
 VERSION = 1
 MOST_EVENTS = 500
-MOST_BYTES = 15_000_000
-"""Of a body: RabbitMQ 4 takes messages up to 16 MiB, older ones more."""
 REPLIES = "amq.rabbitmq.reply-to"
 """What RabbitMQ calls a queue that is none: what is published there goes straight to the channel that has asked."""
 
@@ -47,9 +45,7 @@ class LaterVersion(ValueError):
 class Events(NamedTuple):
     """Events of one host."""
 
-    queue_id: bytes
     key: bytes
-    through: Mapping[str, object]
     records: Sequence[bytes]
 
     def encode(self) -> bytes:
@@ -60,7 +56,7 @@ class Events(NamedTuple):
 
 def mark() -> bytes:
     """Return the body of a mark; each is another one."""
-    return Events(os.urandom(QUEUE_ID_SIZE), NO_KEY, {}, ()).encode()
+    return Events(os.urandom(FINGERPRINT_SIZE), ()).encode()
 
 
 def decode(body: bytes) -> Events:
@@ -70,24 +66,19 @@ def decode(body: bytes) -> Events:
         LaterVersion: it may be read by a later version.
         NotOurs: it cannot be read.
     """
-    if len(body) > MOST_BYTES:
-        raise NotOurs(f"it has {len(body)} bytes, more than the {MOST_BYTES} that a host puts into one")
-    if not body.startswith(_MAGIC):
+    if len(body) < _HEAD.size or not body.startswith(_MAGIC):
         raise NotOurs("it is not of lotus-durable")
-    if len(body) > len(_MAGIC) and body[len(_MAGIC)] > VERSION:
-        raise LaterVersion(f"it is of version {body[len(_MAGIC)]}, this relay knows version {VERSION}")
-    if len(body) < _HEAD.size:
-        raise NotOurs("it is cut off")
     _, version, checksum = _HEAD.unpack_from(body)
+    if version > VERSION:
+        raise LaterVersion(f"it is of version {version}, this relay knows version {VERSION}")
     content = memoryview(body)[_HEAD.size :]
     if version != VERSION or crc32(content) != checksum:
         raise NotOurs("its checksum is wrong")
     try:
         fields = msgpack.unpackb(content)
-        queue_id, key, through, records = fields
-        is_one = [*map(type, fields)] == [bytes, bytes, dict, list] and {*map(type, records)} <= {bytes}
-        if is_one and len(queue_id) == QUEUE_ID_SIZE and len(key) == FINGERPRINT_SIZE:
-            return Events(queue_id, key, through, records)
+        key, records = fields
+        if [*map(type, fields)] == [bytes, list] and len(key) == FINGERPRINT_SIZE and {*map(type, records)} <= {bytes}:
+            return Events(key, records)
     except (ValueError, TypeError):
         pass
     raise NotOurs("it has other fields")

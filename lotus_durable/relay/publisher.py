@@ -24,10 +24,7 @@ is published again and may be there twice then, so each wait that was in vain ma
 _LONGEST_CONFIRM_TIMEOUT = 60.0
 _LOOK_INTERVAL = 0.5
 _ASK_INTERVAL = 60.0
-"""Seconds. Somebody may empty the queue, or a policy; and what goes from one of the broker's nodes to another for the
-answer is kept nowhere."""
-_PAUSE = 0.5
-"""Seconds between two tries to ask after the connection was lost."""
+"""Seconds. Somebody may empty the queue, and what goes from one node to another for an answer is kept nowhere."""
 _BLOCKED = "the broker takes nothing now, for its alarm of memory or disk"
 
 
@@ -41,16 +38,15 @@ class _Line(Opened):
         self.blocked_by: str | None = None
         self.declare()
         with self.dropped_on_failure():
-            self.channel = self.new_channel()
+            self.channel = self.connection.channel()
             self.channel.events["basic_ack"].add(self._confirm)
             self.channel.events["basic_nack"].add(_refuse)
             self.channel.events["basic_return"].add(_return)
-            self.connection.on_blocked = lambda _: self._block(_BLOCKED)
-            self.connection.on_unblocked = lambda: self._block(None)
+            self.connection.on_blocked = self.connection.on_unblocked = self._block
             self.channel.confirm_select()
 
-    def publish(self, body: bytes, to: str | None, properties: Mapping[str, str]) -> int:
-        """Return the tag by which it will be confirmed."""
+    def publish(self, body: bytes, to: str | None, properties: Mapping[str, str]) -> Sent:
+        """Publish a message; see :meth:`Publisher.send`."""
         message = Message(body, delivery_mode=2, **properties)
         with self.dropped_on_failure():
             self._last += 1
@@ -58,14 +54,14 @@ class _Line(Opened):
             # Mandatory, but for answers, which go to no queue: else what reaches none would be confirmed, too.
             queue, is_mandatory = (self._queue, True) if to is None else (to, False)
             self.channel.basic_publish(message, "", queue, mandatory=is_mandatory, timeout=ANSWER_TIMEOUT)
-        return self._last
+        return Sent(self, self._last)
 
     def _confirm(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  # the library's
         """Take a confirm for those that it is for, and no others: the library takes the first one that comes."""
         self.unconfirmed -= {each for each in self.unconfirmed if each == tag or (multiple and each < tag)}
 
-    def _block(self, reason: str | None) -> None:
-        self.blocked_by = reason
+    def _block(self, *reason: str) -> None:
+        self.blocked_by = _BLOCKED if reason else None
 
 
 def _refuse(*_: object) -> None:
@@ -94,7 +90,7 @@ class Publisher:
     def __init__(self, address: Address, first: Node | None = None) -> None:
         self._address = address
         # At random, so that a fleet's hosts do not all begin with the same node.
-        self._next = os.urandom(1)[0] if first is None else address.nodes.index(first)
+        self._next = os.urandom(1)[0] if first is None else address.nodes.index(first) - 1
         self._line: _Line | None = None
         self._confirm_timeout = _CONFIRM_TIMEOUT
 
@@ -109,8 +105,7 @@ class Publisher:
         Raises:
             BrokerTrouble: it cannot be published; it may be in the queue all the same.
         """
-        line = self._open()
-        return Sent(line, line.publish(body, to, properties))
+        return self._open().publish(body, to, properties)
 
     def wait(self, sent: Sent, meanwhile: Meanwhile) -> None:
         """Return when the broker has confirmed that a majority of the queue's nodes has a message.
@@ -154,9 +149,8 @@ class Publisher:
     def _open(self) -> _Line:
         """Return the connection, or a new one, to the next node."""
         if self._line is None or self._line.is_dropped:
-            node = self._address.node(self._next)
-            self._next += 1
-            self._line = _Line(self._address, node)
+            self._next = (self._next + 1) % len(self._address.nodes)
+            self._line = _Line(self._address, self._address.nodes[self._next])
         return self._line
 
 
@@ -184,4 +178,4 @@ def wait_through(address: Address, ends_at: float, watch: Callable[[], None]) ->
             else:
                 return None
             watch()
-            time.sleep(_PAUSE)
+            time.sleep(_LOOK_INTERVAL)

@@ -15,7 +15,6 @@ from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.place import Destination, Source, Way
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.identity import ensure_identity
 
 from .address import BrokerTrouble, address_of
 from .handover import Broker
@@ -30,7 +29,6 @@ _ASK_INTERVAL = 10.0
 _LOOK_INTERVAL = 0.2
 _CLEAR_AFTER = 60.0
 """Seconds after which a relay that has received nothing is not the active one."""
-_HAND_INTERVAL = 10.0
 _STANDS_BY = "this relay stands by: another one is active"
 
 
@@ -58,28 +56,25 @@ class Receiving:
         assert config.relay_url is not None
         assert isinstance(source, Consumer)
         address = address_of(config.relay_url)
-        queue_id = ensure_identity(directory).queue_id
 
         def answer(to: str) -> None:
             publisher.wait(publisher.send(b"", to=to), _wait_for_no_alarm)
 
         self._next += 1
-        node = address.node(self._next)
+        node = address.nodes[self._next % len(address.nodes)]
         session = Session(address, node, control, requeue_after=config.constants.requeue_after)
         with (
             closing(session),
             closing(Publisher(address, node)) as publisher,  # where that is cut off, the session notices
         ):
-            _stand_by(session, publisher, source, config, control, queue_id)
+            _stand_by(session, publisher, source, config, control)
             control.before_request = session.prove
             with self._lotus.opened(config, directory, source, control) as way:
                 from_broker = FromBroker(source, session, directory, control.report, answer)
                 yield way._replace(source=cast("Source", from_broker))
 
 
-def _stand_by(
-    session: Session, publisher: Publisher, source: Consumer, config: Config, control: Control, queue_id: bytes
-) -> None:
+def _stand_by(session: Session, publisher: Publisher, source: Consumer, config: Config, control: Control) -> None:
     """Wait for the first message. Now and then one without events is published: whoever is active receives it.
 
     When it is clear that another one is active, parked events that are due go into the broker's queue.
@@ -91,19 +86,18 @@ def _stand_by(
             raise BrokerTrouble("this relay is the active one")
         control.wait(0.0)
 
-    broker = Broker(publisher, queue_id, control, config.constants, meanwhile)
+    broker = Broker(publisher, control, config.constants, meanwhile)
     loop = Loop(source, control, [broker], config)
     asks_at = monotonic()
-    hands_at = asks_at + _CLEAR_AFTER
+    is_clear_at = asks_at + _CLEAR_AFTER
     while session.in_doubt_since is None:
         # Whatever the broker does not take now it is asked again later; who is active knows by the next event, too.
         with suppress(BrokerTrouble):
             if monotonic() >= asks_at:
                 asks_at = monotonic() + _ASK_INTERVAL
                 publisher.wait(publisher.send(mark()), meanwhile)
-            elif monotonic() >= hands_at:
-                hands_at = monotonic() + _HAND_INTERVAL
-                loop.try_parked()
+                if monotonic() >= is_clear_at:
+                    loop.try_parked()
             else:
                 control.enter("idle", _STANDS_BY)
                 control.answer(control.asked(), _STANDS_BY)

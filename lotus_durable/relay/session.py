@@ -105,10 +105,11 @@ class Session:
             if made_with is None or made_with.get(SINGLE) is not True:
                 raise BrokerBlocked(_NOT_ONE)
             self._proved_at = since_boot()
-            self._channel = self._opened.new_channel()
+            self._channel = self._opened.connection.channel()
+            self._channel.auto_decode = False
             self._channel.basic_qos(0, _PREFETCH, a_global=False)
             self._channel.basic_consume(address.queue, callback=self._receive)
-            self._prover = self._opened.new_channel()
+            self._prover = self._opened.connection.channel()
             self._prover.basic_qos(0, 1, a_global=False)
         self._thread = threading.Thread(target=self._serve, name="lotus_durable relay", daemon=True)
         self._thread.start()

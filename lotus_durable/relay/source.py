@@ -186,8 +186,7 @@ class FromBroker:
             self._report(DeliveryBlocked(f"a message is left in the broker's queue: {error}; update the relay"))
             return None
         except NotOurs as error:
-            message = Events(b"", NO_KEY, {}, (b"",))
-            words = f"a message of the broker's queue cannot be read: {error}"
+            message, words = Events(NO_KEY, (b"",)), f"a message of the broker's queue cannot be read: {error}"
             damage = Damage(f"message-{source}", 0, received.body, 1, words)
         size = len(message.records)
         settled = min(size, self._own.reached(received.key))
@@ -199,6 +198,7 @@ class FromBroker:
         positions = range(settled + 1, size + 1) or (size,)
         if damage is None or settled:
             # in_rows: what was tracked under a key that is not ours is parked, for nothing passes it in a queue.
-            return Chunk(source, message.records[settled:], positions, key=message.key, in_rows=True)
+            key = message.key if size else NO_KEY
+            return Chunk(source, message.records[settled:], positions, key=key, in_rows=True)
         keep_aside(self._directory, damage, self._report)
         return Chunk(source, (), positions, damage)

@@ -9,15 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lotus_durable.relay.message import MOST_BYTES, VERSION, Events, LaterVersion, NotOurs, decode, mark
+from lotus_durable.relay.message import VERSION, Events, LaterVersion, NotOurs, decode, mark
 
-WHOLE = Events(b"q" * 16, b"k" * 8, {"a segment": (56, 1)}, [b"one", b"two"]).encode()
+WHOLE = Events(b"k" * 8, [b"one", b"two"]).encode()
 
 
 def test_what_is_encoded_is_read_back() -> None:
     events = decode(WHOLE)
-    assert (events.queue_id, events.key, events.records) == (b"q" * 16, b"k" * 8, [b"one", b"two"])
-    assert events.through == {"a segment": [56, 1]}
+    assert (events.key, events.records) == (b"k" * 8, [b"one", b"two"])
 
 
 def test_a_mark_has_no_events_and_is_like_no_other_one() -> None:
@@ -46,19 +45,14 @@ def test_other_bytes_are_said_to_be_none_or_of_a_later_version(body: bytes) -> N
         decode(body)
 
 
-def test_one_that_is_too_large_is_not_looked_into() -> None:
-    with pytest.raises(NotOurs, match="more than the"):
-        decode(WHOLE + bytes(MOST_BYTES))
-
-
 @pytest.mark.parametrize(
     "fields",
     [
         [],
-        [b"", b"", {}, []],
-        [b"q" * 16, b"k" * 8, {}, ["text"]],
-        [b"q" * 16, b"k" * 8, {}, {}],
-        [b"q" * 16, "k" * 8, {}, [b"one"]],
+        [b"", []],
+        [b"k" * 8, ["text"]],
+        [b"k" * 8, {}],
+        ["k" * 8, [b"one"]],
         {"a": 1},
         7,
     ],

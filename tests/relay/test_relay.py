@@ -94,12 +94,12 @@ def test_what_is_no_message_of_ours_becomes_a_dead_letter_with_its_bytes_kept(fl
     host = fleet.host()
     [first] = track(host, 1)
     host.drain(PATIENCE)
-    whole = Events(bytes(16), bytes(8), {}, [record("inside")]).encode()
+    whole = Events(bytes(8), [record("inside")]).encode()
     damaged = whole[:-1] + bytes([whole[-1] ^ 1])
     strange = [b"", b"hello", whole[:5], whole[:9], damaged, whole[:6] + b"\x09" + whole[7:]]
     fleet.publish(*strange)
     fleet.publish("text", content_encoding="utf-8")  # type: ignore[arg-type]
-    fleet.publish(Events(bytes(16), bytes(8), {}, [b"no record", record("fine")]).encode())
+    fleet.publish(Events(bytes(8), [b"no record", record("fine")]).encode())
     relay = fleet.relay().start()
     fleet.wait_until_stored([first, "fine"])
     fleet.wait_for(lambda: relay.stats().dead_lettered == len(strange) + 2, "the dead letters")
@@ -117,7 +117,7 @@ def test_a_message_whose_properties_cannot_be_read_is_in_the_way_of_no_other(
     host = fleet.host()
     ids = track(host, 1)
     assert host.drain(PATIENCE).complete
-    events = Events(bytes(16), bytes(8), {}, [record("inside")]).encode()
+    events = Events(bytes(8), [record("inside")]).encode()
     with monkeypatch.context() as patched:
         patched.setattr(amqp.Message, "_serialize_properties", lambda _: b"\x80\0\x02\xff\xfe")
         fleet.publish(events, b"hello")
@@ -290,7 +290,7 @@ def test_what_is_parked_at_a_relay_that_stands_by_goes_to_the_active_one_when_it
     fleets: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiving, "_CLEAR_AFTER", 0.0)
-    monkeypatch.setattr(receiving, "_HAND_INTERVAL", 0.1)
+    monkeypatch.setattr(receiving, "_ASK_INTERVAL", 0.1)
     fleet = fleets("L22", customers=["c1"])
     first, second = fleet.relay("first", parked_retry_interval=0.05), fleet.relay("second")
     host = fleet.host()

@@ -127,7 +127,8 @@ def test_a_port_of_tls_that_hangs_up_is_tried_again_soon_as_one_whose_broker_sta
         address = address_of(f"amqps://127.0.0.1:{listener.getsockname()[1]}")
 
         def hang_up() -> None:
-            listener.accept()[0].close()
+            with listener.accept()[0] as peer:
+                peer.recv(10_000)
 
         threading.Thread(target=hang_up).start()
         with pytest.raises(BrokerTrouble, match="closes the connection: its own port is") as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import time
 from collections import Counter
@@ -210,6 +211,22 @@ def remove_rows(harness: Harness) -> bool:
     harness.pass_(0.5)
     if not is_alive(pid):
         mark_struck(harness, ids, "rows removed, flusher ended")
+    return True
+
+
+def remove_delivered(harness: Harness) -> bool:
+    """The ids delivered lately, while a flusher has them open: they are gone, or those of a moment ago."""
+    path = Path(harness.queue.delivered)
+    try:
+        if harness.chance.random() < 0.5:
+            path.unlink()
+            return True
+        copy = path.with_name(f"restored-{path.name}")
+        shutil.copy2(path, copy)
+        harness.pass_(harness.chance.uniform(0.3, 1.0))
+        copy.rename(path)
+    except OSError:  # the disk is full, or the directory is elsewhere
+        return False
     return True
 
 

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from .hands import cut_segment, delete_locks, delete_segment, remove_books, remove_rows, rename_segment
+from .hands import (
+    cut_segment,
+    delete_locks,
+    delete_segment,
+    remove_books,
+    remove_delivered,
+    remove_rows,
+    rename_segment,
+)
 from .harness import Harness
 from .operators import clone, mount_over, move_directory, move_journal, restore, swap_directory
 from .oracle import CUT
@@ -174,6 +182,7 @@ STRIKES: Mapping[str, Strike] = {
     "deployed": Strike("all that track end, and begin again with another release, or the former one", deploy),
     "books removed": Strike("books.db is unlinked while open; 3 in 10 times the flusher is killed too", remove_books),
     "rows removed": Strike("queue.db is unlinked while open", remove_rows),
+    "delivered ids removed": Strike("or they become what they were a second ago", remove_delivered),
     **{f"at: {name}": Strike(f"SIGKILL: {about}", partial(kill_at, name)) for name, about in POINTS.items()},
 }
 UNTIDY = (

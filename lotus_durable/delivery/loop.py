@@ -237,7 +237,7 @@ class Loop:
 
         Something on the way may refuse them all; then nothing is parked for it.
         """
-        if verdicts and all(isinstance(each, Failing) or _is_unproven(each) for each in verdicts):
+        if verdicts and all(map(_is_unproven, verdicts)):
             self._undecided.append(settlement)
         else:
             self._settle_undecided()
@@ -297,7 +297,7 @@ class Loop:
             )
             # A try counts against the event only if others were delivered since the one before it.
             is_witnessed = self._delivered_at > before.tried_at or not batch.rows
-            counts = is_witnessed or not (isinstance(verdict, Failing) or _is_unproven(verdict))
+            counts = is_witnessed or not _is_unproven(verdict)
             event = before._replace(
                 reason=verdict.reason,
                 attempts=before.attempts + counts,
@@ -345,6 +345,7 @@ class Loop:
         """Send parked events, and settle what comes of it."""
         reasons: dict[int, str] = {}
         gone: set[int] = set()
+        is_proven = True
         for batch in batches_of_parked(rows, self._places[0], self._source.was_delivered):
             verdicts = result_of(self._delivering(batch, self._free[-1]))
             for row, verdict in zip(batch.rows, verdicts, strict=True):
@@ -352,10 +353,11 @@ class Loop:
                     self._busy_at = monotonic()
                 else:
                     reasons[row.id] = verdict.reason
+            is_proven = is_proven and not any(map(_is_unproven, verdicts))
             settlement = self._settlement(batch, verdicts)
             self._settle(settlement)
             gone.update(row.id for row in settlement.resolved)
-        return Tried(reasons, gone)
+        return Tried(reasons, gone, is_proven)
 
     def _give_up(self, rows: Sequence[StoredEvent]) -> None:
         self._settle(Settlement(dead=[row._replace(id=0) for row in rows], resolved=rows))
@@ -370,7 +372,8 @@ class Loop:
 
 
 def _is_unproven(verdict: Verdict) -> bool:
-    return isinstance(verdict, Parked) and verdict.unproven
+    """Whether it is not Lotus' word about this event."""
+    return isinstance(verdict, Failing) or (isinstance(verdict, Parked) and verdict.unproven)
 
 
 def _shown(record: bytes) -> dict[str, str]:

@@ -271,6 +271,8 @@ class Lotus:
             self._wait_until_unblocked(outcome)
         elif isinstance(outcome, RetryBatch):
             self._retry_batch(outcome)
+        else:
+            self._backoff.reset()  # the server works, whatever it does with the events
         return isinstance(outcome, Settled)
 
     def _wait_until_it_gets_through(self, reason: str) -> None:

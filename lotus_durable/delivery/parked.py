@@ -36,6 +36,15 @@ _AT_ONCE = 0.25
 """Seconds for which parked events are seen to while there are none."""
 _SLOWEST = 60
 """The longest pause between two tries, in first pauses."""
+_LONG = 1.0
+"""Seconds from which on it is a long try that finds what the server fails on. The next one is of a single event, and
+new ones go before it: hundreds of such events would have them wait for as many seconds, or hours."""
+_REST = 4.0
+"""After a long one there is none for so many times as long,"""
+_LONGEST_REST = 300.0
+"""or for so many seconds: it was an outage, perhaps."""
+_FIRST = 16
+"""Events that are tried at once at first; twice as many after each try that was not long."""
 _IDLE_SHARE = 200
 """A sweep comes no sooner than this many times as long as the last one took: half a percent of a processor."""
 _BITS = 1 << 23
@@ -51,6 +60,8 @@ class Tried(NamedTuple):
     """Why they were refused; those that are missing were delivered."""
     gone: set[int]
     """Those that are parked no more."""
+    is_proven: bool = True
+    """What became of each is Lotus' own word."""
 
 
 class _Rules(NamedTuple):
@@ -95,7 +106,8 @@ class ParkedEvents:
         self._try_again = try_again
         self._give_up = give_up
         self._sweep: _Sweep | None = None
-        self._next_step = -inf
+        self._next_step = self._rests_until = -inf
+        self._at_once = min(_FIRST, most)
         self._next_sweep = self._remembered()
         self._not_before = -inf
 
@@ -124,6 +136,8 @@ class ParkedEvents:
 
     def _go_on(self) -> bool:
         """Do one thing; return whether there is more to do now."""
+        if monotonic() < self._rests_until:
+            return False
         now = self._source.elapsed()
         if self._sweep is None and now >= max(self._next_sweep, self._not_before):
             self._sweep = _Sweep(self._rules, self._source.last_parked(), all_are_due=False)
@@ -140,12 +154,18 @@ class ParkedEvents:
 
     def _is_left(self, sweep: _Sweep) -> bool:
         """Do one thing of a sweep, unless it is over."""
-        found = sweep.next_rows()
+        found = sweep.next_rows(self._at_once)
         if found is None:
             return False
         due, late = found
         if due:
-            sweep.learn(due, self._try_again(due))
+            began = monotonic()
+            tried = self._try_again(due)
+            took = monotonic() - began
+            is_long = took >= _LONG and not tried.is_proven
+            self._at_once = 1 if is_long else min(2 * self._at_once, self._rules.most)
+            self._rests_until = monotonic() + (min(_REST * took, _LONGEST_REST) if is_long else 0.0)
+            sweep.learn(due, tried)
         if late:
             self._give_up(late)
         return True
@@ -184,8 +204,8 @@ class _Sweep:
         self._released: set[_Customer] = set()
         self._given_up: set[_Customer] = set()
 
-    def next_rows(self) -> tuple[list[StoredEvent], list[StoredEvent]] | None:
-        """Return rows to try and rows to give up, perhaps none of either; None at the end."""
+    def next_rows(self, most: int) -> tuple[list[StoredEvent], list[StoredEvent]] | None:
+        """Return rows to try, at most so many, and rows to give up, perhaps none of either; None at the end."""
         began = time.thread_time()
         due: list[StoredEvent] = []
         late: list[StoredEvent] = []
@@ -198,7 +218,7 @@ class _Sweep:
                 if row.id > self.through:
                     rows = []
                     break
-                if len(due) == self._rules.most or len(pages) >= self._source.rows_at_once:
+                if len(due) == most or len(pages) >= self._source.rows_at_once:
                     break
                 self._position = row.id
                 chosen = self._choose(row, now)
@@ -207,7 +227,7 @@ class _Sweep:
                     pages.add(row.id // _ROWS_OF_A_PAGE)
             if not rows and not number:
                 found = None
-            if not rows or len(due) == self._rules.most or len(pages) >= self._source.rows_at_once:
+            if not rows or len(due) == most or len(pages) >= self._source.rows_at_once:
                 break
         self.seconds += time.thread_time() - began
         return found

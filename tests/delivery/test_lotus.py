@@ -383,6 +383,12 @@ def test_a_500_that_comes_back_while_probes_pass_is_looked_for_by_halves_with_ha
     assert len(scene.sent) <= 2 + 3 * 10
 
 
+def test_while_probes_pass_no_wait_grows_however_many_events_are_refused() -> None:
+    scene = Scene(failing_on("b", "c", with_=html(500)))
+    scene.send("a", "b", "c", "d")
+    assert set(scene.seconds) == {0.5}
+
+
 def test_an_event_the_server_gives_no_answer_to_is_parked_and_never_given_up_for_its_attempts() -> None:
     scene = Scene(failing_on("b", with_=TIMEOUT))
     assert scene.send("a", "b", "c") == [Delivered(), Parked("no answer", unlisted=True, unproven=True), Delivered()]

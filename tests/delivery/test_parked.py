@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lotus_durable.delivery import parked
 from lotus_durable.errors import QueueFull
-from lotus_durable.testing import RefuseEvents
-from tests.rig import LIMIT, Rig, faults, track, wait_until
+from lotus_durable.testing import RefuseEvents, Status
+from tests.rig import LIMIT, Rig, faults, record, track, wait_until
 
 
 @pytest.fixture
@@ -115,6 +116,29 @@ def test_parked_events_are_not_in_the_way_of_new_ones(l22: Rig) -> None:
         l22.server.wait_for(number + 1)
     stats = l22.check(ids)
     assert (stats.delivered, stats.pending + stats.parked) == (20, 100)
+
+
+def test_what_the_server_fails_on_is_tried_by_itself_after_a_long_try_and_new_events_go_before_it(
+    rigs: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = [f"bad{n}" for n in range(8)]
+    rig = rigs("L24", faults=faults(poison=dict.fromkeys(bad, Status(500))))
+    ids = rig.put(*(record(each) for name in bad for each in (name, f"good {name}")))
+    monkeypatch.setattr(parked, "_LONG", 0.0)
+    rig.flush_until(lambda: len(rig.server.times_received) == 8 and len(rig.stored("parked")) == 8)
+    first = len(rig.posts)
+    rig.flush_until(lambda: len(rig.posts) > first, parked_retry_interval=0.01)
+    [together, *_] = rig.batches()[first:]
+    assert set(together) == set(bad)
+    ids += rig.put(record("new"))  # it is not behind them
+    rig.flush_until(lambda: "new" in rig.server.times_received, parked_retry_interval=0.01)
+    monkeypatch.setattr(parked, "_REST", 0.0)
+    first = len(rig.posts)
+    rig.flush_until(lambda: len(rig.posts) > first + 100, parked_retry_interval=0.01)
+    tried = [batch for batch in rig.batches()[first:] if batch]
+    assert tried.count(together) == 2  # once by each flusher, which does not know it yet, with one more try
+    assert {len(batch) for batch in tried[20:]} == {1}
+    assert rig.check(ids).parked == 8
 
 
 def test_a_steady_stream_of_new_events_does_not_keep_parked_ones_waiting(l22: Rig) -> None:

@@ -212,7 +212,7 @@ class _Sweep:
         pages: set[int] = set()
         found: tuple[list[StoredEvent], list[StoredEvent]] | None = due, late
         for number in range(_PAGES_AT_ONCE):
-            rows = self._source.parked(self._position, _PAGE)
+            rows = self._source.page("parked", self._position, _PAGE)
             now = self._source.elapsed()
             for row in rows:
                 if row.id > self.through:

@@ -18,7 +18,7 @@ from typing import Protocol
 from lotus_durable.config import Config
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Progress
-from lotus_durable.queue.protocol import Chunk, Settlement, StoredEvent
+from lotus_durable.queue.protocol import Chunk, Settlement, StoredEvent, Table
 from lotus_durable.values import NamedTuple
 
 from .batch import Batch
@@ -99,8 +99,8 @@ class Source(Protocol):
     def progress(self) -> Progress:
         """Return how far it is, for the heartbeat."""
 
-    def parked(self, after: int, limit: int) -> list[StoredEvent]:
-        """Return up to ``limit`` parked events with an id above ``after``, oldest id first."""
+    def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
+        """Return up to ``limit`` parked events or dead letters with an id above ``after``, oldest id first."""
 
     def last_parked(self) -> int:
         """Return the id of the last event that was parked, 0 when none ever was."""

@@ -94,7 +94,7 @@ class Rewriting:
                 return
             cursors = {**kept.finish(), last.source: Cursor(original_name(name), *last.end)}
             accepted = taken_out + len(dead)
-            self._queue.consumer.enter(
+            self._queue.consumer.settle(
                 Settlement(cursors=cursors, accepted=accepted, dead=dead, carried=carried, discarded=taken_out)
             )
             self._queue.consumer.make_safe()

@@ -114,7 +114,7 @@ def _put_back(config: Config, directory: QueueDirectory, ids: set[str], waiting:
                 new.add(key, record)
         # Of a fleet's host: it has handed them over.
         by_broker = min(new.events, queue.consumer.progress().counts.handed_over)
-        queue.consumer.enter(
+        queue.consumer.settle(
             Settlement(
                 cursors=new.finish(), accepted=-new.events, delivered=by_broker - new.events, handed_over=-by_broker
             )

@@ -139,7 +139,7 @@ class Consumer:
             OSError: the disk refuses; nothing of it counts.
         """
         cursors: dict[bytes, Cursor] = dict(settlement.cursors)
-        carried: list[tuple[bytes, int, int]] = []
+        carried = [*settlement.carried]
         accepted = settlement.accepted
         segments: list[Segment] = []
         for source, position in settlement.through.items():
@@ -151,7 +151,7 @@ class Consumer:
                 cursors[segment.id] = Cursor(original_name(segment.name), *position)
                 segments.append(segment)
         entry = settlement._replace(cursors=cursors, accepted=accepted, carried=carried)
-        if self._rows.id in cursors:
+        if any(cursor.name == QUEUE_DB for cursor in cursors.values()):
             self._rows.sync()
             self._note_emptied()
         self._delivered.add(entry.delivered_ids)
@@ -164,14 +164,6 @@ class Consumer:
     def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
         """Return up to ``limit`` parked events or dead letters with an id above ``after``, oldest id first."""
         return self._repaired.do(lambda books: books.page(table, after, limit))
-
-    def enter(self, entry: Settlement) -> None:
-        """Commit what somebody did by hand.
-
-        Raises:
-            OSError: the disk refuses; nothing of it counts.
-        """
-        self._repaired.do(lambda books: books.settle(entry))
 
     def overwrite_deleted(self) -> None:
         """Have nothing left of rows that were deleted; it takes as long as the books are large.
@@ -216,10 +208,6 @@ class Consumer:
     def has_books_in_place(self) -> bool:
         """Whether the books are where their path leads: they are not where the disk refuses to write them back."""
         return self._books.database.is_in_place()
-
-    def parked(self, after: int, limit: int) -> list[StoredEvent]:
-        """Return a page of parked events, see :meth:`page`."""
-        return self.page("parked", after, limit)
 
     def last_parked(self) -> int:
         """Return the id of the last event that was parked, 0 when none ever was."""

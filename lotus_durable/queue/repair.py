@@ -142,7 +142,8 @@ class RepairedBooks:
         _remove(unfinished)
         self._books.database.copy_to(unfinished)
         self._finish(unfinished)
-        kept = _put_in_place(self._path, "replaced", self._books)
+        self._books.abandon()
+        kept = _put_in_place(self._path, "replaced")
         where = f"; what lay there is kept as {kept}" if kept else ""
         self._report(QueueDamaged(f"the books {self._path} were written back: {why}{where}"))
         self._books = _opened(self._path)
@@ -157,7 +158,7 @@ class RepairedBooks:
         new.abandon()
         lost = take_over(unfinished, old, self._path)
         self._finish(unfinished)
-        kept = _put_in_place(self._path, "damaged", None)
+        kept = _put_in_place(self._path, "damaged")
         self._report(
             QueueDamaged(
                 f"{error}; new ones were begun, the damaged ones are kept as {kept}; parked events and dead letters "
@@ -175,6 +176,7 @@ class RepairedBooks:
 
 
 def _opened(path: str) -> Books:
+    _finish_renaming(path)  # the disk may have refused it
     books = Books(path)
     books.open()
     return books
@@ -188,18 +190,16 @@ def _finish_renaming(path: str) -> bool:
     """
     _remove(path + _UNFINISHED)
     if is_finished := is_file(path + _NEW):
-        _put_in_place(path, "replaced", None)
+        _put_in_place(path, "replaced")
     return is_finished
 
 
-def _put_in_place(path: str, what: str, opened: Books | None) -> str | None:
+def _put_in_place(path: str, what: str) -> str | None:
     """Rename finished books into place; return where what lay there is kept, if something did."""
     kept = f"{path}.{what}-{time.time_ns()}"
     for part in _PARTS:
         with contextlib.suppress(FileNotFoundError):
             os.rename(path + part, kept + part)
-    if opened is not None:
-        opened.abandon()  # it would delete the log of the new ones, later
     os.rename(path + _NEW, path)
     sync_path(os.path.dirname(path))
     return kept if os.path.exists(kept) else None

@@ -51,7 +51,7 @@ class Source:
     def progress(self) -> Progress:
         return Progress()
 
-    def parked(self, *_: int) -> list[Any]:
+    def page(self, *_: object) -> list[Any]:
         return []
 
     def last_parked(self) -> int:

@@ -97,14 +97,14 @@ def recovered_by_consumer(directory: QueueDirectory) -> Found:
         for _ in range(_PASSES):  # what is held back comes in the next pass
             sent += _delivered(consumer)
             consumer.retire()
-        parked = consumer.parked(0, _MANY)
+        parked = consumer.page("parked", 0, _MANY)
         consumer.settle(Settlement(through={}, delivered=len(parked), parked=[], dead=[], resolved=parked))
         sent += _ids(parked)
         consumer.retire()
         counts = count(directory, consumer.progress())
     letters = read_page(directory.books, "dead", 0, _MANY)
     with contextlib.closing(Consumer(directory, told.append)) as consumer:
-        again = [*_delivered(consumer), *_ids(consumer.parked(0, _MANY))]
+        again = [*_delivered(consumer), *_ids(consumer.page("parked", 0, _MANY))]
         if again or count(directory, consumer.progress()) != counts:
             problems.append(f"who opens it next sees something else: {again}, {count(directory, consumer.progress())}")
     return Found(sent, _ids(letters), _unreadable(letters), counts, problems)

@@ -66,7 +66,7 @@ def test_every_event_is_counted_where_it_is(directory: QueueDirectory, reports: 
         found = counts(directory, consumer)
         assert (found.accepted, found.delivered, found.pending) == (8, 3, 2)
         assert (found.parked, found.dead_lettered) == (2, 1)
-        parked = consumer.parked(0, 10)
+        parked = consumer.page("parked", 0, 10)
         assert [number_of(event.record) for event in parked] == [0, 1]
         consumer.settle(Settlement(delivered=1, dead=[stored(parked[1].record)], resolved=parked))
         found = counts(directory, consumer)
@@ -78,8 +78,8 @@ def test_parked_events_are_given_a_page_at_a_time_and_in_order(directory: QueueD
     with consuming(directory, reports) as consumer:
         output = read_pass(consumer)
         consumer.settle(output.settlement(parked=output.records))
-        first = consumer.parked(0, 3)
-        second = consumer.parked(first[-1].id, 3)
+        first = consumer.page("parked", 0, 3)
+        second = consumer.page("parked", first[-1].id, 3)
         assert [number_of(event.record) for event in [*first, *second]] == [0, 1, 2, 3, 4]
         assert consumer.last_parked() == second[-1].id
 
@@ -400,7 +400,7 @@ def test_a_segment_in_another_ones_place_that_cannot_be_read_now_is_no_leftover_
     with NewSegments(directory) as new:
         new.add(NO_KEY, record(1))
         with consuming(directory, reports) as consumer:
-            consumer.enter(Settlement(cursors=new.finish()))
+            consumer.settle(Settlement(cursors=new.finish()))
         [unfinished] = Path(directory.journal).iterdir()
         os.link(unfinished, spare := Path(directory.root, "spare"))
     os.rename(spare, unfinished)  # as if it had been killed before it published it

@@ -68,7 +68,7 @@ def flush(directory: QueueDirectory) -> None:
             delivered_ids=["a", "b", "c"],
         )
     )
-    parked = consumer.parked(0, 10)
+    parked = consumer.page("parked", 0, 10)
     consumer.settle(Settlement(delivered=1, parked=[stored(parked[1].record, attempts=2)], resolved=parked))
     consumer.learn("host", "https://one")
     output = read_pass(consumer)
@@ -90,7 +90,7 @@ def check(directory: QueueDirectory, reports: Reports) -> None:
         found = counts(directory, consumer)
         assert found.accepted == EVENTS
         assert found.pending == 0
-        assert len(consumer.parked(0, 100)) == found.parked
+        assert len(consumer.page("parked", 0, 100)) == found.parked
         assert directory.segments() == []
 
 
@@ -133,7 +133,7 @@ def test_a_flusher_that_dies_while_rows_go_ahead_of_their_settlement_leaves_none
         with consuming(directory, reports) as consumer:
             found = counts(directory, consumer)
             assert (found.parked, found.pending) in ((0, EVENTS), (EVENTS, 0))
-            assert len(consumer.parked(0, 100)) == found.parked
+            assert len(consumer.page("parked", 0, 100)) == found.parked
         shutil.rmtree(directory.root)
         step += STRIDE
 
@@ -161,7 +161,7 @@ def test_flushers_killed_at_any_moment_settle_every_event_once(memory_path: Path
         deliver_all(consumer)
         found = counts(directory, consumer)
         assert (found.accepted, found.pending) == (accepted, 0)
-        assert found.parked == len(consumer.parked(0, accepted))
+        assert found.parked == len(consumer.page("parked", 0, accepted))
         assert found.parked > 0
         assert directory.segments() == []
     assert reports == []

@@ -170,7 +170,7 @@ def test_parking_stops_before_it_takes_the_space_of_the_cursor(
         assert settlements == 11_000
         assert counts(small, consumer).parked == parked
         free(disk)
-        event = consumer.parked(0, 1)
+        event = consumer.page("parked", 0, 1)
         consumer.settle(Settlement(delivered=1, resolved=event))
         assert counts(small, consumer).parked == parked - 1
     with consuming(small, reports) as consumer:
@@ -209,7 +209,7 @@ def test_a_settlement_too_large_for_one_transaction_is_settled_in_several_and_co
         consumer.settle(output.settlement(parked=output.records[:200], dead=output.records[200:]))
         found = counts(small, consumer)
         assert (found.parked, found.dead_lettered, found.pending) == (200, 100, 0)
-        assert [event.record for event in consumer.parked(0, 1000)] == output.records[:200]
+        assert [event.record for event in consumer.page("parked", 0, 1000)] == output.records[:200]
         assert len(read_page(small.books, "dead", 0, 1000)) == 100
 
 

@@ -78,7 +78,7 @@ def test_books_that_are_not_where_they_were_are_written_back_before_anything_is_
         found = counts(directory, consumer)
         assert (found.delivered, found.parked) == (5, 2)
         assert [number_of(event.record) for event in read_page(directory.books, "parked", 0, 9)] == [0, 1]
-        consumer.settle(Settlement(delivered=2, resolved=consumer.parked(0, 9)))
+        consumer.settle(Settlement(delivered=2, resolved=consumer.page("parked", 0, 9)))
     with consuming(directory, reports) as consumer:
         found = counts(directory, consumer)
         assert (found.accepted, found.delivered, found.parked) == (7, 7, 0)
@@ -198,6 +198,23 @@ def test_nothing_is_deleted_while_books_cannot_be_written_back(directory: QueueD
         assert directory.segments() == []
     with consuming(directory, reports) as consumer:
         assert counts(directory, consumer).delivered == 1
+
+
+@pytest.mark.parametrize("part", ["", "-wal", ".new"])
+def test_books_that_were_written_back_keep_all_where_a_renaming_is_refused(
+    directory: QueueDirectory, reports: Reports, part: str
+) -> None:
+    with_parked_and_dead(directory, reports)
+    with consuming(directory, reports) as consumer:
+        replace_books(directory)
+        Path(f"{directory.books}-wal").touch()
+        with refusing("rename", errno.EIO, where=lambda path: path == f"{directory.books}{part}", times=1) as refusal:
+            consumer.retire()
+        assert refusal.count == 1
+        assert len(consumer.page("parked", 0, 100)) == 40
+        consumer.retire()
+    with consuming(directory, reports) as consumer:
+        assert len(consumer.page("parked", 0, 100)) == counts(directory, consumer).parked == 40
 
 
 def test_a_flusher_goes_on_when_books_that_were_written_back_cannot_be_opened_at_once(
@@ -336,11 +353,11 @@ def test_what_can_be_read_of_damaged_books_is_taken_over_and_the_rest_is_dead_le
     with_parked_and_dead(directory, reports)
     gone = damage_a_page_of_parked_events(directory)
     with consuming(directory, reports) as consumer:
-        parked = consumer.parked(0, 100)  # meets the damage
+        parked = consumer.page("parked", 0, 100)  # meets the damage
         found = counts(directory, consumer)
         assert (found.accepted, found.delivered, found.pending) == (59, 12, 2)
         assert found.parked == 40 - len(gone)
-        assert len(consumer.parked(0, 100)) == found.parked
+        assert len(consumer.page("parked", 0, 100)) == found.parked
         assert found.dead_lettered == 5 + 40 - found.parked
         assert {number_of(event.record) for event in parked} == set(range(40)) - gone
         assert consumer.was_delivered(["a"]) == {"a"}
@@ -366,7 +383,7 @@ def test_rows_of_a_settlement_that_was_never_committed_are_not_taken_over_from_d
         consumer.begin_new_books("by hand")
         found = counts(directory, consumer)
         assert (found.parked, found.dead_lettered) == (40, 5)
-        assert len(consumer.parked(0, 100)) == 40
+        assert len(consumer.page("parked", 0, 100)) == 40
 
 
 def test_pages_are_read_on_right_behind_one_that_cannot_be(directory: QueueDirectory, reports: Reports) -> None:
@@ -393,14 +410,14 @@ def damage_a_page_of_parked_events(directory: QueueDirectory) -> set[int]:
 def test_damage_that_a_settlement_meets_costs_it_nothing(directory: QueueDirectory, reports: Reports) -> None:
     with_parked_and_dead(directory, reports)
     with consuming(directory, reports) as consumer:
-        rows = consumer.parked(0, 100)
+        rows = consumer.page("parked", 0, 100)
     damage_a_page_of_parked_events(directory)
     with consuming(directory, reports) as consumer:
         consumer.settle(Settlement(delivered=40, resolved=rows))
         found = counts(directory, consumer)
         assert (found.delivered, found.parked) == (52, 0)
         assert found.dead_lettered > 5, "what could not be read was told to be a dead letter"
-        assert consumer.parked(0, 100) == []
+        assert consumer.page("parked", 0, 100) == []
     assert len(kept_beside(directory, "damaged")) == 1
 
 
@@ -412,7 +429,7 @@ def test_books_cut_short_are_begun_anew_with_what_can_be_read(directory: QueueDi
     os.truncate(directory.books, 5 * 4096)
     with consuming(directory, reports) as consumer:
         deliver_all(consumer)
-        consumer.parked(0, 100)
+        consumer.page("parked", 0, 100)
         counts(directory, consumer)
         assert directory.segments() == []
     assert len(kept_beside(directory, "damaged")) == 1
@@ -438,7 +455,7 @@ def test_books_damaged_in_any_page_never_keep_events_from_being_delivered(
         with consuming(copy, reports) as consumer:
             for _ in range(2):
                 deliver_all(consumer)
-                consumer.parked(0, 100)
+                consumer.page("parked", 0, 100)
                 counts(copy, consumer)
             assert copy.segments() == []
             write_segment(copy, [record(200, padding=3_000)]).seal()
@@ -471,7 +488,7 @@ def test_a_kill_at_any_step_of_beginning_anew_loses_no_row_that_could_be_read(
         shutil.copytree(model.root, directory.root)
         died = dies_at(step, partial(meet_damage, directory))
         with consuming(directory, reports) as consumer:
-            consumer.parked(0, 100)
+            consumer.page("parked", 0, 100)
             found = counts(directory, consumer)
             assert found.accepted == 59
             expected = found.parked if expected < 0 else expected
@@ -483,7 +500,7 @@ def test_a_kill_at_any_step_of_beginning_anew_loses_no_row_that_could_be_read(
 
 
 def meet_damage(directory: QueueDirectory) -> None:
-    Consumer(directory, Reports()).parked(0, 100)
+    Consumer(directory, Reports()).page("parked", 0, 100)
 
 
 def test_books_of_a_later_version_are_not_touched(directory: QueueDirectory, reports: Reports) -> None:
@@ -509,7 +526,7 @@ def test_a_damaged_row_is_an_event_without_record_and_hides_no_other(
         connection.execute("UPDATE queue_parked SET data = x'00' WHERE _id = 2")
     connection.close()
     with consuming(directory, reports) as consumer:
-        rows = consumer.parked(0, 10)
+        rows = consumer.page("parked", 0, 10)
         assert [bool(row.record) for row in rows] == [True, False, True]
         assert "damaged" in rows[1].reason
         consumer.settle(Settlement(delivered=2, dead=[stored(b"", rows[1].reason)], resolved=rows))

@@ -172,7 +172,7 @@ def _of_nodes(nodes: list[Mapping[str, Any]], address: Address) -> Iterator[Answ
 
 def _of_partitions(version: tuple[int, ...]) -> Iterator[Answer]:
     if version < _NOTICES_LATE:
-        remedy = "look at `rabbitmqctl environment`: cluster_partition_handling is to be pause_minority"
+        remedy = "`rabbitmqctl environment`: cluster_partition_handling is to be pause_minority, or two relays may send"
         yield Answer("partition handling", "warning", "the broker tells it nobody", remedy)
 
 

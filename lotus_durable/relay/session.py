@@ -8,8 +8,8 @@ Of all consumers one, the *active* one, receives anything (``x-single-active-con
 active until a moment ago may not have heard of it. So there are three rules. Whatever is wrong with the connection ends
 the session: nothing is acknowledged any more, and nothing is sent to Lotus. Before each request to Lotus there is a
 *proof*, at most ``PROOF_AGE`` old, that a majority of the queue's nodes still hears us, and from one to the next no
-time for a takeover. And whoever becomes active waits for as long as another one's last request may take
-(:attr:`Session.in_doubt_since`).
+time for a takeover (before 4.3 only with ``pause_minority``). And whoever becomes active waits for as long as another
+one's last request may take (:attr:`Session.in_doubt_since`).
 
 The proof is a second consumer, which waits behind the first and is cancelled at once: the broker answers both only when
 a majority has written it down. A publish would do, too, but for a full queue and a broker whose disk is full, where it

@@ -113,7 +113,7 @@ def _missing_at(path: str, writer: SegmentWriter, what: str, *, sync: bool) -> S
 
 def _frames_before_trust(writer: SegmentWriter) -> list[Placed]:
     """Read through the descriptor what was appended before the last good check; also what is behind damage."""
-    data = writer.read_own(writer.kept_from - HEADER_SIZE, HEADER_SIZE)
+    data = os.pread(writer.descriptor, writer.kept_from - HEADER_SIZE, HEADER_SIZE)
     marker = writer.header.marker
     found: list[Placed] = []
     offset = least = 0

@@ -175,13 +175,7 @@ class Consumer:
 
     def begin_new_books(self, why: str) -> None:
         """Set the books aside, and begin new ones with all that can be read of them."""
-        damage = [DatabaseDamaged(why)]
-
-        def work(_: Books) -> None:
-            if damage:
-                raise damage.pop()
-
-        self._repaired.do(work)
+        self._repaired.begin_anew(DatabaseDamaged(why))
 
     def reached(self, source: bytes) -> int:
         """Return how many events of a source that is no segment are settled, as its cursor says or has said."""

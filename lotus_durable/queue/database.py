@@ -18,7 +18,7 @@ from lotus_durable.errors import QueueDamaged
 
 from .files import FILE_MODE, open_to_read, regular_file_status, sync_data, sync_path
 from .reserve import Reserve, is_full
-from .table import LOCK_TIMEOUT, EventTable, mapped, mapped_errors
+from .table import LOCK_TIMEOUT, EventTable, mapped_errors
 
 _CACHE = 128
 """KiB of pages in memory. The reserve is written through it, and would fill the 2 MB that SQLite keeps by default."""
@@ -53,10 +53,7 @@ class BooksDatabase:
         # with any of its descriptors.
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
         try:
-            self._open(version, schema)
-        except sqlite3.Error as error:
-            self.abandon()
-            raise mapped(error, WHAT) from error
+            self.do(lambda: self._open(version, schema))
         except BaseException:
             self.abandon()
             raise
@@ -68,8 +65,7 @@ class BooksDatabase:
             OSError: the disk refuses; nothing of it counts.
             DatabaseDamaged: (an OSError) so it does, and will.
         """
-
-        def attempt() -> _T:
+        with mapped_errors(WHAT):
             try:
                 return self._attempt(work)
             except sqlite3.OperationalError as error:
@@ -77,8 +73,6 @@ class BooksDatabase:
                     raise
                 self.reserve.make_space()
                 return self._attempt(work)
-
-        return self.do(attempt)
 
     def do(self, work: Callable[[], _T]) -> _T:
         """Do ``work``; SQLite's errors come out as the disk's."""
@@ -100,12 +94,8 @@ class BooksDatabase:
     def copy_to(self, path: str) -> None:
         """Write all of it to a new database, synced; the open one can be read whatever became of its path."""
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-
-        def work() -> None:
-            with contextlib.closing(sqlite3.connect(path)) as target:
-                self.connection.backup(target)
-
-        self.do(work)
+        with mapped_errors(WHAT), contextlib.closing(sqlite3.connect(path)) as target:
+            self.connection.backup(target)
         sync_path(path)
 
     def close(self) -> None:
@@ -188,14 +178,11 @@ def fetched(path: str, what: str, statement: str, parameters: Sequence[object] =
         try:
             return connection.execute(statement, parameters).fetchall()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR or _is_made(connection):
+            # Its tables are there once it has a version: what makes the books gives them that last.
+            is_lacking = error.sqlite_errorcode == sqlite3.SQLITE_ERROR
+            if not is_lacking or connection.execute("PRAGMA user_version").fetchone()[0]:
                 raise
             return []
-
-
-def _is_made(connection: sqlite3.Connection) -> bool:
-    """Whether its tables are there: what makes the books gives them their version last."""
-    return bool(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def refuse_odd(path: str, what: str) -> None:

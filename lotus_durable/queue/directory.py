@@ -83,7 +83,7 @@ class QueueDirectory:
             self._refuse_odd_files()
             missing = [folder for folder in (self.journal, self.quarantine) if not is_folder(folder)]
             for folder in missing:
-                _make_directory(folder)
+                make_directory(folder)
             if missing:
                 sync_path(self.root)
             refuse_without_locks(self.journal)
@@ -187,13 +187,13 @@ def _make_directories(path: str) -> None:
     if not is_folder(path):
         parent = os.path.dirname(path) or "."
         _make_directories(parent)
-        _make_directory(path)
+        make_directory(path)
         # Else a power cut could take all of a new queue. A parent that we may not read is its owner's to sync.
         with contextlib.suppress(PermissionError):
             sync_path(parent)
 
 
-def _make_directory(path: str) -> None:
+def make_directory(path: str) -> None:
     """Create a folder unless somebody else does at the same time.
 
     Raises:

@@ -26,8 +26,10 @@ def create_atomically(path: str, data: bytes) -> bool:
     Readers see nothing or all of it, also after a power cut, and of processes that try at once one succeeds. Without
     hard links the last of those that try in one and the same moment wins, and each believes that it has.
     """
-    temporary = _write_temporary(path, data)
+    # Random too: processes in different containers may have the same pid.
+    temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}"
     try:
+        write_synced(temporary, data, os.O_EXCL)
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -39,25 +41,10 @@ def create_atomically(path: str, data: bytes) -> bool:
                 return False
             os.rename(temporary, path)
     finally:
-        _remove(temporary)
+        with DiskErrorsSuppressed():
+            os.unlink(temporary)
     sync_path(os.path.dirname(path))
     return True
-
-
-def _write_temporary(path: str, data: bytes) -> str:
-    # Random too: processes in different containers may have the same pid.
-    temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}"
-    try:
-        write_synced(temporary, data, os.O_EXCL)
-    except BaseException:
-        _remove(temporary)
-        raise
-    return temporary
-
-
-def _remove(path: str) -> None:
-    with DiskErrorsSuppressed():
-        os.unlink(path)
 
 
 def open_to_read(path: str) -> int:

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from lotus_durable.clock import monotonic
 from lotus_durable.values import NamedTuple
 
-from .directory import DIRECTORY_MODE, QueueDirectory
+from .directory import QueueDirectory, make_directory
 from .files import write_synced
 
 _EXPIRE_INTERVAL = 10.0
@@ -58,8 +58,7 @@ class KeptSegments:
             os.unlink(path)
             return
         folder = self._directory.kept
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, DIRECTORY_MODE)
+        make_directory(folder)
         os.rename(path, f"{folder}/{int(time.time())}-{os.path.basename(path)}")
 
     def expire(self) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-
 from lotus_durable.errors import QueueDamaged
 
-from .directory import DIRECTORY_MODE, QueueDirectory
+from .directory import QueueDirectory, make_directory
 from .files import sync_path, write_synced
 from .protocol import Report
 from .reader import Damage
@@ -18,8 +15,7 @@ def keep_aside(directory: QueueDirectory, damage: Damage, report: Report) -> Non
     if not damage.data:
         report(QueueDamaged(f"{damage}; nothing is left of them"))
         return
-    with contextlib.suppress(FileExistsError):  # somebody may have looked through it, and removed it
-        os.mkdir(directory.quarantine, DIRECTORY_MODE)
+    make_directory(directory.quarantine)  # somebody may have looked through it, and removed it
     path = f"{directory.quarantine}/{damage.segment}-{damage.offset}.bin"
     write_synced(path, damage.data)
     sync_path(directory.quarantine)

@@ -89,8 +89,12 @@ class RepairedBooks:
         try:
             return work(self.books)
         except DatabaseDamaged as error:
-            self._books = self._replaced(self._books, error)
+            self.begin_anew(error)
             return work(self._books)
+
+    def begin_anew(self, why: DatabaseDamaged) -> None:
+        """Set the books aside, and begin new ones with all that can be read of them."""
+        self._books = self._replaced(self._books, why)
 
     def keep_in_place(self) -> None:
         """See that they are where the path leads; else write them back there.

@@ -167,7 +167,8 @@ class SqliteAppender(Appender):
         try:
             self._place = place_of(path)
             table = EventTable(path, TABLE, timeout=0)
-            _keep_for_ever(table)
+            # A reference that no interpreter's end gives back: also not that of a child, which must not close it.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(table))
             kept = table
             table.connection.execute(f"PRAGMA synchronous={'FULL' if self._power else 'NORMAL'}")
             ensure_id(table.connection)
@@ -251,16 +252,6 @@ class SqliteAppender(Appender):
         if table is not None:
             with contextlib.suppress(sqlite3.Error):
                 table.close()
-            _give_back(table)
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(table))
         _opened_by.remove(this_process())
         self._last_row = 0
-
-
-def _keep_for_ever(table: EventTable) -> None:
-    """Take a reference that no interpreter's end gives back: also not that of a child, which must not close it."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(table))
-
-
-def _give_back(table: EventTable) -> None:
-    """Undo :func:`_keep_for_ever`, in the process that called it."""
-    ctypes.pythonapi.Py_DecRef(ctypes.py_object(table))

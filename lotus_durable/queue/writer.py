@@ -163,10 +163,6 @@ class SegmentWriter:
         """Whether ``path`` leads to the segment."""
         return place_of(path) == self._place
 
-    def read_own(self, size: int, offset: int) -> bytes:
-        """Read what the segment holds, whatever its name is now; only when :meth:`own_status` says that it is ours."""
-        return os.pread(self.descriptor, size, offset)
-
     # Power cuts
 
     def sync_through(self, end: int) -> None:

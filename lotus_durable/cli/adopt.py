@@ -13,10 +13,10 @@ from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import NO_KEY, fingerprint
 
 from . import drain
-from .arguments import add_timeout, add_wait, waiting
-from .command import NO_QUEUE, Command, ExitCode
+from .arguments import WAIT, Argument, timeout, waiting
+from .command import Command
 from .existing import existing_queue
-from .output import aligned, report
+from .output import ExitCode, aligned, report
 from .wording import count
 
 _DESCRIPTION = """\
@@ -29,13 +29,6 @@ says that their key is another organisation's, they are not sent even so.
 keys of --json:
   waiting        what waits for other keys: an object of numbers of events by the fingerprint of their key
   adopted        the fingerprints that were adopted now"""
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="adopt them, and have them sent; without it nothing changes")
-    parser.add_argument("--key", metavar="FINGERPRINT", help="only those of this key")
-    add_timeout(parser)
-    add_wait(parser)
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -55,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     rows = [(key, count(number), "events, of the key with this fingerprint") for key, number in found.items()]
     words = aligned(rows) if rows else "no events wait for another API key"
     result = {"waiting": found, "adopted": sorted(chosen) if arguments.yes else []}
-    report(result, words, as_json=arguments.json)
+    report(arguments, result, words)
     if not found:
         return ExitCode.DONE
     if not arguments.yes:
@@ -98,13 +91,15 @@ COMMAND = Command(
     summary="have events that were tracked under another API key sent with this one",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    arguments=(
+        Argument("--yes", action="store_true", help="adopt them, and have them sent; without it nothing changes"),
+        Argument("--key", metavar="FINGERPRINT", help="only those of this key"),
+        timeout(),
+        WAIT,
+    ),
     examples="lotus-durable adopt\nlotus-durable adopt --yes",
     options=drain.COMMAND.options,
-    exit_codes={
-        ExitCode.DONE: "no events wait for another key, or those that did are sent",
-        ExitCode.NOT_COMPLETE: "events wait for another key, or not all could be sent",
-        **NO_QUEUE,
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version; nothing was changed",
-    },
+    done="no events wait for another key, or those that did are sent",
+    not_complete="events wait for another key, or not all could be sent",
+    damaged="the queue is damaged, or of a later version; nothing was changed",
 )

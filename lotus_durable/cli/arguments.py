@@ -54,37 +54,58 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
-def add_timeout(parser: argparse.ArgumentParser, default: float | None = None) -> None:
-    """Add the argument that says how long to wait for what the command is for."""
+class Argument:
+    """One that a command takes: its names, and what ``ArgumentParser.add_argument`` takes beside them."""
+
+    def __init__(self, *names: str, **options: Any) -> None:  # noqa: ANN401  # argparse's
+        self._names = names
+        self._options = options
+
+    def add_to(self, parser: argparse._ActionsContainer) -> None:
+        """Have a parser take it. Where it is not given it is None, or False: also in an action."""
+        is_flag = self._options.get("action") == "store_true"
+        parser.add_argument(*self._names, **{"default": False if is_flag else None, **self._options})
+
+
+def timeout(default: float | None = None) -> Argument:
+    """Return the argument that says how long to wait for what the command is for."""
     shown = "as long as it takes" if default is None else f"{default:g}"
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        default=default,
-        metavar="SECONDS",
-        help=f"give up waiting after so long (default: {shown})",
-    )
+    about = f"give up waiting after so long (default: {shown})"
+    return Argument("--timeout", type=seconds, default=default, metavar="SECONDS", help=about)
 
 
-def add_wait(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that says how long to wait for the flusher, of a command that changes a queue."""
-    parser.add_argument(
-        "--wait",
-        type=seconds,
-        default=WAITING.seconds,
-        metavar="SECONDS",
-        help=f"how long to wait for a flusher in the middle of a request (default: {WAITING.seconds:g})",
-    )
+WAIT = Argument(
+    "--wait",
+    type=seconds,
+    default=WAITING.seconds,
+    metavar="SECONDS",
+    help=f"how long to wait for a flusher in the middle of a request (default: {WAITING.seconds:g})",
+)
+"""How long to wait for the flusher, of a command that changes a queue; see :func:`waiting`."""
+YES = Argument("--yes", action="store_true", help="do not ask")
+"""It answers :func:`confirmed`."""
+OUTPUT = Argument("--output", type=some_text, metavar="FILE", help="write there (default: standard output)")
+FILTERS = (
+    Argument(
+        "--id",
+        dest="ids",
+        type=some_text,
+        action="append",
+        metavar="ID",
+        help="with this idempotency id; may be repeated",
+    ),
+    Argument("--customer", dest="customer_id", type=some_text, metavar="ID", help="of this customer"),
+    Argument("--event-name", type=some_text, metavar="NAME", help="of this name"),
+    Argument("--reason", type=some_text, metavar="TEXT", help="refused for a reason that holds this text"),
+    Argument("--older-than", type=seconds, metavar="TIME", help="accepted so long ago at least: 30s, 12h, 7d"),
+    Argument("--newer-than", type=seconds, metavar="TIME", help="accepted no longer ago than this"),
+)
+"""Which events are meant; see :func:`where`."""
 
 
 def waiting(arguments: argparse.Namespace) -> Waiting:
     """Return how the command waits for the flusher; who is waited for is said."""
     return Waiting(arguments.wait, lambda who: tell(f"waiting: {who}"))
-
-
-def add_yes(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that answers :func:`confirmed`."""
-    parser.add_argument("--yes", action="store_true", default=False, help="do not ask")
 
 
 def confirmed(arguments: argparse.Namespace, question: str) -> bool:
@@ -109,29 +130,6 @@ def confirmed(arguments: argparse.Namespace, question: str) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that names a file for what is written."""
-    parser.add_argument(
-        "--output", type=some_text, default=None, metavar="FILE", help="write there (default: standard output)"
-    )
-
-
-def add_filters(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say which events are meant; read them with :func:`where`."""
-    group = parser.add_argument_group("which events", "those to which all of it applies")
-
-    def add(name: str, field: str, metavar: str, about: str, **more: Any) -> None:  # noqa: ANN401  # argparse's
-        group.add_argument(name, dest=field, metavar=metavar, help=about, **{"type": some_text, **more})
-
-    add("--id", "ids", "ID", "with this idempotency id; may be repeated", action="append")
-    add("--customer", "customer_id", "ID", "of this customer")
-    add("--event-name", "event_name", "NAME", "of this name")
-    add("--reason", "reason", "TEXT", "refused for a reason that holds this text")
-    add("--older-than", "older_than", "TIME", "accepted so long ago at least: 30s, 12h, 7d", type=seconds)
-    add("--newer-than", "newer_than", "TIME", "accepted no longer ago than this", type=seconds)
-
-
 def where(arguments: argparse.Namespace) -> Where:
-    """Return which events are meant."""
-    given = vars(arguments)  # of an action, what was not given is not there
-    return Where(**{name: given.get(name) for name in Where._fields})
+    """Return which events are meant by :data:`FILTERS`."""
+    return Where(**{name: getattr(arguments, name, None) for name in Where._fields})  # not every command has them

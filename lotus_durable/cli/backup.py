@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from .command import UNREADABLE, Command, ExitCode
+from .arguments import Argument
+from .command import Command
 from .existing import existing_queue
-from .output import report
+from .output import ExitCode, report
 from .wording import count, size
 
 _DESCRIPTION = """\
@@ -19,18 +20,13 @@ keys of --json:
   files, bytes   what was copied"""
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="DIR", help="where the copy is to be; it must not exist")
-
-
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.backing_up import back_up  # with SQLite
 
     _, directory = existing_queue(arguments)
     result = back_up(directory, arguments.target)
     words = f"{count(result.files, 'file')}, {size(result.bytes)}, copied to {arguments.target}"
-    report(result._asdict(), words, as_json=arguments.json)
-    return ExitCode.DONE
+    return report(arguments, result._asdict(), words)
 
 
 COMMAND = Command(
@@ -38,11 +34,8 @@ COMMAND = Command(
     summary="copy a queue that is in use",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    arguments=(Argument("target", metavar="DIR", help="where the copy is to be; it must not exist"),),
     examples="lotus-durable backup /var/backups/lotus-2026-01-31",
-    exit_codes={
-        ExitCode.DONE: "the copy is there, as a whole",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration, or the disk refuses: there is no copy",
-        **UNREADABLE,
-    },
+    done="the copy is there, as a whole",
+    wrong_usage="wrong usage or configuration, or the disk refuses: there is no copy",
 )

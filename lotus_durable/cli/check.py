@@ -6,9 +6,9 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from .command import NO_QUEUE, Command, ExitCode
+from .command import Command
 from .existing import existing_queue
-from .output import plain, report
+from .output import ExitCode, plain, report
 from .progress import Progress
 from .wording import count, size
 
@@ -39,8 +39,13 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     took = max(0.001, time.monotonic() - began)
     looked = f"{count(found.files, 'file')}, {count(found.events, 'event')} and {size(found.bytes)} in {took:.1f} s"
     words = f"{count(found.damaged, 'place')} damaged in {looked}" if found.damaged else f"nothing is damaged: {looked}"
-    report(as_json(found), *map(in_words, found.findings), words, as_json=arguments.json)
-    return ExitCode.DAMAGED if found.damaged else ExitCode.DONE
+    return report(
+        arguments,
+        as_json(found),
+        *map(in_words, found.findings),
+        words,
+        code=ExitCode.DAMAGED if found.damaged else ExitCode.DONE,
+    )
 
 
 def as_json(found: Checked) -> dict[str, object]:
@@ -62,9 +67,6 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     examples="lotus-durable check\nlotus-durable check --queue-dir /mnt/rescued/lotus --json",
-    exit_codes={
-        ExitCode.DONE: "nothing is damaged",
-        **NO_QUEUE,
-        ExitCode.DAMAGED: "something is damaged",
-    },
+    done="nothing is damaged",
+    damaged="something is damaged",
 )

@@ -5,39 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import ClassVar, NoReturn
 
 from lotus_durable.config import Config, describe
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.options import environment_name
 
+from .arguments import FILTERS, Argument
 from .env_file import environment
+from .output import ExitCode
 
 _ENV_FILE_HELP = "a file with lines LOTUS_NAME=value, which win over the environment (default: LOTUS_ENV_FILE, or none)"
 _API_KEY_FILE_HELP = "a file that holds the API key, such as a mounted secret (default: LOTUS_API_KEY_FILE, or none)"
 
 DEFAULT_DIRECTORY = "the default of this user"
 """Where a queue directory comes from that nobody named."""
-
-
-class ExitCode(IntEnum):
-    """How a command ends; the same for all of them, and each command's help says what it means there."""
-
-    DONE = 0
-    NOT_COMPLETE = 1
-    """Events remain."""
-    WRONG_USAGE = 2
-    """Or a wrong configuration, or a directory that cannot be used."""
-    DAMAGED = 3
-    """The queue holds something that cannot be read."""
-
-
-NO_QUEUE = {ExitCode.WRONG_USAGE: "wrong usage or configuration; there is no queue in the directory, or it is unsafe"}
-UNREADABLE = {ExitCode.DAMAGED: "the queue is damaged, or of a later version"}
-"""What these codes mean in most commands that work on a queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +34,14 @@ class Command:
     description: str
     """What it does, and what ``--json`` prints; shown as written."""
     run: Callable[[argparse.Namespace], ExitCode]
-    exit_codes: Mapping[ExitCode, str]
-    """What each means here."""
-    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _parser: None
+    done: str
+    """What its exit code 0 means, and below what the others do; empty: it has none of these."""
+    not_complete: str = ""
+    wrong_usage: str = "wrong usage or configuration; there is no queue in the directory, or it is unsafe"
+    damaged: str = "the queue is damaged, or of a later version"
+    arguments: tuple[Argument, ...] = ()
+    has_filters: bool = False
+    """Whether it takes those that say which events are meant, too."""
     options: tuple[str, ...] = ("queue_dir",)
     """The options it takes from the environment, by their names in Config; empty: none at all."""
     queue_dir_help: str = "the queue directory (default: LOTUS_QUEUE_DIR, or a per-user state directory)"
@@ -63,9 +52,16 @@ class Command:
     actions: tuple[Command, ...] = ()
     """Commands below this one, which is what is run without any of them."""
 
+    @property
+    def exit_codes(self) -> dict[ExitCode, str]:
+        """What each means here."""
+        meanings = zip(ExitCode, (self.done, self.not_complete, self.wrong_usage, self.damaged), strict=True)
+        return {code: meaning for code, meaning in meanings if meaning}
+
     def add_to(self, commands: argparse._SubParsersAction[CommandParser], *, is_action: bool = False) -> None:
         """Add its parser, with the arguments that every command takes."""
-        parts = [environment_help(self.options), _exit_code_help(self.exit_codes)]
+        codes = "\n".join(["exit codes:", *(f"  {code:d}  {meaning}" for code, meaning in self.exit_codes.items())])
+        parts = [environment_help(self.options), codes]
         if self.examples:
             parts.insert(0, "examples:\n" + "\n".join(f"  {line}" for line in self.examples.strip().splitlines()))
         parser = commands.add_parser(
@@ -90,7 +86,12 @@ class Command:
                 default=argparse.SUPPRESS if is_action else False,
                 help='print the result as one JSON object; an error as {"error": ...}',
             )
-        self.add_arguments(parser)
+        for argument in self.arguments:
+            argument.add_to(parser)
+        if self.has_filters:
+            group = parser.add_argument_group("which events", "those to which all of it applies")
+            for argument in FILTERS:
+                argument.add_to(group)
         if self.actions:
             actions = parser.add_subparsers(title="actions", metavar="ACTION")
             for action in self.actions:
@@ -136,10 +137,6 @@ def directory_source(arguments: argparse.Namespace) -> str:
     if environment(arguments.env_file).get(variable):
         return variable
     return "$STATE_DIRECTORY" if os.environ.get("STATE_DIRECTORY") else DEFAULT_DIRECTORY
-
-
-def _exit_code_help(meanings: Mapping[ExitCode, str]) -> str:
-    return "\n".join(["exit codes:", *(f"  {code:d}  {meaning}" for code, meaning in sorted(meanings.items()))])
 
 
 def environment_help(options: Sequence[str]) -> str:

@@ -7,9 +7,10 @@ import argparse
 from lotus_durable.config import Config, environment_options
 from lotus_durable.options import environment_name
 
-from .command import Command, ExitCode, configuration, directory_source
+from .arguments import Argument
+from .command import Command, configuration, directory_source
 from .env_file import environment
-from .output import plain, say, say_json
+from .output import ExitCode, plain, say, say_json
 
 _DESCRIPTION = """\
 Try everything that a queue and its flusher need here, and say in a line each what to do: user and directory, file
@@ -26,10 +27,6 @@ keys of --json:
 
 _SIGNS = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}
 _HIDDEN = {"api_key", "relay_url"}
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--settings", action="store_true", help="show those too that are the defaults")
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -80,12 +77,11 @@ COMMAND = Command(
     summary="look whether everything is as it must be, and say what to do",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    arguments=(Argument("--settings", action="store_true", help="show those too that are the defaults"),),
     options=("queue_dir", "api_key", "api_key_file", "host", "timeout", "flusher", "max_queue_bytes"),
     examples="lotus-durable doctor\nsudo -u app env LOTUS_ENV_FILE=/etc/app/lotus.env lotus-durable doctor --settings",
-    exit_codes={
-        ExitCode.DONE: "nothing is wrong; there may be warnings",
-        ExitCode.NOT_COMPLETE: "something is wrong, and stands in a line that begins with WRONG",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration",
-    },
+    done="nothing is wrong; there may be warnings",
+    not_complete="something is wrong, and stands in a line that begins with WRONG",
+    wrong_usage="wrong usage or configuration",
+    damaged="",
 )

@@ -13,11 +13,11 @@ from lotus_durable.flusher.drain import NO_KEY, DrainReport
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.stats import QueueStats
 
-from .arguments import add_timeout
-from .command import NO_QUEUE, Command, ExitCode
+from .arguments import Argument, timeout
+from .command import Command
 from .existing import existing_queue
 from .logs import Log
-from .output import complain, say, say_json
+from .output import ExitCode, complain, say, say_json
 from .progress import Progress
 from .wording import count
 
@@ -36,16 +36,6 @@ keys of --json:
   reason         why it is not complete, in one sentence, or null"""
 
 _LOOK_INTERVAL = 0.2  # seconds; each look counts the queue
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quiet", action="store_true", help="show no progress, and no result but a failure")
-    parser.add_argument(
-        "--through",
-        action="store_true",
-        help="with relay_url: wait until a relay has delivered it, not only until the broker has it",
-    )
-    add_timeout(parser)
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -136,7 +126,15 @@ COMMAND = Command(
     summary="have everything that is pending delivered, and wait for it",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    arguments=(
+        Argument("--quiet", action="store_true", help="show no progress, and no result but a failure"),
+        Argument(
+            "--through",
+            action="store_true",
+            help="with relay_url: wait until a relay has delivered it, not only until the broker has it",
+        ),
+        timeout(),
+    ),
     examples="lotus-durable drain --timeout 30\nlotus-durable drain --quiet || echo 'events remain'",
     options=(
         "queue_dir",
@@ -151,10 +149,7 @@ COMMAND = Command(
         "send",
         "debug",
     ),
-    exit_codes={
-        ExitCode.DONE: "done: all that was pending is settled",
-        ExitCode.NOT_COMPLETE: "not complete, events remain; the reason is on standard error",
-        **NO_QUEUE,
-        ExitCode.DAMAGED: "the queue is damaged, or of a later version; nothing was changed",
-    },
+    done="done: all that was pending is settled",
+    not_complete="not complete, events remain; the reason is on standard error",
+    damaged="the queue is damaged, or of a later version; nothing was changed",
 )

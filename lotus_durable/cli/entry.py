@@ -35,9 +35,9 @@ from . import (
     stop,
     verify,
 )
-from .command import CommandParser, ExitCode
+from .command import CommandParser
 from .existing import as_its_owner
-from .output import OutputRefused, complain, flush, have_standard_streams, say_json
+from .output import ExitCode, OutputRefused, complain, flush, have_standard_streams, say_json
 
 _COMMANDS = (
     demo.COMMAND,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_wait, add_yes, confirmed, some_text, waiting
-from .command import NO_QUEUE, UNREADABLE, Command, ExitCode
+from .arguments import WAIT, YES, Argument, confirmed, some_text, waiting
+from .command import Command
 from .existing import existing_queue
-from .output import complain, report
+from .output import ExitCode, complain, report
 from .wording import count
 
 _DESCRIPTION = """\
@@ -20,12 +20,6 @@ keys of --json:
   pending, parked, dead_letters, kept
                  events that are gone
   quarantined    files of damaged bytes that are gone"""
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--customer", type=some_text, metavar="ID", required=True, help="whose events")
-    add_yes(parser)
-    add_wait(parser)
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -46,8 +40,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         f"{count(result.dead_letters, 'dead letter')}, {count(result.kept)} kept, "
         f"{count(result.quarantined, 'damaged file')}"
     )
-    report(result._asdict(), words, as_json=arguments.json)
-    return ExitCode.DONE
+    return report(arguments, result._asdict(), words)
 
 
 COMMAND = Command(
@@ -55,12 +48,12 @@ COMMAND = Command(
     summary="erase all events of a customer",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    arguments=(
+        Argument("--customer", type=some_text, metavar="ID", required=True, help="whose events"),
+        YES,
+        WAIT,
+    ),
     examples="lotus-durable export --customer c1 --output about-c1.jsonl\nlotus-durable erase --customer c1",
-    exit_codes={
-        ExitCode.DONE: "they are gone, or there were none",
-        ExitCode.NOT_COMPLETE: "the flusher does not let go of the queue, or nobody confirmed",
-        **NO_QUEUE,
-        **UNREADABLE,
-    },
+    done="they are gone, or there were none",
+    not_complete="the flusher does not let go of the queue, or nobody confirmed",
 )

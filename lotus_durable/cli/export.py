@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from lotus_durable.errors import LotusError
 
-from .arguments import add_filters, add_output, where
-from .command import NO_QUEUE, Command, ExitCode
+from .arguments import OUTPUT, Argument, where
+from .command import Command
 from .events_as_text import KEYS, write_lines
 from .existing import existing_queue
-from .output import complain, report
+from .output import ExitCode, complain, report
 from .wording import count
 
 if TYPE_CHECKING:
@@ -32,14 +32,6 @@ keys of --json, with --output:
 {KEYS}"""
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_output(parser)
-    parser.add_argument(
-        "--state", action="append", choices=_STATES, help="only what is in this state; may be repeated (default: all)"
-    )
-    add_filters(parser)
-
-
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.stored import stored_events  # with SQLite
 
@@ -54,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     written = write_lines(events, arguments.output)
     if arguments.output is not None:
         words = f"{count(written, 'event')} written to {arguments.output}"
-        report({"written": written, "damaged": damaged}, words, as_json=arguments.json)
+        report(arguments, {"written": written, "damaged": damaged}, words)
     return ExitCode.DAMAGED if damaged else ExitCode.DONE
 
 
@@ -63,13 +55,19 @@ COMMAND = Command(
     summary="write events as JSON Lines: pending, parked, dead letters, damaged, kept",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    arguments=(
+        OUTPUT,
+        Argument(
+            "--state",
+            action="append",
+            choices=_STATES,
+            help="only what is in this state; may be repeated (default: all)",
+        ),
+    ),
+    has_filters=True,
     examples="lotus-durable export --output everything.jsonl\n"
     "lotus-durable export --customer c1 --output about-c1.jsonl\n"
     "lotus-durable export --queue-dir /mnt/rescued/lotus --state pending > pending.jsonl",
-    exit_codes={
-        ExitCode.DONE: "all of it is written",
-        **NO_QUEUE,
-        ExitCode.DAMAGED: "all that can be read is written; what cannot is on standard error",
-    },
+    done="all of it is written",
+    damaged="all that can be read is written; what cannot is on standard error",
 )

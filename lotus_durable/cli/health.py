@@ -12,10 +12,10 @@ from lotus_durable.operate.overview import counted, words_of_failed_start
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 
-from .arguments import seconds, whole_number
-from .command import NO_QUEUE, UNREADABLE, Command, ExitCode
+from .arguments import Argument, seconds, whole_number
+from .command import Command
 from .existing import existing_queue
-from .output import report
+from .output import ExitCode, report
 from .status import flusher_in_words, last_line
 from .wording import count, duration
 
@@ -41,20 +41,6 @@ _START_TAKES = 5.0
 """Seconds that an event may wait for a flusher to begin, on a busy machine."""
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--max-age",
-        type=seconds,
-        default=_MAX_AGE,
-        metavar="SECONDS",
-        help=f"how long the oldest pending event may have waited (default: {_MAX_AGE:g})",
-    )
-    parser.add_argument(
-        "--max-pending", type=whole_number, metavar="N", help="how many may be pending (default: any number)"
-    )
-    parser.add_argument("--live", action="store_true", help="only whether the flusher shows signs of life")
-
-
 def _run(arguments: argparse.Namespace) -> ExitCode:
     config, directory = existing_queue(arguments)
     stats = counted(directory)
@@ -65,8 +51,9 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     result: dict[str, object] = {"healthy": not problems, "problems": problems}
     result |= {name: stats.as_json()[name] for name in ("pending", "oldest_age", "flusher")}
     words = f"healthy: {count(stats.pending, 'event')} pending; {flusher_in_words(stats.flusher)}"
-    report(result, "; ".join(problems) or words, as_json=arguments.json)
-    return ExitCode.NOT_COMPLETE if problems else ExitCode.DONE
+    return report(
+        arguments, result, "; ".join(problems) or words, code=ExitCode.NOT_COMPLETE if problems else ExitCode.DONE
+    )
 
 
 def problems_of(
@@ -108,13 +95,19 @@ COMMAND = Command(
     summary="tell by the exit code whether events are being delivered, for probes",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    arguments=(
+        Argument(
+            "--max-age",
+            type=seconds,
+            default=_MAX_AGE,
+            metavar="SECONDS",
+            help=f"how long the oldest pending event may have waited (default: {_MAX_AGE:g})",
+        ),
+        Argument("--max-pending", type=whole_number, metavar="N", help="how many may be pending (default: any number)"),
+        Argument("--live", action="store_true", help="only whether the flusher shows signs of life"),
+    ),
     examples="lotus-durable health --max-age 300\nlotus-durable health --live",
     options=("queue_dir", "flusher"),
-    exit_codes={
-        ExitCode.DONE: "healthy",
-        ExitCode.NOT_COMPLETE: "not healthy: what is wrong is on standard output",
-        **NO_QUEUE,
-        **UNREADABLE,
-    },
+    done="healthy",
+    not_complete="not healthy: what is wrong is on standard output",
 )

@@ -7,8 +7,9 @@ import os
 import sys
 from typing import BinaryIO
 
-from .command import UNREADABLE, Command, ExitCode, configuration
-from .output import complain, report
+from .arguments import Argument
+from .command import Command, configuration
+from .output import ExitCode, complain, report
 from .progress import Progress
 from .wording import count, size
 
@@ -25,12 +26,6 @@ keys of --json:
   problems       what is wrong with the first of them, a list of sentences
   delivered      events that were left out because they are delivered: those in the state kept
   already        true: the same file was imported before, and nothing was done"""
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="JSON Lines; - for standard input")
-    parser.add_argument("--skip-invalid", action="store_true", help="take the other lines where some are no events")
-    parser.add_argument("--again", action="store_true", help="also what was imported or delivered before")
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -62,8 +57,7 @@ def _import(arguments: argparse.Namespace, file: BinaryIO, total: int) -> ExitCo
     words = f"{count(result.events, 'event')} imported into {config.queue_dir}{skipped}{left_out}"
     if result.already:
         words = "this file was imported before; nothing was done (--again imports it once more)"
-    report(result._asdict(), words, as_json=arguments.json)
-    return ExitCode.DONE
+    return report(arguments, result._asdict(), words)
 
 
 COMMAND = Command(
@@ -71,12 +65,13 @@ COMMAND = Command(
     summary="put events from a file of JSON Lines into the queue",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    arguments=(
+        Argument("file", metavar="FILE", help="JSON Lines; - for standard input"),
+        Argument("--skip-invalid", action="store_true", help="take the other lines where some are no events"),
+        Argument("--again", action="store_true", help="also what was imported or delivered before"),
+    ),
     options=("queue_dir", "api_key", "api_key_file", "max_event_bytes", "max_queue_bytes", "api_version"),
     examples="lotus-durable import history.jsonl\nlotus-durable export --queue-dir OLD | lotus-durable import -",
-    exit_codes={
-        ExitCode.DONE: "it is in the queue, now or since before",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration, lines that are no events, no room: nothing was imported",
-        **UNREADABLE,
-    },
+    done="it is in the queue, now or since before",
+    wrong_usage="wrong usage or configuration, lines that are no events, no room: nothing was imported",
 )

@@ -1,14 +1,28 @@
-"""What commands write: results to standard output, errors and progress to standard error."""
+"""What comes of a command: results on standard output, errors and progress on standard error, and an exit code."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
 from typing import TextIO
+
+
+class ExitCode(IntEnum):
+    """How a command ends; the same for all of them, and each command's help says what it means there."""
+
+    DONE = 0
+    NOT_COMPLETE = 1
+    """Events remain."""
+    WRONG_USAGE = 2
+    """Or a wrong configuration, or a directory that cannot be used."""
+    DAMAGED = 3
+    """The queue holds something that cannot be read."""
 
 
 class OutputRefused(Exception):
@@ -64,13 +78,13 @@ def say_json(result: Mapping[str, object]) -> None:
     say(json.dumps(result))
 
 
-def report(result: Mapping[str, object], *lines: str, as_json: bool) -> None:
-    """Write what a command came to: as one object with ``--json``, else these lines."""
-    if as_json:
-        say_json(result)
-        return
-    for line in lines:
+def report(
+    arguments: argparse.Namespace, result: Mapping[str, object], *lines: str, code: ExitCode = ExitCode.DONE
+) -> ExitCode:
+    """Write what a command came to, as one object with ``--json``, else these lines; return its exit code."""
+    for line in [json.dumps(result)] if arguments.json else lines:
         say(line)
+    return code
 
 
 def plain(text: str) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from lotus_durable.errors import ConfigurationError
 
-from .arguments import add_filters, add_output, add_wait, add_yes, confirmed, waiting, where, whole_number
-from .command import NO_QUEUE, UNREADABLE, Command, ExitCode
+from .arguments import OUTPUT, WAIT, YES, Argument, confirmed, waiting, where, whole_number
+from .command import Command
 from .events_as_text import KEYS, as_json, as_row, write_lines
 from .existing import existing_queue
-from .output import aligned, complain, report
+from .output import ExitCode, aligned, complain, report
 from .progress import Progress
 from .wording import count
 
@@ -23,15 +23,13 @@ if TYPE_CHECKING:
 
 _LIMIT = 50
 _FILTERED = "Of several filters all must apply."
-_EXIT_CODES = {
-    ExitCode.DONE: "done, also where there are none",
-    **NO_QUEUE,
-    **UNREADABLE,
-}
-_CHANGING = {
-    **_EXIT_CODES,
-    ExitCode.NOT_COMPLETE: "the flusher does not let go of the queue, or nobody confirmed",
-}
+_DONE = "done, also where there are none"
+_NOT_CHANGED = "the flusher does not let go of the queue, or nobody confirmed"
+_PAGE = (
+    Argument("--limit", type=whole_number, default=_LIMIT, metavar="N", help=f"at most so many (default: {_LIMIT})"),
+    Argument("--after", type=whole_number, default=0, metavar="ROW", help="go on behind this row"),
+)
+_ALL = Argument("--all", action="store_true", help="all of them")
 
 
 class _Refused:
@@ -52,7 +50,7 @@ class _Refused:
             "  total          how many there are\n"
             "  reasons        a list of {reason, events}, the most frequent first",
             run=self._count,
-            exit_codes=_EXIT_CODES,
+            done=_DONE,
             examples=f"lotus-durable {self._name}\nlotus-durable {self._name} --json",
             actions=(
                 self._action(
@@ -62,14 +60,14 @@ class _Refused:
                     "  events         a list of objects, as `show` prints them\n"
                     "  next           what --after is for the events that follow, or null",
                     'list --reason "Customer does not exist" --limit 20\nlist --customer c1 --older-than 7d',
-                    _add_page,
+                    *_PAGE,
                 ),
                 self._action(
                     "show",
                     self._show,
                     f"Show all that is known of {self._noun}s, a JSON object each. {_FILTERED}\n\n{KEYS}",
                     "show --id 5b6c2b1e-7d8e-4f00-9122-33445566aabb",
-                    codes={**_EXIT_CODES, ExitCode.NOT_COMPLETE: "there is no such event"},
+                    not_complete="there is no such event",
                 ),
                 self._action(
                     "export",
@@ -77,7 +75,7 @@ class _Refused:
                     f"Write {self._noun}s as JSON Lines, and leave them where they are. {_FILTERED} `lotus-durable "
                     f"import` reads\nsuch lines.\n\n{KEYS}",
                     "export --output refused.jsonl\nexport --customer c1 --output c1.jsonl",
-                    add_output,
+                    OUTPUT,
                 ),
                 self._action(
                     "retry",
@@ -88,9 +86,9 @@ class _Refused:
                     "  changed        events that are tried again\n"
                     "  left           events that stay, because nothing of them can be read",
                     "retry --all\nretry --reason timeout",
-                    _add_all,
-                    add_wait,
-                    codes=_CHANGING,
+                    _ALL,
+                    WAIT,
+                    not_complete=_NOT_CHANGED,
                 ),
                 self._action(
                     "purge",
@@ -99,10 +97,10 @@ class _Refused:
                     f"before, if in doubt.\nA flusher that runs pauses for a moment. {_FILTERED}\n\nkeys of --json:\n"
                     "  changed        events that are gone",
                     "purge --older-than 90d\npurge --all --yes",
-                    _add_all,
-                    add_wait,
-                    add_yes,
-                    codes=_CHANGING,
+                    _ALL,
+                    WAIT,
+                    YES,
+                    not_complete=_NOT_CHANGED,
                 ),
             ),
         )
@@ -113,20 +111,18 @@ class _Refused:
         run: Callable[[argparse.Namespace], ExitCode],
         description: str,
         examples: str,
-        *arguments: Callable[[argparse.ArgumentParser], None],
-        codes: Mapping[ExitCode, str] = _EXIT_CODES,
+        *arguments: Argument,
+        not_complete: str = "",
     ) -> Command:
-        def add_arguments(parser: argparse.ArgumentParser) -> None:
-            for add in (*arguments, add_filters):
-                add(parser)
-
         return Command(
             name=verb,
             summary=f"{verb} {self._noun}s",
             description=description,
             run=run,
-            exit_codes=codes,
-            add_arguments=add_arguments,
+            done=_DONE,
+            not_complete=not_complete,
+            arguments=arguments,
+            has_filters=True,
             examples="\n".join(f"lotus-durable {self._name} {line}" for line in examples.splitlines()),
         )
 
@@ -141,8 +137,7 @@ class _Refused:
         total = sum(reasons.values())
         listed = [{"reason": reason, "events": events} for reason, events in reasons.items()]
         table = [aligned([("", count(events), reason) for reason, events in reasons.items()])] if reasons else []
-        report({"total": total, "reasons": listed}, count(total, self._noun), *table, as_json=arguments.json)
-        return ExitCode.DONE
+        return report(arguments, {"total": total, "reasons": listed}, count(total, self._noun), *table)
 
     def _list(self, arguments: argparse.Namespace) -> ExitCode:
         events, following = self._selected(arguments).page(arguments.after, arguments.limit)
@@ -150,8 +145,7 @@ class _Refused:
         if following is not None:
             lines.append(f"… more: --after {following}")
         result = {"events": [as_json(event) for event in events], "next": following}
-        report(result, *(lines or [f"no {self._noun}s"]), as_json=arguments.json)
-        return ExitCode.DONE
+        return report(arguments, result, *(lines or [f"no {self._noun}s"]))
 
     def _show(self, arguments: argparse.Namespace) -> ExitCode:
         shown = write_lines(self._selected(arguments), None, indented=not arguments.json)
@@ -163,7 +157,7 @@ class _Refused:
         written = write_lines(self._selected(arguments), arguments.output)
         if arguments.output is not None:
             words = f"{count(written, self._noun)} written to {arguments.output}"
-            report({"written": written}, words, as_json=arguments.json)
+            report(arguments, {"written": written}, words)
         return ExitCode.DONE
 
     def _retry(self, arguments: argparse.Namespace) -> ExitCode:
@@ -172,8 +166,7 @@ class _Refused:
             result = events.retry(waiting=waiting(arguments), watch=watch)
         left = f"; {count(result.left)} left: nothing of them can be read" if result.left else ""
         words = f"{count(result.changed, self._noun)} tried again by whoever flushes{left}"
-        report({"changed": result.changed, "left": result.left}, words, as_json=arguments.json)
-        return ExitCode.DONE
+        return report(arguments, {"changed": result.changed, "left": result.left}, words)
 
     def _purge(self, arguments: argparse.Namespace) -> ExitCode:
         events = self._meant(arguments)
@@ -184,8 +177,7 @@ class _Refused:
         with _counted("purged") as watch:
             result = events.purge(waiting=waiting(arguments), watch=watch)
         words = f"{count(result.changed, self._noun)} purged; they count as discarded"
-        report({"changed": result.changed}, words, as_json=arguments.json)
-        return ExitCode.DONE
+        return report(arguments, {"changed": result.changed}, words)
 
     def _meant(self, arguments: argparse.Namespace) -> RefusedEvents:
         if where(arguments).is_everything() != arguments.all:
@@ -208,17 +200,6 @@ def _counted(what: str) -> Iterator[Callable[[int], None]]:
             yield watch
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f": {count(done)} {what}; the others are as they were") from None
-
-
-def _add_page(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--limit", type=whole_number, default=_LIMIT, metavar="N", help=f"at most so many (default: {_LIMIT})"
-    )
-    parser.add_argument("--after", type=whole_number, default=0, metavar="ROW", help="go on behind this row")
-
-
-def _add_all(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--all", action="store_true", default=False, help="all of them")
 
 
 _PARKED = """\

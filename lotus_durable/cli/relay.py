@@ -7,8 +7,9 @@ import argparse
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
 
-from .command import Command, ExitCode
-from .flusher import OPTIONS, add_metrics
+from .command import Command
+from .flusher import METRICS, OPTIONS
+from .output import ExitCode
 
 _FLUSH_INTERVAL = 0.05
 """Seconds, at the most: the hosts have collected their events already."""
@@ -43,14 +44,12 @@ COMMAND = Command(
     summary="deliver what a fleet's hosts have handed over to a broker, as a service",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=add_metrics,
+    arguments=(METRICS,),
     examples="lotus-durable relay --queue-dir /var/lib/lotus-relay --env-file /etc/lotus-relay.env",
     options=OPTIONS,
-    exit_codes={
-        ExitCode.DONE: "stopped in order; what is not delivered is in the broker's queue",
-        ExitCode.NOT_COMPLETE: "ended by itself, because a step took longer than it can",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; the directory is unsafe or cannot be used",
-        ExitCode.DAMAGED: "the queue directory is damaged, or of a later version",
-    },
+    done="stopped in order; what is not delivered is in the broker's queue",
+    not_complete="ended by itself, because a step took longer than it can",
+    wrong_usage="wrong usage or configuration; the directory is unsafe or cannot be used",
+    damaged="the queue directory is damaged, or of a later version",
     reports=False,
 )

@@ -6,11 +6,11 @@ import argparse
 
 from lotus_durable.errors import LotusError
 
-from .arguments import add_wait, waiting
+from .arguments import WAIT, Argument, waiting
 from .check import KEYS, as_json, in_words
-from .command import NO_QUEUE, Command, ExitCode
+from .command import Command
 from .existing import existing_queue
-from .output import report
+from .output import ExitCode, report
 from .progress import Progress
 from .wording import count, size
 
@@ -22,11 +22,6 @@ flusher mends most damage by itself: use this when a queue is to be in order now
 keys of --json, as it was found, or with --apply as it is afterwards:
 {KEYS}
   done           what was done, a list of sentences"""
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--apply", action="store_true", help="do it")
-    add_wait(parser)
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -52,8 +47,9 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         lines.append("nothing is damaged" + (" any more" if done else ""))
     elif not arguments.apply:
         lines.append(f"{count(found.damaged, 'place')} damaged; nothing was changed: --apply does it")
-    report({**as_json(found), "done": done}, *lines, as_json=arguments.json)
-    return ExitCode.DAMAGED if found.damaged else ExitCode.DONE
+    return report(
+        arguments, {**as_json(found), "done": done}, *lines, code=ExitCode.DAMAGED if found.damaged else ExitCode.DONE
+    )
 
 
 COMMAND = Command(
@@ -61,12 +57,9 @@ COMMAND = Command(
     summary="mend what is damaged; a plan, or with --apply the work",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    arguments=(Argument("--apply", action="store_true", help="do it"), WAIT),
     examples="lotus-durable repair\nlotus-durable repair --apply",
-    exit_codes={
-        ExitCode.DONE: "nothing is damaged, or not any more",
-        ExitCode.NOT_COMPLETE: "the flusher does not let go of the queue",
-        **NO_QUEUE,
-        ExitCode.DAMAGED: "something is damaged; with --apply: still",
-    },
+    done="nothing is damaged, or not any more",
+    not_complete="the flusher does not let go of the queue",
+    damaged="something is damaged; with --apply: still",
 )

@@ -13,10 +13,10 @@ from lotus_durable.config import Config
 from lotus_durable.operate.overview import Overview, other_queues, overview
 from lotus_durable.queue.stats import FlusherStats
 
-from .arguments import seconds
-from .command import NO_QUEUE, UNREADABLE, Command, ExitCode, directory_source
+from .arguments import Argument, seconds
+from .command import Command, directory_source
 from .existing import existing_queue
-from .output import aligned, flush, is_terminal, plain, report
+from .output import ExitCode, aligned, flush, is_terminal, plain, report
 from .wording import count, duration, moment, size
 
 _DESCRIPTION = """\
@@ -65,18 +65,6 @@ _WATCH_INTERVAL = 1.0
 _SHOWN_OTHERS = 5
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--watch",
-        type=seconds,
-        nargs="?",
-        const=_WATCH_INTERVAL,
-        default=None,
-        metavar="SECONDS",
-        help=f"show it again and again, until Ctrl-C (default: every {_WATCH_INTERVAL:g} s)",
-    )
-
-
 def _run(arguments: argparse.Namespace) -> ExitCode:
     config, directory = existing_queue(arguments)
     source = directory_source(arguments)
@@ -90,8 +78,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         names += f" and {len(others) - _SHOWN_OTHERS} more" if len(others) > _SHOWN_OTHERS else ""
         lines.append(f"other queues that processes of this user use and that hold events: {names}")
     listed = [{"queue_dir": root, "events": events} for root, events in others]
-    report({**as_json(config, source, found), "other_queues": listed}, *lines, as_json=arguments.json)
-    return ExitCode.DONE
+    return report(arguments, {**as_json(config, source, found), "other_queues": listed}, *lines)
 
 
 def _watch(config: Config, source: str, arguments: argparse.Namespace) -> ExitCode:
@@ -101,7 +88,7 @@ def _watch(config: Config, source: str, arguments: argparse.Namespace) -> ExitCo
         while True:
             found = overview(config)
             text = f"{before}{as_text(config, source, found)}{behind}"
-            report(as_json(config, source, found), text, as_json=arguments.json)
+            report(arguments, as_json(config, source, found), text)
             flush()
             time.sleep(arguments.watch)
     return ExitCode.DONE
@@ -222,12 +209,17 @@ COMMAND = Command(
     summary="show what is in the queue and how its flusher is doing",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    arguments=(
+        Argument(
+            "--watch",
+            type=seconds,
+            nargs="?",
+            const=_WATCH_INTERVAL,
+            metavar="SECONDS",
+            help=f"show it again and again, until Ctrl-C (default: every {_WATCH_INTERVAL:g} s)",
+        ),
+    ),
     options=("queue_dir", "max_queue_bytes"),
     examples="lotus-durable status\nlotus-durable status --watch\nlotus-durable status --json",
-    exit_codes={
-        ExitCode.DONE: "done, whatever is in the queue",
-        **NO_QUEUE,
-        **UNREADABLE,
-    },
+    done="done, whatever is in the queue",
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
 
 from lotus_durable.clock import boot_id, monotonic
 from lotus_durable.flusher import locks
@@ -13,11 +12,12 @@ from lotus_durable.flusher.surroundings import pid_namespace, process_status
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.queue.requests import ask
+from lotus_durable.values import NamedTuple
 
-from .arguments import add_timeout
-from .command import NO_QUEUE, UNREADABLE, Command, ExitCode
+from .arguments import timeout
+from .command import Command
 from .existing import existing_queue
-from .output import complain, report
+from .output import ExitCode, complain, report
 
 _DESCRIPTION = """\
 End the flusher of a queue after its request in flight and what it can send within exit_timeout, and wait until its
@@ -35,8 +35,7 @@ _ASK_INTERVAL = 1.0
 """Seconds after which it is asked once more: one that was just starting may not have heard it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(NamedTuple):
     """What became of the flusher."""
 
     stopped: bool
@@ -61,10 +60,9 @@ def stop_flusher(directory: QueueDirectory, timeout: float) -> Stopped:
             next_ask = monotonic() + _ASK_INTERVAL
             ask(directory, "stop")
         # One that has let go of the lock looks once more whether something came, and ends a moment later.
-        if not is_held and not still_runs and not starting.is_starting():
-            return Stopped(stopped=True, pid=None if last is None else last.pid)
-        if monotonic() >= ends_at:
-            return Stopped(stopped=False, pid=None if last is None else last.pid)
+        is_over = not is_held and not still_runs and not starting.is_starting()
+        if is_over or monotonic() >= ends_at:
+            return Stopped(is_over, None if last is None else last.pid)
         time.sleep(_LOOK_INTERVAL)
 
 
@@ -81,7 +79,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     result = stop_flusher(directory, arguments.timeout)
     words = "nobody flushed" if result.pid is None else f"the flusher, process {result.pid}, has ended"
     shown = [words] if result.stopped else []
-    report({"stopped": result.stopped, "pid": result.pid}, *shown, as_json=arguments.json)
+    report(arguments, result._asdict(), *shown)
     if not result.stopped:
         who = "a flusher that is just starting" if result.pid is None else f"process {result.pid}"
         complain("lotus-durable stop", f"{who} still flushes after {arguments.timeout:g} s")
@@ -93,12 +91,8 @@ COMMAND = Command(
     summary="end the flusher after its request, and wait for it",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=lambda parser: add_timeout(parser, _TIMEOUT),
+    arguments=(timeout(_TIMEOUT),),
     examples="lotus-durable stop --timeout 90",
-    exit_codes={
-        ExitCode.DONE: "nobody flushes",
-        ExitCode.NOT_COMPLETE: "it still flushes",
-        **NO_QUEUE,
-        **UNREADABLE,
-    },
+    done="nobody flushes",
+    not_complete="it still flushes",
 )

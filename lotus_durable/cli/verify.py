@@ -6,10 +6,10 @@ import argparse
 
 from lotus_durable.errors import ConfigurationError
 
-from .arguments import add_wait, seconds, waiting, whole_number
-from .command import UNREADABLE, Command, ExitCode
+from .arguments import WAIT, Argument, seconds, waiting, whole_number
+from .command import Command
 from .existing import existing_queue
-from .output import plain, report
+from .output import ExitCode, plain, report
 from .progress import Progress
 from .wording import count
 
@@ -28,19 +28,6 @@ keys of --json:
 _INGESTION = 120.0
 _HOUR = 3600.0
 _SHOWN = 20
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--hours", type=whole_number, metavar="N", help="only those of the last N hours (default: all)")
-    parser.add_argument("--resend", action="store_true", help="have what is unknown delivered again")
-    parser.add_argument(
-        "--ingestion",
-        type=seconds,
-        default=_INGESTION,
-        metavar="SECONDS",
-        help=f"how long the server may take to store an event (default: {_INGESTION:g})",
-    )
-    add_wait(parser)
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -65,8 +52,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     again = f"; {count(result.resent, 'event')} pending again" if result.resent else ""
     known = count(result.asked - len(result.unknown))
     lines.append(f"the server has {known} of {count(result.asked, 'event')}{young}{again}")
-    report(result._asdict(), *lines, as_json=arguments.json)
-    return ExitCode.NOT_COMPLETE if result.unknown else ExitCode.DONE
+    return report(arguments, result._asdict(), *lines, code=ExitCode.NOT_COMPLETE if result.unknown else ExitCode.DONE)
 
 
 COMMAND = Command(
@@ -74,14 +60,22 @@ COMMAND = Command(
     summary="ask Lotus whether it has stored what it accepted",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    arguments=(
+        Argument("--hours", type=whole_number, metavar="N", help="only those of the last N hours (default: all)"),
+        Argument("--resend", action="store_true", help="have what is unknown delivered again"),
+        Argument(
+            "--ingestion",
+            type=seconds,
+            default=_INGESTION,
+            metavar="SECONDS",
+            help=f"how long the server may take to store an event (default: {_INGESTION:g})",
+        ),
+        WAIT,
+    ),
     options=("queue_dir", "api_key", "api_key_file", "host", "timeout", "call_timeout", "api_version"),
     examples="LOTUS_KEEP_DELIVERED=86400 for the application, and then each hour\nlotus-durable verify --hours 24\n"
     "lotus-durable verify --hours 24 --resend",
-    exit_codes={
-        ExitCode.DONE: "the server has all that it was asked about",
-        ExitCode.NOT_COMPLETE: "it does not know some; with --resend they are pending again",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; the server does not answer, or cannot say",
-        **UNREADABLE,
-    },
+    done="the server has all that it was asked about",
+    not_complete="it does not know some; with --resend they are pending again",
+    wrong_usage="wrong usage or configuration; the server does not answer, or cannot say",
 )

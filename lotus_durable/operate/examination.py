@@ -9,6 +9,7 @@ It is one file: a function for each question, and all of them are asked.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from lotus_durable._version import __version__
 from lotus_durable.config import Config
 from lotus_durable.errors import LotusError
+from lotus_durable.flusher import locks
 from lotus_durable.flusher.early_warning import of_age, of_room
 from lotus_durable.flusher.interpreter import find_interpreter
 from lotus_durable.flusher.starting import Starting
@@ -51,10 +53,21 @@ time.sleep(60)
 def examine(config: Config) -> Iterator[Answer]:
     """Give an answer to each question; what cannot be found out is an answer too."""
     directory = QueueDirectory(config.queue_dir)
-    for question in (_user, _directory, _file_system, _locks, _disk, _queue, _versions, _interpreter):
-        yield from _asked(question.__name__.strip("_").replace("_", " "), question(config, directory))
+    for about, answers in (
+        ("user", _user(directory)),
+        ("directory", _directory(directory)),
+        ("file system", _file_system(directory)),
+        ("locks", _locks(directory)),
+        ("disk", _disk(config, directory)),
+        ("queue", _queue(config, directory)),
+        ("versions", _versions(directory)),
+        ("interpreter", _interpreter(config)),
+    ):
+        yield from _asked(about, answers)
     if config.relay_url is not None:
-        yield from _asked("broker", _broker(config))
+        from .broker_examination import examine_broker
+
+        yield from _asked("broker", examine_broker(config))
     if config.relay_url is None or config.api_key is not None:  # a host that hands over asks no server
         yield from _asked("server", examine_server(config))
 
@@ -62,18 +75,11 @@ def examine(config: Config) -> Iterator[Answer]:
 def _asked(about: str, answers: Iterator[Answer]) -> Iterator[Answer]:
     try:
         yield from answers
-    except (OSError, LotusError) as error:
+    except (OSError, LotusError, subprocess.SubprocessError) as error:
         yield Answer(about, "wrong", str(error))
 
 
-def _broker(config: Config) -> Iterator[Answer]:
-    from .broker_examination import examine_broker
-
-    yield from examine_broker(config)
-
-
-def _user(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
-    del config
+def _user(directory: QueueDirectory) -> Iterator[Answer]:
     user = os.geteuid()
     owner = _owner(directory)
     if user == 0 != owner:
@@ -96,8 +102,7 @@ def _name(user: int) -> str:
     return str(user)
 
 
-def _directory(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
-    del config
+def _directory(directory: QueueDirectory) -> Iterator[Answer]:
     if os.path.lexists(directory.root) and not os.path.isdir(directory.root):
         yield Answer("directory", "wrong", f"{directory.root} is no directory", "set another one (LOTUS_QUEUE_DIR)")
         return
@@ -115,8 +120,7 @@ def _directory(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
         yield Answer("directory", "ok", f"{directory.root} (mode {mode:04o})")
 
 
-def _file_system(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
-    del config
+def _file_system(directory: QueueDirectory) -> Iterator[Answer]:
     place = os.path.realpath(_nearest(directory.root))
     mount, kind = _mount_of(place)
     if kind.startswith(_NETWORKED):
@@ -131,11 +135,8 @@ def _file_system(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
         yield Answer("file system", "ok", f"{kind} on {mount}")
 
 
-def _locks(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
+def _locks(directory: QueueDirectory) -> Iterator[Answer]:
     """Have another process hold both kinds of lock, and see that they end with it."""
-    del config
-    from lotus_durable.flusher import locks
-
     folder = tempfile.mkdtemp(prefix=".lotus-doctor-", dir=_nearest(directory.root))
     holder: subprocess.Popen[bytes] | None = None
     try:
@@ -167,8 +168,6 @@ def _locks(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
 
 
 def _can_lock(path: str) -> bool:
-    import fcntl
-
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -219,8 +218,7 @@ def _queue(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
         yield Answer("flusher", "ok" if starts else "warning", text, remedy)
 
 
-def _versions(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
-    del config
+def _versions(directory: QueueDirectory) -> Iterator[Answer]:
     others = set()
     stats = collect(directory) if os.path.isdir(directory.journal) else None
     if stats is not None and stats.flusher is not None:
@@ -235,8 +233,7 @@ def _versions(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
         yield Answer("versions", "ok", f"{__version__}, and no other is in use")
 
 
-def _interpreter(config: Config, directory: QueueDirectory) -> Iterator[Answer]:
-    del directory
+def _interpreter(config: Config) -> Iterator[Answer]:
     program = find_interpreter()
     if program is None:
         remedy = "run `lotus-durable flusher` beside the application, or call drain()"

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -63,12 +64,7 @@ class RefusedEvents:
         """Return how many there are."""
         return sum(1 for _ in self)
 
-    def retry(
-        self,
-        *,
-        waiting: Waiting = WAITING,
-        watch: Watch = lambda _: None,
-    ) -> Changed:
+    def retry(self, *, waiting: Waiting = WAITING, watch: Watch = lambda _: None) -> Changed:
         """Have them tried again by whoever flushes next, as if for the first time, with their ids and times.
 
         Raises:
@@ -78,18 +74,13 @@ class RefusedEvents:
         def put_back(rows: list[StoredEvent]) -> Settlement:
             now = time.time()
             again = [row._replace(attempts=0, since=now, tried=0.0, id=0, parked_at=0.0, tried_at=0.0) for row in rows]
-            return _taken_out(rows, self._table)._replace(parked=again)
+            return _taken_out(self._table, rows)._replace(parked=again)
 
         return self._change(put_back, waiting, watch, needs_record=True)
 
-    def purge(
-        self,
-        *,
-        waiting: Waiting = WAITING,
-        watch: Watch = lambda _: None,
-    ) -> Changed:
+    def purge(self, *, waiting: Waiting = WAITING, watch: Watch = lambda _: None) -> Changed:
         """Throw them away; they count as discarded. Arguments and errors are those of :meth:`retry`."""
-        return self._change(lambda rows: _taken_out(rows, self._table)._replace(discarded=len(rows)), waiting, watch)
+        return self._change(partial(_thrown_away, self._table), waiting, watch)
 
     def _change(
         self,
@@ -111,10 +102,14 @@ class RefusedEvents:
 
 def take_out(queue: Held, table: Table, where: Where) -> int:
     """Throw away the refused events that are meant; return how many. They count as discarded."""
-    return _change(queue, table, where, lambda rows: _taken_out(rows, table)._replace(discarded=len(rows))).changed
+    return _change(queue, table, where, partial(_thrown_away, table)).changed
 
 
-def _taken_out(rows: list[StoredEvent], table: Table) -> Settlement:
+def _thrown_away(table: Table, rows: list[StoredEvent]) -> Settlement:
+    return _taken_out(table, rows)._replace(discarded=len(rows))
+
+
+def _taken_out(table: Table, rows: list[StoredEvent]) -> Settlement:
     return Settlement(resolved=rows) if table == "parked" else Settlement(raised=rows)
 
 

@@ -15,8 +15,10 @@ import pytest
 from lotus_durable import settings
 from lotus_durable._version import __version__
 from lotus_durable.cli import entry, status
-from lotus_durable.cli.command import Command, ExitCode, environment_help
+from lotus_durable.cli.command import Command, environment_help
+from lotus_durable.cli.output import ExitCode
 from lotus_durable.config import describe
+from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import DiskRefused, QueueDamaged
 from lotus_durable.options import environment_name
 
@@ -222,6 +224,7 @@ def _failing(error: BaseException) -> Command:
     ("error", "code", "said"),
     [
         (QueueDamaged("the queue\nis damaged"), 3, "the queue is damaged"),
+        (DatabaseDamaged("the books: malformed"), 3, "the books: malformed"),
         (DiskRefused("no room"), 2, "no room"),
         (PermissionError(13, "Permission denied", "/q"), 2, "/q: Permission denied"),
         (KeyboardInterrupt(), 130, "interrupted"),

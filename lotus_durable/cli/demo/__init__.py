@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from lotus_durable.cli.command import Command, ExitCode
+from lotus_durable.cli.arguments import Argument
+from lotus_durable.cli.command import Command
+from lotus_durable.cli.output import ExitCode
 
 _DESCRIPTION = """\
 Start a Lotus server of its own on loopback and four worker processes that track events together. SIGKILL the flusher
@@ -35,12 +37,6 @@ keys of --json:
 Of each list of ids the first 100 are shown."""
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    number = _whole_number
-    parser.add_argument("--events", type=number(100, 1_000_000), default=20_000, metavar="N", help="default: 20000")
-    parser.add_argument("--kills", type=number(0, 100), default=10, metavar="N", help="default: 10")
-
-
 def _whole_number(least: int, most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
@@ -61,13 +57,15 @@ COMMAND = Command(
     summary="see that nothing is lost while processes are killed",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=_add_arguments,
+    arguments=(
+        Argument("--events", type=_whole_number(100, 1_000_000), default=20_000, metavar="N", help="default: 20000"),
+        Argument("--kills", type=_whole_number(0, 100), default=10, metavar="N", help="default: 10"),
+    ),
     examples="lotus-durable demo\nlotus-durable demo --events 100000 --kills 30 --queue-dir /tmp/demo",
     options=(),
-    exit_codes={
-        ExitCode.DONE: "nothing was lost",
-        ExitCode.NOT_COMPLETE: "something was lost, or it could not be shown that nothing was",
-        ExitCode.WRONG_USAGE: "wrong usage",
-    },
+    done="nothing was lost",
+    not_complete="something was lost, or it could not be shown that nothing was",
+    wrong_usage="wrong usage",
+    damaged="",
     queue_dir_help="put the queue and the records there, and keep them; must be new or empty",
 )

@@ -15,8 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lotus_durable.cli.command import ExitCode
-from lotus_durable.cli.output import report
+from lotus_durable.cli.output import ExitCode, report
 from lotus_durable.cli.progress import Progress
 from lotus_durable.cli.stop import stop_flusher
 from lotus_durable.errors import QueueDirectoryError
@@ -62,7 +61,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
                 demo.end()
         result = demo.result
         result.seconds, result.directory = time.monotonic() - started, str(folder) if keep else None
-        report(result.as_json(), result.as_text(), as_json=arguments.json)
+        report(arguments, result.as_json(), result.as_text())
     return ExitCode.DONE if result.ok else ExitCode.NOT_COMPLETE
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 
-from lotus_durable.cli.command import UNREADABLE, Command, ExitCode
+from lotus_durable.cli.arguments import Argument
+from lotus_durable.cli.command import Command
+from lotus_durable.cli.output import ExitCode
 
 OPTIONS = (
     "queue_dir",
@@ -45,22 +47,21 @@ With --metrics it serves what is in the queue at http://ADDRESS:PORT/metrics, fo
 Nothing there is secret, and nobody is asked who he is: choose an address that only Prometheus reaches."""
 
 
-def add_metrics(parser: argparse.ArgumentParser) -> None:
-    """Add ``--metrics``; the relay has it, too."""
-    parser.add_argument(
-        "--metrics",
-        type=_address,
-        metavar="ADDRESS:PORT",
-        help="serve metrics for Prometheus there, such as 127.0.0.1:9464; needs 'lotus-durable[prometheus]'",
-    )
-
-
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or int(port) > _HIGHEST_PORT:
         raise argparse.ArgumentTypeError(f"an address and a port are needed, such as 127.0.0.1:9464 (it is {text!r})")
     return host, int(port)
+
+
+METRICS = Argument(
+    "--metrics",
+    type=_address,
+    metavar="ADDRESS:PORT",
+    help="serve metrics for Prometheus there, such as 127.0.0.1:9464; needs 'lotus-durable[prometheus]'",
+)
+"""The relay takes it, too."""
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
@@ -76,15 +77,12 @@ COMMAND = Command(
     summary="flush in the foreground, as a service",
     description=_DESCRIPTION,
     run=_run,
-    add_arguments=add_metrics,
+    arguments=(METRICS,),
     examples="lotus-durable flusher --queue-dir /var/lib/app/lotus --env-file /etc/app/lotus.env\n"
     "lotus-durable flusher --metrics 127.0.0.1:9464",
     options=(*OPTIONS, "flush_interval", "send"),
-    exit_codes={
-        ExitCode.DONE: "stopped in order; what is pending is kept on disk, and counted in the last line of the log",
-        ExitCode.NOT_COMPLETE: "ended by itself, because a step took longer than it can",
-        ExitCode.WRONG_USAGE: "wrong usage or configuration; the directory is unsafe or cannot be used",
-        **UNREADABLE,
-    },
+    done="stopped in order; what is pending is kept on disk, and counted in the last line of the log",
+    not_complete="ended by itself, because a step took longer than it can",
+    wrong_usage="wrong usage or configuration; the directory is unsafe or cannot be used",
     reports=False,
 )

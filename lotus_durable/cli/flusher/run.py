@@ -8,8 +8,9 @@ import logging
 import os
 from collections.abc import Callable
 
-from lotus_durable.cli.command import ExitCode, configuration
+from lotus_durable.cli.command import configuration
 from lotus_durable.cli.logs import Log, logger
+from lotus_durable.cli.output import ExitCode
 from lotus_durable.cli.wording import count
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config

@@ -36,7 +36,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.flusher.organisation import succession
     from lotus_durable.operate.holding import held
 
-    config, directory = existing_queue(arguments)
+    config, directory, _ = existing_queue(arguments)
     found = _waiting(directory, config)
     chosen = {key for key in found if arguments.key in (None, key)}
     if arguments.key is not None and not chosen:

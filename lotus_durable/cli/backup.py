@@ -23,7 +23,7 @@ keys of --json:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.backing_up import back_up  # with SQLite
 
-    _, directory = existing_queue(arguments)
+    directory = existing_queue(arguments).directory
     result = back_up(directory, arguments.target)
     words = f"{count(result.files, 'file')}, {size(result.bytes)}, copied to {arguments.target}"
     return report(arguments, result._asdict(), words)

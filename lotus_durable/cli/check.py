@@ -32,7 +32,7 @@ keys of --json:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.checking import check  # with SQLite
 
-    _, directory = existing_queue(arguments, is_checked=False)
+    directory = existing_queue(arguments, is_checked=False).directory
     began = time.monotonic()
     with Progress(written=size) as progress:
         found = check(directory, lambda done: progress.show("checked", done))

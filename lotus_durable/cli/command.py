@@ -12,9 +12,10 @@ from typing import ClassVar, NoReturn
 from lotus_durable.config import Config, describe
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.options import environment_name
+from lotus_durable.values import NamedTuple
 
 from .arguments import FILTERS, Argument
-from .env_file import environment
+from .env_file import Environment, environment
 from .output import ExitCode
 
 _ENV_FILE_HELP = "a file with lines LOTUS_NAME=value, which win over the environment (default: LOTUS_ENV_FILE, or none)"
@@ -110,33 +111,34 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(ExitCode.WRONG_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def configuration(arguments: argparse.Namespace) -> Config:
-    """Return the configuration of a command: its arguments, the environment file, the environment, the defaults.
+class Configured(NamedTuple):
+    """The configuration of a command: its arguments, the environment file, the environment, the defaults."""
 
-    Each call reads the files again.
+    config: Config
+    environment: Environment
+    directory_source: str
+    """Where its queue directory comes from."""
+
+
+def configured(arguments: argparse.Namespace) -> Configured:
+    """Return the configuration of a command. Each call reads the files again, which a pipe may not bear.
 
     Raises:
         ConfigurationError: an option is wrong, or a file cannot be read.
     """
     given = {"queue_dir": arguments.queue_dir, "api_key_file": getattr(arguments, "api_key_file", None)}
     around = environment(arguments.env_file)
+    variable = environment_name("queue_dir")
+    source = "$STATE_DIRECTORY" if os.environ.get("STATE_DIRECTORY") else DEFAULT_DIRECTORY
+    if arguments.queue_dir is not None or around.get(variable):
+        source = variable if arguments.queue_dir is None else "--queue-dir"
     try:
-        return Config.resolve(given, environ=around)
+        return Configured(Config.resolve(given, environ=around), around, source)
     except ConfigurationError as error:
         place = around.places.get(str(error).partition(":")[0])
         if place is None:
             raise
         raise type(error)(f"{place}: {error}") from None
-
-
-def directory_source(arguments: argparse.Namespace) -> str:
-    """Say where the queue directory of a command comes from."""
-    variable = environment_name("queue_dir")
-    if arguments.queue_dir is not None:
-        return "--queue-dir"
-    if environment(arguments.env_file).get(variable):
-        return variable
-    return "$STATE_DIRECTORY" if os.environ.get("STATE_DIRECTORY") else DEFAULT_DIRECTORY
 
 
 def environment_help(options: Sequence[str]) -> str:

@@ -8,8 +8,8 @@ from lotus_durable.config import Config, environment_options
 from lotus_durable.options import environment_name
 
 from .arguments import Argument
-from .command import Command, configuration, directory_source
-from .env_file import environment
+from .command import Command, configured
+from .env_file import Environment
 from .output import ExitCode, plain, say, say_json
 
 _DESCRIPTION = """\
@@ -32,14 +32,14 @@ _HIDDEN = {"api_key", "relay_url"}
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.examination import examine  # with requests
 
-    config = configuration(arguments)
+    config, around, directory_source = configured(arguments)
     answers = []
     for answer in examine(config):
         answers.append(answer)
         if not arguments.json:
             remedy = f" - {answer.remedy}" if answer.remedy else ""
             say(f"{_SIGNS[answer.mark]}  {answer.about:<11}  {plain(answer.text)}{remedy}")
-    settings = _settings(config, arguments)
+    settings = _settings(config, arguments, around, directory_source)
     is_ok = not any(answer.mark == "wrong" for answer in answers)
     if arguments.json:
         say_json({"ok": is_ok, "answers": [answer._asdict() for answer in answers], "settings": settings})
@@ -50,8 +50,9 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.DONE if is_ok else ExitCode.NOT_COMPLETE
 
 
-def _settings(config: Config, arguments: argparse.Namespace) -> list[dict[str, str]]:
-    around = environment(arguments.env_file)
+def _settings(
+    config: Config, arguments: argparse.Namespace, around: Environment, directory_source: str
+) -> list[dict[str, str]]:
     known = environment_options()
     found = []
     for name, value in config._asdict().items():
@@ -60,7 +61,7 @@ def _settings(config: Config, arguments: argparse.Namespace) -> list[dict[str, s
             continue
         source = "default"
         if name == "queue_dir":
-            source = directory_source(arguments)
+            source = directory_source
         elif getattr(arguments, name, None) is not None:
             source = f"--{name.replace('_', '-')}"
         elif name == "api_key" and (arguments.api_key_file or around.get("LOTUS_API_KEY_FILE")):

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace, *, as_json: bool | None = None, through: 
         LotusError: the configuration is wrong, or the queue cannot be used.
         OSError: nor can it.
     """
-    config, directory = existing_queue(arguments)
+    config, directory, _ = existing_queue(arguments)
     if not config.send:
         raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
     done_before = _done(collect(directory))

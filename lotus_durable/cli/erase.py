@@ -25,7 +25,7 @@ keys of --json:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.erasing import erase_customer  # with requests, filelock and SQLite
 
-    config, _ = existing_queue(arguments)
+    config = existing_queue(arguments).config
     if not confirmed(arguments, f"Erase all events of customer {arguments.customer}, for good?"):
         complain(arguments.prog, "nothing was erased")
         return ExitCode.NOT_COMPLETE

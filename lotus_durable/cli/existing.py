@@ -13,13 +13,23 @@ from lotus_durable.errors import LotusError, QueueDirectoryError
 from lotus_durable.operate.overview import other_queues
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import read_identity
+from lotus_durable.values import NamedTuple
 
-from .command import DEFAULT_DIRECTORY, configuration, directory_source
+from .command import DEFAULT_DIRECTORY, configured
 from .output import tell
 
 
-def existing_queue(arguments: argparse.Namespace, *, is_checked: bool = True) -> tuple[Config, QueueDirectory]:
-    """Return the configuration of a command and its queue. Nothing is created or changed.
+class Existing(NamedTuple):
+    """A queue that is there, and the configuration of the command."""
+
+    config: Config
+    directory: QueueDirectory
+    source: str
+    """Why it is this one."""
+
+
+def existing_queue(arguments: argparse.Namespace, *, is_checked: bool = True) -> Existing:
+    """Return the queue of a command. Nothing is created or changed.
 
     A queue directory that nobody named is said on standard error.
 
@@ -28,9 +38,8 @@ def existing_queue(arguments: argparse.Namespace, *, is_checked: bool = True) ->
         QueueDamaged: a later version made the queue, or which one it is cannot be read.
         OSError: it cannot be looked at.
     """
-    config = configuration(arguments)
+    config, _, source = configured(arguments)
     directory = QueueDirectory(config.queue_dir)
-    source = directory_source(arguments)
     try:
         directory.check()
     except FileNotFoundError:
@@ -41,7 +50,7 @@ def existing_queue(arguments: argparse.Namespace, *, is_checked: bool = True) ->
         read_identity(directory)
     if source == DEFAULT_DIRECTORY and not arguments.json:
         tell(f"queue directory: {directory.root} ({source})")
-    return config, directory
+    return Existing(config, directory, source)
 
 
 def _none_here(directory: QueueDirectory, source: str, what: str) -> QueueDirectoryError:
@@ -57,7 +66,7 @@ def as_its_owner(arguments: argparse.Namespace) -> str:
     if os.geteuid() != 0 or not arguments.command.options:  # it uses no queue of an application
         return ""
     with contextlib.suppress(OSError, KeyError, LotusError):
-        root = os.fspath(configuration(arguments).queue_dir)
+        root = os.fspath(configured(arguments).config.queue_dir)
         owner = os.stat(root).st_uid
         if owner != 0:
             words = ["sudo", "-u", pwd.getpwuid(owner).pw_name, "lotus-durable", *arguments.given]

@@ -35,7 +35,7 @@ keys of --json, with --output:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.stored import stored_events  # with SQLite
 
-    _, directory = existing_queue(arguments, is_checked=False)
+    directory = existing_queue(arguments, is_checked=False).directory
     damaged: list[str] = []
 
     def note(error: LotusError) -> None:

@@ -42,7 +42,7 @@ _START_TAKES = 5.0
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    config, directory = existing_queue(arguments)
+    config, directory, _ = existing_queue(arguments)
     stats = counted(directory)
     if arguments.live:
         problems = [*_of_the_flusher(stats, config, directory)]

@@ -8,7 +8,7 @@ import sys
 from typing import BinaryIO
 
 from .arguments import Argument
-from .command import Command, configuration
+from .command import Command, configured
 from .output import ExitCode, complain, report
 from .progress import Progress
 from .wording import count, size
@@ -38,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 def _import(arguments: argparse.Namespace, file: BinaryIO, total: int) -> ExitCode:
     from lotus_durable.operate.importing import import_events  # with SQLite
 
-    config = configuration(arguments)
+    config = configured(arguments).config
     with Progress(written=size) as progress:
         try:
             result = import_events(

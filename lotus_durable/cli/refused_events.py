@@ -129,7 +129,7 @@ class _Refused:
     def _selected(self, arguments: argparse.Namespace) -> RefusedEvents:
         from lotus_durable.operate.refused import RefusedEvents  # with SQLite
 
-        config, _ = existing_queue(arguments)
+        config = existing_queue(arguments).config
         return RefusedEvents(config, self._state, where(arguments))
 
     def _count(self, arguments: argparse.Namespace) -> ExitCode:

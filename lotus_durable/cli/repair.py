@@ -28,7 +28,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.checking import check  # with SQLite
     from lotus_durable.operate.repairing import repair  # and requests, and filelock
 
-    config, directory = existing_queue(arguments, is_checked=False)
+    config, directory, _ = existing_queue(arguments, is_checked=False)
     done: list[str] = []
 
     def note(error: LotusError) -> None:

@@ -14,7 +14,7 @@ from lotus_durable.operate.overview import Overview, other_queues, overview
 from lotus_durable.queue.stats import FlusherStats
 
 from .arguments import Argument, seconds
-from .command import Command, directory_source
+from .command import Command
 from .existing import existing_queue
 from .output import ExitCode, aligned, flush, is_terminal, plain, report
 from .wording import count, duration, moment, size
@@ -66,8 +66,7 @@ _SHOWN_OTHERS = 5
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    config, directory = existing_queue(arguments)
-    source = directory_source(arguments)
+    config, directory, source = existing_queue(arguments)
     others = other_queues(directory) if arguments.queue_dir is None else []
     if arguments.watch is not None:
         return _watch(config, source, arguments)

@@ -75,7 +75,7 @@ def _still_runs(beat: Beat) -> bool:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    _, directory = existing_queue(arguments)
+    directory = existing_queue(arguments).directory
     result = stop_flusher(directory, arguments.timeout)
     words = "nobody flushed" if result.pid is None else f"the flusher, process {result.pid}, has ended"
     shown = [words] if result.stopped else []

@@ -33,7 +33,7 @@ _SHOWN = 20
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.verifying import verify  # with requests, filelock and SQLite
 
-    config, _ = existing_queue(arguments)
+    config = existing_queue(arguments).config
     if config.api_key is None:
         raise ConfigurationError("api_key: it is needed to ask the server (LOTUS_API_KEY or LOTUS_API_KEY_FILE)")
     with Progress() as progress:

@@ -226,6 +226,7 @@ def flushing(queue_dir: Path) -> Iterator[Callable[..., None]]:
     It stays so long ago, however long a command takes to start.
     """
     directory = QueueDirectory(queue_dir)
+    directory.prepare()  # the heartbeat is that of one directory
     file = HeartbeatFile(directory)
     shown: list[tuple[Beat, float]] = []
     is_over = threading.Event()

@@ -11,7 +11,7 @@ from lotus_durable.cli.env_file import environment
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
 
-from .conftest import CommandLine
+from .conftest import CommandLine, Track
 
 
 def read(tmp_path: Path, text: str) -> dict[str, str]:
@@ -92,3 +92,17 @@ def test_every_command_takes_it_by_argument_or_variable(command_line: CommandLin
     ):
         assert result.code == 2
         assert "LOTUS_TIMEOUT" in result.one_error()
+
+
+def test_a_pipe_is_read_once(command_line: CommandLine, track: Track) -> None:
+    track(1)
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        pipe.write(f"LOTUS_QUEUE_DIR={command_line.queue_dir}\n")
+    try:
+        result = command_line.run(
+            "status", "--json", "--env-file", f"/dev/fd/{reading}", environment={"LOTUS_QUEUE_DIR": ""}
+        )
+    finally:
+        os.close(reading)
+    assert (result.json()["queue_dir_from"], result.json()["pending"]) == ("LOTUS_QUEUE_DIR", 1)

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from lotus_durable.cli.command import configuration
+from lotus_durable.cli.command import configured
 from lotus_durable.cli.logs import Log, logger
 from lotus_durable.cli.output import ExitCode
 from lotus_durable.cli.wording import count
@@ -52,7 +52,7 @@ def run(
     """
 
     def load() -> Config:
-        return adapted(configuration(arguments))
+        return adapted(configured(arguments).config)
 
     config = load()
     with Log(logging.INFO, "%(asctime)s %(levelname)s %(message)s", debug=config.debug):

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, Required, TypedDict
 
 from lotus_durable import settings
 from lotus_durable.client import Client
 from lotus_durable.errors import InvalidEvent, LotusError
 from lotus_durable.event.ids import random_id
 from lotus_durable.log import logger
+
+
+class Arguments(TypedDict, total=False):
+    """Those of ``track_event``."""
+
+    customer_id: Required[str]
+    event_name: Required[str]
+    properties: Mapping[str, object] | None
+    time_created: datetime | str | None
+    idempotency_id: str | None
 
 
 class CheckedEvent:
@@ -26,14 +37,14 @@ class CheckedEvent:
         ConfigurationError: a setting is wrong.
     """
 
-    def __init__(self, client: Client | None, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, client: Client | None, arguments: Arguments) -> None:
         self._client = client or settings.client()
         try:
-            self._arguments = self._client.check_event(**arguments)
+            self._arguments: Mapping[str, Any] = self._client.check_event(**arguments)
         except InvalidEvent:
             if self._client.config.on_invalid == "raise":
                 raise
-            self._arguments = {**arguments, "idempotency_id": arguments["idempotency_id"] or random_id()}
+            self._arguments = {**arguments, "idempotency_id": arguments.get("idempotency_id") or random_id()}
 
     @property
     def idempotency_id(self) -> str:
@@ -46,4 +57,4 @@ class CheckedEvent:
             self._client.track_event(**self._arguments)
         except LotusError as error:
             logger.error("an event of a committed transaction is not accepted: %s", error)
-            self._client.report(error, [self._arguments])
+            self._client.report(error, [dict(self._arguments)])

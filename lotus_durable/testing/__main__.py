@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         given = {"keep_requests": 0, "keep_events": False, **json.loads("".join(options) or "{}")}
         server = ControlledLotus(**{**given, "faults": Faults.from_json(given.get("faults", {}))})
         server.start()
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OverflowError, OSError) as error:  # a port over 65,535 is an OverflowError
         print(f"{' '.join(options)}: {error}", file=sys.stderr)  # noqa: T201  # a command's output
         return 2
     with server:

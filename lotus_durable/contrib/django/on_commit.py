@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from typing import Unpack
 
 from django.db import transaction
 
 from lotus_durable.client import Client
-from lotus_durable.contrib.transactions import CheckedEvent
+from lotus_durable.contrib.transactions import Arguments, CheckedEvent
 from lotus_durable.errors import ConfigurationError
 
 
-def track_on_commit(
-    *,
-    customer_id: str,
-    event_name: str,
-    properties: Mapping[str, object] | None = None,
-    time_created: datetime | str | None = None,
-    idempotency_id: str | None = None,
-    using: str | None = None,
-    client: Client | None = None,
-) -> str:
+def track_on_commit(*, using: str | None = None, client: Client | None = None, **arguments: Unpack[Arguments]) -> str:
     """Track one event when the outermost transaction commits; at once where there is none.
 
     It is checked now, and its id and its time are fixed now. A rollback drops it, of the transaction or of the
@@ -29,13 +19,9 @@ def track_on_commit(
     callback drops it too: where that is too much, see the outbox in docs/transactions.md.
 
     Args:
-        customer_id: as for ``track_event``.
-        event_name: as for ``track_event``.
-        properties: as for ``track_event``.
-        time_created: as for ``track_event``.
-        idempotency_id: as for ``track_event``.
         using: the database whose transaction it is; the default one if not given.
         client: the default client if not given.
+        arguments: as for ``track_event``.
 
     Returns:
         The idempotency id.
@@ -50,16 +36,7 @@ def track_on_commit(
             f"database {connection.alias}: with autocommit off Django runs no on_commit callback at commit(); "
             "call track_event after commit()"
         )
-    event = CheckedEvent(
-        client,
-        {
-            "customer_id": customer_id,
-            "event_name": event_name,
-            "properties": properties,
-            "time_created": time_created,
-            "idempotency_id": idempotency_id,
-        },
-    )
+    event = CheckedEvent(client, arguments)
     # robust: what goes wrong in it must neither fail a request that is committed nor skip the callbacks after it.
     transaction.on_commit(event, using=using, robust=True)
     return event.idempotency_id

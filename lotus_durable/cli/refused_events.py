@@ -170,10 +170,11 @@ class _Refused:
 
     def _purge(self, arguments: argparse.Namespace) -> ExitCode:
         events = self._meant(arguments)
-        number = 0 if arguments.yes else events.count()
-        if number and not confirmed(arguments, f"Throw {count(number, self._noun)} away, for good?"):
-            complain(arguments.prog, "nothing was purged")
-            return ExitCode.NOT_COMPLETE
+        if not arguments.yes:
+            number, events = events.as_of_now()
+            if number and not confirmed(arguments, f"Throw {count(number, self._noun)} away, for good?"):
+                complain(arguments.prog, "nothing was purged")
+                return ExitCode.NOT_COMPLETE
         with _counted("purged") as watch:
             result = events.purge(waiting=waiting(arguments), watch=watch)
         words = f"{count(result.changed, self._noun)} purged; they count as discarded"

@@ -68,6 +68,8 @@ def overview(config: Config, *, most_parked: int = 20_000) -> Overview:
 def counted(directory: QueueDirectory) -> QueueStats:
     """Count the queue. How many rows of ``queue.db`` are pending a flusher counts, and where there is none this does.
 
+    One that cannot be read counts as one event at the least, as segments do.
+
     Raises:
         OSError: the disk refuses.
     """
@@ -76,8 +78,11 @@ def counted(directory: QueueDirectory) -> QueueStats:
         return stats
     from .pending import PendingReader  # with SQLite: only where somebody appends through it
 
-    rows, since = PendingReader(directory, lambda _: None).count_rows()
-    more = rows - read_progress(directory).counts.pending
+    known = read_progress(directory).counts.pending
+    rows, since = max(1, known), None
+    with contextlib.suppress(OSError):
+        rows, since = PendingReader(directory, lambda _: None).count_rows()
+    more = rows - known
     ages = [age for age in (stats.oldest_age, since and max(0.0, time.time() - since)) if age is not None]
     return stats._replace(
         accepted=stats.accepted + more, pending=stats.pending + more, oldest_age=max(ages) if ages else None

@@ -64,6 +64,12 @@ class RefusedEvents:
         """Return how many there are."""
         return sum(1 for _ in self)
 
+    def as_of_now(self) -> tuple[int, RefusedEvents]:
+        """Return how many there are, and these: without those that are refused later, while a person is asked."""
+        rows = [each.row for each in self]
+        where = self._where._replace(up_to=max(rows, default=0))
+        return len(rows), RefusedEvents(self._config, self._state, where)
+
     def retry(self, *, waiting: Waiting = WAITING, watch: Watch = lambda _: None) -> Changed:
         """Have them tried again by whoever flushes next, as if for the first time, with their ids and times.
 

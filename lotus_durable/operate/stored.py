@@ -148,6 +148,8 @@ def _quarantined(directory: QueueDirectory) -> Iterator[Stored]:
 
 def takes(where: Where, stored: Stored, now: float) -> bool:
     """Whether an event is meant; of bytes that are no event, whether a part of one of this customer may be in them."""
+    if where.up_to is not None and stored.row > where.up_to:
+        return False
     if stored.event is None and where.customer_id is not None:
         return where._replace(customer_id=None).is_everything() and may_be_of(where.customer_id, stored.data)
     return where.takes(stored.event, stored.reason, now)

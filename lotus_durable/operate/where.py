@@ -37,6 +37,8 @@ class Where(NamedTuple):
     """Seconds since it was accepted, at most."""
     ids: Collection[str] | None = None
     """Idempotency ids."""
+    up_to: int | None = None
+    """The last row of the books that is meant; what was refused later is not."""
 
     def is_everything(self) -> bool:
         """Whether it takes all."""
@@ -44,7 +46,7 @@ class Where(NamedTuple):
 
     def is_of_any_event(self) -> bool:
         """Whether it says nothing of the event itself, which may be one that cannot be read."""
-        return all(each is None for each in self._replace(reason=None))
+        return all(each is None for each in self._replace(reason=None, up_to=None))
 
     def takes(self, event: Event | None, reason: str, now: float) -> bool:
         """Whether an event is meant.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lotus_durable.cli import refused_events
 from lotus_durable.queue.directory import QueueDirectory
 from tests.rig import wait_until
 
@@ -264,3 +265,17 @@ def test_what_the_terminal_has_no_character_for_is_shown_as_an_escape(
         )
         assert (result.code, result.errors) == (0, "")
         assert name in result.output
+
+
+def test_a_purge_takes_only_what_was_there_when_it_asked(
+    command_line: CommandLine, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def confirmed(*_: object) -> bool:
+        refuse(3)  # while a person thinks
+        return True
+
+    refuse(2)
+    monkeypatch.setattr(refused_events, "confirmed", confirmed)
+    assert command_line.run("dead-letters", "purge", "--all").output.startswith("2 dead letters purged")
+    assert command_line.run("dead-letters", "--json").json()["total"] == 3
+    assert command_line.run("dead-letters", "purge", "--all", "--yes").output.startswith("3 dead letters purged")

@@ -211,3 +211,12 @@ def test_what_went_into_sqlite_is_counted_where_nobody_flushes(command_line: Com
         assert (status["oldest_age"] is None) == bool(settled)
         assert command_line.run("health", "--max-pending", "2").code == (0 if settled else 1)
         assert command_line.run("drain").code == 0
+
+
+def test_a_queue_db_that_cannot_be_read_is_not_taken_for_an_empty_one(command_line: CommandLine, track: Track) -> None:
+    track(2)
+    Path(command_line.directory.queue_db).write_bytes(b"no database" * 1000)
+    status = command_line.run("status", "--json")
+    assert (status.code, status.json()["pending"]) == (0, 3)
+    assert command_line.run("health", "--max-pending", "2").code == 1
+    assert command_line.run("check").code == 3

@@ -220,8 +220,14 @@ def test_nobody_looks_or_changes_without_the_permission_a_token_and_post(scene: 
     assert "a time such as 30s" in chief.get(f"{LETTERS}?older_than=soon").text
     assert stats(scene).dead_lettered == 3
     assert "1 dead letter put back." in mender.post(f"{LETTERS}retry/", fields).text
-    assert "3 dead letters purged." not in chief.post(f"{LETTERS}purge/", "which=all").text
+    asked = chief.post(f"{LETTERS}purge/", "which=all").text
+    assert "3 dead letters purged." not in asked
     assert stats(scene).dead_lettered == 2
+
+    scene.make_dead(4)  # while a person reads the page
+    [up_to] = re.findall(r'name="up_to" value="(\d+)"', asked)
+    assert "2 dead letters purged." in chief.post(f"{LETTERS}purge/", f"which=all&confirmed=yes&up_to={up_to}").text
+    assert stats(scene).dead_lettered == 5  # with the one that was put back and refused again
 
     shutil.rmtree(scene.rig.queue_dir)
     assert "The queue cannot be read: " in chief.get(QUEUE).text

@@ -184,7 +184,15 @@ def _pidfd(pid: int) -> int | None:
 
 
 @pytest.mark.parametrize(
-    "options", ['{"faults": {"script": [{"kind": "Explosion"}]}}', "{", "[]", '{"generation": "L23"}', '{"some": 1}']
+    "options",
+    [
+        '{"faults": {"script": [{"kind": "Explosion"}]}}',
+        "{",
+        "[]",
+        '{"generation": "L23"}',
+        '{"some": 1}',
+        '{"port": 99999}',
+    ],
 )
 def test_options_that_are_wrong_are_told(options: str) -> None:
     command = [sys.executable, "-m", "lotus_durable.testing", options]

@@ -127,7 +127,8 @@ class QueueAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
             messages.error(request, "Nothing was done: the filter is wrong.")
             return None
         if request.POST.get("which") == "all":
-            return form.where
+            up_to = request.POST.get("up_to", "")
+            return form.where._replace(up_to=int(up_to) if up_to.isdecimal() else None)
         ids = frozenset(request.POST.getlist("event"))
         if not ids:
             messages.warning(request, "No event was ticked, and nothing was done.")

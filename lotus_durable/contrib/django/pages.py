@@ -173,6 +173,8 @@ def purge(events: RefusedEvents, form: Mapping[str, Any]) -> dict[str, Any]:
     fields = [(name, value) for name, value in FilterForm(form).given().items()]
     fields += [("event", each) for each in form.getlist("event")]  # type: ignore[attr-defined]  # a QueryDict
     fields.append(("which", form.get("which", "")))
+    if first and len(first) <= _MOST_COUNTED:
+        fields.append(("up_to", str(first[-1].row)))  # what is refused while a person reads the page is not meant
     number = count(min(len(first), _MOST_COUNTED), "event")
     return {
         "number": f"more than {number}" if len(first) > _MOST_COUNTED else number,

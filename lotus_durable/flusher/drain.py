@@ -150,7 +150,7 @@ def _through_relay(url: str, ends_at: float, watch: Callable[[], None]) -> str:
         from lotus_durable.relay.address import address_of
         from lotus_durable.relay.publisher import wait_through
 
-        return wait_through(address_of(url), ends_at, watch) or ""
+        return wait_through(address_of(url), ends_at, watch)
     except ConfigurationError as error:
         return str(error)
 

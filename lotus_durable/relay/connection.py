@@ -110,7 +110,7 @@ class Opened:
         with self.dropped_on_failure():
             self.connection.connect()
             self.connection.transport.sock.settimeout(ANSWER_TIMEOUT)
-            self.version = _text(self.connection.server_properties.get("version"))
+            self.version = text_of(self.connection.server_properties.get("version"))
 
     def declare(self, *, makes: bool = True) -> dict[str, object] | None:
         """Make the queue where there is none, if so asked; where somebody else has made it, it is used as it is.
@@ -143,9 +143,8 @@ class Opened:
                     differs.add(told[1])
                     arguments.pop(told[1], None)
                     if (value := told[2]) is not None:
-                        arguments[told[1]] = (
-                            int(value) if value.isdigit() else {"true": True, "false": False}.get(value, value)
-                        )
+                        words = {"true": True, "false": False}
+                        arguments[told[1]] = int(value) if value.isdigit() else words.get(value, value)
                 else:
                     return arguments
 
@@ -186,7 +185,7 @@ class Opened:
 
 def _trouble_of(error: Exception, node: Node, *, is_open: bool) -> BrokerTrouble:  # noqa: C901, PLR0911  # a table
     """Say what an error of a connection means; one that nobody knows is logged with where it was."""
-    said = _text(getattr(error, "reply_text", None))
+    said = text_of(getattr(error, "reply_text", None))
     match error:
         case amqp.AccessRefused() if "login was refused" in said.lower():
             return BrokerBlocked(f"the broker at {node} refuses the user or the password")
@@ -217,5 +216,6 @@ def _trouble_of(error: Exception, node: Node, *, is_open: bool) -> BrokerTrouble
     return BrokerTrouble(f"{type(error).__name__}: {error}")
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Return what the library gives as bytes or as text."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from zlib import crc32
 
 import msgpack
@@ -74,11 +75,9 @@ def decode(body: bytes) -> Events:
     content = memoryview(body)[_HEAD.size :]
     if version != VERSION or crc32(content) != checksum:
         raise NotOurs("its checksum is wrong")
-    try:
+    with suppress(ValueError, TypeError):
         fields = msgpack.unpackb(content)
         key, records = fields
         if [*map(type, fields)] == [bytes, list] and len(key) == FINGERPRINT_SIZE and {*map(type, records)} <= {bytes}:
             return Events(key, records)
-    except (ValueError, TypeError):
-        pass
     raise NotOurs("it has other fields")

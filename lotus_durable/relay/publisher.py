@@ -6,12 +6,13 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from lotus_durable.clock import monotonic
 from lotus_durable.values import NamedTuple
 
 from .address import Address, BrokerBlocked, BrokerTrouble, Node
-from .connection import ANSWER_TIMEOUT, Message, Opened
+from .connection import ANSWER_TIMEOUT, Message, Opened, text_of
 from .message import REPLIES, mark
 
 Meanwhile = Callable[[str | None], None]
@@ -124,13 +125,13 @@ class Publisher:
                     raise BrokerTrouble("the broker does not confirm: too few of its nodes are up")
         self._confirm_timeout = _CONFIRM_TIMEOUT
 
-    def ask(self, meanwhile: Meanwhile) -> None:
-        """Publish a mark, and return when a relay has answered it; now and then another one, for one may be lost.
+    def ask(self, meanwhile: Meanwhile) -> str:
+        """Publish a mark, and return what a relay answers; now and then another mark, for one may be lost.
 
         Raises:
             BrokerTrouble: the connection is lost before that.
         """
-        answers: list[object] = []
+        answers: list[Any] = []
         line, asks_at = self._open(), monotonic()
         with line.dropped_on_failure():
             line.channel.basic_consume(REPLIES, no_ack=True, callback=answers.append)
@@ -140,6 +141,7 @@ class Publisher:
                 self.wait(self.send(mark(), reply_to=REPLIES), meanwhile)
             elif not line.drain(_LOOK_INTERVAL):
                 meanwhile(line.blocked_by)
+        return text_of(answers[0].body)
 
     def close(self) -> None:
         """Drop the connection."""
@@ -154,8 +156,8 @@ class Publisher:
         return self._line
 
 
-def wait_through(address: Address, ends_at: float, watch: Callable[[], None]) -> str | None:
-    """Return None when a relay has settled everything that is in the queue now, else why not: by a mark behind it.
+def wait_through(address: Address, ends_at: float, watch: Callable[[], None]) -> str:
+    """Return nothing when a relay has settled everything that is in the queue now, else why not: by a mark behind it.
 
     Args:
         address: of the queue.
@@ -171,11 +173,9 @@ def wait_through(address: Address, ends_at: float, watch: Callable[[], None]) ->
     with contextlib.closing(Publisher(address)) as publisher:
         while True:
             try:
-                publisher.ask(look)
+                return publisher.ask(look)
             except BrokerTrouble as trouble:
                 if isinstance(trouble, BrokerBlocked) or monotonic() >= ends_at:
                     return str(trouble)
-            else:
-                return None
             watch()
             time.sleep(_LOOK_INTERVAL)

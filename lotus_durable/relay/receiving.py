@@ -57,8 +57,8 @@ class Receiving:
         assert isinstance(source, Consumer)
         address = address_of(config.relay_url)
 
-        def answer(to: str) -> None:
-            publisher.wait(publisher.send(b"", to=to), _wait_for_no_alarm)
+        def answer(to: str, why_not: str) -> None:
+            publisher.wait(publisher.send(why_not.encode(), to=to), _wait_for_no_alarm)
 
         self._next += 1
         node = address.nodes[self._next % len(address.nodes)]

@@ -56,7 +56,7 @@ class FromBroker:
         session: with the broker.
         directory: the same.
         report: told of messages that cannot be read.
-        answer: tells who waits for it that all is settled that came before his mark, or raises BrokerTrouble.
+        answer: tells who waits whether all is settled that came before his mark, or why not; may raise BrokerTrouble.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FromBroker:
         session: Session,
         directory: QueueDirectory,
         report: Report,
-        answer: Callable[[str], None],
+        answer: Callable[[str, str], None],
     ) -> None:
         self._own = own
         self._session = session
@@ -145,18 +145,20 @@ class FromBroker:
     def left_alone(self) -> tuple[int, str | None]:
         """Return how many events lie in what cannot be read, at the least, and why they are not done."""
         events, reason = self._own.left_alone()
-        if self._later:
-            reason = f"{counted(len(self._later), 'message')} of a later version of lotus-durable: update the relay"
-        return events + len(self._later), reason
+        return events + len(self._later), self._why_left() or reason
+
+    def _why_left(self) -> str:
+        later = f"{counted(len(self._later), 'message')} of a later version of lotus-durable: update the relay"
+        return later if self._later else ""
 
     def retire(self) -> None:
         """Delete what is no longer needed, and answer who waits."""
         self._own.retire()
         self._acknowledge()
         with suppress(BrokerTrouble):  # after the next pass, then
-            while self._asking and not self._later:
+            while self._asking:
                 key, reply_to = self._asking[0]
-                self._answer(reply_to)
+                self._answer(reply_to, self._why_left())
                 self._session.acknowledge(key)
                 del self._asking[0]
         if self._to_forget:

@@ -143,6 +143,8 @@ def test_a_message_of_a_later_version_is_left_in_the_queue_and_told_and_the_othe
     client = fleet.host("relay")
     report = client.drain(PATIENCE)
     assert report.reason == "1 message of a later version of lotus-durable: update the relay"
+    through = host.drain(PATIENCE, through=True)
+    assert (through.complete, through.reason) == (False, report.reason)
     relay.stop()
     fleet.wait_for(lambda: fleet.count_messages() == 1, "the message to be in the queue")
 

@@ -205,7 +205,7 @@ def _trouble_of(error: Exception, node: Node, *, is_open: bool) -> BrokerTrouble
         case ssl.SSLError():
             return BrokerBlocked(f"no TLS with {node} ({error.reason or error}): name a port with TLS, or use amqp://")
         case amqp.UnexpectedFrame():
-            return BrokerBlocked(f"what answers at {node} is no AMQP broker: {_OWN_PORT}")
+            return BrokerTrouble(f"what answers at {node} is no AMQP broker: {_OWN_PORT}")
         case FileNotFoundError():
             return BrokerBlocked("a file of certificates that relay_url names is not there")
         case amqp.AMQPError():

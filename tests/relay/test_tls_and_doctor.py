@@ -39,13 +39,13 @@ def tls(tmp_path: Path, broker: Cluster) -> Iterator[HttpsProxy]:
     proxy.close()
 
 
-def handed_over(folder: Path, url: str) -> tuple[bool, str]:
+def handed_over(folder: Path, url: str, patience: float = PATIENCE) -> tuple[bool, str]:
     """Hand one event over; return whether that was done, and why not."""
     options = {"queue_dir": folder / "host", "relay_url": url, "flusher": "external", "on_error": lambda *_: None}
     client = Client.from_config(Config.resolve(options)._replace(constants=QUICK))
     try:
         track(client, 1)
-        report = client.drain(PATIENCE)
+        report = client.drain(patience)
         return report.complete, report.reason or ""
     finally:
         client.release()
@@ -102,9 +102,9 @@ def test_a_port_of_http_is_said_to_be_none_of_a_broker_by_hosts_relays_and_docto
     http_port: int, tmp_path: Path, scheme: str, reason: str
 ) -> None:
     url, reason = f"{scheme}://guest:hidden@127.0.0.1:{http_port}", reason.format(http_port)
-    is_done, said = handed_over(tmp_path, url)
+    is_done, said = handed_over(tmp_path, url, 3)
     assert not is_done
-    assert said.startswith(reason)
+    assert reason in said
     command = [sys.executable, "-m", "lotus_durable", "doctor", "--queue-dir", str(tmp_path / "host")]
     environment = {"LOTUS_RELAY_URL": url, "LOTUS_API_KEY": "k", "LOTUS_HOST": "http://127.0.0.1:1", "PATH": ""}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from lotus_durable.config import Config, Constants
+from lotus_durable.clock import since_boot
+from lotus_durable.config import Config
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.outcome import HandedOver
@@ -40,7 +41,7 @@ def opened_broker(config: Config, control: Control) -> Iterator[Way]:
     most = _AT_ONCE if config.upload_concurrency == "auto" else config.upload_concurrency
     with closing(Publisher(address)) as publisher:
         # Each message names the key under which its events were tracked, so all may go.
-        yield Way([Broker(publisher, control, config.constants) for _ in range(most)], lambda _: True)
+        yield Way([Broker(publisher, control, config) for _ in range(most)], lambda _: True)
 
 
 class Broker:
@@ -49,7 +50,7 @@ class Broker:
     Args:
         publisher: to the broker; several places may share one.
         control: between tries.
-        constants: intervals.
+        config: options.
         meanwhile: called while it waits for a confirm. With one, what cannot be handed over now is not: it raises
             BrokerTrouble.
     """
@@ -61,26 +62,22 @@ class Broker:
         self,
         publisher: Publisher,
         control: Control,
-        constants: Constants,
+        config: Config,
         meanwhile: Meanwhile | None = None,
     ) -> None:
         self._tries_once = meanwhile is not None
         self._meanwhile = self._wait_out_alarm if meanwhile is None else meanwhile
         self._publisher = publisher
         self._control = control
+        constants = config.constants
+        self._in_flight_limit = config.timeout[1] + constants.grace
         self._probe_interval = constants.probe_interval
         self._backoff = Backoff(base=constants.first_pause, cap=min(_LONGEST_PAUSE, constants.longest_pause))
         # No more than one request of the relay takes: that holds some hundred messages in memory.
         self.max_bytes: int = constants.max_batch_bytes
 
     def encode(self, records: Sequence[bytes]) -> tuple[Sequence[str], Sequence[str], Sequence[bytes]]:
-        """Return the records as they are; see :class:`~lotus_durable.delivery.place.Place`.
-
-        The relay reads what is in them. Only what is no event to be sent stays here, with the reason.
-
-        Raises:
-            RecordError: one is none.
-        """
+        """Return the records as they are, for the relay; only what is no event to be sent is refused here."""
         for record in records:
             if not record.startswith(EVENT):
                 unpack_record(record)
@@ -112,7 +109,10 @@ class Broker:
         return [HandedOver()] * len(batch)
 
     def may_be_in_flight(self, since: float) -> None:
-        """Nothing: a broker may have the same events twice."""
+        """Wait for its end: it went to Lotus, before there was a relay, and that would send the same at once."""
+        if (left := since + self._in_flight_limit - since_boot()) > 0:
+            self._control.enter("retrying", f"the server may be at work on an earlier request: {left:.0f} s to wait")
+            self._control.wait(left)
 
     def close(self) -> None:
         """Nothing: whoever opened the publisher closes it."""

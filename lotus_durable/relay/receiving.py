@@ -86,7 +86,7 @@ def _stand_by(session: Session, publisher: Publisher, source: Consumer, config: 
             raise BrokerTrouble("this relay is the active one")
         control.wait(0.0)
 
-    broker = Broker(publisher, control, config.constants, meanwhile)
+    broker = Broker(publisher, control, config, meanwhile)
     loop = Loop(source, control, [broker], config)
     asks_at = monotonic()
     is_clear_at = asks_at + _CLEAR_AFTER

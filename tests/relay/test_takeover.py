@@ -69,6 +69,24 @@ def test_where_the_active_relay_is_killed_or_stopped_in_a_request_another_one_wa
     assert set(ids) <= lotus.database
 
 
+def test_what_a_host_had_sent_itself_before_it_got_a_relay_is_not_sent_again_while_it_may_be_in_flight(
+    fleet: Fleet, lotus: WatchedLotus
+) -> None:
+    fleet.relay().start()
+    other = fleet.host("other")
+    track(other, 1)
+    assert other.drain(PATIENCE, through=True).complete  # the relay waits for nobody any more
+    by_itself = fleet.host(relay_url=None, flusher="auto")
+    ids = track(by_itself, 1)
+    wait_until(lambda: len(lotus.sent) == 2, "the request of the host")
+    flusher = by_itself.stats().flusher
+    assert flusher is not None
+    os.kill(flusher.pid, signal.SIGKILL)
+    assert fleet.host().drain(PATIENCE, through=True).complete
+    assert set(ids) <= lotus.database
+    assert lotus.most_at_once() == 1
+
+
 def open_session(fleet: Fleet, lost: Callable[[str], None], node: int = 0) -> Session:
     return Session(fleet.address, fleet.address.nodes[node], Mock(renew=lost), requeue_after=PATIENCE)
 

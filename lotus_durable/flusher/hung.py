@@ -9,7 +9,7 @@ from lotus_durable.clock import since_boot
 from lotus_durable.queue.heartbeat import Beat
 
 from .starting import Notes, Seen
-from .surroundings import COMMAND, content_of, pid_namespace, process_status
+from .surroundings import COMMAND, content_of, last_groups, pid_namespace, process_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def end(beat: Beat) -> str | None:  # noqa: PLR0911  # each reason is a return
         return f"{who}; it is a program in the middle of its own drain(): let it go on or end it"
     if beat.pid_namespace != pid_namespace():
         return f"{who}; it runs in another container: let it go on (kill -CONT) or end it there"
-    if not hasattr(os, "pidfd_open"):
+    if not hasattr(os, "pidfd_open") or process_status("self") is None:  # a chroot without /proc: nothing to compare
         return f"{who}; {by_hand}"
     try:
         descriptor = os.pidfd_open(beat.pid)
@@ -135,6 +135,6 @@ def reap() -> None:
         return  # there are no children, or no such list
     for child in children:
         status = process_status(int(child))
-        if status is not None and status.state == "Z" and status.name == COMMAND:
+        if status is not None and status.state == "Z" and (status.name == COMMAND or status.group in last_groups):
             with contextlib.suppress(ChildProcessError):  # the application was faster
                 os.waitpid(int(child), os.WNOHANG)

@@ -330,12 +330,16 @@ class Flusher:
         return False
 
     def _something_is_left(self) -> bool:
-        """Wait until no look of before is trusted any more, and take the lock again where something came meanwhile."""
+        """Wait until no look of before is trusted any more, and take the lock again where something came meanwhile.
+
+        And as long as another one is on its way: it may be waiting for the one to which this one has made way.
+        """
+        starting = Starting(self.directory, makes=False)
         ends = monotonic() + self.config.constants.leaving_wait
-        while (left := ends - monotonic()) > 0:
+        while (left := ends - monotonic()) > 0 or starting.is_starting():
             if self._must_end() or not os.path.isdir(self.directory.root):
                 return False
-            time.sleep(min(left, 0.1))
+            time.sleep(min(left, 0.1) if left > 0 else 0.1)
         try:
             pending = count(self.directory).pending
             if pending <= self._held and not has_rows(self.directory):

@@ -176,8 +176,8 @@ class Look:
         if beat.trouble_since is not None:
             self._reporter.report_trouble(beat)
         self._note_version()
-        if beat.kind == "auto" and self._asks(beat):
-            self.start(make_way=True)
+        if beat.kind == "auto" and self._asks(beat) and self.start(make_way=True):
+            self._asked = True
 
     def _look_at_silent(self, beat: Beat) -> None:
         patience = self._config.constants.hung_after
@@ -304,14 +304,11 @@ class Look:
             return False
         if beat.program == self.program or self._starting.is_starting():
             return False
+        now = since_boot()
         with self._starting.changing() as notes:
-            if notes is None:
+            if notes is None or notes.next_start > now:
                 return False
-            asks = asks_to_make_way(
-                beat, self.program, notes, self._config.constants, has_asked=self._asked, now=since_boot()
-            )
-        self._asked = self._asked or asks
-        return asks
+            return asks_to_make_way(beat, self.program, notes, self._config.constants, has_asked=self._asked, now=now)
 
     def _note_version(self) -> None:
         now = since_boot()

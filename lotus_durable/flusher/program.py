@@ -107,9 +107,8 @@ def main(settings: Mapping[str, Any]) -> None:
     gc.freeze()  # without a search for what the imports left: 0.2 MB are not worth a twentieth of the start
     gc.enable()  # what began this has disabled it
     _be_a_quiet_neighbour()
-    if settings["make_way"]:
-        _ask_to_make_way(flusher)
-    if _acquired(flusher, ending, make_way=settings["make_way"]):
+    is_refused = settings["make_way"] and not _asks_to_make_way(flusher, settings["began"])
+    if not is_refused and _acquired(flusher, ending, make_way=settings["make_way"]):
         with contextlib.suppress(OSError):
             # By name: a child that the starter forked in that moment keeps a copy of the descriptor.
             locks.let_go(START, START_LOCK)
@@ -215,18 +214,24 @@ def _log_to(directory: QueueDirectory, level: int) -> None:
     logger.addHandler(handler)
 
 
-def _ask_to_make_way(flusher: Flusher) -> None:
-    """Ask the one that flushes to make way, where our key is known to be the same organisation's."""
+def _asks_to_make_way(flusher: Flusher, began: float) -> bool:
+    """Ask the one that flushes to make way, where our key is known to be the same organisation's.
+
+    Returns:
+        Whether to wait for the lock.
+    """
     beat = read_beat(flusher.directory)
-    if beat is not None and beat.kind != "auto":
-        return  # a service has taken over meanwhile: whoever runs it decides
+    if beat is not None:
+        if beat.kind != "auto":
+            return True  # a service has taken over meanwhile: whoever runs it decides
+        if beat.program.began > began and not beat.key_refused and beat.unreachable_since is None:
+            return False  # a newer program has, and the beat that the look saw was of the one before
     if not may_replace(flusher.config, flusher.directory):
         logger.warning("not asking the flusher to make way: the server does not say that both keys are one's")
-        _give_up(flusher)
-        logging.shutdown()
-        os._exit(0)
+        return False
     with contextlib.suppress(OSError):
         ask(flusher.directory, "make way")
+    return True
 
 
 def _give_up(flusher: Flusher) -> None:

@@ -27,7 +27,7 @@ from lotus_durable.queue.files import FILE_MODE
 from lotus_durable.values import NamedTuple
 
 from .interpreter import may_run
-from .surroundings import COMMAND, PACKAGE
+from .surroundings import COMMAND, PACKAGE, last_groups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def start_flusher(invocation: Invocation, start_lock: int) -> None:
             pid = posix.posix_spawn(program, arguments, _environment(), setsid=True, **options)
         except NotImplementedError:
             pid = posix.posix_spawn(program, arguments, _environment(), setpgroup=0, **options)
+        last_groups[:] = [pid]
         try:
             _reap(pid)
         except BaseException:

@@ -15,6 +15,9 @@ from lotus_durable.values import NamedTuple
 COMMAND = "lotus-flusher"
 """The name of a flusher's process, from its first instruction to when it is reaped."""
 
+last_groups: list[int] = []
+"""The process group of the last start of this process: what ends before it has that name is known by it."""
+
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 NETWORK_VARIABLES = (
@@ -25,8 +28,7 @@ NETWORK_VARIABLES = (
 
 _START_TIME = 19
 """Of the fields of ``/proc/<pid>/stat`` after the name: when the process began, in clock ticks since boot."""
-_PARENT = 1
-_STATE = 0
+_STATE, _PARENT, _GROUP = range(3)
 _MOST_ANCESTORS = 64
 
 
@@ -39,6 +41,7 @@ class ProcessStatus(NamedTuple):
     start_time: int
     """Clock ticks since boot."""
     name: str
+    group: int
 
 
 def process_status(pid: int | str) -> ProcessStatus | None:
@@ -50,7 +53,9 @@ def process_status(pid: int | str) -> ProcessStatus | None:
     end = data.rindex(b")")
     name = data[data.index(b"(") + 1 : end].decode(errors="replace")
     fields = data[end + 2 :].split()
-    return ProcessStatus(fields[_STATE].decode(), int(fields[_PARENT]), int(fields[_START_TIME]), name)
+    return ProcessStatus(
+        fields[_STATE].decode(), int(fields[_PARENT]), int(fields[_START_TIME]), name, int(fields[_GROUP])
+    )
 
 
 def content_of(file: str) -> bytes:

@@ -117,3 +117,14 @@ def test_who_outlives_the_kill_is_named_when_it_had_the_time_to_die(clock: list[
     assert hung.killed_for(notes) == 1.5
     assert hung.why_it_lives(beat(), 1.9) is None
     assert "process 1 on host" in str(hung.why_it_lives(beat(), 2.0))
+
+
+def test_where_processes_cannot_be_compared_the_silent_one_is_named_and_not_said_to_be_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a chroot without /proc."""
+    monkeypatch.setattr(hung, "process_status", lambda _: None)
+    monkeypatch.setattr(hung, "pid_namespace", lambda: 0)
+    why = hung.end(beat(pid=1, start_time=0, pid_namespace=0))
+    assert why is not None
+    assert why.endswith("shows no sign of life; end it by `kill -KILL 1`")

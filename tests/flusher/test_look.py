@@ -480,6 +480,25 @@ def test_who_began_later_with_other_settings_has_the_flusher_make_way_once(
     assert len(scene.started) == 1
 
 
+def test_who_could_not_ask_because_another_start_was_on_its_way_asks_later(scene: Scene) -> None:
+    look = scene.look()
+    scene.flushes(program=look.program._replace(settings=b"others", began=look.program.began - 100.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Starting, "begin", lambda _: None)
+        look.look()
+    assert scene.started == []
+    scene.refusal = OSError(errno.EAGAIN, "no process")
+    look.look()
+    look.look()
+    assert scene.started == []
+    assert scene.notes.failures == 1, "it is backed off"
+    scene.refusal = None
+    scene.now += 60.0
+    scene.flushes(program=look.program._replace(settings=b"others", began=look.program.began - 100.0))
+    look.look()
+    assert len(scene.started) == 1
+
+
 @pytest.mark.parametrize(
     ("theirs", "trouble", "expected"),
     [

@@ -17,15 +17,20 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.flusher.destination import AsConfigured
 from lotus_durable.flusher.life import Flusher
+from lotus_durable.flusher.program import _asks_to_make_way
 from lotus_durable.flusher.stats import collect
-from lotus_durable.queue.requests import ask
+from lotus_durable.flusher.surroundings import this_program
+from lotus_durable.queue.heartbeat import HeartbeatFile
+from lotus_durable.queue.requests import ask, newest
 from tests.delivery.scripted_server import CERTIFICATE
 from tests.rig import Rig, record
 
 from .deployment import Deployment
 from .scene import ROOT, Scene, hear, say, wait_until
+from .test_decisions import beat
 
 KEY = "another-key"
 NOBODY = 65534
@@ -95,6 +100,23 @@ def track_until(program: Program, scene: Scene, wanted: str) -> None:
         return version(scene) == wanted
 
     wait_until(there, f"version {wanted} to flush")
+
+
+@pytest.mark.parametrize(
+    ("later", "trouble", "expected"),
+    [(-1.0, {}, True), (1.0, {}, False), (1.0, {"key_refused": True}, True), (1.0, {"unreachable_since": 1.0}, True)],
+)
+def test_a_flusher_that_is_to_take_over_asks_no_newer_program_that_has_come_meanwhile(
+    rigs: Callable[..., Rig], later: float, trouble: dict[str, object], expected: bool
+) -> None:
+    rig = rigs()
+    rig.directory.prepare()
+    flusher = Flusher(lambda: rig.config(flusher="auto"), kind="auto", began=100.0, destination=None)
+    program = this_program(rig.config())._replace(began=100.0 + later)
+    with contextlib.closing(HeartbeatFile(rig.directory)) as heartbeat:
+        heartbeat.write(beat(boot=boot_id(), at=since_boot(), program=program, **trouble), None)
+    assert _asks_to_make_way(flusher, 100.0) is expected
+    assert (newest(rig.directory) > 0) is expected
 
 
 def test_a_newer_version_flushes_after_its_first_event_and_the_older_one_is_gone(

@@ -144,9 +144,13 @@ def test_process_1_reaps_a_flusher_that_was_killed_and_one_that_made_way(scene: 
 
 
 @needs_namespaces
-def test_process_1_reaps_flushers_that_could_not_begin(scene: Scene) -> None:
+@pytest.mark.parametrize("what", ["a library", "its first file"])
+def test_process_1_reaps_flushers_that_could_not_begin(scene: Scene, what: str) -> None:
     deployment = Deployment(scene.root / "deployment")
-    deployment.break_module("requests")
+    if what == "a library":
+        deployment.break_module("requests")
+    else:
+        (deployment.site / "lotus_durable" / "flusher" / "boot.py").unlink()
     container = in_a_container(
         scene,
         """

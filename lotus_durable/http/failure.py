@@ -75,7 +75,8 @@ def unopened(error: Exception, to: str, *, proxy: str | None, connect: float) ->
     refused = _REFUSED_TUNNEL.search(str(error))
     if refused is not None:
         asks = " (it asks for a user name and password, or refuses those in its URL)" if refused[1] == "407" else ""
-        return NoAnswer(f"{by} refuses: HTTP {refused[1]}{asks}", needs_person=refused[1] == "407")
+        is_outage = refused[1].startswith("5") or refused[1] in ("408", "429")
+        return NoAnswer(f"{by} refuses: HTTP {refused[1]}{asks}", needs_person=not is_outage)
     return _explained(_OPENING, error, {"to": to, "by": by, "connect": connect})
 
 

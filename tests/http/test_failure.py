@@ -287,7 +287,15 @@ def test_a_proxy_that_is_down_is_named_as_the_cause_without_its_password(monkeyp
 
 @pytest.mark.parametrize(
     ("status", "more"),
-    [(403, ""), (407, " (it asks for a user name and password, or refuses those in its URL)"), (502, "")],
+    [
+        (302, ""),
+        (403, ""),
+        (405, ""),
+        (407, " (it asks for a user name and password, or refuses those in its URL)"),
+        (408, ""),
+        (429, ""),
+        (502, ""),
+    ],
 )
 def test_a_proxy_that_refuses_the_tunnel_is_named_with_its_status(
     status: int, more: str, monkeypatch: pytest.MonkeyPatch
@@ -296,7 +304,7 @@ def test_a_proxy_that_refuses_the_tunnel_is_named_with_its_status(
         monkeypatch.setenv("HTTPS_PROXY", proxy.host.replace("http://", "http://user:secret@"))
         found = no_answer("https://lotus.example")
     assert found == NoAnswer(f"the proxy {proxy.host} on the way to https://lotus.example refuses: HTTP {status}{more}")
-    assert found.needs_person == (status == 407)
+    assert found.needs_person == (status in (302, 403, 405, 407))
 
 
 @pytest.mark.parametrize("reply", [hangs_up, resets, sends(b"220 smtp.example ESMTP\r\n")])

@@ -9,7 +9,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Final
 
@@ -25,7 +25,7 @@ from .batch import Batch, Encode
 from .control import Control, Renewed
 from .outcome import Blocked, Failing, Parked, Retry, RetryBatch, Settled, Split, Verdict
 from .pace import Pace
-from .verdict import is_in_doubt, is_mild, outcome_of, outcome_of_probe
+from .verdict import generation_in, is_in_doubt, is_mild, outcome_of, outcome_of_probe
 from .wire import body, encode_events
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
@@ -75,6 +75,8 @@ class Lotus:
         connection: to the server.
         control: between requests.
         constants: intervals.
+        generation: which server it is, as far as is known.
+        is_another: called when its answer is another one's.
         longest_name: characters of an event name that the server stores.
         in_flight_limit: seconds for which the server may be at work on a request whose fate is not known. Nothing is
             sent before they are over, no probe either: the server of 2022 loses events to a second request, and to an
@@ -91,6 +93,8 @@ class Lotus:
         control: Control,
         constants: Constants,
         *,
+        generation: str | None = None,
+        is_another: Callable[[], None] = lambda: None,
         longest_name: int = MAX_EVENT_NAME,
         in_flight_limit: float | None = None,
         idle_at_most: float = math.inf,
@@ -98,6 +102,8 @@ class Lotus:
         backoff: Backoff | None = None,
     ) -> None:
         self.encode: Encode = partial(encode_events, longest_name=longest_name)
+        self._generation = generation
+        self._is_another = is_another
         self._connection = connection
         self._idle_at_most = idle_at_most
         self._pace = pace
@@ -166,6 +172,8 @@ class Lotus:
         selected = batch if len(part.indices) == len(batch) else batch.part(part.indices)
         new = self._noted(selected.ids, may_repeat=batch.may_repeat)
         answer = yield from self._exchanged(self.posting(selected.body()))
+        if generation_in(answer) not in (None, self._generation):
+            self._is_another()
         date = answer.date if isinstance(answer, Answer) else None
         outcome = outcome_of(answer, selected.ids, selected.times, now=time.time() if date is None else date)
         if new and not isinstance(outcome, Settled) and not is_in_doubt(answer):

@@ -137,8 +137,6 @@ class Way(NamedTuple):
     """Whether events that were tracked under the API key with this fingerprint may go there."""
     source: Source | None = None
     """What is sent there, where that is not the queue itself."""
-    is_known: bool = True
-    """Else it could not be asked what it is, and may say so once it has taken something."""
 
 
 class Destination(Protocol):

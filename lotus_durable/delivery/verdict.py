@@ -98,6 +98,14 @@ def outcome_of_probe(answer: Answer | NoAnswer) -> Settled | RetryBatch | Blocke
     return outcome
 
 
+def generation_in(answer: Answer | NoAnswer) -> str | None:
+    """Return which server takes a whole batch with these words, ``2022`` or ``2024``; None for any others."""
+    value = json_value(answer) if isinstance(answer, Answer) and answer.status == _CREATED else None
+    if not isinstance(value, dict) or value.get("success") != "all":
+        return None
+    return "2024" if "failed_events" in value else "2022"
+
+
 def is_in_doubt(answer: Answer | NoAnswer) -> bool:
     """Tell whether the server may still be at work on the request that this came back for."""
     if isinstance(answer, NoAnswer):

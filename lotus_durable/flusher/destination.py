@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from math import inf
 
 from lotus_durable.calls.generation import Generation
+from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.lotus import Lotus, largest_answer
@@ -29,6 +31,8 @@ _MOST_AT_ONCE = 4
 """Requests in flight, without anybody asking for more: with answers that take 50 ms, 40,000 events a second."""
 _PAUSE = 1.0
 """Seconds between two tries while the server cannot be asked."""
+_QUESTION_INTERVAL = 60.0
+"""Seconds between two questions which server it is, to one that does not answer as it says."""
 
 
 class AsConfigured:
@@ -54,6 +58,8 @@ class ToLotus:
     def __init__(self) -> None:
         self._own_keys: list[str] = []
         self._routes: Routes | None = None
+        self._next_question = 0.0
+        self._is_asked_again = False
 
     @contextmanager
     def opened(
@@ -72,16 +78,25 @@ class ToLotus:
             OSError: the books cannot be read or written.
         """
         routes = self._routes_to(config.host)
-        organisation = Organisation(config, routes, fingerprint(config.api_key), source)
+        organisation = Organisation(
+            config, routes, fingerprint(config.api_key), source, is_asked_again=self._is_asked_again
+        )
         organisation.replaces(fingerprint(each) for each in self._former_keys(config))
         _wait_until_allowed(organisation, config, control)
-        generation = organisation.generation()
-        places = list(_places(routes, config, control, generation))
+        self._is_asked_again = False
+        places = list(_places(routes, config, control, organisation.generation(), partial(self._ask_again, control)))
         try:
-            yield Way(places, organisation.may_send, is_known=generation is not None)
+            yield Way(places, organisation.may_send)
         finally:
             for place in places:
                 place.close()
+
+    def _ask_again(self, control: Control) -> None:
+        """Begin anew, now and then, where the server answers as another one than it is known as: it was replaced."""
+        if monotonic() >= self._next_question:
+            self._next_question = monotonic() + _QUESTION_INTERVAL
+            self._is_asked_again = True
+            control.renew("the server is another one by now: it is asked which")
 
     def _routes_to(self, host: str) -> Routes:
         """Return what was read of the CA bundle and the proxies: once, because a deploy may replace the files."""
@@ -114,7 +129,9 @@ def _wait_until_allowed(organisation: Organisation, config: Config, control: Con
         control.wait(config.constants.probe_interval if permission.is_final else _PAUSE, asked=asked)
 
 
-def _places(routes: Routes, config: Config, control: Control, generation: Generation | None) -> Iterator[Place]:
+def _places(
+    routes: Routes, config: Config, control: Control, generation: Generation | None, is_another: Callable[[], None]
+) -> Iterator[Place]:
     """Give one place for each request that may be in flight at once.
 
     The server of 2022, and so one that is not known, gets one unless somebody has asked for more.
@@ -137,6 +154,8 @@ def _places(routes: Routes, config: Config, control: Control, generation: Genera
             connection,
             control,
             config.constants,
+            generation=generation,
+            is_another=is_another if config.api_version == "auto" else lambda: None,
             longest_name=longest_event_name(generation),
             in_flight_limit=None if is_2024 else read + config.constants.grace,
             idle_at_most=inf if is_2024 else _IDLE_AT_MOST,

@@ -85,7 +85,6 @@ class Flusher:
         self._count = 0
         self._worked_at = float("-inf")
         self._last_failure = ""
-        self._next_question = 0.0
         self._held = 0
         self._knows_nothing = False
         self._destination = destination
@@ -162,12 +161,8 @@ class Flusher:
                         place.may_be_in_flight(since)
                 loop = Loop(way.source or consumer, control, way.places, self.config, may_send=way.may_send)
 
-                delivered_before = control.last_delivery
-
                 def ends() -> bool:
                     consumer.let_go(sync.failed)
-                    if not way.is_known and control.last_delivery > delivered_before:
-                        self._ask_again(control)
                     if self._kind == "caller":
                         sync_all(sync, self.directory)
                     self._held = loop.left
@@ -191,12 +186,6 @@ class Flusher:
     def _in_background(self, work: contextlib.AbstractContextManager[None]) -> contextlib.AbstractContextManager[None]:
         """Return what runs a thread beside the work; nothing in a program that drains: it gets no thread of ours."""
         return contextlib.nullcontext() if self._kind == "caller" else work
-
-    def _ask_again(self, control: Control) -> None:
-        """Begin anew, now and then, where the server could not be asked which one it is, and works by now."""
-        if monotonic() >= self._next_question:
-            self._next_question = monotonic() + self.config.constants.probe_interval
-            control.renew("the server may say by now which one it is")
 
     def open_consumer(self, control: Control, before: Beat | None) -> Consumer:
         """Open the queue, for the holder of the lock.

@@ -96,16 +96,20 @@ class Organisation:
         routes: with that server.
         key: the key's fingerprint.
         source: keeps what is known.
+        is_asked_again: the server is asked, whatever is known: it has answered as another one.
 
     Attributes:
         key: of the arguments.
     """
 
-    def __init__(self, config: Config, routes: Routes, key: bytes, source: Source) -> None:
+    def __init__(
+        self, config: Config, routes: Routes, key: bytes, source: Source, *, is_asked_again: bool = False
+    ) -> None:
         self._config = config
         self._routes = routes
         self.key = key
         self._source = source
+        self._is_asked_again = is_asked_again
 
     def generation(self) -> Generation | None:
         """Return which server it is, as far as is known."""
@@ -128,7 +132,8 @@ class Organisation:
             self._source.learn(HOST, self._config.host)
             self._source.learn(_GENERATION, "")
         known = self._source.learned(name)
-        if known is not None and self.generation() is not None:
+        is_known = known is not None and self.generation() is not None
+        if is_known and not self._is_asked_again:
             return self._compared(known, ours)
         found, answer = told_by(lambda path: _ask(self._config, self._routes, path))
         if found is not None:
@@ -142,7 +147,7 @@ class Organisation:
                 self._source.learn(ORGANISATION, theirs)
                 return Permission(may_send=True)
             return self._compared(theirs, ours)
-        if found is None and ours is not None:
+        if found is None and ours is not None and not is_known:
             return Permission(
                 may_send=False,
                 reason="this API key is new to the queue, and the server cannot be asked whether it is the same "
@@ -165,7 +170,7 @@ class Organisation:
             if key != self.key:
                 self._source.learn(succession(key), self.key.hex())
 
-    def _compared(self, theirs: str, ours: str | None) -> Permission:
+    def _compared(self, theirs: str | None, ours: str | None) -> Permission:
         if ours is None or theirs == ours:
             return Permission(may_send=True)
         return Permission(

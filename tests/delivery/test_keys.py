@@ -11,7 +11,7 @@ import pytest
 from lotus_durable.client import Client
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.queue.books import read_learned
-from lotus_durable.testing import Faults, Slow, Status
+from lotus_durable.testing import FakeLotus, Faults, Generation, Slow, Status
 from tests.rig import TRACK, Rig, faults, track, wait_until
 
 NEW = "new-key"
@@ -97,6 +97,25 @@ def test_which_server_it_is_is_asked_again_when_it_could_not_be_and_events_arriv
     ids = track(rig.client(), 3)
     rig.flush_until(lambda: os.path.exists(rig.directory.books) and read_learned(rig.directory.books, "generation"))
     assert rig.check(ids).delivered == 3
+
+
+@pytest.mark.parametrize("flusher", ["auto", "external"])
+@pytest.mark.parametrize(("before", "after"), [("L22", "L24"), ("L24", "L22")])
+def test_a_server_that_was_replaced_by_one_of_the_other_kind_is_known_as_that_after_its_first_answer(
+    rigs: Callable[..., Rig], before: Generation, after: Generation, flusher: str
+) -> None:
+    rig = rigs(before)
+    client = rig.client(flusher=flusher, max_batch_events=50)
+    track(client, 1)
+    assert client.drain(20).complete
+    rig.server.stop()
+    with FakeLotus(after, port=rig.server.port, faults=Faults(rates={Slow(0.02): 1.0}, path=TRACK)) as replaced:
+        ids = track(client, 2000)
+        assert client.drain(60).complete
+        assert replaced.database == set(ids)
+        assert read_learned(rig.directory.books, "generation") == f"20{after[1:]}"
+        rig.stop()
+    assert rig.stats().delivered == 2001
 
 
 def test_behind_a_gateway_that_refused_the_key_for_a_while_the_server_of_2022_gets_one_request_at_a_time(

@@ -88,7 +88,7 @@ class BooksDatabase:
         sync_data(self._log)
 
     def is_in_place(self) -> bool:
-        """Whether database and log are those that the paths lead to."""
+        """Whether the files are those that the paths lead to."""
         return self._log >= 0 and all(place_of(path) == place for path, place in self._places.items())
 
     def copy_to(self, path: str) -> None:
@@ -138,7 +138,12 @@ class BooksDatabase:
             self._attempt(lambda: [connection.execute(statement) for statement in statements])
         with contextlib.suppress(FileNotFoundError):  # removed in this moment: then they are not in place
             self._log = open_to_read(_log(self.path))
-        self._places = {self.path: place_of(self._descriptor), _log(self.path): place_of(self._log)}
+        # Of what all share that have them open, too: who makes another one reads what is half written.
+        self._places = {
+            self.path: place_of(self._descriptor),
+            _log(self.path): place_of(self._log),
+            f"{self.path}-shm": place_of(f"{self.path}-shm"),
+        }
         self.reserve = Reserve(connection, self._descriptor, _log(self.path))
         with contextlib.suppress(OSError, sqlite3.OperationalError):
             self.reserve.prepare()

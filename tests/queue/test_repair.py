@@ -63,7 +63,11 @@ def remove_log(directory: QueueDirectory) -> None:
     part(directory, "-wal").unlink()
 
 
-@pytest.mark.parametrize("trouble", [remove_books, replace_books, remove_log])
+def remove_what_readers_share(directory: QueueDirectory) -> None:
+    part(directory, "-shm").unlink()
+
+
+@pytest.mark.parametrize("trouble", [remove_books, replace_books, remove_log, remove_what_readers_share])
 def test_books_that_are_not_where_they_were_are_written_back_before_anything_is_deleted(
     directory: QueueDirectory, reports: Reports, trouble: Callable[[QueueDirectory], None]
 ) -> None:

@@ -92,6 +92,6 @@ def address_of(url: str) -> Address:
 def _node(text: str, port: int) -> Node:
     parts = urlsplit(f"//{text}")
     node = Node(parts.hostname or "", port if parts.port is None else parts.port)
-    if not all(node) or parts.netloc != text or "@" in text or " " in text:
+    if not node.host.encode("idna") or not all(node) or parts.netloc != text or "@" in text or " " in text:
         raise ValueError
     return node

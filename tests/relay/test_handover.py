@@ -260,6 +260,7 @@ def test_a_queue_that_somebody_else_has_made_otherwise_is_used_as_it_is(
         "http://h",
         "amqp://h h",
         "amqp://h1,",
+        "amqp://u:p@h1..example.com",
     ],
 )
 def test_a_url_that_says_nothing_is_refused_without_quoting_it(url: str) -> None:

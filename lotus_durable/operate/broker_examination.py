@@ -25,7 +25,8 @@ _WHAT_IT_COSTS = {
     "x-queue-type": "it is no quorum queue: what one node has confirmed goes with that node's disk",
     "x-single-active-consumer": "two relays would send at once: the server of 2022 loses acknowledged events then",
     "x-overflow": "a queue that is full drops messages that were confirmed",
-    "x-delivery-limit": "a message that comes back is dropped: after 20 times on RabbitMQ 4, by -1 at once on 3",
+    "x-delivery-limit": "a message that came back so often is dropped (not set: 20 on RabbitMQ 4; -1: 1 on 3); "
+    "while Lotus is away each comes back every 5 minutes",
 }
 _AS_OURS = "let relays empty it, delete it, and have a host make it anew; or take another one (?queue=)"
 _TAKES = {
@@ -61,7 +62,7 @@ def examine_broker(config: Config) -> Iterator[Answer]:
         versions.append(_numbers(opened.version))
         yield Answer("broker", "ok", f"{node} lets this user in: RabbitMQ {opened.version}")
     if versions:
-        yield from _of_queue(address, made_with)
+        yield from _of_queue(address, made_with, min(versions))
         yield from _examined_by_api(address, min(versions), has_queue=made_with != {})
 
 
@@ -73,7 +74,7 @@ def _nodes_named(address: Address) -> Iterator[Answer]:
         yield Answer("relay_url", "warning", "the events and the password travel in the clear", "use amqps://")
 
 
-def _of_queue(address: Address, made_with: Mapping[str, object] | None) -> Iterator[Answer]:
+def _of_queue(address: Address, made_with: Mapping[str, object] | None, version: tuple[int, ...]) -> Iterator[Answer]:
     named = f"{address.queue} in vhost {address.vhost}"
     if made_with == {}:
         arguments = ", ".join(f"{name} {value}" for name, value in ARGUMENTS.items())
@@ -86,7 +87,8 @@ def _of_queue(address: Address, made_with: Mapping[str, object] | None) -> Itera
     else:
         for name, value in ARGUMENTS.items():
             if made_with.get(name) != value:
-                mark: Mark = "warning" if name == "x-delivery-limit" else "wrong"
+                has_no_limit = name == "x-delivery-limit" and name not in made_with and version < _LIMITS_ALL
+                mark: Mark = "warning" if has_no_limit else "wrong"
                 text = f"{name} is {made_with.get(name, 'not set')}, not {value}: {_WHAT_IT_COSTS[name]}"
                 yield Answer("queue", mark, text, _AS_OURS)
 
@@ -176,6 +178,8 @@ def _of_partitions(version: tuple[int, ...]) -> Iterator[Answer]:
         yield Answer("partition handling", "warning", "the broker tells it nobody", remedy)
 
 
+_LIMITS_ALL = (4,)
+"""From this version on a queue has a limit where none is set."""
 _NOTICES_LATE = (4, 3)
 """From this version on a consumer whose node is gone keeps its messages, and pause_minority does nothing."""
 

@@ -173,6 +173,19 @@ def test_doctor_says_by_amqp_what_a_queue_was_made_with_that_differs(broker: Clu
     assert {each.mark for each in found} == {"wrong"}
 
 
+def test_doctor_says_that_a_delivery_limit_has_confirmed_messages_dropped_while_lotus_is_away(
+    broker: Cluster, queue_name: str
+) -> None:
+    [node] = broker.nodes
+    with amqp.Connection(f"{node.address}:{node.port}") as connection:
+        made_with = {**ARGUMENTS, "x-delivery-limit": 5}
+        connection.channel().queue_declare(queue_name, durable=True, auto_delete=False, arguments=made_with)
+    told = answers(broker.url(queue_name))["queue"]
+    assert told.mark == "wrong"
+    assert told.text.startswith("x-delivery-limit is 5, not 1000000")
+    assert "each comes back every 5 minutes" in told.text
+
+
 def test_doctor_says_what_is_wrong_with_the_way_in(broker: Cluster, queue_name: str) -> None:
     found = answers(broker.url(queue_name).replace("guest:guest", "guest:hidden"))
     assert found["broker"] == Answer(

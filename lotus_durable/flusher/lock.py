@@ -140,9 +140,7 @@ def _unflock(descriptor: int) -> None:
 
 def _flocked(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return locks.try_flock(descriptor)
     except OSError as error:
         # NFS wants a descriptor for writing, which a directory has none of: the lock file alone decides there.
         if error.errno != errno.EBADF:

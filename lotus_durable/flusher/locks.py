@@ -14,7 +14,7 @@ import os
 import struct
 
 from lotus_durable.disk import DiskErrorsSuppressed
-from lotus_durable.queue.files import open_to_read
+from lotus_durable.queue.files import OpenedToRead
 
 # struct flock of Linux with 64-bit offsets: type, whence, start, length, pid.
 _FLOCK = struct.Struct("hhqqi4x")
@@ -30,13 +30,10 @@ def is_held(path: str, start: int = 0) -> bool | None:
     """Tell whether somebody holds the lock on byte ``start`` of a file; None where that cannot be found out."""
     with DiskErrorsSuppressed():
         try:
-            descriptor = open_to_read(path)
+            with OpenedToRead(path) as descriptor:
+                return is_held_in(descriptor, start)
         except FileNotFoundError:
             return False
-        try:
-            return is_held_in(descriptor, start)
-        finally:
-            os.close(descriptor)
     return None
 
 
@@ -47,31 +44,20 @@ def try_hold(descriptor: int, start: int = 0) -> bool:
         OSError: the file system refuses locks.
     """
     try:
-        if HAS_OWN:
-            assert _SET is not None
-            fcntl.fcntl(descriptor, _SET, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, 1, 0))
+        if _own(descriptor, _SET, fcntl.F_WRLCK, start) is not None:
             return True
     except OSError as error:
         if error.errno in _BUSY:
             return False
-        if error.errno not in _UNSUPPORTED:
-            raise
+        raise
     # There is one lock of the other kind for a file, and it is the first byte's. The rest goes without: what it guards
     # is a change of the notes, of which one is lost then, now and then.
-    return start != 0 or _try_flock(descriptor)
+    return start != 0 or try_flock(descriptor)
 
 
 def let_go(descriptor: int, start: int = 0) -> None:
     """Undo :func:`try_hold`, for every process that shares the open file."""
-    try:
-        if HAS_OWN:
-            assert _SET is not None
-            fcntl.fcntl(descriptor, _SET, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, start, 1, 0))
-            return
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
-    if start == 0:
+    if _own(descriptor, _SET, fcntl.F_UNLCK, start) is None and start == 0:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
@@ -81,14 +67,9 @@ def is_held_in(descriptor: int, start: int = 0) -> bool:
     Raises:
         OSError: that cannot be found out.
     """
-    try:
-        if HAS_OWN:
-            assert _GET is not None
-            found = fcntl.fcntl(descriptor, _GET, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, 1, 0))
-            return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
+    found = _own(descriptor, _GET, fcntl.F_WRLCK, start)
+    if found is not None:
+        return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
@@ -99,7 +80,19 @@ def is_held_in(descriptor: int, start: int = 0) -> bool:
     return False
 
 
-def _try_flock(descriptor: int) -> bool:
+def _own(descriptor: int, command: int | None, kind: int, start: int) -> bytes | None:
+    """Do something with a lock of that kind; None where there are none."""
+    if HAS_OWN and command is not None:
+        try:
+            return fcntl.fcntl(descriptor, command, _FLOCK.pack(kind, os.SEEK_SET, start, 1, 0))
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+    return None
+
+
+def try_flock(descriptor: int) -> bool:
+    """Take the lock on a whole file, or a directory, that only who takes it can see."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -17,7 +17,7 @@ from lotus_durable.config import Config
 from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk, is_there
 from lotus_durable.log import logger
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.files import open_to_read
+from lotus_durable.queue.files import OpenedToRead
 from lotus_durable.queue.heartbeat import Beat, Program, beat_in, read_beat
 
 from . import hung, locks
@@ -142,13 +142,9 @@ class Look:
 
     def _glance(self) -> tuple[bool | None, Beat | None]:
         """Return whether somebody flushes, and the last beat; where a flusher could lock the heartbeat, of one file."""
-        with DiskErrorsSuppressed():
-            descriptor = open_to_read(self._directory.heartbeat)
-            try:
-                if locks.is_held_in(descriptor):
-                    return True, beat_in(descriptor)
-            finally:
-                os.close(descriptor)
+        with DiskErrorsSuppressed(), OpenedToRead(self._directory.heartbeat) as descriptor:
+            if locks.is_held_in(descriptor):
+                return True, beat_in(descriptor)
         # Nobody; or the heartbeat was replaced since, or the disk had no room for one.
         return self.somebody_flushes(), read_beat(self._directory)
 
@@ -161,7 +157,8 @@ class Look:
             return
         why = "its lock cannot be read"
         try:
-            os.close(open_to_read(self._directory.flusher_lock))
+            with OpenedToRead(self._directory.flusher_lock):
+                pass
         except OSError as error:
             if not is_of_the_disk(error):
                 raise
@@ -270,21 +267,25 @@ class Look:
         lock = self._starting.begin()
         if lock is None:
             return False
-        if not (make_way or is_ended) and self.somebody_flushes():
-            locks.let_go(lock)  # also for a child that another thread forked in this moment
-            os.close(lock)  # it was started by another, and came to flush since we looked
-            return False
-        log_size = 0
-        with DiskErrorsSuppressed():
-            log_size = os.stat(self._directory.log).st_size
-        self._starting.note(lock, log_size)
+        is_given = False  # the lock, to the flusher
         try:
+            if not (make_way or is_ended) and self.somebody_flushes():
+                return False  # it was started by another, and came to flush since we looked
+            log_size = 0
+            with DiskErrorsSuppressed():
+                log_size = os.stat(self._directory.log).st_size
+            self._starting.note(lock, log_size)
+            is_given = True
             start_flusher(Invocation(interpreter, self._directory, settings), lock)
         except OSError as error:
             if not is_of_the_disk(error):
                 raise
             self._start_refused(f"no process can be started: {error.strerror or error}")
             return False
+        finally:
+            if not is_given:
+                locks.let_go(lock)  # also for a child that another thread forked in this moment
+                os.close(lock)
         logger.debug("started a flusher for the queue in %s", self._directory.root)
         return True
 

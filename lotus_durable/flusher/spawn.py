@@ -95,11 +95,11 @@ def start_flusher(invocation: Invocation, start_lock: int) -> None:
         OSError: no process can be started.
     """
     with contextlib.ExitStack() as stack:
-        stack.callback(os.close, start_lock)
+        _closed(start_lock, stack)
         settings = _readable(invocation.settings, invocation.directory, stack)
-        log = os.open(invocation.directory.log, _APPEND, FILE_MODE)
-        stack.callback(os.close, log)
-        given = {0: _opened_null(stack), 1: log, 2: log, SETTINGS: settings, START: start_lock}
+        log = _closed(os.open(invocation.directory.log, _APPEND, FILE_MODE), stack)
+        null = _closed(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), stack)
+        given = {0: null, 1: log, 2: log, SETTINGS: settings, START: start_lock}
         # All are moved first, or one could be overwritten before it is copied; they close themselves in the program.
         actions = [(os.POSIX_SPAWN_DUP2, _moved_up(descriptor, stack), there) for there, descriptor in given.items()]
         program, arguments = _command(invocation)
@@ -147,7 +147,7 @@ def _environment() -> dict[str, str]:
 def _readable(settings: bytes, directory: QueueDirectory, stack: contextlib.ExitStack) -> int:
     """Return a descriptor from which the settings can be read to their end."""
     reading, writing = os.pipe()
-    stack.callback(os.close, reading)
+    _closed(reading, stack)
     try:
         os.set_blocking(writing, False)
         try:
@@ -158,8 +158,7 @@ def _readable(settings: bytes, directory: QueueDirectory, stack: contextlib.Exit
     finally:
         os.close(writing)
     path = f"{directory.root}/settings-{os.getpid()}-{os.urandom(8).hex()}.tmp"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-    stack.callback(os.close, descriptor)
+    descriptor = _closed(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE), stack)
     os.unlink(path)
     if os.write(descriptor, settings) != len(settings):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
@@ -167,13 +166,11 @@ def _readable(settings: bytes, directory: QueueDirectory, stack: contextlib.Exit
     return descriptor
 
 
-def _opened_null(stack: contextlib.ExitStack) -> int:
-    descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+def _moved_up(descriptor: int, stack: contextlib.ExitStack) -> int:
+    return _closed(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH), stack)
+
+
+def _closed(descriptor: int, stack: contextlib.ExitStack) -> int:
+    """Have it closed in the end."""
     stack.callback(os.close, descriptor)
     return descriptor
-
-
-def _moved_up(descriptor: int, stack: contextlib.ExitStack) -> int:
-    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-    stack.callback(os.close, moved)
-    return moved

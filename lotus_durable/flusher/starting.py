@@ -22,7 +22,7 @@ import msgpack
 from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.files import FILE_MODE, open_to_read
+from lotus_durable.queue.files import FILE_MODE, OpenedToRead
 from lotus_durable.values import NamedTuple
 
 from . import locks
@@ -128,12 +128,8 @@ class Starting:
 
     def read(self) -> Notes:
         """Return the notes; empty ones where there are none of this boot."""
-        with DiskErrorsSuppressed():
-            descriptor = open_to_read(self._directory.starting)
-            try:
-                return _read(descriptor)
-            finally:
-                os.close(descriptor)
+        with DiskErrorsSuppressed(), OpenedToRead(self._directory.starting) as descriptor:
+            return _read(descriptor)
         return Notes(boot=boot_id())
 
     @contextlib.contextmanager
@@ -180,12 +176,8 @@ class Starting:
     def last_start(self) -> Start | None:
         """Return the last start of this boot; None when there was none."""
         data = b""
-        with DiskErrorsSuppressed():
-            descriptor = open_to_read(self._directory.starting)
-            try:
-                data = os.pread(descriptor, _START.size, _SIZE)
-            finally:
-                os.close(descriptor)
+        with DiskErrorsSuppressed(), OpenedToRead(self._directory.starting) as descriptor:
+            data = os.pread(descriptor, _START.size, _SIZE)
         if len(data) < _START.size:
             return None
         boot, began_at, log_size = _START.unpack(data)
@@ -255,14 +247,10 @@ def note_failure(notes: Notes, start: Start, words: str, *, has_flushed: bool = 
 
 def last_words(directory: QueueDirectory, offset: int) -> str:
     """Return the end of what was written to the flusher's log from ``offset`` on."""
-    with DiskErrorsSuppressed():
-        descriptor = open_to_read(directory.log)
-        try:
-            size = os.fstat(descriptor).st_size
-            start = max(offset if offset <= size else 0, size - _LONGEST_WORDS)
-            return os.pread(descriptor, _LONGEST_WORDS, start).decode(errors="replace").strip()
-        finally:
-            os.close(descriptor)
+    with DiskErrorsSuppressed(), OpenedToRead(directory.log) as descriptor:
+        size = os.fstat(descriptor).st_size
+        start = max(offset if offset <= size else 0, size - _LONGEST_WORDS)
+        return os.pread(descriptor, _LONGEST_WORDS, start).decode(errors="replace").strip()
     return ""
 
 

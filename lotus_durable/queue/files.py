@@ -56,6 +56,24 @@ def open_to_read(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
+class OpenedToRead:
+    """Has a file open for the length of a block; as :func:`open_to_read`."""
+
+    __slots__ = ("_descriptor", "_path")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> int:
+        """Return its descriptor."""
+        self._descriptor = open_to_read(self._path)
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        os.close(self._descriptor)
+
+
 def regular_file_status(path: str) -> os.stat_result | None:
     """Return the status of a file; None where what is there is none: a directory, a link, a pipe, a device.
 

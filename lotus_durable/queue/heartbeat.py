@@ -31,7 +31,7 @@ from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import FILE_MODE, check_place, open_to_read, write_rest
+from .files import FILE_MODE, OpenedToRead, check_place, write_rest
 from .stats import FlusherKind, FlusherState, QueueStats
 
 TYPE_CHECKING = False
@@ -236,12 +236,8 @@ class HeartbeatFile:
 
 def read_beat(directory: QueueDirectory) -> Beat | None:
     """Return the last beat; None when there was none (or what is there cannot be read)."""
-    with DiskErrorsSuppressed():
-        descriptor = open_to_read(directory.heartbeat)
-        try:
-            return beat_in(descriptor)
-        finally:
-            os.close(descriptor)
+    with DiskErrorsSuppressed(), OpenedToRead(directory.heartbeat) as descriptor:
+        return beat_in(descriptor)
     return None
 
 
@@ -261,11 +257,8 @@ def beat_in(descriptor: int) -> Beat | None:
 def read_progress(directory: QueueDirectory) -> Progress:
     """Return how far the last flusher was; nothing is settled when there was none (or what is there is no progress)."""
     with contextlib.suppress(TypeError, LookupError, ValueError, AttributeError), DiskErrorsSuppressed():
-        descriptor = open_to_read(directory.heartbeat)
-        try:
+        with OpenedToRead(directory.heartbeat) as descriptor:
             counts, cursor, refusals = _read(descriptor, _BEAT_SIZE, _LONGEST_PROGRESS)[:3]
-        finally:
-            os.close(descriptor)
         return Progress(
             QueueStats(*counts[:_COUNTED]),
             {name: (offset, sequence) for name, (offset, sequence) in cursor.items()},

@@ -293,6 +293,25 @@ def test_a_process_that_cannot_be_started_is_a_failure_and_a_handlers_error_is_i
         assert scene.notes.failures == 0
 
 
+@pytest.mark.parametrize("where", ["stat", "pwrite"])
+def test_a_handler_that_raises_before_a_start_leaves_its_lock_to_nobody(scene: Scene, where: str) -> None:
+    look = scene.look()
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.MonkeyPatch.context() as patch:
+
+        def strike(*_: object, **__: object) -> None:
+            patch.undo()
+            raise TimeoutError("a time limit of the application's")
+
+        patch.setattr(os, where, strike)
+        with pytest.raises(TimeoutError):
+            look.start(is_ended=True)
+    assert not Starting(scene.directory).is_starting()
+    assert not locks.is_held(scene.directory.starting)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert look.start()
+
+
 def test_without_a_key_or_an_interpreter_none_is_started_and_that_is_told(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

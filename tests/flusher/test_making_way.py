@@ -287,29 +287,41 @@ def test_what_the_first_starter_was_limited_to_does_not_keep_events(scene: Scene
     scene.arrived("limited")
 
 
+class OpenScene(Scene):
+    """One whose queue is another user's, with a deployment that he may run.
+
+    In a folder of its own: from those of its tests pytest takes other users' access when another session begins.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "scene")
+        folder.chmod(0o711)
+        self.deployment = Deployment(folder / "app")
+        self.deployment.python = shutil.which("python3", path="/usr/local/bin:/usr/bin") or "/usr/bin/python3"
+        _let_others_in(self.deployment.site, self.root)
+        self.queue_dir.mkdir(mode=0o700)
+        shutil.chown(self.queue_dir, NOBODY, NOBODY)
+        (self.root / "starts").touch()
+        (self.root / "starts").chmod(0o666)
+
+    def begin(self, code: str) -> subprocess.Popen[str]:
+        """Start an application of the deployment, as root."""
+        return self.start(code, python=self.deployment.python, more={"PYTHONPATH": self.deployment.paths})
+
+
 @pytest.fixture
-def open_scene() -> Iterator[Scene]:
-    """One where other users may come in: from its own folders pytest takes that away when another session begins."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)
-        with Scene(Path(folder) / "scene") as scene:
-            yield scene
+def open_scene() -> Iterator[OpenScene]:
+    python = shutil.which("python3", path="/usr/local/bin:/usr/bin")
+    if python is None or _minor_version(python) != sys.version_info.minor:
+        pytest.skip("there is no Python of this version that other users may run")
+    with tempfile.TemporaryDirectory() as folder, OpenScene(Path(folder)) as scene:
+        yield scene
 
 
 @needs_root
 @pytest.mark.parametrize("preload", [False, True], ids=["each its own client", "a client of the master's"])
-def test_workers_of_a_root_master_that_are_another_user_own_the_queue(open_scene: Scene, preload: bool) -> None:
-    scene = open_scene
-    python = shutil.which("python3", path="/usr/local/bin:/usr/bin")
-    if python is None or _minor_version(python) != sys.version_info.minor:
-        pytest.skip("there is no Python of this version that other users may run")
-    deployment = Deployment(scene.root.with_name("app"))
-    _let_others_in(deployment.site, scene.root)
-    scene.queue_dir.mkdir(mode=0o700)
-    shutil.chown(scene.queue_dir, NOBODY, NOBODY)
-    (scene.root / "starts").touch()
-    (scene.root / "starts").chmod(0o666)
-    process = scene.start(
+def test_workers_of_a_root_master_that_are_another_user_own_the_queue(open_scene: OpenScene, preload: bool) -> None:
+    process = open_scene.begin(
         f"""
         client = make() if {preload} else None
         before = sorted(os.listdir(QUEUE_DIR))
@@ -324,13 +336,11 @@ def test_workers_of_a_root_master_that_are_another_user_own_the_queue(open_scene
         assert before == []
         assert [exit_code(pid) for pid in pids] == [0, 0, 0]
         """,
-        python=python,
-        more={"PYTHONPATH": deployment.paths},
     )
     assert process.wait(20) == 0
-    scene.arrived("worker 0", "worker 1", "worker 2")
+    open_scene.arrived("worker 0", "worker 1", "worker 2")
     owners = set()
-    for path in scene.queue_dir.rglob("*"):
+    for path in open_scene.queue_dir.rglob("*"):
         with contextlib.suppress(FileNotFoundError):  # the flusher deletes what is settled
             owners.add(path.stat().st_uid)
     assert owners == {NOBODY}
@@ -338,26 +348,14 @@ def test_workers_of_a_root_master_that_are_another_user_own_the_queue(open_scene
 
 @needs_root
 def test_a_program_that_acts_as_another_user_than_it_was_started_by_has_a_flusher_of_that_user(
-    open_scene: Scene,
+    open_scene: OpenScene,
 ) -> None:
-    scene = open_scene
-    python = shutil.which("python3", path="/usr/local/bin:/usr/bin")
-    if python is None or _minor_version(python) != sys.version_info.minor:
-        pytest.skip("there is no Python of this version that other users may run")
-    deployment = Deployment(scene.root.with_name("app"))
-    _let_others_in(deployment.site, scene.root)
-    scene.queue_dir.mkdir(mode=0o700)
-    shutil.chown(scene.queue_dir, NOBODY, NOBODY)
-    (scene.root / "starts").touch()
-    (scene.root / "starts").chmod(0o666)
-    process = scene.start(
+    process = open_scene.begin(
         f"os.setegid({NOBODY}); os.seteuid({NOBODY}); track(make(), 'event'); say('tracked'); hear(); os._exit(0)",
-        python=python,
-        more={"PYTHONPATH": deployment.paths},
     )
     assert hear(process) == "tracked"
-    scene.arrived("event")
-    status = Path(f"/proc/{scene.flusher()}/status").read_text()
+    open_scene.arrived("event")
+    status = Path(f"/proc/{open_scene.flusher()}/status").read_text()
     assert f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}" in status
     assert f"Gid:\t{NOBODY}\t{NOBODY}\t{NOBODY}" in status
     say(process)

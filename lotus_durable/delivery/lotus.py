@@ -15,7 +15,7 @@ from typing import Final
 
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Constants
-from lotus_durable.event.encoder import MAX_EVENT_NAME
+from lotus_durable.event.encoder import longest_event_name
 from lotus_durable.http.answer import Answer
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.http.connection import Connection, Exchange
@@ -77,7 +77,6 @@ class Lotus:
         constants: intervals.
         generation: which server it is, as far as is known.
         is_another: called when its answer is another one's.
-        longest_name: characters of an event name that the server stores.
         in_flight_limit: seconds for which the server may be at work on a request whose fate is not known. Nothing is
             sent before they are over, no probe either: the server of 2022 loses events to a second request, and to an
             id that comes again. None for the one of 2024, which does not.
@@ -95,13 +94,12 @@ class Lotus:
         *,
         generation: str | None = None,
         is_another: Callable[[], None] = lambda: None,
-        longest_name: int = MAX_EVENT_NAME,
         in_flight_limit: float | None = None,
         idle_at_most: float = math.inf,
         pace: Pace | None = None,
         backoff: Backoff | None = None,
     ) -> None:
-        self.encode: Encode = partial(encode_events, longest_name=longest_name)
+        self.encode: Encode = partial(encode_events, longest_name=longest_event_name(generation))
         self._generation = generation
         self._is_another = is_another
         self._connection = connection

@@ -15,7 +15,6 @@ from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.lotus import Lotus, largest_answer
 from lotus_durable.delivery.pace import Pace
 from lotus_durable.delivery.place import Place, Source, Way
-from lotus_durable.event.encoder import longest_event_name
 from lotus_durable.http.connection import Connection
 from lotus_durable.http.routes import Routes
 from lotus_durable.queue.directory import QueueDirectory
@@ -156,7 +155,6 @@ def _places(
             config.constants,
             generation=generation,
             is_another=is_another if config.api_version == "auto" else lambda: None,
-            longest_name=longest_event_name(generation),
             in_flight_limit=None if is_2024 else read + config.constants.grace,
             idle_at_most=inf if is_2024 else _IDLE_AT_MOST,
             pace=pace,

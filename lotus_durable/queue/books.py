@@ -161,7 +161,7 @@ class Books:
         self.database.commit(work)
         for segment, end in segments.items():
             self.cursors.pop(segment, None)
-            if segment in self.carried and not (left := self.carried.pop(segment).without(end[0])).is_empty():
+            if segment in self.carried and [*(left := self.carried.pop(segment).without(end[0]))]:
                 self.carried[segment] = left
             self.retired[segment] = end
         while len(self.retired) > _RETIRED_KEPT:

@@ -21,10 +21,6 @@ class Ranges:
         index = bisect_right(self._starts, offset) - 1
         return index >= 0 and offset < self._ends[index]
 
-    def is_empty(self) -> bool:
-        """Whether there is none."""
-        return not self._starts
-
     def add(self, start: int, end: int) -> None:
         """Add the offsets from ``start`` up to ``end``, which is not one of them."""
         first = bisect_left(self._ends, start)

@@ -23,7 +23,7 @@ from .quarantine import keep_aside
 from .repair import RepairedBooks
 from .repeats import Repeats, Segment
 from .retiring import Retiring, finish_unfinished
-from .rows import RowReader
+from .rows import RowReader, sync_rows
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -61,8 +61,8 @@ class Consumer:
         self._repeats = Repeats(lambda: self._repaired.books)
         self._journal = JournalReader(directory, self._repeats, report)
         self._rows = RowReader(directory, self._repeats.cursor, lambda: self.learned(_EMPTIED), report)
-        kept = KeptSegments(directory, 0.0, 0) if kept is None else kept
-        self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired, kept)
+        self._kept = KeptSegments(directory, 0.0, 0) if kept is None else kept
+        self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired, self._kept)
         self._delivered = DeliveredLately(directory.delivered, report, lambda: self.learned(HOST))
         self._in_pass = False
         self.is_short: bool = False
@@ -152,7 +152,7 @@ class Consumer:
                 segments.append(segment)
         entry = settlement._replace(cursors=cursors, accepted=accepted, carried=carried)
         if any(cursor.name == QUEUE_DB for cursor in cursors.values()):
-            self._rows.sync()
+            sync_rows(self._directory.queue_db)
             self._note_emptied()
         self._delivered.add(entry.delivered_ids)
         self._repaired.do(lambda books: books.settle(entry))
@@ -233,7 +233,7 @@ class Consumer:
             if has_done:
                 self._retiring.delete()
             self._retiring.forget_deleted()
-            self._retiring.expire()
+            self._kept.expire()
             self._books.prepare_for(self._journal.largest)
             if self.elapsed() - self._clock_kept_at >= _CLOCK_KEPT_EVERY:
                 self._keep_clock()
@@ -263,7 +263,7 @@ class Consumer:
         with contextlib.suppress(OSError):
             self._keep_clock()
             self._retiring.forget_deleted(now=True)
-            self._rows.sync()
+            sync_rows(self._directory.queue_db)
             self._note_emptied()
         self._journal.close()
         self._rows.close()

@@ -118,10 +118,9 @@ class BooksDatabase:
             with contextlib.suppress(sqlite3.Error):
                 self._table.close()
         self._table = None
-        descriptors, self._log, self._descriptor = (self._log, self._descriptor), -1, -1
+        descriptors, self._log, self._descriptor = {self._log, self._descriptor} - {-1}, -1, -1
         for descriptor in descriptors:
-            if descriptor >= 0:
-                os.close(descriptor)
+            os.close(descriptor)
 
     def _open(self, version: int, schema: Sequence[str]) -> None:
         self._table = EventTable(self.path, "parked")

@@ -126,7 +126,7 @@ class Reserve:
         Raises:
             sqlite3.OperationalError: the disk refuses.
         """
-        if min(self._on_list() - self._kept, self._free() - self._wanted(size)) > _SPARE:
+        if min(free_pages(self._connection) - self._kept, self._free() - self._wanted(size)) > _SPARE:
             self._known_free = 0
             for _ in range(2):
                 give_back(self._connection, self.most // 4)  # moving a page changes three
@@ -143,11 +143,11 @@ class Reserve:
         if self._known_free < self._kept:
             needed = pages + self._kept
             self._release(needed + self._size // 2)  # and some more, so that it is not looked at each time
-            if self._on_list() < needed:
+            if free_pages(self._connection) < needed:
                 while self._free() < needed:
                     self._add()
                 self._release(needed)
-            self._known_free = self._on_list() - pages
+            self._known_free = free_pages(self._connection) - pages
 
     def make_space(self) -> None:
         """Do what can be done about a transaction that had no room, in the log or in the database.
@@ -158,7 +158,7 @@ class Reserve:
         self._begin_log_anew()
         self._known_free = 0
         self._release(self.most)
-        if self._on_list() < self.most:
+        if free_pages(self._connection) < self.most:
             with contextlib.suppress(OSError, sqlite3.OperationalError):
                 self.ensure(self.most)
 
@@ -185,16 +185,13 @@ class Reserve:
     def _release(self, pages: int) -> None:
         """Have this many free pages, if all padding together has them."""
         delete = "DELETE FROM padding WHERE rowid IN (SELECT rowid FROM padding ORDER BY rowid DESC LIMIT ?)"
-        while (missing := pages - self._on_list()) > 0:
+        while (missing := pages - free_pages(self._connection)) > 0:
             if not self._connection.execute(delete, (ceil(missing / _STEP),)).rowcount:
                 break
 
     def _free(self) -> int:
         rows = int(self._connection.execute("SELECT count(*) FROM padding").fetchone()[0])
-        return rows * _STEP + self._on_list()
-
-    def _on_list(self) -> int:
-        return free_pages(self._connection)
+        return rows * _STEP + free_pages(self._connection)
 
     def _count(self) -> int:
         return int(self._connection.execute("PRAGMA page_count").fetchone()[0])
@@ -203,7 +200,7 @@ class Reserve:
         """Add a row of padding; what is on the list of free pages is taken first."""
         self._known_free = 0
         count = self._count()
-        new = max(0, _STEP + 3 - self._on_list())
+        new = max(0, _STEP + 3 - free_pages(self._connection))
         if new and hasattr(os, "posix_fallocate"):  # not on macOS: there writing the row has to take the blocks
             os.posix_fallocate(self._descriptor, count * PAGE, new * PAGE)
         self._connection.execute(f"PRAGMA max_page_count={count + new}")

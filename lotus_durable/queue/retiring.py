@@ -67,10 +67,6 @@ class Retiring:
         if segment.ended and self._repeats.cursor(segment.id)[1] == segment.read[1]:
             self._done[segment.id] = segment
 
-    def expire(self) -> None:
-        """Delete what was kept for long enough."""
-        self._kept.expire()
-
     def has_done(self) -> bool:
         """Whether there is something to delete."""
         while self._journal.ended:

@@ -146,13 +146,6 @@ class RowReader:
                 return max(0, self._last_row() + 1 - max(1, self._cursor(self.id)[0]))
         return 0
 
-    def sync(self) -> None:
-        """Make what was read survive a power cut.
-
-        Before the cursor may: a database that lost rows gives their numbers to others, which would count as settled.
-        """
-        sync_rows(self._path)
-
     def can_delete(self) -> bool:
         """Whether there are settled rows."""
         return self._table is not None and self._cursor(self.id)[0] - 1 > self._deleted
@@ -181,7 +174,7 @@ class RowReader:
         self._deleted = settled
 
     def note(self) -> str | None:
-        """Return what the books are to note, when :meth:`sync` has returned; None where nothing was deleted."""
+        """Return what the books are to note, when :func:`sync_rows` has returned; None where nothing was deleted."""
         return f"{self.id.hex()} {self._deleted}" if self._deleted else None
 
     def close(self) -> None:
@@ -356,6 +349,7 @@ def has_rows(directory: QueueDirectory) -> bool:
 def sync_rows(path: str) -> None:
     """Make what was put into ``queue.db`` survive a power cut: it is in the log until a checkpoint, which syncs too.
 
+    Before the cursor may: a database that lost rows gives their numbers to others, which would count as settled.
     SQLite takes no locks on the log, so closing this descriptor gives none up.
     """
     with contextlib.suppress(FileNotFoundError):

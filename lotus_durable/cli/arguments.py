@@ -13,6 +13,9 @@ from lotus_durable.operate.where import Where
 from .output import tell
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "": 1.0}
+_LONGEST = 100 * 365 * 86_400.0
+"""Seconds; what the system waits for, and what SQLite counts to, has an end."""
+_MOST_DIGITS = 18
 
 
 def seconds(text: str) -> float:
@@ -27,7 +30,7 @@ def seconds(text: str) -> float:
         read = float(number) * unit
     except ValueError:
         read = -1.0
-    if not 0 <= read < float("inf"):
+    if not 0 <= read <= _LONGEST:
         raise argparse.ArgumentTypeError(f"a time such as 30s, 15m, 12h or 7d is needed (it is {text!r})")
     return read
 
@@ -49,7 +52,7 @@ def whole_number(text: str) -> int:
     Raises:
         ArgumentTypeError: it is none.
     """
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
         raise argparse.ArgumentTypeError(f"a whole number is needed (it is {text!r})")
     return int(text)
 

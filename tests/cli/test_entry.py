@@ -278,3 +278,13 @@ def test_a_closed_pipe_ends_it_quietly(
         codes.add(0)  # argparse forgives a write that fails
     assert result.returncode in codes
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["status", "--watch", "1e300"], ["verify", "--hours", "9" * 400]])
+def test_a_number_beyond_all_measure_is_wrong_usage(
+    command_line: CommandLine, track: Track, arguments: list[str]
+) -> None:
+    track(1)
+    result = command_line.run(*arguments)
+    assert result.code == 2
+    assert "is needed" in result.one_error()

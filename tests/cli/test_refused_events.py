@@ -247,11 +247,11 @@ def test_a_page_says_that_more_follow_only_where_more_do(command_line: CommandLi
         (["--limit", "2", "--customer", "c1"], 2, None),
         (["--limit", "1", "--customer", "c2"], 1, 3),
         (["--after", "4"], 0, None),
-        (["--after", "9" * 30], 0, None),
+        (["--after", "9" * 18], 0, None),
     ):
         page = command_line.run("dead-letters", "list", "--json", *arguments).json()
         assert (len(page["events"]), page["next"]) == (shown, more), arguments
-    for wrong in ("-1", "many"):
+    for wrong in ("-1", "many", "9" * 30):
         assert command_line.run("dead-letters", "list", "--limit", wrong).code == 2
 
 

@@ -213,6 +213,8 @@ def test_nobody_looks_or_changes_without_the_permission_a_token_and_post(scene: 
         405
     ] * 2
     assert [chief.get(f"{QUEUE}{page}/").status_code for page in ("others", "dead-letters/99", "add")] == [404] * 3
+    beyond = "9" * 30  # what SQLite counts to
+    assert [chief.get(f"{LETTERS}{page}").status_code for page in (f"{beyond}/", f"?after={beyond}")] == [404, 200]
     assert stats(scene).dead_lettered == 3
 
     assert "No event was ticked" in chief.post(f"{LETTERS}purge/", "which=ticked&confirmed=yes").text

@@ -100,7 +100,8 @@ def import_events(
                     )
         watch(segment.events, read)
         if problems and not skip_invalid:
-            raise ConfigurationError(f"{skipped} of the lines are no events, nothing was imported: {problems[0]}")
+            what = f"{skipped} of the lines are no events, nothing was imported (--skip-invalid takes the others)"
+            raise ConfigurationError(f"{what}: {problems[0]}")
         if not again:
             segment.take_id(digest.digest())
         segment.finish()
@@ -146,6 +147,8 @@ def _add(segment: NewSegment, encoder: EventEncoder, line: bytes, *, again: bool
         raise ValueError("it is no JSON object")  # noqa: TRY004  # a line of a file, not an argument
     if event.get("state") == "kept" and not again:
         return False
+    if "data" in event and "event_name" not in event:
+        raise ValueError("it is bytes that an export could not read")
     try:
         _, record = encoder.encode(*(event.get(name) for name in _FIELDS))
     except InvalidEvent as error:

@@ -166,10 +166,13 @@ def test_import_names_the_lines_that_are_no_events(command_line: CommandLine, tm
     result = command_line.run("import", str(file), "--json")
     assert result.code == 2
     assert "line 2: it is no JSON" in result.json()["error"]
+    assert "--skip-invalid takes the others" in result.one_error()
     skipping = command_line.run("import", str(file), "--skip-invalid", "--json")
     assert skipping.json()["events"] == 1
     assert "line 2: it is no JSON" in skipping.one_error()
     assert command_line.run("import", str(tmp_path / "none.jsonl")).code == 2
+    file.write_text('{"data": "AAEC", "state": "quarantined", "reason": "damaged"}\n')
+    assert "line 1: it is bytes that an export could not read" in command_line.run("import", str(file)).one_error()
 
 
 @needs_tmux

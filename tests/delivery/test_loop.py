@@ -211,8 +211,8 @@ class OneParked(Source):
 
     in_doubt_since = 7.0  # type: ignore[assignment]
 
-    def parked(self, *where: int) -> list[Any]:
-        return [StoredEvent(record("1"), "", 0, 0.0, 0.0, id=1)] if where[0] < 1 else []
+    def page(self, *where: object) -> list[Any]:
+        return [StoredEvent(record("1"), "", 0, 0.0, 0.0, id=1)] if where[1] == 0 else []
 
     def last_parked(self) -> int:
         return 1

@@ -9,17 +9,23 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
+from lotus_durable.clock import boot_id, since_boot
+from lotus_durable.delivery.control import Control
 from lotus_durable.descriptors import open_numbers
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.queue.heartbeat import read_beat
-from lotus_durable.testing import Delay, Faults, Status
+from lotus_durable.flusher.destination import AsConfigured
+from lotus_durable.flusher.life import Flusher
+from lotus_durable.flusher.lock import FlusherLock
+from lotus_durable.queue.heartbeat import HeartbeatFile, read_beat
+from lotus_durable.testing import Delay
 from lotus_durable.tracker import open_trackers
+from tests.flusher.test_decisions import beat
 from tests.rig import Rig, conserved, track
 from tests.scripts import lines
 
@@ -98,6 +104,33 @@ def test_shutting_down_in_an_outage_leaves_one_line_and_the_events(rig: Rig, cap
     assert len(lines) == 1
     assert lines[0].startswith(f"7 events left on disk in {rig.queue_dir} (connection refused")
     assert rig.check(ids).pending == 7
+
+
+def test_the_trouble_of_a_flusher_that_was_killed_ends_no_wait_for_the_one_after_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = rig.client()
+    ids = track(client, 1)
+    lock = FlusherLock(rig.directory)
+    assert lock.acquire()
+    trouble = beat(boot=boot_id(), at=since_boot(), state="retrying", reason="the killed one's")
+    waits = 0
+    with closing(HeartbeatFile(rig.directory)) as heartbeat:
+        heartbeat.write(trouble, None)
+
+        def sleep(_: float) -> None:
+            nonlocal waits
+            waits += 1
+            if waits == 5:
+                heartbeat.write(trouble._replace(beats=2, at=since_boot()), None)
+
+        monkeypatch.setattr("lotus_durable.waiting.time.sleep", sleep)
+        client.join(3600)
+    monkeypatch.undo()
+    assert waits >= 5
+    lock.release()
+    assert client.drain(20).complete
+    assert rig.check(ids).delivered == 1
 
 
 def test_shutting_down_without_time_waits_for_nobody_and_says_what_is_left(
@@ -295,19 +328,25 @@ def test_an_interrupted_drain_leaves_nothing_behind(rig: Rig, flusher: str) -> N
     assert rig.check(ids).delivered == 3
 
 
-def test_a_flusher_that_begins_anew_opens_its_heartbeat_no_second_time(rigs: Callable[..., Rig]) -> None:
-    """It does so each minute where something between it and the server answers the question which server it is."""
-    rig = rigs(faults=Faults(path="/api/ping/", rates={Status(502): 1.0}))
-    client = rig.client()
+def test_a_flusher_that_begins_anew_opens_its_heartbeat_no_second_time(rig: Rig) -> None:
+    """It does so at each reload, and each second while its disk refuses."""
+    controls: list[Control] = []
     most = 0
 
-    def has_begun_often() -> bool:
+    def ending() -> str | None:
         nonlocal most
-        track(client, 1)
+        control = flusher.control
+        if control is not None and control not in controls:
+            controls.append(control)
+            control.renew("once more")
         most = max(most, open_heartbeats())
-        return sum(each.path == "/api/ping/" for each in rig.server.requests) > 5
+        return "that is enough" if len(controls) > 5 else None
 
-    rig.flush_until(has_begun_often)
+    config = rig.config(exit_timeout=0.0)
+    flusher = Flusher(lambda: config, kind="caller", ending=ending, destination=AsConfigured())
+    rig.directory.prepare()
+    assert flusher.lock.acquire()
+    flusher.run()
     assert most == 2, "the file that it writes, and the lock on it"
     assert open_heartbeats() == 0
 

@@ -133,7 +133,8 @@ class BooksDatabase:
         if not found:
             self.is_new = True
             EventTable(self.path, "dead").close()
-            statements = [*schema, f"PRAGMA user_version={version}"]
+            # It was made by its path, which may have led elsewhere in that moment: then this is tried again.
+            statements = ["SELECT 1 FROM queue_dead", *schema, f"PRAGMA user_version={version}"]
             self._attempt(lambda: [connection.execute(statement) for statement in statements])
         with contextlib.suppress(FileNotFoundError):  # removed in this moment: then they are not in place
             self._log = open_to_read(_log(self.path))

@@ -25,7 +25,7 @@ from lotus_durable.queue.files import open_to_read
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, Progress, read_progress
 from lotus_durable.queue.protocol import Settlement
 from lotus_durable.queue.schema import INSERT
-from lotus_durable.queue.table import read_pages
+from lotus_durable.queue.table import EventTable, read_pages
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass, stored
 from .faults import STRIDE, dies_at, refusing
@@ -138,6 +138,26 @@ def test_the_count_of_another_queue_is_not_taken_for_that_of_the_books_that_were
     with pytest.raises(FileNotFoundError, match="moved or replaced"):
         Consumer(directory, reports)
     assert len(reports) == told
+
+
+def test_books_whose_second_table_went_elsewhere_because_the_directory_was_moved_are_made_again(
+    directory: QueueDirectory, reports: Reports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved_for_a_moment(path: str, table: str) -> EventTable:
+        if table == "dead":
+            (tmp_path / "elsewhere").mkdir(exist_ok=True)
+            path = str(tmp_path / "elsewhere" / "books.db")
+        return EventTable(path, table)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "EventTable", moved_for_a_moment)
+        with pytest.raises(OSError, match="no such table: queue_dead"):
+            Consumer(directory, reports)
+    write_segment(directory, [record(1)]).seal()
+    with consuming(directory, reports) as consumer:
+        output = read_pass(consumer)
+        consumer.settle(output.settlement(dead=output.records))
+    assert [number_of(event.record) for event in read_page(directory.books, "dead", 0, 9)] == [1]
 
 
 @pytest.mark.parametrize("trouble", [remove_books, replace_books, remove_log])

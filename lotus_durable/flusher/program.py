@@ -12,7 +12,6 @@ import logging
 import os
 import resource
 import signal
-import struct
 import sys
 import time
 import types
@@ -47,11 +46,6 @@ _HELD_BY_OTHERS = (
 )
 _NICE = 5
 """Where all processors are busy it has a third of the time that each of the others has: it must not seem to hang."""
-_TURN = 100_000_000
-"""Nanoseconds; the most that Linux grants."""
-_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
-"""The number of the system call, which neither Python nor every libc has a name for."""
-_SIZE_OF_ATTR = 48
 _LOCK_INTERVAL = 0.02
 _PATIENCE = 3.0
 """Seconds in which a flusher that is leaving lets go of the lock."""
@@ -207,22 +201,6 @@ def _be_a_quiet_neighbour() -> None:
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        _ask_for_long_turns(os.SCHED_BATCH)
-
-
-def _ask_for_long_turns(policy: int) -> None:
-    """Ask for fewer and longer turns, by sched_setattr(2), where that is known.
-
-    Since Linux 6.12 whoever wakes up and has asked for shorter ones, as all have who ask for nothing, need not wait
-    until the turn of this process is over: that is what those who track waited for.
-    """
-    number = _SCHED_SETATTR.get(os.uname().machine)
-    with contextlib.suppress(ImportError, OSError, AttributeError):
-        import ctypes
-
-        if number is not None:
-            turns = struct.pack("IIQiIQQQ", _SIZE_OF_ATTR, policy, 0, _NICE, 0, _TURN, 0, 0)
-            ctypes.CDLL(None).syscall(number, 0, turns, 0)  # an older kernel, or a sandbox, may refuse it
 
 
 def _log_to(directory: QueueDirectory, level: int) -> None:

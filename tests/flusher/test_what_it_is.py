@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
-import struct
 import subprocess
 from pathlib import Path
 
@@ -59,19 +57,6 @@ def test_it_lets_others_have_the_processor_first(flusher: int) -> None:
     assert os.getpriority(os.PRIO_PROCESS, flusher) == 5
     for thread in os.listdir(f"/proc/{flusher}/task"):
         assert os.sched_getscheduler(int(thread)) == os.SCHED_BATCH
-
-
-def test_its_turns_are_long_so_that_who_wakes_up_need_not_wait_for_their_end(flusher: int) -> None:
-    number, kernel = {"x86_64": 315, "aarch64": 275}.get(os.uname().machine), os.uname().release.split(".")
-    if number is None or (int(kernel[0]), int(kernel[1])) < (6, 12):
-        pytest.skip("Linux knows of turns since 6.12, and this test of x86_64 and aarch64")
-    found = ctypes.create_string_buffer(48)
-
-    def turn() -> int:
-        assert ctypes.CDLL(None).syscall(number, flusher, found, 48, 0) == 0
-        return int(struct.unpack_from("Q", found.raw, 24)[0])
-
-    wait_until(lambda: turn() == 100_000_000)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/autogroup"), reason="this kernel shares processors out by process")

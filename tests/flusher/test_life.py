@@ -117,14 +117,20 @@ def test_what_it_has_met_and_left_alone_it_does_not_stay_for(alive: Life) -> Non
     assert alive.flusher._something_is_left()
 
 
-def test_where_another_one_is_on_its_way_it_is_left_the_lock(alive: Life) -> None:
-    """Of two that come one after the other the first has made way already, and the second is about to take it."""
-    alive.held()
-    write_segment(alive.directory, [record(1)]).seal()
+def another_on_its_way(alive: Life) -> int:
+    """Begin the start of another flusher; return what shows it: closed, it has come or died."""
     starting = Starting(alive.directory)
     start = starting.begin()
     assert start is not None
     starting.note(start, 0)
+    return start
+
+
+def test_where_another_one_is_on_its_way_it_is_left_the_lock(alive: Life) -> None:
+    """Of two that come one after the other the first has made way already, and the second is about to take it."""
+    alive.held()
+    write_segment(alive.directory, [record(1)]).seal()
+    start = another_on_its_way(alive)
 
     def take() -> None:
         if sum(alive.waits) > 1.0 and not alive.other.is_held():
@@ -140,10 +146,7 @@ def test_where_another_one_is_on_its_way_it_is_left_the_lock(alive: Life) -> Non
 def test_where_another_one_was_on_its_way_and_died_it_stays_for_what_came(alive: Life) -> None:
     alive.held()
     write_segment(alive.directory, [record(1)]).seal()
-    starting = Starting(alive.directory)
-    start = starting.begin()
-    assert start is not None
-    starting.note(start, 0)
+    start = another_on_its_way(alive)
     alive.meanwhile = lambda: os.close(start) if 1.0 < sum(alive.waits) < 1.15 else None
     assert alive.flusher._something_is_left()
 

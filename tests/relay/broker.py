@@ -355,10 +355,10 @@ class Network:
                         for other in there:
                             self._drop("-s", one.address, "-d", other.address)
 
-    def cut(self, party: int, *nodes: Node) -> None:
-        """Cut a party off from these nodes, or from all."""
+    def cut(self, party: int) -> None:
+        """Cut a party off from all nodes."""
         address = self._parties[party].address
-        for node in [each.address for each in nodes] or self.nodes:
+        for node in self.nodes:
             self._drop("-s", address, "-d", node)
             self._drop("-s", node, "-d", address)
 

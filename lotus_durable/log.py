@@ -166,40 +166,32 @@ class Reporter:
 
     def __init__(self, on_error: Callable[[LotusError, list[dict[str, Any]]], object] | None) -> None:
         self._on_error = on_error
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Begin anew, in a forked child: whoever ran it is not here."""
         self._waiting: deque[tuple[LotusError, list[dict[str, Any]]]] = deque(maxlen=_MOST_WAITING)
-        self._running: list[None] = []
+        self._turn: list[None] = [None]
+
+    def is_running(self) -> bool:
+        """Whether ``on_error`` is being called now."""
+        return not self._turn
 
     def __call__(self, error: LotusError, events: Sequence[dict[str, Any]] = ()) -> None:
         """Call it. What it raises is logged; not KeyboardInterrupt and SystemExit, which are for the whole program."""
         if self._on_error is None:
             return
         self._waiting.append((error, list(events)))
-        # Taking a number and looking at it are one step each: of two that come at once exactly one goes on.
-        self._running.append(None)
-        if len(self._running) > 1:
-            self._running.pop()
-            return
-        try:
-            self._tell(self._on_error)
-        finally:
-            self._running.clear()
-
-    def is_running(self) -> bool:
-        """Whether ``on_error`` is being called now."""
-        return bool(self._running)
-
-    def abandon(self) -> None:
-        """Begin anew, in a forked child: whoever ran it is not here."""
-        self._running.clear()
-        self._waiting.clear()
-
-    def _tell(self, on_error: Callable[[LotusError, list[dict[str, Any]]], object]) -> None:
         while self._waiting:
+            turn = self._turn  # a child that on_error forks gives back its parent's
             try:
-                error, events = self._waiting.popleft()
+                turn.pop()  # one step: of any number that come at once one goes on
             except IndexError:
-                return
+                return  # who has it looks for more once it is given back
             try:
-                on_error(error, events)
+                if self._waiting:
+                    self._on_error(*self._waiting.popleft())
             except Exception:
                 logger.exception("on_error itself failed")
+            finally:
+                turn.append(None)

@@ -249,10 +249,10 @@ class Client(Tracks, Calls):
 
     def caller(self) -> Caller:
         """Return what makes the calls above in this process; without an API key it can only check them."""
-        from lotus_durable.calls.caller import open_caller
+        from lotus_durable.calls.caller import Caller
 
         if not self._callers:
-            self._callers.append(open_caller(self.config))
+            self._callers.append(Caller(self.config))
             fork.register(self._callers[-1])
             _calling.append(ref(self, _calling.remove))
         return self._callers[0]  # of two threads that come here at once, both get the same one

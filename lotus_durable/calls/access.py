@@ -6,11 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import cast
 
-from lotus_durable.errors import ServerError, UnexpectedAnswer
-from lotus_durable.http.answer import Answer, excerpt
+from lotus_durable.errors import ServerError
 
 from .access_answer import Access, read
-from .answers import FeatureAccess, FeatureAccessOfPlan, MetricAccess, MetricAccessOfPlan, exact_value
+from .answers import FeatureAccess, FeatureAccessOfPlan, MetricAccess, MetricAccessOfPlan
 from .arguments import (
     SubscriptionFilter,
     duration,
@@ -22,14 +21,13 @@ from .arguments import (
     text,
 )
 from .caller import Caller
-from .generation import Generation
+from .generation import PATH_OF_2022, Generation
 from .request import Plan, Request, get, only_2024, refuse_given
 
 _BY_EVENT = "/api/customer_metric_access/"
 _BY_FEATURE_NAME = "/api/customer_feature_access/"
 _BY_METRIC = "/api/metric_access/"
 _BY_FEATURE = "/api/feature_access/"
-_OF_2022 = "/api/customer_access/"
 
 _PATHS = {
     "event_name": _BY_EVENT,
@@ -95,7 +93,7 @@ def get_customer_access(
             return get(_PATHS[kind], {**query, **_filter_query(filters)})
         refuse_given(generation, "knows event_name and feature_name", metric_id=metric_id, feature_id=feature_id)
         refuse_given(generation, "ignores it", subscription_filters=filters or None)
-        return get(_OF_2022, query)
+        return get(PATH_OF_2022, query)
 
     if not caller.config.send:
         caller.check(plan)
@@ -105,15 +103,9 @@ def get_customer_access(
         if outcome.generation == "2022" and isinstance(outcome.error, ServerError):
             outcome.error.add_note("The server of 2022 also fails on a customer who has a limit and no usage yet.")
         raise outcome.error
-    answer = outcome.answer
-    assert isinstance(answer, Answer)
-    access = read(outcome.generation, kind, exact_value(answer))
+    access = read(outcome.generation, kind, outcome.value(object))
     if access is None:
-        raise UnexpectedAnswer(
-            f"get_customer_access: the answer does not say whether there is access ({excerpt(answer)})",
-            status=answer.status,
-            request_id=answer.request_id,
-        )
+        raise outcome.unexpected("the answer does not say whether there is access")
     return access
 
 

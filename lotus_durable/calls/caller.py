@@ -19,11 +19,10 @@ from lotus_durable.delivery.verdict import OUTAGE
 from lotus_durable.errors import APIError, ConnectionFailed, InvalidRequest, UnexpectedAnswer
 from lotus_durable.http.answer import Answer, NoAnswer, excerpt
 from lotus_durable.http.backoff import Backoff
-from lotus_durable.queue.directory import QueueDirectory
 
 from .answers import exact_value
-from .connections import Connections, connections_of
-from .generation import PING, Generation, KnownServer, contradicts, told_by
+from .connections import Connections
+from .generation import PING, Generation, contradicts, known_generation, told_by
 from .problem import problem
 from .request import Plan, Request, get
 
@@ -33,8 +32,6 @@ _MOST_ATTEMPTS: Final = 4
 _FIRST_PAUSE: Final = 0.2
 """Seconds; the longest random wait before the second attempt. It doubles with each further one."""
 _LONGEST_PAUSE: Final = 5.0
-_LARGEST_ANSWER: Final = 64 * 1024 * 1024
-"""Bytes; a list has no pages."""
 _JSON_NAMES: Mapping[type, str] = {dict: "object", list: "array"}
 
 
@@ -42,6 +39,8 @@ _JSON_NAMES: Mapping[type, str] = {dict: "object", list: "array"}
 class Outcome:
     """How a call ended."""
 
+    call: str
+    """Its name, for messages."""
     generation: Generation
     request: Request
     answer: Answer | NoAnswer
@@ -49,37 +48,43 @@ class Outcome:
     arrived_before: bool
     """An attempt before the last one may have been carried out."""
 
+    def value(self, shape: type[T]) -> T:
+        """Return the answer's JSON value.
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a call must have ended, of ``time.monotonic()``, and how often each request may be sent."""
+        Raises:
+            APIError: the call failed, or its answer is of another shape.
+        """
+        if self.error is not None:
+            raise self.error
+        assert isinstance(self.answer, Answer)
+        value = exact_value(self.answer)
+        if not isinstance(value, shape):
+            raise self.unexpected(f"the answer is not a JSON {_JSON_NAMES[shape]}")
+        return value
 
-    ends_at: float
-    attempts: int
+    def unexpected(self, reason: str) -> UnexpectedAnswer:
+        """Return the error for an answer that is JSON, and not what the call needs."""
+        assert isinstance(self.answer, Answer)
+        return UnexpectedAnswer(
+            f"{self.call}: {reason} ({excerpt(self.answer)})",
+            status=self.answer.status,
+            request_id=self.answer.request_id,
+            outcome_unknown=self.request.changes,
+        )
 
 
 class Caller:
-    """Makes calls for one client in one process; for any number of threads at once.
+    """Makes calls for one client in one process; for any number of threads at once. It connects at the first.
 
     Args:
         config: the configuration; without an API key only ``send=False`` works.
-        server: what is known about the host.
-        connections: to the host.
-        pause: waits between two attempts; injected by tests.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        server: KnownServer,
-        connections: Connections,
-        *,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, config: Config) -> None:
         self.config = config
-        self._server = server
-        self._connections = connections
-        self._pause = pause
+        self._generation: Generation | None = None
+        self._connections = Connections(config)
+        self._pause: Callable[[float], None] = time.sleep
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.config.host}>"
@@ -116,7 +121,7 @@ class Caller:
             self.check(plan)
             return shape()
         outcome = self.outcome(call, plan)
-        return value_of(call, outcome, shape) if outcome.error is None or failed is None else failed(outcome)
+        return outcome.value(shape) if outcome.error is None or failed is None else failed(outcome)
 
     def check(self, plan: Plan) -> None:
         """Check what can be checked of a call without asking a server.
@@ -127,59 +132,61 @@ class Caller:
         if self.config.api_version != "auto":
             plan(self.config.api_version)
 
-    def outcome(
-        self, call: str, plan: Plan, *, timeout: float | None = None, attempts: int = _MOST_ATTEMPTS
-    ) -> Outcome:
+    def outcome(self, call: str, plan: Plan, *, timeout: float | None = None) -> Outcome:
         """Make a call.
 
         Args:
             call: its name, for messages.
             plan: makes its request.
             timeout: seconds for all of it; ``call_timeout`` if not given.
-            attempts: how often it may be sent, where that is safe.
 
         Raises:
             InvalidRequest: the server cannot do it, or needs an argument more.
             APIError: it cannot be told which server it is; the call itself was not sent.
             ConfigurationError: there is no API key.
         """
-        limits = Limits(time.monotonic() + (self.config.call_timeout if timeout is None else timeout), attempts)
-        generation, request = self._planned(call, plan, limits)
-        answer, arrived_before = self._send(request, limits)
+        ends_at = time.monotonic() + (self.config.call_timeout if timeout is None else timeout)
+        generation, request = self._planned(call, plan, ends_at)
+        answer, arrived_before = self._send(request, ends_at)
         if self.config.api_version == "auto" and contradicts(generation, answer):
-            found = self._find_out(call, limits)
+            found = self._find_out(call, ends_at)
             if found != generation:
                 generation, request = found, plan(found)
-                answer, arrived_before = self._send(request, limits)
-        return _ended(call, generation, request, answer, arrived_before=arrived_before)
+                answer, arrived_before = self._send(request, ends_at)
+        error = problem(call, answer, changes=request.changes)
+        if error is not None and arrived_before:
+            error.outcome_unknown = request.changes
+            if isinstance(error, ConnectionFailed):
+                error.sent = True
+        return Outcome(call, generation, request, answer, error, arrived_before)
 
-    def _planned(self, call: str, plan: Plan, limits: Limits) -> tuple[Generation, Request]:
+    def _planned(self, call: str, plan: Plan, ends_at: float) -> tuple[Generation, Request]:
         if self.config.api_version != "auto":
             return self.config.api_version, plan(self.config.api_version)
-        known = self._server.generation()
-        generation = known or self._find_out(call, limits)
+        known = self._generation = self._generation or known_generation(self.config)
+        generation = known or self._find_out(call, ends_at)
         try:
             return generation, plan(generation)
         except InvalidRequest:
             # Perhaps the server was replaced since it was asked.
-            found = generation if known is None else self._find_out(call, limits)
+            found = generation if known is None else self._find_out(call, ends_at)
             if found == generation:
                 raise
         return found, plan(found)
 
     # Which server it is
 
-    def _find_out(self, call: str, limits: Limits) -> Generation:
+    def _find_out(self, call: str, ends_at: float) -> Generation:
         """Ask the server, and remember what it is."""
-        found, answer = told_by(lambda path: self._send(get(path), limits)[0])
+        found, answer = told_by(lambda path: self._send(get(path), ends_at)[0])
         if found is None:
             raise problem(call, answer, changes=False) or _strange(call, answer)
-        self._server.learn(found)
+        self._generation = found
         return found
 
     # Sending
 
-    def _send(self, request: Request, limits: Limits) -> tuple[Answer | NoAnswer, bool]:
+    def _send(self, request: Request, ends_at: float) -> tuple[Answer | NoAnswer, bool]:
         """Send until there is an answer worth having, and tell whether an attempt before it may have arrived."""
         backoff = Backoff(base=_FIRST_PAUSE, cap=_LONGEST_PAUSE, grace=0.0)
         target, content = request.target(), request.content()
@@ -187,57 +194,20 @@ class Caller:
         idle_at_most = math.inf if request.repeatable else 0.0
         while True:
             answer = self._connections.exchange(
-                request.method, target, content, ends_at=limits.ends_at, idle_at_most=idle_at_most
+                request.method, target, content, ends_at=ends_at, idle_at_most=idle_at_most
             )
             if isinstance(answer, NoAnswer) and answer.was_kept and idle_at_most:
                 # The server closed a connection that was idle. That says nothing of how it is: no attempt, no pause.
                 arrived_before = arrived_before or answer.sent
                 idle_at_most = 0.0
                 continue
-            if backoff.failures + 1 >= limits.attempts or not _is_worth_repeating(request, answer):
+            if backoff.failures + 1 >= _MOST_ATTEMPTS or not _is_worth_repeating(request, answer):
                 return answer, arrived_before
             wait = backoff.failed(retry_after=answer.retry_after if isinstance(answer, Answer) else None)
-            if time.monotonic() + wait >= limits.ends_at:
+            if time.monotonic() + wait >= ends_at:
                 return answer, arrived_before
             arrived_before = arrived_before or _may_have_been_carried_out(answer)
             self._pause(wait)
-
-
-def open_caller(config: Config) -> Caller:
-    """Return what makes calls in this process; it connects at the first."""
-    server = KnownServer(config.host, QueueDirectory(config.queue_dir) if config.send else None)
-    return Caller(config, server, connections_of(config, largest_answer=_LARGEST_ANSWER))
-
-
-def value_of(call: str, outcome: Outcome, shape: type[T]) -> T:
-    """Return the JSON value of a call's answer.
-
-    Raises:
-        APIError: the call failed, or its answer is of another shape.
-    """
-    if outcome.error is not None:
-        raise outcome.error
-    assert isinstance(outcome.answer, Answer)
-    value = exact_value(outcome.answer)
-    if not isinstance(value, shape):
-        raise UnexpectedAnswer(
-            f"{call}: the answer is not a JSON {_JSON_NAMES[shape]} ({excerpt(outcome.answer)})",
-            status=outcome.answer.status,
-            request_id=outcome.answer.request_id,
-            outcome_unknown=outcome.request.changes,
-        )
-    return value
-
-
-def _ended(
-    call: str, generation: Generation, request: Request, answer: Answer | NoAnswer, *, arrived_before: bool
-) -> Outcome:
-    error = problem(call, answer, changes=request.changes)
-    if error is not None and arrived_before:
-        error.outcome_unknown = request.changes
-        if isinstance(error, ConnectionFailed):
-            error.sent = True
-    return Outcome(generation, request, answer, error, arrived_before)
 
 
 def _is_worth_repeating(request: Request, answer: Answer | NoAnswer) -> bool:

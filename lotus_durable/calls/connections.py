@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from lotus_durable.config import Config
@@ -13,17 +11,22 @@ from lotus_durable.errors import ConfigurationError
 if TYPE_CHECKING:
     from lotus_durable.http.answer import Answer, NoAnswer
     from lotus_durable.http.connection import Connection
+    from lotus_durable.http.routes import Routes
+
+_MOST_IDLE: Final = 8
+_LARGEST_ANSWER: Final = 64 * 1024 * 1024
+"""Bytes; a list has no pages."""
 
 
 class Connections:
-    """As many connections as there are threads that call at once, at most ``most_idle`` of them kept for later."""
+    """As many connections to the configured host as there are threads that call at once; a few are kept for later."""
 
-    def __init__(self, open_connection: Callable[[], Connection], *, most_idle: int = 8) -> None:
-        self._open_connection = open_connection
-        self._most_idle = most_idle
+    def __init__(self, config: Config) -> None:
+        self._config = config
         # Taken out for one request and put back: no lock that a thread could hold at a fork.
         self._idle: list[Connection] = []
         self._all: WeakSet[Connection] = WeakSet()
+        self._routes: Routes | None = None
         self._is_closed = False
 
     def exchange(
@@ -52,7 +55,21 @@ class Connections:
             connection.abandon()
 
     def _opened(self) -> Connection:
-        connection = self._open_connection()
+        # Here, and not above: who only looks at the calls, or checks them with ``send=False``, needs no requests.
+        from lotus_durable.http.connection import Connection
+        from lotus_durable.http.routes import Routes
+
+        if self._config.api_key is None:
+            raise ConfigurationError("api_key: none is set (lotus_durable.api_key or LOTUS_API_KEY)")
+        self._routes = self._routes or Routes(self._config.host)  # one for all: what it reads is read once
+        connect, read = self._config.timeout
+        connection = Connection(
+            self._routes,
+            self._config.api_key,
+            connect_timeout=connect,
+            read_timeout=read,
+            largest_answer=_LARGEST_ANSWER,
+        )
         self._all.add(connection)
         return connection
 
@@ -63,30 +80,9 @@ class Connections:
             return None
 
     def _put_back(self, connection: Connection) -> None:
-        if len(self._idle) >= self._most_idle:
+        if len(self._idle) >= _MOST_IDLE:
             connection.close()
             return
         self._idle.append(connection)
         if self._is_closed:
             self.close()
-
-
-def connections_of(config: Config, *, largest_answer: int) -> Connections:
-    """Return connections to the configured host; ``largest_answer`` in bytes."""
-    # Here, and not above: a process that only tracks imports the calls as methods of its client, but not requests.
-    from lotus_durable.http.connection import Connection
-    from lotus_durable.http.routes import Routes
-
-    @cache
-    def routes() -> Routes:  # one for all connections: what it reads is read once
-        return Routes(config.host)
-
-    def open_connection() -> Connection:
-        if config.api_key is None:
-            raise ConfigurationError("api_key: none is set (lotus_durable.api_key or LOTUS_API_KEY)")
-        connect, read = config.timeout
-        return Connection(
-            routes(), config.api_key, connect_timeout=connect, read_timeout=read, largest_answer=largest_answer
-        )
-
-    return Connections(open_connection)

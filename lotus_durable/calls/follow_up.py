@@ -10,7 +10,7 @@ from lotus_durable.errors import APIError, Conflict, UnexpectedAnswer
 
 from .answers import Subscription
 from .arguments import path_part
-from .caller import Caller, Outcome, value_of
+from .caller import Caller, Outcome
 from .generation import Generation
 from .request import get, post
 
@@ -30,7 +30,7 @@ def not_renewing(caller: Caller, created: Subscription, ends_at: float) -> Subsc
         # Turning it off twice does no more than once.
         request = post(f"{PATH}{part}/update/", {"turn_off_auto_renew": True}, repeatable=True)
         outcome = caller.outcome("create_subscription", lambda _: request, timeout=ends_at - time.monotonic())
-        updated = cast("Subscription", value_of("create_subscription", outcome, dict))
+        updated = cast("Subscription", outcome.value(dict))
         if updated.get("auto_renew") is not False:
             raise UnexpectedAnswer("the server did not turn it off")
     except APIError as error:
@@ -41,7 +41,7 @@ def not_renewing(caller: Caller, created: Subscription, ends_at: float) -> Subsc
     return updated
 
 
-def explained(caller: Caller, call: str, outcome: Outcome, uid: str) -> APIError:
+def explained(caller: Caller, outcome: Outcome, uid: str) -> APIError:
     """Return the error for what the server of 2024 answered 500 to, in words if the subscription's dates explain it.
 
     It does so for one that has not begun, or has ended, and has changed nothing then. It is asked afterwards and not
@@ -52,11 +52,11 @@ def explained(caller: Caller, call: str, outcome: Outcome, uid: str) -> APIError
     if outcome.generation == "2022" or error.status != 500:  # noqa: PLR2004
         return error
     try:
-        found = caller.object_of(call, lambda _: get(f"{PATH}{path_part('subscription_id', uid)}/"))
+        found = caller.object_of(outcome.call, lambda _: get(f"{PATH}{path_part('subscription_id', uid)}/"))
         starts, ends = (datetime.fromisoformat(found[name]) for name in ("start_date", "end_date"))
         now = datetime.now(UTC)
         if now < starts:
-            reason = f"has not begun, and this server cannot {_VERBS[call]} it before {starts.isoformat()}"
+            reason = f"has not begun, and this server cannot {_VERBS[outcome.call]} it before {starts.isoformat()}"
         elif ends <= now:
             reason = f"has ended, at {ends.isoformat()}"
         else:
@@ -64,7 +64,7 @@ def explained(caller: Caller, call: str, outcome: Outcome, uid: str) -> APIError
     except (APIError, ValueError, TypeError, KeyError):
         return error
     return Conflict(
-        f"{call}: the subscription {uid} {reason}",
+        f"{outcome.call}: the subscription {uid} {reason}",
         status=error.status,
         code=error.code,
         detail=error.detail,

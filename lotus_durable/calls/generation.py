@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal, get_args
 
+from lotus_durable.config import Config
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.http.answer import Answer, NoAnswer, json_value
 from lotus_durable.queue.books import read_learned
@@ -30,40 +31,17 @@ PING: Final = "/api/ping/"
 PATH_OF_2022: Final = "/api/customer_access/"
 
 
-class KnownServer:
-    """What is known about one host; shared by the threads of a process.
-
-    Args:
-        host: its URL.
-        directory: of the queue, whose books may say it; None to remember it in memory only.
-    """
-
-    def __init__(self, host: str, directory: QueueDirectory | None) -> None:
-        self._host = host
-        self._directory = directory
-        self._found: Generation | None = None
-
-    def generation(self) -> Generation | None:
-        """Return what was found before, by this process or by the flusher."""
-        self._found = self._found or self._read()
-        return self._found
-
-    def learn(self, generation: Generation) -> None:
-        """Remember what was found, for this process."""
-        self._found = generation
-
-    def _read(self) -> Generation | None:
-        """Return what the flusher has found out about this host, as its books say."""
-        if self._directory is None:
-            return None
-        try:
-            self._directory.check()
-            if read_learned(self._directory.books, "host") == self._host:
-                known = read_learned(self._directory.books, "generation")
-                return next((each for each in GENERATIONS if each == known), None)
-        except (OSError, QueueDirectoryError):
-            pass  # no queue, or one that cannot be used: the server is asked
-        return None
+def known_generation(config: Config) -> Generation | None:
+    """Return what the flusher has found out about this host, as the books of the queue say; None if they do not."""
+    directory = QueueDirectory(config.queue_dir)
+    try:
+        directory.check()
+        if read_learned(directory.books, "host") == config.host:
+            known = read_learned(directory.books, "generation")
+            return next((each for each in GENERATIONS if each == known), None)
+    except (OSError, QueueDirectoryError):
+        pass  # no queue, or one that cannot be used: the server is asked
+    return None
 
 
 def told_by(ask: Callable[[str], Answer | NoAnswer]) -> tuple[Generation | None, Answer | NoAnswer]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from . import access, addons, credit, customers, plans, service, subscription_changes, subscriptions
 from .caller import Caller
@@ -14,18 +14,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class HasCaller(Protocol):
-    """A client."""
-
-    def caller(self) -> Caller:
-        """Return what makes calls in this process."""
-
-
-def method(call: Callable[Concatenate[Caller, P], R]) -> Callable[Concatenate[HasCaller, P], R]:
+def method(call: Callable[Concatenate[Caller, P], R]) -> Callable[Concatenate[Calls, P], R]:
     """Return a call as a method of the client."""
 
     @functools.wraps(call)
-    def answering(self: HasCaller, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def answering(self: Calls, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return call(self.caller(), *args, **kwargs)
 
     # For help() and editors: what is called, not how it is made.
@@ -38,7 +31,7 @@ def method(call: Callable[Concatenate[Caller, P], R]) -> Callable[Concatenate[Ha
     return answering
 
 
-class Calls(HasCaller):
+class Calls:
     """What :class:`lotus_durable.Client` can ask the server."""
 
     def caller(self) -> Caller:

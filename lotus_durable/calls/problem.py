@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from lotus_durable.errors import (
     APIError,
@@ -36,10 +36,7 @@ from lotus_durable.errors import (
 from lotus_durable.http.answer import NOT_JSON, Answer, NoAnswer, excerpt, json_value, media_type, printable
 from lotus_durable.values import NamedTuple
 
-DUPLICATE: Final = "duplicate_resource"
-ENDED: Final = "invalid_state"
-
-_CONFLICTS = (DUPLICATE, ENDED, "overlapping_plans")
+_CONFLICTS = ("duplicate_resource", "invalid_state", "overlapping_plans")
 _CONFLICT_WORDS = ("already exists", "already ended", "not active", "only active")
 _NOT_FOUND_WORDS = ("not found", "does not exist", "must be a string beginning with the prefix")
 """The last is said of an id that the server of 2024 cannot have given, one of the server of 2022 for example."""

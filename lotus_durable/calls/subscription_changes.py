@@ -105,6 +105,6 @@ def switch_subscription_plan(
     plan = only_2024(post(path, body), "cannot switch plans: cancel the subscription and create another")
 
     def failed(outcome: Outcome) -> dict[str, Any]:
-        raise explained(caller, "switch_subscription_plan", outcome, subscription_id)
+        raise explained(caller, outcome, subscription_id)
 
     return cast("Subscription", caller.object_of("switch_subscription_plan", plan, failed=failed))

@@ -33,7 +33,7 @@ from .arguments import (
     refused,
     subscription_filter,
 )
-from .caller import Caller, Outcome, value_of
+from .caller import Caller, Outcome
 from .follow_up import PATH, cancelled, explained, not_renewing
 from .generation import Generation
 from .request import Query, Request, get, needed, not_supported, post, refuse_given
@@ -113,7 +113,7 @@ def create_subscription(
         return cast("Subscription", caller.object_of("create_subscription", plan))
     ends_at = time.monotonic() + caller.config.call_timeout
     outcome = caller.outcome("create_subscription", plan)
-    created = cast("Subscription", value_of("create_subscription", outcome, dict))
+    created = cast("Subscription", outcome.value(dict))
     if created.get("auto_renew") is False or outcome.generation == "2022":
         return created
     return not_renewing(caller, created, ends_at)
@@ -182,7 +182,7 @@ def cancel_subscription(
     def failed(outcome: Outcome) -> dict[str, Any]:
         if isinstance(outcome.error, Conflict) and outcome.arrived_before:
             return dict(cancelled(caller, outcome.generation, uid))
-        raise explained(caller, "cancel_subscription", outcome, uid)
+        raise explained(caller, outcome, uid)
 
     return cast("Subscription", caller.object_of("cancel_subscription", plan, failed=failed))
 

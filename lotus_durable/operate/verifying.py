@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 
-from lotus_durable.calls.caller import Caller, open_caller
+from lotus_durable.calls.caller import Caller
 from lotus_durable.calls.service import verify_idems_received
 from lotus_durable.config import Config
 from lotus_durable.event.record import RecordError, unpack_record
@@ -75,7 +75,7 @@ def verify(
     now = time.time()
     asked = too_young = 0
     unknown: dict[str, None] = {}
-    with closing(open_caller(config)) as caller:
+    with closing(Caller(config)) as caller:
         batch: list[str] = []
         for id_, accepted_at, _, _ in _delivered(directory):
             if newer_than is not None and now - accepted_at > newer_than:

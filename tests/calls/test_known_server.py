@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.calls.generation import KnownServer, contradicts, is_2022, is_2024, told_by
+from lotus_durable.calls.generation import contradicts, is_2022, is_2024, known_generation, told_by
+from lotus_durable.config import Config
 from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
@@ -34,25 +35,14 @@ def test_what_the_books_say_of_a_server_is_known(
     directory: QueueDirectory, host: str, generation: str, expected: str | None
 ) -> None:
     learned(directory, host, generation)
-    assert KnownServer("HOST", directory).generation() == expected
+    assert known_generation(Config(directory.root, host="HOST")) == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no database" * 100])
 def test_books_that_say_nothing_usable_are_as_none(directory: QueueDirectory, content: bytes) -> None:
     Path(directory.books).write_bytes(content)
-    known = KnownServer("HOST", directory)
-    assert known.generation() is None
-    known.learn("2022")
-    assert known.generation() == "2022"
+    assert known_generation(Config(directory.root, host="HOST")) is None
     assert Path(directory.books).read_bytes() == content, "the books are the flusher's"
-
-
-def test_what_an_answer_taught_wins_over_the_books(directory: QueueDirectory) -> None:
-    learned(directory, "HOST", "2022")
-    known = KnownServer("HOST", directory)
-    assert known.generation() == "2022"
-    known.learn("2024")
-    assert known.generation() == "2024"
 
 
 # -- what tells --

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from lotus_durable.calls import connections as connections_module
 from lotus_durable.calls.connections import Connections
 from lotus_durable.client import Client
+from lotus_durable.config import Config
 from lotus_durable.http.answer import NoAnswer
 from lotus_durable.http.connection import Connection
 from lotus_durable.testing import FakeLotus, FakeLotusProcess
@@ -200,24 +202,27 @@ def test_a_call_that_ends_after_shutdown_leaves_no_connection_open(l24: FakeLotu
 
 
 @pytest.fixture
-def opened() -> Iterator[list[Connection]]:
-    connections: list[Connection] = []
-    yield connections
-    for connection in connections:
-        connection.close()
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[ScriptedServer], Connections]]:
+    """Make connections to a server, of which two are kept; all are closed after the test."""
+    monkeypatch.setattr(connections_module, "_MOST_IDLE", 2)
+    made: list[Connections] = []
+
+    def connections_to(server: ScriptedServer) -> Connections:
+        made.append(Connections(Config("QUEUE", api_key=KEY, host=server.host)))
+        return made[-1]
+
+    yield connections_to
+    for one in made:
+        one.close()
 
 
-def pool(server: ScriptedServer, opened: list[Connection], most_idle: int = 2) -> Connections:
-    def open_connection() -> Connection:
-        opened.append(Connection(server.host, KEY))
-        return opened[-1]
-
-    return Connections(open_connection, most_idle=most_idle)
-
-
-def test_a_few_idle_connections_are_kept_and_the_others_closed(opened: list[Connection]) -> None:
+def test_a_few_idle_connections_are_kept_and_the_others_closed(
+    pool: Callable[[ScriptedServer], Connections],
+) -> None:
     with ScriptedServer(says(200)) as server:
-        connections = pool(server, opened)
+        connections = pool(server)
+        opened: set[Connection] = set()
+        connections._all = opened  # type: ignore[assignment]  # which forgets none
         barrier = threading.Barrier(5)
 
         def work() -> None:
@@ -238,13 +243,12 @@ def test_a_few_idle_connections_are_kept_and_the_others_closed(opened: list[Conn
         assert all(connection._route is None for connection in opened)
 
 
-def test_a_connection_whose_use_raises_is_not_lost(opened: list[Connection]) -> None:
+def test_a_connection_whose_use_raises_is_not_lost(pool: Callable[[ScriptedServer], Connections]) -> None:
     with ScriptedServer(says(200)) as server:
-        connections = pool(server, opened)
+        connections = pool(server)
         with pytest.raises(TypeError):
             connections.exchange("GET", 5, None, ends_at=float("inf"), idle_at_most=LIMIT)  # type: ignore[arg-type]
-        assert connections._idle == opened
-        connections.close()
+        assert connections._idle == list(connections._all) != []
 
 
 def test_a_deadline_also_ends_a_read_that_has_begun() -> None:

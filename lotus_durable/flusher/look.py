@@ -216,6 +216,7 @@ class Look:
         why = self.why_none_is_started()
         if why is None and notes.next_start <= since_boot():
             self.start(is_ended=is_ended)
+            self._note_version()  # now, when the call takes its time anyway, and not in one that finds it flushing
             return
         if why is None:
             why = notes.failure()

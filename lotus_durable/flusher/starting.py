@@ -125,18 +125,22 @@ class Starting:
     def __init__(self, directory: QueueDirectory, *, makes: bool = True) -> None:
         self._directory = directory
         self._flags = os.O_RDWR | (os.O_CREAT if makes else 0)
+        self._refused: tuple[bytes, Notes] | None = None
+        """What the file held after it did not take a change of this process, and the notes with that change."""
 
     def read(self) -> Notes:
         """Return the notes; empty ones where there are none of this boot."""
-        with DiskErrorsSuppressed(), OpenedToRead(self._directory.starting) as descriptor:
-            return _read(descriptor)
-        return Notes(boot=boot_id())
+        content = self._content()
+        if self._refused is not None and self._refused[0] == content:
+            return self._refused[1]
+        return _unpacked(content)
 
     @contextlib.contextmanager
     def changing(self, *, insist: bool = False) -> Iterator[Notes | None]:
         """Give the notes to be changed, and write them back; None where somebody else is at it.
 
-        Where the disk refuses they are this process's alone, and nothing is written back: it tells what is to be told.
+        Where the disk refuses they are this process's alone until somebody can write them: it tells what is to be told,
+        and a flusher that hangs is ended by it.
 
         Args:
             insist: also where somebody else is at it: one that is stopped in this very moment, the flusher itself even,
@@ -146,7 +150,9 @@ class Starting:
         with DiskErrorsSuppressed():
             descriptor = self._open(self._flags)
         if descriptor < 0:
-            yield self.read()
+            notes = self.read()
+            yield notes
+            self._refused = self._content(), notes
             return
         try:
             with DiskErrorsSuppressed():
@@ -154,13 +160,15 @@ class Starting:
             if not (is_ours or insist):
                 yield None
                 return
-            notes = _read(descriptor)
+            notes = self.read()
             before = _packed(notes)
             yield notes
             after = _packed(notes)
-            if after != before:
-                with DiskErrorsSuppressed():  # full: what is noted only spares others some work
-                    os.pwrite(descriptor, after, 0)
+            if after != before or self._refused is not None:
+                is_written = False
+                with DiskErrorsSuppressed():
+                    is_written = os.pwrite(descriptor, after, 0) == len(after)
+                self._refused = None if is_written else (self._content(), notes)
         finally:
             with DiskErrorsSuppressed():
                 locks.let_go(descriptor, _NOTES_LOCK)  # a child that was forked in this moment has a copy
@@ -209,6 +217,11 @@ class Starting:
         """
         with DiskErrorsSuppressed():
             os.pwrite(descriptor, _START.pack(crc32(boot_id().encode()), since_boot(), log_size), _SIZE)
+
+    def _content(self) -> bytes:
+        with DiskErrorsSuppressed(), OpenedToRead(self._directory.starting) as descriptor:
+            return os.pread(descriptor, _SIZE, 0)
+        return b""
 
     def _open(self, flags: int) -> int:
         return os.open(self._directory.starting, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, FILE_MODE)
@@ -259,10 +272,9 @@ def _packed(notes: Notes) -> bytes:
     return _HEAD.pack(crc32(content), len(content)) + content
 
 
-def _read(descriptor: int) -> Notes:
+def _unpacked(data: bytes) -> Notes:
     boot = boot_id()
-    with contextlib.suppress(ValueError, TypeError, struct.error, AttributeError), DiskErrorsSuppressed():
-        data = os.pread(descriptor, _SIZE, 0)
+    with contextlib.suppress(ValueError, TypeError, struct.error, AttributeError):
         checksum, length = _HEAD.unpack_from(data)
         content = data[_HEAD.size : _HEAD.size + length]
         if crc32(content) == checksum:

@@ -551,6 +551,50 @@ def test_who_is_blocked_is_told_at_once_and_who_is_in_trouble_when_it_lasts(scen
     assert scene.told[1:] == ["nothing is delivered, 0 events are kept: the key is refused"]
 
 
+@pytest.mark.parametrize("size", [0, 5_000])
+def test_a_silent_flusher_is_ended_also_where_the_disk_takes_no_notes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    Path(scene.directory.starting).write_bytes(bytes(size))
+
+    def refuses(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    look = scene.look()
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", refuses)
+        scene.flushes(pid=4242)
+        scene.is_young = False
+        for _ in range(11):
+            look.look()
+            scene.now += 1.0
+    assert scene.ended == [4242]
+
+
+def test_what_the_disk_has_not_taken_is_noted_when_it_does_and_nobody_has_noted_anything_since(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = Starting(scene.directory), Starting(scene.directory)
+
+    def note(starting: Starting, words: str) -> None:
+        with starting.changing() as notes:
+            assert notes is not None
+            notes.words = words
+
+    note(theirs, "before")
+    for somebody_noted in (False, True):
+        with monkeypatch.context() as full:
+            full.setattr(os, "pwrite", lambda descriptor, data, _: os.write(descriptor, data[:7]))
+            note(ours, "full")
+        assert ours.read().words == "full"
+        if somebody_noted:
+            note(theirs, "since")
+        assert ours.read().words == ("since" if somebody_noted else "full")
+        with ours.changing():
+            pass
+        assert theirs.read().words == ("since" if somebody_noted else "full")
+
+
 def test_the_newest_version_that_looks_is_noted_now_and_then(scene: Scene) -> None:
     look = scene.look()
     scene.flushes(program=look.program)
@@ -568,6 +612,17 @@ def test_the_newest_version_that_looks_is_noted_now_and_then(scene: Scene) -> No
     scene.now += 20.0
     look.look()
     assert (scene.notes.newest_version, scene.notes.newest_at) == ("99.0", scene.now - 20.0)
+
+
+def test_who_starts_a_flusher_notes_its_version_then_and_not_when_it_sees_it_flush(scene: Scene) -> None:
+    look = scene.look()
+    look.look()
+    assert len(scene.started) == 1
+    assert (scene.notes.newest_version, scene.notes.newest_at) == (look.program.version, scene.now)
+    scene.now += 1.0
+    scene.flushes(program=look.program)
+    look.look()
+    assert scene.notes.newest_at == scene.now - 1.0
 
 
 # What else

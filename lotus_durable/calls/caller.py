@@ -188,7 +188,7 @@ class Caller:
 
     def _send(self, request: Request, ends_at: float) -> tuple[Answer | NoAnswer, bool]:
         """Send until there is an answer worth having, and tell whether an attempt before it may have arrived."""
-        backoff = Backoff(base=_FIRST_PAUSE, cap=_LONGEST_PAUSE, grace=0.0)
+        backoff = Backoff(base=_FIRST_PAUSE, cap=_LONGEST_PAUSE)
         target, content = request.target(), request.content()
         arrived_before = False
         idle_at_most = math.inf if request.repeatable else 0.0
@@ -203,7 +203,7 @@ class Caller:
                 continue
             if backoff.failures + 1 >= _MOST_ATTEMPTS or not _is_worth_repeating(request, answer):
                 return answer, arrived_before
-            wait = backoff.failed(retry_after=answer.retry_after if isinstance(answer, Answer) else None)
+            wait = backoff.failed(at_least=(answer.retry_after or 0.0) if isinstance(answer, Answer) else 0.0)
             if time.monotonic() + wait >= ends_at:
                 return answer, arrived_before
             arrived_before = arrived_before or _may_have_been_carried_out(answer)

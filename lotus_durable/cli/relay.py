@@ -23,12 +23,12 @@ every other command works on it. It logs and stops as `lotus-durable flusher` do
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    from lotus_durable.flusher.destination import ToLotus
+    from lotus_durable.flusher.destination import AsConfigured
     from lotus_durable.relay.receiving import Receiving
 
     from .flusher.run import run
 
-    return run(arguments, adapted=_adapted, destination=Receiving(ToLotus()))
+    return run(arguments, adapted=_adapted, destination=Receiving(AsConfigured()))
 
 
 def _adapted(config: Config) -> Config:

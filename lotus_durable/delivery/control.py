@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from lotus_durable.clock import monotonic, since_boot
-from lotus_durable.config import Constants
+from lotus_durable.config import Config
 from lotus_durable.errors import DeliveryResumed, LotusError
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Progress, Refusal, shortened
+from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, Progress, Refusal, shortened
 from lotus_durable.queue.identity import FINGERPRINT_SIZE, split_keys
 from lotus_durable.queue.requests import Request, newest, since
 from lotus_durable.queue.stats import FlusherState
@@ -49,16 +49,13 @@ class Control:
     Args:
         directory: of the queue.
         first: the first beat, with all that does not change.
-        constants: intervals.
+        config: options.
         ending: returns why it is time to end, if so: after what can be sent within ``exit_timeout``.
         read_to: the number of the last request before the lock was taken.
         is_alone: whether the lock is still where the path leads: asked before each request.
-        request_limit: seconds that one request can take.
-        exit_timeout: seconds.
         new_key: called where the server refuses the API key; whether there is another one now.
         works: called when it has come so far that its start did not fail: it settled something, found nothing to do,
             or waits for the server.
-        before: of the same flusher, before it began anew: what that has heard and told stays heard and told.
 
     Attributes:
         is_paused: somebody wants the lock for a while, and it is to go on afterwards.
@@ -69,25 +66,20 @@ class Control:
         self,
         directory: QueueDirectory,
         first: Beat,
-        constants: Constants,
+        config: Config,
         *,
         ending: Callable[[], str | None],
         is_alone: Callable[[], bool],
         read_to: int,
-        request_limit: float,
-        exit_timeout: float,
         new_key: Callable[[], bool],
         works: Callable[[], None] = lambda: None,
-        before: Control | None = None,
     ) -> None:
         self._directory = directory
-        self._file: HeartbeatFile = HeartbeatFile(directory) if before is None else before._file
+        self._file: HeartbeatFile = HeartbeatFile(directory)
         self._beat = first
-        self._constants = constants
+        self._config = config
         self._ending = ending
         self._is_alone = is_alone
-        self._request_limit = request_limit
-        self._exit_timeout = exit_timeout
         self._new_key = new_key
         self._works = works
         self._ends_at: float | None = None
@@ -95,7 +87,7 @@ class Control:
         self._progress: Progress | None = None
         self._refusals: list[Refusal] = []
         self._reported_trouble: float | None = None  # since when
-        self._notices = HeldNotices(constants.report_interval)
+        self._notices = HeldNotices(config.constants.report_interval)
         self._unsettled = UnsettledIds(first.unsettled)
         self._rate = Rate()
         self._beat_at = float("-inf")
@@ -110,24 +102,23 @@ class Control:
         self._renew: str | None = None
         self._stop_asked: str | None = None
         self.wake: threading.Event = threading.Event()
-        if before is not None:
-            self._read_to, self._drain, self._stop_asked = before._read_to, before._drain, before._stop_asked
-            self._reported_trouble, self._notices = before._reported_trouble, before._notices
+
+    def begin_anew(self, config: Config, program: Program) -> None:
+        """Go on with other options, as who has just begun; what was heard and told stays heard and told."""
+        self._config = config
+        self.before_request = lambda: None
+        changes = {"program": program, "since": since_boot(), "key_refused": False, "unreachable_since": None}
+        self._note(state="starting", reason=None, **changes)
 
     @property
     def last_beat(self) -> Beat:
-        """The beat that whoever begins anew goes on from."""
+        """The beat that whoever comes next goes on from."""
         return self._beat
 
     @property
     def last_delivery(self) -> float:
         """When something was last delivered, by whichever flusher, seconds since the epoch; 0 if never."""
         return self._beat.last_delivery or 0.0
-
-    @property
-    def beats(self) -> int:
-        """How many beats there were."""
-        return self._beat.beats
 
     # Steps
 
@@ -159,7 +150,7 @@ class Control:
         """Return why this flusher is about to end, if so: it sends what it can, and waits for nothing any more."""
         why = self._ending() or self._stop_asked
         if why is not None and self._ends_at is None:
-            self._ends_at = monotonic() + self._exit_timeout
+            self._ends_at = monotonic() + self._config.exit_timeout
         return why
 
     def check(self) -> None:
@@ -168,14 +159,15 @@ class Control:
         Raises:
             Stopped: it is time to end.
         """
-        self._step_ends = monotonic() + (self._request_limit if self._requests else _LOCAL_STEP)
+        self._begin_step()
         if not self._is_alone():
             logger.warning("the flusher's lock in %s was removed or replaced: another may flush", self._directory.root)
             raise Stopped("the lock is gone")
         self.beat_if_due()
         self._hear()
         if self._renew is not None:
-            raise Renewed(self._renew)
+            asked_for, self._renew = self._renew, None  # whoever asks from now on means something newer
+            raise Renewed(asked_for)
         if self._leave is not None:
             raise Stopped(self._leave)
         why = self.ending()
@@ -200,7 +192,7 @@ class Control:
                     self._note(in_flight=since_boot())
                 self.beat()
         self._requests += 1
-        self._step_ends = monotonic() + self._request_limit
+        self._begin_step()
         try:
             yield
             # Not where something else was raised, by a signal handler say: the server may be at work on it.
@@ -208,7 +200,13 @@ class Control:
                 self._note(in_flight=None)
         finally:
             self._requests -= 1
-            self._step_ends = monotonic() + (self._request_limit if self._requests else _LOCAL_STEP)
+            self._begin_step()
+
+    def _begin_step(self) -> None:
+        # Sending has the read timeout too, and an answer ends within twice that after the last read.
+        connect, read = self._config.timeout
+        limit = 2 * (2 * connect + 4 * read) + 30.0 if self._requests else _LOCAL_STEP
+        self._step_ends = monotonic() + limit
 
     def sends(self, ids: Sequence[str]) -> tuple[list[str], bool]:
         """Note ids before they are sent to a server of 2022, see :mod:`.unsettled`; the next beat says them.
@@ -241,13 +239,31 @@ class Control:
         """Note that the server refuses the API key: a process with another one may take over now, or while we wait.
 
         Raises:
-            Stopped: one does.
+            Renewed: there is another one.
         """
         self._note(key_refused=True)
         if self._new_key():
             raise Renewed("the API key was replaced")
-        self.beat()
-        self.check()
+
+    def hold(self, reason: str, seconds: float, *, asked: int, is_blocked: bool = True) -> None:
+        """Wait, because nothing can be sent.
+
+        Whoever asked for a drain before that was tried gets the reason at once, instead of waiting for a person; for
+        those who ask later, perhaps after the person came, it is tried again at once.
+
+        Args:
+            reason: one sentence.
+            seconds: how long.
+            asked: the number of the last drain that was asked for before.
+            is_blocked: a person has to mend it.
+
+        Raises:
+            Stopped: it is time to end.
+        """
+        if self.enter("blocked" if is_blocked else "retrying", reason):
+            logger.warning("nothing is sent, events are kept: %s", reason)
+        self.answer(asked, reason)
+        self.wait(seconds, asked=asked)
 
     def wait(self, seconds: float, *, asked: int | None = None) -> None:
         """Wait in the middle of a pass.
@@ -430,7 +446,7 @@ class Control:
             self._note(beats=self._beat.beats + 1, at=since_boot(), rate=self._rate.now())
             beat = self._beat
             if beat.trouble_since is not None and (
-                beat.state == "blocked" or since_boot() - beat.trouble_since >= self._constants.report_after
+                beat.state == "blocked" or since_boot() - beat.trouble_since >= self._config.constants.report_after
             ):
                 self._reported_trouble = beat.trouble_since
             try:
@@ -460,5 +476,5 @@ class Control:
             self.beat()
 
     def close(self) -> None:
-        """Close the heartbeat, however this ends; not where it begins anew, for then it is passed on."""
+        """Close the heartbeat, however this ends."""
         self._file.close()

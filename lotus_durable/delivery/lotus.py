@@ -40,10 +40,9 @@ that JSON escapes as 12 bytes each, 3.5 KB."""
 _RETRY_ROUNDS = 5
 """How often events that the server cannot take now (its broker fails) are sent again before they are parked, so that
 the events behind them go on."""
-_SUSPECT_AFTER = 2
-"""Failures of one batch in a row (500, no answer) after which a probe tells whether the batch is the cause."""
-_LESS_SUSPECT_AFTER = 4
-"""The same for what mostly is an outage or a limit (429, 502, 503)."""
+_SUSPECT = 4
+"""From which on a probe tells whether a batch is the cause of its failures: after two in a row (500, no answer),
+or four that mostly are an outage or a limit (429, 502, 503)."""
 _LONG_WAIT = 120.0
 """Seconds that the server asks to be left alone, from which on it is told until when."""
 _INSERTED_AT_ONCE = 1_000
@@ -58,13 +57,11 @@ _NONE_YET: Final = Retry("not sent")
 class _Part:
     """Some of a batch's events, by index, and how often they failed together."""
 
-    __slots__ = ("failures", "indices", "mild", "rounds")
+    __slots__ = ("indices", "rounds", "suspicion")
 
-    def __init__(self, indices: Sequence[int], failures: int = 0, mild: int = 0, rounds: int = 0) -> None:
+    def __init__(self, indices: Sequence[int], suspicion: int = 0, rounds: int = 0) -> None:
         self.indices = indices
-        self.failures = failures
-        self.mild = mild
-        """Failures that mostly are an outage or a limit."""
+        self.suspicion = suspicion
         self.rounds = rounds
 
 
@@ -113,12 +110,10 @@ class Lotus:
         self._in_flight_limit = in_flight_limit
         self._free_at = 0.0
         self._last_request = since_boot()  # who was here before may have sent one in this moment
-        self._insert_limit = constants.grace
+        self._grace = constants.grace
         self._asked = 0  # the last drain that was asked for when the request at hand began
         self._refused_in_a_row = 0
-        self._backoff = backoff or Backoff(
-            base=constants.first_pause, cap=constants.longest_pause, grace=constants.grace
-        )
+        self._backoff = backoff or Backoff(base=constants.first_pause, cap=constants.longest_pause)
 
     def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:
         """Return the verdict of each event, in their order. Delivered means the server said so for that event.
@@ -242,11 +237,9 @@ class Lotus:
 
     def _is_the_cause(self, part: _Part, outcome: RetryBatch, *, arrived: bool, is_mild: bool) -> bool:
         """Whether this part is refused again and again while a probe passes; if not, wait before it is sent again."""
-        part.failures += arrived and not is_mild
-        part.mild += arrived and is_mild
-        is_suspect = arrived and (
-            part.failures + part.mild >= _LESS_SUSPECT_AFTER if is_mild else part.failures >= _SUSPECT_AFTER
-        )
+        if arrived:
+            part.suspicion += 1 if is_mild else 2
+        is_suspect = arrived and part.suspicion >= _SUSPECT
         # Where the server answers others nothing is gained by waiting, unless it may be at work or asked for it.
         if not is_suspect or outcome.after_timeout or outcome.retry_after is not None:
             self._retry_batch(outcome)
@@ -258,7 +251,7 @@ class Lotus:
         self._retry_later(outcome.reason, retry_after=outcome.retry_after, after_timeout=outcome.after_timeout)
 
     def _retry_later(self, reason: str, *, retry_after: float | None = None, after_timeout: bool = False) -> None:
-        seconds = self._backoff.failed(retry_after=retry_after, after_timeout=after_timeout)
+        seconds = self._backoff.failed(at_least=max(retry_after or 0.0, self._grace if after_timeout else 0.0))
         logger.info("trying again in %.1f s: %s", seconds, reason)
         if retry_after is not None and seconds >= _LONG_WAIT:
             # Whoever asked for a drain is told until when, instead of waiting for so long.
@@ -291,28 +284,18 @@ class Lotus:
             f"{_REFUSED_IN_A_ROW} events one after the other are refused while an empty request passes ({reason}); "
             "check any proxy or firewall in between"
         )
-        if self._control.enter("blocked", reason):
-            logger.warning("delivery is blocked, events are kept: %s", reason)
         self._control.reached(server=False)
-        self._control.answer(self._asked, reason)
-        self._control.wait(self._probe_interval, asked=self._asked)
+        self._control.hold(reason, self._probe_interval, asked=self._asked)
         raise Renewed("events may pass now")
 
     def _wait_until_unblocked(self, outcome: Settled | RetryBatch | Blocked) -> None:
-        """Hold everything and probe at the slow pace for as long as the server says that nothing can be sent.
-
-        Whoever asked for a drain before the request was sent that came back so, gets the reason at once instead of
-        waiting for a person; for those who asked later, perhaps after the person came, there is another probe at once.
-        """
+        """Hold everything and probe at the slow pace for as long as the server says that nothing can be sent."""
         while isinstance(outcome, Blocked):
-            if self._control.enter("blocked", outcome.reason):
-                logger.warning("delivery is blocked, events are kept: %s", outcome.reason)
             if outcome.by_key:
                 self._control.key_is_refused()
             else:
                 self._control.reached(server=False)  # a proxy, say, that other surroundings do not have
-            self._control.answer(self._asked, outcome.reason)
-            self._control.wait(self._probe_interval, asked=self._asked)
+            self._control.hold(outcome.reason, self._probe_interval, asked=self._asked)
             outcome = self._probed()
 
     def _probed(self) -> Settled | RetryBatch | Blocked:
@@ -337,7 +320,7 @@ class Lotus:
             return []
         new, is_repeat = self._control.sends(ids)
         if is_repeat or may_repeat:
-            self._wait_until(self._last_request + self._insert_limit, "the server may have some of these events")
+            self._wait_until(self._last_request + self._grace, "the server may have some of these events")
         return new
 
     def _wait_until(self, moment: float, why: str) -> None:
@@ -352,10 +335,7 @@ def _halves(part: _Part, *, suspect: bool = False) -> list[_Part]:
     halves = (part.indices[:middle], part.indices[middle:])
     # A half of a suspect is one failure away from being halved again; a single event gets its full number of tries,
     # because a server that fails now and then must not have the innocent parked.
-    if not suspect:
-        return [_Part(half) for half in halves]
-    once_more = (_SUSPECT_AFTER - 1, _LESS_SUSPECT_AFTER - _SUSPECT_AFTER)
-    return [_Part(half, *once_more) if len(half) > 1 else _Part(half) for half in halves]
+    return [_Part(half, _SUSPECT - 1 if suspect and len(half) > 1 else 0) for half in halves]
 
 
 def _reasons(verdicts: Sequence[Verdict]) -> str:

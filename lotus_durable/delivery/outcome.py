@@ -8,10 +8,7 @@ from lotus_durable.values import NamedTuple
 
 
 class Delivered(NamedTuple):
-    """The server has this event."""
-
-    already_known: bool = False
-    """It had it before this request."""
+    """The server has this event, or had it before."""
 
 
 class HandedOver(NamedTuple):

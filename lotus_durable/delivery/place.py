@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from lotus_durable.config import Config
-from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Progress
 from lotus_durable.queue.protocol import Chunk, Settlement, StoredEvent, Table
 from lotus_durable.values import NamedTuple
@@ -142,9 +141,7 @@ class Way(NamedTuple):
 class Destination(Protocol):
     """What a flusher opens a place by, each time that it begins anew."""
 
-    def opened(
-        self, config: Config, directory: QueueDirectory, source: Source, control: Control
-    ) -> AbstractContextManager[Way]:
+    def opened(self, config: Config, source: Source, control: Control) -> AbstractContextManager[Way]:
         """Wait until events may be sent there, and open it; close it at the end.
 
         Raises:

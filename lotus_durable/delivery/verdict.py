@@ -213,7 +213,7 @@ def _strangers_named(reason: str, batch: _Batch) -> Outcome:
 
 def _by_reason(reason: str, time_created: str, now: float) -> Verdict:
     if reason in _ALREADY_KNOWN:
-        return Delivered(already_known=True)
+        return _DELIVERED
     text = printable(reason)
     if reason == UNKNOWN_CUSTOMER:
         return Parked(text)

@@ -78,17 +78,13 @@ def _where_is(thread: int) -> str:
 @contextlib.contextmanager
 def syncing(sync: JournalSync, directory: QueueDirectory, interval: float) -> Iterator[None]:
     """Sync all segments from a thread of its own: a disk may take long, and delivery goes on meanwhile."""
-    last_failure = ""
 
     def run() -> None:
-        nonlocal last_failure
         try:
             sync_all(sync, directory)
-        except Exception as error:
+        except Exception:
             # Too many open files, say. The next time may go better.
-            if str(error) != last_failure:
-                last_failure = str(error)
-                logger.exception("the background sync failed and is tried again")
+            logger.exception("the background sync failed and is tried again")
 
     with every(interval, run, "lotus_durable sync"):
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -17,12 +16,9 @@ from lotus_durable.delivery.pace import Pace
 from lotus_durable.delivery.place import Place, Source, Way
 from lotus_durable.http.connection import Connection
 from lotus_durable.http.routes import Routes
-from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import fingerprint
 
 from .organisation import Organisation
-
-logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _IDLE_AT_MOST = 1.0
 """Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
@@ -35,55 +31,41 @@ _QUESTION_INTERVAL = 60.0
 
 
 class AsConfigured:
-    """Opens a broker where ``relay_url`` is set, else Lotus."""
+    """Opens a broker where ``relay_url`` is set, else Lotus; of that it keeps what does not change in between."""
 
     def __init__(self) -> None:
-        self._lotus = ToLotus()
-
-    def opened(
-        self, config: Config, directory: QueueDirectory, source: Source, control: Control
-    ) -> AbstractContextManager[Way]:
-        """Open what is configured now."""
-        if config.relay_url is None:
-            return self._lotus.opened(config, directory, source, control)
-        from lotus_durable.relay.handover import opened_broker  # with a library that only fleets need
-
-        return opened_broker(config, control)
-
-
-class ToLotus:
-    """Opens Lotus for a flusher, each time that it begins anew, and keeps what does not change in between."""
-
-    def __init__(self) -> None:
-        self._own_keys: list[str] = []
+        self._own_keys: set[bytes] = set()
         self._routes: Routes | None = None
         self._next_question = 0.0
         self._is_asked_again = False
 
-    @contextmanager
-    def opened(
-        self,
-        config: Config,
-        directory: QueueDirectory,  # noqa: ARG002  # a broker's needs it
-        source: Source,
-        control: Control,
-    ) -> Iterator[Way]:
-        """Wait until this key may send, and open as many connections as requests may be in flight at once.
+    def opened(self, config: Config, source: Source, control: Control) -> AbstractContextManager[Way]:
+        """Open what is configured now."""
+        if config.relay_url is None:
+            return self._opened_lotus(config, source, control)
+        from lotus_durable.relay.handover import opened_broker  # with a library that only fleets need
 
-        That takes as long as it takes to know that this key may send.
+        return opened_broker(config, control)
+
+    @contextmanager
+    def _opened_lotus(self, config: Config, source: Source, control: Control) -> Iterator[Way]:
+        """Wait until this key may send, and open as many connections as requests may be in flight at once.
 
         Raises:
             Stopped: it is time to end.
             OSError: the books cannot be read or written.
         """
-        routes = self._routes_to(config.host)
-        organisation = Organisation(
-            config, routes, fingerprint(config.api_key), source, is_asked_again=self._is_asked_again
-        )
-        organisation.replaces(fingerprint(each) for each in self._former_keys(config))
+        key = fingerprint(config.api_key)
+        if self._routes is None or self._routes.base != config.host:
+            self._routes = Routes(config.host)  # once: a deploy may replace the CA bundle, and what says the proxies
+        organisation = Organisation(config, self._routes, key, source, is_asked_again=self._is_asked_again)
+        organisation.replaces(self._own_keys)  # what this flusher had before
+        self._own_keys.add(key)
         _wait_until_allowed(organisation, config, control)
         self._is_asked_again = False
-        places = list(_places(routes, config, control, organisation.generation(), partial(self._ask_again, control)))
+        places = list(
+            _places(self._routes, config, control, organisation.generation(), partial(self._ask_again, control))
+        )
         try:
             yield Way(places, organisation.may_send)
         finally:
@@ -97,20 +79,6 @@ class ToLotus:
             self._is_asked_again = True
             control.renew("the server is another one by now: it is asked which")
 
-    def _routes_to(self, host: str) -> Routes:
-        """Return what was read of the CA bundle and the proxies: once, because a deploy may replace the files."""
-        if self._routes is None or self._routes.base != host:
-            self._routes = Routes(host)
-        return self._routes
-
-    def _former_keys(self, config: Config) -> list[str]:
-        """Return those that ours replaces: what this flusher had before."""
-        assert config.api_key is not None
-        former = [*self._own_keys]
-        if config.api_key not in former:
-            self._own_keys.append(config.api_key)
-        return former
-
 
 def _wait_until_allowed(organisation: Organisation, config: Config, control: Control) -> None:
     while True:
@@ -121,11 +89,8 @@ def _wait_until_allowed(organisation: Organisation, config: Config, control: Con
         if permission.may_send:
             return
         assert permission.reason is not None
-        asked = control.asked()
-        if control.enter("blocked" if permission.is_final else "retrying", permission.reason):
-            logger.warning("nothing is sent: %s", permission.reason)
-        control.answer(asked, permission.reason)
-        control.wait(config.constants.probe_interval if permission.is_final else _PAUSE, asked=asked)
+        seconds = config.constants.probe_interval if permission.is_final else _PAUSE
+        control.hold(permission.reason, seconds, asked=control.asked(), is_blocked=permission.is_final)
 
 
 def _places(

@@ -25,7 +25,7 @@ from lotus_durable.errors import DeliveryBlocked, LotusError
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, read_beat
+from lotus_durable.queue.heartbeat import Beat, Program, read_beat
 from lotus_durable.queue.identity import read_identity
 from lotus_durable.queue.kept import KeptSegments
 from lotus_durable.queue.requests import begin_anew
@@ -84,7 +84,6 @@ class Flusher:
         self._ending = ending
         self._count = 0
         self._worked_at = float("-inf")
-        self._last_failure = ""
         self._held = 0
         self._knows_nothing = False
         self._destination = destination
@@ -114,24 +113,24 @@ class Flusher:
         last = read_beat(self.directory)
         if last is None and self.control is not None:
             last = self.control.last_beat  # somebody has deleted it, and only we know what we had sent
-        renewed: Control | None = None
         try:
+            self.config = self._current_configuration()
+            control = self.control = self.make_control(last)
             while True:
-                self.config = self._current_configuration()
-                control = self.control = self.make_control(last, renewed)
                 try:
                     control.check()  # nothing is made in a directory that was removed or replaced meanwhile
                     try:
                         warnings = self._in_background(warning(self.directory, self.config, control.report))
                         with beating(control, self.directory, self._kind), warnings:
-                            self._flush(control, last if renewed is None else None, is_done)
+                            self._flush(control, last, is_done)
                     except (OSError, LotusError) as error:
                         self._failed(control, error)
                         raise Renewed(str(error)) from error
                     why = control.ending() or ("it was asked for no more" if is_done is not None else None)
                 except Renewed as reason:
                     logger.debug("beginning anew: %s", reason)
-                    last, renewed = control.last_beat, control
+                    self.config, last = self._current_configuration(), None
+                    control.begin_anew(self.config, self._program())
                     continue
                 except Stopped as stopped:
                     # Who was not told to end sees to what came on the word of a look that still saw the lock: the one
@@ -154,7 +153,7 @@ class Flusher:
         try:
             control.show(consumer.progress())
             assert self._destination is not None
-            with self._destination.opened(self.config, self.directory, consumer, control) as way:
+            with self._destination.opened(self.config, consumer, control) as way:
                 if (since := control.last_beat.in_flight) is not None:
                     # A sender that is killed leaves its request running for as long as the server takes.
                     for place in way.places:
@@ -202,16 +201,11 @@ class Flusher:
             control.in_doubt(before.at)  # it may have sent something after its last beat that we know
         return consumer
 
-    def make_control(self, before: Beat | None, renewed: Control | None = None) -> Control:
+    def make_control(self, before: Beat | None) -> Control:
         """Return what the holder of the lock shows and hears, going on from the last beat of whoever had it before."""
-        if renewed is None:
-            self._knows_nothing = before is None
-        connect, read = self.config.timeout
+        self._knows_nothing = before is None
         status = process_status("self")
         read_identity(self.directory)  # of a later version it is left alone, the heartbeat too
-        program = this_program(self.config)
-        if self._began is not None:
-            program = program._replace(began=self._began)
         first = Beat(
             pid=os.getpid(),
             pid_namespace=pid_namespace(),
@@ -220,8 +214,8 @@ class Flusher:
             hostname=socket.gethostname(),
             boot=boot_id(),
             kind=self._kind,
-            program=program,
-            beats=0 if self.control is None else self.control.beats,
+            program=self._program(),
+            beats=0 if self.control is None else self.control.last_beat.beats,
             at=since_boot(),
             state="starting",
             since=since_boot(),
@@ -233,17 +227,17 @@ class Flusher:
         return Control(
             self.directory,
             first,
-            self.config.constants,
+            self.config,
             ending=self._ending,
             is_alone=self.lock.is_held,
             read_to=self.lock.requests_before,
-            # Sending has the read timeout too, and an answer ends within twice that after the last read.
-            request_limit=2 * (2 * connect + 4 * read) + 30.0,
-            exit_timeout=self.config.exit_timeout,
             new_key=self._has_new_key,
             works=self._succeeded,
-            before=renewed,
         )
+
+    def _program(self) -> Program:
+        program = this_program(self.config)
+        return program if self._began is None else program._replace(began=self._began)
 
     def _current_configuration(self) -> Config:
         """Return the options of now; those of before where they cannot be read again."""
@@ -288,14 +282,11 @@ class Flusher:
             Stopped: it is time to end.
         """
         text = str(error) if isinstance(error, LotusError) else f"{type(error).__name__}: {error}"
-        if text != self._last_failure:
-            self._last_failure = text
-            logger.error("flushing failed and is tried again: %s", text, exc_info=not isinstance(error, LotusError))
-        asked, is_blocked = control.asked(), isinstance(error, DeliveryBlocked)
-        control.enter("blocked" if is_blocked else "retrying", text)
-        # Whoever asked for a drain hears of it, instead of waiting for a person to look at the log.
-        control.answer(asked, text)
-        control.wait(self.config.constants.probe_interval if is_blocked else _PAUSE, asked=asked)
+        if not isinstance(error, LotusError):
+            logger.error("flushing failed and is tried again: %s", text, exc_info=error)
+        is_blocked = isinstance(error, DeliveryBlocked)
+        seconds = self.config.constants.probe_interval if is_blocked else _PAUSE
+        control.hold(text, seconds, asked=control.asked(), is_blocked=is_blocked)
 
     def _is_paused(self) -> bool:
         """Whether it has let go of the lock for somebody who changes the books, and is to go on afterwards."""

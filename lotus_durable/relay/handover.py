@@ -105,7 +105,14 @@ class Broker:
             except BrokerTrouble as trouble:
                 if self._tries_once:
                     raise
-                self._wait(trouble, asked)
+                is_blocked = isinstance(trouble, BrokerBlocked)
+                self._control.reached(server=is_blocked)
+                if is_blocked:
+                    self._control.hold(str(trouble), self._probe_interval, asked=asked)
+                else:
+                    logger.info("trying again: %s", trouble)
+                    self._control.enter("retrying", str(trouble))
+                    self._control.wait(self._backoff.failed(), asked=asked)
         return [HandedOver()] * len(batch)
 
     def may_be_in_flight(self, since: float) -> None:
@@ -116,16 +123,6 @@ class Broker:
 
     def close(self) -> None:
         """Nothing: whoever opened the publisher closes it."""
-
-    def _wait(self, trouble: BrokerTrouble, asked: int) -> None:
-        """Wait before the next try; where a person has to mend it, whoever has asked for a drain is told so at once."""
-        is_blocked = isinstance(trouble, BrokerBlocked)
-        self._control.reached(server=is_blocked)
-        if self._control.enter("blocked" if is_blocked else "retrying", str(trouble)):
-            logger.warning("nothing is handed over, events are kept: %s", trouble)
-        if is_blocked:
-            self._control.answer(asked, str(trouble))
-        self._control.wait(self._probe_interval if is_blocked else self._backoff.failed(), asked=asked)
 
     def _wait_out_alarm(self, trouble: str | None) -> None:
         if trouble is not None:

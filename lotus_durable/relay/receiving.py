@@ -44,7 +44,7 @@ class Receiving:
         self._next = os.urandom(1)[0]
 
     @contextmanager
-    def opened(self, config: Config, directory: QueueDirectory, source: Source, control: Control) -> Iterator[Way]:
+    def opened(self, config: Config, source: Source, control: Control) -> Iterator[Way]:
         """Wait until this is the active relay, and until Lotus may be sent to.
 
         Raises:
@@ -69,8 +69,8 @@ class Receiving:
         ):
             _stand_by(session, publisher, source, config, control)
             control.before_request = session.prove
-            with self._lotus.opened(config, directory, source, control) as way:
-                from_broker = FromBroker(source, session, directory, control.report, answer)
+            with self._lotus.opened(config._replace(relay_url=None), source, control) as way:
+                from_broker = FromBroker(source, session, QueueDirectory(config.queue_dir), control.report, answer)
                 yield way._replace(source=cast("Source", from_broker))
 
 

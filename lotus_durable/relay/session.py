@@ -131,6 +131,7 @@ class Session:
         while since_boot() - self._proved_at > PROOF_AGE and not self._is_over:
             time.sleep(_LOOK_INTERVAL)  # no step of the session's thread takes longer than its timeout
         if self._is_over:
+            self._control.check()  # it was told why
             raise Renewed("the connection to the broker is lost")
 
     def close(self) -> None:
@@ -153,7 +154,6 @@ class Session:
                     self._opened.connection.heartbeat_tick()
                 self._opened.drain(_TICK)
         except BrokerTrouble as trouble:
-            self._is_over = True
             logger.warning("the broker's queue is served no more: %s", trouble)
             self._control.renew(str(trouble))
         finally:

@@ -86,6 +86,11 @@ class FakeSteps:
             self.states.append((state, reason))
         return is_news
 
+    def hold(self, reason: str, seconds: float, *, asked: int) -> None:
+        self.enter("blocked", reason)
+        self.answer(asked, reason)
+        self.wait(seconds, asked=asked)
+
     def key_is_refused(self) -> None:
         self.key_refusals += 1
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.delivery.control import Control
 from lotus_durable.flusher.destination import AsConfigured
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.operate.holding import held
@@ -132,17 +131,17 @@ def test_a_flusher_that_begins_anew_knows_what_it_has_sent_itself_though_it_foun
     rig = rigs("L22")
     client = rig.client()
     ids = track(client, 3)
-    begun: list[Control] = []
+    is_anew = False
 
     def ending() -> str | None:
+        nonlocal is_anew
         control = flusher.control
-        if control is not None and control not in begun:
-            begun.append(control)
-        if control is not None and len(begun) == 1 and control.last_delivery:
+        if control is not None and not is_anew and control.last_delivery:
+            is_anew = True
             rig.server.faults = Faults(path="/api/track/", rates={Status(503): 1.0})
             ids.extend(track(client, 3))
             control.renew("the test says so")
-        is_done = control is not None and len(begun) > 1 and control.last_beat.state == "retrying"
+        is_done = is_anew and control is not None and control.last_beat.state == "retrying"
         return "it has begun anew" if is_done else None
 
     config = rig.config(exit_timeout=0.0)

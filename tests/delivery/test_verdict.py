@@ -57,17 +57,17 @@ ALL = [Delivered()] * 3
         ),
         pytest.param(
             refusal(400, "none", a=DUPLICATE, b="Customer does not exist", c="Invalid time_created"),
-            [Delivered(already_known=True), Parked("Customer does not exist"), Dead("Invalid time_created")],
+            [Delivered(), Parked("Customer does not exist"), Dead("Invalid time_created")],
             id="all refused",
         ),
         pytest.param(
             refusal(201, "some", a=DUPLICATE),
-            [Delivered(already_known=True), Delivered(), Delivered()],
+            [Delivered(), Delivered(), Delivered()],
             id="already known id, L22",
         ),
         pytest.param(
             refusal(201, "some", b=DUPLICATE_IN_REQUEST),
-            [Delivered(), Delivered(already_known=True), Delivered()],
+            [Delivered(), Delivered(), Delivered()],
             id="same id twice in a batch, L22",
         ),
         pytest.param(
@@ -141,8 +141,8 @@ def test_a_time_that_cannot_be_read_is_no_reason_to_give_an_event_up(time_create
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [
-        (DUPLICATE, Delivered(already_known=True)),
-        (DUPLICATE_IN_REQUEST, Delivered(already_known=True)),
+        (DUPLICATE, Delivered()),
+        (DUPLICATE_IN_REQUEST, Delivered()),
         ("Customer does not exist", Parked("Customer does not exist")),
         (KAFKA, Retry(KAFKA)),
         (f"{KAFKA}: MESSAGE_TOO_LARGE", Dead(f"{KAFKA}: MESSAGE_TOO_LARGE")),

@@ -14,6 +14,7 @@ import pytest
 
 from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.config import Config, Constants
+from lotus_durable.delivery.control import Renewed, Stopped
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.flusher import life
 from lotus_durable.flusher.life import Flusher
@@ -304,7 +305,7 @@ def test_its_beat_names_this_very_process_and_counts_on_when_it_begins_anew(aliv
     assert (found.kind, found.program) == ("auto", this_program(alive.config))
     assert found.at > 0
     first.beat()
-    assert alive.held().last_beat.beats == first.beats > 0
+    assert alive.held().last_beat.beats == first.last_beat.beats > 0
 
 
 def test_without_a_last_beat_it_is_not_known_what_was_sent_and_with_one_it_is(alive: Life) -> None:
@@ -322,8 +323,18 @@ def test_without_a_last_beat_it_is_not_known_what_was_sent_and_with_one_it_is(al
         assert consumer.may_repeat is expected
         consumer.caught_up()
         consumer.close()
-        assert alive.flusher.make_control(before, control).last_beat is not None
-        assert alive.flusher._knows_nothing is expected, "who begins anew knows what it has sent"
+
+
+def test_what_is_asked_of_it_in_the_moment_in_which_it_begins_anew_is_heard(alive: Life) -> None:
+    assert alive.flusher.lock.acquire()
+    control = alive.flusher.make_control(None)
+    requests.ask(alive.directory, "make way")
+    control.renew("the options were read again")
+    with pytest.raises(Renewed):
+        control.check()
+    control.begin_anew(alive.config, this_program(alive.config))
+    with pytest.raises(Stopped, match="another program flushes from now on"):
+        control.check()
 
 
 @pytest.mark.parametrize(

@@ -32,19 +32,13 @@ def test_a_success_starts_again_from_the_shortest_wait() -> None:
 
 def test_what_the_server_asked_for_is_waited_at_least() -> None:
     backoff = Backoff(chance=lambda: 0.0)
-    assert backoff.failed(retry_after=120.0) == 120.0
-    assert backoff.failed(retry_after=0.0) == 0.0
+    assert backoff.failed(at_least=120.0) == 120.0
+    assert backoff.failed(at_least=0.0) == 0.0
 
 
 def test_hosts_that_were_told_the_same_wait_do_not_come_back_in_step() -> None:
     early, late = Backoff(chance=lambda: 0.1), Backoff(chance=lambda: 0.9)
-    assert early.failed(retry_after=30.0) < late.failed(retry_after=30.0)
-
-
-def test_after_a_timeout_the_server_gets_several_seconds_to_finish() -> None:
-    assert Backoff(chance=lambda: 0.0).failed(after_timeout=True) == 8.0
-    assert Backoff(chance=lambda: 0.0).failed(after_timeout=True, retry_after=20.0) == 20.0
-    assert Backoff(chance=lambda: 0.0, grace=3.0).failed(after_timeout=True, retry_after=1.0) == 3.0
+    assert early.failed(at_least=30.0) < late.failed(at_least=30.0)
 
 
 def test_the_real_chance_varies() -> None:
@@ -57,17 +51,10 @@ def test_no_wait_is_longer_than_the_cap(base: float) -> None:
     assert max(backoff.failed() for _ in range(2_000)) == 7.0
 
 
-@given(
-    failures=st.lists(
-        st.tuples(st.floats(0, 1), st.none() | st.floats(-10, 3_600), st.booleans()), min_size=1, max_size=40
-    )
-)
-def test_a_wait_is_between_its_floor_and_its_floor_plus_the_cap(
-    failures: list[tuple[float, float | None, bool]],
-) -> None:
-    chances = iter([chance for chance, _, _ in failures])
+@given(failures=st.lists(st.tuples(st.floats(0, 1), st.floats(-10, 3_600)), min_size=1, max_size=40))
+def test_a_wait_is_between_its_floor_and_its_floor_plus_the_cap(failures: list[tuple[float, float]]) -> None:
+    chances = iter([chance for chance, _ in failures])
     backoff = Backoff(chance=lambda: next(chances))
-    for number, (_, retry_after, after_timeout) in enumerate(failures):
-        floor = max(retry_after or 0.0, 8.0 if after_timeout else 0.0, 0.0)
-        wait = backoff.failed(retry_after=retry_after, after_timeout=after_timeout)
-        assert floor <= wait <= floor + min(60.0, 0.5 * 2**number)
+    for number, (_, at_least) in enumerate(failures):
+        floor = max(at_least, 0.0)
+        assert floor <= backoff.failed(at_least=at_least) <= floor + min(60.0, 0.5 * 2**number)

@@ -16,7 +16,7 @@ import amqp
 
 from lotus_durable.client import Client
 from lotus_durable.config import Config, Constants
-from lotus_durable.flusher.destination import ToLotus
+from lotus_durable.flusher.destination import AsConfigured
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.books import read_page
@@ -48,7 +48,9 @@ class Relay:
 
     def start(self) -> Relay:
         config = self._fleet.config(self.queue_dir, **{"flush_interval": 0.02, **self._options})
-        flusher = Flusher(lambda: config, kind="external", ending=lambda: self._why, destination=Receiving(ToLotus()))
+        flusher = Flusher(
+            lambda: config, kind="external", ending=lambda: self._why, destination=Receiving(AsConfigured())
+        )
         flusher.directory.prepare()
         wait_until(flusher.lock.acquire, "the relay's lock")
         self._why = None

@@ -102,7 +102,7 @@ class Tracker:
         self._next_warning = float("-inf")
         self._is_noted = False
         self._next_refused_warning = float("-inf")
-        self._written: dict[str, int] = {}
+        self._sealed: dict[str, int] = {}
 
     def check(
         self, customer_id: object, event_name: object, properties: object, time_created: object, idempotency_id: object
@@ -161,11 +161,10 @@ class Tracker:
         return sum(len(other._memory) for other in (self, *_open - {self}) if self._shares_queue(other))
 
     def written(self) -> dict[str, int]:
-        """Return what this process has written and does not know to be settled: segments' names and their ends."""
+        """Return what this process has written and may not be settled: segments' names and their ends."""
         if not _mark[0]:
             fork.begin_process()
-        self._written = {name: end for name, end in self._written.items() if self.directory.has_segment(name)}
-        found = dict(self._written)
+        found = self._sealed.copy()
         for pair in tuple(self._all_pairs):
             found.update(pair.appender.written())
         return found
@@ -174,8 +173,7 @@ class Tracker:
         """Whether everything up to these ends of these segments is settled, as far as the heartbeat says."""
         cursor = read_progress(self.directory).cursor
         return all(
-            cursor[name][0] >= end if name in cursor else not self.directory.has_segment(name)
-            for name, end in written.items()
+            cursor[name][0] >= end if name in cursor else not self.directory.has(name) for name, end in written.items()
         )
 
     def reports_to(self, report: Report) -> None:
@@ -198,7 +196,6 @@ class Tracker:
                 pair = self.pairs.pop()
             except IndexError:
                 break
-            self._written.update(pair.appender.written())
             if is_gone:
                 pair.appender.abandon()
             else:
@@ -260,6 +257,7 @@ class Tracker:
             identify=self._identify,
             power=self.config.durability == "power",
             report=self._report_damage,
+            sealed=self._sealed,
             segment_bytes=self.config.constants.segment_bytes,
         )
 

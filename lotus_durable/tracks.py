@@ -86,7 +86,7 @@ class Tracks:
             try:
                 if (
                     writer is None
-                    or not appender.checked_at <= now < appender.quick_until
+                    or not appender.checked_at <= now < appender.trusted_until
                     or writer.end + length > writer.stop_at
                     or tracker.waiting
                 ):

@@ -21,7 +21,7 @@ def wait_until_settled(tracker: Tracker, ends_at: float) -> None:
     """Wait until what this process tracked is settled, unless the server takes nothing now."""
     with contextlib.suppress(LotusError), DiskErrorsSuppressed():
         written = tracker.written()
-        if not written and not tracker.in_memory():
+        if tracker.is_settled(written) and not tracker.in_memory():
             return
         tracker.look_now()
         if tracker.look.why_none_is_started() is not None and not tracker.look.somebody_flushes():

@@ -145,6 +145,7 @@ class Rig:
             identify=lambda: ensure_identity(self.directory),
             power=False,
             report=lambda _: None,
+            sealed={},
         )
         for each in records:
             way.append(each, time.monotonic())

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from lotus_durable.descriptors import place_of
-from lotus_durable.disk import is_of_the_disk
+from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
 from lotus_durable.errors import LotusError, QueueDamaged
 
 from .carry_over import Placed, find_stranded, write_carried
@@ -33,7 +33,6 @@ _SMALLEST_SEGMENT = 4096
 take much of a small queue."""
 _RETRY_INTERVAL = 0.25
 """Seconds before what is stranded is gathered once more, when the disk has refused it a new place."""
-_MANY = 32  # segments
 _REPORT_INTERVAL = 60.0
 """Seconds in which the same thing is told once."""
 
@@ -56,16 +55,17 @@ class Appender:
             something is made in it.
         power: whether events must survive a power cut; then :meth:`append` returns what :meth:`sync` needs.
         report: told, once, what somebody's hand has done to segments in use.
+        sealed: takes where the segments end that this process has gone on from, by the names it gave them.
         segment_bytes: a segment takes no further frame when it would be larger.
 
     Attributes:
         writer: of the segment, once there is one.
         checked_at: when it was checked last; infinity if it must be checked before the next event.
-        quick_until: until then nothing is to be done with an event but to write it, if the segment has room for it.
+        trusted_until: until then nothing is to be done with an event but to write it, if the segment has room for it.
     """
 
     _writes_first = True
-    """Whether an event goes to the segment first."""
+    """Whether an event goes to the segment first, and nothing else is done with it."""
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class Appender:
         identify: Callable[[], object],
         power: bool,
         report: Callable[[LotusError], None],
+        sealed: dict[str, int],
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self._directory = directory
@@ -83,17 +84,16 @@ class Appender:
         self._key = key
         self._identify = identify
         self._power = power
-        self._is_quick = self._writes_first and not power
+        self._trust_lasts = _TRUST if self._writes_first and not power else -math.inf
         self._report = report
         most = max(_SMALLEST_SEGMENT, limit.max_queue_bytes // _SEGMENTS_PER_QUEUE)
         self._limit = min(segment_bytes, most)
         self.writer: SegmentWriter | None = None
         self.checked_at: float = math.inf
-        self.quick_until: float = -math.inf
-        self._trusted_until = -math.inf
+        self.trusted_until: float = -math.inf
         self._granted_to = 0  # offset in the segment
         self._was_accepted = False
-        self._sealed: dict[str, int] = {}  # where segments end that were gone on from, by the names they were given
+        self._sealed = sealed
         self._stranded_until = -math.inf
         self._stranded_error: OSError | None = None
         self._reported_at: dict[str, float] = {}
@@ -115,13 +115,7 @@ class Appender:
             OSError: the disk refuses, and the event was not written; or, if :func:`~.refusal.is_of_the_disk` says no, a
                 signal handler raised it, and nobody knows whether the event was written.
         """
-        writer = self.writer
-        if (
-            writer is None
-            or not self.checked_at <= now < self._trusted_until
-            or writer.end + len(record) > writer.stop_at
-        ):
-            writer = self._ready(record, now)
+        writer = self._ready(record, now)
         try:
             writer.append(record)
         except OSError as error:
@@ -171,7 +165,7 @@ class Appender:
 
     def is_trusted(self, now: float) -> bool:
         """Whether it was checked so lately that it need not be checked now: a moment of ``time.monotonic()``."""
-        return self.checked_at <= now < self._trusted_until
+        return self.checked_at <= now < self.trusted_until
 
     def check(self) -> None:
         """Compare the segment with what its path leads to, now.
@@ -182,14 +176,13 @@ class Appender:
         self._check(time.monotonic())
 
     def written(self) -> dict[str, int]:
-        """Return how far this appender has written segments that may not be settled: their names, and their ends.
+        """Return where the segments of this process end, also those that were sealed and may not be settled.
 
-        By the names they were given; the flusher may have released one meanwhile.
+        By the names it gave them; the flusher may have released one meanwhile.
         """
-        written = self._still_there()
-        if self.writer is not None and self.writer.end > HEADER_SIZE:
-            written[self.writer.name] = self.writer.last_end
-        return written
+        writer = self.writer
+        is_empty = writer is None or writer.end == HEADER_SIZE
+        return self._sealed if writer is None or is_empty else {**self._sealed, writer.name: writer.last_end}
 
     def close(self) -> None:
         """Check for the last time, and seal; raises nothing, but tells what is lost."""
@@ -209,7 +202,6 @@ class Appender:
         """In a forked child: the segments are the parent's."""
         writer, self.writer = self.writer, None
         self._queue_limit.begin_again()
-        self._sealed.clear()
         if writer is not None:
             writer.abandon()
 
@@ -223,10 +215,7 @@ class Appender:
         writer = self.writer
         if writer is not None:
             is_full = writer.is_broken or (writer.end + size > self._limit and writer.end > HEADER_SIZE)
-            is_trusted = (
-                self.checked_at <= now < self._trusted_until and writer.end + size <= writer.kept_from + _MOST_KEPT
-            )
-            if is_full or not is_trusted:
+            if is_full or not self.is_trusted(now) or writer.end + size > writer.kept_from + _MOST_KEPT:
                 writer = self._check(now)
             if writer is not None and is_full:
                 self._seal(writer)
@@ -255,8 +244,7 @@ class Appender:
         return writer
 
     def _trust(self, now: float) -> None:
-        self.checked_at, self._trusted_until = now, now + _TRUST
-        self.quick_until = self._trusted_until if self._is_quick else -math.inf
+        self.checked_at, self.trusted_until = now, now + self._trust_lasts
 
     def _make_sure_of_the_directory(self) -> None:
         """Have one for a segment. It may have become unsafe meanwhile, and what it holds is for its owner only."""
@@ -306,22 +294,16 @@ class Appender:
         return None
 
     def _move_on(self, writer: SegmentWriter) -> None:
-        stranded = find_stranded(writer, sync=self._power)
-        if stranded.frames:
-            self._carry_over(writer.header, stranded.frames)
-        if self._power:
-            writer.is_synced_elsewhere()
-        self.writer = None
-        writer.seal()
-        if not stranded.what:
-            self._note_sealed(writer.name, writer.last_end)
-        else:
+        frames, destroyed, what = find_stranded(writer)
+        if frames:
+            self._carry_over(writer.header, frames)
+        self._seal(writer)
+        if what:
             lost = "no event is lost"
-            if stranded.destroyed:
-                lost = f"events destroyed, at the most: {stranded.destroyed}"
+            if destroyed:
+                lost = f"events destroyed, at the most: {destroyed}"
                 self._reported_at.clear()  # events are never lost in silence
-            what = stranded.what.format(f"segment {writer.path}")
-            self._tell(stranded.what, f"{what}; {lost}; written anew: {len(stranded.frames)}")
+            self._tell(what, f"{what.format(f'segment {writer.path}')}; {lost}; written anew: {len(frames)}")
 
     def _carry_over(self, source: Header, frames: list[Placed]) -> None:
         """Write frames anew, in a segment of their own, where the path leads; they say where they were."""
@@ -331,11 +313,11 @@ class Appender:
     def _seal(self, writer: SegmentWriter) -> None:
         self.writer = None
         try:
-            if self._power:
-                # Threads that wait for a sync of this segment are served before it closes; if it fails they know.
-                writer.sync_through(writer.end)
-        except OSError:
-            pass
+            # Threads that wait for a sync of this segment are served before it closes; where it fails they append their
+            # events again.
+            with DiskErrorsSuppressed():
+                if self._power:
+                    writer.sync_through(writer.end)
         finally:
             writer.seal()
             self._note_sealed(writer.name, writer.last_end)
@@ -343,12 +325,9 @@ class Appender:
     def _note_sealed(self, name: str, end: int) -> None:
         if end > HEADER_SIZE:
             self._sealed[name] = end
-        if len(self._sealed) > _MANY:
-            self._sealed = self._still_there()
-
-    def _still_there(self) -> dict[str, int]:
-        """Return what was noted of those that may not be settled; one that is deleted was settled before."""
-        return {name: end for name, end in self._sealed.items() if self._directory.has_segment(name)}
+        for each in tuple(self._sealed):
+            if not self._directory.has(each):
+                self._sealed.pop(each, None)  # it was settled
 
     def _tell(self, what: str, message: str) -> None:
         now = time.monotonic()

@@ -6,63 +6,52 @@ import contextlib
 import fcntl
 import os
 import time
-from functools import partial
 
 from lotus_durable.disk import DiskErrorsSuppressed
-from lotus_durable.values import NamedTuple
 
 from .creation import create_segment
 from .directory import QueueDirectory, released_name
-from .files import open_to_read, sync_data
 from .format import (
     FRAME_HEADER_SIZE,
     HEADER_SIZE,
     Header,
     encode_carried,
-    encode_frame,
     find_frame,
     frames,
     new_header,
 )
-from .reader import count_frames
+from .reader import BEGINNING, glance
 from .writer import SegmentWriter
 
 Placed = tuple[int, bytes]
 """Where a frame is in its segment, and its record."""
 
 
-class Stranded(NamedTuple):
-    """What became of a segment that is no longer as its writer left it."""
-
-    frames: list[Placed]
-    """What readers do not find and the writer still has: where it was, and what."""
-    destroyed: int
-    """How many events nobody can find any more, unless the flusher had read them already."""
-    what: str
-    """What somebody has done, for the operator; empty when it was the flusher, which has released the segment."""
-
-
-def find_stranded(writer: SegmentWriter, *, sync: bool) -> Stranded:
+def find_stranded(writer: SegmentWriter) -> tuple[list[Placed], int, str]:
     """Find what is to be carried over from a segment that is not sound.
 
-    Args:
-        writer: of the segment.
-        sync: whether what stays where it is must survive a power cut.
+    Returns:
+        The frames that readers may not find and the writer still has (what they find in both places they take once);
+        how many events nobody can find any more, unless the flusher had read them already; and what somebody has done,
+        for the operator: nothing when it was the flusher, which has released the segment.
     """
     status = writer.own_status()
     for path in (writer.path, released_name(writer.path)):
         if writer.is_at(path):
             # Released meanwhile, or deleted when nothing shows any more that somebody writes it.
             with contextlib.suppress(FileNotFoundError):
-                return _missing_at(path, writer, _what_happened(writer, status), sync=sync)
+                if not (what := _what_happened(writer, status)):
+                    return [], 0, ""
+                left = glance(path, BEGINNING).frames
+                return _kept_frames(writer), max(0, writer.trusted_sequence - left), what
     if status is None:
         # It may have been deleted or moved. Of what readers had not read before, nothing else is known.
-        return Stranded(_kept_frames(writer), writer.trusted_sequence, "{} is gone, and so is its descriptor")
+        return _kept_frames(writer), writer.trusted_sequence, "{} is gone, and so is its descriptor"
     if status.st_nlink == 0:
         before = _frames_before_trust(writer)
         lost = writer.trusted_sequence - len(before)
-        return Stranded([*before, *_kept_frames(writer)], lost, "{} was deleted while in use")
-    return Stranded(_kept_frames(writer), 0, "{} was moved away while in use, and keeps what it holds")
+        return [*before, *_kept_frames(writer)], lost, "{} was deleted while in use"
+    return _kept_frames(writer), 0, "{} was moved away while in use, and keeps what it holds"
 
 
 def _what_happened(writer: SegmentWriter, status: os.stat_result | None) -> str:
@@ -85,30 +74,6 @@ def _kept_frames(writer: SegmentWriter) -> list[Placed]:
             found.append((offset, record))
         offset = end
     return found
-
-
-def _missing_at(path: str, writer: SegmentWriter, what: str, *, sync: bool) -> Stranded:
-    """Compare what the segment holds with what its writer has appended to it lately."""
-    descriptor = open_to_read(path)
-    try:
-        there = os.pread(descriptor, writer.end - writer.kept_from, writer.kept_from)
-        size = min(os.fstat(descriptor).st_size, writer.kept_from)
-        read = partial(os.pread, descriptor)
-        before = count_frames(read, writer.header.marker, size) if size < writer.kept_from else None
-        if sync:
-            is_safe = False
-            with DiskErrorsSuppressed():
-                sync_data(descriptor)
-                is_safe = True
-            there = there if is_safe else b""  # none of it can be relied on
-    finally:
-        os.close(descriptor)
-    missing: list[Placed] = []
-    for number, (offset, record) in enumerate(_kept_frames(writer), writer.trusted_sequence):
-        frame = encode_frame(writer.header.marker, number, record)
-        if not there.startswith(frame, offset - writer.kept_from):
-            missing.append((offset, record))
-    return Stranded(missing, 0 if before is None else writer.trusted_sequence - before, what)
 
 
 def _frames_before_trust(writer: SegmentWriter) -> list[Placed]:

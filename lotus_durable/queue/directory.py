@@ -123,8 +123,10 @@ class QueueDirectory:
         names = {*_names(self.journal, _SEGMENT), *_names(self.journal, _SEGMENT)}
         return sorted(names - {original_name(name) for name in names if name.endswith(_RELEASED)})
 
-    def has_segment(self, name: str) -> bool:
-        """Whether a segment lies here, by the name its writer gave it."""
+    def has(self, name: str) -> bool:
+        """Whether a segment lies here, by the name its writer gave it; or ``queue.db``."""
+        if name == QUEUE_DB:
+            return is_there(self.queue_db)
         return any(is_there(f"{self.journal}/{each}") for each in (name, released_name(name)))
 
     def unfinished(self) -> list[str]:

@@ -58,7 +58,6 @@ class SqliteAppender(Appender):
     _allowance = 0
     _database_checked_at = math.inf
     _retry_at = -math.inf
-    _last_row = 0
     _put_since_check: list[tuple[int, bytes]]
 
     def append(self, record: bytes, now: float) -> Mark | None:
@@ -72,19 +71,11 @@ class SqliteAppender(Appender):
                 self._in_use = False
         return super().append(record, now)
 
-    def is_trusted(self, now: float) -> bool:
-        """Whether it need not be checked now; see :meth:`.Appender.is_trusted`."""
-        return self._table is None and super().is_trusted(now)
-
     def check(self) -> None:
         """Compare database and segment with what their paths lead to, now; see :meth:`.Appender.check`."""
         if self._is_free():
             self._check_database(time.monotonic())
         super().check()
-
-    def written(self) -> dict[str, int]:
-        """Return how far this appender has written what may not be settled; see :meth:`.Appender.written`."""
-        return {**super().written(), **({QUEUE_DB: self._last_row + 1} if self._last_row else {})}
 
     def close(self) -> None:
         """Let go of the database and seal the segment; raises nothing."""
@@ -99,7 +90,6 @@ class SqliteAppender(Appender):
         """In a forked child: database and segments are the parent's, and are not touched."""
         self._table = None
         self._in_use = False
-        self._last_row = 0
         super().abandon()
 
     def _is_free(self) -> bool:
@@ -143,10 +133,11 @@ class SqliteAppender(Appender):
     def _put(self, record: bytes) -> bool:
         assert self._table is not None
         try:
-            self._last_row = self._table.put(self._key + record)
+            row = self._table.put(self._key + record)
         except sqlite3.Error:
             return False  # locked, full, or damaged, which the flusher tells
-        self._put_since_check.append((self._last_row, record))
+        self._put_since_check.append((row, record))
+        self._sealed[QUEUE_DB] = row + 1
         return True
 
     def _open(self, now: float) -> None:
@@ -175,7 +166,7 @@ class SqliteAppender(Appender):
             if self._place is None or place_of(path) != self._place:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             self._held = self._own(others)
-            self._database_checked_at, self._last_row, self._put_since_check = now, 0, []
+            self._database_checked_at, self._put_since_check = now, []
             self._table = kept  # last: a signal handler may raise at any moment
         except BaseException as error:
             if kept is None and table is not None:
@@ -227,6 +218,7 @@ class SqliteAppender(Appender):
         for start in range(0, len(rows), _CARRIED_AT_ONCE):
             self._carry_over(source, rows[start : start + _CARRIED_AT_ONCE])
         self._let_go()
+        self._sealed.pop(QUEUE_DB, None)
         self._retry_at = -math.inf
         what = f"{self._directory.queue_db} was deleted, moved or replaced while in use"
         self._report(QueueDamaged(f"{what}; {len(rows)} events were written anew"))
@@ -254,4 +246,3 @@ class SqliteAppender(Appender):
                 table.close()
             ctypes.pythonapi.Py_DecRef(ctypes.py_object(table))
         _opened_by.remove(this_process())
-        self._last_row = 0

@@ -7,7 +7,6 @@ import fcntl
 import os
 import time
 from _thread import RLock, get_ident  # those of threading, which imports more
-from zlib import crc32
 
 from lotus_durable.descriptors import place_of
 from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
@@ -15,7 +14,7 @@ from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
 from .creation import create_segment
 from .directory import QueueDirectory
 from .files import sync_data, write_rest
-from .format import HEADER_SIZE, SPREAD, Header, new_header, pack_frame_header
+from .format import HEADER_SIZE, Header, encode_frame, new_header
 
 _SYNC_SHARE = 0.1
 """Of the time of the last sync, what lies between two looks whether another thread's is over."""
@@ -79,8 +78,7 @@ class SegmentWriter:
             OSError: the disk refuses; the segment holds what it held before, or it is broken.
         """
         sequence = self.sequence
-        # encode_frame(), written out: a call of a function less.
-        frame = pack_frame_header(self.marker, crc32(record, sequence * SPREAD), len(record), sequence) + record
+        frame = encode_frame(self.marker, sequence, record)
         size, end = len(frame), self.end
         try:
             self.kept.append(record)
@@ -218,20 +216,11 @@ class SegmentWriter:
             time.sleep(self._sync_seconds * _SYNC_SHARE)
 
     def _cut_back_to_synced(self) -> None:
-        self._sync_failed = True
         self.break_off()
+        self._sync_failed = True
         with DiskErrorsSuppressed():
             if self.own_status() is not None:
                 os.ftruncate(self.descriptor, self._synced)
-
-    def is_synced_elsewhere(self) -> None:
-        """Let the threads that wait for a sync go: what they appended was carried over, durably.
-
-        Not those whose sync has failed: what they appended was cut off, and they append it again.
-        """
-        with self._sync_lock:
-            if not self._sync_failed:
-                self._synced = self.end
 
     def seal(self) -> None:
         """Append no more and let go of the lock; the segment is the flusher's to delete once it is settled.

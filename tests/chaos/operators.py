@@ -122,7 +122,7 @@ def restore(harness: Harness) -> bool:
         if part != "books":
             for path in (backup / "journal").iterdir():
                 name = original_name(path.name)
-                if not harness.queue.has_segment(name):
+                if not harness.queue.has(name):
                     shutil.copy2(path, Path(harness.queue.journal, name))
         # Ended in the same moment: else it would write back what it has, see "books removed".
         harness.counts_are_exact = False

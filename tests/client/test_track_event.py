@@ -99,8 +99,9 @@ def test_with_send_off_everything_is_validated_and_nothing_is_written_or_sent(ri
     assert rig.server.request_count == 0
 
 
-def test_in_sync_mode_the_event_is_there_when_the_call_returns(rig: Rig) -> None:
-    client = rig.client(sync_mode=True, flusher="auto")
+@pytest.mark.parametrize("backend", ["journal", "sqlite"])
+def test_in_sync_mode_the_event_is_there_when_the_call_returns(rig: Rig, backend: str) -> None:
+    client = rig.client(sync_mode=True, flusher="auto", backend=backend)
     for number in range(3):
         track(client, 1)
         assert rig.server.event_count == number + 1

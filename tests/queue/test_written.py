@@ -21,13 +21,14 @@ def test_what_is_settled_and_deleted_is_no_longer_among_what_was_written(
     appender = open_appender(directory, reports, segment_bytes=4096)
     append(appender, *range(200))
     first, *others = directory.segments()
+    assert list(appender.written()) == [first, *others]
     (Path(directory.journal) / first).unlink()
-    assert list(appender.written()) == others
     directory.let_go(others[0])
-    assert list(appender.written()) == others
+    append(appender, 200, padding=4096)
+    assert list(appender.written())[:-1] == others
     (Path(directory.journal) / released_name(others[0])).unlink()
     appender.close()
-    assert list(appender.written()) == others[1:]
+    assert list(appender.written())[:-1] == others[1:]
 
 
 def test_a_process_that_writes_for_years_does_not_remember_every_segment(

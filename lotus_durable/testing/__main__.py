@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lotus_durable.testing.exchange import JSON, Answer, Reply, Request
+from lotus_durable.testing.exchange import JSON, Answer, Reply
 from lotus_durable.testing.fake_lotus import FakeLotus
 from lotus_durable.testing.faults import Faults
 from lotus_durable.testing.listener import Connection
@@ -29,18 +29,18 @@ _ORDERS = {"counts", "times_received", "database", "go_away_for", "set_faults"}
 class ControlledLotus(FakeLotus):
     """A FakeLotus with these endpoints."""
 
-    def decide(self, head: Request, connection: Connection) -> Reply:
+    def decide(self, connection: Connection) -> Reply:
         """Do what is asked and answer with the result; else answer as ever."""
-        if not head.path.startswith(_PREFIX):
-            return super().decide(head, connection)
-        name, status, result = head.path.removeprefix(_PREFIX), 200, None
-        arguments = connection.whole(head).body
-        if name not in _ORDERS or head.method != "POST":
-            status, result = 404, {"error": f"no {head.method} {name}"}
+        if not connection.request.path.startswith(_PREFIX):
+            return super().decide(connection)
+        request = connection.read()
+        name, status, result = request.path.removeprefix(_PREFIX), 200, None
+        if name not in _ORDERS or request.method != "POST":
+            status, result = 404, {"error": f"no {request.method} {name}"}
         else:
             try:
                 order = getattr(self, name)
-                result = order(**json.loads(arguments or b"{}")) if callable(order) else order
+                result = order(**json.loads(request.body or b"{}")) if callable(order) else order
             except (ValueError, TypeError, AttributeError) as error:
                 status, result = 400, {"error": f"{type(error).__name__}: {error}"}
         return Reply(Answer(status, json.dumps(result, default=sorted).encode(), JSON))

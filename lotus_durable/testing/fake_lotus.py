@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from lotus_durable.testing.accounts import Accounts
 from lotus_durable.testing.database import ServerState
-from lotus_durable.testing.exchange import ReceivedRequest, Reply, Request
-from lotus_durable.testing.faults import Fault, Faults
+from lotus_durable.testing.exchange import ReceivedRequest, Reply
+from lotus_durable.testing.faults import Away, Fault, Faults
 from lotus_durable.testing.l22 import L22
 from lotus_durable.testing.l24.server import L24
 from lotus_durable.testing.listener import Connection, Server
-from lotus_durable.testing.serving import Exchange
+from lotus_durable.testing.serving import reply_to
 
 Generation = Literal["L22", "L24"]
 _GENERATIONS: dict[str, type[L22 | L24]] = {"L22": L22, "L24": L24}
@@ -182,12 +182,13 @@ class FakeLotus(Server):
         """Append to the script of faults: one entry for each of the next requests."""
         self.faults.extend(faults)
 
-    def decide(self, head: Request, connection: Connection) -> Reply:
-        """Return how to answer a request, of which the connection has read the head."""
-        exchange = Exchange(head, connection, self, self._answers)
-        fault = self.faults.draw(head.path) or self.faults.poison_in(exchange.read)
-        reply = exchange.reply(fault, self.faults.chance)
-        request = exchange.request
+    def decide(self, connection: Connection) -> Reply:
+        """Return how to answer the request of a connection, which has read its head."""
+        fault = self.faults.draw(connection.request.path) or self.faults.poison_in(connection.read)
+        if isinstance(fault, Away):
+            self.go_away_for(fault.seconds)
+        reply = reply_to(connection, fault, self._answers, self.faults.chance)
+        request = connection.request
         path = f"{request.path}?{request.query}" if request.query else request.path
         status = None if reply.answer is None else reply.answer.status
         name = None if fault is None else type(fault).__name__

@@ -74,10 +74,9 @@ class DatabaseDown(Fault):
 
 
 class RateLimited(Fault):
-    """Answer 429 with ``Retry-After``: ``retry_after`` seconds, or the date then; None leaves the header out."""
+    """Answer 429 with ``Retry-After``: ``retry_after`` seconds; None leaves the header out."""
 
     retry_after: int | None = 1
-    as_date: bool = False
 
 
 class Redirect(Fault):

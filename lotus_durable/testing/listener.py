@@ -28,12 +28,18 @@ _LINGER = 2.0
 
 
 class Connection:
-    """A connected socket and the thread that serves it; ``decide`` says how to answer a request whose head was read."""
+    """A connected socket and the thread that serves it; ``decide`` says how to answer a request whose head was read.
 
-    def __init__(self, sock: socket.socket, decide: Callable[[Request, Connection], Reply]) -> None:
+    ``request`` is the one it serves now; it has its body when it was :meth:`read`.
+    """
+
+    request: Request
+
+    def __init__(self, sock: socket.socket, decide: Callable[[Connection], Reply]) -> None:
         self._socket = sock
         self._decide = decide
         self._stream = sock.makefile("rb")
+        self._is_read = False
         self._aborted = threading.Event()
         self._reset = False
         self.wait: Callable[[float], bool] = self._aborted.wait
@@ -45,11 +51,13 @@ class Connection:
         """Send interim answers at once."""
         self._socket.sendall(wire.encode_interim(statuses))
 
-    def whole(self, head: Request) -> Request:
-        """Read the body, for which the client may wait for our word, and return the request with it."""
-        if head.headers.get("expect", "").lower() == "100-continue":
-            self.send_interim((100,))
-        return replace(head, body=wire.read_body(self._stream, head))
+    def read(self) -> Request:
+        """Return the request with its body, for which the client may wait for our word."""
+        if not self._is_read:
+            if self.request.headers.get("expect", "").lower() == "100-continue":
+                self.send_interim((100,))
+            self.request, self._is_read = replace(self.request, body=wire.read_body(self._stream, self.request)), True
+        return self.request
 
     def abort(self, *, reset: bool) -> None:
         """End the connection, by RST or by FIN; its thread closes the socket and ends."""
@@ -95,7 +103,8 @@ class Connection:
             head = wire.read_head(self._stream)
             if head is None:
                 return False
-            reply = self._decide(head, self)
+            self.request, self._is_read = head, False
+            reply = self._decide(self)
         except wire.BadRequest:
             self._socket.sendall(wire.encode_head(nginx_page(400), close=True) + nginx_page(400).body)
             return False
@@ -145,8 +154,8 @@ class Server:
         self._connections: set[Connection] = set()
         self._timers: list[threading.Timer] = []
 
-    def decide(self, head: Request, connection: Connection) -> Reply:
-        """Return how to answer a request, of which the connection has read the head."""
+    def decide(self, connection: Connection) -> Reply:
+        """Return how to answer the request of a connection, which has read its head."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

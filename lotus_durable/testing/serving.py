@@ -1,94 +1,74 @@
-"""A request on its way through the server, and what a fault makes of it."""
+"""What a fault makes of a request on its way through the server."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from email.utils import formatdate
 
 from lotus_durable.testing import faults as f
-from lotus_durable.testing.exchange import HTML, Answer, Reply, Request, nginx_page
+from lotus_durable.testing.exchange import HTML, Answer, Reply, nginx_page
 from lotus_durable.testing.generation import Generation
-from lotus_durable.testing.listener import Connection, Server
+from lotus_durable.testing.listener import Connection
 
 _PROXY_PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Welcome to the network.</body></html>"
 
 
-@dataclass
-class Exchange:
-    """A request of which the connection has read the head, and its way through the server."""
+def reply_to(
+    connection: Connection, fault: f.Fault | None, generation: Generation, chance: Callable[[], float]
+) -> Reply:
+    """Let happen what the fault allows, and return how the request of this connection is answered."""
 
-    request: Request
-    connection: Connection
-    server: Server
-    generation: Generation
-    is_read: bool = False
+    def why_refused(id_: str) -> str | None:
+        return fault.reason if isinstance(fault, f.RefuseEvents) and fault.refuses(id_, chance) else None
 
-    def read(self) -> Request:
-        """Return the request with its body."""
-        if not self.is_read:
-            self.request, self.is_read = self.connection.whole(self.request), True
-        return self.request
+    def works() -> bool:
+        return isinstance(fault, f.Slow) and connection.wait(fault.seconds)
 
-    def reply(self, fault: f.Fault | None, chance: Callable[[], float]) -> Reply:
-        """Let happen what the fault allows, and return how the request is answered."""
-        return self._unread(fault) or self._instead(fault) or self._on_its_way(fault, chance)
+    reply = _before_reading(fault, connection)
+    if reply is None:
+        request = connection.read()
+        reply = _instead(fault, generation) or _travelling(generation.respond(request, why_refused, works), fault)
+    return reply
 
-    def _unread(self, fault: f.Fault | None) -> Reply | None:
-        """Reply before the body is read."""
-        match fault:
-            case f.Away(seconds):
-                self.server.go_away_for(seconds)
-                return Reply(None)
-            case f.Reset("before_reading") | f.Close("before_reading"):
-                return Reply(None, reset=isinstance(fault, f.Reset))
-            case f.Early(status, interim):
-                return Reply(nginx_page(status), interim=interim, close=True)
-            case f.Interim(statuses, early=True):
-                self.connection.send_interim(statuses)
-        return None
 
-    def _instead(self, fault: f.Fault | None) -> Reply | None:
-        """Read the body and reply in the place of the server."""
-        self.read()
-        match fault:
-            case f.DatabaseDown():
-                return Reply(self.generation.record.answer("database down"))
-            case f.RateLimited(after, as_date):
-                when = formatdate(time.time() + (after or 0), usegmt=True) if as_date else str(after)
-                return Reply(nginx_page(429, *([] if after is None else [("Retry-After", when)])))
-            case f.Redirect(location, status):
-                return Reply(Answer(status, headers=(("Location", location),)))
-            case f.Status(stored=False):
-                return Reply(_page(fault))
-        return None
+def _before_reading(fault: f.Fault | None, connection: Connection) -> Reply | None:
+    match fault:
+        case f.Away() | f.Reset("before_reading") | f.Close("before_reading"):
+            return Reply(None, reset=not isinstance(fault, f.Close))
+        case f.Early(status, interim):
+            return Reply(nginx_page(status), interim=interim, close=True)
+        case f.Interim(statuses, early=True):
+            connection.send_interim(statuses)
+    return None
 
-    def _on_its_way(self, fault: f.Fault | None, chance: Callable[[], float]) -> Reply:
-        """Let the server process the request, and return how its answer travels."""
 
-        def why_refused(id_: str) -> str | None:
-            return fault.reason if isinstance(fault, f.RefuseEvents) and fault.refuses(id_, chance) else None
+def _instead(fault: f.Fault | None, generation: Generation) -> Reply | None:
+    match fault:
+        case f.DatabaseDown():
+            return Reply(generation.record.answer("database down"))
+        case f.RateLimited(after):
+            return Reply(nginx_page(429, *([] if after is None else [("Retry-After", str(after))])))
+        case f.Redirect(location, status):
+            return Reply(Answer(status, headers=(("Location", location),)))
+        case f.Status(stored=False):
+            return Reply(_page(fault))
+    return None
 
-        def works() -> bool:
-            return isinstance(fault, f.Slow) and self.connection.wait(fault.seconds)
 
-        answer = self.generation.respond(self.request, why_refused, works)
-        reply = Reply(answer)
-        match fault:
-            case f.Status():
-                reply = Reply(_page(fault))
-            case f.Reset() | f.Close():
-                reply = Reply(None, reset=isinstance(fault, f.Reset))
-            case f.Delay(seconds):
-                reply = Reply(answer, delay=seconds)
-            case f.Drip(pause):
-                reply = Reply(answer, pause=pause)
-            case f.Truncate(keep):
-                reply = Reply(answer, keep=keep)
-            case f.Interim(statuses, early=False):
-                reply = Reply(answer, interim=statuses)
-        return reply
+def _travelling(answer: Answer | None, fault: f.Fault | None) -> Reply:  # noqa: PLR0911  # a table: one return a row
+    match fault:
+        case f.Status():
+            return Reply(_page(fault))
+        case f.Reset() | f.Close():
+            return Reply(None, reset=isinstance(fault, f.Reset))
+        case f.Delay(seconds):
+            return Reply(answer, delay=seconds)
+        case f.Drip(pause):
+            return Reply(answer, pause=pause)
+        case f.Truncate(keep):
+            return Reply(answer, keep=keep)
+        case f.Interim(statuses, early=False):
+            return Reply(answer, interim=statuses)
+    return Reply(answer)
 
 
 def _page(fault: f.Status) -> Answer:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lotus_durable.testing import FakeLotusProcess, listener
 from lotus_durable.testing import __main__ as program
-from lotus_durable.testing.exchange import Reply, Request
+from lotus_durable.testing.exchange import Reply
 from lotus_durable.testing.listener import Connection
 
 from .plan import REPOSITORY
@@ -72,11 +72,13 @@ def main() -> int:
     listener.LOOPBACK = sys.argv[2]
 
     class WatchedLotus(program.ControlledLotus):
-        def decide(self, head: Request, connection: Connection) -> Reply:
+        def decide(self, connection: Connection) -> Reply:
             began = time.monotonic()
-            reply = super().decide(head, connection)
-            if head.path == "/api/track/":
-                is_good = reply.answer is not None and reply.answer.status < 300 and (head.content_length or 0) > _PROBE
+            reply = super().decide(connection)
+            request = connection.request
+            if request.path == "/api/track/":
+                is_ok = reply.answer is not None and reply.answer.status < 300
+                is_good = is_ok and (request.content_length or 0) > _PROBE
                 line = f"{began:.6f} {time.monotonic():.6f} {threading.get_native_id()} {is_good:d}\n"
                 os.write(log, line.encode())
             return reply

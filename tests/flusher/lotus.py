@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lotus_durable.testing import FakeLotus
-from lotus_durable.testing.exchange import Reply, Request
+from lotus_durable.testing.exchange import Reply
 from lotus_durable.testing.listener import Connection
 
 
@@ -29,10 +29,10 @@ class WatchedLotus(FakeLotus):
         super().__init__(*arguments, **options)
         self.sent: list[Sent] = []
 
-    def decide(self, head: Request, connection: Connection) -> Reply:
+    def decide(self, connection: Connection) -> Reply:
         began = time.monotonic()
-        reply = super().decide(head, connection)
-        if head.path == "/api/track/" and (head.content_length or 0) > len(b'{"batch":[]}'):
+        reply = super().decide(connection)
+        if connection.request.path == "/api/track/" and (connection.request.content_length or 0) > len(b'{"batch":[]}'):
             self.sent.append(Sent(threading.get_ident(), began, time.monotonic() + reply.delay))
         return reply
 

@@ -31,7 +31,7 @@ TRACK = "/api/track/"
 ONE_OF_EACH: list[Fault] = [
     Status(503, "busy", headers=(("X-A", "b"),), stored=True),
     DatabaseDown(),
-    RateLimited(3, as_date=True),
+    RateLimited(3),
     Redirect("https://x.example/", 302),
     Reset("before_reading"),
     Close("after_storing"),

@@ -48,6 +48,7 @@ from lotus_durable.errors import (
 from lotus_durable.options import INSTEAD
 from lotus_durable.settings import SettingsModule, configure
 from lotus_durable.settings import client as _client
+from lotus_durable.settings import function as _function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,15 +195,15 @@ else:
         "QueueStats": "lotus_durable.queue.stats",
         "Usage": "lotus_durable.calls.access_answer",
     }
-    """What calls return. A process that only tracks imports none of it, nor what makes the other functions."""
+    """What calls return. A process that only tracks imports none of it."""
 
     def __getattr__(name: str) -> object:
-        from importlib import import_module
-
         if name in _VALUES:
+            from importlib import import_module
+
             return getattr(import_module(_VALUES[name]), name)
         if name in __all__:
-            return import_module("lotus_durable.functions").function(name)
+            return _function(name)
         why = f": {INSTEAD[name]}" if name in INSTEAD else ""
         raise AttributeError(
             f"module {__name__!r} has no attribute {name!r}{why}", name=name, obj=sys.modules[__name__]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from functools import cache, wraps
 from types import ModuleType
 
 from lotus_durable.client import Client
@@ -15,9 +16,9 @@ from lotus_durable.options import unknown_setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
-    from typing import Unpack
+    from typing import Any, Unpack
 
     from lotus_durable.option_types import Options
 
@@ -82,9 +83,25 @@ def track_event(
 track_event.__doc__ = Client.track_event.__doc__
 
 
-def current() -> Client | None:
-    """Return the default client if there is one."""
-    return _client
+@cache
+def function(name: str) -> Callable[..., Any]:
+    """Return a method of the default client as a function of the module."""
+    import inspect  # a process that only tracks needs none of these
+
+    method: Callable[..., Any] = getattr(Client, name)
+
+    @wraps(method)
+    def call(*arguments: object, **named: object) -> object:
+        # Without a client nothing was tracked, so there is nothing to wait for.
+        if _client is None and name in ("join", "shutdown"):
+            return None
+        return getattr(client(), name)(*arguments, **named)
+
+    signature = inspect.signature(method)
+    parameters = list(signature.parameters.values())[1:]
+    vars(call).update(__signature__=signature.replace(parameters=parameters))
+    call.__module__, call.__qualname__ = "lotus_durable", name  # where it is found when it is unpickled
+    return call
 
 
 def resolved() -> Config:

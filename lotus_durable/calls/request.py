@@ -62,11 +62,6 @@ def post(path: str, body: Mapping[str, Any], *, repeatable: bool = False) -> Req
     return Request("POST", path, body=body, repeatable=repeatable)
 
 
-def question(path: str, body: Mapping[str, Any]) -> Request:
-    """Return a read that takes a body."""
-    return Request("POST", path, body=body, repeatable=True, changes=False)
-
-
 def not_supported(argument: str | None, generation: Generation, reason: str) -> NotSupported:
     """Return the error for what this generation of the server cannot do."""
     prefix = "" if argument is None else f"{argument}: "

@@ -11,7 +11,7 @@ from .answers import Ping, VerifiedIds
 from .arguments import count, listed, refused, text
 from .caller import Caller
 from .generation import PING
-from .request import get, only_2024, question
+from .request import Request, get, only_2024
 
 
 def ping(caller: Caller) -> Ping:
@@ -53,8 +53,8 @@ def verify_idems_received(
     if not ids:
         raise refused("idempotency_ids", "must not be empty")
     body = {"idempotency_ids": ids, "number_days_lookback": count("number_days_lookback", number_days_lookback)}
-    plan = only_2024(question("/api/verify_idems_received/", body), "has no verify_idems_received")
-    answer = caller.object_of("verify_idems_received", plan)
+    question = Request("POST", "/api/verify_idems_received/", body=body, repeatable=True, changes=False)
+    answer = caller.object_of("verify_idems_received", only_2024(question, "has no verify_idems_received"))
     if not set(answer.get("ids_not_found") or ()) <= set(ids):
         raise UnexpectedAnswer(
             "verify_idems_received: this server names ids that were not asked for (it compares hashes with ids), so "

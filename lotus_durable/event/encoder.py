@@ -17,8 +17,7 @@ from msgpack import Packer
 
 from lotus_durable.errors import InvalidEvent
 from lotus_durable.event.ids import MOMENT, NINE_DIGITS, beginnings, now
-from lotus_durable.event.properties import INT_MAX, INT_MIN, clean_properties
-from lotus_durable.event.rounding import warn_of_rounding, warning_was_given
+from lotus_durable.event.properties import INT_MAX, INT_MIN, clean_properties, warning_was_given
 from lotus_durable.event.text import plain_text, text_fault, type_name
 from lotus_durable.event.timestamps import clean_time
 
@@ -129,10 +128,10 @@ class EventEncoder:
                             continue
                     elif kind is bool or value is None:
                         continue
-                plain = clean_properties(plain, self._max_event_bytes, warn_of_rounding)
+                plain = clean_properties(plain, self._max_event_bytes, warns=True)
                 break
         else:
-            plain = clean_properties(properties, self._max_event_bytes, warn_of_rounding)
+            plain = clean_properties(properties, self._max_event_bytes, warns=True)
         try:
             pack = self._pack  # in two steps: Python 3.11 looks for a method longer
             record: bytes = pack((chosen_id, customer_id, event_name, time_text, plain, accepted_at))

@@ -51,6 +51,7 @@ from lotus_durable.errors import InvalidEvent
 from lotus_durable.event.convert import Refused, converted, imported_class, unfolded
 from lotus_durable.event.record import MAX_DEPTH
 from lotus_durable.event.text import path_step, plain_text, shown, text_fault, type_name
+from lotus_durable.log import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,16 +65,21 @@ _Cleaning: TypeAlias = "Callable[[_Cleaner, Any], JsonValue]"
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
-def clean_properties(
-    properties: object, max_bytes: int, on_rounded: Callable[[dict[str, JsonValue]], None] | None = None
-) -> dict[str, JsonValue]:
+EXACT_AS_FLOAT = 2**53
+"""Integers up to this, of either sign, are kept by a server that stores numbers as floats of 64 bits."""
+
+_said: dict[str, object] = {}
+"""Whether an integer beyond that was warned about: once in a process, and in none that it forks after that."""
+
+
+def clean_properties(properties: object, max_bytes: int, *, warns: bool = False) -> dict[str, JsonValue]:
     """Copy ``properties`` into plain JSON types, following the table above.
 
     Args:
         properties: what was given.
         max_bytes: where work on something endless ends (a generator behind ``items()``, lists that hold one another
             many times over): as soon as the record is certain to take more.
-        on_rounded: called with the copy when an integer beyond 2**53 is in it.
+        warns: say so when the first integer beyond 2**53 is in it.
 
     Raises:
         InvalidEvent: with the path of the first value refused. What code of a value raised is chained to it.
@@ -89,9 +95,30 @@ def clean_properties(
         if isinstance(refused, InvalidEvent):
             raise refused from None
         raise InvalidEvent("".join(reversed(refused.path)), refused.reason) from refused.cause
-    if cleaner.has_rounded and on_rounded is not None:
-        on_rounded(cleaned)
+    mark = object()
+    # In one step: of two threads one says it, and a handler that tracks such an event itself does not come back here.
+    if warns and cleaner.has_rounded and _said.setdefault("it", mark) is mark:
+        logger.warning(
+            "%s: an integer beyond 2**53 is stored rounded by the server of 2024; str() of it is kept (said once)",
+            _path_of_rounded(cleaned, "properties"),
+        )
     return cleaned
+
+
+def warning_was_given() -> bool:
+    """Say whether nothing is left to be said about such an integer."""
+    return bool(_said)
+
+
+def _path_of_rounded(value: JsonValue, path: str) -> str | None:
+    if type(value) is int:
+        return None if -EXACT_AS_FLOAT <= value <= EXACT_AS_FLOAT else path
+    inner: Iterable[tuple[str, JsonValue]] = ()
+    if isinstance(value, dict):
+        inner = ((path_step(name), item) for name, item in value.items())
+    elif isinstance(value, list):
+        inner = ((f"[{index}]", item) for index, item in enumerate(value))
+    return next(filter(None, (_path_of_rounded(item, path + step) for step, item in inner)), None)
 
 
 def _placed(error: Exception, step: str) -> Refused | InvalidEvent:

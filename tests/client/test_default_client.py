@@ -112,7 +112,7 @@ def test_a_setting_changed_while_the_disk_is_full_loses_nothing(
 def test_ending_what_never_began_makes_no_client(module: Rig) -> None:
     lotus.join()
     lotus.shutdown()
-    assert default.current() is None
+    assert default._client is None
     assert not module.queue_dir.exists()
 
 

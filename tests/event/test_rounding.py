@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event import encoder, rounding
+from lotus_durable.event import encoder
+from lotus_durable.event import properties as properties_module
 from lotus_durable.event.encoder import EventEncoder
 from lotus_durable.event.properties import INT_MAX, INT_MIN, clean_properties
 from lotus_durable.event.record import decode_record
@@ -18,7 +19,7 @@ BEYOND = 2**53 + 1
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounding, "_said", {})
+    monkeypatch.setattr(properties_module, "_said", {})
 
 
 def encoded(properties: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def test_the_calls_that_answer_do_not_tell(caplog: pytest.LogCaptureFixture) -> 
 
 def test_once_told_large_integers_are_taken_as_they_are_like_any(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded({"a": BEYOND})
-    monkeypatch.setattr(encoder, "clean_properties", lambda *_: pytest.fail("looked at once more"))
+    monkeypatch.setattr(encoder, "clean_properties", lambda *_, **__: pytest.fail("looked at once more"))
     large = {"a": BEYOND, "b": INT_MIN, "c": INT_MAX}
     assert encoded(large) == large
 

@@ -119,7 +119,7 @@ def test_without_clients_it_is_the_modules_queue_and_no_client_is_made_for_it(
     registry.register(QueueCollector())
     labels = {"queue_dir": str(tmp_path / "queue")}
     assert registry.get_sample_value("lotus_durable_queue_readable", labels) == 0
-    assert lotus.settings.current() is None
+    assert lotus.settings._client is None
     monkeypatch.setenv("LOTUS_TIMEOUT", "soon")
     assert registry.get_sample_value("lotus_durable_queue_readable", {"queue_dir": ""}) == 0
 

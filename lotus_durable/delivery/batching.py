@@ -17,16 +17,10 @@ _BODY_OVERHEAD = len('{"batch":[]}')
 
 
 class Batcher:
-    """Makes batches of what a consumer reads.
-
-    Args:
-        source: what is read.
-        place: where they go.
-        max_events: in one batch; fewer, where the place takes no more.
-        may_send: whether events that were tracked under the key with this fingerprint may be sent.
+    """Makes batches of what a source reads, for a place; what may not be sent (see :class:`.place.Way`) is left there.
 
     Attributes:
-        held: events that were met and may not be sent.
+        held: how many events were met and left.
     """
 
     def __init__(
@@ -48,11 +42,7 @@ class Batcher:
         self._ahead: deque[Encoded | None] = deque()
 
     def read_ahead(self) -> None:
-        """Read and encode what the next batch takes, while others are on their way.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Read and encode what the next batch takes, while others are on their way."""
         there = [each for each in (self._current, *self._ahead) if each is not None]
         events, size = sum(each.left for each in there), sum(each.size_left for each in there)
         while events < self._max_events and size < self._max_bytes and (not self._ahead or self._ahead[-1] is not None):
@@ -63,11 +53,7 @@ class Batcher:
                 size += encoded.size_left
 
     def next(self) -> Batch | None:
-        """Return the next batch of this pass over the queue, or None at its end.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Return the next batch of this pass over the queue, or None at its end."""
         batch = Batch()
         seen: set[str] = set()
         while (encoded := self._next()) is not None:

@@ -46,6 +46,8 @@ class Renewed(Stopped):
 class Control:
     """What the loop asks between its steps. One thread works with it; another may beat and watch.
 
+    Whatever begins a step or waits raises Stopped when it is time to end.
+
     Args:
         directory: of the queue.
         first: the first beat, with all that does not change.
@@ -126,9 +128,6 @@ class Control:
         """Tell what is going on now, and why; return whether that is news.
 
         Another try in the middle of trouble ("sending") is no news and does not end the trouble.
-
-        Raises:
-            Stopped: it is time to end.
         """
         self.check()
         if state in ("idle", "retrying", "blocked"):
@@ -178,11 +177,7 @@ class Control:
     def request(self, *, is_question: bool = False) -> Iterator[None]:
         """Name the request in flight before it is sent: whoever comes after us may have to wait for its end.
 
-        Args:
-            is_question: nobody has to wait for its end: it brings no events, or brings them to a broker.
-
-        Raises:
-            Stopped: it is time to end.
+        Nobody has to for the end of a question: it brings no events, or brings them to a broker.
         """
         self.check()
         self.before_request()
@@ -209,11 +204,7 @@ class Control:
         self._step_ends = monotonic() + limit
 
     def sends(self, ids: Sequence[str]) -> tuple[list[str], bool]:
-        """Note ids before they are sent to a server of 2022, see :mod:`.unsettled`; the next beat says them.
-
-        Returns:
-            Those that were not noted before, and whether the others are any.
-        """
+        """Note ids before they are sent to a server of 2022; see :meth:`.UnsettledIds.add`. The next beat says them."""
         with self._lock:
             noted = self._unsettled.add(ids)
             self._note(unsettled=self._unsettled.encode())
@@ -248,17 +239,8 @@ class Control:
     def hold(self, reason: str, seconds: float, *, asked: int, is_blocked: bool = True) -> None:
         """Wait, because nothing can be sent.
 
-        Whoever asked for a drain before that was tried gets the reason at once, instead of waiting for a person; for
-        those who ask later, perhaps after the person came, it is tried again at once.
-
-        Args:
-            reason: one sentence.
-            seconds: how long.
-            asked: the number of the last drain that was asked for before.
-            is_blocked: a person has to mend it.
-
-        Raises:
-            Stopped: it is time to end.
+        Whoever asked for a drain before that was tried (up to ``asked``) gets the reason at once, instead of waiting
+        for a person; for those who ask later, perhaps after the person came, it is tried again at once.
         """
         if self.enter("blocked" if is_blocked else "retrying", reason):
             logger.warning("nothing is sent, events are kept: %s", reason)
@@ -266,16 +248,7 @@ class Control:
         self.wait(seconds, asked=asked)
 
     def wait(self, seconds: float, *, asked: int | None = None) -> None:
-        """Wait in the middle of a pass.
-
-        Args:
-            seconds: how long.
-            asked: less long when a drain is asked for after this one; None: not for that. The number is from before
-                what is waited for was tried, so that a drain asked for meanwhile counts too.
-
-        Raises:
-            Stopped: it is time to end.
-        """
+        """Wait in the middle of a pass; less long, with ``asked``, when a drain is asked for after that one."""
         self._note(waits_until=time.time() + seconds)
         self.beat()
         try:
@@ -288,11 +261,7 @@ class Control:
             self._note(waits_until=None)
 
     def rest(self, seconds: float) -> None:
-        """Wait between two passes, less long when somebody asks for a drain.
-
-        Raises:
-            Stopped: it is time to end.
-        """
+        """Wait between two passes, less long when somebody asks for a drain."""
         for _ in self._ticks(seconds):
             if self._drain > self._beat.asked or self.ending() is not None:
                 return
@@ -363,12 +332,7 @@ class Control:
     # Progress and trouble
 
     def settled(self, progress: Progress, *, delivered_at: float | None) -> None:
-        """Note that events were settled: whatever the trouble was, it is over.
-
-        Args:
-            progress: how far.
-            delivered_at: when the last of them was delivered, if any was.
-        """
+        """Note that events were settled, and when any was delivered: whatever the trouble was, it is over."""
         self._works()
         with self._lock:
             self._take_in(progress)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 
 from lotus_durable.clock import monotonic, since_boot
 from lotus_durable.config import Config
-from lotus_durable.errors import DeliveryBlocked, DiskRefused, EventRefused
+from lotus_durable.errors import AttentionNeeded, DeliveryBlocked, DiskRefused, EventRefused
 from lotus_durable.event.record import REFUSED_AT_CALL, RecordError, decode_record
 from lotus_durable.http.steps import result_of
 from lotus_durable.log import counted
@@ -36,17 +36,13 @@ _LONG_WAIT = 0.005
 
 
 class _Sent:
-    """A batch on its way.
-
-    Attributes:
-        verdicts: None until it has them.
-    """
+    """A batch on its way."""
 
     def __init__(self, batch: Batch, place: Place, steps: Generator[None, None, Sequence[Verdict]]) -> None:
         self.batch = batch
         self.place = place
         self._steps = steps
-        self.verdicts: Sequence[Verdict] | None = None
+        self.verdicts: Sequence[Verdict] | None = None  # until it has them
 
     def step(self) -> None:
         """Go on to where there is something to wait for: at first for the answer, and then it is waited for."""
@@ -62,9 +58,9 @@ class Loop:
     Args:
         source: where the events come from.
         control: between its steps.
-        places: where they go, all the same one, as many as batches may be on their way at once.
+        places: see :class:`.place.Way`, and
+        may_send: there.
         config: options.
-        may_send: whether events that were tracked under the key with this fingerprint may be sent with ours.
 
     Attributes:
         left: events that the last pass has met and left where they are: they cannot be read, or are another key's.
@@ -178,12 +174,7 @@ class Loop:
         self.try_parked()
 
     def try_parked(self) -> None:
-        """Send the parked events that are due; :meth:`run` does that, too.
-
-        Raises:
-            Stopped: it was time to end before.
-            OSError: the disk refuses to be read.
-        """
+        """Send the parked events that are due; :meth:`run` does that, too."""
         for _ in self._parked.steps():
             self._control.check()
 
@@ -289,6 +280,7 @@ class Loop:
         dead = list(batch.dead)
         tried: list[StoredEvent] = []
         unknown: Counter[str] = Counter()
+        ahead = 0
         for index, verdict in enumerate(verdicts if len(delivered) + handed_over < len(verdicts) else ()):
             if isinstance(verdict, Delivered | HandedOver):
                 continue
@@ -311,14 +303,18 @@ class Loop:
                 tried.append(event)
             else:
                 parked.append(event)
-            if isinstance(verdict, Parked) and verdict.unlisted:
-                unknown[verdict.reason] += 1
+            if isinstance(verdict, Parked):
+                unknown[verdict.reason] += verdict.unlisted
+                ahead += verdict.is_ahead and not batch.rows
         if delivered or batch.repeats:
             self._delivered_at = elapsed
-        for reason, count in unknown.items():
+        for reason, count in (+unknown).items():
             self._control.report(
                 DeliveryBlocked(f"parked for a reason we do not know, {counted(count, 'event')}: {reason}")
             )
+        if ahead:
+            parked_ahead = f"{counted(ahead, 'event')} parked for the future: is a clock, or a time zone, wrong?"
+            self._control.report(AttentionNeeded(parked_ahead, "future"))
         stay = {event.id for event in tried}
         return Settlement(
             batch.through,

@@ -71,7 +71,7 @@ class Lotus:
     Args:
         connection: to the server.
         control: between requests.
-        constants: intervals.
+        constants: of the options.
         generation: which server it is, as far as is known.
         is_another: called when its answer is another one's.
         in_flight_limit: seconds for which the server may be at work on a request whose fate is not known. Nothing is
@@ -80,7 +80,7 @@ class Lotus:
         idle_at_most: seconds after which a connection kept open is not used again, but a new one opened. On the
             server of 2022, where a request whose fate nobody knows must not be followed by another.
         pace: how fast events may go; as fast as they can if not given.
-        backoff: of the retries.
+        backoff: of the retries, for tests.
     """
 
     def __init__(
@@ -116,11 +116,7 @@ class Lotus:
         self._backoff = backoff or Backoff(base=constants.first_pause, cap=constants.longest_pause)
 
     def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:
-        """Return the verdict of each event, in their order. Delivered means the server said so for that event.
-
-        Raises:
-            Stopped: before all have one; Renewed (a Stopped) where those without one are to be read again.
-        """
+        """Return each event's verdict (see :class:`.place.Place`): delivered by the server's word for that event."""
         if self._pace is not None:
             self._pace.take(len(batch))
         found: list[Verdict] = [_NONE_YET] * len(batch)
@@ -150,7 +146,6 @@ class Lotus:
         return self._connection.exchanging("POST", PATH, body, idle_at_most=self._idle_at_most)
 
     def close(self) -> None:
-        """Close the connection."""
         self._connection.close()
 
     def _next_of(self, parts: Sequence[_Part]) -> int:
@@ -194,11 +189,7 @@ class Lotus:
     ) -> list[_Part]:
         """Look by halves for what makes this part be refused while a probe passes.
 
-        Args:
-            part: of the batch.
-            outcome: of sending it.
-            found: gets the verdict, if it is a single event.
-            is_new: the event was not parked before; of those that were, any number may be refused in a row.
+        Of events that were parked before (not ``is_new``) any number may be refused in a row.
 
         Raises:
             Renewed: it is not the events.

@@ -14,11 +14,7 @@ _MOST_EVENTS = 3
 
 
 class HeldNotices:
-    """Notices that are not in the heartbeat yet: of one kind, one comes into it each interval, and counts the others.
-
-    Args:
-        interval: seconds.
-    """
+    """Notices that are not in the heartbeat yet: one of a kind comes into it each interval, and counts the others."""
 
     def __init__(self, interval: float) -> None:
         self._interval = interval

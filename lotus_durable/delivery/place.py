@@ -61,8 +61,7 @@ class Place(Protocol):
     def may_be_in_flight(self, since: float) -> None:
         """Take it that somebody else's request with such events began then, seconds since boot, and may not be over."""
 
-    def close(self) -> None:
-        """Close the connection."""
+    def close(self) -> None: ...
 
 
 class Source(Protocol):
@@ -114,11 +113,10 @@ class Source(Protocol):
     def elapsed(self) -> float:
         """Return the time by the source's own clock, in seconds: no wall clock that is set moves it."""
 
-    def learned(self, name: str) -> str | None:
-        """Return what was kept under this name."""
-
     def learn(self, name: str, value: str) -> None:
-        """Keep it."""
+        """Keep something under a name, for :meth:`learned`."""
+
+    def learned(self, name: str) -> str | None: ...
 
     def caught_up(self) -> None:
         """Note that all that was there is settled."""
@@ -146,5 +144,4 @@ class Destination(Protocol):
 
         Raises:
             Stopped: it is time to end.
-            OSError: what was learned cannot be read or written.
         """

@@ -24,11 +24,7 @@ _MOST = 2_500
 
 
 class UnsettledIds:
-    """Marks of ids.
-
-    Args:
-        encoded: what :meth:`encode` of an earlier one returned.
-    """
+    """Marks of ids; those that an earlier one has encoded, at first."""
 
     def __init__(self, encoded: bytes = b"") -> None:
         self._marks = {encoded[start : start + _SIZE]: None for start in range(0, len(encoded), _SIZE)}

@@ -36,19 +36,13 @@ _stdlib_encode = JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_na
 def encode_events(
     records: Sequence[bytes], longest_name: int = MAX_EVENT_NAME
 ) -> tuple[Sequence[str], Sequence[str], Sequence[bytes]]:
-    """Turn one record or more into what is sent, and what their verdicts will be found by.
+    """Do what :meth:`.place.Place.encode` does, for Lotus: the events are compact JSON in UTF-8.
 
-    Args:
-        records: of events.
-        longest_name: characters of an event name that the server stores. The one of 2024 takes a longer one, tries to
-            store it for ever, and stores nothing that comes after it, of any customer: so it must not get one.
-
-    Returns:
-        ``(ids, times, events)``, the last ones compact JSON in UTF-8.
+    An event name may have so many characters. The server of 2024 takes a longer one, tries to store it for ever, and
+    stores nothing that comes after it, of any customer: so it must not get one.
 
     Raises:
-        RecordError: one of them is no record, its name is too long, or JSON cannot hold it; the message says why and
-            quotes no value.
+        RecordError: one of them is no record, its name is too long, or JSON cannot hold it.
     """
     ids, customers, names, times, properties, _ = unpack_records(records)
     longest = max(map(len, names))

@@ -49,12 +49,7 @@ class AsConfigured:
 
     @contextmanager
     def _opened_lotus(self, config: Config, source: Source, control: Control) -> Iterator[Way]:
-        """Wait until this key may send, and open as many connections as requests may be in flight at once.
-
-        Raises:
-            Stopped: it is time to end.
-            OSError: the books cannot be read or written.
-        """
+        """Wait until this key may send, and open as many connections as requests may be in flight at once."""
         key = fingerprint(config.api_key)
         if self._routes is None or self._routes.base != config.host:
             self._routes = Routes(config.host)  # once: a deploy may replace the CA bundle, and what says the proxies

@@ -201,11 +201,7 @@ def _asked(directory: QueueDirectory) -> int | None:
 def _is_forgotten(directory: QueueDirectory, number: int, beat: Beat, *, is_blind: bool) -> bool:
     """Whether the file with a request is another one by now: nobody may have heard it, and its number says nothing.
 
-    Args:
-        directory: of the queue.
-        number: of the request.
-        beat: the last one.
-        is_blind: there was a flusher and no heartbeat when it was made: that may have answered such a number before.
+    Or it may be (``is_blind``): a flusher without a heartbeat may have answered such a number before.
     """
     return is_blind or newest(directory) < max(number, beat.asked)
 

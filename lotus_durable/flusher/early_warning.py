@@ -6,18 +6,12 @@ Each warning is reported once a minute, with its count, in a process that tracks
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 
 from lotus_durable.config import Config
 from lotus_durable.errors import AttentionNeeded, LotusError
-from lotus_durable.event.record import RecordError, unpack_record
-from lotus_durable.event.timestamps import utc_text
 from lotus_durable.log import counted
-from lotus_durable.queue.books import read_page
 from lotus_durable.queue.condition import Condition, condition
-from lotus_durable.queue.database import WHAT, fetched
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_progress
 from lotus_durable.queue.stats import OLDEST_TAKEN, QueueStats
@@ -32,18 +26,10 @@ _NEARLY_FULL = 0.8
 _FEW_BYTES = 64 * 1024 * 1024
 """Of the disk, for events: some minutes of a busy application."""
 _FEW_FILES = 1_000
-_PAGE = 500
-_MOST_ROWS = 20 * _PAGE
-"""New parked events that are looked at, at once, for those of the future."""
 
 
 def of_room(room: Condition, limit: int) -> Iterator[tuple[str, str]]:
-    """Say what is nearly full, if something is: what it is about, and a sentence.
-
-    Args:
-        room: what there is.
-        limit: ``max_queue_bytes``.
-    """
+    """Say what is nearly full, if something is: what it is about, and a sentence."""
     if room.used_bytes > limit * _NEARLY_FULL:
         share = 100 * room.used_bytes // limit
         yield "limit", f"the queue is {share} % full (max_queue_bytes is {limit}): events are refused soon"
@@ -62,23 +48,13 @@ def of_age(stats: QueueStats) -> Iterator[tuple[str, str]]:
 
 
 class EarlyWarnings:
-    """Looks at one queue.
-
-    Args:
-        directory: of the queue.
-        config: names the limit.
-        report: told of each.
-    """
+    """Looks at one queue."""
 
     def __init__(self, directory: QueueDirectory, config: Config, report: Callable[[LotusError], None]) -> None:
         self._directory = directory
         self._limit = config.max_queue_bytes
         self._report = report
         self._parked = read_progress(directory).counts.parked
-        self._row = 0
-        with contextlib.suppress(OSError):
-            for high in fetched(directory.books, WHAT, "SELECT parked_high FROM settled WHERE segment = x''"):
-                self._row = high[0]
 
     def look(self) -> None:
         """Look, and report.
@@ -98,20 +74,3 @@ class EarlyWarnings:
         if parked > self._parked:
             yield "parked", f"{counted(parked, 'event')} parked, {parked - self._parked} of them since a minute ago"
         self._parked = parked
-        now = utc_text(datetime.now(UTC))
-        future = sum(1 for time_created in self._new_rows() if time_created > now)
-        if future:
-            yield "future", f"{counted(future, 'event')} parked for the future: is a clock, or a time zone, wrong?"
-
-    def _new_rows(self) -> Iterator[str]:
-        """Give the times of the events that were parked since the last look."""
-        for _ in range(_MOST_ROWS // _PAGE):
-            page = read_page(self._directory.books, "parked", self._row, _PAGE)
-            for row in page:
-                self._row = row.id
-                try:
-                    yield unpack_record(row.record)[3]
-                except RecordError:
-                    continue
-            if len(page) < _PAGE:
-                return

@@ -37,7 +37,7 @@ from . import locks
 from .background import beating, sync_all, syncing, warning
 from .lock import FlusherLock
 from .repeated import repeats_held_back
-from .starting import Starting, note_success
+from .starting import Starting
 from .surroundings import pid_namespace, process_status, this_program
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
@@ -270,7 +270,7 @@ class Flusher:
             if notes is None:
                 self._worked_at = before
                 return
-            note_success(notes, starting.last_start())
+            notes.succeeded(starting.last_start())
             nobody_since, notes.nobody_since = notes.nobody_since, None
         if notes.reported_at > 0 and self.control is not None:
             self.control.takes_over_trouble(nobody_since or self.control.last_beat.trouble_since or notes.reported_at)

@@ -24,8 +24,8 @@ from . import hung, locks
 from .interpreter import find_interpreter
 from .making_way import asks_to_make_way
 from .reporting import TroubleReporter
-from .spawn import Invocation, encode_settings, start_flusher
-from .starting import Notes, Start, Starting, last_words, note_end, note_failure
+from .spawn import encode_settings, start_flusher
+from .starting import Notes, Start, Starting, last_words
 from .surroundings import this_program, version_order
 
 TYPE_CHECKING = False
@@ -44,13 +44,7 @@ _IN_CHILD = (
 
 
 class Look:
-    """One process's looks at one queue.
-
-    Args:
-        directory: of the queue.
-        config: what a flusher is started with.
-        report: told of trouble, with the events it is about.
-    """
+    """One process's looks at one queue."""
 
     def __init__(self, directory: QueueDirectory, config: Config, report: Report) -> None:
         self._directory = directory
@@ -203,12 +197,7 @@ class Look:
             self._reporter.report_blocked(why_not)
 
     def _none_flushes(self, beat: Beat | None, *, is_ended: bool = False) -> None:
-        """Start one, or tell why not.
-
-        Args:
-            beat: of the last one.
-            is_ended: its process was ended just now, and may hold the lock for a moment still; the new one waits.
-        """
+        """Start one, or tell why not; after the last one with this beat, which may have been ended just now."""
         start = self._starting.last_start()
         notes = self._starting.read()
         if start is not None and notes.last_known < start.began_at:
@@ -232,9 +221,9 @@ class Look:
             if notes is None or notes.last_known >= start.began_at:
                 pass
             elif has_flushed and beat is not None and beat.is_over():
-                note_end(notes, start)
+                notes.ended(start)
             else:
-                note_failure(notes, start, words, has_flushed=has_flushed)
+                notes.failed(start, words, has_flushed=has_flushed)
         return self._starting.read()
 
     def _is_unserved(self, notes: Notes) -> bool:
@@ -253,7 +242,7 @@ class Look:
 
         Args:
             make_way: somebody flushes, and is to make way for it.
-            is_ended: whoever still holds the lock was ended.
+            is_ended: whoever still holds the lock, for a moment, was ended; the new one waits.
         """
         if (interpreter := find_interpreter()) is None:
             return False
@@ -277,7 +266,7 @@ class Look:
                 log_size = os.stat(self._directory.log).st_size
             self._starting.note(lock, log_size)
             is_given = True
-            start_flusher(Invocation(interpreter, self._directory, settings), lock)
+            start_flusher(interpreter, self._directory, settings, lock)
         except OSError as error:
             if not is_of_the_disk(error):
                 raise
@@ -294,7 +283,7 @@ class Look:
         start = self._starting.last_start()
         with self._starting.changing() as notes:
             if notes is not None and start is not None:
-                note_failure(notes, start, reason)
+                notes.failed(start, reason)
         self._reporter.report_blocked(f"a flusher cannot be started: {reason}")
 
     def _asks(self, beat: Beat) -> bool:

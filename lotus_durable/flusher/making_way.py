@@ -21,15 +21,9 @@ _OUT_OF_USE_AFTER = 60.0
 def asks_to_make_way(
     beat: Beat, ours: Program, notes: Notes, constants: Constants, *, has_asked: bool, now: float
 ) -> bool:
-    """Tell whether a process should ask; what it asks for is noted.
+    """Tell whether a process that sees this beat should ask; what it asks for is noted.
 
-    Args:
-        beat: of the one that flushes.
-        ours: the program of the process that looks.
-        notes: of the starts, to be changed.
-        constants: intervals.
-        has_asked: this process has asked before; it does so once.
-        now: seconds since boot.
+    That its own program is newer it says once: not if it has asked before.
     """
     return (
         _reaches_more(beat, ours, notes, constants, now)

@@ -89,17 +89,14 @@ def may_send(key: bytes, ours: bytes, learned: Callable[[str], str | None]) -> b
 
 
 class Organisation:
-    """Asks the server and the books.
+    """Asks the server and the books, which the source keeps, about the key with this fingerprint.
 
     Args:
         config: with the key and the server.
-        routes: with that server.
-        key: the key's fingerprint.
+        routes: to that server.
+        key: the fingerprint.
         source: keeps what is known.
         is_asked_again: the server is asked, whatever is known: it has answered as another one.
-
-    Attributes:
-        key: of the arguments.
     """
 
     def __init__(
@@ -107,7 +104,7 @@ class Organisation:
     ) -> None:
         self._config = config
         self._routes = routes
-        self.key = key
+        self.key: bytes = key
         self._source = source
         self._is_asked_again = is_asked_again
 
@@ -121,11 +118,7 @@ class Organisation:
         return known if known in ("2022", "2024") else None  # type: ignore[return-value]
 
     def permission(self) -> Permission:  # a table
-        """Tell whether this key may flush; asks the server where the books do not say.
-
-        Raises:
-            OSError: the books cannot be read or written.
-        """
+        """Tell whether this key may flush; asks the server where the books do not say."""
         ours = self._source.learned(ORGANISATION)
         name = key_name(self.key)
         if self._source.learned(HOST) != self._config.host:
@@ -161,11 +154,7 @@ class Organisation:
         return key in (self.key, NO_KEY) or may_send(key, self.key, self._source.learned)
 
     def replaces(self, keys: Iterable[bytes]) -> None:
-        """Take it from a person that ours has replaced these keys.
-
-        Raises:
-            OSError: the books cannot be written.
-        """
+        """Take it from a person that ours has replaced these keys."""
         for key in keys:
             if key != self.key:
                 self._source.learn(succession(key), self.key.hex())

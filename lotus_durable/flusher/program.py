@@ -31,7 +31,7 @@ from .destination import AsConfigured
 from .life import Flusher
 from .organisation import may_replace
 from .spawn import START
-from .starting import START_LOCK, Starting, note_end
+from .starting import START_LOCK, Starting
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -240,7 +240,7 @@ def _give_up(flusher: Flusher) -> None:
     if flusher.lock.refusal is None:
         with starting.changing() as notes:
             if notes is not None:
-                note_end(notes, starting.last_start())
+                notes.ended(starting.last_start())
 
 
 def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:

@@ -28,14 +28,7 @@ Report: TypeAlias = "Callable[[LotusError, Sequence[dict[str, Any]]], None]"
 
 
 class TroubleReporter:
-    """Reports what the heartbeat and the looks of one process find.
-
-    Args:
-        directory: of the queue.
-        starting: has the notes of what was reported already, by whichever process.
-        constants: intervals.
-        report: called with it and the events it is about.
-    """
+    """Reports what the heartbeat and the looks of one process find, unless another process has, as the notes say."""
 
     def __init__(self, directory: QueueDirectory, starting: Starting, constants: Constants, report: Report) -> None:
         self._directory = directory
@@ -57,13 +50,7 @@ class TroubleReporter:
         self.report_blocked(reason, since)
 
     def report_blocked(self, reason: str, since: str = "", *, what: str = "nothing is delivered") -> None:
-        """Report why nothing is delivered: one process of the host does, once a minute.
-
-        Args:
-            reason: one sentence.
-            since: for how long.
-            what: is reported, if it is something else.
-        """
+        """Report why nothing is delivered (or what else there is): one process of the host does, once a minute."""
         if since_boot() < self._next_report:
             return
         now = since_boot()

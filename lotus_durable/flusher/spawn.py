@@ -24,7 +24,6 @@ from lotus_durable.config import Config
 from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import FILE_MODE
-from lotus_durable.values import NamedTuple
 
 from .interpreter import may_run
 from .surroundings import COMMAND, PACKAGE, last_groups
@@ -57,14 +56,6 @@ _HIGH = 16
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-class Invocation(NamedTuple):
-    """What a flusher is started with."""
-
-    interpreter: str
-    directory: QueueDirectory
-    settings: bytes
-
-
 def encode_settings(config: Config, paths: list[str], *, began: float, log_level: int, make_way: bool) -> bytes:
     """Return what a flusher is told: a Python literal, which takes no import to write and runs nothing to read."""
     options: dict[str, Any] = {
@@ -84,25 +75,23 @@ def encode_settings(config: Config, paths: list[str], *, began: float, log_level
     return repr(settings).encode() + END_OF_SETTINGS
 
 
-def start_flusher(invocation: Invocation, start_lock: int) -> None:
+def start_flusher(interpreter: str, directory: QueueDirectory, settings: bytes, start_lock: int) -> None:
     """Start one; returns when it is on its way and nobody's child.
 
-    Args:
-        invocation: what is started.
-        start_lock: the descriptor of the lock of a start; it is the flusher's from now on, and closed here.
+    The descriptor of the lock of a start is the flusher's from now on, and closed here.
 
     Raises:
         OSError: no process can be started.
     """
     with contextlib.ExitStack() as stack:
         _closed(start_lock, stack)
-        settings = _readable(invocation.settings, invocation.directory, stack)
-        log = _closed(os.open(invocation.directory.log, _APPEND, FILE_MODE), stack)
+        told = _readable(settings, directory, stack)
+        log = _closed(os.open(directory.log, _APPEND, FILE_MODE), stack)
         null = _closed(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), stack)
-        given = {0: null, 1: log, 2: log, SETTINGS: settings, START: start_lock}
+        given = {0: null, 1: log, 2: log, SETTINGS: told, START: start_lock}
         # All are moved first, or one could be overwritten before it is copied; they close themselves in the program.
         actions = [(os.POSIX_SPAWN_DUP2, _moved_up(descriptor, stack), there) for there, descriptor in given.items()]
-        program, arguments = _command(invocation)
+        program, arguments = _command(interpreter, directory)
         options: dict[str, Any] = {
             "file_actions": actions,
             # A handler of the application's cannot be inherited, what it ignores or blocks can.
@@ -127,13 +116,13 @@ def _reap(pid: int) -> None:
         posix.waitpid(pid, 0)
 
 
-def _command(invocation: Invocation) -> tuple[str, list[str]]:
+def _command(interpreter: str, directory: QueueDirectory) -> tuple[str, list[str]]:
     boot = os.path.join(PACKAGE, "flusher", "boot.py")
-    python = [invocation.interpreter, "-I", "-S", "-X", "utf8", boot]
+    python = [interpreter, "-I", "-S", "-X", "utf8", boot]
     # A shell would go back to the user that a program was started by, where it acts as another one.
     if may_run(_SHELL) and (os.getuid(), os.getgid()) == (os.geteuid(), os.getegid()):
-        return _SHELL, [_SHELL, "-c", _IN_BACKGROUND, "lotus-durable", *python, invocation.directory.root]
-    return invocation.interpreter, [*python, "--fork", invocation.directory.root]
+        return _SHELL, [_SHELL, "-c", _IN_BACKGROUND, "lotus-durable", *python, directory.root]
+    return interpreter, [*python, "--fork", directory.root]
 
 
 def _environment() -> dict[str, str]:

@@ -13,8 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 from zlib import crc32
 
 import msgpack
@@ -76,9 +75,9 @@ class Notes:
     """When trouble was reported last."""
     reported_notices: int = 0
     """The serial of the last notice that was reported."""
-    tried: Mapping[bytes, float] = MappingProxyType({})
+    tried: dict[bytes, float]
     """When surroundings asked a flusher that reaches nobody to make way."""
-    in_memory: Mapping[int, int] = MappingProxyType({})
+    in_memory: dict[int, int]
     """By process number, how many events waited in memory when that told last that the disk takes none."""
     newest_version: str = ""
     """The newest version that tracks here."""
@@ -86,7 +85,28 @@ class Notes:
     """When it looked last."""
 
     def __init__(self, **known: Any) -> None:  # noqa: ANN401  # what is noted, by the names above
-        vars(self).update(known)
+        vars(self).update({"tried": {}, "in_memory": {}, **known})
+
+    def ended(self, start: Start | None) -> None:
+        """Note that the last start is over and was no failure: somebody else flushes, say."""
+        if start is not None:
+            self.last_known = start.began_at
+
+    def succeeded(self, start: Start | None) -> None:
+        """Note that a flusher came to flush."""
+        self.failures, self.next_start, self.words = 0, 0.0, ""
+        self.ended(start)
+
+    def failed(self, start: Start, words: str, *, has_flushed: bool = False) -> None:
+        """Note that the last start came to nothing, or ended when it flushed already; and when the next one may be."""
+        # Somebody may have killed it, or its container has ended: once it is replaced at once.
+        is_forgiven = (has_flushed or not words) and not self.failures
+        pause = 0.0 if is_forgiven else min(_FIRST_PAUSE * 2**self.failures, _LONGEST_PAUSE)
+        self.next_start = since_boot() + pause
+        self.failures += 1
+        self.has_flushed = has_flushed
+        self.last_known = start.began_at
+        self.words = words[-_LONGEST_WORDS:]
 
     def failure(self) -> str:
         """Return what is told of the start that failed last."""
@@ -97,13 +117,7 @@ class Notes:
 
     def as_plain(self) -> dict[str, Any]:
         """Return what is noted, as plain values."""
-        plain = {name: getattr(self, name) for name in Notes.__annotations__}
-        return {
-            **plain,
-            "seen": self.seen and self.seen._asdict(),
-            "tried": dict(self.tried),
-            "in_memory": dict(self.in_memory),
-        }
+        return {name: getattr(self, name) for name in Notes.__annotations__}
 
 
 class Start(NamedTuple):
@@ -209,12 +223,7 @@ class Starting:
         return descriptor
 
     def note(self, descriptor: int, log_size: int) -> None:
-        """Note that the start begins now, or goes on: it may take as long as the request in flight of another flusher.
-
-        Args:
-            descriptor: of the lock.
-            log_size: bytes of the flusher's log when it began.
-        """
+        """Note that the start begins now, or goes on: it may take as long as another flusher's request in flight."""
         with DiskErrorsSuppressed():
             os.pwrite(descriptor, _START.pack(crc32(boot_id().encode()), since_boot(), log_size), _SIZE)
 
@@ -225,37 +234,6 @@ class Starting:
 
     def _open(self, flags: int) -> int:
         return os.open(self._directory.starting, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, FILE_MODE)
-
-
-def note_success(notes: Notes, start: Start | None) -> None:
-    """Note that a flusher came to flush."""
-    notes.failures, notes.next_start, notes.words = 0, 0.0, ""
-    note_end(notes, start)
-
-
-def note_end(notes: Notes, start: Start | None) -> None:
-    """Note that the last start is over and was no failure: somebody else flushes, say."""
-    if start is not None:
-        notes.last_known = start.began_at
-
-
-def note_failure(notes: Notes, start: Start, words: str, *, has_flushed: bool = False) -> None:
-    """Note that the last start came to nothing, and when the next one may be.
-
-    Args:
-        notes: to be changed.
-        start: the last one.
-        words: what it had to say.
-        has_flushed: it had begun to flush.
-    """
-    # Somebody may have killed it, or its container has ended: once it is replaced at once.
-    is_forgiven = (has_flushed or not words) and not notes.failures
-    pause = 0.0 if is_forgiven else min(_FIRST_PAUSE * 2**notes.failures, _LONGEST_PAUSE)
-    notes.next_start = since_boot() + pause
-    notes.failures += 1
-    notes.has_flushed = has_flushed
-    notes.last_known = start.began_at
-    notes.words = words[-_LONGEST_WORDS:]
 
 
 def last_words(directory: QueueDirectory, offset: int) -> str:
@@ -282,5 +260,5 @@ def _unpacked(data: bytes) -> Notes:
             if plain.get("boot") == boot:
                 known = {name: plain[name] for name in Notes.__annotations__ if name in plain}
                 seen = known.get("seen")
-                return Notes(**{**known, "seen": None if seen is None else Seen(**seen)})
+                return Notes(**{**known, "seen": seen and Seen(*seen)})
     return Notes(boot=boot)

@@ -70,9 +70,7 @@ def content_of(file: str) -> bytes:
 
 def pid_namespace() -> int:
     """Return what names the namespace in which our process numbers mean something; 0 where there is one only."""
-    with DiskErrorsSuppressed():
-        return os.stat("/proc/self/ns/pid").st_ino
-    return 0
+    return _namespace("pid")
 
 
 def program_began() -> float:
@@ -120,7 +118,7 @@ def this_program(config: Config) -> Program:
         package=PACKAGE,
         settings=_digest(repr(settings)),
         key=fingerprint(config.api_key),
-        surroundings=_digest(repr((_network_namespace(), _cgroup(), network_environment()))),
+        surroundings=_digest(repr((_namespace("net"), _cgroup(), network_environment()))),
         began=program_began(),
     )
 
@@ -136,9 +134,9 @@ def version_order(version: str) -> tuple[int, ...]:
     return tuple(map(int, digits.split()))
 
 
-def _network_namespace() -> int:
+def _namespace(kind: str) -> int:
     with DiskErrorsSuppressed():
-        return os.stat("/proc/self/ns/net").st_ino
+        return os.stat(f"/proc/self/ns/{kind}").st_ino
     return 0
 
 
@@ -149,6 +147,4 @@ def _cgroup() -> str:
 
 
 def _digest(text: str) -> bytes:
-    # Compared with what the same program said, never with an adversary's: a checksum does.
-    data = text.encode()
-    return b"%08x" % crc32(data)
+    return b"%08x" % crc32(text.encode())  # compared with what such a program said, never with an adversary's

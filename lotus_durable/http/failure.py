@@ -61,14 +61,7 @@ _OPEN: _Rows = (
 
 
 def unopened(error: Exception, to: str, *, proxy: str | None, connect: float) -> NoAnswer:
-    """Say why there is no connection, in one clause.
-
-    Args:
-        error: one of ``NETWORK_ERRORS``.
-        to: the server's scheme, host and port.
-        proxy: the proxy's, if there is one.
-        connect: seconds allowed for opening a connection.
-    """
+    """Say why there is no connection to a server, perhaps by way of a proxy, in one clause."""
     if isinstance(error, Unusable):
         return NoAnswer(str(error), needs_person=True)
     by = to if proxy is None else f"the proxy {proxy} on the way to {to}"

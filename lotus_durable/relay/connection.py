@@ -72,20 +72,12 @@ def _unpacked(form: str, head: bytes) -> tuple[int, ...]:
 
 
 class Opened:
-    """An open connection.
-
-    Args:
-        address: of the queue.
-        node: to connect to.
-        heartbeat: seconds, 0 for none.
+    """An open connection, with or without a heartbeat (seconds). Whatever is wrong with it is a BrokerTrouble.
 
     Attributes:
         connection: the library's.
         version: of the broker.
         is_dropped: nothing more goes over it.
-
-    Raises:
-        BrokerTrouble: it cannot be had.
     """
 
     def __init__(self, address: Address, node: Node, *, heartbeat: float = 0) -> None:
@@ -121,9 +113,6 @@ class Opened:
         Returns:
             What it was made with, where that is nothing but :data:`ARGUMENTS` and what differs from them, and nothing
             where there is none; None: not even that can be told.
-
-        Raises:
-            BrokerTrouble: it cannot be used.
         """
         arguments, differs = {**ARGUMENTS}, set[str]()
         with self.dropped_on_failure():
@@ -149,11 +138,7 @@ class Opened:
                     return arguments
 
     def drain(self, timeout: float) -> bool:
-        """Take what comes next, and return whether something has.
-
-        Raises:
-            BrokerTrouble: the connection is lost.
-        """
+        """Take what comes next, and return whether something has."""
         with self.dropped_on_failure(), suppress(TimeoutError):
             self.connection.drain_events(timeout=timeout)
             return True
@@ -161,11 +146,7 @@ class Opened:
 
     @contextmanager
     def dropped_on_failure(self) -> Iterator[None]:
-        """Drop the connection whatever goes wrong, and say what it means.
-
-        Raises:
-            BrokerTrouble: something did, or the connection was dropped before.
-        """
+        """Drop the connection whatever goes wrong, and say what it means."""
         if self.is_dropped:  # the library would connect again
             raise BrokerTrouble("the connection to the broker is lost")
         try:

@@ -29,11 +29,7 @@ _AT_ONCE = 4
 
 @contextmanager
 def opened_broker(config: Config, control: Control) -> Iterator[Way]:
-    """Open a broker for a host's flusher, at once: whether it can be reached shows with the first batch.
-
-    Raises:
-        ConfigurationError: ``relay_url`` is wrong, or what it takes is not installed.
-    """
+    """Open a broker for a host's flusher, at once: whether it can be reached shows with the first batch."""
     assert config.relay_url is not None
     address = address_of(config.relay_url)
     if not address.is_private():
@@ -85,11 +81,7 @@ class Broker:
         return nothing, nothing, records
 
     def deliver(self, batch: Batch) -> Generator[None, None, Sequence[HandedOver]]:
-        """Return when all are handed over; see :class:`~lotus_durable.delivery.place.Place`.
-
-        Raises:
-            Stopped: before that; they may be, and are again by whoever comes next.
-        """
+        """Return when all are handed over; stopped before that, they may be, and are again by whoever comes next."""
         body = Events(batch.key, batch.records).encode()
         while batch.records:
             asked = self._control.asked()

@@ -81,12 +81,7 @@ class Sent(NamedTuple):
 
 
 class Publisher:
-    """Publishes to the queue, over one connection after the other. For one thread.
-
-    Args:
-        address: of the queue.
-        first: the node to begin with.
-    """
+    """Publishes to the queue, over one connection after the other. For one thread."""
 
     def __init__(self, address: Address, first: Node | None = None) -> None:
         self._address = address
@@ -96,12 +91,7 @@ class Publisher:
         self._confirm_timeout = _CONFIRM_TIMEOUT
 
     def send(self, body: bytes, *, to: str | None = None, **properties: str) -> Sent:
-        """Publish a message, and do not wait for its confirm.
-
-        Args:
-            body: of the message.
-            to: whoever asked for an answer, instead of the queue.
-            properties: of the message.
+        """Publish a message, to the queue or to whoever asked for an answer, and do not wait for its confirm.
 
         Raises:
             BrokerTrouble: it cannot be published; it may be in the queue all the same.
@@ -126,11 +116,7 @@ class Publisher:
         self._confirm_timeout = _CONFIRM_TIMEOUT
 
     def ask(self, meanwhile: Meanwhile) -> str:
-        """Publish a mark, and return what a relay answers; now and then another mark, for one may be lost.
-
-        Raises:
-            BrokerTrouble: the connection is lost before that.
-        """
+        """Publish a mark, and return what a relay answers; now and then another mark, for one may be lost."""
         answers: list[Any] = []
         line, asks_at = self._open(), monotonic()
         with line.dropped_on_failure():
@@ -144,7 +130,6 @@ class Publisher:
         return text_of(answers[0].body)
 
     def close(self) -> None:
-        """Drop the connection."""
         if self._line is not None:
             self._line.drop()
 
@@ -159,10 +144,7 @@ class Publisher:
 def wait_through(address: Address, ends_at: float, watch: Callable[[], None]) -> str:
     """Return nothing when a relay has settled everything that is in the queue now, else why not: by a mark behind it.
 
-    Args:
-        address: of the queue.
-        ends_at: when to give up, by the monotonic clock.
-        watch: called now and then.
+    It is given up at ``ends_at``, by the monotonic clock.
     """
 
     def look(_: str | None) -> None:

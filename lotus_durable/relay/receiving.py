@@ -33,11 +33,7 @@ _STANDS_BY = "this relay stands by: another one is active"
 
 
 class Receiving:
-    """Opens the broker's queue as the source, and Lotus as the place.
-
-    Args:
-        lotus: opens Lotus.
-    """
+    """Opens the broker's queue as the source, and Lotus, by another destination, as the place."""
 
     def __init__(self, lotus: Destination) -> None:
         self._lotus = lotus
@@ -50,8 +46,6 @@ class Receiving:
         Raises:
             Stopped: it is time to end, or (Renewed) the connection to the broker was lost.
             BrokerTrouble: this node of the broker cannot be used now; the next time it is the next one.
-            ConfigurationError: ``relay_url`` is wrong.
-            OSError: the books cannot be read or written.
         """
         assert config.relay_url is not None
         assert isinstance(source, Consumer)

@@ -107,11 +107,7 @@ class FromBroker:
         return None
 
     def settle(self, settlement: Settlement) -> None:
-        """Commit, and then have the broker forget what is settled to its end.
-
-        Raises:
-            OSError: the disk refuses; nothing of it counts.
-        """
+        """Commit, and then have the broker forget what is settled to its end."""
         keeps = bool(settlement.parked or settlement.dead)
         keys = ((bytes.fromhex(source), position) for source, position in settlement.through.items())
         mine = [(key, position, self._held[key]) for key, position in keys if key in self._held]
@@ -135,15 +131,13 @@ class FromBroker:
                     self._to_forget[key] = position
         self._acknowledge()
 
-    def progress(self) -> Progress:
-        """Return how far it is; what is held and not settled is pending."""
+    def progress(self) -> Progress:  # what is held and not settled is pending
         found = self._own.progress()
         held = sum(message.size - message.settled for message in self._held.values())
         counts = found.counts
         return found._replace(counts=counts._replace(accepted=counts.accepted + held, pending=counts.pending + held))
 
     def left_alone(self) -> tuple[int, str | None]:
-        """Return how many events lie in what cannot be read, at the least, and why they are not done."""
         events, reason = self._own.left_alone()
         return events + len(self._later), self._why_left() or reason
 

@@ -120,8 +120,8 @@ def wrap_writers() -> None:
     _around(look, "start_flusher", before="about to start", after="started")
     command = spawn._command
 
-    def command_with_points(invocation: spawn.Invocation) -> tuple[str, list[str]]:
-        program, arguments = command(invocation)
+    def command_with_points(*called_with: Any) -> tuple[str, list[str]]:
+        program, arguments = command(*called_with)
         ours = os.fspath(Path(__file__).with_name("boot.py"))
         return program, [ours if each.endswith("/flusher/boot.py") else each for each in arguments]
 

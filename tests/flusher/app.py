@@ -25,14 +25,14 @@ _T = TypeVar("_T")
 _start_flusher = spawn.start_flusher
 
 
-def _start_and_count(invocation: spawn.Invocation, start_lock: int) -> None:
+def _start_and_count(*arguments: Any) -> None:
     descriptor = os.open(STARTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     os.close(descriptor)
-    _start_flusher(invocation, start_lock)
+    _start_flusher(*arguments)
 
 
-look.start_flusher = _start_and_count  # type: ignore[attr-defined]
+look.start_flusher = _start_and_count  # type: ignore[assignment,attr-defined]
 
 
 def configuration(*, constants: dict[str, Any] | None = None, **options: Any) -> Config:

@@ -83,12 +83,9 @@ def test_events_that_are_parked_are_told_when_they_become_more(rigs: Callable[..
 
 def test_events_that_are_parked_for_the_future_are_told(rigs: Callable[..., Rig]) -> None:
     rig = rigs()
-    told = Told()
-    warnings = EarlyWarnings(rig.directory, rig.config(), told)
     track(rig.client(), 2, time_created=datetime.now(UTC) + timedelta(days=3))
     rig.client().drain()
-    warnings.look()
-    assert "future: 2 events parked for the future: is a clock, or a time zone, wrong?" in told
+    assert "AttentionNeeded: 2 events parked for the future: is a clock, or a time zone, wrong?" in rig.messages()
 
 
 def test_a_process_that_tracks_tells_what_its_flusher_has_seen(

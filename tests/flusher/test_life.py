@@ -19,7 +19,7 @@ from lotus_durable.errors import ConfigurationError
 from lotus_durable.flusher import life
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.lock import FlusherLock
-from lotus_durable.flusher.starting import Starting, note_failure
+from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.surroundings import pid_namespace, process_status, this_program
 from lotus_durable.queue import requests
 from lotus_durable.queue.consumer import Consumer
@@ -395,7 +395,7 @@ def test_its_first_success_forgets_the_failures_and_later_ones_note_nothing(aliv
     def fail() -> None:
         with starting.changing() as notes:
             assert notes is not None
-            note_failure(notes, start._replace(began_at=1.0), "words")
+            notes.failed(start._replace(began_at=1.0), "words")
 
     fail()
     with starting.changing():  # somebody else is at the notes

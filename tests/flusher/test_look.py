@@ -22,7 +22,6 @@ from lotus_durable.flusher import hung, locks, reporting, starting
 from lotus_durable.flusher import look as look_module
 from lotus_durable.flusher.lock import FlusherLock
 from lotus_durable.flusher.look import Look
-from lotus_durable.flusher.spawn import Invocation
 from lotus_durable.flusher.starting import Notes, Starting
 from lotus_durable.queue import appender
 from lotus_durable.queue.directory import QueueDirectory
@@ -89,10 +88,10 @@ class Scene:
     def notes(self) -> Notes:
         return Starting(self.directory).read()
 
-    def _start(self, invocation: Invocation, lock: int) -> None:
-        assert invocation.directory is self.directory
-        assert invocation.interpreter == "/usr/bin/python3"
-        assert invocation.settings
+    def _start(self, interpreter: str, directory: QueueDirectory, settings: bytes, lock: int) -> None:
+        assert directory is self.directory
+        assert interpreter == "/usr/bin/python3"
+        assert settings
         if self.refusal is not None:
             os.close(lock)
             raise self.refusal

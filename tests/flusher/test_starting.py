@@ -20,9 +20,6 @@ from lotus_durable.flusher.starting import (
     Start,
     Starting,
     last_words,
-    note_end,
-    note_failure,
-    note_success,
 )
 from lotus_durable.queue.directory import QueueDirectory
 
@@ -50,7 +47,7 @@ def file(directory: QueueDirectory) -> Iterator[int]:
 def pauses(clock: list[float], *failures: tuple[str, bool]) -> list[float]:
     notes, found = Notes(), []
     for words, has_flushed in failures:
-        note_failure(notes, START, words, has_flushed=has_flushed)
+        notes.failed(START, words, has_flushed=has_flushed)
         found.append(round(notes.next_start - clock[0], 6))
     assert notes.failures == len(failures)
     return found
@@ -71,24 +68,24 @@ def test_who_may_have_been_killed_from_outside_is_replaced_at_once_and_only_once
 def test_what_is_told_of_a_failure_is_the_end_of_its_words() -> None:
     notes = Notes()
     assert notes.failure() == "a flusher cannot be started: it said nothing"
-    note_failure(notes, START, "x" * 5_000 + "the end")
+    notes.failed(START, "x" * 5_000 + "the end")
     assert notes.words == "x" * 4_089 + "the end"
     assert notes.failure() == f"a flusher cannot be started: {notes.words}"
     assert notes.last_known == START.began_at
-    note_failure(notes, START, "Killed", has_flushed=True)
+    notes.failed(START, "Killed", has_flushed=True)
     assert notes.failure() == "flushers end in the middle of their work (killed for want of memory?): Killed"
 
 
 def test_a_success_forgets_the_failures_and_an_end_in_order_does_not() -> None:
     notes = Notes()
-    note_failure(notes, START, "words")
-    note_end(notes, START._replace(began_at=60.0))
+    notes.failed(START, "words")
+    notes.ended(START._replace(began_at=60.0))
     assert (notes.failures, notes.words, notes.last_known) == (1, "words", 60.0)
-    note_end(notes, None)
+    notes.ended(None)
     assert notes.last_known == 60.0
-    note_success(notes, START._replace(began_at=70.0))
+    notes.succeeded(START._replace(began_at=70.0))
     assert (notes.failures, notes.next_start, notes.words, notes.last_known) == (0, 0.0, "", 70.0)
-    note_success(notes, None)
+    notes.succeeded(None)
     assert notes.last_known == 70.0
 
 

@@ -23,8 +23,8 @@ from lotus_durable.errors import ConfigurationError, DiskRefused, EventRefused, 
 from lotus_durable.event.encoder import PACKS_SLOWLY
 from lotus_durable.event.record import decode_record, event_as_json_object
 from lotus_durable.log import Reporter, log_steps, logger, warn_if_unencrypted
+from lotus_durable.queue.directory import raise_if_misconfigured
 from lotus_durable.queue.heartbeat import read_progress
-from lotus_durable.queue.refusal import directory_error, is_misconfigured
 from lotus_durable.tracker import open_trackers, tracker_for
 from lotus_durable.tracks import Tracks
 from lotus_durable.waiting import wait_until_settled
@@ -313,8 +313,7 @@ class Client(Tracks, Calls):
         try:
             directory.prepare()
         except (OSError, QueueDirectoryError) as error:
-            if is_misconfigured(error):
-                raise directory_error(directory.root, error) from error
+            raise_if_misconfigured(directory.root, error)
             # The disk may come back; until then events wait in memory, and that is reported when it happens.
             logger.warning("queue_dir %s cannot be used now: %s", directory.root, error)
             return

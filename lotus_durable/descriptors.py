@@ -13,6 +13,7 @@ import os
 from lotus_durable.disk import DiskErrorsSuppressed
 
 FIRST, LAST = 512, 1000
+_LAST_STANDARD = 2
 
 
 def make_room() -> None:
@@ -35,6 +36,20 @@ def duplicate(descriptor: int, least: int) -> int | None:
     with DiskErrorsSuppressed():
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
     return None
+
+
+def moved_up(descriptor: int) -> int:
+    """Return the descriptor under a number of ours; under the one it has where there is none."""
+    moved = duplicate(descriptor, FIRST)
+    if moved is not None and moved > LAST:
+        os.close(moved)
+        moved = None
+    if moved is None and descriptor <= _LAST_STANDARD:
+        moved = duplicate(descriptor, _LAST_STANDARD + 1)
+    if moved is None:
+        return descriptor
+    os.close(descriptor)
+    return moved
 
 
 def open_numbers() -> set[int]:

@@ -26,12 +26,11 @@ from lotus_durable.event.encoder import EventEncoder, longest_event_name
 from lotus_durable.flusher.look import Look
 from lotus_durable.log import counted, logger
 from lotus_durable.queue.appender import Appender, Mark
-from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.directory import QueueDirectory, raise_if_misconfigured, reason
 from lotus_durable.queue.heartbeat import read_beat, read_progress
 from lotus_durable.queue.identity import ensure_identity, fingerprint, split_keys
 from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.memory import MemoryBuffer
-from lotus_durable.queue.refusal import directory_error, is_misconfigured, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ class Tracker:
 
     def in_memory(self) -> int:
         """Return how many accepted events wait in this process's memory because the disk takes none."""
-        return sum(len(other._memory) for other in (self, *_open - {self}) if self._shares_queue(other))
+        return sum(len(other.waiting) for other in {self, *_open} if other.directory.root == self.directory.root)
 
     def written(self) -> dict[str, int]:
         """Return what this process has written and may not be settled: segments' names and their ends."""
@@ -207,7 +206,8 @@ class Tracker:
     def end(self) -> None:
         """Do so at the end of the process: what can be written nowhere is lost, and that is said."""
         self.close()
-        lost = self._memory.clear()
+        lost = len(self.waiting)
+        self.waiting.clear()
         if lost:
             error = DiskRefused(
                 f"{counted(lost, 'accepted event')} lost: the disk takes no writes, and this process ends"
@@ -327,8 +327,8 @@ class Tracker:
             QueueDirectoryError: the directory has never worked for this process: a mistake in the configuration.
         """
         _raise_a_handlers(error)
-        if not self._has_worked and is_misconfigured(error):
-            raise directory_error(self.directory.root, error) from error
+        if not self._has_worked:
+            raise_if_misconfigured(self.directory.root, error)
         self._keep_in_memory(record)
         now = self.now()
         if now < self._next_warning:
@@ -344,10 +344,7 @@ class Tracker:
         self.look.note_in_memory(self.in_memory())
 
     def _keep_in_memory(self, record: bytes) -> None:
-        self._memory.keep(record, sum(len(other._memory) for other in _open - {self}))
-
-    def _shares_queue(self, other: Tracker) -> bool:
-        return other.directory.root == self.directory.root
+        self._memory.keep(record, sum(len(other.waiting) for other in _open - {self}))
 
     def _write_back(self) -> None:
         """Write what waits in memory for as long as the disk takes it."""
@@ -356,7 +353,7 @@ class Tracker:
         pair = self._taken_pair()
         try:
             append = pair.appender.append_accepted
-            self._memory.write_back(lambda each: append(each, self.now()), len(self._memory))
+            self._memory.write_back(lambda each: append(each, self.now()), len(self.waiting))
         except (OSError, QueueDirectoryError) as error:
             _raise_a_handlers(error)
             logger.debug("the disk takes no writes yet: %s", error)

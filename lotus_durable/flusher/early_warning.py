@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from lotus_durable.config import Config
 from lotus_durable.errors import AttentionNeeded, LotusError
 from lotus_durable.log import counted
-from lotus_durable.queue.condition import Condition, condition
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_progress
+from lotus_durable.queue.limit import Condition, condition
 from lotus_durable.queue.stats import OLDEST_TAKEN, QueueStats
 
 from .stats import collect

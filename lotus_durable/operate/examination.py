@@ -27,8 +27,8 @@ from lotus_durable.flusher.early_warning import of_age, of_room
 from lotus_durable.flusher.interpreter import find_interpreter
 from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import collect
-from lotus_durable.queue.condition import condition
 from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.limit import condition
 
 from .examined import Answer, Mark
 from .overview import words_of_failed_start

@@ -17,11 +17,11 @@ from typing import BinaryIO
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, InvalidEvent, QueueFull
 from lotus_durable.event.encoder import EventEncoder, longest_event_name
-from lotus_durable.queue.condition import condition
 from lotus_durable.queue.database import fetched
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import ID_SIZE, UnknownFormat
 from lotus_durable.queue.identity import ensure_identity, fingerprint
+from lotus_durable.queue.limit import condition
 from lotus_durable.queue.reader import header_of
 from lotus_durable.values import NamedTuple
 

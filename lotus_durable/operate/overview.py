@@ -15,10 +15,10 @@ from lotus_durable.event.timestamps import utc_text
 from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import collect
 from lotus_durable.flusher.surroundings import content_of, process_status
-from lotus_durable.queue.condition import Condition, condition
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_progress
+from lotus_durable.queue.limit import Condition, condition
 from lotus_durable.queue.stats import OLDEST_TAKEN, QueueStats
 from lotus_durable.values import NamedTuple
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory, original_name
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE
+from lotus_durable.queue.journal import keep_aside
 from lotus_durable.queue.protocol import Cursor, Settlement, StoredEvent
-from lotus_durable.queue.quarantine import keep_aside
 from lotus_durable.queue.reader import Damage
 from lotus_durable.queue.rows import delete_rows, ensure_rows_id, is_row
 

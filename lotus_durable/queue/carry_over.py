@@ -9,7 +9,6 @@ import time
 
 from lotus_durable.disk import DiskErrorsSuppressed
 
-from .creation import create_segment
 from .directory import QueueDirectory, released_name
 from .format import (
     FRAME_HEADER_SIZE,
@@ -21,7 +20,7 @@ from .format import (
     new_header,
 )
 from .reader import BEGINNING, glance
-from .writer import SegmentWriter
+from .writer import SegmentWriter, create_segment
 
 Placed = tuple[int, bytes]
 """Where a frame is in its segment, and its record."""

@@ -15,11 +15,10 @@ from .books import Books
 from .directory import QUEUE_DB, QueueDirectory, original_name
 from .elapsed import QueueClock
 from .heartbeat import Progress
-from .journal import JournalReader
+from .journal import JournalReader, keep_aside
 from .kept import KeptSegments
 from .lately import DeliveredLately
 from .protocol import Chunk, Cursor, Report, Settlement, StoredEvent, Table
-from .quarantine import keep_aside
 from .repair import RepairedBooks
 from .repeats import Repeats, Segment
 from .retiring import Retiring, finish_unfinished

@@ -35,6 +35,10 @@ from .files import TEMPORARY, regular_file_status, sync_path
 
 DIRECTORY_MODE = 0o700
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+_A_PERSONS = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG,
+)  # fmt: skip
+"""What a disk says that only a person can change."""
 QUEUE_DB = "queue.db"
 """Stands for what was appended through SQLite where segments are named; its position is (row, number of rows)."""
 
@@ -250,3 +254,25 @@ def marker_in_name(name: str) -> bytes | None:
 def unfinished_name(segment: str) -> str:
     """Return the name a segment has until its header is written and its lock is held."""
     return segment.removesuffix(_SEGMENT) + _UNFINISHED
+
+
+def reason(error: Exception) -> str:
+    """Return why the disk refuses, by the name an operator can look up: ``ENOSPC: No space left on device``."""
+    if not isinstance(error, OSError):
+        return str(error)
+    return f"{errno.errorcode.get(error.errno or 0, type(error).__name__)}: {error.strerror or error}"
+
+
+def raise_if_misconfigured(root: str, error: Exception) -> None:
+    """Raise what to tell where a queue directory cannot be used and waiting does not mend it.
+
+    Raises:
+        QueueDirectoryError: so it is.
+    """
+    if isinstance(error, QueueDirectoryError):
+        raise error
+    if isinstance(error, OSError) and error.errno in _A_PERSONS:
+        raise QueueDirectoryError(
+            f"queue_dir {root} cannot be used by user {os.geteuid()}: {error.strerror}; make it this user's, or set "
+            "another one (lotus_durable.queue_dir or LOTUS_QUEUE_DIR)"
+        ) from error

@@ -22,7 +22,7 @@ from lotus_durable.errors import QueueDamaged
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import create_atomically, open_to_read
+from .files import OpenedToRead, create_atomically
 
 try:  # hashlib would load OpenSSL into a process that only tracks
     from _blake2 import blake2b
@@ -87,19 +87,15 @@ def read_identity(directory: QueueDirectory) -> Identity | None:
     """
     data = b""
     try:
-        descriptor = open_to_read(directory.identity)
+        with OpenedToRead(directory.identity) as descriptor:
+            data = os.read(descriptor, _MOST_BYTES)
     except FileNotFoundError:
         return None
+    except (IsADirectoryError, BlockingIOError):
+        pass  # it is no file, and so no identity
     except OSError as error:
-        if error.errno != errno.ELOOP:  # of a link, which is no identity
+        if error.errno != errno.ELOOP:  # nor is a link
             raise
-    else:
-        try:
-            data = os.read(descriptor, _MOST_BYTES)
-        except (IsADirectoryError, BlockingIOError):
-            pass  # it is no file, and so no identity
-        finally:
-            os.close(descriptor)
     identity = _decode(data)
     if identity is None:
         raise QueueDamaged(

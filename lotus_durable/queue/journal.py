@@ -8,13 +8,12 @@ from collections import deque
 from lotus_durable.errors import QueueDamaged
 
 from .counting import look_at
-from .directory import QueueDirectory, original_name
-from .files import open_to_read, regular_file_status
+from .directory import QueueDirectory, make_directory, original_name
+from .files import OpenedToRead, regular_file_status, sync_path, write_synced
 from .format import UnknownFormat
 from .identity import NO_KEY
 from .protocol import Chunk, Report
-from .quarantine import keep_aside
-from .reader import BEGINNING, START, SegmentReader
+from .reader import BEGINNING, START, Damage, SegmentReader
 from .repeats import Repeats, Segment
 from .writer import is_abandoned
 
@@ -176,8 +175,17 @@ class JournalReader:
 
 def has_no_writer(path: str) -> bool:
     """Whether no process writes this segment any more."""
-    descriptor = open_to_read(path)
-    try:
+    with OpenedToRead(path) as descriptor:
         return is_abandoned(descriptor)
-    finally:
-        os.close(descriptor)
+
+
+def keep_aside(directory: QueueDirectory, damage: Damage, report: Report) -> None:
+    """Write the bytes of a damaged stretch to the quarantine, durably, and report it: before the cursor moves past."""
+    if not damage.data:
+        report(QueueDamaged(f"{damage}; nothing is left of them"))
+        return
+    make_directory(directory.quarantine)  # somebody may have looked through it, and removed it
+    path = f"{directory.quarantine}/{damage.segment}-{damage.offset}.bin"
+    write_synced(path, damage.data)
+    sync_path(directory.quarantine)
+    report(QueueDamaged(f"{damage}; the bytes are kept in {path}"))

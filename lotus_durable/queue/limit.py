@@ -1,4 +1,4 @@
-"""The limit of a queue: how much a process may append before it looks again at how full the queue is."""
+"""How full a queue and its disk are, and how much a process may append before it looks again."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Generator
 from itertools import islice
 
 from lotus_durable.errors import QueueFull
+from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
 from .files import regular_file_status
@@ -103,8 +104,8 @@ class QueueLimit:
         """Return how many bytes the queue has, and how many segments."""
         others = bytes_in(self._directory.root)[0] + bytes_in(self._directory.quarantine)[0]
         if not self._looks:
-            used, segments, is_all = _estimate(self._directory.journal)
-            if is_all or others + used + size <= self.max_queue_bytes:
+            used, segments = _estimate(self._directory.journal)
+            if others + used + size <= self.max_queue_bytes:
                 return others + used, segments
         used, segments = bytes_in(self._directory.journal)
         return others + used, max(1, segments)
@@ -116,19 +117,17 @@ def bytes_in(folder: str) -> tuple[int, int]:
     return sum(sizes), len(sizes)
 
 
-def _estimate(folder: str) -> tuple[int, int, bool]:
-    """Return bytes and number of the files in a folder, and whether that is exact; else it is rather too much.
+def _estimate(folder: str) -> tuple[int, int]:
+    """Return bytes and number of the files in a folder; rather too much where they are many.
 
     So that 50,000 segments, left by as many short-lived processes while nobody flushes, slow nobody's first event.
     """
     with contextlib.closing(_sizes(folder)) as sizes:
         few = list(islice(sizes, _FEW_FILES))
     if len(few) < _FEW_FILES:
-        return sum(few), max(1, len(few)), True
+        return sum(few), max(1, len(few))
     at_most = os.stat(folder).st_size // _LEAST_BYTES_PER_NAME
-    if at_most < len(few):
-        return *bytes_in(folder), True
-    return sum(few) * at_most // len(few), at_most, False
+    return bytes_in(folder) if at_most < len(few) else (sum(few) * at_most // len(few), at_most)
 
 
 def _sizes(folder: str) -> Generator[int, None, None]:
@@ -152,3 +151,33 @@ def free_on_disk(path: str) -> int:
         return sys.maxsize  # some file systems do not tell: the writes will
     kept = min(_KEPT_FREE, disk.f_blocks * disk.f_frsize // _KEPT_SHARE)
     return disk.f_bavail * disk.f_frsize - kept
+
+
+class Condition(NamedTuple):
+    """Bytes and files, now."""
+
+    used_bytes: int
+    """All that lies in the directory; what is above ``max_queue_bytes`` is refused."""
+    disk_left: int
+    """Bytes that events may still take of the disk."""
+    files_left: int
+    """Files that can still be made on it; very many where the file system sets no limit."""
+    quarantine_files: int
+    quarantine_bytes: int
+
+
+def condition(directory: QueueDirectory) -> Condition:
+    """Look how much space a queue has left.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    folders = [bytes_in(each) for each in (directory.root, directory.journal, directory.quarantine)]
+    disk = os.statvfs(directory.root)
+    return Condition(
+        used_bytes=sum(size for size, _ in folders),
+        disk_left=max(0, free_on_disk(directory.root)),
+        files_left=disk.f_favail if disk.f_files else sys.maxsize,
+        quarantine_files=folders[2][1],
+        quarantine_bytes=folders[2][0],
+    )

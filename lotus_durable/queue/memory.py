@@ -20,14 +20,8 @@ class MemoryBuffer:
         records: what waits, oldest first; a plain attribute, because each append looks whether there is any.
     """
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        self._capacity = capacity
+    def __init__(self) -> None:
         self.records: deque[bytes] = deque()
-        self._in_hand: list[None] = []  # one for each that somebody tries to write now
-
-    def __len__(self) -> int:
-        """Return how many records are not written, also those that somebody tries to write now."""
-        return len(self.records) + len(self._in_hand)
 
     def keep(self, record: bytes, others: int = 0) -> None:
         """Keep one record.
@@ -39,9 +33,9 @@ class MemoryBuffer:
         Raises:
             QueueFull: they are full; the event is not accepted.
         """
-        if len(self) + others >= self._capacity:
+        if len(self.records) + others >= CAPACITY:
             raise QueueFull(
-                f"event not accepted: the disk takes no writes and the memory buffer is full ({self._capacity} events)"
+                f"event not accepted: the disk takes no writes and the memory buffer is full ({CAPACITY} events)"
             )
         self.records.append(record)
 
@@ -53,14 +47,9 @@ class MemoryBuffer:
             limit: records.
         """
         for _ in range(limit):
-            if not self.records:
-                return
-            # Counted before it is taken and until it is back: a count may be one too high for a moment, never too low.
-            self._in_hand.append(None)
             try:
                 record = self.records.popleft()
-            except IndexError:  # another thread was faster
-                self._in_hand.pop()
+            except IndexError:  # another thread may have been faster
                 return
             try:
                 write(record)
@@ -68,12 +57,3 @@ class MemoryBuffer:
                 # Whatever it is (a signal handler may raise), the event was accepted.
                 self.records.appendleft(record)
                 raise
-            finally:
-                self._in_hand.pop()
-
-    def clear(self) -> int:
-        """Forget everything, in a forked child or at the end; return how many that were."""
-        count = len(self.records)
-        self.records.clear()
-        self._in_hand.clear()
-        return count

@@ -9,15 +9,14 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import marker_in_name
-from .files import open_to_read
+from .files import OpenedToRead, open_to_read
 from .format import (
     HEADER_SIZE,
     Header,
@@ -40,10 +39,6 @@ _BUFFER_SIZE = 256 * 1024
 _GLANCE_SIZE = 4096
 _NO_MARKER = b"\xc1\xff\xff\xff"
 """For a segment whose header is damaged and that was renamed: no frame can be told, and all of it is damage."""
-
-
-_Read = Callable[[int, int], bytes]
-"""Reads so many bytes from an offset on."""
 
 Position = tuple[int, int]
 """A place in a segment: the next byte and the next sequence number to read. A plain tuple: one is made per event."""
@@ -227,11 +222,8 @@ def header_of(path: str) -> Header | None:
         OSError: it is gone or cannot be read.
         UnknownFormat: a newer version wrote it.
     """
-    descriptor = open_to_read(path)
-    try:
+    with OpenedToRead(path) as descriptor:
         return _read_header(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_header(descriptor: int) -> Header | None:
@@ -269,42 +261,26 @@ def glance(path: str, position: Position) -> Glance:
     Raises:
         OSError: the segment is gone or cannot be read.
     """
-    descriptor = open_to_read(path)
-    try:
-        beginning = os.pread(descriptor, _GLANCE_SIZE, 0)
-        is_all = len(beginning) < _GLANCE_SIZE  # of a short-lived process's
-
-        def read(size: int, offset: int) -> bytes:
-            return beginning[offset : offset + size] if is_all else os.pread(descriptor, size, offset)
-
-        status = None if is_all else os.fstat(descriptor)
-        if status is not None and not stat.S_ISREG(status.st_mode):
+    with OpenedToRead(path) as descriptor:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", path)
-        size = len(beginning) if status is None else status.st_size
-        header = decode_header(beginning[:HEADER_SIZE], any_version=True)
-        if is_all and header is not None:
-            for sequence, end, record, _ in islice(frames(beginning, header.marker, position[0]), 1):
-                if end == size:  # nothing behind it: 50,000 of these are counted in a second
-                    return Glance(max(position[1], sequence + 1), size, record, header)
+        size = status.st_size
+        beginning = os.pread(descriptor, HEADER_SIZE, 0)
+        header = decode_header(beginning, any_version=True)
         marker = _marker(header, os.path.basename(path))
-        count = max(position[1], count_frames(read, marker, size))
+        count = max(position[1], _count_frames(descriptor, marker, size))
         if not count and size > HEADER_SIZE and not _is_ours(beginning):
             count = 1  # at the least
-        return Glance(count, size, _record_at(read, marker, position[0], size), header)
-    finally:
-        os.close(descriptor)
+        return Glance(count, size, _record_at(descriptor, marker, position[0], size), header)
 
 
-def count_frames(read: _Read, marker: bytes, size: int) -> int:
-    """Return how many frames the first ``size`` bytes of a segment hold, by the sequence of the last one.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+def _count_frames(descriptor: int, marker: bytes, size: int) -> int:
+    """Return how many frames a segment holds, by the sequence of the last one."""
     window = _GLANCE_SIZE
     while True:
         start = max(HEADER_SIZE, size - window)
-        last = find_last_frame(read(max(0, size - start), start), marker)
+        last = find_last_frame(os.pread(descriptor, max(0, size - start), start), marker)
         if last is not None:
             return last[0] + 1
         if start == HEADER_SIZE:
@@ -312,10 +288,10 @@ def count_frames(read: _Read, marker: bytes, size: int) -> int:
         window *= 8
 
 
-def _record_at(read: _Read, marker: bytes, offset: int, size: int) -> bytes | None:
+def _record_at(descriptor: int, marker: bytes, offset: int, size: int) -> bytes | None:
     window = _GLANCE_SIZE
     while offset < size:
-        data = read(window, offset)
+        data = os.pread(descriptor, window, offset)
         for _, _, record, _ in frames(data, marker):
             return record
         if classify(data, marker) != Stop.INCOMPLETE or offset + len(data) >= size:

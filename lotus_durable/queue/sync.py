@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 from lotus_durable.errors import DiskRefused, LotusError
 
 from .directory import QueueDirectory, original_name, released_name
-from .files import open_to_read, regular_file_status, sync_data, sync_file_system, sync_path
-from .journal import has_no_writer
-from .writer import is_abandoned
+from .files import OpenedToRead, regular_file_status, sync_data, sync_file_system, sync_path
 
 _MANY = 256
 """New segments at once, from which the whole file system is synced: 50,000 one by one take half a minute."""
@@ -26,11 +23,9 @@ class JournalSync:
     def __init__(self, directory: QueueDirectory, report: Callable[[LotusError], None]) -> None:
         self._directory = directory
         self._report = report
-        # By the names their writers gave them: sizes that are synced, and segments whose sync failed, or that are
-        # synced to their ends.
+        # By the names their writers gave them: sizes that are synced, and segments whose sync failed.
         self._synced: dict[str, int] = {}
         self._failed: set[str] = set()
-        self._final: set[str] = set()
         self._names_failed = False
 
     @property
@@ -54,61 +49,45 @@ class JournalSync:
             return  # the flusher, which reads them, will tell
         new = [each for each in names if each not in self._synced and each not in self._failed]
         if len(new) > _MANY:
-            self._sync_at_once([(each, self._path(names[each])) for each in new])
+            self._sync_at_once({each: names[each] for each in new})
         for each, name in names.items():
-            if each not in self._failed and each not in self._final and not self._sync(each, name):
+            if each not in self._failed and not self._sync(each, name):
                 self._sync(each, released_name(name))  # the flusher has let go of it meanwhile
         if new or self._names_failed:
             self._sync_names()
         self._synced = {name: size for name, size in self._synced.items() if name in names}
         self._failed &= names.keys()
-        self._final &= names.keys()
 
     def _path(self, name: str) -> str:
         return f"{self._directory.journal}/{name}"
 
-    def _sync_at_once(self, segments: Sequence[tuple[str, str]]) -> None:
+    def _sync_at_once(self, names: Mapping[str, str]) -> None:
         sizes: dict[str, int] = {}
-        final: list[str] = []
-        for each, path in segments:
+        for segment, name in names.items():
             with contextlib.suppress(OSError):
-                descriptor = open_to_read(path)
-                try:
-                    if is_abandoned(descriptor):  # before its size is taken: then it grows no more
-                        final.append(each)
-                    sizes[each] = os.fstat(descriptor).st_size
-                finally:
-                    os.close(descriptor)
+                if (status := regular_file_status(self._path(name))) is not None:
+                    sizes[segment] = status.st_size
         if sync_file_system(self._directory.journal):
             self._synced.update(sizes)
-            self._final.update(final)
 
     def _sync(self, segment: str, name: str) -> bool:
         """Return whether it was there, by that name."""
         try:
             status = regular_file_status(self._path(name))
-            if status is None:
-                return True  # the reader names it
-            size = status.st_size
-            if size == self._synced.get(segment):
-                if has_no_writer(self._path(name)) and os.stat(self._path(name)).st_size == size:
-                    self._final.add(segment)
-                return True
-            descriptor = open_to_read(self._path(name))
+            if status is None or status.st_size == self._synced.get(segment):
+                return True  # what is no file the reader names
+            with OpenedToRead(self._path(name)) as descriptor:
+                try:
+                    sync_data(descriptor)
+                    self._synced[segment] = status.st_size
+                except OSError as error:
+                    self._failed.add(segment)
+                    what = f"segment {name} could not be synced ({error}); it is delivered first, and written no more"
+                    self._report(DiskRefused(what))
         except FileNotFoundError:
             return False
         except OSError:
-            return True  # not readable now: the next run will tell
-        try:
-            sync_data(descriptor)
-            self._synced[segment] = size
-        except OSError as error:
-            self._failed.add(segment)
-            self._report(
-                DiskRefused(f"segment {name} could not be synced ({error}); it is delivered first, and written no more")
-            )
-        finally:
-            os.close(descriptor)
+            pass  # not readable now: the next run will tell
         return True
 
     def _sync_names(self) -> None:

@@ -1,4 +1,4 @@
-"""Writing one segment: append, cut back, sync, seal."""
+"""Writing one segment: create, append, cut back, sync, seal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 import time
 from _thread import RLock, get_ident  # those of threading, which imports more
 
-from lotus_durable.descriptors import place_of
+from lotus_durable.descriptors import moved_up, place_of
 from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
 
-from .creation import create_segment
-from .directory import QueueDirectory
-from .files import sync_data, write_rest
+from .directory import QueueDirectory, refuse_without_locks, segment_name, unfinished_name
+from .files import FILE_MODE, sync_data, sync_path, write_rest
 from .format import HEADER_SIZE, Header, encode_frame, new_header
 
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _SYNC_SHARE = 0.1
 """Of the time of the last sync, what lies between two looks whether another thread's is over."""
 _SYNC_LOOKS = 30
@@ -241,6 +241,44 @@ class SegmentWriter:
             with DiskErrorsSuppressed():
                 os.close(self.descriptor)
         self.descriptor = -1
+
+
+def create_segment(directory: QueueDirectory, header: Header, content: bytes, *, sync: bool) -> tuple[str, int]:
+    """Create, lock, write, and only then give the file the name that readers look for; return path and descriptor.
+
+    A reader therefore never sees a segment without a header, and never one that looks abandoned by its writer.
+
+    Args:
+        directory: of the queue.
+        header: of the segment.
+        content: what is in it from the beginning: the header and perhaps frames.
+        sync: whether it must survive a power cut.
+
+    Raises:
+        OSError: the disk refuses; nothing of it is there, but perhaps an unfinished file that is never read.
+    """
+    name = segment_name(header.created_ns, header.pid, header.marker)
+    path, unfinished = f"{directory.journal}/{name}", f"{directory.journal}/{unfinished_name(name)}"
+    descriptor = moved_up(os.open(unfinished, _CREATE, FILE_MODE))
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            refuse_without_locks(directory.journal)  # a reason that a person can do something about, if it is that
+            raise
+        write_rest(descriptor, content)
+        if sync:
+            sync_data(descriptor)
+        os.rename(unfinished, path)
+        if sync:
+            sync_path(directory.journal)
+    except BaseException:
+        os.close(descriptor)
+        for file in (unfinished, path):
+            with DiskErrorsSuppressed():
+                os.unlink(file)
+        raise
+    return path, descriptor
 
 
 def is_abandoned(descriptor: int) -> bool:

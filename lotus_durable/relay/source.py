@@ -22,8 +22,8 @@ from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Progress
 from lotus_durable.queue.identity import NO_KEY
+from lotus_durable.queue.journal import keep_aside
 from lotus_durable.queue.protocol import Chunk, Cursor, Report, Settlement
-from lotus_durable.queue.quarantine import keep_aside
 from lotus_durable.queue.reader import Damage
 
 from .address import BrokerTrouble

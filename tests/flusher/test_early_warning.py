@@ -12,7 +12,7 @@ import pytest
 from lotus_durable.errors import AttentionNeeded, LotusError
 from lotus_durable.flusher import early_warning
 from lotus_durable.flusher.early_warning import EarlyWarnings
-from lotus_durable.queue.condition import Condition
+from lotus_durable.queue.limit import Condition
 from tests.rig import Rig, track, wait_until
 
 

@@ -153,36 +153,30 @@ def batches_of_parked(
 
     Each is to be settled before the next one is taken: what was delivered by then is not sent again.
     """
-    batch = Batch()
-    left: list[tuple[StoredEvent, str, str, bytes]] = []
-    for row in rows:
-        try:
-            [id_], [time_created], [event] = place.encode((row.record,))
-            left.append((row, id_, time_created, event))
-        except ValueError as error:
-            batch.dead.append(StoredEvent(row.record, str(error), row.attempts, row.since, time.time()))
-            batch.resolved.append(row)
-    while left or batch.resolved:
-        repeats = set() if place.takes_repeats else was_delivered([id_ for _, id_, *_ in left])
-        seen: set[str] = set()
-        later = []
-        size = _BODY_OVERHEAD
-        for each in left:
-            row, id_, time_created, event = each
-            if id_ in repeats:
+    encoded = Encoded(Chunk("", [row.record for row in rows], range(len(rows))), place.encode)
+    most = place.max_bytes - _BODY_OVERHEAD
+    left = [*range(len(rows))]
+    while left:
+        repeats = set() if place.takes_repeats else was_delivered([encoded.ids[index] for index in left])
+        batch, seen, later = Batch(), set[str](), list[int]()
+        for index in left:
+            row, id_ = rows[index], encoded.ids[index]
+            if index in encoded.failed:
+                reason = encoded.failed[index]
+                batch.dead.append(StoredEvent(row.record, reason, row.attempts, row.since, time.time()))
+            elif id_ in repeats:
                 batch.repeats += 1
-                batch.resolved.append(row)
-            elif id_ in seen or (len(batch) and (row.key != batch.key or size + len(event) + 1 > place.max_bytes)):
-                later.append(each)
+            elif id_ in seen or (len(batch) and (row.key != batch.key or batch.size + encoded.sizes[index] > most)):
+                later.append(index)
+                continue
             else:
-                size += len(event) + 1
                 batch.key = row.key
                 seen.update([id_] if id_ else [])
-                batch.add(id_, time_created, event, row.record)
+                batch.extend(encoded, index, index + 1)
                 batch.rows.append(row)
-                batch.resolved.append(row)
+            batch.resolved.append(row)
         yield batch
-        left, batch = later, Batch()
+        left = later
 
 
 def _dead(record: bytes, reason: str) -> StoredEvent:

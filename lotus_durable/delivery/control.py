@@ -117,11 +117,6 @@ class Control:
         """The beat that whoever comes next goes on from."""
         return self._beat
 
-    @property
-    def last_delivery(self) -> float:
-        """When something was last delivered, by whichever flusher, seconds since the epoch; 0 if never."""
-        return self._beat.last_delivery or 0.0
-
     # Steps
 
     def enter(self, state: FlusherState, reason: str | None = None) -> bool:
@@ -282,10 +277,6 @@ class Control:
         """Return the number of the last drain that was asked for."""
         self._hear()
         return self._drain
-
-    def is_asked(self) -> bool:
-        """Whether a drain is asked for that was not answered."""
-        return self.asked() > self._beat.asked
 
     def is_answered(self, number: int) -> bool:
         """Whether this request, and all before it, were carried out or refused."""

@@ -104,7 +104,7 @@ class Loop:
         """
         while True:
             asked = self._control.asked()
-            is_asked = self._control.is_asked()
+            is_asked = not self._control.is_answered(asked)
             parked_before = self._source.last_parked()
             began = since_boot()
             self._pass()

@@ -78,14 +78,13 @@ class AsConfigured:
 def _wait_until_allowed(organisation: Organisation, config: Config, control: Control) -> None:
     while True:
         with control.request(is_question=True):
-            permission = organisation.permission()
-        control.reached(server=permission.reaches)
-        control.note_key(organisation.key, is_foreign=permission.is_final)
-        if permission.may_send:
+            obstacle = organisation.obstacle()
+        control.reached(server=obstacle is None or obstacle.reaches)
+        control.note_key(organisation.key, is_foreign=obstacle is not None and obstacle.is_final)
+        if obstacle is None:
             return
-        assert permission.reason is not None
-        seconds = config.constants.probe_interval if permission.is_final else _PAUSE
-        control.hold(permission.reason, seconds, asked=control.asked(), is_blocked=permission.is_final)
+        seconds = config.constants.probe_interval if obstacle.is_final else _PAUSE
+        control.hold(obstacle.reason, seconds, asked=control.asked(), is_blocked=obstacle.is_final)
 
 
 def _places(

@@ -21,10 +21,9 @@ from lotus_durable.queue.files import OpenedToRead
 from lotus_durable.queue.heartbeat import Beat, Program, beat_in, read_beat
 
 from . import hung, locks
-from .interpreter import find_interpreter
 from .making_way import asks_to_make_way
 from .reporting import TroubleReporter
-from .spawn import encode_settings, start_flusher
+from .spawn import encode_settings, find_interpreter, start_flusher
 from .starting import Notes, Start, Starting, last_words
 from .surroundings import this_program, version_order
 

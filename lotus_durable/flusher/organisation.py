@@ -33,12 +33,10 @@ ORGANISATION = "organisation"
 _GENERATION = "generation"
 
 
-class Permission(NamedTuple):
-    """Whether this key may flush this queue."""
+class Obstacle(NamedTuple):
+    """Why this key may not flush this queue."""
 
-    may_send: bool
-    reason: str | None = None
-    """Why not, one sentence."""
+    reason: str
     is_final: bool = False
     """No waiting changes it."""
     reaches: bool = True
@@ -117,8 +115,8 @@ class Organisation:
         known = self._source.learned(_GENERATION)
         return known if known in ("2022", "2024") else None  # type: ignore[return-value]
 
-    def permission(self) -> Permission:  # a table
-        """Tell whether this key may flush; asks the server where the books do not say."""
+    def obstacle(self) -> Obstacle | None:
+        """Return why this key may not flush, None where it may; asks the server where the books do not say."""
         ours = self._source.learned(ORGANISATION)
         name = key_name(self.key)
         if self._source.learned(HOST) != self._config.host:
@@ -134,20 +132,18 @@ class Organisation:
         if found == "2024":
             theirs = _organisation_in(answer)
             if theirs is None:
-                return Permission(may_send=True)  # the key is refused: delivery says so in its own words
+                return None  # the key is refused: delivery says so in its own words
             self._source.learn(name, theirs)
             if ours is None:
                 self._source.learn(ORGANISATION, theirs)
-                return Permission(may_send=True)
             return self._compared(theirs, ours)
         if found is None and ours is not None and not is_known:
-            return Permission(
-                may_send=False,
-                reason="this API key is new to the queue, and the server cannot be asked whether it is the same "
+            return Obstacle(
+                "this API key is new to the queue, and the server cannot be asked whether it is the same "
                 "organisation's",
                 reaches=isinstance(answer, Answer) or answer.sent,
             )
-        return Permission(may_send=True)
+        return None
 
     def may_send(self, key: bytes) -> bool:
         """Tell whether events that were tracked under the key with this fingerprint may be sent with ours."""
@@ -159,14 +155,13 @@ class Organisation:
             if key != self.key:
                 self._source.learn(succession(key), self.key.hex())
 
-    def _compared(self, theirs: str | None, ours: str | None) -> Permission:
+    def _compared(self, theirs: str | None, ours: str | None) -> Obstacle | None:
         if ours is None or theirs == ours:
-            return Permission(may_send=True)
-        return Permission(
-            may_send=False,
+            return None
+        return Obstacle(
+            "the API key belongs to another organisation than the events in this queue: give each application a queue "
+            "directory of its own",
             is_final=True,
-            reason="the API key belongs to another organisation than the events in this queue: give each application a "
-            "queue directory of its own",
         )
 
 

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lotus_durable.clock import monotonic
@@ -64,36 +64,13 @@ class _LogFile(logging.FileHandler):
         super().emit(record)
 
 
-class Ending:
-    """Whether a signal has asked for the end."""
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-
-    def listen(self) -> None:
-        """Take the signals that end this process; ignore those that are others' business."""
-        for number in _IGNORED:
-            signal.signal(number, signal.SIG_IGN)
-        for number in _STOP:
-            signal.signal(number, self._take)
-
-    def _take(self, number: int, _: object) -> None:
-        if self.reason is not None:
-            os._exit(0)  # the second: nothing is lost, the events are sent again with their ids
-        self.reason = signal.Signals(number).name
-
-    def __call__(self) -> str | None:
-        return self.reason
-
-
 def main(settings: Mapping[str, Any]) -> None:
     """Flush.
 
     Args:
         settings: what :func:`~.spawn.encode_settings` wrote.
     """
-    ending = Ending()
-    _stand_alone(ending)
+    ending = _stand_alone()
     directory = QueueDirectory(settings["queue_dir"])
     _log_to(directory, settings["log_level"])
     flusher = Flusher(
@@ -168,9 +145,29 @@ def _import_lazy_ones() -> None:
                     getattr(module, name)
 
 
-def _stand_alone(ending: Ending) -> None:
-    """Give up what came from the starter: its signals, session, descriptors, working directory and limits."""
-    ending.listen()
+def _listen() -> Callable[[], str | None]:
+    """Take the signals that end this process, ignore others' business; return what names the first that has come."""
+    taken: list[str] = []
+
+    def take(number: int, _: object) -> None:
+        if taken:
+            os._exit(0)  # the second: nothing is lost, the events are sent again with their ids
+        taken.append(signal.Signals(number).name)
+
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    for number in _STOP:
+        signal.signal(number, take)
+    return lambda: taken[0] if taken else None
+
+
+def _stand_alone() -> Callable[[], str | None]:
+    """Give up what came from the starter: its signals, session, descriptors, working directory and limits.
+
+    Returns:
+        What tells why it is time to end.
+    """
+    ending = _listen()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     with contextlib.suppress(OSError):
         os.setsid()
@@ -185,6 +182,7 @@ def _stand_alone(ending: Ending) -> None:
     with contextlib.suppress(OSError, ValueError):
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return ending
 
 
 def _be_a_quiet_neighbour() -> None:
@@ -243,7 +241,7 @@ def _give_up(flusher: Flusher) -> None:
                 notes.ended(starting.last_start())
 
 
-def _acquired(flusher: Flusher, ending: Ending, *, make_way: bool) -> bool:
+def _acquired(flusher: Flusher, ending: Callable[[], str | None], *, make_way: bool) -> bool:
     """Take the lock, waiting for as long as a flusher that leaves may take; the start is shown to go on meanwhile."""
     connect, read = flusher.config.timeout
     patience = _PATIENCE + (2 * connect + 4 * read if make_way else 0.0)

@@ -24,7 +24,7 @@ from lotus_durable.config import Config
 from lotus_durable.errors import LotusError
 from lotus_durable.flusher import locks
 from lotus_durable.flusher.early_warning import of_age, of_room
-from lotus_durable.flusher.interpreter import find_interpreter
+from lotus_durable.flusher.spawn import find_interpreter
 from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory

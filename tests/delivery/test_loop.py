@@ -81,9 +81,6 @@ class Control:
     def asked(self) -> int:
         return 0
 
-    def is_asked(self) -> bool:
-        return False
-
     def __getattr__(self, _: str) -> Callable[..., Any]:
         return lambda *_, **__: nullcontext()
 

@@ -136,7 +136,7 @@ def test_a_flusher_that_begins_anew_knows_what_it_has_sent_itself_though_it_foun
     def ending() -> str | None:
         nonlocal is_anew
         control = flusher.control
-        if control is not None and not is_anew and control.last_delivery:
+        if control is not None and not is_anew and control.last_beat.last_delivery:
             is_anew = True
             rig.server.faults = Faults(path="/api/track/", rates={Status(503): 1.0})
             ids.extend(track(client, 3))

@@ -125,7 +125,7 @@ def test_starts_that_failed_are_told_when_one_delivers_again(scene: Scene) -> No
         + TOLD
         + """
     wait_until(again)
-    from lotus_durable.flusher.interpreter import find_interpreter
+    from lotus_durable.flusher.spawn import find_interpreter
     look.find_interpreter = find_interpreter
     wait_until(lambda: len(again()) > 1)
     say(*told)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.flusher.interpreter import find_interpreter
+from lotus_durable.flusher.spawn import find_interpreter
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 

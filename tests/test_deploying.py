@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from lotus_durable.cli import entry
+from lotus_durable.cli.command import WrongUsage
 from lotus_durable.cli.env_file import VARIABLE
 from lotus_durable.config import Config, environment_options
 
@@ -35,7 +36,7 @@ def check_command(words: list[str]) -> Any:
     """Read a command line as the program does; return its arguments."""
     try:
         return entry.parser().parse_args(words)
-    except SystemExit:
+    except WrongUsage:
         pytest.fail(f"there is no such command: lotus-durable {' '.join(words)}")
 
 

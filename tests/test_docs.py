@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.cli import entry
+from lotus_durable.cli.command import WrongUsage
 from lotus_durable.config import environment_options
 from lotus_durable.testing import FakeLotus
 
@@ -223,5 +224,5 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
             continue
         try:
             entry.parser().parse_args(words)
-        except SystemExit:
+        except WrongUsage:
             pytest.fail(f"there is no such command: lotus-durable {command}")

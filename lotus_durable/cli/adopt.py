@@ -36,8 +36,8 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.flusher.organisation import succession
     from lotus_durable.operate.holding import held
 
-    config, directory, _ = existing_queue(arguments)
-    found = _waiting(directory, config)
+    config = existing_queue(arguments).config
+    found = _waiting(config)
     chosen = {key for key in found if arguments.key in (None, key)}
     if arguments.key is not None and not chosen:
         raise ConfigurationError(f"no events wait for a key with the fingerprint {arguments.key}")
@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     return drain.run(arguments)
 
 
-def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
+def _waiting(config: Config) -> dict[str, int]:
     """Return how many events wait for which keys.
 
     Raises:
@@ -70,6 +70,7 @@ def _waiting(directory: QueueDirectory, config: Config) -> dict[str, int]:
 
     if config.api_key is None:
         raise ConfigurationError("api_key: it is needed, to send with it what was tracked under others (LOTUS_API_KEY)")
+    directory = QueueDirectory(config.queue_dir)
     ours = fingerprint(config.api_key)
     beat = read_beat(directory)
     if beat is not None and locks.is_held(directory.flusher_lock) and beat.program.key != ours:

@@ -65,9 +65,8 @@ class Argument:
         self._options = options
 
     def add_to(self, parser: argparse._ActionsContainer) -> None:
-        """Have a parser take it. Where it is not given it is None, or False: also in an action."""
-        is_flag = self._options.get("action") == "store_true"
-        parser.add_argument(*self._names, **{"default": False if is_flag else None, **self._options})
+        """Have a parser take it."""
+        parser.add_argument(*self._names, **self._options)
 
 
 def timeout(default: float | None = None) -> Argument:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn
+from functools import partial
+from typing import NoReturn
 
-from lotus_durable.config import Config, describe
-from lotus_durable.errors import ConfigurationError
+from lotus_durable.config import describe
 from lotus_durable.options import environment_name
-from lotus_durable.values import NamedTuple
 
 from .arguments import FILTERS, Argument
-from .env_file import Environment, environment
 from .output import ExitCode
 
 _ENV_FILE_HELP = "a file with lines LOTUS_NAME=value, which win over the environment (default: LOTUS_ENV_FILE, or none)"
+_JSON_HELP = 'print the result as one JSON object; an error as {"error": ...}'
 _API_KEY_FILE_HELP = "a file that holds the API key, such as a mounted secret (default: LOTUS_API_KEY_FILE, or none)"
-
-DEFAULT_DIRECTORY = "the default of this user"
-"""Where a queue directory comes from that nobody named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +54,11 @@ class Command:
         meanings = zip(ExitCode, (self.done, self.not_complete, self.wrong_usage, self.damaged), strict=True)
         return {code: meaning for code, meaning in meanings if meaning}
 
-    def add_to(self, commands: argparse._SubParsersAction[CommandParser], *, is_action: bool = False) -> None:
-        """Add its parser, with the arguments that every command takes."""
+    def add_to(self, commands: argparse._SubParsersAction[CommandParser]) -> None:
+        """Add its parser, with the arguments that every command takes.
+
+        Those have no default here: what was given before an action would be forgotten for the action's default.
+        """
         codes = "\n".join(["exit codes:", *(f"  {code:d}  {meaning}" for code, meaning in self.exit_codes.items())])
         parts = [environment_help(self.options), codes]
         if self.examples:
@@ -72,21 +70,15 @@ class Command:
             epilog="\n\n".join(parts),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
-            # What was given before the action is not to be forgotten for the action's default.
-            argument_default=argparse.SUPPRESS if is_action else None,
         )
-        parser.add_argument("--queue-dir", metavar="DIR", help=self.queue_dir_help)
+        add = partial(parser.add_argument, default=argparse.SUPPRESS)
+        add("--queue-dir", metavar="DIR", help=self.queue_dir_help)
         if self.options:
-            parser.add_argument("--env-file", metavar="FILE", help=_ENV_FILE_HELP)
+            add("--env-file", metavar="FILE", help=_ENV_FILE_HELP)
         if "api_key" in self.options:
-            parser.add_argument("--api-key-file", metavar="FILE", help=_API_KEY_FILE_HELP)
+            add("--api-key-file", metavar="FILE", help=_API_KEY_FILE_HELP)
         if self.reports:
-            parser.add_argument(
-                "--json",
-                action="store_true",
-                default=argparse.SUPPRESS if is_action else False,
-                help='print the result as one JSON object; an error as {"error": ...}',
-            )
+            add("--json", action="store_true", help=_JSON_HELP)
         for argument in self.arguments:
             argument.add_to(parser)
         if self.has_filters:
@@ -96,49 +88,23 @@ class Command:
         if self.actions:
             actions = parser.add_subparsers(title="actions", metavar="ACTION")
             for action in self.actions:
-                action.add_to(actions, is_action=True)
+                action.add_to(actions)
         parser.set_defaults(command=self, prog=parser.prog)
 
 
-class CommandParser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all errors here are."""
+class WrongUsage(Exception):
+    """The arguments are wrong."""
 
-    message: ClassVar[str] = ""
-    """The last error of any of them."""
+    def __init__(self, prog: str, message: str) -> None:
+        super().__init__(f"{message} (see {prog} --help)")
+        self.prog = prog
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that leaves it to the program to say what is wrong."""
 
     def error(self, message: str) -> NoReturn:
-        CommandParser.message = message
-        self.exit(ExitCode.WRONG_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-class Configured(NamedTuple):
-    """The configuration of a command: its arguments, the environment file, the environment, the defaults."""
-
-    config: Config
-    environment: Environment
-    directory_source: str
-    """Where its queue directory comes from."""
-
-
-def configured(arguments: argparse.Namespace) -> Configured:
-    """Return the configuration of a command. Each call reads the files again, which a pipe may not bear.
-
-    Raises:
-        ConfigurationError: an option is wrong, or a file cannot be read.
-    """
-    given = {"queue_dir": arguments.queue_dir, "api_key_file": getattr(arguments, "api_key_file", None)}
-    around = environment(arguments.env_file)
-    variable = environment_name("queue_dir")
-    source = "$STATE_DIRECTORY" if os.environ.get("STATE_DIRECTORY") else DEFAULT_DIRECTORY
-    if arguments.queue_dir is not None or around.get(variable):
-        source = variable if arguments.queue_dir is None else "--queue-dir"
-    try:
-        return Configured(Config.resolve(given, environ=around), around, source)
-    except ConfigurationError as error:
-        place = around.places.get(str(error).partition(":")[0])
-        if place is None:
-            raise
-        raise type(error)(f"{place}: {error}") from None
+        raise WrongUsage(self.prog, message)
 
 
 def environment_help(options: Sequence[str]) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from lotus_durable.config import Config, environment_options
+from lotus_durable.config import environment_options
 from lotus_durable.options import environment_name
 
 from .arguments import Argument
-from .command import Command, configured
-from .env_file import Environment
+from .command import Command
+from .existing import Configured, configured
 from .output import ExitCode, plain, say, say_json
 
 _DESCRIPTION = """\
@@ -32,14 +32,14 @@ _HIDDEN = {"api_key", "relay_url"}
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.examination import examine  # with requests
 
-    config, around, directory_source = configured(arguments)
+    found = configured(arguments)
     answers = []
-    for answer in examine(config):
+    for answer in examine(found.config):
         answers.append(answer)
         if not arguments.json:
             remedy = f" - {answer.remedy}" if answer.remedy else ""
             say(f"{_SIGNS[answer.mark]}  {answer.about:<11}  {plain(answer.text)}{remedy}")
-    settings = _settings(config, arguments, around, directory_source)
+    settings = _settings(found, arguments)
     is_ok = not any(answer.mark == "wrong" for answer in answers)
     if arguments.json:
         say_json({"ok": is_ok, "answers": [answer._asdict() for answer in answers], "settings": settings})
@@ -50,27 +50,25 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.DONE if is_ok else ExitCode.NOT_COMPLETE
 
 
-def _settings(
-    config: Config, arguments: argparse.Namespace, around: Environment, directory_source: str
-) -> list[dict[str, str]]:
+def _settings(found: Configured, arguments: argparse.Namespace) -> list[dict[str, str]]:
     known = environment_options()
-    found = []
-    for name, value in config._asdict().items():
+    settings = []
+    for name, value in found.config._asdict().items():
         variable = environment_name(name)
         if name == "constants" or (variable not in known and name != "queue_dir"):
             continue
         source = "default"
         if name == "queue_dir":
-            source = directory_source
+            source = found.source
         elif getattr(arguments, name, None) is not None:
             source = f"--{name.replace('_', '-')}"
-        elif name == "api_key" and (arguments.api_key_file or around.get("LOTUS_API_KEY_FILE")):
+        elif name == "api_key" and (arguments.api_key_file or found.variables.get("LOTUS_API_KEY_FILE")):
             source = "--api-key-file" if arguments.api_key_file else "LOTUS_API_KEY_FILE"
-        elif around.get(variable):
-            source = around.places.get(variable, variable)
+        elif found.variables.get(variable):
+            source = found.places.get(variable, variable)
         shown = "set, and not shown" if name in _HIDDEN and value is not None else str(value)
-        found.append({"name": name, "value": shown, "source": source})
-    return found
+        settings.append({"name": name, "value": shown, "source": source})
+    return settings
 
 
 COMMAND = Command(

@@ -49,10 +49,11 @@ def run(arguments: argparse.Namespace, *, as_json: bool | None = None, through: 
         LotusError: the configuration is wrong, or the queue cannot be used.
         OSError: nor can it.
     """
-    config, directory, _ = existing_queue(arguments)
+    found = existing_queue(arguments)
+    config = found.config
     if not config.send:
         raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
-    done_before = _done(collect(directory))
+    done_before = _done(collect(found.directory))
     # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
     # with it, nor have the application's make way.
     config = config._replace(flusher="external")

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from lotus_durable._version import __version__
 from lotus_durable.disk import DatabaseDamaged
-from lotus_durable.errors import LotusError, QueueDamaged, QueueDirectoryError, QueueInUse
+from lotus_durable.errors import ConfigurationError, LotusError, QueueDamaged, QueueDirectoryError, QueueInUse
 from lotus_durable.options import environment_name
 
 from . import (
@@ -35,7 +35,7 @@ from . import (
     stop,
     verify,
 )
-from .command import CommandParser
+from .command import CommandParser, WrongUsage
 from .existing import as_its_owner
 from .output import ExitCode, OutputRefused, complain, flush, have_standard_streams, say_json
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     have_standard_streams()
     try:
         try:
-            return _run(arguments)
+            return _run(sys.argv[1:] if arguments is None else arguments)
         finally:
             flush()
     except OutputRefused as error:
@@ -85,51 +85,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _SIGNALLED + signal.SIGPIPE
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parsed(parser(arguments[0] if arguments else ""), arguments)
+def _run(arguments: Sequence[str]) -> int:
+    options = argparse.Namespace(
+        given=arguments, prog="lotus-durable", queue_dir=None, env_file=None, api_key_file=None, json=False
+    )
     try:
+        if any(each.partition("=")[0] in _KEYS for each in arguments):
+            raise ConfigurationError(
+                "a key in the arguments is for every user of this machine to read: use --api-key-file"
+            )
+        parser(arguments[0] if arguments else "").parse_args(arguments, options)
         return int(options.command.run(options))
-    except (QueueDamaged, DatabaseDamaged) as error:
-        code, message = int(ExitCode.DAMAGED), str(error)
-    except QueueInUse as error:
-        code, message = int(ExitCode.NOT_COMPLETE), str(error)
-    except QueueDirectoryError as error:
-        code, message = int(ExitCode.WRONG_USAGE), f"{error}{as_its_owner(options)}"
     except (BrokenPipeError, OutputRefused):
         raise
-    except (LotusError, OSError) as error:
-        code, message = int(ExitCode.WRONG_USAGE), _in_words(error)
-    except KeyboardInterrupt as error:
-        code, message = _SIGNALLED + signal.SIGINT, f"interrupted{error}"
-    except Exception as error:  # noqa: BLE001  # a person at a terminal gets a sentence, whatever it is
-        if os.environ.get(environment_name("debug")):
-            traceback.print_exc()
-        code = int(ExitCode.NOT_COMPLETE)
-        message = f"a defect of this program ({type(error).__name__}: {error}); LOTUS_DEBUG=1 shows where"
+    except WrongUsage as error:
+        options.prog = error.prog
+        code, message = int(ExitCode.WRONG_USAGE), str(error)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # a person gets a sentence, whatever it is
+        code, message = _in_words(error, options)
     complain(options.prog, message)
-    if getattr(options, "json", False):
+    if "--json" in arguments:
         say_json({"error": message})
     return code
 
 
-def _in_words(error: LotusError | OSError) -> str:
-    """Return what went wrong, without the number that Python puts before what the system says."""
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, LotusError):
-        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-    return str(error)
-
-
-def _parsed(parser: CommandParser, arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the arguments; what is wrong with them is said in JSON, too, where that is asked for."""
-    try:
-        if any(each.partition("=")[0] in _KEYS for each in arguments):
-            parser.error("a key in the arguments is for every user of this machine to read: use --api-key-file")
-        return parser.parse_args(arguments, argparse.Namespace(given=arguments))
-    except SystemExit as error:
-        if error.code == ExitCode.WRONG_USAGE and "--json" in arguments:
-            say_json({"error": parser.message})
-        raise
+def _in_words(error: BaseException, options: argparse.Namespace) -> tuple[int, str]:
+    """Return the exit code for what went wrong, and a sentence."""
+    code, words = int(ExitCode.WRONG_USAGE), str(error)
+    match error:
+        case KeyboardInterrupt():
+            code, words = _SIGNALLED + signal.SIGINT, f"interrupted{error}"
+        case QueueDamaged() | DatabaseDamaged():
+            code = ExitCode.DAMAGED
+        case QueueInUse():
+            code = ExitCode.NOT_COMPLETE
+        case QueueDirectoryError():
+            words += as_its_owner(options)
+        case LotusError() | OSError(strerror=None):
+            pass
+        case OSError(strerror=what, filename=file):  # without the number that Python puts before it
+            words = what if file is None else f"{file}: {what}"
+        case _:
+            if os.environ.get(environment_name("debug")):
+                traceback.print_exception(error)
+            code = ExitCode.NOT_COMPLETE
+            words = f"a defect of this program ({type(error).__name__}: {error}); LOTUS_DEBUG=1 shows where"
+    return code, words
 
 
 def parser(name: str = "") -> CommandParser:

@@ -22,20 +22,8 @@ from lotus_durable.options import ENVIRONMENT_PREFIX
 VARIABLE = "LOTUS_ENV_FILE"
 
 
-class Environment(dict[str, str]):
-    """Variables, and where those stand that come from a file.
-
-    Attributes:
-        places: by name.
-    """
-
-    def __init__(self, variables: Mapping[str, str], places: Mapping[str, str]) -> None:
-        super().__init__(variables)
-        self.places = places
-
-
-def environment(file: str | None) -> Environment:
-    """Return the environment of this process with what the file says.
+def environment(file: str | None) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return the environment of this process with what the file says, and where that stands, by name.
 
     Args:
         file: its path; that in ``LOTUS_ENV_FILE`` if not given, and none if that is not set either.
@@ -46,7 +34,7 @@ def environment(file: str | None) -> Environment:
     """
     file = file or os.environ.get(VARIABLE)
     if not file:
-        return Environment(os.environ, {})
+        return os.environ, {}
     try:
         lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
@@ -54,10 +42,9 @@ def environment(file: str | None) -> Environment:
     except UnicodeDecodeError:
         raise ConfigurationError(f"environment file {file} holds no text") from None
     assigned, places = _assignments(file, lines)
-    around = dict(os.environ)
     if "LOTUS_API_KEY" in assigned:
-        around.pop("LOTUS_API_KEY_FILE", None)  # it would win over the key, but the file wins over it
-    return Environment({**around, **assigned}, places)
+        assigned.setdefault("LOTUS_API_KEY_FILE", "")  # that of the environment would win over the key
+    return {**os.environ, **assigned}, places
 
 
 def _assignments(file: str, lines: list[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -85,8 +72,6 @@ def _assignments(file: str, lines: list[str]) -> tuple[dict[str, str], dict[str,
 
 _OTHERS = re.compile(r"LOTUS_(SERVICE_(HOST|PORT)|PORT)(_[A-Z0-9_]+)?")
 """What Kubernetes sets for a service that is called lotus."""
-
-
 _QUOTES = ('"', "'")
 
 

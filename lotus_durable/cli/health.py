@@ -42,12 +42,12 @@ _START_TAKES = 5.0
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    config, directory, _ = existing_queue(arguments)
-    stats = counted(directory)
+    queue = existing_queue(arguments)
+    stats = counted(queue.directory)
     if arguments.live:
-        problems = [*_of_the_flusher(stats, config, directory)]
+        problems = [*_of_the_flusher(stats, queue.config)]
     else:
-        problems = problems_of(stats, config, arguments.max_age, arguments.max_pending)
+        problems = problems_of(stats, queue.config, arguments.max_age, arguments.max_pending)
     result: dict[str, object] = {"healthy": not problems, "problems": problems}
     result |= {name: stats.as_json()[name] for name in ("pending", "oldest_age", "flusher")}
     words = f"healthy: {count(stats.pending, 'event')} pending; {flusher_in_words(stats.flusher)}"
@@ -60,11 +60,11 @@ def problems_of(
     stats: QueueStats, config: Config, max_age: float = _MAX_AGE, max_pending: int | None = None
 ) -> list[str]:
     """Return what is wrong, in sentences; nothing where events are being delivered."""
-    of_the_flusher = _of_the_flusher(stats, config, QueueDirectory(config.queue_dir))
-    return [*of_the_flusher, *_of_delivery(stats, config, max_age, max_pending)]
+    return [*_of_the_flusher(stats, config), *_of_delivery(stats, config, max_age, max_pending)]
 
 
-def _of_the_flusher(stats: QueueStats, config: Config, directory: QueueDirectory) -> Iterator[str]:
+def _of_the_flusher(stats: QueueStats, config: Config) -> Iterator[str]:
+    directory = QueueDirectory(config.queue_dir)
     if stats.flusher is not None:
         if not stats.flusher.alive:
             yield flusher_in_words(stats.flusher)

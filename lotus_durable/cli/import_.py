@@ -8,7 +8,8 @@ import sys
 from typing import BinaryIO
 
 from .arguments import Argument
-from .command import Command, configured
+from .command import Command
+from .existing import configured
 from .output import ExitCode, complain, report
 from .progress import Progress
 from .wording import count, size

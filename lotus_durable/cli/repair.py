@@ -28,7 +28,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     from lotus_durable.operate.checking import check  # with SQLite
     from lotus_durable.operate.repairing import repair  # and requests, and filelock
 
-    config, directory, _ = existing_queue(arguments, is_checked=False)
+    queue = existing_queue(arguments, is_checked=False)
     done: list[str] = []
 
     def note(error: LotusError) -> None:
@@ -39,9 +39,9 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         def watch(number: int) -> None:
             progress.show("checked", number)
 
-        found = check(directory, watch)
+        found = check(queue.directory, watch)
         if arguments.apply and found.damaged:
-            found = repair(config, report=note, waiting=waiting(arguments), watch=watch)
+            found = repair(queue.config, report=note, waiting=waiting(arguments), watch=watch)
     lines = [*done, *map(in_words, found.findings)]
     if not found.damaged:
         lines.append("nothing is damaged" + (" any more" if done else ""))

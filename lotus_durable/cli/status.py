@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator
 
-from lotus_durable.config import Config
 from lotus_durable.operate.overview import Overview, other_queues, overview
 from lotus_durable.queue.stats import FlusherStats
 
 from .arguments import Argument, seconds
 from .command import Command
-from .existing import existing_queue
+from .existing import Configured, existing_queue
 from .output import ExitCode, aligned, flush, is_terminal, plain, report
 from .wording import count, duration, moment, size
 
@@ -66,28 +64,27 @@ _SHOWN_OTHERS = 5
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    config, directory, source = existing_queue(arguments)
-    others = other_queues(directory) if arguments.queue_dir is None else []
+    queue = existing_queue(arguments)
+    others = other_queues(queue.directory) if arguments.queue_dir is None else []
     if arguments.watch is not None:
-        return _watch(config, source, arguments)
-    found = overview(config)
-    lines = [as_text(config, source, found)]
+        return _watch(queue, arguments)
+    found = overview(queue.config)
+    lines = [as_text(queue, found)]
     if others:
         names = ", ".join(f"{root} ({count(events)})" for root, events in others[:_SHOWN_OTHERS])
         names += f" and {len(others) - _SHOWN_OTHERS} more" if len(others) > _SHOWN_OTHERS else ""
         lines.append(f"other queues that processes of this user use and that hold events: {names}")
     listed = [{"queue_dir": root, "events": events} for root, events in others]
-    return report(arguments, {**as_json(config, source, found), "other_queues": listed}, *lines)
+    return report(arguments, {**as_json(queue, found), "other_queues": listed}, *lines)
 
 
-def _watch(config: Config, source: str, arguments: argparse.Namespace) -> ExitCode:
+def _watch(queue: Configured, arguments: argparse.Namespace) -> ExitCode:
     """Show it until Ctrl-C, which is how one ends watching and no error."""
     before, behind = (_CLEAR_SCREEN, "") if is_terminal(sys.stdout) else ("", "\n")
     with contextlib.suppress(KeyboardInterrupt):
         while True:
-            found = overview(config)
-            text = f"{before}{as_text(config, source, found)}{behind}"
-            report(arguments, as_json(config, source, found), text)
+            found = overview(queue.config)
+            report(arguments, as_json(queue, found), f"{before}{as_text(queue, found)}{behind}")
             flush()
             time.sleep(arguments.watch)
     return ExitCode.DONE
@@ -96,11 +93,11 @@ def _watch(config: Config, source: str, arguments: argparse.Namespace) -> ExitCo
 _CLEAR_SCREEN = "\x1b[H\x1b[J"
 
 
-def as_json(config: Config, source: str, found: Overview) -> dict[str, object]:
+def as_json(queue: Configured, found: Overview) -> dict[str, object]:
     """Return the documented keys."""
     return {
-        "queue_dir": os.fspath(config.queue_dir),
-        "queue_dir_from": source,
+        "queue_dir": queue.directory.root,
+        "queue_dir_from": queue.source,
         **found.stats.as_json(),
         "in_memory": found.in_memory,
         "parked_for_future": found.parked_for_future,
@@ -112,13 +109,13 @@ def as_json(config: Config, source: str, found: Overview) -> dict[str, object]:
     }
 
 
-def as_text(config: Config, source: str, found: Overview) -> str:
+def as_text(queue: Configured, found: Overview) -> str:
     """Return it for people."""
     who = flusher_in_words(found.stats.flusher)
     if found.failed_start is not None:
         who += f"; the last start of one failed: {last_line(found.failed_start)}"
     beside = "\n".join([f"flusher: {who}", *_remarks(found)])
-    return "\n\n".join([f"queue in {config.queue_dir} ({source})", aligned(_rows(found)), beside])
+    return "\n\n".join([f"queue in {queue.directory.root} ({queue.source})", aligned(_rows(found)), beside])
 
 
 def last_line(text: str) -> str:

@@ -17,7 +17,7 @@ from .conftest import CommandLine, Track
 def read(tmp_path: Path, text: str) -> dict[str, str]:
     file = tmp_path / "lotus.env"
     file.write_text(text)
-    return {name: value for name, value in environment(str(file)).items() if name.startswith("LOTUS_")}
+    return {name: value for name, value in environment(str(file))[0].items() if name.startswith("LOTUS_")}
 
 
 @pytest.fixture(autouse=True)

@@ -47,11 +47,10 @@ def test_it_serves_the_queues_metrics_with_their_content_type_until_it_ends(
 
 
 @pytest.mark.parametrize("text", ["9464", ":9464", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536"])
-def test_what_is_no_address_and_port_is_wrong_usage(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        entry.parser().parse_args(["flusher", "--metrics", text])
-    said = capsys.readouterr().err
-    assert f"an address and a port are needed, such as 127.0.0.1:9464 (it is '{text}')" in said
+def test_what_is_no_address_and_port_is_wrong_usage(command_line: CommandLine, text: str) -> None:
+    result = command_line.run("flusher", "--metrics", text)
+    assert result.code == 2
+    assert f"an address and a port are needed, such as 127.0.0.1:9464 (it is '{text}')" in result.one_error()
 
 
 @pytest.mark.parametrize("command", ["flusher", "relay"])

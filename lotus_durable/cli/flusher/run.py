@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from lotus_durable.cli.command import configured
+from lotus_durable.cli.existing import configured
 from lotus_durable.cli.logs import Log, logger
 from lotus_durable.cli.output import ExitCode
 from lotus_durable.cli.wording import count

@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         return ExitCode.DONE
     if not arguments.yes:
         return ExitCode.NOT_COMPLETE
-    return drain.run(arguments)
+    return drain.ended(drain.drained(arguments, is_quiet=True))
 
 
 def _waiting(config: Config) -> dict[str, int]:

@@ -34,8 +34,8 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 
     directory = existing_queue(arguments, is_checked=False).directory
     began = time.monotonic()
-    with Progress(written=size) as progress:
-        found = check(directory, lambda done: progress.show("checked", done))
+    with Progress("checked", written=size) as progress:
+        found = check(directory, progress.show)
     took = max(0.001, time.monotonic() - began)
     looked = f"{count(found.files, 'file')}, {count(found.events, 'event')} and {size(found.bytes)} in {took:.1f} s"
     words = f"{count(found.damaged, 'place')} damaged in {looked}" if found.damaged else f"nothing is damaged: {looked}"

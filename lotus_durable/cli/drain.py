@@ -16,8 +16,8 @@ from lotus_durable.queue.stats import QueueStats
 from .arguments import Argument, timeout
 from .command import Command
 from .existing import existing_queue
-from .logs import Log
-from .output import ExitCode, complain, say, say_json
+from .logs import logged
+from .output import ExitCode, complain, report
 from .progress import Progress
 from .wording import count
 
@@ -39,87 +39,71 @@ _LOOK_INTERVAL = 0.2  # seconds; each look counts the queue
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
-    return run(arguments, as_json=arguments.json, through=arguments.through)
+    result = drained(arguments, is_quiet=arguments.quiet, through=arguments.through)
+    if arguments.json or not arguments.quiet:
+        report(arguments, result._asdict(), _in_words(result))
+    return ended(result)
 
 
-def run(arguments: argparse.Namespace, *, as_json: bool | None = None, through: bool = False) -> ExitCode:
-    """Drain, and say what came of it; ``as_json`` None: nothing about what was achieved, only what was not.
+def drained(arguments: argparse.Namespace, *, is_quiet: bool, through: bool = False) -> DrainReport:
+    """Drain, and return what came of it.
 
     Raises:
         LotusError: the configuration is wrong, or the queue cannot be used.
         OSError: nor can it.
     """
-    found = existing_queue(arguments)
-    config = found.config
-    if not config.send:
+    queue = existing_queue(arguments)
+    if not queue.config.send:
         raise ConfigurationError("send: it is off (LOTUS_SEND), so nothing can be delivered")
-    done_before = _done(collect(found.directory))
     # What this was called with is a person's or a hook's, who may lack the application's proxy: never start a flusher
     # with it, nor have the application's make way.
-    config = config._replace(flusher="external")
-    with Progress(is_quiet=as_json is None or arguments.quiet) as progress:
-        log = Log(logging.ERROR, "lotus-durable drain: %(message)s", debug=config.debug)
-        with log:
-            client = Client.from_config(config._replace(on_error=log.report))
-            watch = _Watch(client, progress, done_before)
-            try:
-                report = client.watched_drain(arguments.timeout, watch, through=through)
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(watch.so_far()) from None
-            finally:
-                client.release()
-    if as_json:
-        say_json(report._asdict())
-    elif as_json is not None and not arguments.quiet:
-        say(_in_words(report))
-    if report.complete:
+    config = queue.config._replace(flusher="external")
+    done_before = _done(collect(queue.directory))
+    next_look = 0.0
+
+    def watch() -> None:
+        nonlocal next_look
+        if time.monotonic() >= next_look:
+            next_look = time.monotonic() + _LOOK_INTERVAL
+            # To watch is not worth failing for: the drain itself reports what is wrong with the queue.
+            with contextlib.suppress(LotusError, OSError):
+                stats = collect(queue.directory)
+                done = _done(stats) - done_before
+                progress.show(done, done + stats.pending)
+
+    with (
+        Progress("delivered", if_interrupted="what is pending stays in the queue", is_quiet=is_quiet) as progress,
+        logged(logging.ERROR, "lotus-durable drain: %(message)s", debug=config.debug) as log,
+    ):
+        client = Client.from_config(config._replace(on_error=log.report))
+        try:
+            return client.watched_drain(arguments.timeout, watch, through=through)
+        finally:
+            client.release()
+
+
+def ended(result: DrainReport) -> ExitCode:
+    """Return the exit code; what is not complete is said."""
+    if result.complete:
         return ExitCode.DONE
-    complain("lotus-durable drain", f"not complete, {count(report.remaining, 'event')} pending: {report.reason}")
+    complain("lotus-durable drain", f"not complete, {count(result.remaining, 'event')} pending: {result.reason}")
     # The queue is as it was: it is the configuration that an operator has to look at.
-    return ExitCode.WRONG_USAGE if report.reason == NO_KEY else ExitCode.NOT_COMPLETE
-
-
-class _Watch:
-    """Shows how far the drain is."""
-
-    def __init__(self, client: Client, progress: Progress, done_before: int) -> None:
-        self._client = client
-        self._progress = progress
-        self._next = 0.0
-        self._done_before = done_before
-
-    def so_far(self) -> str:
-        """Say what was done, for who interrupts it."""
-        with contextlib.suppress(LotusError):
-            stats = self._client.stats()
-            done = count(_done(stats) - self._done_before)
-            return f": {done} delivered, {count(stats.pending, 'event')} pending; what is pending stays in the queue"
-        return ""
-
-    def __call__(self) -> None:
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + _LOOK_INTERVAL
-        # To watch is not worth failing for: the drain itself reports what is wrong with the queue.
-        with contextlib.suppress(LotusError):
-            stats = self._client.stats()
-            delivered = _done(stats) - self._done_before
-            self._progress.show("delivered", delivered, delivered + stats.pending)
+    return ExitCode.WRONG_USAGE if result.reason == NO_KEY else ExitCode.NOT_COMPLETE
 
 
 def _done(stats: QueueStats) -> int:
     return stats.delivered + stats.handed_over
 
 
-def _in_words(report: DrainReport) -> str:
-    parts = [f"{count(report.delivered)} delivered", f"{count(report.remaining)} pending"]
-    if report.handed_over:
-        parts.insert(1, f"{count(report.handed_over)} handed over")
-    if report.parked:
-        parts.append(f"{count(report.parked)} parked")
-    if report.dead_lettered:
-        parts.append(f"{count(report.dead_lettered)} dead-lettered")
-    return f"{', '.join(parts)} in {report.elapsed:.1f} s"
+def _in_words(result: DrainReport) -> str:
+    parts = [f"{count(result.delivered)} delivered", f"{count(result.remaining)} pending"]
+    if result.handed_over:
+        parts.insert(1, f"{count(result.handed_over)} handed over")
+    if result.parked:
+        parts.append(f"{count(result.parked)} parked")
+    if result.dead_lettered:
+        parts.append(f"{count(result.dead_lettered)} dead-lettered")
+    return f"{', '.join(parts)} in {result.elapsed:.1f} s"
 
 
 COMMAND = Command(

@@ -40,17 +40,14 @@ def _import(arguments: argparse.Namespace, file: BinaryIO, total: int) -> ExitCo
     from lotus_durable.operate.importing import import_events  # with SQLite
 
     config = configured(arguments).config
-    with Progress(written=size) as progress:
-        try:
-            result = import_events(
-                config,
-                file,
-                skip_invalid=arguments.skip_invalid,
-                again=arguments.again,
-                watch=lambda _, read: progress.show("read", read, total),
-            )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(": nothing was imported") from None
+    with Progress("read", written=size, if_interrupted="nothing was imported") as progress:
+        result = import_events(
+            config,
+            file,
+            skip_invalid=arguments.skip_invalid,
+            again=arguments.again,
+            watch=lambda _, read: progress.show(read, total),
+        )
     for problem in result.problems:
         complain(arguments.prog, problem)
     skipped = f"; {count(result.skipped, 'line')} skipped" if result.skipped else ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from lotus_durable.errors import LotusError
 
@@ -13,45 +14,21 @@ from .output import tell
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
 
-class OneLine(logging.Formatter):
+class _OneLine(logging.Formatter):
     """Puts an exception into the line of its record; its traceback is for ``LOTUS_DEBUG`` only."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line."""
-        message = record.getMessage()
-        if record.exc_info and record.exc_info[1] is not None:
-            error = record.exc_info[1]
-            message += f": {type(error).__name__}: {error}"
-        short = logging.makeLogRecord({**record.__dict__, "exc_info": None, "exc_text": None, "args": None})
-        short.msg = " ".join(message.split())
-        return super().format(short)
+        error = record.exc_info[1] if record.exc_info else None
+        what = "" if error is None else f": {type(error).__name__}: {error}"
+        record.message = " ".join(f"{record.getMessage()}{what}".split())
+        record.asctime = self.formatTime(record)
+        return self.formatMessage(record)
 
 
 class Log(logging.Handler):
-    """Writes what the library logs; gives itself up to whoever uses it in a ``with`` statement.
+    """Writes what the library logs."""
 
-    Args:
-        level: of the least that is shown; ``debug`` shows all, with tracebacks.
-        line: the format of a line.
-    """
-
-    def __init__(self, level: int, line: str, *, debug: bool = False) -> None:
-        super().__init__(logging.DEBUG if debug else level)
-        self.setFormatter(logging.Formatter(line) if debug else OneLine(line))
-        self._last = ""
-        self._levels = (logger.level, logger.propagate)
-
-    def __enter__(self) -> Self:
-        self._levels = (logger.level, logger.propagate)
-        logger.setLevel(self.level)
-        logger.propagate = False
-        logger.addHandler(self)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        logger.removeHandler(self)
-        logger.setLevel(self._levels[0])
-        logger.propagate = self._levels[1]
+    _last = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
@@ -66,3 +43,26 @@ class Log(logging.Handler):
         del events  # their content is nobody's business in a log
         if str(error) not in self._last:
             logger.error("%s", error)
+
+
+@contextlib.contextmanager
+def logged(level: int, line: str, *, debug: bool = False) -> Iterator[Log]:
+    """Have written what the library logs, until the block ends.
+
+    Args:
+        level: of the least that is shown.
+        line: the format of a line.
+        debug: show all, with tracebacks.
+    """
+    log = Log(logging.DEBUG if debug else level)
+    log.setFormatter(logging.Formatter(line) if debug else _OneLine(line))
+    level_before, propagated_before = logger.level, logger.propagate
+    logger.setLevel(log.level)
+    logger.propagate = False
+    logger.addHandler(log)
+    try:
+        yield log
+    finally:
+        logger.removeHandler(log)
+        logger.setLevel(level_before)
+        logger.propagate = propagated_before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 import time
@@ -22,37 +21,38 @@ _BAR_WIDTH = 30
 
 
 class Progress:
-    """Shows how far a command is, in a ``with`` statement.
+    """Shows how far a command is, in a ``with`` statement; who interrupts it hears how far it came.
 
     Args:
+        what: what is done: checked, delivered.
         written: how a number is written.
-        interval: seconds between two lines where nobody watches.
+        if_interrupted: what became of the rest.
         is_quiet: nothing is shown.
     """
 
     def __init__(
-        self, *, written: Callable[[int], str] = count, interval: float = _LINE_INTERVAL, is_quiet: bool = False
+        self, what: str, *, written: Callable[[int], str] = count, if_interrupted: str = "", is_quiet: bool = False
     ) -> None:
-        self._written = written
+        self._what, self._written = what, written
+        self._if_interrupted = if_interrupted
         self._is_quiet = is_quiet
         self._is_watched = is_terminal(sys.stderr) and not is_quiet
-        self._interval = _SCREEN_INTERVAL if self._is_watched else math.inf if is_quiet else interval
+        self._interval = _SCREEN_INTERVAL if self._is_watched else _LINE_INTERVAL
         self._next = time.monotonic() + self._interval
         self._rate = Rate()
         self._last = self._shown = ""
 
-    def show(self, what: str, done: int, total: int = 0) -> None:
+    def show(self, done: int, total: int = 0) -> None:
         """Show how many are done, and of how many where that is known. May be called as often as is convenient."""
         self._rate.note(done)
-        counted = f"{what} {self._written(done)}" + (f" of {self._written(total)}" if total > done else "")
-        self._last = counted
+        self._last = f"{self._what} {self._written(done)}" + (f" of {self._written(total)}" if total > done else "")
         if not self._shown and not self._is_watched:
-            self._shown = counted  # nothing has changed yet
-        if time.monotonic() < self._next or counted == self._shown:
+            self._shown = self._last  # nothing has changed yet
+        if self._is_quiet or time.monotonic() < self._next or self._last == self._shown:
             return
         self._next = time.monotonic() + self._interval
-        self._shown = counted
-        line = counted + self._pace(done, total)
+        self._shown = self._last
+        line = self._last + self._pace(done, total)
         if self._is_watched:
             tell(_fitting(_bar(done, total) + line), end="")
         else:
@@ -66,10 +66,13 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         """Say how far it came, where somebody has watched, and leave the terminal to what is written next."""
         if self._is_watched and self._shown:
             tell(self._last)
+        words = "; ".join(filter(None, (self._last, self._if_interrupted)))
+        if kind is KeyboardInterrupt and words:
+            raise KeyboardInterrupt(f": {words}")
 
     def _pace(self, done: int, total: int) -> str:
         rate = self._rate.now()

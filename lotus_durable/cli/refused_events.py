@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lotus_durable.errors import ConfigurationError
@@ -29,6 +28,7 @@ _PAGE = (
     Argument("--limit", type=whole_number, default=_LIMIT, metavar="N", help=f"at most so many (default: {_LIMIT})"),
     Argument("--after", type=whole_number, default=0, metavar="ROW", help="go on behind this row"),
 )
+_REST = "the others are as they were"
 _ALL = Argument("--all", action="store_true", help="all of them")
 
 
@@ -162,8 +162,8 @@ class _Refused:
 
     def _retry(self, arguments: argparse.Namespace) -> ExitCode:
         events = self._meant(arguments)
-        with _counted("put back") as watch:
-            result = events.retry(waiting=waiting(arguments), watch=watch)
+        with Progress("put back", if_interrupted=_REST) as progress:
+            result = events.retry(waiting=waiting(arguments), watch=progress.show)
         left = f"; {count(result.left)} left: nothing of them can be read" if result.left else ""
         words = f"{count(result.changed, self._noun)} tried again by whoever flushes{left}"
         return report(arguments, {"changed": result.changed, "left": result.left}, words)
@@ -175,8 +175,8 @@ class _Refused:
             if number and not confirmed(arguments, f"Throw {count(number, self._noun)} away, for good?"):
                 complain(arguments.prog, "nothing was purged")
                 return ExitCode.NOT_COMPLETE
-        with _counted("purged") as watch:
-            result = events.purge(waiting=waiting(arguments), watch=watch)
+        with Progress("purged", if_interrupted=_REST) as progress:
+            result = events.purge(waiting=waiting(arguments), watch=progress.show)
         words = f"{count(result.changed, self._noun)} purged; they count as discarded"
         return report(arguments, {"changed": result.changed}, words)
 
@@ -184,23 +184,6 @@ class _Refused:
         if where(arguments).is_everything() != arguments.all:
             raise ConfigurationError("say which events are meant: by a filter, or all of them by --all")
         return self._selected(arguments)
-
-
-@contextlib.contextmanager
-def _counted(what: str) -> Iterator[Callable[[int], None]]:
-    """Show how many are done; who interrupts it hears how many were."""
-    done = 0
-    with Progress(interval=1.0) as progress:
-
-        def watch(number: int) -> None:
-            nonlocal done
-            done = number
-            progress.show(what, done)
-
-        try:
-            yield watch
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f": {count(done)} {what}; the others are as they were") from None
 
 
 _PARKED = """\

@@ -34,14 +34,10 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     def note(error: LotusError) -> None:
         done.append(str(error))
 
-    with Progress(written=size) as progress:
-
-        def watch(number: int) -> None:
-            progress.show("checked", number)
-
-        found = check(queue.directory, watch)
+    with Progress("checked", written=size) as progress:
+        found = check(queue.directory, progress.show)
         if arguments.apply and found.damaged:
-            found = repair(queue.config, report=note, waiting=waiting(arguments), watch=watch)
+            found = repair(queue.config, report=note, waiting=waiting(arguments), watch=progress.show)
     lines = [*done, *map(in_words, found.findings)]
     if not found.damaged:
         lines.append("nothing is damaged" + (" any more" if done else ""))

@@ -36,14 +36,14 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     config = existing_queue(arguments).config
     if config.api_key is None:
         raise ConfigurationError("api_key: it is needed to ask the server (LOTUS_API_KEY or LOTUS_API_KEY_FILE)")
-    with Progress() as progress:
+    with Progress("asked") as progress:
         result = verify(
             config,
             newer_than=None if arguments.hours is None else arguments.hours * _HOUR,
             ingestion_takes=arguments.ingestion,
             resend=arguments.resend,
             waiting=waiting(arguments),
-            watch=lambda done: progress.show("asked", done),
+            watch=progress.show,
         )
     lines = [f"unknown to the server: {plain(id_)}" for id_ in result.unknown[:_SHOWN]]
     if len(result.unknown) > _SHOWN:

@@ -14,7 +14,7 @@ import pytest
 
 from lotus_durable.cli import progress as module
 from lotus_durable.cli import wording
-from lotus_durable.cli.logs import Log, logger
+from lotus_durable.cli.logs import logged, logger
 from lotus_durable.cli.progress import Progress
 from lotus_durable.errors import QueueDamaged
 from lotus_durable.testing import FakeLotus
@@ -31,11 +31,12 @@ class Terminal(io.StringIO):
 def test_without_a_terminal_there_is_a_line_now_and_then_and_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    with Progress(interval=0.0) as progress:
+    monkeypatch.setattr(module, "_LINE_INTERVAL", 0.0)
+    with Progress("tracked") as progress:
         progress.tell("a step")
-        progress.show("tracked", 0, 2000)
-        progress.show("tracked", 1000, 2000)
-        progress.show("tracked", 1000, 2000)
+        progress.show(0, 2000)
+        progress.show(1000, 2000)
+        progress.show(1000, 2000)
     assert stream.getvalue().startswith("tracked 1,000 of 2,000")
     assert stream.getvalue().count("\n") == 1
 
@@ -43,18 +44,21 @@ def test_without_a_terminal_there_is_a_line_now_and_then_and_no_steps(monkeypatc
 def test_the_lines_come_no_faster_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    with Progress(interval=3600.0) as progress:
+    monkeypatch.setattr(module, "_LINE_INTERVAL", 3600.0)
+    with Progress("delivered") as progress:
         for done in range(100):
-            progress.show("delivered", done, 100)
+            progress.show(done, 100)
     assert stream.getvalue() == ""
 
 
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
 def test_a_quiet_command_shows_nothing(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
-    with Progress(interval=0.0, is_quiet=True) as progress:
+    monkeypatch.setattr(module, "_LINE_INTERVAL", 0.0)
+    monkeypatch.setattr(module, "_SCREEN_INTERVAL", 0.0)
+    with Progress("delivered", is_quiet=True) as progress:
         progress.tell("a step")
-        progress.show("delivered", 1, 2)
+        progress.show(1, 2)
     assert stream.getvalue() == ""
 
 
@@ -62,10 +66,10 @@ def test_a_terminal_shows_steps_above_one_line_that_changes(monkeypatch: pytest.
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(module, "_SCREEN_INTERVAL", 0.0)
-    with Progress() as progress:
+    with Progress("tracked") as progress:
         progress.tell("a step [with brackets]")
-        progress.show("tracked", 1000, 2000)
-        progress.show("tracked", 1500, 2000)
+        progress.show(1000, 2000)
+        progress.show(1500, 2000)
     assert "a step [with brackets]\n" in stream.getvalue()
     assert f"[{'#' * 22}{' ' * 8}] tracked 1,500 of 2,000" in stream.getvalue()
     assert stream.getvalue().count("\n") == 2
@@ -78,8 +82,8 @@ def test_a_line_is_no_longer_than_the_terminal_is_wide(monkeypatch: pytest.Monke
     monkeypatch.setattr(stream, "fileno", lambda: 2)
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((20, 5)))
     monkeypatch.setattr(module, "_SCREEN_INTERVAL", 0.0)
-    with Progress() as progress:
-        progress.show("tracked", 1000, 2000)
+    with Progress("tracked") as progress:
+        progress.show(1000, 2000)
         assert stream.getvalue().rpartition("K")[2] == f"[{'#' * 15}   "
 
 
@@ -114,7 +118,7 @@ def _all_of(descriptor: int) -> str:
 
 
 def test_an_exception_is_a_part_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with Log(logging.INFO, "%(levelname)s %(message)s"):
+    with logged(logging.INFO, "%(levelname)s %(message)s"):
         try:
             raise OSError(28, "No space left\non device")
         except OSError:
@@ -123,7 +127,7 @@ def test_an_exception_is_a_part_of_its_line(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_in_debug_mode_there_are_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
-    with Log(logging.ERROR, "%(message)s", debug=True):
+    with logged(logging.ERROR, "%(message)s", debug=True):
         logger.debug("a detail")
         try:
             raise OSError
@@ -135,7 +139,7 @@ def test_in_debug_mode_there_are_tracebacks(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_reported_error_is_logged_unless_it_just_was(capsys: pytest.CaptureFixture[str]) -> None:
-    with Log(logging.ERROR, "%(message)s") as log:
+    with logged(logging.ERROR, "%(message)s") as log:
         log.report(QueueDamaged("damage one"), [])
         logger.error("held: damage two")
         log.report(QueueDamaged("damage two"), [])
@@ -146,7 +150,7 @@ def test_a_reported_error_is_logged_unless_it_just_was(capsys: pytest.CaptureFix
 
 def test_the_log_leaves_the_logger_as_it_was() -> None:
     before = (logger.level, logger.propagate, list(logger.handlers))
-    with Log(logging.INFO, "%(message)s"):
+    with logged(logging.INFO, "%(message)s"):
         assert logger.level == logging.INFO
     assert (logger.level, logger.propagate, list(logger.handlers)) == before
 

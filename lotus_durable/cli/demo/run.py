@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     """Run the demo and say how it went."""
     started = time.monotonic()
     with _folder(arguments) as (folder, keep):
-        with Progress() as progress, FakeLotusProcess(api_key=_KEY) as server:
+        with Progress("tracked") as progress, FakeLotusProcess(api_key=_KEY) as server:
             demo = Demo(folder, server, arguments.events, arguments.kills, progress)
             try:
                 demo.track_and_kill()
@@ -91,7 +91,7 @@ class Demo:
             self._workers.append(self._started_worker(number))
         kills_done, was_away = 0, False
         while (accepted := sum(map(_accepted, self._records))) < self._events and not self.result.problems:
-            self._progress.show("tracked", accepted, self._events)
+            self._progress.show(accepted, self._events)
             if not was_away and accepted >= self._events / 2:
                 was_away = True
                 self._server.go_away(_AWAY)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 
 from lotus_durable.cli.existing import configured
-from lotus_durable.cli.logs import Log, logger
+from lotus_durable.cli.logs import logged, logger
 from lotus_durable.cli.output import ExitCode
 from lotus_durable.cli.wording import count
 from lotus_durable.clock import monotonic
@@ -55,7 +55,7 @@ def run(
         return adapted(configured(arguments).config)
 
     config = load()
-    with Log(logging.INFO, "%(asctime)s %(levelname)s %(message)s", debug=config.debug):
+    with logged(logging.INFO, "%(asctime)s %(levelname)s %(message)s", debug=config.debug):
         warn_if_unencrypted(config.host)
         import_everything()
         manager = ServiceManager(os.environ)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from lotus_durable.errors import ConfigurationError
@@ -15,7 +16,6 @@ from .output import tell
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "": 1.0}
 _LONGEST = 100 * 365 * 86_400.0
 """Seconds; what the system waits for, and what SQLite counts to, has an end."""
-_MOST_DIGITS = 18
 
 
 def seconds(text: str) -> float:
@@ -46,15 +46,15 @@ def some_text(text: str) -> str:
     return text
 
 
-def whole_number(text: str) -> int:
-    """Read a whole number, 0 or more.
+def whole_number(least: int = 0, most: int = sys.maxsize) -> Callable[[str], int]:
+    """Return what reads a whole number between these, and raises ArgumentTypeError where it is none."""
 
-    Raises:
-        ArgumentTypeError: it is none.
-    """
-    if not text.isdecimal() or len(text) > _MOST_DIGITS:
-        raise argparse.ArgumentTypeError(f"a whole number is needed (it is {text!r})")
-    return int(text)
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"a whole number from {least} to {most} is needed (it is {text!r})")
+        return int(text)
+
+    return read
 
 
 class Argument:

@@ -123,7 +123,7 @@ def _in_words(error: BaseException, options: argparse.Namespace) -> tuple[int, s
             words += as_its_owner(options)
         case LotusError() | OSError(strerror=None):
             pass
-        case OSError(strerror=what, filename=file):  # without the number that Python puts before it
+        case OSError(strerror=str(what), filename=file):  # without the number that Python puts before it
             words = what if file is None else f"{file}: {what}"
         case _:
             if os.environ.get(environment_name("debug")):

@@ -103,7 +103,9 @@ COMMAND = Command(
             metavar="SECONDS",
             help=f"how long the oldest pending event may have waited (default: {_MAX_AGE:g})",
         ),
-        Argument("--max-pending", type=whole_number, metavar="N", help="how many may be pending (default: any number)"),
+        Argument(
+            "--max-pending", type=whole_number(), metavar="N", help="how many may be pending (default: any number)"
+        ),
         Argument("--live", action="store_true", help="only whether the flusher shows signs of life"),
     ),
     examples="lotus-durable health --max-age 300\nlotus-durable health --live",

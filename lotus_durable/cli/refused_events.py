@@ -25,8 +25,8 @@ _FILTERED = "Of several filters all must apply."
 _DONE = "done, also where there are none"
 _NOT_CHANGED = "the flusher does not let go of the queue, or nobody confirmed"
 _PAGE = (
-    Argument("--limit", type=whole_number, default=_LIMIT, metavar="N", help=f"at most so many (default: {_LIMIT})"),
-    Argument("--after", type=whole_number, default=0, metavar="ROW", help="go on behind this row"),
+    Argument("--limit", type=whole_number(), default=_LIMIT, metavar="N", help=f"at most so many (default: {_LIMIT})"),
+    Argument("--after", type=whole_number(), default=0, metavar="ROW", help="go on behind this row"),
 )
 _REST = "the others are as they were"
 _ALL = Argument("--all", action="store_true", help="all of them")

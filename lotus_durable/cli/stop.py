@@ -53,20 +53,20 @@ def stop_flusher(directory: QueueDirectory, timeout: float) -> Stopped:
     while True:
         is_held = locks.is_held(directory.flusher_lock)
         beat = read_beat(directory)
-        still_runs = beat is not None and _still_runs(beat)
-        if is_held or still_runs:
+        is_there = beat is not None and still_runs(beat)
+        if is_held or is_there:
             last = beat
         if is_held and monotonic() >= next_ask:
             next_ask = monotonic() + _ASK_INTERVAL
             ask(directory, "stop")
         # One that has let go of the lock looks once more whether something came, and ends a moment later.
-        is_over = not is_held and not still_runs and not starting.is_starting()
+        is_over = not is_held and not is_there and not starting.is_starting()
         if is_over or monotonic() >= ends_at:
             return Stopped(is_over, None if last is None else last.pid)
         time.sleep(_LOOK_INTERVAL)
 
 
-def _still_runs(beat: Beat) -> bool:
+def still_runs(beat: Beat) -> bool:
     """Whether the process that flushed is still there."""
     if beat.kind == "caller" or beat.boot != boot_id() or beat.pid_namespace != pid_namespace():
         return False  # a program that goes on after its drain(), or one that cannot be looked for from here

@@ -61,7 +61,7 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     arguments=(
-        Argument("--hours", type=whole_number, metavar="N", help="only those of the last N hours (default: all)"),
+        Argument("--hours", type=whole_number(), metavar="N", help="only those of the last N hours (default: all)"),
         Argument("--resend", action="store_true", help="have what is unknown delivered again"),
         Argument(
             "--ingestion",

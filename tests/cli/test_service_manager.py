@@ -8,17 +8,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
-from lotus_durable.cli.flusher.run import Report
 from lotus_durable.cli.flusher.service import Service
 from lotus_durable.cli.flusher.service_manager import ServiceManager
-from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.config import Config
+from lotus_durable.flusher.destination import AsConfigured
 from lotus_durable.testing import FakeLotus
 
-from .conftest import CommandLine, Start, Track
+from .conftest import KEY, CommandLine, Start, Track
 
 
 class Manager:
@@ -82,17 +81,14 @@ def test_the_watchdog_hears_of_a_flusher_that_makes_progress(manager: Manager, s
 
 @pytest.mark.parametrize("is_stuck", [False, True])
 def test_the_watchdog_hears_nothing_of_a_flusher_whose_step_takes_longer_than_it_can(
-    tmp_path: Path, manager: Manager, is_stuck: bool
+    tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch, is_stuck: bool
 ) -> None:
-    service = SimpleNamespace(
-        report_if_ending=lambda: False,
-        reload_if_asked=lambda: None,
-        is_stuck=lambda: is_stuck,
-        flushes=True,
-        directory=QueueDirectory(tmp_path),
-    )
     told = ServiceManager({"NOTIFY_SOCKET": manager.variable, "WATCHDOG_USEC": "1000000"})
-    Report(cast("Service", service), told).look()
+    config = Config.resolve({"queue_dir": tmp_path / "queue", "api_key": KEY}, environ={})
+    service = Service(config, lambda: config, told, AsConfigured())
+    control = SimpleNamespace(is_stuck=lambda: is_stuck, ending=lambda: None)
+    monkeypatch.setattr(service, "_control", lambda: control)
+    service.look()
     manager.wait_for("STATUS=")
     assert ("WATCHDOG=1" in manager.messages) == (not is_stuck)
 
@@ -134,9 +130,8 @@ def test_a_watchdog_that_is_meant_for_another_process_is_not_ours(
 @pytest.mark.parametrize("address", ["", "vsock:2:1234", "/nowhere/notify", "@nobody"])
 def test_a_manager_that_cannot_be_told_is_no_trouble(address: str) -> None:
     manager = ServiceManager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"})
-    manager.ready()
-    manager.alive()
-    manager.status("idle")
+    manager.tell("READY=1")
+    manager.tell("RELOADING=1", "MONOTONIC_USEC=1")
 
 
 def test_a_refused_start_is_not_called_ready(command_line: CommandLine, manager: Manager) -> None:

@@ -7,9 +7,8 @@ accepted with what the server has. The serious test of all this is the chaos har
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
-from lotus_durable.cli.arguments import Argument
+from lotus_durable.cli.arguments import Argument, whole_number
 from lotus_durable.cli.command import Command
 from lotus_durable.cli.output import ExitCode
 
@@ -37,15 +36,6 @@ keys of --json:
 Of each list of ids the first 100 are shown."""
 
 
-def _whole_number(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"a whole number from {least} to {most} is needed (it is {text!r})")
-        return int(text)
-
-    return read
-
-
 def _run(arguments: argparse.Namespace) -> ExitCode:
     from .run import run  # here: the other commands do without all that this imports
 
@@ -58,8 +48,8 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     arguments=(
-        Argument("--events", type=_whole_number(100, 1_000_000), default=20_000, metavar="N", help="default: 20000"),
-        Argument("--kills", type=_whole_number(0, 100), default=10, metavar="N", help="default: 10"),
+        Argument("--events", type=whole_number(100, 1_000_000), default=20_000, metavar="N", help="default: 20000"),
+        Argument("--kills", type=whole_number(0, 100), default=10, metavar="N", help="default: 10"),
     ),
     examples="lotus-durable demo\nlotus-durable demo --events 100000 --kills 30 --queue-dir /tmp/demo",
     options=(),

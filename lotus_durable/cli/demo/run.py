@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -12,15 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from lotus_durable.cli.output import ExitCode, report
 from lotus_durable.cli.progress import Progress
-from lotus_durable.cli.stop import stop_flusher
+from lotus_durable.cli.stop import still_runs, stop_flusher
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.flusher import locks
-from lotus_durable.flusher.surroundings import process_status
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.testing.faults import Delay, Faults
@@ -78,9 +76,8 @@ class Demo:
         self._rate = events / _WORKERS / max(_SHORTEST, events / _EVENTS_PER_SECOND, kills * _SECONDS_PER_KILL)
         self._records = [folder / f"accepted-by-worker-{number}" for number in range(_WORKERS)]
         self._workers: list[subprocess.Popen[bytes]] = []
-        self._killed: tuple[int, int] | None = None
-        """The flusher that was killed, until there is another one: its pid and when it began."""
-        self._killed_at = 0.0
+        self._killed: tuple[int, float] | None = None
+        """The flusher that was killed, and when, until there is another one."""
         self._started = time.monotonic()
 
     def track_and_kill(self) -> None:
@@ -89,17 +86,18 @@ class Demo:
         for number, record in enumerate(self._records):
             record.touch()
             self._workers.append(self._started_worker(number))
-        kills_done, was_away = 0, False
+        was_away = False
         while (accepted := sum(map(_accepted, self._records))) < self._events and not self.result.problems:
             self._progress.show(accepted, self._events)
             if not was_away and accepted >= self._events / 2:
                 was_away = True
                 self._server.go_away(_AWAY)
                 self._tell(f"the server is gone for {_AWAY:g} s")
+            kills = sum(self.result.kills.values())
             if self._killed is not None:
-                self._look_for_new_flusher()
-            elif kills_done < self._kills and accepted >= self._events * (kills_done + 1) / (self._kills + 1):
-                kills_done += self._kill_flusher() if kills_done % 2 == 0 else self._kill_worker(kills_done // 2)
+                self._look_for_new_flusher(*self._killed)
+            elif kills < self._kills and accepted >= self._events * (kills + 1) / (self._kills + 1):
+                self._kill_worker() if kills % 2 else self._kill_flusher()
             self._look_for_trouble()
             time.sleep(_TICK)
         for worker in self._workers:
@@ -111,16 +109,15 @@ class Demo:
         self._tell("all is tracked and the workers have ended; then: lotus-durable drain")
         self._server.set_faults(None)
         drain = subprocess.run(  # noqa: S603  # our own command
-            [sys.executable, "-m", "lotus_durable", "drain", "--json", "--timeout", str(_DRAIN)],
+            [sys.executable, "-m", "lotus_durable", "drain", "--quiet", "--timeout", str(_DRAIN)],
             env=self._environment,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
             check=False,
         )
         if drain.returncode != 0:
-            report: Mapping[str, object] = json.loads(drain.stdout or b"{}")
-            self.result.problems.append(
-                f"lotus-durable drain: {report.get('reason') or report.get('error') or 'it failed'}"
-            )
+            self.result.problems.append(drain.stderr.strip())
         tracked = [each for record in self._records for each in record.read_text().split()]
         self.result.compare(tracked, self._server.database(), self._server.ids())
 
@@ -131,44 +128,39 @@ class Demo:
             worker.wait()
         stop_flusher(self._directory, _STOP)
 
-    def _kill_flusher(self) -> bool:
-        beat = read_beat(self._directory)
-        if beat is None or not self._flushes(beat):
-            return False
-        os.kill(beat.pid, signal.SIGKILL)
-        self._killed, self._killed_at = (beat.pid, beat.start_time), time.monotonic()
-        self.result.kills["flushers"] += 1
-        where = "at work" if beat.in_flight is None else "in the middle of a request"
-        self._tell(f"the flusher, process {beat.pid}, is killed {where}")
-        return True
+    def _kill_flusher(self) -> None:
+        if (beat := self._flusher()) is not None:
+            os.kill(beat.pid, signal.SIGKILL)
+            self._killed = beat.pid, time.monotonic()
+            self.result.kills["flushers"] += 1
+            where = "at work" if beat.in_flight is None else "in the middle of a request"
+            self._tell(f"the flusher, process {beat.pid}, is killed {where}")
 
-    def _look_for_new_flusher(self) -> None:
-        after = time.monotonic() - self._killed_at
-        beat = read_beat(self._directory)
-        if beat is not None and (beat.pid, beat.start_time) != self._killed and self._flushes(beat):
+    def _look_for_new_flusher(self, killed: int, killed_at: float) -> None:
+        after = time.monotonic() - killed_at
+        beat = self._flusher()
+        if beat is not None and beat.pid != killed:
             self._killed = None
             self.result.new_flusher_after.append(after)
             self._tell(f"process {beat.pid} flushes, {after:.2f} s after the kill")
         elif after > _FLUSHER_COMES:
             self.result.problems.append(f"no flusher came within {_FLUSHER_COMES:g} s of a kill")
 
-    def _flushes(self, beat: Beat) -> bool:
-        status = process_status(beat.pid)
-        is_there = status is not None and status.start_time == beat.start_time and status.state != "Z"
-        return is_there and not beat.is_over() and bool(locks.is_held(self._directory.flusher_lock))
+    def _flusher(self) -> Beat | None:
+        """Return the last beat of who flushes, None where nobody does."""
+        beat = read_beat(self._directory)
+        flushes = beat is not None and still_runs(beat) and not beat.is_over()
+        return beat if flushes and locks.is_held(self._directory.flusher_lock) else None
 
-    def _kill_worker(self, first: int) -> bool:
-        """Kill one that still tracks, and let another one go on where it was: with the same id, if need be."""
-        for number in (each % _WORKERS for each in range(first, first + _WORKERS)):
-            worker = self._workers[number]
-            if worker.poll() is None and _accepted(self._records[number]) < self._quota(number):
-                worker.kill()
-                worker.wait()
-                self.result.kills["workers"] += 1
-                self._tell(f"worker {number}, process {worker.pid}, is killed; another one goes on")
-                self._workers[number] = self._started_worker(number)
-                break
-        return True
+    def _kill_worker(self) -> None:
+        """Kill the one that has most to track, and let another one go on where it was: with the same id, if need be."""
+        number = max(range(_WORKERS), key=lambda each: self._quota(each) - _accepted(self._records[each]))
+        worker = self._workers[number]
+        worker.kill()
+        worker.wait()
+        self.result.kills["workers"] += 1
+        self._tell(f"worker {number}, process {worker.pid}, is killed; another one goes on")
+        self._workers[number] = self._started_worker(number)
 
     def _started_worker(self, number: int) -> subprocess.Popen[bytes]:
         record = self._records[number]

@@ -1,7 +1,7 @@
 """``lotus-durable flusher``: the flusher in the foreground, for a service manager.
 
-Here is what is typed. ``run`` runs it and writes its log, ``service`` flushes with one configuration after the other,
-``metrics_server`` answers Prometheus, and ``service_manager`` talks to systemd.
+Here is what is typed. ``run`` runs it with its log and metrics, ``service`` flushes with one configuration after the
+other, and ``service_manager`` talks to systemd.
 """
 
 from __future__ import annotations

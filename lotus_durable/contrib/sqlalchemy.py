@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from lotus_durable.client import Client
-from lotus_durable.contrib.transactions import Arguments, CheckedEvent
+from lotus_durable.contrib.transactions import CheckedEvent
 from lotus_durable.errors import ConfigurationError
 
 if TYPE_CHECKING:  # without greenlet the second one cannot be imported
@@ -22,8 +24,12 @@ _KEY = "lotus_durable"
 def track_on_commit(
     session: Session | scoped_session[Any] | AsyncSession | async_scoped_session[Any],
     *,
+    customer_id: str,
+    event_name: str,
+    properties: Mapping[str, object] | None = None,
+    time_created: datetime | str | None = None,
+    idempotency_id: str | None = None,
     client: Client | None = None,
-    **arguments: Unpack[Arguments],
 ) -> str:
     """Track one event when the session's outermost transaction commits; it begins one where there is none.
 
@@ -33,8 +39,12 @@ def track_on_commit(
 
     Args:
         session: a Session, an AsyncSession, or a scoped one.
+        customer_id: as for ``track_event``.
+        event_name: as for ``track_event``.
+        properties: as for ``track_event``.
+        time_created: as for ``track_event``.
+        idempotency_id: as for ``track_event``.
         client: the default client if not given.
-        arguments: as for ``track_event``.
 
     Returns:
         The idempotency id.
@@ -43,7 +53,14 @@ def track_on_commit(
         InvalidEvent: an argument is refused.
         ConfigurationError: the session begins no transaction by itself, and none was begun; or a setting is wrong.
     """
-    checked = CheckedEvent(client, arguments)
+    checked = CheckedEvent(
+        client,
+        customer_id=customer_id,
+        event_name=event_name,
+        properties=properties,
+        time_created=time_created,
+        idempotency_id=idempotency_id,
+    )
     plain = _plain(session)
     transaction = plain.get_nested_transaction() or plain.get_transaction()
     if transaction is None:

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Required, TypedDict
+from typing import Any
 
 from lotus_durable import settings
 from lotus_durable.client import Client
 from lotus_durable.errors import InvalidEvent, LotusError
 from lotus_durable.event.ids import random_id
 from lotus_durable.log import logger
-
-
-class Arguments(TypedDict, total=False):
-    """Those of ``track_event``."""
-
-    customer_id: Required[str]
-    event_name: Required[str]
-    properties: Mapping[str, object] | None
-    time_created: datetime | str | None
-    idempotency_id: str | None
 
 
 class CheckedEvent:
@@ -37,7 +26,7 @@ class CheckedEvent:
         ConfigurationError: a setting is wrong.
     """
 
-    def __init__(self, client: Client | None, arguments: Arguments) -> None:
+    def __init__(self, client: Client | None, **arguments: Any) -> None:  # noqa: ANN401  # typed by who calls this
         self._client = client or settings.client()
         try:
             self._arguments: Mapping[str, Any] = self._client.check_event(**arguments)

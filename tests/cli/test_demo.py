@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.cli.demo import COMMAND
-from lotus_durable.cli.demo.report import Result
+from lotus_durable.cli.demo.run import Result
 
 from .conftest import CommandLine, wait_until
 

@@ -95,10 +95,10 @@ WRONG: list[tuple[dict[str, object], str]] = [
 def test_the_check_says_what_is_wrong_with_a_configuration(manage: Manage) -> None:
     code = f"""
 from django.test import override_settings
-from lotus_durable.contrib.django.configuration_check import check_configuration
+from lotus_durable.contrib.django.options import check
 for project in {[settings for settings, _ in WRONG]!r}:
     with override_settings(**project):
-        found = check_configuration()
+        found = check()
         print(" ".join(f"{{each.id}}: {{each.msg}}" for each in found) or "nothing")
 """
     result = manage({}, "shell", "--verbosity=0", "--command", code)

@@ -127,7 +127,7 @@ def test_a_person_sees_what_is_wrong_puts_one_event_back_and_purges_the_others_a
     assert person.read(".messagelist .warning") == ["4 events refused for good: mend the cause, and put them back"]
 
     person.follow("Time created too far")
-    person.type("customer", "c1")
+    person.type("customer_id", "c1")
     person.press("Filter")
     assert len(person.read("#result_list tbody tr")) == 3
     person.follow("20")  # the first one, by its time
@@ -138,7 +138,7 @@ def test_a_person_sees_what_is_wrong_puts_one_event_back_and_purges_the_others_a
     scene.rig.client().drain()
     assert scene.rig.server.database == {ids[0]}
 
-    person.type("customer", "c1")
+    person.type("customer_id", "c1")
     person.press("Filter")
     person.tick("input[value=all]")
     person.press("Purge…")

@@ -17,8 +17,8 @@ class LotusDurableConfig(AppConfig):  # type: ignore[misc]  # Django has no type
 
     def ready(self) -> None:
         """Apply the settings; what is wrong with them is for the check to say, before anything is served."""
-        from . import configuration_check, options
+        from . import options
 
         options.apply()
         setting_changed.connect(options.follow)
-        checks.register(configuration_check.check_configuration)
+        checks.register(options.check)

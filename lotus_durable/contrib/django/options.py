@@ -1,4 +1,4 @@
-"""From Django's settings to the library's."""
+"""From Django's settings to the library's, and a check of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  # Django's name for it
 from django.utils.module_loading import import_string
 
 import lotus_durable
-from lotus_durable.config import describe
+from lotus_durable.config import Config, describe
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.options import environment_name, unknown_setting
+from lotus_durable.queue.directory import QueueDirectory
 
 
 def given() -> dict[str, Any]:
@@ -58,3 +60,28 @@ def follow(*, setting: str, **_: Any) -> None:  # noqa: ANN401  # what Django se
     """Apply what a test has overridden, and what is so no longer."""
     if setting == "LOTUS" or setting in {environment_name(name) for name, _, _ in describe()}:
         apply()
+
+
+def check(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # what Django passes
+    """Return what is wrong with the options, and with the queue directory if it exists.
+
+    ``manage.py check`` and the start of a server say it.
+    """
+    try:
+        config = Config.resolve(settings=given())
+        QueueDirectory(config.queue_dir).check()
+    except ConfigurationError as error:
+        return [Error(str(error), hint="See LOTUS in the settings, and LOTUS_ variables.", id="lotus_durable.E001")]
+    except FileNotFoundError:
+        pass  # it is made with the first event
+    except OSError as error:
+        return [Error(f"queue_dir {config.queue_dir} cannot be used: {error}", id="lotus_durable.E002")]
+    if config.send and not config.can_send():
+        return [
+            Warning(
+                "No API key is set: events are kept on disk, and another process must upload them.",
+                hint="Set API_KEY or API_KEY_FILE in LOTUS, or LOTUS_API_KEY in the environment.",
+                id="lotus_durable.W001",
+            )
+        ]
+    return []

@@ -61,7 +61,7 @@ class FilterForm(forms.Form):  # type: ignore[misc]  # Django has no types
     """Which events are meant, as ``lotus-durable dead-letters --help`` has it."""
 
     reason: Any = forms.CharField(required=False, label="Reason holds")
-    customer: Any = forms.CharField(required=False, label="Customer")
+    customer_id: Any = forms.CharField(required=False, label="Customer")
     event_name: Any = forms.CharField(required=False, label="Event name")
     id: Any = forms.CharField(required=False, label="Idempotency id")
     older_than: Any = _Age(required=False, label="Older than")
@@ -71,15 +71,9 @@ class FilterForm(forms.Form):  # type: ignore[misc]  # Django has no types
     def where(self) -> Where:
         """The filter; of a field that is wrong, none."""
         self.is_valid()
-        given = self.cleaned_data
-        return Where(
-            reason=given.get("reason") or None,
-            customer_id=given.get("customer") or None,
-            event_name=given.get("event_name") or None,
-            older_than=given.get("older_than"),
-            newer_than=given.get("newer_than"),
-            ids=[given["id"]] if given.get("id") else None,
-        )
+        given = {name: value for name, value in self.cleaned_data.items() if value not in ("", None)}
+        ids = given.pop("id", None)
+        return Where(**given, ids=None if ids is None else [ids])
 
     def given(self) -> dict[str, str]:
         """Return what was typed, field by field."""

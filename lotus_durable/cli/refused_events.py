@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lotus_durable.errors import ConfigurationError
+from lotus_durable.values import NamedTuple
 
 from .arguments import OUTPUT, WAIT, YES, Argument, confirmed, waiting, where, whole_number
 from .command import Command
@@ -32,31 +33,36 @@ _REST = "the others are as they were"
 _ALL = Argument("--all", action="store_true", help="all of them")
 
 
-class _Refused:
-    """The command for the events in one state."""
+class Refused(NamedTuple):
+    """The events in one state, and the command for them."""
 
-    def __init__(self, name: str, state: State, noun: str, what_they_are: str) -> None:
-        self._name = name
-        self._state = state
-        self._noun = noun
-        self._what_they_are = what_they_are
+    name: str
+    """Of the command, and of the page in Django's admin."""
+    state: State
+    noun: str
+    meaning: str
+
+    @property
+    def title(self) -> str:
+        """Of a page."""
+        return f"{self.noun}s".capitalize()
 
     def command(self) -> Command:
         """Return it."""
         return Command(
-            name=self._name,
-            summary=f"{self._noun}s: count, list, show, export, retry, purge",
-            description=f"{self._what_they_are}\nWithout an action they are counted, by reason.\n\nkeys of --json:\n"
+            name=self.name,
+            summary=f"{self.noun}s: count, list, show, export, retry, purge",
+            description=f"{self.meaning}\nWithout an action they are counted, by reason.\n\nkeys of --json:\n"
             "  total          how many there are\n"
             "  reasons        a list of {reason, events}, the most frequent first",
             run=self._count,
             done=_DONE,
-            examples=f"lotus-durable {self._name}\nlotus-durable {self._name} --json",
+            examples=f"lotus-durable {self.name}\nlotus-durable {self.name} --json",
             actions=(
                 self._action(
                     "list",
                     self._list,
-                    f"List {self._noun}s, oldest first. {_FILTERED}\n\nkeys of --json:\n"
+                    f"List {self.noun}s, oldest first. {_FILTERED}\n\nkeys of --json:\n"
                     "  events         a list of objects, as `show` prints them\n"
                     "  next           what --after is for the events that follow, or null",
                     'list --reason "Customer does not exist" --limit 20\nlist --customer c1 --older-than 7d',
@@ -65,14 +71,14 @@ class _Refused:
                 self._action(
                     "show",
                     self._show,
-                    f"Show all that is known of {self._noun}s, a JSON object each. {_FILTERED}\n\n{KEYS}",
+                    f"Show all that is known of {self.noun}s, a JSON object each. {_FILTERED}\n\n{KEYS}",
                     "show --id 5b6c2b1e-7d8e-4f00-9122-33445566aabb",
                     not_complete="there is no such event",
                 ),
                 self._action(
                     "export",
                     self._export,
-                    f"Write {self._noun}s as JSON Lines, and leave them where they are. {_FILTERED} `lotus-durable "
+                    f"Write {self.noun}s as JSON Lines, and leave them where they are. {_FILTERED} `lotus-durable "
                     f"import` reads\nsuch lines.\n\n{KEYS}",
                     "export --output refused.jsonl\nexport --customer c1 --output c1.jsonl",
                     OUTPUT,
@@ -80,7 +86,7 @@ class _Refused:
                 self._action(
                     "retry",
                     self._retry,
-                    f"Have {self._noun}s tried again, with their ids and times, as if it were for the first time: by "
+                    f"Have {self.noun}s tried again, with their ids and times, as if it were for the first time: by "
                     "the flusher that\nruns, or by the next one (`lotus-durable drain` is one). What cannot be read "
                     f"stays. A flusher that runs\npauses for a moment. {_FILTERED}\n\nkeys of --json:\n"
                     "  changed        events that are tried again\n"
@@ -93,7 +99,7 @@ class _Refused:
                 self._action(
                     "purge",
                     self._purge,
-                    f"Throw {self._noun}s away, after asking; from then on they count as discarded. `export` them "
+                    f"Throw {self.noun}s away, after asking; from then on they count as discarded. `export` them "
                     f"before, if in doubt.\nA flusher that runs pauses for a moment. {_FILTERED}\n\nkeys of --json:\n"
                     "  changed        events that are gone",
                     "purge --older-than 90d\npurge --all --yes",
@@ -116,28 +122,28 @@ class _Refused:
     ) -> Command:
         return Command(
             name=verb,
-            summary=f"{verb} {self._noun}s",
+            summary=f"{verb} {self.noun}s",
             description=description,
             run=run,
             done=_DONE,
             not_complete=not_complete,
             arguments=arguments,
             has_filters=True,
-            examples="\n".join(f"lotus-durable {self._name} {line}" for line in examples.splitlines()),
+            examples="\n".join(f"lotus-durable {self.name} {line}" for line in examples.splitlines()),
         )
 
     def _selected(self, arguments: argparse.Namespace) -> RefusedEvents:
         from lotus_durable.operate.refused import RefusedEvents  # with SQLite
 
         config = existing_queue(arguments).config
-        return RefusedEvents(config, self._state, where(arguments))
+        return RefusedEvents(config, self.state, where(arguments))
 
     def _count(self, arguments: argparse.Namespace) -> ExitCode:
         reasons = self._selected(arguments).count_by_reason()
         total = sum(reasons.values())
         listed = [{"reason": reason, "events": events} for reason, events in reasons.items()]
         table = [aligned([("", count(events), reason) for reason, events in reasons.items()])] if reasons else []
-        return report(arguments, {"total": total, "reasons": listed}, count(total, self._noun), *table)
+        return report(arguments, {"total": total, "reasons": listed}, count(total, self.noun), *table)
 
     def _list(self, arguments: argparse.Namespace) -> ExitCode:
         events, following = self._selected(arguments).page(arguments.after, arguments.limit)
@@ -145,18 +151,18 @@ class _Refused:
         if following is not None:
             lines.append(f"… more: --after {following}")
         result = {"events": [as_json(event) for event in events], "next": following}
-        return report(arguments, result, *(lines or [f"no {self._noun}s"]))
+        return report(arguments, result, *(lines or [f"no {self.noun}s"]))
 
     def _show(self, arguments: argparse.Namespace) -> ExitCode:
         shown = write_lines(self._selected(arguments), None, indented=not arguments.json)
         if not shown:
-            complain(arguments.prog, f"there is no such {self._noun}")
+            complain(arguments.prog, f"there is no such {self.noun}")
         return ExitCode.DONE if shown else ExitCode.NOT_COMPLETE
 
     def _export(self, arguments: argparse.Namespace) -> ExitCode:
         written = write_lines(self._selected(arguments), arguments.output)
         if arguments.output is not None:
-            words = f"{count(written, self._noun)} written to {arguments.output}"
+            words = f"{count(written, self.noun)} written to {arguments.output}"
             report(arguments, {"written": written}, words)
         return ExitCode.DONE
 
@@ -165,19 +171,19 @@ class _Refused:
         with Progress("put back", if_interrupted=_REST) as progress:
             result = events.retry(waiting=waiting(arguments), watch=progress.show)
         left = f"; {count(result.left)} left: nothing of them can be read" if result.left else ""
-        words = f"{count(result.changed, self._noun)} tried again by whoever flushes{left}"
+        words = f"{count(result.changed, self.noun)} tried again by whoever flushes{left}"
         return report(arguments, {"changed": result.changed, "left": result.left}, words)
 
     def _purge(self, arguments: argparse.Namespace) -> ExitCode:
         events = self._meant(arguments)
         if not arguments.yes:
             number, events = events.as_of_now()
-            if number and not confirmed(arguments, f"Throw {count(number, self._noun)} away, for good?"):
+            if number and not confirmed(arguments, f"Throw {count(number, self.noun)} away, for good?"):
                 complain(arguments.prog, "nothing was purged")
                 return ExitCode.NOT_COMPLETE
         with Progress("purged", if_interrupted=_REST) as progress:
             result = events.purge(waiting=waiting(arguments), watch=progress.show)
-        words = f"{count(result.changed, self._noun)} purged; they count as discarded"
+        words = f"{count(result.changed, self.noun)} purged; they count as discarded"
         return report(arguments, {"changed": result.changed}, words)
 
     def _meant(self, arguments: argparse.Namespace) -> RefusedEvents:
@@ -186,14 +192,15 @@ class _Refused:
         return self._selected(arguments)
 
 
-_PARKED = """\
-Parked events are refused for now, as when their customer does not exist. They are tried again by themselves,
-and are dead letters after some days."""
 _DEAD_LETTERS = """\
 Dead letters are events that the server refused for good, and what of a damaged segment cannot be read. They are
 kept until somebody puts them back or throws them away."""
+_PARKED = """\
+Parked events are refused for now, as when their customer does not exist. They are tried again by themselves,
+and are dead letters after some days."""
 
-COMMANDS = (
-    _Refused("parked", "parked", "parked event", _PARKED).command(),
-    _Refused("dead-letters", "dead_letter", "dead letter", _DEAD_LETTERS).command(),
-)
+KINDS = {
+    "dead-letters": Refused("dead-letters", "dead_letter", "dead letter", _DEAD_LETTERS),
+    "parked": Refused("parked", "parked", "parked event", _PARKED),
+}
+COMMANDS = tuple(kind.command() for kind in KINDS.values())

@@ -19,6 +19,7 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from lotus_durable import settings
+from lotus_durable.cli.refused_events import KINDS, Refused
 from lotus_durable.cli.wording import count
 from lotus_durable.errors import LotusError
 from lotus_durable.operate import Waiting
@@ -76,7 +77,7 @@ class QueueAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
         context = _read(lambda: pages.event(_refused(kind, Where()), row))
         if not context:
             raise Http404("it is here no more: it was delivered, put back or purged")
-        return self._page(request, "event", _names(kind).singular, {"kind": kind, **context})
+        return self._page(request, "event", _names(kind).noun.capitalize(), {"kind": kind, **context})
 
     def retry_view(self, request: HttpRequest, kind: str) -> HttpResponse:
         """Put events back."""
@@ -107,7 +108,7 @@ class QueueAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
             messages.error(request, f"Nothing more was {what}: {error}.")
             return
         names = _names(kind)
-        words = f"{count(done.changed, names.singular.lower())} {what}"
+        words = f"{count(done.changed, names.noun)} {what}"
         messages.success(request, f"{words}.")
         if done.left:
             messages.warning(request, f"{count(done.left, 'event')} cannot be read, and stayed.")
@@ -115,7 +116,7 @@ class QueueAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
             LogEntry.objects.create(
                 user_id=request.user.pk,
                 content_type_id=ContentType.objects.get_for_model(Queue).pk,
-                object_repr=names.title,
+                object_repr=_names(kind).title,
                 action_flag=flag,
                 change_message=words,
             )
@@ -147,7 +148,7 @@ class QueueAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
                 **self.admin_site.each_context(request),
                 "title": title,
                 "opts": self.opts,
-                "kinds": pages.KINDS,
+                "kinds": KINDS,
                 "may_retry": self.has_change_permission(request),
                 "may_purge": self.has_delete_permission(request),
                 **context,
@@ -166,9 +167,9 @@ def _refused(kind: str, where: Where) -> RefusedEvents:
     return RefusedEvents(settings.resolved(), _names(kind).state, where)
 
 
-def _names(kind: str) -> pages.Kind:
+def _names(kind: str) -> Refused:
     try:
-        return pages.KINDS[kind]
+        return KINDS[kind]
     except KeyError:
         raise Http404 from None
 

@@ -7,44 +7,26 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
 
 from lotus_durable.cli.arguments import seconds
 from lotus_durable.cli.health import problems_of
+from lotus_durable.cli.refused_events import KINDS
 from lotus_durable.cli.status import flusher_in_words
 from lotus_durable.cli.wording import count, duration, size
 from lotus_durable.config import Config
 from lotus_durable.flusher.early_warning import of_age, of_room
 from lotus_durable.operate.overview import Overview, overview
 from lotus_durable.operate.refused import RefusedEvents
-from lotus_durable.operate.stored import State
 from lotus_durable.operate.where import Where
 
 _PAGE = 100
 _MOST_COUNTED = 20_000
 """Events that are read to count them by reason: a page must come soon."""
 _SHOWN_REASONS = 20
-
-
-class Kind(NamedTuple):
-    """One kind of refused events."""
-
-    slug: str
-    state: State
-    title: str
-    singular: str
-    meaning: str
-
-
-KINDS = {
-    "dead-letters": Kind(
-        "dead-letters", "dead_letter", "Dead letters", "Dead letter", "Refused for good, and kept with the reason."
-    ),
-    "parked": Kind("parked", "parked", "Parked events", "Parked event", "Refused for now, and tried again by itself."),
-}
 
 
 class _Age(forms.CharField):  # type: ignore[misc]  # Django has no types

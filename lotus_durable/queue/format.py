@@ -145,17 +145,6 @@ def encode_carried(marker: bytes, sequence: int, record: bytes, origin: Origin) 
     return pack_frame_header(marker, checksum, len(body) | _CARRIED, sequence) + body
 
 
-class Stop:
-    """Why no further frame can be read from a buffer."""
-
-    END = "end"
-    """The buffer ends after a whole frame."""
-    INCOMPLETE = "incomplete"
-    """The buffer ends inside a frame: more may come, or it is a torn tail."""
-    DAMAGED = "damaged"
-    """The bytes here are no frame."""
-
-
 Frame = tuple[int, int, bytes, Origin | None]
 """Sequence, offset after the frame in the buffer, record, and of a carried frame where it was before."""
 
@@ -212,10 +201,7 @@ def read_frames(
 
 
 def frames(data: bytes, marker: bytes, start: int = 0) -> Iterator[Frame]:
-    """Yield the frames of ``data`` from ``start`` on, for as long as they are whole and their checksums hold.
-
-    Ask :func:`classify` about the offset after the last frame why it ended there.
-    """
+    """Yield the frames of ``data`` from ``start`` on, for as long as they are whole and their checksums hold."""
     while True:
         records, positions, carried = read_frames(data, marker, start, 1)
         if not records:
@@ -231,22 +217,16 @@ def _is_length(length: int) -> bool:
     return 0 < length <= MAX_RECORD_SIZE
 
 
-def classify(data: bytes, marker: bytes, offset: int = 0) -> str:
-    """Say why :func:`frames` stopped at ``offset``."""
-    remaining = len(data) - offset
-    if remaining == 0:
-        return Stop.END
-    if data[offset : offset + MARKER_SIZE] != marker[:remaining]:
-        return Stop.DAMAGED
-    if remaining < FRAME_HEADER_SIZE:
-        return Stop.INCOMPLETE
-    is_length = _is_length(_FRAME.unpack_from(data, offset)[2])
-    return Stop.INCOMPLETE if is_length and remaining < frame_size(data, offset) else Stop.DAMAGED
+def is_incomplete(data: bytes, marker: bytes) -> bool:
+    """Whether ``data``, no whole frame, is the beginning of one: more may come, or it is a torn tail."""
+    if not data or data[:MARKER_SIZE] != marker[: len(data)]:
+        return False
+    return len(data) < FRAME_HEADER_SIZE or (_is_length(_FRAME.unpack_from(data)[2]) and len(data) < frame_size(data))
 
 
-def frame_size(data: bytes, offset: int = 0) -> int:
-    """Return how many bytes the frame at ``offset`` says it has; its header must be there."""
-    length: int = _FRAME.unpack_from(data, offset)[2]
+def frame_size(data: bytes) -> int:
+    """Return how many bytes a frame says it has; its header must be there."""
+    length: int = _FRAME.unpack_from(data)[2]
     return FRAME_HEADER_SIZE + (length & ~_CARRIED)
 
 
@@ -271,29 +251,37 @@ def find_last_frame(data: bytes, marker: bytes) -> Frame | None:
     return None
 
 
-def is_torn_by_power_cut(data: bytes, marker: bytes, offset: int) -> bool:
-    """Whether ``data``, the end of a segment from ``offset`` on, is half a frame, and zeros where the rest was to be.
+def events_at_end(data: bytes, marker: bytes, offset: int) -> int | None:
+    """Return how many acknowledged events ``data``, the end of a segment in which no further frame is whole, can hold.
+
+    None where it is no damage: there is nothing, zeros (a power cut) or the beginning of a frame that was not written
+    whole. None of them is in what is too short for a frame, or a frame that was there before.
+
+    Args:
+        data: what follows the last frame that was read.
+        marker: of the segment.
+        offset: where in the segment ``data`` begins.
+    """
+    written = len(data.rstrip(b"\0"))
+    if not written or _is_torn_by_power_cut(data, marker, offset, written):
+        return None
+    is_torn = is_incomplete(data, marker)
+    if is_torn and len(data) >= FRAME_HEADER_SIZE:
+        # If the checksum holds for the length that is really there, the frame is whole and only its length is damaged.
+        _, checksum, length, sequence = _FRAME.unpack_from(data)
+        seed = sequence * SPREAD + (_CARRIED_SEED if length & _CARRIED else 0)
+        is_torn = crc32(data[FRAME_HEADER_SIZE:], seed & _SEED_BITS) != checksum
+    if is_torn:
+        return None
+    return int(len(data) >= FRAME_HEADER_SIZE and not any(frames(data, marker)))
+
+
+def _is_torn_by_power_cut(data: bytes, marker: bytes, offset: int, written: int) -> bool:
+    """Whether it is half a frame, and behind its ``written`` bytes zeros where the rest was to be.
 
     So it is when the file's new size came to the disk, and not all of its sectors did.
     """
-    written = len(data.rstrip(b"\0"))
     cut = -(-(offset + written) // SECTOR) * SECTOR - offset
     if cut >= len(data) or data[: min(written, MARKER_SIZE)] != marker[:written]:
         return False
     return cut < FRAME_HEADER_SIZE or cut < frame_size(data)
-
-
-def is_event_at_end(data: bytes, marker: bytes) -> bool:
-    """Whether ``data``, the end of a segment, can hold an event that was acknowledged; no further frame is in it.
-
-    It holds none when it is zeros (a power cut), too short for a frame, a frame that was there before, or the beginning
-    of one that was not written whole. But if the checksum holds for the length that is really there, the frame is whole
-    and only the length it gives is damaged.
-    """
-    if len(data) < FRAME_HEADER_SIZE or not data.rstrip(b"\0") or any(frames(data, marker)):
-        return False
-    if classify(data, marker) != Stop.INCOMPLETE:
-        return True
-    _, checksum, length, sequence = _FRAME.unpack_from(data)
-    seed = sequence * SPREAD + (_CARRIED_SEED if length & _CARRIED else 0)
-    return bool(crc32(data[FRAME_HEADER_SIZE:], seed & _SEED_BITS) == checksum)

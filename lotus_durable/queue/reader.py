@@ -21,16 +21,14 @@ from .format import (
     HEADER_SIZE,
     Header,
     Origin,
-    Stop,
     UnknownFormat,
-    classify,
     decode_header,
+    events_at_end,
     find_frame,
     find_last_frame,
     frame_size,
     frames,
-    is_event_at_end,
-    is_torn_by_power_cut,
+    is_incomplete,
     read_frames,
 )
 from .writer import is_abandoned
@@ -134,7 +132,7 @@ class SegmentReader:
         if not self._is_abandoned():
             return False
         data, found = self._search()
-        return found is None and not self._holds_damage(data)
+        return found is None and events_at_end(data, self._marker, self.position[0]) is None
 
     def _pass_header(self) -> Stretch | None:
         header = os.pread(self._descriptor, HEADER_SIZE, 0)
@@ -164,7 +162,7 @@ class SegmentReader:
     def _fill(self) -> bool:
         """Read afresh from the position on; return whether anything is there."""
         self._buffer, self._index = os.pread(self._descriptor, _BUFFER_SIZE, self.position[0]), 0
-        if len(self._buffer) == _BUFFER_SIZE and classify(self._buffer, self._marker) == Stop.INCOMPLETE:
+        if len(self._buffer) == _BUFFER_SIZE and is_incomplete(self._buffer, self._marker):
             # One frame larger than the buffer.
             self._buffer = os.pread(self._descriptor, frame_size(self._buffer), self.position[0])
         return bool(self._buffer)
@@ -193,12 +191,6 @@ class SegmentReader:
                 return data, found
             size *= 4
 
-    def _holds_damage(self, data: bytes) -> bool:
-        """Whether the end of an abandoned segment, in which no frame is whole, is to be kept and not passed over."""
-        if not data.rstrip(b"\0") or is_torn_by_power_cut(data, self._marker, self.position[0]):
-            return False
-        return classify(data, self._marker) != Stop.INCOMPLETE or is_event_at_end(data, self._marker)
-
     def _skip(self) -> Stretch | None:
         """Step over damage to the next whole frame, or to the end of an abandoned segment."""
         offset, expected = self.position
@@ -206,8 +198,8 @@ class SegmentReader:
         if found is not None:
             start, sequence = found
             damage = Damage(self.name, offset, data[:start], sequence - expected)
-        elif self._abandoned and self._holds_damage(data):
-            damage = Damage(self.name, offset, data, int(is_event_at_end(data, self._marker)))
+        elif self._abandoned and (events := events_at_end(data, self._marker, offset)) is not None:
+            damage = Damage(self.name, offset, data, events)
         else:
             return None
         self.position = (offset + len(damage.data), expected + damage.events)
@@ -294,7 +286,7 @@ def _record_at(descriptor: int, marker: bytes, offset: int, size: int) -> bytes 
         data = os.pread(descriptor, window, offset)
         for _, _, record, _ in frames(data, marker):
             return record
-        if classify(data, marker) != Stop.INCOMPLETE or offset + len(data) >= size:
+        if not is_incomplete(data, marker) or offset + len(data) >= size:
             return None
         window *= 8
     return None

@@ -19,17 +19,15 @@ from lotus_durable.queue.format import (
     SECTOR,
     Header,
     Origin,
-    Stop,
     UnknownFormat,
-    classify,
     decode_header,
     encode_carried,
     encode_frame,
+    events_at_end,
     find_frame,
     find_last_frame,
     frames,
-    is_event_at_end,
-    is_torn_by_power_cut,
+    is_incomplete,
     new_header,
 )
 
@@ -48,7 +46,6 @@ def join(bodies: list[bytes], first: int = 0) -> bytes:
 def test_frames_come_back_as_they_were_written(bodies: list[bytes]) -> None:
     data = join(bodies)
     assert [(sequence, record) for sequence, _, record, _ in frames(data, MARKER)] == list(enumerate(bodies))
-    assert classify(data, MARKER, len(data)) is Stop.END
 
 
 origins = st.tuples(st.binary(min_size=16, max_size=16), st.integers(0, 2**64 - 1))
@@ -61,7 +58,6 @@ def test_carried_frames_come_back_with_where_they_were(bodies: list[tuple[bytes,
         for number, (body, origin) in enumerate(bodies)
     )
     assert [(record, origin) for _, _, record, origin in frames(data, MARKER)] == bodies
-    assert classify(data, MARKER, len(data)) is Stop.END
 
 
 def test_the_layout_is_the_documented_one() -> None:
@@ -114,7 +110,7 @@ def test_whatever_a_damaged_sequence_says_a_checksum_is_begun_with_32_bits(
             encode_carried(MARKER, sequence, record, (ID, 56)) if carried else encode_frame(MARKER, sequence, record)
         )
         assert [each[2] for each in frames(frame, MARKER)] == [record]
-        assert not is_event_at_end(frame[:-1], MARKER)
+        assert not events_at_end(frame[:-1], MARKER, 0)
     assert len(seeds) >= 6
     assert max(seeds) < 2**32
 
@@ -164,13 +160,13 @@ def test_a_cut_buffer_gives_the_frames_before_the_cut_and_is_incomplete(
     found = list(frames(whole[:size], MARKER))
     assert [record for _, _, record, _ in found] == bodies[: len(found)]
     end = found[-1][1] if found else 0
-    assert classify(whole[:size], MARKER, end) is (Stop.END if end == size else Stop.INCOMPLETE)
+    assert is_incomplete(whole[end:size], MARKER) is (end < size)
 
 
 def test_a_length_no_writer_writes_is_damage_and_not_a_frame_to_come() -> None:
     for length in (MAX_RECORD_SIZE + 1, CARRIED, CARRIED | 23, CARRIED | MAX_RECORD_SIZE + ORIGIN_SIZE + 1):
         header = MARKER + struct.pack("<III", 0, length, 0)
-        assert classify(header, MARKER) is Stop.DAMAGED
+        assert not is_incomplete(header, MARKER)
         assert list(frames(header + bytes(100), MARKER)) == []
 
 
@@ -221,20 +217,20 @@ def flip(data: bytes, index: int, bit: int = 0) -> bytes:
 )
 def test_a_last_frame_with_a_flipped_bit_is_an_event(whole: bytes) -> None:
     for bit in range(8 * len(whole)):
-        assert is_event_at_end(flip(whole, bit // 8, bit % 8), MARKER), bit
+        assert events_at_end(flip(whole, bit // 8, bit % 8), MARKER, 0) == 1, bit
 
 
 def test_a_torn_last_frame_is_no_event() -> None:
     whole = encode_frame(MARKER, 5, b"the last record")
     for size in range(len(whole)):
-        assert not is_event_at_end(whole[:size], MARKER), size
+        assert not events_at_end(whole[:size], MARKER, 0), size
 
 
 @pytest.mark.parametrize(
     "tail", [b"", bytes(15), bytes(50), bytes(5000), MARKER, b"garbage", encode_frame(MARKER, 2, b"again")]
 )
 def test_what_cannot_have_been_an_event_is_none(tail: bytes) -> None:
-    assert not is_event_at_end(tail, MARKER)
+    assert not events_at_end(tail, MARKER, 0)
 
 
 @pytest.mark.parametrize("size", [100, 600, 3000])
@@ -245,13 +241,13 @@ def test_the_sectors_of_a_frame_that_a_power_cut_has_not_written_are_zeros_and_t
     whole = encode_frame(MARKER, 5, b"x" * size)
     for cut in range(SECTOR - offset % SECTOR, len(whole), SECTOR):
         torn = whole[:cut] + bytes(len(whole) - cut)
-        assert is_torn_by_power_cut(torn, MARKER, offset)
-        assert is_torn_by_power_cut(torn + bytes(1000), MARKER, offset)
-        assert not is_torn_by_power_cut(flip(torn, 0), MARKER, offset)
-    assert not is_torn_by_power_cut(flip(whole, 20), MARKER, offset)
-    assert not is_torn_by_power_cut(flip(whole, 20) + bytes(1000), MARKER, offset)
+        assert events_at_end(torn, MARKER, offset) is None
+        assert events_at_end(torn + bytes(1000), MARKER, offset) is None
+        assert events_at_end(flip(torn, 0), MARKER, offset) == 1
+    assert events_at_end(flip(whole, 20), MARKER, offset) == 1
+    assert events_at_end(flip(whole, 20) + bytes(1000), MARKER, offset) == 1
 
 
 @pytest.mark.parametrize("tail", [b"garbage" * 9, MARKER * 9, bytes(50) + b"x"])
 def test_what_can_have_been_an_event_is_one(tail: bytes) -> None:
-    assert is_event_at_end(tail, MARKER)
+    assert events_at_end(tail, MARKER, 0) == 1

@@ -21,16 +21,15 @@ from lotus_durable.event.record import RecordError, decode_record, unpack_record
 from lotus_durable.http.answer import Answer
 from lotus_durable.queue.format import (
     Header,
-    Stop,
     UnknownFormat,
-    classify,
     decode_header,
     encode_carried,
     encode_frame,
+    events_at_end,
     find_frame,
     find_last_frame,
     frames,
-    is_event_at_end,
+    is_incomplete,
 )
 from lotus_durable.queue.protocol import StoredEvent, decode_stored_event
 
@@ -66,10 +65,10 @@ def check_frames(data: bytes, start: int = 0) -> None:
             assert sequence >= 0
             assert isinstance(record, bytes)
             last = end
-        assert classify(data, marker, min(last, len(data))) in (Stop.END, Stop.INCOMPLETE, Stop.DAMAGED)
+        is_incomplete(data[last:], marker)
         find_frame(data, marker)
         find_last_frame(data, marker)
-        is_event_at_end(data, marker)
+        assert events_at_end(data, marker, 0) in (None, 0, 1)
     with contextlib.suppress(UnknownFormat):
         decode_header(data)
 

@@ -16,6 +16,7 @@ It is one file, because each event goes through all of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from lotus_durable import fork
 from lotus_durable.clock import quickest
@@ -69,6 +70,7 @@ class Tracker:
         pairs: those that no call uses now.
         waiting: the records in memory that the disk has not taken.
         now: the clock.
+        make_encoder: makes one that does with what it refuses what ``on_invalid`` says.
         looked_at: when the last look was, and ``look_at``, when the next one is due.
     """
 
@@ -82,7 +84,7 @@ class Tracker:
         self._has_worked = False
         self._has_said_whose = False
         self._way = _kind_of_appender(config.backend)
-        self._encoder = _kind_of_encoder(config, self._tell_refused)
+        self.make_encoder: Callable[[], EventEncoder] = _encoders(config, self._tell_refused)
         self._begin()
         fork.register(self)
         if config.send and config.queue_dir not in _named:
@@ -238,10 +240,6 @@ class Tracker:
         self._all_pairs.append(pair)
         return pair
 
-    def make_encoder(self) -> EventEncoder:
-        """Return an encoder that does with what it refuses what ``on_invalid`` says."""
-        return self._encoder(self.config.max_event_bytes, longest_event_name(self.config.api_version))
-
     def _tell_refused(self, refused: LotusError, events: Sequence[dict[str, Any]]) -> None:
         now = self.now()
         if now >= self._next_refused_warning:
@@ -367,13 +365,14 @@ def _raise_a_handlers(error: Exception) -> None:
         raise error
 
 
-def _kind_of_encoder(config: Config, report: Report) -> Callable[[int, int], EventEncoder]:
+def _encoders(config: Config, report: Report) -> Callable[[], EventEncoder]:
     """Return what makes an encoder; the one that reports is imported when a client is made, for those who chose it."""
+    limits = config.max_event_bytes, longest_event_name(config.api_version)
     if config.on_invalid == "raise":
-        return EventEncoder
+        return partial(EventEncoder, *limits)
     from lotus_durable.event.refused import ReportingEncoder
 
-    return lambda most_bytes, longest_name: ReportingEncoder(most_bytes, longest_name, report)
+    return partial(ReportingEncoder, *limits, report)
 
 
 def _kind_of_appender(backend: str) -> type[Appender]:

@@ -98,19 +98,20 @@ class PendingReader:
             reader.close()
 
     def _frames(self, reader: SegmentReader, source: bytes, name: str) -> Iterator[Found]:
-        key = reader.header.key if reader.header is not None else NO_KEY
         while True:
             stretch = reader.read(_LIMIT)
             if stretch is None:
                 return
             if stretch.damage is not None:
                 found = stretch.damage
-                yield Found(source, name, found.offset, stretch.positions[-1], b"", key, None, found.data, found.events)
+                yield Found(
+                    source, name, found.offset, stretch.positions[-1], b"", reader.key, None, found.data, found.events
+                )
                 continue
             for index, (record, end) in enumerate(zip(stretch.records, stretch.positions, strict=True)):
                 origin = stretch.carried.get(index)
                 size = FRAME_HEADER_SIZE + len(record) + (ORIGIN_SIZE if origin else 0)
-                yield Found(source, name, end[0] - size, end, record, key, origin)
+                yield Found(source, name, end[0] - size, end, record, reader.key, origin)
 
     def rows(self) -> Iterator[Found]:
         """Give what is pending in ``queue.db``."""
@@ -186,10 +187,9 @@ def records_of(path: str, ends: Position | None = None) -> Iterator[tuple[bytes,
     except (FileNotFoundError, UnknownFormat):
         return
     try:
-        key = reader.header.key if reader.header is not None else NO_KEY
         while (ends is None or reader.position < ends) and (stretch := reader.read(_LIMIT)) is not None:
             for record, position in zip(stretch.records, stretch.positions, strict=False):
                 if ends is None or position <= ends:
-                    yield record, key
+                    yield record, reader.key
     finally:
         reader.close()

@@ -34,7 +34,7 @@ take much of a small queue."""
 _RETRY_INTERVAL = 0.25
 """Seconds before what is stranded is gathered once more, when the disk has refused it a new place."""
 _REPORT_INTERVAL = 60.0
-"""Seconds in which the same thing is told once."""
+"""Seconds in which it is told once that somebody's hand has changed segments in use, if no event is lost by it."""
 
 Mark = tuple[SegmentWriter, int, int]
 """Where an event was appended, for :meth:`Appender.sync`: the segment, and where its frame begins and ends."""
@@ -96,7 +96,7 @@ class Appender:
         self._sealed = sealed
         self._stranded_until = -math.inf
         self._stranded_error: OSError | None = None
-        self._reported_at: dict[str, float] = {}
+        self._told_at = -math.inf
 
     def __repr__(self) -> str:
         return f"<Appender {self.writer or self._directory.root}>"
@@ -112,8 +112,8 @@ class Appender:
             QueueFull: the queue is over ``max_queue_bytes``.
             QueueDirectoryError: the directory is unsafe, so nothing is written to it.
             QueueDamaged: what ``identify`` raises.
-            OSError: the disk refuses, and the event was not written; or, if :func:`~.refusal.is_of_the_disk` says no, a
-                signal handler raised it, and nobody knows whether the event was written.
+            OSError: the disk refuses, and the event was not written; or a signal handler raised it
+                (:func:`~lotus_durable.disk.is_of_the_disk` says no), and nobody knows whether it was.
         """
         writer = self._ready(record, now)
         try:
@@ -125,8 +125,20 @@ class Appender:
         return None
 
     def append_after(self, error: OSError, record: bytes, now: float) -> SegmentWriter:
-        """Append an event once more, after its write has failed, where that may help; raise the error where not."""
-        writer = self._after_error(error, record, now)
+        """Append an event once more, after its write has failed, where that may help; raise the error where not.
+
+        The error is the disk's when the segment is sound. Else it came from what has got the number of our descriptor.
+        """
+        writer = self.writer
+        if writer is None or not is_of_the_disk(error) or writer.is_broken:
+            raise error
+        if self._check(now) is not None:
+            if error.errno != errno.EFBIG or writer.end == HEADER_SIZE:
+                raise error
+            # The limit of the process or of the file system for the size of a file.
+            self._limit = min(self._limit, writer.end)
+            writer.break_off()
+        writer = self._ready(record, now)
         writer.append(record)
         return writer
 
@@ -194,7 +206,7 @@ class Appender:
             self._check(time.monotonic())
         except (OSError, LotusError) as error:
             lost = f"events lost, at the most: {writer.sequence}"
-            self._tell("lost", f"segment {writer.path} is not as it was left, and {error}; {lost}")
+            self._report(QueueDamaged(f"segment {writer.path} is not as it was left, and {error}; {lost}"))
         if self.writer is not None:
             self._seal(self.writer)
 
@@ -254,22 +266,6 @@ class Appender:
             self._directory.check()
         self._identify()
 
-    def _after_error(self, error: OSError, record: bytes, now: float) -> SegmentWriter:
-        """Return a segment that may take what a write has failed to append to the last one; raise if none will.
-
-        The error is the disk's when the segment is sound. Else it came from what has got the number of our descriptor.
-        """
-        writer = self.writer
-        if writer is None or not is_of_the_disk(error) or writer.is_broken:
-            raise error
-        if self._check(now) is not None:
-            if error.errno != errno.EFBIG or writer.end == HEADER_SIZE:
-                raise error
-            # The limit of the process or of the file system for the size of a file.
-            self._limit = min(self._limit, writer.end)
-            writer.break_off()
-        return self._ready(record, now)
-
     # Going on elsewhere
 
     def _check(self, now: float) -> SegmentWriter | None:
@@ -285,7 +281,7 @@ class Appender:
         if now < self._stranded_until and self._stranded_error is not None:
             raise OSError(self._stranded_error.errno, self._stranded_error.strerror, self._directory.root)
         try:
-            self._move_on(writer)
+            self._move_on(writer, now)
         except OSError as error:
             if not is_of_the_disk(error):
                 raise  # a signal handler's
@@ -293,17 +289,17 @@ class Appender:
             raise
         return None
 
-    def _move_on(self, writer: SegmentWriter) -> None:
+    def _move_on(self, writer: SegmentWriter, now: float) -> None:
         frames, destroyed, what = find_stranded(writer)
         if frames:
             self._carry_over(writer.header, frames)
         self._seal(writer)
-        if what:
-            lost = "no event is lost"
-            if destroyed:
-                lost = f"events destroyed, at the most: {destroyed}"
-                self._reported_at.clear()  # events are never lost in silence
-            self._tell(what, f"{what.format(f'segment {writer.path}')}; {lost}; written anew: {len(frames)}")
+        # Once a minute, but events are never lost in silence.
+        if what and (destroyed or now - self._told_at >= _REPORT_INTERVAL):
+            self._told_at = now
+            lost = f"events destroyed, at the most: {destroyed}" if destroyed else "no event is lost"
+            what = what.format(f"segment {writer.path}")
+            self._report(QueueDamaged(f"{what}; {lost}; written anew: {len(frames)}"))
 
     def _carry_over(self, source: Header, frames: list[Placed]) -> None:
         """Write frames anew, in a segment of their own, where the path leads; they say where they were."""
@@ -328,9 +324,3 @@ class Appender:
         for each in tuple(self._sealed):
             if not self._directory.has(each):
                 self._sealed.pop(each, None)  # it was settled
-
-    def _tell(self, what: str, message: str) -> None:
-        now = time.monotonic()
-        if now - self._reported_at.get(what, -math.inf) >= _REPORT_INTERVAL:
-            self._reported_at[what] = now
-            self._report(QueueDamaged(message))

@@ -11,7 +11,6 @@ from .counting import look_at
 from .directory import QueueDirectory, make_directory, original_name
 from .files import OpenedToRead, regular_file_status, sync_path, write_synced
 from .format import UnknownFormat
-from .identity import NO_KEY
 from .protocol import Chunk, Report
 from .reader import BEGINNING, START, Damage, SegmentReader
 from .repeats import Repeats, Segment
@@ -150,8 +149,7 @@ class JournalReader:
             self.close()  # and from here on in the next pass
             self._name_odd(segment.name, str(error))
             return None
-        key = reader.header.key if reader.header is not None else NO_KEY
-        chunk = self._repeats.chunk(segment, stretch, key)
+        chunk = self._repeats.chunk(segment, stretch, reader.key)
         if segment.read != reader.position:  # one is held back: from there on in the next pass
             self.close()
         return chunk

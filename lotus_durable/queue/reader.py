@@ -31,6 +31,7 @@ from .format import (
     is_incomplete,
     read_frames,
 )
+from .identity import NO_KEY
 from .writer import is_abandoned
 
 _BUFFER_SIZE = 256 * 1024
@@ -82,6 +83,7 @@ class SegmentReader:
 
     Attributes:
         header: what the segment says about itself; None when that is damaged.
+        key: the fingerprint of its writer's API key.
 
     Raises:
         OSError: the disk refuses (also when the segment does not exist).
@@ -101,6 +103,7 @@ class SegmentReader:
         except BaseException:
             self.close()
             raise
+        self.key: bytes = NO_KEY if self.header is None else self.header.key
         self._marker = _marker(self.header, self.name)
 
     def __repr__(self) -> str:

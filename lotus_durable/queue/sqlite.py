@@ -23,7 +23,6 @@ import errno
 import math
 import os
 import sqlite3
-import time
 
 from lotus_durable.descriptors import open_numbers, place_of
 from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk, is_there
@@ -37,8 +36,6 @@ from .format import Header, new_header
 from .rows import KEY_SIZE, TABLE, ensure_id
 from .table import EventTable
 
-_TRUST = 0.05
-"""Seconds for which the database is taken to be where its path leads."""
 _RETRY_INTERVAL = 1.0
 """Seconds until the next try of a database that could not be opened."""
 _CARRIED_AT_ONCE = 10_000  # rows
@@ -56,9 +53,8 @@ class SqliteAppender(Appender):
     _table: EventTable | None = None
     _in_use = False
     _allowance = 0
-    _database_checked_at = math.inf
     _retry_at = -math.inf
-    _put_since_check: list[tuple[int, bytes]]
+    _last_put: list[tuple[int, bytes]]
 
     def append(self, record: bytes, now: float) -> Mark | None:
         """Append one event; see :meth:`.Appender.append`."""
@@ -74,14 +70,14 @@ class SqliteAppender(Appender):
     def check(self) -> None:
         """Compare database and segment with what their paths lead to, now; see :meth:`.Appender.check`."""
         if self._is_free():
-            self._check_database(time.monotonic())
+            self._check_database()
         super().check()
 
     def close(self) -> None:
         """Let go of the database and seal the segment; raises nothing."""
         if self._is_free():
             with contextlib.suppress(LotusError), DiskErrorsSuppressed():
-                self._check_database(time.monotonic())
+                self._check_database()
             if self._table is not None:
                 self._let_go()
         super().close()
@@ -114,8 +110,7 @@ class SqliteAppender(Appender):
             QueueFull: the queue is over ``max_queue_bytes``.
             OSError: the disk is nearly full.
         """
-        if self._table is not None and not 0.0 <= now - self._database_checked_at < _TRUST:
-            self._check_database(now)
+        self._check_database()
         if self._table is None:
             if now < self._retry_at:
                 return False
@@ -136,7 +131,7 @@ class SqliteAppender(Appender):
             row = self._table.put(self._key + record)
         except sqlite3.Error:
             return False  # locked, full, or damaged, which the flusher tells
-        self._put_since_check.append((row, record))
+        self._last_put = [(row, record)]
         self._sealed[QUEUE_DB] = row + 1
         return True
 
@@ -166,7 +161,7 @@ class SqliteAppender(Appender):
             if self._place is None or place_of(path) != self._place:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             self._held = self._own(others)
-            self._database_checked_at, self._put_since_check = now, []
+            self._last_put = []
             self._table = kept  # last: a signal handler may raise at any moment
         except BaseException as error:
             if kept is None and table is not None:
@@ -206,13 +201,9 @@ class SqliteAppender(Appender):
             raise sqlite3.OperationalError("the database was opened twice at once in this process")
         return own
 
-    def _check_database(self, now: float) -> None:
+    def _check_database(self) -> None:
         """Go on where the path leads, and carry over what nobody finds any more."""
-        if self._table is None:
-            return
-        if place_of(self._directory.queue_db) == self._place:
-            self._put_since_check.clear()
-            self._database_checked_at = now
+        if self._table is None or place_of(self._directory.queue_db) == self._place:
             return
         source, rows = self._stranded()
         for start in range(0, len(rows), _CARRIED_AT_ONCE):
@@ -226,9 +217,9 @@ class SqliteAppender(Appender):
     def _stranded(self) -> tuple[Header, list[tuple[int, bytes]]]:
         """Return where the rows to carry over are, and these.
 
-        Of a deleted database that is all that are left, else what was put since the check. Each process that has it
-        open does so; the flusher takes each row once, by the id that the database has now: a flusher gives another one
-        to an older database. Rows of one that cannot be read may be taken twice.
+        Of a deleted database that is all that are left, else what was put last, behind the last check. Each process
+        that has it open does so; the flusher takes each row once, by the id that the database has now: a flusher gives
+        another one to an older database. Rows of one that cannot be read may be taken twice.
         """
         assert self._table is not None
         source, connection = new_header(0, self._key), self._table.connection
@@ -237,7 +228,7 @@ class SqliteAppender(Appender):
             if any(place == self._place and os.fstat(number).st_nlink == 0 for number, place in self._held.items()):
                 rows = connection.execute("SELECT _id, data FROM queue_pending ORDER BY _id").fetchall()
                 return source, [(row, data[KEY_SIZE:]) for row, data in rows]
-        return source, self._put_since_check
+        return source, self._last_put
 
     def _let_go(self) -> None:
         table, self._table = self._table, None

@@ -21,7 +21,6 @@ import pytest
 
 import lotus_durable
 from lotus_durable.client import Client
-from lotus_durable.queue.sqlite import SqliteAppender
 from lotus_durable.queue.sqlite import _opened_by as opened_in_this_process
 from lotus_durable.queue.table import EventTable
 from tests.queue.faults import replaced
@@ -87,8 +86,6 @@ def uncheck(client: Client) -> None:
     """Have the next event look first whether all is where it was."""
     for pair in client._tracker.pairs:
         pair.appender.checked_at = math.inf
-        if isinstance(pair.appender, SqliteAppender):
-            pair.appender._database_checked_at = -1.0
 
 
 @pytest.fixture

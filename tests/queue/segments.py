@@ -158,8 +158,7 @@ def writer_of(appender: Appender) -> SegmentWriter:
 
 def let_only_told_time_pass(patch: pytest.MonkeyPatch) -> None:
     """Have the trust in a check run out when the test says so, and not because the machine is slow."""
-    for module in ("appender", "sqlite"):
-        patch.setattr(f"lotus_durable.queue.{module}._TRUST", 3600.0)
+    patch.setattr("lotus_durable.queue.appender._TRUST", 3600.0)
 
 
 def expire_trust(appender: Appender) -> None:

@@ -158,7 +158,6 @@ class Consumer:
         self.is_short = self._repeats.held_back
         for segment in segments:
             self._repeats.settled(segment)
-            self._retiring.settled(segment)
 
     def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
         """Return up to ``limit`` parked events or dead letters with an id above ``after``, oldest id first."""
@@ -226,11 +225,10 @@ class Consumer:
         try:
             self.keep_books()
             self._retiring.let_go_of_large()
-            has_done, has_rows = self._retiring.has_done(), self._rows.can_delete()
-            if has_done or has_rows:
+            done, has_rows = self._retiring.done(), self._rows.can_delete()
+            if done or has_rows:
                 self.make_safe()
-            if has_done:
-                self._retiring.delete()
+            self._retiring.delete(done)
             self._retiring.forget_deleted()
             self._kept.expire()
             self._books.prepare_for(self._journal.largest)

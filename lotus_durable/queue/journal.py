@@ -21,7 +21,6 @@ class JournalReader:
     """Reads segments; one that cannot be read is reported once, and hides no other.
 
     Attributes:
-        ended: segments whose end was seen since somebody took them from here.
         largest: the size of the largest segment met.
     """
 
@@ -29,7 +28,6 @@ class JournalReader:
         self._directory = directory
         self._repeats = repeats
         self._report = report
-        self.ended: list[Segment] = []
         self.largest: int = 0
         self._ids: dict[str, bytes] = {}
         self._names: deque[str] = deque()
@@ -137,9 +135,7 @@ class JournalReader:
             stretch = reader.read(limit) if reader.position[0] < reader.size_at_opening else None
             if stretch is None:
                 self._odd.pop(segment.name, None)
-                if reader.finished():
-                    segment.ended = True
-                    self.ended.append(segment)
+                segment.ended = reader.finished()
                 segment.seen = reader.size_at_opening
                 self.close()
                 return None

@@ -55,39 +55,31 @@ class Retiring:
         self._repeats = repeats
         self._books = books
         self._kept = kept
-        self._done: dict[bytes, Segment] = {}
         self.deleted: dict[bytes, Position] = {}
         self._forgot_at = -math.inf
 
-    def settled(self, segment: Segment) -> None:
-        """Note that it is settled up to its end, if it is.
+    def done(self) -> list[Segment]:
+        """Return the segments that are settled up to their ends.
 
         By the sequence: a torn tail behind the last event needs no settling, and a segment without events neither.
         """
-        if segment.ended and self._repeats.cursor(segment.id)[1] == segment.read[1]:
-            self._done[segment.id] = segment
+        segments = self._repeats.segments.values()
+        return [each for each in segments if each.ended and self._repeats.cursor(each.id)[1] == each.read[1]]
 
-    def has_done(self) -> bool:
-        """Whether there is something to delete."""
-        while self._journal.ended:
-            self.settled(self._journal.ended.pop())
-        return bool(self._done)
-
-    def delete(self) -> None:
-        """Delete what is done, for up to a second; the books must be safe from a power cut."""
+    def delete(self, done: Iterable[Segment]) -> None:
+        """Delete them, for up to a second; the books must be safe from a power cut."""
         ends = monotonic() + DELETING_TAKES
-        for segment in tuple(self._done.values()):
+        for segment in done:
             if monotonic() > ends:
                 return
             path = f"{self._directory.journal}/{segment.name}"
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(path).st_size != segment.seen:
                     segment.ended = False  # somebody has brought more: it is read again
-                    del self._done[segment.id]
                     continue
                 self._kept.take(path)
             self.deleted[segment.id] = segment.read
-            self._journal.forget(self._done.pop(segment.id))
+            self._journal.forget(segment)
 
     def forget_deleted(self, *, now: bool = False) -> None:
         """Take what was deleted out of the books; not often, because it costs a sync of the directory.

@@ -64,16 +64,6 @@ def ensure_id(connection: sqlite3.Connection) -> bytes:
     return bytes(connection.execute("SELECT id FROM identity").fetchone()[0])
 
 
-def renew_id(connection: sqlite3.Connection) -> bytes:
-    """Have a database be another one, of which nothing is settled; return its id.
-
-    Raises:
-        sqlite3.Error: the database refuses.
-    """
-    connection.execute("DELETE FROM identity")
-    return ensure_id(connection)
-
-
 class RowReader:
     """Reads ``queue.db`` from a position on: (the next row, how many rows were read before). Opened when it is there.
 
@@ -201,7 +191,8 @@ class RowReader:
             raise mapped(error, _WHAT) from error
         self.position = self._cursor(self.id)
         if self._next_row() < self.position[0] or self._emptied() < self._emptied_before():
-            self.id = self._do(renew_id)
+            self._found("DELETE FROM identity")
+            self.id = self._do(ensure_id)
             self.position = self._cursor(self.id)
             self._report(QueueDamaged(f"{self._path} is older than the books: what it holds is sent again"))
         self._deleted = self._emptied()

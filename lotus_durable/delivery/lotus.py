@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from lotus_durable.clock import since_boot
-from lotus_durable.config import Constants
+from lotus_durable.config import Config
 from lotus_durable.event.encoder import longest_event_name
 from lotus_durable.http.answer import Answer
 from lotus_durable.http.backoff import Backoff
@@ -47,6 +47,8 @@ _LONG_WAIT = 120.0
 """Seconds that the server asks to be left alone, from which on it is told until when."""
 _INSERTED_AT_ONCE = 1_000
 """Events that the server of 2022 keeps in memory before it inserts them; one request is never more."""
+_IDLE_AT_MOST = 1.0
+"""Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
 _REFUSED_IN_A_ROW = 3
 """Single events refused while a probe passes, with no word of Lotus about any event between them: it is the way."""
 
@@ -68,17 +70,16 @@ class _Part:
 class Lotus:
     """Sends batches one after the other over one connection. For one thread.
 
+    The server of 2022 loses events to a second request, and to an id that comes again. So nothing is sent to it, or to
+    one that is not known, no probe either, while it may be at work on a request whose fate is not known; and for no
+    request to be one of these, a connection is not used again that it may be closing.
+
     Args:
         connection: to the server.
         control: between requests.
-        constants: of the options.
+        config: options.
         generation: which server it is, as far as is known.
         is_another: called when its answer is another one's.
-        in_flight_limit: seconds for which the server may be at work on a request whose fate is not known. Nothing is
-            sent before they are over, no probe either: the server of 2022 loses events to a second request, and to an
-            id that comes again. None for the one of 2024, which does not.
-        idle_at_most: seconds after which a connection kept open is not used again, but a new one opened. On the
-            server of 2022, where a request whose fate nobody knows must not be followed by another.
         pace: how fast events may go; as fast as they can if not given.
         backoff: of the retries, for tests.
     """
@@ -87,27 +88,26 @@ class Lotus:
         self,
         connection: Connection,
         control: Control,
-        constants: Constants,
+        config: Config,
         *,
-        generation: str | None = None,
-        is_another: Callable[[], None] = lambda: None,
-        in_flight_limit: float | None = None,
-        idle_at_most: float = math.inf,
+        generation: str | None,
+        is_another: Callable[[], None],
         pace: Pace | None = None,
         backoff: Backoff | None = None,
     ) -> None:
+        constants, is_2024 = config.constants, generation == "2024"
         self.encode: Encode = partial(encode_events, longest_name=longest_event_name(generation))
         self._generation = generation
         self._is_another = is_another
         self._connection = connection
-        self._idle_at_most = idle_at_most
+        self._idle_at_most = math.inf if is_2024 else _IDLE_AT_MOST
         self._pace = pace
         self._control = control
         self._probe_interval = constants.probe_interval
-        self.max_events: int = sys.maxsize if in_flight_limit is None else _INSERTED_AT_ONCE
+        self.max_events: int = sys.maxsize if is_2024 else _INSERTED_AT_ONCE
         self.max_bytes: int = constants.max_batch_bytes
-        self.takes_repeats: bool = in_flight_limit is None
-        self._in_flight_limit = in_flight_limit
+        self.takes_repeats: bool = is_2024
+        self._in_flight_limit = 0.0 if is_2024 else config.timeout[1] + constants.grace
         self._free_at = 0.0
         self._last_request = since_boot()  # who was here before may have sent one in this moment
         self._grace = constants.grace
@@ -133,7 +133,7 @@ class Lotus:
         It may be the last one, whose fate nobody knows; or that of a flusher that was killed, which leaves its request
         running for as long as the server takes.
         """
-        free_at = since + (self._in_flight_limit or 0.0)
+        free_at = since + self._in_flight_limit
         if free_at > max(since_boot(), self._free_at):
             self._free_at = free_at
             self._control.in_doubt(since)

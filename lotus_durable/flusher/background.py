@@ -1,4 +1,4 @@
-"""The threads of a flusher beside its work: the heartbeat, the sync of all segments, and early warnings."""
+"""The threads of a flusher beside its work. The heartbeat's ends what hangs; the others sync all segments, and warn."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 
 from lotus_durable.clock import monotonic
-from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
-from lotus_durable.errors import LotusError
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.rows import sync_rows
 from lotus_durable.queue.stats import FlusherKind
 from lotus_durable.queue.sync import JournalSync
-
-from .early_warning import EarlyWarnings
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -76,43 +72,17 @@ def _where_is(thread: int) -> str:
 
 
 @contextlib.contextmanager
-def syncing(sync: JournalSync, directory: QueueDirectory, interval: float) -> Iterator[None]:
-    """Sync all segments from a thread of its own: a disk may take long, and delivery goes on meanwhile."""
-
-    def run() -> None:
-        try:
-            sync_all(sync, directory)
-        except Exception:
-            # Too many open files, say. The next time may go better.
-            logger.exception("the background sync failed and is tried again")
-
-    with every(interval, run, "lotus_durable sync"):
-        yield
-
-
-@contextlib.contextmanager
-def warning(directory: QueueDirectory, config: Config, report: Callable[[LotusError], None]) -> Iterator[None]:
-    """Look now and then for what somebody should know before it is too late."""
-    warnings = EarlyWarnings(directory, config, report)
-
-    def look() -> None:
-        try:
-            warnings.look()
-        except Exception as error:  # noqa: BLE001  # the books are being replaced, say: the next time may go better
-            logger.debug("cannot look at the queue's condition: %s", error)
-
-    with every(config.constants.report_interval, look, "lotus_durable early warning"):
-        yield
-
-
-@contextlib.contextmanager
 def every(interval: float, work: Callable[[], None], name: str) -> Iterator[None]:
     """Do ``work`` each ``interval`` seconds, in a thread of this name, until the block ends."""
     ended = threading.Event()
 
     def run() -> None:
         while not ended.wait(interval):
-            work()
+            try:
+                work()
+            except Exception:
+                # Too many open files, say. The next time may go better.
+                logger.exception("the thread %s failed, and goes on", name)
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from math import inf
 
 from lotus_durable.calls.generation import Generation
 from lotus_durable.clock import monotonic
@@ -20,8 +19,6 @@ from lotus_durable.queue.identity import fingerprint
 
 from .organisation import Organisation
 
-_IDLE_AT_MOST = 1.0
-"""Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
 _MOST_AT_ONCE = 4
 """Requests in flight, without anybody asking for more: with answers that take 50 ms, 40,000 events a second."""
 _PAUSE = 1.0
@@ -58,18 +55,17 @@ class AsConfigured:
         self._own_keys.add(key)
         _wait_until_allowed(organisation, config, control)
         self._is_asked_again = False
-        places = list(
-            _places(self._routes, config, control, organisation.generation(), partial(self._ask_again, control))
-        )
+        ask_again = partial(self._ask_again, config, control)
+        places = list(_places(self._routes, config, control, organisation.generation(), ask_again))
         try:
             yield Way(places, organisation.may_send)
         finally:
             for place in places:
                 place.close()
 
-    def _ask_again(self, control: Control) -> None:
+    def _ask_again(self, config: Config, control: Control) -> None:
         """Begin anew, now and then, where the server answers as another one than it is known as: it was replaced."""
-        if monotonic() >= self._next_question:
+        if config.api_version == "auto" and monotonic() >= self._next_question:
             self._next_question = monotonic() + _QUESTION_INTERVAL
             self._is_asked_again = True
             control.renew("the server is another one by now: it is asked which")
@@ -98,8 +94,7 @@ def _places(
     connect, read = config.timeout
     rate = config.max_events_per_second
     pace = None if rate is None else Pace(rate, control.wait, lambda: control.last_beat.last_error_at)
-    is_2024 = generation == "2024"
-    most = _MOST_AT_ONCE if is_2024 else 1
+    most = _MOST_AT_ONCE if generation == "2024" else 1
     for _ in range(most if config.upload_concurrency == "auto" else config.upload_concurrency):
         connection = Connection(
             routes,
@@ -108,13 +103,4 @@ def _places(
             read_timeout=read,
             largest_answer=largest_answer(config.max_batch_events),
         )
-        yield Lotus(
-            connection,
-            control,
-            config.constants,
-            generation=generation,
-            is_another=is_another if config.api_version == "auto" else lambda: None,
-            in_flight_limit=None if is_2024 else read + config.constants.grace,
-            idle_at_most=inf if is_2024 else _IDLE_AT_MOST,
-            pace=pace,
-        )
+        yield Lotus(connection, control, config, generation=generation, is_another=is_another, pace=pace)

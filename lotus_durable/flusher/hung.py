@@ -38,17 +38,16 @@ def is_stopped(beat: Beat) -> bool:
     return status is not None and status.start_time == beat.start_time and status.state in "Tt"
 
 
-def note_look(notes: Notes, beat: Beat) -> float:
-    """Note that this beat was seen (again), and return for how many seconds it has been seen."""
+def note_look(notes: Notes, beat: Beat) -> Seen:
+    """Note that this beat was seen (again), and return since when."""
     now = since_boot()
     seen = notes.seen
     if seen is None or (seen.pid, seen.start_time, seen.beats) != (beat.pid, beat.start_time, beat.beats):
-        notes.seen = Seen(beat.pid, beat.start_time, beat.beats, now)
-        return 0.0
-    gap = now - seen.last
-    if gap >= _ONE_LOOK:
-        seen = notes.seen = seen._replace(elapsed=seen.elapsed + min(gap, _LONGEST_GAP), last=now)
-    return seen.elapsed
+        seen = Seen(beat.pid, beat.start_time, beat.beats, now)
+    elif (gap := now - seen.last) >= _ONE_LOOK:
+        seen = seen._replace(elapsed=seen.elapsed + min(gap, _LONGEST_GAP), last=now)
+    notes.seen = seen
+    return seen
 
 
 def note_killed(notes: Notes, beat: Beat) -> None:
@@ -58,15 +57,9 @@ def note_killed(notes: Notes, beat: Beat) -> None:
         notes.seen = seen._replace(killed_at=since_boot())
 
 
-def killed_for(notes: Notes) -> float | None:
-    """Return for how many seconds the process that wrote the beat has outlived SIGKILL; None where it was not sent."""
-    killed_at = None if notes.seen is None else notes.seen.killed_at
-    return None if killed_at is None else since_boot() - killed_at
-
-
-def why_it_lives(beat: Beat, seconds: float) -> str | None:
+def why_it_lives(beat: Beat, killed_at: float) -> str | None:
     """Return who it is that outlives SIGKILL, and why; None while it may still be dying."""
-    if seconds < _DIES_WITHIN:
+    if since_boot() - killed_at < _DIES_WITHIN:
         return None
     return (
         f"{_who(beat)}; it was killed and does not die: it ends when its cgroup is thawed (cgroup v1 freezer), or "

@@ -34,7 +34,8 @@ from lotus_durable.queue.stats import FlusherKind
 from lotus_durable.queue.sync import JournalSync
 
 from . import locks
-from .background import beating, sync_all, syncing, warning
+from .background import beating, every, sync_all
+from .early_warning import EarlyWarnings
 from .lock import FlusherLock
 from .repeated import repeats_held_back
 from .starting import Starting
@@ -96,17 +97,14 @@ class Flusher:
             is_done: whether that is so after a pass; if not given, when nothing came for a while (``auto``), or never.
         """
         with repeats_held_back(logger):
-            return self._run(is_done)
-
-    def _run(self, is_done: Callable[[Control], bool] | None) -> str:
-        while True:
-            why = self._hold(is_done)
-            if self._is_paused():
-                if not self._has_lock_again():
-                    return why or "another one flushes"
-            elif why is not None or not self._something_is_left():
-                return why or "nothing is left to do"
-            logger.debug("something came: it goes on")
+            while True:
+                why = self._hold(is_done)
+                if self._is_paused():
+                    if not self._has_lock_again():
+                        return why or "another one flushes"
+                elif why is not None or not self._something_is_left():
+                    return why or "nothing is left to do"
+                logger.debug("something came: it goes on")
 
     def _hold(self, is_done: Callable[[Control], bool] | None) -> str | None:
         """Flush until it is time to leave, and let go of the lock; return why it must end, None where it may go on."""
@@ -120,8 +118,9 @@ class Flusher:
                 try:
                     control.check()  # nothing is made in a directory that was removed or replaced meanwhile
                     try:
-                        warnings = self._in_background(warning(self.directory, self.config, control.report))
-                        with beating(control, self.directory, self._kind), warnings:
+                        look = EarlyWarnings(self.directory, self.config, control.report).look
+                        warning = self._beside(look, self.config.constants.report_interval, "early warning")
+                        with beating(control, self.directory, self._kind), warning:
                             self._flush(control, last, is_done)
                     except (OSError, LotusError) as error:
                         self._failed(control, error)
@@ -173,7 +172,8 @@ class Flusher:
                     return is_idle and consumer.has_books_in_place()  # else nobody could write them back any more
 
                 self._held = 0
-                with self._in_background(syncing(sync, self.directory, self.config.sync_interval)):
+                # A disk may take long, and delivery goes on meanwhile.
+                with self._beside(lambda: sync_all(sync, self.directory), self.config.sync_interval, "sync"):
                     loop.run(ends)
         finally:
             with contextlib.suppress(OSError, LotusError):
@@ -182,9 +182,11 @@ class Flusher:
             self._knows_nothing = consumer.may_repeat  # what it has sent itself it knows
             consumer.close()
 
-    def _in_background(self, work: contextlib.AbstractContextManager[None]) -> contextlib.AbstractContextManager[None]:
-        """Return what runs a thread beside the work; nothing in a program that drains: it gets no thread of ours."""
-        return contextlib.nullcontext() if self._kind == "caller" else work
+    def _beside(self, work: Callable[[], None], interval: float, name: str) -> contextlib.AbstractContextManager[None]:
+        """Have something done each interval by a thread; not in a program that drains: it gets no thread of ours."""
+        if self._kind == "caller":
+            return contextlib.nullcontext()
+        return every(interval, work, f"lotus_durable {name}")
 
     def open_consumer(self, control: Control, before: Beat | None) -> Consumer:
         """Open the queue, for the holder of the lock.

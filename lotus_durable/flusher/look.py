@@ -176,12 +176,11 @@ class Look:
         with self._starting.changing(insist=True) as notes:
             if notes is None:
                 return
-            seconds = hung.note_look(notes, beat)
-            if seconds < patience:
-                return
-            killed_for = hung.killed_for(notes)
-        if killed_for is not None:
-            why_not = hung.why_it_lives(beat, killed_for)
+            seen = hung.note_look(notes, beat)
+        if seen.elapsed < patience:
+            return
+        if seen.killed_at is not None:
+            why_not = hung.why_it_lives(beat, seen.killed_at)
             if why_not is not None:
                 self._reporter.report_blocked(why_not)
             return
@@ -190,7 +189,7 @@ class Look:
             with self._starting.changing(insist=True) as notes:
                 if notes is not None:
                     hung.note_killed(notes, beat)
-            logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seconds)
+            logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seen.elapsed)
             self._none_flushes(beat, is_ended=True)  # now: there may be no next look
         else:
             self._reporter.report_blocked(why_not)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from lotus_durable.clock import since_boot
-from lotus_durable.config import Constants
+from lotus_durable.config import Config
 from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.lotus import Lotus
@@ -59,7 +59,8 @@ class FakeConnection:
     sent: list[list[str]] = field(default_factory=list)
 
     def exchanging(self, method: str, target: str, body: bytes, *, idle_at_most: float) -> Exchange:
-        assert (method, target, idle_at_most) == ("POST", "/api/track/", inf)
+        assert (method, target) == ("POST", "/api/track/")
+        assert idle_at_most in (1.0, inf)
         self.sent.append([event["idempotency_id"] for event in json.loads(body)["batch"]])
         yield
         return self.server(self.sent[-1])
@@ -129,14 +130,15 @@ class FakeSteps:
 
 
 class Scene:
-    def __init__(self, server: Server, *, stop_after: int = 1000, in_flight_limit: float | None = None) -> None:
+    def __init__(self, server: Server, *, stop_after: int = 1000, generation: str = "2024") -> None:
         self.connection = FakeConnection(server)
         self.steps = FakeSteps(stop_after=stop_after)
         self._place = Lotus(
             cast("Connection", self.connection),
             cast("Control", self.steps),
-            Constants(),
-            in_flight_limit=in_flight_limit,
+            Config("/nowhere"),
+            generation=generation,
+            is_another=lambda: None,
             backoff=Backoff(chance=lambda: 1.0),
         )
 
@@ -299,7 +301,7 @@ def test_a_wrong_key_blocks_everything_and_nothing_is_taken_apart() -> None:
 def test_after_any_doubt_nothing_is_sent_to_the_server_of_2022_before_it_can_have_ended(
     outcome: Answer | NoAnswer,
 ) -> None:
-    scene = Scene(script(outcome, outcome, PROBE_OK), in_flight_limit=38.0)
+    scene = Scene(script(outcome, outcome, PROBE_OK), generation="2022")
     scene.send("a")
     assert scene.steps.doubts == 2
     assert len([seconds for seconds in scene.seconds if 37.0 < seconds <= 38.0]) == 2
@@ -307,14 +309,14 @@ def test_after_any_doubt_nothing_is_sent_to_the_server_of_2022_before_it_can_hav
 
 @pytest.mark.parametrize("outcome", [REFUSED, html(429), html(500), html(521), html(525)], ids=str)
 def test_what_leaves_no_doubt_is_tried_again_soon_on_the_server_of_2022_too(outcome: Answer | NoAnswer) -> None:
-    scene = Scene(script(outcome), in_flight_limit=38.0)
+    scene = Scene(script(outcome), generation="2022")
     scene.send("a")
     assert scene.steps.doubts == 0
     assert scene.seconds == [0.5]
 
 
 def test_what_a_killed_flusher_sent_to_the_server_of_2022_comes_again_only_when_an_insert_must_be_over() -> None:
-    scene = Scene(script(), in_flight_limit=38.0)
+    scene = Scene(script(), generation="2022")
     scene.steps.marks.add(["b"])
     scene.send("a")
     assert scene.seconds == []
@@ -325,7 +327,7 @@ def test_what_a_killed_flusher_sent_to_the_server_of_2022_comes_again_only_when_
 
 @pytest.mark.parametrize("outcome", [html(413), html(429), REFUSED], ids=str)
 def test_what_the_server_of_2022_did_not_take_is_no_repeat(outcome: Answer | NoAnswer) -> None:
-    scene = Scene(script(outcome), in_flight_limit=38.0)
+    scene = Scene(script(outcome), generation="2022")
     scene.send("a", "b")
     assert all(seconds < 7.0 for seconds in scene.seconds)
 
@@ -457,7 +459,7 @@ def test_who_waits_for_a_drain_is_told_at_once_of_an_answer_nobody_knows_and_it_
 
 @pytest.mark.parametrize(("status", "may_be_at_work"), [(529, True), (599, True), (501, False), (511, False)])
 def test_an_answer_nobody_knows_may_come_while_the_server_of_2022_is_at_work(status: int, may_be_at_work: bool) -> None:
-    scene = Scene(script(html(status)), in_flight_limit=38.0)
+    scene = Scene(script(html(status)), generation="2022")
     scene.send("a")
     assert scene.steps.doubts == may_be_at_work
 

@@ -118,7 +118,7 @@ def flush(scene: Scene) -> None:
     """Be the flusher until SIGTERM."""
     from lotus_durable.delivery.control import Control
     from lotus_durable.delivery.lotus import Lotus
-    from lotus_durable.flusher import background, life
+    from lotus_durable.flusher import life
     from lotus_durable.flusher.destination import AsConfigured
     from lotus_durable.queue import reserve, retiring
 
@@ -128,7 +128,7 @@ def flush(scene: Scene) -> None:
             assert hasattr(module, name)
             setattr(module, name, value)
     notes = Notes(scene.ledger)
-    sync_all, posting, report = background.sync_all, Lotus.posting, Control.report
+    sync_all, posting, report = life.sync_all, Lotus.posting, Control.report  # type: ignore[attr-defined]
 
     def noted_sync(*arguments: Any) -> None:
         notes.add("syncs")
@@ -149,7 +149,7 @@ def flush(scene: Scene) -> None:
 
     for owner, name, noted in (
         (Control, "report", noted_report),
-        (background, "sync_all", noted_sync),
+        (life, "sync_all", noted_sync),
         (Lotus, "posting", noted_posting),
     ):
         setattr(owner, name, noted)

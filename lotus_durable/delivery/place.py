@@ -4,20 +4,18 @@ The loop (:mod:`.loop`) makes batches of what the source reads, has the place de
 what became of it. What a position is only the source knows. Lock, heartbeat, requests and the books are outside of
 both ends: the place hears and tells what lies between two requests through its :class:`~.control.Control`.
 
-On most hosts the source is the queue on disk (:class:`~lotus_durable.queue.consumer.Consumer`), and the place is Lotus
-over HTTP (:class:`~.lotus.Lotus`). With a relay a host's place is a broker, and the relay's source is that broker's
-queue (:mod:`lotus_durable.relay`).
+On most hosts the source is the queue on disk, and the place is Lotus over HTTP (:class:`~.lotus.Lotus`). With a relay
+a host's place is a broker, and the relay's source is that broker's queue (:mod:`lotus_durable.relay`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from lotus_durable.config import Config
-from lotus_durable.queue.heartbeat import Progress
-from lotus_durable.queue.protocol import Chunk, Settlement, StoredEvent, Table
+from lotus_durable.queue.consumer import Consumer
 from lotus_durable.values import NamedTuple
 
 from .batch import Batch
@@ -64,65 +62,8 @@ class Place(Protocol):
     def close(self) -> None: ...
 
 
-class Source(Protocol):
-    """Where events come from, and what became of them goes to. For one thread.
-
-    Attributes:
-        in_doubt_since: when something was last read that somebody else may be sending, seconds since boot; None: never.
-        may_repeat: what is read may have been delivered before, and nobody knows by now.
-        is_short: the last pass has left out what had to wait for others, and some are settled by now.
-
-    Raises:
-        OSError: it cannot be read or written now.
-    """
-
-    @property
-    def in_doubt_since(self) -> float | None: ...
-
-    @property
-    def is_short(self) -> bool: ...
-
-    @property
-    def may_repeat(self) -> bool: ...
-
-    def read(self, limit: int) -> Chunk | None:
-        """Return the next records, at most ``limit``; None at the end of this pass over what is there."""
-
-    def was_delivered(self, ids: Sequence[str]) -> set[str]:
-        """Return those of these idempotency ids that were delivered lately."""
-
-    def settle(self, settlement: Settlement) -> None:
-        """Commit what became of events."""
-
-    def progress(self) -> Progress:
-        """Return how far it is, for the heartbeat."""
-
-    def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
-        """Return up to ``limit`` parked events or dead letters with an id above ``after``, oldest id first."""
-
-    def last_parked(self) -> int:
-        """Return the id of the last event that was parked, 0 when none ever was."""
-
-    def left_alone(self) -> tuple[int, str | None]:
-        """Return how many events lie, at the least, in what cannot be read, and why they are not done."""
-
-    @property
-    def rows_at_once(self) -> int:
-        """How many pages of the books one settlement of parked events may change."""
-
-    def elapsed(self) -> float:
-        """Return the time by the source's own clock, in seconds: no wall clock that is set moves it."""
-
-    def learn(self, name: str, value: str) -> None:
-        """Keep something under a name, for :meth:`learned`."""
-
-    def learned(self, name: str) -> str | None: ...
-
-    def caught_up(self) -> None:
-        """Note that all that was there is settled."""
-
-    def retire(self) -> None:
-        """Delete what is settled and no longer needed."""
+Source: TypeAlias = Consumer
+"""Where events come from, and what became of them goes to: the queue on disk, or what has the same methods."""
 
 
 class Way(NamedTuple):

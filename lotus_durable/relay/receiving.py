@@ -13,7 +13,6 @@ from lotus_durable.config import Config
 from lotus_durable.delivery.control import Control
 from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.place import Destination, Source, Way
-from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 
 from .address import BrokerTrouble, address_of
@@ -48,7 +47,6 @@ class Receiving:
             BrokerTrouble: this node of the broker cannot be used now; the next time it is the next one.
         """
         assert config.relay_url is not None
-        assert isinstance(source, Consumer)
         address = address_of(config.relay_url)
 
         def answer(to: str, why_not: str) -> None:
@@ -68,7 +66,7 @@ class Receiving:
                 yield way._replace(source=cast("Source", from_broker))
 
 
-def _stand_by(session: Session, publisher: Publisher, source: Consumer, config: Config, control: Control) -> None:
+def _stand_by(session: Session, publisher: Publisher, source: Source, config: Config, control: Control) -> None:
     """Wait for the first message. Now and then one without events is published: whoever is active receives it.
 
     When it is clear that another one is active, parked events that are due go into the broker's queue.

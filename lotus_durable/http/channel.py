@@ -40,15 +40,6 @@ class Limits(NamedTuple):
     largest: int
 
 
-class Addresses:
-    """Which address of a name answered last; it is tried first."""
-
-    __slots__ = ("good",)
-
-    def __init__(self) -> None:
-        self.good: object = None
-
-
 class Channel(HTTPConnection):
     """A connection, opened once. For one request at a time.
 
@@ -57,11 +48,11 @@ class Channel(HTTPConnection):
             say how much it wrote when it fails.
     """
 
-    def __init__(self, *args: Any, addresses: Addresses, **options: Any) -> None:  # noqa: ANN401  # passed on
+    def __init__(self, *args: Any, good: list[object], **options: Any) -> None:  # noqa: ANN401  # passed on
         super().__init__(*args, **options)
         self.written: bool = False
         self._answer: Response | None = None
-        self._addresses = addresses
+        self._good = good
         self._limits = Limits(0.0, 0.0, 0.0, 0.0, 0)
         self._is_open = False
         self._is_early = False
@@ -206,7 +197,7 @@ class DirectChannel(Channel):
 
     def _new_conn(self) -> socket.socket:
         found = socket.getaddrinfo(self._dns_host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
-        found.sort(key=lambda one: one[4] != self._addresses.good)
+        found.sort(key=lambda one: one[4] not in self._good)
         ends_at = monotonic() + self._limits.connect
         failed: list[tuple[object, OSError]] = []
         for number, (family, kind, protocol, _, address) in enumerate(found):
@@ -227,7 +218,7 @@ class DirectChannel(Channel):
                 logger.warning(
                     "%s: no connection to %s; %s answers and is tried first from now on", self.host, dead, address[0]
                 )
-            self._addresses.good = address
+            self._good[:] = [address]
             opened.settimeout(self._limits.connect)
             return opened
         raise failed[-1][1] if failed else OSError("the name has no address")

@@ -76,33 +76,11 @@ class Connection:
         }
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base!r})"
+        return f"{type(self).__name__}({self._routes.base!r})"
 
-    @property
-    def base(self) -> str:
-        """What comes before ``/api/`` in the server's URLs."""
-        return self._routes.base
-
-    def exchange(
-        self,
-        method: str,
-        target: str,
-        content: bytes | None = None,
-        *,
-        idle_at_most: float = math.inf,
-        ends_at: float = math.inf,
-    ) -> Answer | NoAnswer:
-        """Send one request, once, and return what came back; raises nothing that the network or the server can cause.
-
-        Args:
-            method: of HTTP.
-            target: path and query, quoted.
-            content: JSON.
-            idle_at_most: seconds since its last answer after which a connection is not used again, because the server
-                may be closing it, and nobody could tell then whether it had read the request. 0: a new one is opened.
-            ends_at: when to give up at the latest, of ``time.monotonic()``.
-        """
-        return result_of(self.exchanging(method, target, content, idle_at_most=idle_at_most, ends_at=ends_at))
+    def exchange(self, method: str, target: str, content: bytes | None = None, **limits: float) -> Answer | NoAnswer:
+        """Do what :meth:`exchanging` does, in one step."""
+        return result_of(self.exchanging(method, target, content, **limits))
 
     def exchanging(
         self,
@@ -113,9 +91,18 @@ class Connection:
         idle_at_most: float = math.inf,
         ends_at: float = math.inf,
     ) -> Exchange:
-        """Do the same in two steps: it yields when the request is written, and then reads the answer.
+        """Send one request, once, and return what came back; raises nothing that the network or the server can cause.
 
-        Whoever closes it in between has the connection closed: the answer would be the next request's.
+        It yields when the request is written, and then reads the answer. Whoever closes it in between has the
+        connection closed: the answer would be the next request's.
+
+        Args:
+            method: of HTTP.
+            target: path and query, quoted.
+            content: JSON.
+            idle_at_most: seconds since its last answer after which a connection is not used again, because the server
+                may be closing it, and nobody could tell then whether it had read the request. 0: a new one is opened.
+            ends_at: when to give up at the latest, of ``time.monotonic()``.
         """
         limits = _within(self._limits, ends_at)
         if limits.whole <= 0:

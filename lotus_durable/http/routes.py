@@ -29,7 +29,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from lotus_durable.values import NamedTuple
 
-from .channel import Addresses, Channel, DirectChannel, DirectTLSChannel
+from .channel import Channel, DirectChannel, DirectTLSChannel
 from .failure import Unusable
 
 _BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -71,7 +71,8 @@ class Routes:
         """What comes before ``/api/`` in URLs."""
         self._settings: _Settings | None = None
         self._adapter: tuple[int, _Adapter] | None = None
-        self._addresses = Addresses()
+        self._good: list[object] = []
+        """The address of the server's, or the proxy's, name that has answered last; it is tried first."""
 
     def route(self) -> Route:
         """Return the way to the server; the first one reads what has to be read.
@@ -93,7 +94,7 @@ class Routes:
     def _route(self, settings: _Settings) -> Route:
         url = parse_url(self.base)
         pool = self._adapter_here(settings).pool(self.base, settings.proxy)
-        options = {**pool.conn_kw, "addresses": self._addresses}
+        options = {**pool.conn_kw, "good": self._good}
         options.pop("socket_options", None)  # of urllib3, which has Nagle's algorithm delay what goes to a proxy
         path, shown, proxy = (url.path or "").rstrip("/"), _shown(settings.proxy), pool.proxy
         if proxy is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lotus_durable.disk import DatabaseDamaged
 
@@ -68,7 +68,7 @@ class Consumer:
         self._gone: set[bytes] | None = None
         self._clock = QueueClock(self.learned(_CLOCK))
         self._clock_kept_at = self._clock.now()
-        self.elapsed = self._clock.now
+        self.elapsed: Callable[[], float] = self._clock.now
         self.may_repeat: bool = bool(self.learned(_BEHIND))
         if self._repaired.is_behind:
             self.doubt()

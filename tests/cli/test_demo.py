@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.cli.demo import COMMAND
 from lotus_durable.cli.demo.run import Result
 
 from .conftest import CommandLine, wait_until
+from .test_every_command import documented
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_nothing_is_lost_and_nothing_is_left_behind(command_line: CommandLine, t
     assert (figures["lost"], figures["lost_ids"], figures["never_tracked_ids"]) == (0, [], [])
     assert figures["kills"] == {"workers": 2, "flushers": 2}
     assert max(figures["new_flusher_after"]) > 0
-    assert not {key for key in figures if key not in COMMAND.description}
+    assert set(figures) == documented(command_line, "demo")
     assert figures["directory"] is None
     assert list(temporary.iterdir()) == []
     assert _processes_about(temporary) == []

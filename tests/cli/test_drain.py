@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from lotus_durable import Client
 from lotus_durable.testing import Delay, FakeLotus, RefuseEvents
 
 from .conftest import CommandLine, Start, Track, flusher_pid
-
-KEYS = {"complete", "delivered", "handed_over", "parked", "dead_lettered", "remaining", "elapsed", "reason"}
 
 
 def test_a_complete_drain_is_code_0(command_line: CommandLine, track: Track, fake_lotus: FakeLotus) -> None:
@@ -53,14 +50,10 @@ def test_a_flusher_that_runs_is_asked_and_goes_on_though_the_settings_here_are_o
     assert flusher_pid(command_line.directory) == pid
 
 
-def test_json_has_the_documented_keys(command_line: CommandLine, track: Track) -> None:
+def test_json_says_the_same(command_line: CommandLine, track: Track) -> None:
     track(3)
-    result = command_line.run("drain", "--json")
-    report = result.json()
-    assert set(report) == KEYS
+    report = command_line.run("drain", "--json").json()
     assert (report["complete"], report["delivered"], report["remaining"], report["reason"]) == (True, 3, 0, None)
-    text = command_line.run("drain", "--help").output
-    assert not {key for key in KEYS if key not in text}
 
 
 @pytest.mark.fake_lotus("L22", customers=[])
@@ -154,22 +147,6 @@ def test_where_nothing_may_be_sent_it_refuses(command_line: CommandLine, track: 
     assert result.code == 2
     assert "LOTUS_SEND" in result.one_error()
     assert fake_lotus.event_count == 0
-
-
-def test_ctrl_c_ends_it_in_one_line_and_the_next_one_completes_it(
-    command_line: CommandLine, track: Track, fake_lotus: FakeLotus
-) -> None:
-    ids = track(3)
-    fake_lotus.fail_next(None, Delay(20.0))
-    process = command_line.start("drain")
-    fake_lotus.wait_for(3)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert errors.startswith("lotus-durable drain: interrupted: ")
-    assert len(errors.splitlines()) == 1
-    assert command_line.run("drain").code == 0
-    assert set(fake_lotus.times_received) == set(ids)
 
 
 def test_what_is_tracked_while_it_runs_does_not_keep_it(

@@ -9,7 +9,6 @@ import pytest
 
 from lotus_durable.cli.env_file import environment
 from lotus_durable.config import Config
-from lotus_durable.errors import ConfigurationError
 
 from .conftest import CommandLine, Track
 
@@ -68,18 +67,31 @@ def test_nothing_of_it_is_put_into_the_environment_of_this_process(tmp_path: Pat
     assert "secret" not in os.environ.values()
 
 
-@pytest.mark.parametrize("text", ["LOTUS_API_KEY secret", "secret", "LOTUS_KEY=secret", "=secret", "a b=secret"])
-def test_a_line_that_is_none_is_refused_without_showing_it(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigurationError, match="line 2") as caught:
-        read(tmp_path, f"\n{text}\n")
-    assert "secret" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        *((line, "NAME=value is needed") for line in ("LOTUS_API_KEY secret", "secret", "=secret", "a b=secret")),
+        ("LOTUS_KEY=secret", "there is no option LOTUS_KEY"),
+        ('LOTUS_API_KEY="secret # mine', "LOTUS_API_KEY: no quote ends the line"),
+        ("LOTUS_TIMEOUT=soon", "LOTUS_TIMEOUT: a number is needed"),
+    ],
+)
+def test_a_wrong_line_is_named_with_the_file_and_not_shown(
+    command_line: CommandLine, tmp_path: Path, line: str, said: str
+) -> None:
+    file = tmp_path / "lotus.env"
+    file.write_text(f"# first\n{line}\n")
+    result = command_line.run("drain", "--env-file", str(file))
+    assert result.code == 2
+    assert f"environment file {file}, line 2: {said}" in result.one_error()
+    assert "secret" not in result.one_error()
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_is_refused(command_line: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "lotus.env"
     file.write_bytes(b"LOTUS_API_KEY=\xff\xfe")
-    with pytest.raises(ConfigurationError, match="holds no text"):
-        environment(str(file))
+    result = command_line.run("drain", "--env-file", str(file))
+    assert (result.code, "holds no text" in result.one_error()) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["status", "drain", "flusher", "health", "stop"])

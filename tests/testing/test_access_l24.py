@@ -33,11 +33,6 @@ def server(start: Callable[..., FakeLotus]) -> FakeLotus:
 
 
 @pytest.fixture
-def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
-    return connect(server)
-
-
-@pytest.fixture
 def plan(server: FakeLotus) -> Plan:
     """A plan with a limit of two calls and a feature, to which c1 is subscribed."""
     plan = server.accounts.add_plan("Basic", components=[CALLS], features=[EXPORT])

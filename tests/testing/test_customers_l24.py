@@ -19,16 +19,6 @@ CREDIT = {"customer_id": "c1", "amount": "12.3456789", "currency_code": "USD"}
 UNKNOWN_ID = "0" * 32
 
 
-@pytest.fixture
-def server(start: Callable[..., FakeLotus]) -> FakeLotus:
-    return start("L24")
-
-
-@pytest.fixture
-def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
-    return connect(server)
-
-
 def assert_problem(answer: RawAnswer, status: int, title: str, detail: str, attr: str | None = "-") -> None:
     """Check an error of this server; ``attr`` that of a validation error."""
     assert (answer.status, answer.json()["title"], answer.json()["detail"]) == (status, title, detail)

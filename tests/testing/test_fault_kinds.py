@@ -38,11 +38,6 @@ def server(request: pytest.FixtureRequest, start: Callable[..., FakeLotus]) -> F
     return start(request.param)
 
 
-@pytest.fixture
-def client(server: FakeLotus, connect: Connect) -> RawClient:
-    return connect(server)
-
-
 def stored(server: FakeLotus) -> list[str]:
     return [event["idempotency_id"] for event in server.events]
 

@@ -22,11 +22,6 @@ def server(request: pytest.FixtureRequest, start: Callable[..., FakeLotus]) -> F
     return start(request.param)
 
 
-@pytest.fixture
-def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
-    return connect(server)
-
-
 def stored(server: FakeLotus) -> list[str]:
     return [event["idempotency_id"] for event in server.events]
 

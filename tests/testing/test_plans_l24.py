@@ -12,22 +12,10 @@ from lotus_durable.testing import Component, FakeLotus, Plan
 from .test_customers_l24 import assert_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.testing.conftest import RawClient
 
 PLANS = "/api/plans/"
 UNKNOWN_ID = "0" * 32
-
-
-@pytest.fixture
-def server(start: Callable[..., FakeLotus]) -> FakeLotus:
-    return start("L24")
-
-
-@pytest.fixture
-def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
-    return connect(server)
 
 
 @pytest.fixture

@@ -41,11 +41,6 @@ def server(start: Callable[..., FakeLotus], clock: Clock) -> FakeLotus:
 
 
 @pytest.fixture
-def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
-    return connect(server)
-
-
-@pytest.fixture
 def plan(server: FakeLotus) -> Plan:
     return server.accounts.add_plan("Basic", features=["export"])
 

@@ -27,11 +27,6 @@ def server(start: Start) -> FakeLotus:
     return start("L22", customers=["c1"])
 
 
-@pytest.fixture
-def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
-    return connect(server)
-
-
 def assert_server_error_page(answer: RawAnswer) -> None:
     assert answer.status == 500
     assert answer.content_type.startswith("text/html")

@@ -32,11 +32,6 @@ def server(start: Start) -> FakeLotus:
 
 
 @pytest.fixture
-def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
-    return connect(server)
-
-
-@pytest.fixture
 def track(client: RawClient) -> Callable[..., RawAnswer]:
     return lambda *events, **options: client.track(*events, **{"key": "prefix.secret", **options})
 

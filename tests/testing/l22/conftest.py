@@ -21,11 +21,6 @@ def server(start: Callable[..., FakeLotus]) -> FakeLotus:
 
 
 @pytest.fixture
-def client(server: FakeLotus, connect: Callable[..., RawClient]) -> RawClient:
-    return connect(server)
-
-
-@pytest.fixture
 def plan(server: FakeLotus) -> Plan:
     """A plan that ends access after two calls, and one feature."""
     server.add_customer("c1")

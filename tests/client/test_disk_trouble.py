@@ -129,16 +129,6 @@ def test_a_full_memory_buffer_refuses_events_aloud(rig: Rig) -> None:
     rig.check(ids)
 
 
-def test_no_descriptors_left_is_trouble_like_any_other(rig: Rig) -> None:
-    client = rig.client()
-    with refusing("open", errno.EMFILE, where="journal"):
-        ids = track(client, 3)
-        assert client.stats().in_memory == 3
-    assert "EMFILE" in rig.messages()[0]
-    assert client.drain(20).complete
-    rig.check(ids)
-
-
 def test_what_waits_is_written_when_the_client_is_let_go_and_stays_in_memory_while_it_cannot_be(rig: Rig) -> None:
     client = rig.client(trusted_look=3600.0)
     ids = track(client, 1)
@@ -203,19 +193,6 @@ def test_a_directory_that_became_unsafe_gets_no_further_segment(rig: Rig) -> Non
     rig.queue_dir.chmod(0o700)
     assert client.drain(20).complete
     rig.check(ids)
-
-
-def test_in_power_durability_a_failed_sync_is_not_acknowledged_on_its_segment_but_on_the_next(rig: Rig) -> None:
-    client = rig.client(durability="power")
-    ids = track(client, 1)
-    with refusing("fdatasync", errno.EIO, where=".seg", times=1) as syncs:
-        ids += track(client, 1)
-    assert syncs.count == 1
-    assert client.stats().in_memory == 0
-    ids += track(client, 1)
-    assert client.drain(20).complete
-    assert set(rig.server.times_received.values()) == {1}
-    assert rig.check(ids).delivered == 3
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")

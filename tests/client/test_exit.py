@@ -23,24 +23,6 @@ def test_what_a_script_cannot_deliver_stays_on_disk_and_one_line_says_so(rig: Ri
     assert rig.pending_ids() == set(result.stdout.split())
 
 
-def test_os_exit_right_after_the_call_loses_nothing_and_nobody_has_to_call_anything(rig: Rig) -> None:
-    [said] = lines(
-        'client = make(flusher="auto"); say(*track(client, 5)); os._exit(0)',
-        rig.queue_dir,
-        rig.server.host,
-    )
-    rig.server.wait_for(5)
-    assert rig.check(said.split()).delivered == 5
-
-
-def test_sigkill_right_after_the_call_loses_nothing(rig: Rig) -> None:
-    result = run(
-        "client = make(); say(*track(client, 5)); os.kill(os.getpid(), signal.SIGKILL)", rig.queue_dir, rig.server.host
-    )
-    assert result.returncode == -9
-    assert rig.check(result.stdout.split()).pending == 5
-
-
 def test_a_script_does_not_wait_while_the_server_takes_nothing(rig: Rig) -> None:
     rig.server.pause()
     ids = track(client := rig.client(flusher="auto"), 1)

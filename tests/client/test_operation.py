@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import tempfile
 from pathlib import Path
@@ -22,20 +21,6 @@ from tests.rig import Rig, record, track
 from tests.scripts import lines
 
 _NOBODY = 65534
-
-
-def test_debug_logs_steps_to_standard_error(
-    rig: Rig, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logger = logging.getLogger("lotus_durable")
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    client = rig.client(debug=True)
-    track(client, 1)
-    assert client.flush(20)
-    assert logger.handlers == []
-    written = capfd.readouterr().err
-    assert "sent 1 events" in written
-    assert "test-key" not in written
 
 
 @pytest.mark.parametrize(
@@ -165,12 +150,3 @@ def test_damage_is_logged_also_where_nobody_listens(rig: Rig, caplog: pytest.Log
     assert client.drain(20).complete
     assert f"segment {name}" in caplog.text
     assert set(rig.server.times_received) == {ids[0], ids[2]}
-
-
-def test_events_that_wait_in_memory_are_written_before_the_process_lets_go_of_the_queue(rig: Rig) -> None:
-    client = rig.client()
-    with refusing("pwrite", errno.ENOSPC, where=".seg"):
-        ids = track(client, 5)
-    client.shutdown()
-    assert client.stats().in_memory == 0
-    assert rig.check(ids).pending == 5

@@ -1,4 +1,7 @@
-"""What an application does to requests for itself does not reach our calls: a cached answer would be a lie."""
+"""What an application does to requests for itself does not reach our calls: a cached answer would be a lie.
+
+What it patches of requests is met by no connection of ours: see tests/http/test_nothing_later.py.
+"""
 
 from __future__ import annotations
 
@@ -48,21 +51,3 @@ def test_a_cache_for_the_whole_process_does_not_answer_our_calls(
     assert server.request_count == before + 2
     client.cancel_subscription(subscription_uid=subscription.subscription_id)
     assert server.accounts.subscriptions[subscription.subscription_id].auto_renew is False
-
-
-def test_nor_does_an_adapter_or_a_session_of_the_applications(
-    l24: FakeLotus, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def patched(*_: object, **__: object) -> Any:
-        raise AssertionError("our request went through the application's")
-
-    for owner, name in ((requests, "Session"), (requests.sessions, "Session"), (requests.adapters.HTTPAdapter, "send")):
-        monkeypatch.setattr(owner, name, patched)
-    assert connect(l24).list_customers() == []
-
-
-def test_nor_does_what_answers_for_servers_in_its_tests(l24: FakeLotus, connect: Connect) -> None:
-    responses = pytest.importorskip("responses")
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mocked:
-        mocked.add("GET", l24.host + "/api/customers/", json=[{"customer_id": "made up"}])
-        assert connect(l24, api_version="2024").list_customers() == []

@@ -113,17 +113,20 @@ def test_without_requests_own_bundle_the_systems_is_trusted(
         assert isinstance(transport.post_batch(BODY), Answer)
 
 
-def test_proxies_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_used_and_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with ScriptedServer(says(201)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.host)
         transport = HttpTransport("http://lotus.example", KEY)
-        assert isinstance(transport.post_batch(BODY), Answer)
+        for _ in range(2):
+            assert isinstance(transport.post_batch(BODY), Answer)
+        assert proxy.connections == 1
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
         monkeypatch.setenv("NO_PROXY", "lotus.example")
         transport.close()
         assert isinstance(transport.post_batch(BODY), Answer)
         transport.close()
     assert proxy.connections == 2
+    assert proxy.requests[0].line == "POST http://lotus.example/api/track/ HTTP/1.1"
 
 
 def test_no_proxy_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:

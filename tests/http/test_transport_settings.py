@@ -28,23 +28,6 @@ def test_a_netrc_file_adds_no_authorization(tmp_path: Path, monkeypatch: pytest.
     assert server.requests[0].headers["x-api-key"] == KEY
 
 
-def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    with ScriptedServer(says(201)) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", proxy.host)
-        transport = HttpTransport("http://lotus.example", KEY)
-        assert isinstance(transport.post_batch(BODY), Answer)
-        transport.post_batch(BODY)
-        transport.close()
-    assert proxy.requests[0].line == "POST http://lotus.example/api/track/ HTTP/1.1"
-    assert proxy.connections == 1
-
-
-def test_a_ca_bundle_of_the_environment_is_trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    with talking(says(201, b"{}"), tls=certificate) as (_, transport):
-        assert transport.post_batch(BODY) == Answer(201, "application/json", b"{}")
-
-
 def test_a_key_that_a_server_echoes_is_not_in_the_answer() -> None:
     echo = json.dumps({"headers": {"X-Api-Key": KEY}}).encode()
     with talking(says(200, echo)) as (_, transport):

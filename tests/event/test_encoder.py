@@ -79,15 +79,6 @@ def test_the_callers_dict_may_change_after_the_call_and_is_not_changed_by_it(enc
 # Ids ----------------------------------------------------------------------------------------------------------------
 
 
-def test_ids_left_out_are_random_uuids_and_never_the_same() -> None:
-    encoders = EventEncoder(LIMIT), EventEncoder(LIMIT)
-    ids = [encode(encoder)[0] for _ in range(2_000) for encoder in encoders]
-    assert len(set(ids)) == len(ids)
-    for text in ids:
-        parsed = uuid.UUID(text)
-        assert (parsed.version, parsed.variant, str(parsed)) == (4, uuid.RFC_4122, text)
-
-
 def test_every_digit_of_a_generated_id_is_random_but_the_version_and_the_moment() -> None:
     encoder = EventEncoder(LIMIT)
     columns = [set(column) for column in zip(*(encode(encoder)[0][:24] for _ in range(2_000)), strict=True)]

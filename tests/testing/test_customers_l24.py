@@ -1,4 +1,4 @@
-"""Customers and credits as the server of 2024 answers, and the form of its errors."""
+"""What was not recorded of customers and credits on the server of 2024, and of the form of its errors."""
 
 from __future__ import annotations
 
@@ -33,13 +33,6 @@ def assert_problem(answer: RawAnswer, status: int, title: str, detail: str, attr
 # ------------------------------------------------------------------ what every call shares
 
 
-@pytest.mark.parametrize("path", [CUSTOMERS, CREDITS, PLANS, "/api/ping/", "/api/subscriptions/"])
-def test_key_errors_are_401(client: RawClient, path: str) -> None:
-    for key in ("wrong-key", None):
-        answer = client.request("GET", path, key=key)
-        assert_problem(answer, 401, "not_authenticated", "Authentication credentials were not provided.")
-
-
 @pytest.mark.parametrize(
     "path", ["metric_access", "feature_access", "customer_metric_access", "customer_feature_access"]
 )
@@ -50,32 +43,12 @@ def test_key_errors_of_the_access_calls_are_400_text(client: RawClient, path: st
         assert answer.content_type.startswith("text/html")
 
 
-def test_ping_checks_the_whole_key(start: Callable[..., FakeLotus], connect: Callable[..., RawClient]) -> None:
-    client = connect(start("L24", api_key="prefix.secret"))
-    assert client.request("GET", "/api/ping/", key="prefix.wrong").status == 401
-    answer = client.request("GET", "/api/ping/", key="prefix.secret")
-    assert answer.json() == {"organization_id": client.server.accounts.organization_id}
-
-
 def test_other_errors_have_the_same_form(client: RawClient) -> None:
     detail = 'Method "DELETE" not allowed.'
     assert_problem(client.request("DELETE", CUSTOMERS), 405, "method_not_allowed", detail)
     assert client.request("POST", CUSTOMERS, b"{").json()["title"] == "parse_error"
     assert client.post(CUSTOMERS, content_type="text/csv").json()["title"] == "unsupported_media_type"
     assert client.request("POST", CUSTOMERS, b"{}", chunked=True).status == 400
-
-
-def test_an_unknown_path_is_a_404_page_and_a_missing_slash_redirects(client: RawClient) -> None:
-    answer = client.get("/api/nothing/")
-    assert answer.status == 404
-    assert answer.content_type.startswith("text/html")
-    assert client.get("/api/ping", x="1").headers["Location"] == "/api/ping/?x=1"
-
-
-def test_every_error_of_a_form_is_listed(client: RawClient) -> None:
-    answer = client.post(CUSTOMERS, {"email": "not one"})
-    assert_problem(answer, 400, "required", "This field is required.", "customer_id")
-    assert [error["attr"] for error in answer.json()["validation_errors"]] == ["customer_id", "email"]
 
 
 # ------------------------------------------------------------------ customers
@@ -102,13 +75,6 @@ def test_a_customer_is_created_and_can_be_read(client: RawClient, server: FakeLo
     assert got["address"]["city"] == "Paris"
     assert client.get(CUSTOMERS + "c1/").json() == got
     assert client.get(CUSTOMERS).json() == [got]
-
-
-def test_the_same_id_or_email_again_is_a_duplicate(client: RawClient) -> None:
-    client.post(CUSTOMERS, CUSTOMER)
-    assert_problem(client.post(CUSTOMERS, CUSTOMER), 400, "duplicate_resource", "Customer ID already exists")
-    other = {**CUSTOMER, "customer_id": "c2"}
-    assert_problem(client.post(CUSTOMERS, other), 400, "duplicate_resource", "Customer email already exists")
 
 
 @pytest.mark.parametrize(
@@ -140,10 +106,6 @@ def test_a_payment_provider_id_alone_breaks_the_server(client: RawClient) -> Non
     assert_problem(answer, 500, "error", "A server error occurred.")
 
 
-def test_an_unknown_customer_is_404(client: RawClient) -> None:
-    assert_problem(client.get(CUSTOMERS + "nobody/"), 404, "not_found", "Not found.")
-
-
 # ------------------------------------------------------------------ credits
 
 
@@ -151,11 +113,6 @@ def test_an_unknown_customer_is_404(client: RawClient) -> None:
 def credit(client: RawClient) -> Any:
     client.post(CUSTOMERS, CUSTOMER)
     return client.post(CREDITS, CREDIT).json()
-
-
-def test_money_is_a_number(credit: Any) -> None:
-    assert (credit["amount"], credit["amount_remaining"]) == (12.3456789, 12.3456789)
-    assert (credit["status"], credit["currency"]["code"]) == ("active", "USD")
 
 
 def test_a_blind_retry_makes_a_second_credit(client: RawClient, credit: Any) -> None:
@@ -213,18 +170,9 @@ def test_a_credit_is_listed_for_one_customer_only(client: RawClient) -> None:
     assert answer.json()["validation_errors"][-1]["code"] == "invalid_choice"
 
 
-def test_a_credit_is_updated_until_it_is_void(client: RawClient, credit: Any) -> None:
-    path = f"{CREDITS}{credit['credit_id']}/"
-    updated = client.post(path + "update/", {"description": "gift", "expires_at": "2025-01-01"}).json()
-    assert (updated["description"], updated["expires_at"]) == ("gift", "2025-01-01T00:00:00+00:00")
-    past = client.post(path + "update/", {"expires_at": "2020-01-01"})
+def test_a_credit_does_not_end_in_the_past(client: RawClient, credit: Any) -> None:
+    past = client.post(f"{CREDITS}{credit['credit_id']}/update/", {"expires_at": "2020-01-01"})
     assert_problem(past, 400, "invalid", "Expiration date must be in the future", "non_field_errors")
-    void = client.post(path + "void/")
-    assert (void.status, void.json()["status"], void.json()["amount_remaining"]) == (200, "inactive", 12.3456789)
-    detail = "Cannot void an adjustment that is not active."
-    assert_problem(client.post(path + "void/"), 400, "invalid", detail, None)
-    detail = "Only active credits can be updated"
-    assert_problem(client.post(path + "update/", {"description": "x"}), 400, "invalid", detail, None)
 
 
 def test_an_unknown_credit_is_404_and_no_id_is_400(client: RawClient) -> None:

@@ -1,4 +1,4 @@
-"""Plans as the server of 2024 answers."""
+"""What was not recorded of plans on the server of 2024."""
 
 from __future__ import annotations
 
@@ -65,15 +65,6 @@ def test_plans_are_filtered_the_newest_first_and_addons_left_out(
     client: RawClient, query: str, names: list[str]
 ) -> None:
     assert [plan["plan_name"] for plan in client.get(f"{PLANS}?{query}").json()] == names
-
-
-def test_two_filters_of_plans_have_never_worked(client: RawClient) -> None:
-    answer = client.get(PLANS, duration="yearly")
-    assert (answer.status, answer.json()["title"]) == (500, "error")
-    detail = "Object with code=USD does not exist."
-    assert_problem(
-        client.get(PLANS, version_currency_code="USD"), 400, "does_not_exist", detail, "version_currency_code"
-    )
 
 
 def test_an_unknown_duration_is_refused(client: RawClient) -> None:

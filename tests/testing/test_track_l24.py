@@ -1,4 +1,4 @@
-"""Every row of the table of answers, as the server of 2024 gives them."""
+"""What was not recorded of the answers of ``track``, and what the server of 2024 stores then."""
 
 from __future__ import annotations
 
@@ -58,14 +58,6 @@ def test_some_refused_names_them_and_stores_the_others(track: Track, event: Even
     assert [stored["idempotency_id"] for stored in server.events] == ["a"]
 
 
-def test_all_refused_is_400(track: Track, event: Event, server: FakeLotus) -> None:
-    answer = track(event("a", customer_id=""), event("b", customer_id=None))
-    assert answer.status == 400
-    assert answer.json()["success"] == "none"
-    assert answer.json()["failed_events"] == {"a": "No customer_id provided", "b": "No customer_id provided"}
-    assert server.events == []
-
-
 def test_a_known_id_is_accepted_and_stored_once(track: Track, event: Event, server: FakeLotus) -> None:
     track(event("a"))
     answer = track(event("a"), event("b"))
@@ -78,12 +70,6 @@ def test_a_known_id_is_accepted_and_stored_once(track: Track, event: Event, serv
 def test_an_id_twice_in_a_batch_is_accepted_and_stored_once(track: Track, event: Event, server: FakeLotus) -> None:
     assert track(event("a"), event("a")).json() == {"success": "all", "failed_events": None}
     assert (server.event_count, server.duplicates) == (1, 1)
-
-
-def test_an_unknown_customer_is_not_checked(start: Start, connect: Callable[..., RawClient], event: Event) -> None:
-    server = start("L24", customers=["somebody else"])
-    assert connect(server).track(event("a")).status == 201
-    assert server.event_count == 1
 
 
 @pytest.mark.parametrize("time_created", [None, "0001-01-01T00:00:00Z"])
@@ -176,18 +162,10 @@ def test_a_null_event_is_one_without_an_id(track: Track, event: Event) -> None:
     assert track(None, event("a")).json()["failed_events"] == {"no_idempotency_id": "No idempotency_id provided"}
 
 
-def test_null_properties_and_extra_fields_are_accepted(track: Track, event: Event) -> None:
-    assert track({**event("a"), "properties": None, "source": "test"}).status == 201
-
-
 @pytest.mark.parametrize("body", [b'{"batch": []}', b"{}", b"null", b""])
 def test_an_empty_batch_is_400_with_nothing_failed(track_raw: Track, body: bytes) -> None:
     answer = track_raw(body)
     assert (answer.status, answer.json()) == (400, {"success": "none", "failed_events": {}})
-
-
-def test_a_bare_event_is_taken_for_an_empty_batch(track_raw: Track, event: Event) -> None:
-    assert track_raw(json.dumps(event("a")).encode()).json() == {"success": "none", "failed_events": {}}
 
 
 def test_success_counts_distinct_ids_so_some_can_mean_none(track: Track, event: Event) -> None:
@@ -217,17 +195,6 @@ def test_another_content_type_is_invalid_json(track: Track, event: Event) -> Non
     assert track(event("a"), content_type="text/plain").json() == INVALID_JSON
 
 
-def test_no_key_is_400_with_a_message(track: Track, event: Event, server: FakeLotus) -> None:
-    answer = track(event("a"), key=None)
-    assert (answer.status, answer.json()) == (400, {"message": "No API key found in request"})
-    assert server.events == []
-
-
-def test_a_wrong_key_is_400_with_a_message(track: Track, event: Event) -> None:
-    answer = track(event("a"), key="other.secret")
-    assert (answer.status, answer.json()) == (400, {"message": "Invalid API key"})
-
-
 def test_only_the_prefix_of_the_key_is_checked(track: Track, event: Event) -> None:
     assert track(event("a"), key="prefix.wrong").status == 201
 
@@ -243,19 +210,6 @@ def test_an_old_key_may_be_kept_valid(track: Track, event: Event, server: FakeLo
     assert track(event("a")).status == 201
 
 
-def test_an_expired_key_is_400_with_an_empty_object(track: Track, event: Event, server: FakeLotus) -> None:
-    server.expire_key()
-    answer = track(event("a"))
-    assert (answer.status, answer.json()) == (400, {})
-
-
-def test_a_body_over_20_megabytes_is_413_html(track_raw: Track) -> None:
-    answer = track_raw(b" " * (20 * 1024 * 1024 + 1))
-    assert answer.status == 413
-    assert answer.content_type == "text/html"
-    assert b"413 Request Entity Too Large" in answer.body
-
-
 def test_the_size_limit_can_be_lowered(start: Start, connect: Callable[..., RawClient], event: Event) -> None:
     client = connect(start("L24", max_body_bytes=300))
     assert client.track(event("a")).status == 201
@@ -266,14 +220,3 @@ def test_a_cache_that_is_down_is_500_json(start: Start, connect: Callable[..., R
     answer = connect(start(faults=Faults(script=[DatabaseDown()]))).track(event("a"))
     assert answer.status == 500
     assert answer.json() == {"message": "Error fetching organization ID from cache"}
-
-
-@pytest.mark.parametrize("path", ["/api/track", "/api/track/more/", "/wrong/api/track/"])
-def test_a_wrong_url_is_404_json(client: RawClient, path: str) -> None:
-    answer = client.request("POST", path, b'{"batch": []}', key="prefix.secret")
-    assert (answer.status, answer.json()) == (404, {"message": "Not Found"})
-
-
-def test_a_get_is_405(client: RawClient) -> None:
-    answer = client.request("GET", "/api/track/", key="prefix.secret")
-    assert (answer.status, answer.json()) == (405, {"message": "Method Not Allowed"})

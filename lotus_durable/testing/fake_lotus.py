@@ -13,7 +13,7 @@ from lotus_durable.testing.database import ServerState
 from lotus_durable.testing.exchange import ReceivedRequest, Reply
 from lotus_durable.testing.faults import Away, Fault, Faults
 from lotus_durable.testing.l22 import L22
-from lotus_durable.testing.l24.server import L24
+from lotus_durable.testing.l24 import L24
 from lotus_durable.testing.listener import Connection, Server
 from lotus_durable.testing.serving import reply_to
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from .generation import Generation
@@ -69,7 +69,7 @@ class Access:
 
 
 def read(generation: Generation, kind: str, answer: Any) -> Access | None:  # noqa: ANN401  # any JSON value
-    """Read an answer; None when it does not say whether there is access.
+    """Read an answer, its numbers exact; None when it does not say whether there is access.
 
     On the server of 2024 there is access by an event if some component that counts it has no limit or usage below it,
     and by a feature if some subscription has it. Otherwise the server itself says.
@@ -139,13 +139,7 @@ def _is_below(figures: Mapping[str, Any], usage: Decimal | None, total_limit: De
 
 
 def _decimal(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        return None
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+    return value if isinstance(value, Decimal) else None  # what answers.exact_value() could not read is no number
 
 
 def _text(value: object) -> str | None:

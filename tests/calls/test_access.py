@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lotus_durable.calls.access_answer import Access, Usage, read
+from lotus_durable.calls.answers import _exact
 from lotus_durable.client import Client
 from lotus_durable.errors import NotFound, UnexpectedAnswer
 from lotus_durable.testing import Component, FakeLotus, Feature
@@ -36,7 +37,7 @@ def plans(*components: dict[str, Any]) -> list[dict[str, Any]]:
         (plans(component(2)), False),
         (plans(component(3)), False),
         (plans(component("1.9999999999")), True),
-        (plans(component(1.5, 1.5)), False),
+        (plans(component(Decimal("1.5"), Decimal("1.5"))), False),
         (plans(component(99, None)), True),
         (plans(component(None, None)), True),
         (plans(component(0, 0)), False),
@@ -56,7 +57,7 @@ def plans(*components: dict[str, Any]) -> list[dict[str, Any]]:
     ],
 )
 def test_access_by_event_is_a_component_with_room(answer: Any, access: bool | None) -> None:
-    found = read("2024", "event_name", answer)
+    found = read("2024", "event_name", _exact(answer))
     assert (None if found is None else found.access) is access
 
 
@@ -95,7 +96,7 @@ def test_access_by_feature_is_a_subscription_that_has_it(answer: Any, access: bo
     ],
 )
 def test_elsewhere_the_server_says_it_itself(generation: Any, kind: str, answer: Any, access: bool | None) -> None:
-    found = read(generation, kind, answer)
+    found = read(generation, kind, _exact(answer))
     assert (None if found is None else found.access) is access
 
 
@@ -131,7 +132,7 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
     kind=st.sampled_from(["event_name", "feature_name", "metric_id", "feature_id"]),
 )
 def test_no_answer_whatever_is_in_it_raises_anything(answer: Any, generation: Any, kind: str) -> None:
-    found = read(generation, kind, answer)
+    found = read(generation, kind, _exact(answer))
     assert found is None or found.access in (True, False)
 
 

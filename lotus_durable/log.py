@@ -7,6 +7,7 @@ import sys
 from _weakref import ref  # weakref itself imports more
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partialmethod
 
 from lotus_durable.errors import LotusError
 from lotus_durable.url import host_name, is_loopback
@@ -59,20 +60,11 @@ class _Unconfigured:
         except (OSError, ValueError, AttributeError):
             return  # it is closed, say, and there is nobody to be told
 
-    def debug(self, message: str, *values: object) -> None:
-        self.log(DEBUG, message, *values)
-
-    def info(self, message: str, *values: object) -> None:
-        self.log(INFO, message, *values)
-
-    def warning(self, message: str, *values: object, exc_info: bool = False) -> None:
-        self.log(WARNING, message, *values, exc_info=exc_info)
-
-    def error(self, message: str, *values: object) -> None:
-        self.log(ERROR, message, *values)
-
-    def exception(self, message: str, *values: object) -> None:
-        self.log(ERROR, message, *values, exc_info=True)
+    debug = partialmethod(log, DEBUG)
+    info = partialmethod(log, INFO)
+    warning = partialmethod(log, WARNING)
+    error = partialmethod(log, ERROR)
+    exception = partialmethod(log, ERROR, exc_info=True)
 
 
 _unconfigured = _Unconfigured()

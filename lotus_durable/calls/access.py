@@ -82,18 +82,15 @@ def get_customer_access(
         "feature_id": feature_id,
     }
     kind = exactly_one(**given)
-    name = text(kind, given[kind])
-    filters = optional(listed(subscription_filter), "subscription_filters", subscription_filters) or []
-    customer_id = identifier("customer_id", customer_id)
+    question = _question(_PATHS[kind], customer_id, kind, given[kind], subscription_filters)
     seconds = optional(duration, "timeout", timeout)
 
     def plan(generation: Generation) -> Request:
-        query = {"customer_id": customer_id, kind: name}
         if generation == "2024":
-            return get(_PATHS[kind], {**query, **_filter_query(filters)})
+            return question
         refuse_given(generation, "knows event_name and feature_name", metric_id=metric_id, feature_id=feature_id)
-        refuse_given(generation, "ignores it", subscription_filters=filters or None)
-        return get(PATH_OF_2022, query)
+        refuse_given(generation, "ignores it", subscription_filters=subscription_filters or None)
+        return get(PATH_OF_2022, question.query)
 
     if not caller.config.send:
         caller.check(plan)
@@ -132,7 +129,8 @@ def get_customer_metric_access(
         APIError: anything else that went wrong.
     """
     kind = exactly_one(event_name=event_name, metric_id=metric_id)
-    plan = _plan(_BY_EVENT, customer_id, kind, event_name if metric_id is None else metric_id, subscription_filters)
+    name = event_name if metric_id is None else metric_id
+    plan = _only_2024(_BY_EVENT, customer_id, kind, name, subscription_filters)
     return cast("list[MetricAccessOfPlan]", caller.list_of("get_customer_metric_access", plan))
 
 
@@ -156,7 +154,7 @@ def get_customer_feature_access(
         NotFound: there is no such customer.
         APIError: anything else that went wrong.
     """
-    plan = _plan(_BY_FEATURE_NAME, customer_id, "feature_name", feature_name, subscription_filters)
+    plan = _only_2024(_BY_FEATURE_NAME, customer_id, "feature_name", feature_name, subscription_filters)
     return cast("list[FeatureAccessOfPlan]", caller.list_of("get_customer_feature_access", plan))
 
 
@@ -182,7 +180,7 @@ def check_metric_access(
         NotFound: there is no such customer or metric.
         APIError: anything else that went wrong.
     """
-    plan = _plan(_BY_METRIC, customer_id, "metric_id", metric_id, subscription_filters)
+    plan = _only_2024(_BY_METRIC, customer_id, "metric_id", metric_id, subscription_filters)
     return cast("MetricAccess", caller.object_of("check_metric_access", plan))
 
 
@@ -206,27 +204,25 @@ def check_feature_access(
         NotFound: there is no such customer or feature.
         APIError: anything else that went wrong.
     """
-    plan = _plan(_BY_FEATURE, customer_id, "feature_id", feature_id, subscription_filters)
+    plan = _only_2024(_BY_FEATURE, customer_id, "feature_id", feature_id, subscription_filters)
     return cast("FeatureAccess", caller.object_of("check_feature_access", plan))
 
 
-def _plan(path: str, customer_id: object, kind: str, name: object, filters: object) -> Plan:
-    """Return the plan of a call that the server of 2024 alone has."""
-    read = optional(listed(subscription_filter), "subscription_filters", filters) or []
-    query = {"customer_id": identifier("customer_id", customer_id), kind: text(kind, name), **_filter_query(read)}
-    return only_2024(get(path, query), "has get_customer_access only")
+def _only_2024(path: str, customer_id: object, kind: str, name: object, filters: object) -> Plan:
+    return only_2024(_question(path, customer_id, kind, name, filters), "has get_customer_access only")
 
 
-def _filter_query(filters: Sequence[SubscriptionFilter]) -> dict[str, str]:
-    """Write filters as the servers read them.
+def _question(path: str, customer_id: object, kind: str, name: object, filters: object) -> Request:
+    """Return a question of the server of 2024, with filters as its versions read them.
 
     Django REST framework reads a list of objects in a query as ``name[0]field=…`` and ignores anything else without a
     word; the server's documentation asks for JSON in text. So both are sent, and each version finds its own.
     """
-    if not filters:
-        return {}
-    query = {"subscription_filters": json.dumps(filters, ensure_ascii=False)}
-    for index, one in enumerate(filters):
-        query[f"subscription_filters[{index}]property_name"] = one["property_name"]
-        query[f"subscription_filters[{index}]value"] = one["value"]
-    return query
+    query = {"customer_id": identifier("customer_id", customer_id), kind: text(kind, name)}
+    conditions = optional(listed(subscription_filter), "subscription_filters", filters)
+    if conditions:
+        query["subscription_filters"] = json.dumps(conditions, ensure_ascii=False)
+        for index, one in enumerate(conditions):
+            query[f"subscription_filters[{index}]property_name"] = one["property_name"]
+            query[f"subscription_filters[{index}]value"] = one["value"]
+    return get(path, query)

@@ -24,8 +24,8 @@ from .arguments import (
     path_part,
 )
 from .caller import Caller, Outcome
-from .follow_up import PATH, explained
 from .request import only_2024, post
+from .subscriptions import PATH, explained
 
 SwitchUsageBehavior = Literal["transfer_to_new_subscription", "keep_separate"]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast, get_args
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, cast, get_args
 
-from lotus_durable.errors import Conflict
+from lotus_durable.errors import APIError, Conflict, UnexpectedAnswer
 
 from .answers import Subscription
 from .arguments import (
@@ -34,11 +35,13 @@ from .arguments import (
     subscription_filter,
 )
 from .caller import Caller, Outcome
-from .follow_up import PATH, cancelled, explained, not_renewing
 from .generation import Generation
 from .request import Query, Request, get, needed, not_supported, post, refuse_given
 
 SubscriptionStatus = Literal["active", "ended", "not_started"]
+
+PATH: Final = "/api/subscriptions/"
+_VERBS = {"cancel_subscription": "cancel", "switch_subscription_plan": "switch"}
 
 
 def create_subscription(
@@ -116,7 +119,7 @@ def create_subscription(
     created = cast("Subscription", outcome.value(dict))
     if created.get("auto_renew") is False or outcome.generation == "2022":
         return created
-    return not_renewing(caller, created, ends_at)
+    return _not_renewing(caller, created, ends_at)
 
 
 def cancel_subscription(
@@ -181,7 +184,7 @@ def cancel_subscription(
 
     def failed(outcome: Outcome) -> dict[str, Any]:
         if isinstance(outcome.error, Conflict) and outcome.arrived_before:
-            return dict(cancelled(caller, outcome.generation, uid))
+            return dict(_cancelled(caller, outcome.generation, uid))
         raise explained(caller, outcome, uid)
 
     return cast("Subscription", caller.object_of("cancel_subscription", plan, failed=failed))
@@ -226,3 +229,72 @@ def list_subscriptions(
         return get(PATH, query)
 
     return cast("list[Subscription]", caller.list_of("list_subscriptions", plan))
+
+
+# What follows a request, where one does not do it, or its answer says too little.
+
+
+def _not_renewing(caller: Caller, created: Subscription, ends_at: float) -> Subscription:
+    """Turn off the renewal of a subscription that was just created, and return what it then is.
+
+    Raises:
+        APIError: it renews; names the subscription.
+    """
+    uid = created.get("subscription_id")
+    try:
+        part = path_part("subscription_id", uid)
+        # Turning it off twice does no more than once.
+        request = post(f"{PATH}{part}/update/", {"turn_off_auto_renew": True}, repeatable=True)
+        outcome = caller.outcome("create_subscription", lambda _: request, timeout=ends_at - time.monotonic())
+        updated = cast("Subscription", outcome.value(dict))
+        if updated.get("auto_renew") is not False:
+            raise UnexpectedAnswer("the server did not turn it off")
+    except APIError as error:
+        said = f"create_subscription: the subscription {uid} was created, and renews although auto_renew is False"
+        error.args = (f"{said}; turn that off by update_subscription ({error})",)
+        error.outcome_unknown = True
+        raise
+    return updated
+
+
+def explained(caller: Caller, outcome: Outcome, uid: str) -> APIError:
+    """Return the error for what the server of 2024 answered 500 to, in words if the subscription's dates explain it.
+
+    It does so for one that has not begun, or has ended, and has changed nothing then. It is asked afterwards and not
+    before, because only its clock tells: by ours, a subscription that runs might not be cancelled.
+    """
+    error = outcome.error
+    assert error is not None
+    if outcome.generation == "2022" or error.status != 500:  # noqa: PLR2004
+        return error
+    try:
+        found = caller.object_of(outcome.call, lambda _: get(f"{PATH}{path_part('subscription_id', uid)}/"))
+        starts, ends = (datetime.fromisoformat(found[name]) for name in ("start_date", "end_date"))
+        now = datetime.now(UTC)
+        if now < starts:
+            reason = f"has not begun, and this server cannot {_VERBS[outcome.call]} it before {starts.isoformat()}"
+        elif ends <= now:
+            reason = f"has ended, at {ends.isoformat()}"
+        else:
+            return error
+    except (APIError, ValueError, TypeError, KeyError):
+        return error
+    return Conflict(
+        f"{outcome.call}: the subscription {uid} {reason}",
+        status=error.status,
+        code=error.code,
+        detail=error.detail,
+        request_id=error.request_id,
+        outcome_unknown=outcome.arrived_before,
+    )
+
+
+def _cancelled(caller: Caller, generation: Generation, uid: str) -> Subscription:
+    """Return a subscription that an attempt whose answer got lost has cancelled."""
+    if generation == "2022":
+        return {"subscription_uid": uid}
+    try:
+        path = f"{PATH}{path_part('subscription_id', uid)}/"
+        return cast("Subscription", caller.object_of("cancel_subscription", lambda _: get(path)))
+    except APIError:
+        return {"subscription_id": uid}

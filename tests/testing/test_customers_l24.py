@@ -9,8 +9,6 @@ import pytest
 from lotus_durable.testing import FakeLotus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.testing.conftest import RawAnswer, RawClient
 
 CUSTOMERS, CREDITS, PLANS = "/api/customers/", "/api/credits/", "/api/plans/"

@@ -112,7 +112,7 @@ def _of_entry(
 def _of_segment(
     directory: QueueDirectory, name: str, settled: dict[bytes, tuple[int, int]], found: Checked
 ) -> Iterator[Finding]:
-    reader = SegmentReader(f"{directory.journal}/{name}", START)
+    reader = SegmentReader(f"{directory.journal}/{name}")
     try:
         cursor = settled.get(source_of(reader, name), START)
         while (stretch := reader.read(_AT_ONCE)) is not None:

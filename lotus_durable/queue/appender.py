@@ -233,20 +233,12 @@ class Appender:
                 self._seal(writer)
                 writer = None
         if writer is None or writer.end + size > self._granted_to:
-            granted = self._granted(size, now)
+            granted = self._queue_limit.grant(size, now, is_accepted=self._was_accepted)
             writer = writer or self._new_writer(now)
             self._granted_to = writer.end + granted
         stop_at = max(writer.end + size, min(self._granted_to, self._limit, writer.kept_from + _MOST_KEPT))
         writer.stop_at = stop_at - FRAME_HEADER_SIZE
         return writer
-
-    def _granted(self, size: int, now: float) -> int:
-        try:
-            return self._queue_limit.grant(size, now, is_accepted=self._was_accepted)
-        except FileNotFoundError:
-            # Not made yet, or deleted while we run.
-            self._directory.prepare()
-            return self._queue_limit.grant(size, now, is_accepted=self._was_accepted)
 
     def _new_writer(self, now: float) -> SegmentWriter:
         self._make_sure_of_the_directory()

@@ -12,7 +12,7 @@ from .directory import QueueDirectory, make_directory, original_name
 from .files import OpenedToRead, regular_file_status, sync_path, write_synced
 from .format import UnknownFormat
 from .protocol import Chunk, Report
-from .reader import BEGINNING, START, Damage, SegmentReader
+from .reader import BEGINNING, Damage, SegmentReader
 from .repeats import Repeats, Segment
 from .writer import is_abandoned
 
@@ -113,15 +113,13 @@ class JournalReader:
             segment.name = name
             if segment.ended or not has_no_writer(path):
                 return  # nothing new, and nothing to see of its end
-        reader = SegmentReader(path, START if segment is None else segment.read)
+        reader = SegmentReader(path)
         segment_id = reader.header.id if reader.header is not None else self._repeats.id_by_name(original_name(name))
         if segment is None or (segment.id != segment_id and reader.header is not None):
             segments = self._repeats.segments
             segment = segments.setdefault(segment_id, Segment(segment_id, name, self._repeats.cursor(segment_id)))
             self._ids[original_name(name)] = segment_id
-            if reader.position != segment.read:
-                reader.close()
-                reader = SegmentReader(path, segment.read)
+        reader.position = segment.read
         segment.name = name
         self.largest = max(self.largest, status.st_size)
         self._current = segment, reader

@@ -68,7 +68,7 @@ class QueueLimit:
 
         Raises:
             QueueFull: the queue is over its limit.
-            OSError: the disk is nearly full, or cannot be asked (FileNotFoundError: there is no directory).
+            OSError: the disk is nearly full, or cannot be asked.
         """
         if now < self._refused_until and size >= self._refused_size and not is_accepted:
             raise self._refusal()
@@ -106,7 +106,7 @@ class QueueLimit:
         if not self._looks:
             used, segments = _estimate(self._directory.journal)
             if others + used + size <= self.max_queue_bytes:
-                return others + used, segments
+                return others + used, max(1, segments)
         used, segments = bytes_in(self._directory.journal)
         return others + used, max(1, segments)
 
@@ -118,21 +118,22 @@ def bytes_in(folder: str) -> tuple[int, int]:
 
 
 def _estimate(folder: str) -> tuple[int, int]:
-    """Return bytes and number of the files in a folder; rather too much where they are many.
+    """Return about how many bytes are in a folder, and rather too many as the number of the files.
 
-    So that 50,000 segments, left by as many short-lived processes while nobody flushes, slow nobody's first event.
+    So that 50,000 segments, left by as many short-lived processes while nobody flushes, slow nobody's first event. Not
+    for later ones: the files that are being written, which are small yet, may be the first that are met.
     """
     with contextlib.closing(_sizes(folder)) as sizes:
         few = list(islice(sizes, _FEW_FILES))
     if len(few) < _FEW_FILES:
-        return sum(few), max(1, len(few))
+        return sum(few), len(few)
     at_most = os.stat(folder).st_size // _LEAST_BYTES_PER_NAME
     return bytes_in(folder) if at_most < len(few) else (sum(few) * at_most // len(few), at_most)
 
 
 def _sizes(folder: str) -> Generator[int, None, None]:
-    """Give the size of each file, but for one that is gone meanwhile."""
-    with os.scandir(folder) as entries:
+    """Give the size of each file that is there."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):
                 status = regular_file_status(entry.path)
@@ -144,9 +145,12 @@ def free_on_disk(path: str) -> int:
     """Return how many bytes events may still take of the disk.
 
     Raises:
-        OSError: the directory is not there, or the disk cannot be asked.
+        OSError: the disk cannot be asked.
     """
-    disk = os.statvfs(path)
+    try:
+        disk = os.statvfs(path)
+    except FileNotFoundError:
+        return sys.maxsize  # it is made with the first segment
     if not disk.f_blocks:
         return sys.maxsize  # some file systems do not tell: the writes will
     kept = min(_KEPT_FREE, disk.f_blocks * disk.f_frsize // _KEPT_SHARE)

@@ -6,13 +6,11 @@ It is one file, so that one place decides what bytes are: frames, still being wr
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import marker_in_name
@@ -79,9 +77,10 @@ class Stretch(NamedTuple):
 
 
 class SegmentReader:
-    """Reads a segment from a position on; memory is one buffer, whatever the segment's size.
+    """Reads a segment; memory is one buffer, whatever the segment's size.
 
     Attributes:
+        position: from where it reads on.
         header: what the segment says about itself; None when that is damaged.
         key: the fingerprint of its writer's API key.
 
@@ -90,9 +89,9 @@ class SegmentReader:
         UnknownFormat: a newer version wrote it.
     """
 
-    def __init__(self, path: str, position: Position = START) -> None:
+    def __init__(self, path: str) -> None:
         self.name: str = os.path.basename(path)
-        self.position: Position = position
+        self.position: Position = START
         self._descriptor = open_to_read(path)
         self._buffer = b""
         self._index = 0  # of self.position in the buffer
@@ -113,10 +112,6 @@ class SegmentReader:
         """Close the file; the reader is of no use afterwards."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            if self._abandoned:
-                # A process forked meanwhile shares this open file, and with it the lock that the question took.
-                with DiskErrorsSuppressed():
-                    fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def read(self, limit: int) -> Stretch | None:

@@ -111,18 +111,13 @@ class SqliteAppender(Appender):
             OSError: the disk is nearly full.
         """
         self._check_database()
-        if self._table is None:
-            if now < self._retry_at:
-                return False
+        if self._table is None and now >= self._retry_at:
             self._open(now)
-            if self._table is None:
-                return False
+        if self._table is None:
+            return False
         self._allowance -= size
         if self._allowance < 0:
-            try:
-                self._allowance = self._queue_limit.grant(size, now, is_accepted=self._was_accepted) - size
-            except FileNotFoundError:
-                return False  # the directory is gone: a segment's appender makes it anew
+            self._allowance = self._queue_limit.grant(size, now, is_accepted=self._was_accepted) - size
         return True
 
     def _put(self, record: bytes) -> bool:

@@ -284,7 +284,7 @@ def create_segment(directory: QueueDirectory, header: Header, content: bytes, *,
 def is_abandoned(descriptor: int) -> bool:
     """Whether no writer holds this segment any more: it was sealed, or its process is gone."""
     with DiskErrorsSuppressed():
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The caller's own descriptor now holds the lock until it closes it; nobody else ever wants it again.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two that ask at once do not see each other
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         return True
     return False

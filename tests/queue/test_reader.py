@@ -69,7 +69,8 @@ def test_reading_can_go_on_after_any_position(writer: SegmentWriter) -> None:
     assert stretch is not None
     assert stretch.positions == [(end, number + 1) for number, end in enumerate(ends)]
     for number, position in enumerate(stretch.positions[:-1]):
-        reader = SegmentReader(writer.path, position)
+        reader = SegmentReader(writer.path)
+        reader.position = position
         assert numbers(reader.read(1)) == [number + 1]
         reader.close()
 
@@ -102,7 +103,8 @@ def test_a_segment_that_was_cut_off_before_where_it_was_read_to_is_finished(writ
     end = appended(writer, record(1))
     os.truncate(writer.path, middle)
     writer.seal()
-    reader = SegmentReader(writer.path, (end, 2))
+    reader = SegmentReader(writer.path)
+    reader.position = (end, 2)
     assert reader.read(10) is None
     assert reader.finished()
     reader.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import cast
 
 from lotus_durable.errors import ServerError
 
@@ -100,7 +99,7 @@ def get_customer_access(
         if outcome.generation == "2022" and isinstance(outcome.error, ServerError):
             outcome.error.add_note("The server of 2022 also fails on a customer who has a limit and no usage yet.")
         raise outcome.error
-    access = read(outcome.generation, kind, outcome.value(object))
+    access = read(outcome.generation, kind, outcome.json())
     if access is None:
         raise outcome.unexpected("the answer does not say whether there is access")
     return access
@@ -131,7 +130,7 @@ def get_customer_metric_access(
     kind = exactly_one(event_name=event_name, metric_id=metric_id)
     name = event_name if metric_id is None else metric_id
     plan = _only_2024(_BY_EVENT, customer_id, kind, name, subscription_filters)
-    return cast("list[MetricAccessOfPlan]", caller.list_of("get_customer_metric_access", plan))
+    return caller.answer("get_customer_metric_access", plan, list[MetricAccessOfPlan])
 
 
 def get_customer_feature_access(
@@ -155,7 +154,7 @@ def get_customer_feature_access(
         APIError: anything else that went wrong.
     """
     plan = _only_2024(_BY_FEATURE_NAME, customer_id, "feature_name", feature_name, subscription_filters)
-    return cast("list[FeatureAccessOfPlan]", caller.list_of("get_customer_feature_access", plan))
+    return caller.answer("get_customer_feature_access", plan, list[FeatureAccessOfPlan])
 
 
 def check_metric_access(
@@ -181,7 +180,7 @@ def check_metric_access(
         APIError: anything else that went wrong.
     """
     plan = _only_2024(_BY_METRIC, customer_id, "metric_id", metric_id, subscription_filters)
-    return cast("MetricAccess", caller.object_of("check_metric_access", plan))
+    return caller.answer("check_metric_access", plan, MetricAccess)
 
 
 def check_feature_access(
@@ -205,7 +204,7 @@ def check_feature_access(
         APIError: anything else that went wrong.
     """
     plan = _only_2024(_BY_FEATURE, customer_id, "feature_id", feature_id, subscription_filters)
-    return cast("FeatureAccess", caller.object_of("check_feature_access", plan))
+    return caller.answer("check_feature_access", plan, FeatureAccess)
 
 
 def _only_2024(path: str, customer_id: object, kind: str, name: object, filters: object) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from .answers import AddonSubscription
 from .arguments import (
@@ -55,7 +55,7 @@ def attach_addon(
         **each(json_object, metadata=metadata),
     }
     path = f"/api/subscriptions/{path_part('subscription_id', subscription_id)}/addons/attach/"
-    return cast("AddonSubscription", caller.object_of("attach_addon", only_2024(post(path, body), _HAS_NONE)))
+    return caller.answer("attach_addon", only_2024(post(path, body), _HAS_NONE), AddonSubscription)
 
 
 def cancel_addon(
@@ -89,4 +89,4 @@ def cancel_addon(
     part = path_part(name, addon_version_id if addon_id is None else addon_id)
     body = cancelling(flat_fee_behavior, usage_behavior, invoicing_behavior)
     path = f"/api/subscriptions/{path_part('subscription_id', subscription_id)}/addons/{part}/cancel/"
-    return cast("AddonSubscription", caller.object_of("cancel_addon", only_2024(post(path, body), _HAS_NONE)))
+    return caller.answer("cancel_addon", only_2024(post(path, body), _HAS_NONE), AddonSubscription)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar, cast, get_origin
 
 from lotus_durable.config import Config
 from lotus_durable.delivery.verdict import OUTAGE
@@ -32,7 +32,6 @@ _MOST_ATTEMPTS: Final = 4
 _FIRST_PAUSE: Final = 0.2
 """Seconds; the longest random wait before the second attempt. It doubles with each further one."""
 _LONGEST_PAUSE: Final = 5.0
-_JSON_NAMES: Mapping[type, str] = {dict: "object", list: "array"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +47,28 @@ class Outcome:
     arrived_before: bool
     """An attempt before the last one may have been carried out."""
 
-    def value(self, shape: type[T]) -> T:
-        """Return the answer's JSON value.
+    def json(self) -> object:
+        """Return the answer's JSON value, its numbers exact.
 
         Raises:
-            APIError: the call failed, or its answer is of another shape.
+            APIError: the call failed.
         """
         if self.error is not None:
             raise self.error
         assert isinstance(self.answer, Answer)
-        value = exact_value(self.answer)
-        if not isinstance(value, shape):
-            raise self.unexpected(f"the answer is not a JSON {_JSON_NAMES[shape]}")
-        return value
+        return exact_value(self.answer)
+
+    def value(self, shape: type[T]) -> T:
+        """Return it as what it should be: an object, of which any field may be missing, or a list.
+
+        Raises:
+            APIError: the call failed, or its answer is of another shape.
+        """
+        value = self.json()
+        kind, name = (list, "array") if get_origin(shape) is list else (dict, "object")
+        if not isinstance(value, kind):
+            raise self.unexpected(f"the answer is not a JSON {name}")
+        return cast("T", value)
 
     def unexpected(self, reason: str) -> UnexpectedAnswer:
         """Return the error for an answer that is JSON, and not what the call needs."""
@@ -97,26 +105,18 @@ class Caller:
         """Drop what a forked child inherited; what was found out about the server stays true."""
         self._connections.abandon()
 
-    def object_of(
-        self, call: str, plan: Plan, *, failed: Callable[[Outcome], dict[str, Any]] | None = None
-    ) -> dict[str, Any]:
-        """Make a call that is answered by an object; with ``send=False`` only check it, and return an empty one.
+    def answer(self, call: str, plan: Plan, shape: type[T], *, failed: Callable[[Outcome], T] | None = None) -> T:
+        """Make a call and return its answer; with ``send=False`` only check it, and return an empty one.
 
         Args:
             call: its name, for messages.
             plan: makes its request.
+            shape: the type of the answer.
             failed: returns what a failure comes to, or raises the error that it is; its own error if not given.
 
         Raises:
             APIError: the call failed; also what :meth:`outcome` raises.
         """
-        return self._value(call, plan, dict, failed)
-
-    def list_of(self, call: str, plan: Plan) -> list[Any]:
-        """Make a call that is answered by a list; otherwise as :meth:`object_of`."""
-        return self._value(call, plan, list)
-
-    def _value(self, call: str, plan: Plan, shape: type[T], failed: Callable[[Outcome], T] | None = None) -> T:
         if not self.config.send:
             self.check(plan)
             return shape()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from .answers import Credit
 from .arguments import (
@@ -71,7 +71,7 @@ def list_credits(
         **each(moment, issued_after=issued_after, issued_before=issued_before),
         **each(listed(choice(get_args(CreditStatus))), status=status),
     }
-    return cast("list[Credit]", caller.list_of("list_credits", only_2024(get(_PATH, query), _HAS_NONE)))
+    return caller.answer("list_credits", only_2024(get(_PATH, query), _HAS_NONE), list[Credit])
 
 
 def create_credit(
@@ -118,7 +118,7 @@ def create_credit(
         "amount_paid": paid,
         **each(text, amount_paid_currency_code=amount_paid_currency_code),
     }
-    return cast("Credit", caller.object_of("create_credit", only_2024(post(_PATH, body), _HAS_NONE)))
+    return caller.answer("create_credit", only_2024(post(_PATH, body), _HAS_NONE), Credit)
 
 
 def update_credit(
@@ -141,7 +141,7 @@ def update_credit(
     at_least_one(description=description, expires_at=expires_at)
     body = {**each(text, description=description), **each(moment, expires_at=expires_at)}
     path = f"{_PATH}{path_part('credit_id', credit_id)}/update/"
-    return cast("Credit", caller.object_of("update_credit", only_2024(post(path, body), _HAS_NONE)))
+    return caller.answer("update_credit", only_2024(post(path, body), _HAS_NONE), Credit)
 
 
 def void_credit(caller: Caller, *, credit_id: str) -> Credit:
@@ -158,4 +158,4 @@ def void_credit(caller: Caller, *, credit_id: str) -> Credit:
         APIError: anything else that went wrong.
     """
     path = f"{_PATH}{path_part('credit_id', credit_id)}/void/"
-    return cast("Credit", caller.object_of("void_credit", only_2024(post(path, {}), _HAS_NONE)))
+    return caller.answer("void_credit", only_2024(post(path, {}), _HAS_NONE), Credit)

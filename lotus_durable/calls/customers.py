@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from lotus_durable.errors import APIError, Conflict, InvalidRequest, QueueDirectoryError
 from lotus_durable.queue.directory import QueueDirectory
@@ -103,13 +103,13 @@ def create_customer(
         body = {"customer_id": customer_id, "customer_name": shown_name, "email": mail_address, **newer}
         return post(_PATH, body, repeatable=True)
 
-    def failed(outcome: Outcome) -> dict[str, Any]:
+    def failed(outcome: Outcome) -> Customer:
         assert outcome.error is not None
         if isinstance(outcome.error, Conflict) and outcome.arrived_before:
-            return dict(_existing(caller, customer_id, outcome.error, mail_address))
+            return _existing(caller, customer_id, outcome.error, mail_address)
         raise outcome.error
 
-    customer = cast("Customer", caller.object_of("create_customer", plan, failed=failed))
+    customer = caller.answer("create_customer", plan, Customer, failed=failed)
     if caller.config.send:
         _send_parked_events(caller)
     return customer
@@ -121,7 +121,7 @@ def list_customers(caller: Caller) -> list[Customer]:
     Raises:
         APIError: it went wrong.
     """
-    return cast("list[Customer]", caller.list_of("list_customers", lambda _: get(_PATH)))
+    return caller.answer("list_customers", lambda _: get(_PATH), list[Customer])
 
 
 def get_customer(caller: Caller, *, customer_id: str) -> Customer:
@@ -136,7 +136,7 @@ def get_customer(caller: Caller, *, customer_id: str) -> Customer:
         APIError: anything else that went wrong.
     """
     path = f"{_PATH}{path_part('customer_id', customer_id)}/"
-    return cast("Customer", caller.object_of("get_customer", lambda _: get(path)))
+    return caller.answer("get_customer", lambda _: get(path), Customer)
 
 
 def _existing(caller: Caller, customer_id: str, conflict: Conflict, email: object) -> Customer:

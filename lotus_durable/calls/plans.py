@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from .answers import Plan
 from .arguments import choice, each, listed, optional, path_part, text
@@ -60,7 +60,7 @@ def list_plans(
         refuse_given(generation, reason, **currency)
         return get(_PATH, query)
 
-    plans = cast("list[Plan]", caller.list_of("list_plans", plan))
+    plans = caller.answer("list_plans", plan, list[Plan])
     return plans if chosen is None else [one for one in plans if one.get("plan_duration") == chosen]
 
 
@@ -76,4 +76,4 @@ def get_plan(caller: Caller, *, plan_id: str) -> Plan:
         APIError: anything else that went wrong.
     """
     path = f"{_PATH}{path_part('plan_id', plan_id)}/"
-    return cast("Plan", caller.object_of("get_plan", lambda _: get(path)))
+    return caller.answer("get_plan", lambda _: get(path), Plan)

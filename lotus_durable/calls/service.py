@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from lotus_durable.errors import UnexpectedAnswer
 
@@ -26,7 +25,7 @@ def ping(caller: Caller) -> Ping:
         APIError: anything else that went wrong.
     """
     plan = only_2024(get(PING), "has no ping; list_customers checks the key there")
-    return cast("Ping", caller.object_of("ping", plan))
+    return caller.answer("ping", plan, Ping)
 
 
 def verify_idems_received(
@@ -54,10 +53,11 @@ def verify_idems_received(
         raise refused("idempotency_ids", "must not be empty")
     body = {"idempotency_ids": ids, "number_days_lookback": count("number_days_lookback", number_days_lookback)}
     question = Request("POST", "/api/verify_idems_received/", body=body, repeatable=True, changes=False)
-    answer = caller.object_of("verify_idems_received", only_2024(question, "has no verify_idems_received"))
+    plan = only_2024(question, "has no verify_idems_received")
+    answer = caller.answer("verify_idems_received", plan, VerifiedIds)
     if not set(answer.get("ids_not_found") or ()) <= set(ids):
         raise UnexpectedAnswer(
             "verify_idems_received: this server names ids that were not asked for (it compares hashes with ids), so "
             "nobody can say which events it has"
         )
-    return cast("VerifiedIds", answer)
+    return answer

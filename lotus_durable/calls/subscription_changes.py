@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from .answers import Subscription
 from .arguments import (
@@ -60,7 +60,7 @@ def update_subscription(
     }
     path = f"{PATH}{path_part('subscription_id', subscription_id)}/update/"
     plan = only_2024(post(path, body), "cannot update a subscription")
-    return cast("Subscription", caller.object_of("update_subscription", plan))
+    return caller.answer("update_subscription", plan, Subscription)
 
 
 def switch_subscription_plan(
@@ -104,7 +104,7 @@ def switch_subscription_plan(
     path = f"{PATH}{path_part('subscription_id', subscription_id)}/switch_plan/"
     plan = only_2024(post(path, body), "cannot switch plans: cancel the subscription and create another")
 
-    def failed(outcome: Outcome) -> dict[str, Any]:
+    def failed(outcome: Outcome) -> Subscription:
         raise explained(caller, outcome, subscription_id)
 
-    return cast("Subscription", caller.object_of("switch_subscription_plan", plan, failed=failed))
+    return caller.answer("switch_subscription_plan", plan, Subscription, failed=failed)

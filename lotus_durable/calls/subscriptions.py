@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, get_args
 
 from lotus_durable.errors import APIError, Conflict, UnexpectedAnswer
 
@@ -113,10 +113,10 @@ def create_subscription(
         return post(PATH, body)
 
     if not caller.config.send or switches["auto_renew"] is not False:
-        return cast("Subscription", caller.object_of("create_subscription", plan))
+        return caller.answer("create_subscription", plan, Subscription)
     ends_at = time.monotonic() + caller.config.call_timeout
     outcome = caller.outcome("create_subscription", plan)
-    created = cast("Subscription", outcome.value(dict))
+    created = outcome.value(Subscription)
     if created.get("auto_renew") is False or outcome.generation == "2022":
         return created
     return _not_renewing(caller, created, ends_at)
@@ -182,12 +182,12 @@ def cancel_subscription(
             }
         return post(f"{PATH}{path_part(name, uid)}/cancel/", sent, repeatable=True)
 
-    def failed(outcome: Outcome) -> dict[str, Any]:
+    def failed(outcome: Outcome) -> Subscription:
         if isinstance(outcome.error, Conflict) and outcome.arrived_before:
-            return dict(_cancelled(caller, outcome.generation, uid))
+            return _cancelled(caller, outcome.generation, uid)
         raise explained(caller, outcome, uid)
 
-    return cast("Subscription", caller.object_of("cancel_subscription", plan, failed=failed))
+    return caller.answer("cancel_subscription", plan, Subscription, failed=failed)
 
 
 def list_subscriptions(
@@ -228,7 +228,7 @@ def list_subscriptions(
             raise needed("customer_id", generation)
         return get(PATH, query)
 
-    return cast("list[Subscription]", caller.list_of("list_subscriptions", plan))
+    return caller.answer("list_subscriptions", plan, list[Subscription])
 
 
 # What follows a request, where one does not do it, or its answer says too little.
@@ -246,7 +246,7 @@ def _not_renewing(caller: Caller, created: Subscription, ends_at: float) -> Subs
         # Turning it off twice does no more than once.
         request = post(f"{PATH}{part}/update/", {"turn_off_auto_renew": True}, repeatable=True)
         outcome = caller.outcome("create_subscription", lambda _: request, timeout=ends_at - time.monotonic())
-        updated = cast("Subscription", outcome.value(dict))
+        updated = outcome.value(Subscription)
         if updated.get("auto_renew") is not False:
             raise UnexpectedAnswer("the server did not turn it off")
     except APIError as error:
@@ -268,7 +268,7 @@ def explained(caller: Caller, outcome: Outcome, uid: str) -> APIError:
     if outcome.generation == "2022" or error.status != 500:  # noqa: PLR2004
         return error
     try:
-        found = caller.object_of(outcome.call, lambda _: get(f"{PATH}{path_part('subscription_id', uid)}/"))
+        found = caller.answer(outcome.call, lambda _: get(f"{PATH}{path_part('subscription_id', uid)}/"), dict)
         starts, ends = (datetime.fromisoformat(found[name]) for name in ("start_date", "end_date"))
         now = datetime.now(UTC)
         if now < starts:
@@ -295,6 +295,6 @@ def _cancelled(caller: Caller, generation: Generation, uid: str) -> Subscription
         return {"subscription_uid": uid}
     try:
         path = f"{PATH}{path_part('subscription_id', uid)}/"
-        return cast("Subscription", caller.object_of("cancel_subscription", lambda _: get(path)))
+        return caller.answer("cancel_subscription", lambda _: get(path), Subscription)
     except APIError:
         return {"subscription_id": uid}

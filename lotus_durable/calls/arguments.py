@@ -10,7 +10,7 @@ Raises:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from math import inf, isfinite
@@ -140,9 +140,9 @@ def boolean(argument: str, value: object) -> bool:
     return _WORDS[plain.lower()]
 
 
-def choice(allowed: Iterable[str]) -> Callable[[str, object], str]:
-    """Return a reader of one of these words."""
-    words = tuple(allowed)
+def choice(allowed: object) -> Callable[[str, object], str]:
+    """Return a reader of one of the words of this ``Literal``."""
+    words: tuple[str, ...] = get_args(allowed)
 
     def read(argument: str, value: object) -> str:
         plain = plain_text(value)
@@ -251,9 +251,9 @@ def initial_units(argument: str, value: object) -> dict[str, str]:
 def cancelling(flat_fee_behavior: object, usage_behavior: object, invoicing_behavior: object) -> dict[str, str | None]:
     """Read the three arguments of a cancellation into the fields that are sent."""
     return {
-        **each(choice(get_args(FlatFeeBehavior)), flat_fee_behavior=flat_fee_behavior),
-        **each(choice(get_args(UsageBehavior)), usage_behavior=usage_behavior),
-        **each(choice(get_args(InvoicingBehavior)), invoicing_behavior=invoicing_behavior),
+        **each(choice(FlatFeeBehavior), flat_fee_behavior=flat_fee_behavior),
+        **each(choice(UsageBehavior), usage_behavior=usage_behavior),
+        **each(choice(InvoicingBehavior), invoicing_behavior=invoicing_behavior),
     }
 
 

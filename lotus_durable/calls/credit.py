@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Literal, get_args
+from typing import Literal
 
 from .answers import Credit
 from .arguments import (
@@ -69,7 +69,7 @@ def list_credits(
         **each(moment, effective_after=effective_after, effective_before=effective_before),
         **each(moment, expires_after=expires_after, expires_before=expires_before),
         **each(moment, issued_after=issued_after, issued_before=issued_before),
-        **each(listed(choice(get_args(CreditStatus))), status=status),
+        **each(listed(choice(CreditStatus)), status=status),
     }
     return caller.answer("list_credits", only_2024(get(_PATH, query), _HAS_NONE), list[Credit])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from lotus_durable.errors import APIError, Conflict, InvalidRequest, QueueDirectoryError
 from lotus_durable.queue.directory import QueueDirectory
@@ -84,7 +84,7 @@ def create_customer(
     mail_address = optional(text, "email", email)
     newer = {
         "default_currency_code": optional(text, "currency", currency),
-        **each(choice(get_args(PaymentProvider)), payment_provider=payment_provider),
+        **each(choice(PaymentProvider), payment_provider=payment_provider),
         **each(text, payment_provider_id=payment_provider_id),
         **each(json_object, properties=properties, address=address),
         **each(json_object, billing_address=billing_address, shipping_address=shipping_address),

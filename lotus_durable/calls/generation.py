@@ -25,7 +25,6 @@ from lotus_durable.queue.directory import QueueDirectory
 from .problem import is_of_2022, is_of_2024, is_page
 
 Generation = Literal["2022", "2024"]
-GENERATIONS: tuple[Generation, ...] = get_args(Generation)
 
 PING: Final = "/api/ping/"
 PATH_OF_2022: Final = "/api/customer_access/"
@@ -38,7 +37,7 @@ def known_generation(config: Config) -> Generation | None:
         directory.check()
         if read_learned(directory.books, "host") == config.host:
             known = read_learned(directory.books, "generation")
-            return next((each for each in GENERATIONS if each == known), None)
+            return next((each for each in get_args(Generation) if each == known), None)
     except (OSError, QueueDirectoryError):
         pass  # no queue, or one that cannot be used: the server is asked
     return None

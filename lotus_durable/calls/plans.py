@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 from .answers import Plan
 from .arguments import choice, each, listed, optional, path_part, text
@@ -45,12 +45,12 @@ def list_plans(
         NotSupported: the server would ignore a filter.
         APIError: anything else that went wrong.
     """
-    chosen = optional(choice(get_args(PlanDuration)), "duration", duration)
+    chosen = optional(choice(PlanDuration), "duration", duration)
     currency = each(text, version_currency_code=version_currency_code)
     query: Query = {
         **each(listed(text), include_tags=include_tags, include_tags_all=include_tags_all, exclude_tags=exclude_tags),
-        **each(choice(get_args(PlanVersionType)), version_custom_type=version_custom_type),
-        **each(listed(choice(get_args(PlanVersionStatus))), version_status=version_status),
+        **each(choice(PlanVersionType), version_custom_type=version_custom_type),
+        **each(listed(choice(PlanVersionStatus)), version_status=version_status),
     }
 
     def plan(generation: Generation) -> Request:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from .answers import Subscription
 from .arguments import (
@@ -97,8 +97,8 @@ def switch_subscription_plan(
     exactly_one(switch_plan_id=switch_plan_id, switch_plan_version_id=switch_plan_version_id)
     body = {
         **each(identifier, switch_plan_id=switch_plan_id, switch_plan_version_id=switch_plan_version_id),
-        **each(choice(get_args(InvoicingBehavior)), invoicing_behavior=invoicing_behavior),
-        **each(choice(get_args(SwitchUsageBehavior)), usage_behavior=usage_behavior),
+        **each(choice(InvoicingBehavior), invoicing_behavior=invoicing_behavior),
+        **each(choice(SwitchUsageBehavior), usage_behavior=usage_behavior),
         **each(listed(initial_units), component_fixed_charges_initial_units=component_fixed_charges_initial_units),
     }
     path = f"{PATH}{path_part('subscription_id', subscription_id)}/switch_plan/"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 from lotus_durable.errors import APIError, Conflict, UnexpectedAnswer
 
@@ -216,7 +216,7 @@ def list_subscriptions(
     """
     query: Query = {
         **each(identifier, customer_id=customer_id),
-        **each(listed(choice(get_args(SubscriptionStatus))), status=status),
+        **each(listed(choice(SubscriptionStatus)), status=status),
         **each(identifier, plan_id=plan_id),
         **each(moment, range_start=range_start, range_end=range_end),
     }

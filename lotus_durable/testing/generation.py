@@ -78,7 +78,7 @@ class Generation(ABC):
     def answer_to(self, refused: Refused) -> Answer:
         """Answer a refusal."""
 
-    def respond(self, request: Request, refuse: Refusal, work: Callable[[], bool] = lambda: False) -> Answer | None:
+    def respond(self, request: Request, refuse: Refusal, work: Callable[[], bool]) -> Answer | None:
         """Answer one request and change the state accordingly.
 
         ``work`` takes as long as the server does; if it returns True the server ended meanwhile: nothing was done.

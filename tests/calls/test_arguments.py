@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 import pytest
@@ -62,7 +62,7 @@ class Text(str):
         (arguments.duration, 3, 3.0),
         (arguments.json_object, {"a": (1, None)}, {"a": [1, None]}),
         (arguments.listed(arguments.text), ("a", "b"), ["a", "b"]),
-        (arguments.choice(("a", "b")), "b", "b"),
+        (arguments.choice(Literal["a", "b"]), "b", "b"),
         (
             arguments.subscription_filter,
             {"property_name": "region", "value": 7},
@@ -98,8 +98,8 @@ def test_an_argument_is_sent_as_the_server_reads_it(
         (arguments.boolean, "yes", "argument: must be True or False"),
         (arguments.boolean, 1, "argument: must be True or False"),
         (arguments.boolean, None, "argument: must be True or False"),
-        (arguments.choice(("a", "b")), "c", "argument: must be one of a, b"),
-        (arguments.choice(("a", "b")), ["a"], "argument: must be one of a, b"),
+        (arguments.choice(Literal["a", "b"]), "c", "argument: must be one of a, b"),
+        (arguments.choice(Literal["a", "b"]), ["a"], "argument: must be one of a, b"),
         (arguments.moment, None, "argument: is required"),
         (arguments.moment, 1577836800, "argument: must be a datetime or an RFC 3339 string; unix time"),
         (arguments.moment, "2020-02-30", "argument: is not a day that exists"),

@@ -93,7 +93,7 @@ def slow_request(start: Start, connect: Connect, event: Event) -> Iterator[tuple
 
         return respond(request, refuse, wait)
 
-    answers.respond = respond_slowly  # type: ignore[method-assign, assignment]
+    answers.respond = respond_slowly  # type: ignore[method-assign]
     sender = threading.Thread(target=lambda: connect(server).track(event("slow")))
     sender.start()
     assert began.wait(10)

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from lotus_durable.calls.caller import Caller
     from lotus_durable.calls.methods import Calls
     from lotus_durable.flusher.drain import DrainReport
+    from lotus_durable.operate import Given
     from lotus_durable.operate.refused import RefusedEvents
-    from lotus_durable.operate.where import Given
     from lotus_durable.option_types import Options
     from lotus_durable.queue.stats import QueueStats
 else:
@@ -195,15 +195,15 @@ class Client(Tracks, Calls):
             where: ``reason`` (a part of it), ``customer_id``, ``event_name``, ``older_than`` and ``newer_than``
                 (seconds since the event was accepted) and ``ids``. An event matches if all that are given apply.
         """
+        from lotus_durable.operate import Where
         from lotus_durable.operate.refused import RefusedEvents
-        from lotus_durable.operate.where import Where
 
         return RefusedEvents(self.config, "dead_letter", Where(**where))
 
     def parked_events(self, **where: Unpack[Given]) -> RefusedEvents:
         """Return the parked events that match a filter; see :meth:`dead_letters`."""
+        from lotus_durable.operate import Where
         from lotus_durable.operate.refused import RefusedEvents
-        from lotus_durable.operate.where import Where
 
         return RefusedEvents(self.config, "parked", Where(**where))
 

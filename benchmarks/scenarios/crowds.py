@@ -143,13 +143,11 @@ def park(queue_dir: str, rows: str) -> None:
     """Have so many parked events that stay parked: they wait for a flusher with another key."""
     from lotus_durable.event.encoder import EventEncoder
     from lotus_durable.queue.books import Books
-    from lotus_durable.queue.consumer import Consumer
     from lotus_durable.queue.protocol import Settlement, StoredEvent
 
     directory = QueueDirectory(queue_dir)
-    Consumer(directory, print).close()
-    books = Books(directory.books)
-    books.open()
+    directory.prepare()
+    books = Books(directory, print)
     encode, now = EventEncoder(1 << 15).encode, time.time()
     for start in range(0, int(rows), 500):
         records = [encode("customer-123", "api_call", {"mb_used": start}, None, None)[1] for _ in range(500)]

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.operate import WAITING, Waiting
-from lotus_durable.operate.where import Where
+from lotus_durable.operate import WAITING, Waiting, Where
 
 from .output import tell
 

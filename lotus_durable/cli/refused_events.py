@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lotus_durable.errors import ConfigurationError
+from lotus_durable.operate import ANY
 from lotus_durable.values import NamedTuple
 
 from .arguments import OUTPUT, WAIT, YES, Argument, confirmed, waiting, where, whole_number
@@ -187,7 +188,7 @@ class Refused(NamedTuple):
         return report(arguments, {"changed": result.changed}, words)
 
     def _meant(self, arguments: argparse.Namespace) -> RefusedEvents:
-        if where(arguments).is_everything() != arguments.all:
+        if (where(arguments) == ANY) != arguments.all:
             raise ConfigurationError("say which events are meant: by a filter, or all of them by --all")
         return self._selected(arguments)
 

@@ -11,8 +11,8 @@ version made the queue), and what changes the queue ``QueueInUse`` (the flusher 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Collection
+from typing import Literal, NoReturn, TypeAlias, TypedDict
 
 from lotus_durable.errors import LotusError
 from lotus_durable.values import NamedTuple
@@ -33,3 +33,51 @@ WAITING = Waiting()
 def refuse(error: LotusError) -> NoReturn:
     """Be told of what cannot be read, and raise it: what is counted without it would be less than there is."""
     raise error
+
+
+class Given(TypedDict, total=False):
+    """The filter, as arguments."""
+
+    reason: str
+    customer_id: str
+    event_name: str
+    older_than: float
+    newer_than: float
+    ids: Collection[str]
+
+
+class Where(NamedTuple):
+    """Which events are meant: those to which all of it applies; all events if nothing is given.
+
+    What is given and empty takes none, so that a variable that nobody has set does not mean everything. An event that
+    cannot be read has only a reason, and its customer's id where that is found in its bytes.
+    """
+
+    reason: str | None = None
+    """A part of why it was refused, in any case of letters."""
+    customer_id: str | None = None
+    event_name: str | None = None
+    older_than: float | None = None
+    """Seconds since it was accepted, at least."""
+    newer_than: float | None = None
+    """Seconds since it was accepted, at most."""
+    ids: Collection[str] | None = None
+    """Idempotency ids."""
+    up_to: int | None = None
+    """The last row of the books that is meant; what was refused later is not."""
+
+
+ANY = Where()
+
+Mark: TypeAlias = Literal["ok", "warning", "wrong"]
+
+
+class Answer(NamedTuple):
+    """What was found about one thing."""
+
+    about: str
+    mark: Mark
+    text: str
+    """What is; never the key."""
+    remedy: str = ""
+    """What to do."""

@@ -9,20 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sqlite3
 from contextlib import closing
 from tempfile import mkdtemp
 
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.queue.database import read_only, refuse_odd
 from lotus_durable.queue.directory import DIRECTORY_MODE, QueueDirectory
 from lotus_durable.queue.files import FILE_MODE, TEMPORARY, open_to_read, regular_file_status, sync_path
 from lotus_durable.queue.heartbeat import HeartbeatFile, Progress, read_progress
 from lotus_durable.queue.rows import delete_rows
-from lotus_durable.queue.table import mapped_errors
+from lotus_durable.queue.table import copy_database, mapped_errors, read_only, refuse_odd
 from lotus_durable.values import NamedTuple
 
-from .pending import PendingReader
+from .pending import read_known
 
 
 class BackedUp(NamedTuple):
@@ -54,15 +52,16 @@ def back_up(directory: QueueDirectory, target: str) -> BackedUp:
             if os.path.lexists(source):
                 _copy_database(source, to)
         # Those settled between the two copies: they would be sent again.
-        delete_rows(copy, PendingReader(copy, lambda _: None).cursors)
+        delete_rows(copy, read_known(copy, lambda _: None).cursor)
         # What has another name since, or is new: the books may say that it took the place of what was copied.
         _copy_folder(directory.journal, copy.journal)
         _copy_folder(directory.quarantine, copy.quarantine)
         # What was delivered lately after the books: it must not be behind them.
         for source, to in ((directory.identity, copy.identity), (directory.delivered, copy.delivered)):
             _copy(source, to)
-        if progress != Progress():  # somebody has flushed
-            _write_progress(copy, progress)
+        if progress != Progress():  # somebody has flushed; who that is, the original's process, is not in it
+            with closing(HeartbeatFile(copy)) as heartbeat:
+                heartbeat.write(None, progress)
         sizes = [os.stat(f"{folder}/{name}").st_size for folder, _, names in os.walk(unfinished) for name in names]
         for folder in (copy.journal, copy.quarantine, unfinished):
             sync_path(folder)
@@ -72,12 +71,6 @@ def back_up(directory: QueueDirectory, target: str) -> BackedUp:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return BackedUp(len(sizes), sum(sizes))
-
-
-def _write_progress(copy: QueueDirectory, progress: Progress) -> None:
-    """Have who counts the copy know what is settled; who flushes is not in it: that process is the original's."""
-    with closing(HeartbeatFile(copy)) as heartbeat:
-        heartbeat.write(None, progress)
 
 
 def _copy_folder(source: str, target: str) -> None:
@@ -102,8 +95,6 @@ def _copy(source: str, target: str) -> None:
 
 
 def _copy_database(source: str, target: str) -> None:
-    refuse_odd(source, source)
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-    with mapped_errors(source), closing(read_only(source)) as original, closing(sqlite3.connect(target)) as copy:
-        original.backup(copy)
-    sync_path(target)
+    refuse_odd(source)
+    with mapped_errors(source), closing(read_only(source)) as original:
+        copy_database(original, target)

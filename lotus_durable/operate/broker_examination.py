@@ -17,7 +17,7 @@ from lotus_durable.config import Config
 from lotus_durable.relay.address import Address, BrokerTrouble, address_of
 from lotus_durable.relay.connection import ARGUMENTS, Opened
 
-from .examined import Answer, Mark
+from . import Answer, Mark
 
 _PORTS = {False: ("http", 15672), True: ("https", 15671)}
 _TIMEOUT = (5.0, 10.0)

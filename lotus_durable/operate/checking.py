@@ -5,23 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 
 from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 from lotus_durable.log import counted
-from lotus_durable.queue.books import read_page
-from lotus_durable.queue.database import WHAT, fetched
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.format import UnknownFormat
 from lotus_durable.queue.identity import LaterFormat, read_identity
 from lotus_durable.queue.protocol import Table
-from lotus_durable.queue.reader import START, SegmentReader
-from lotus_durable.queue.table import read_pages
+from lotus_durable.queue.reader import Position, SegmentReader
+from lotus_durable.queue.schema import read_all
+from lotus_durable.queue.table import fetched
 from lotus_durable.values import NamedTuple
 
-from .pending import PendingReader, source_of
+from .pending import read_known, source_of
 
 _AT_ONCE = 4096
 """Frames."""
@@ -75,7 +73,7 @@ def check(directory: QueueDirectory, watch: Callable[[int], None] = lambda _byte
     found = Checked()
     for finding in (*_of_identity(directory), *_of_books(directory, found), *_of_rows(directory)):
         found.add(finding)
-    settled = PendingReader(directory, lambda _: None).cursors
+    settled = read_known(directory, lambda _: None).cursor
     for name in sorted(os.listdir(directory.journal)):
         for finding in _of_entry(directory, name, settled, found, watch):
             found.add(finding)
@@ -86,7 +84,7 @@ def check(directory: QueueDirectory, watch: Callable[[int], None] = lambda _byte
 def _of_entry(
     directory: QueueDirectory,
     name: str,
-    settled: dict[bytes, tuple[int, int]],
+    settled: Callable[[bytes], Position],
     found: Checked,
     watch: Callable[[int], None],
 ) -> Iterator[Finding]:
@@ -110,11 +108,11 @@ def _of_entry(
 
 
 def _of_segment(
-    directory: QueueDirectory, name: str, settled: dict[bytes, tuple[int, int]], found: Checked
+    directory: QueueDirectory, name: str, settled: Callable[[bytes], Position], found: Checked
 ) -> Iterator[Finding]:
     reader = SegmentReader(f"{directory.journal}/{name}")
     try:
-        cursor = settled.get(source_of(reader, name), START)
+        cursor = settled(source_of(reader, name))
         while (stretch := reader.read(_AT_ONCE)) is not None:
             found.events += len(stretch.records)
             damage = stretch.damage
@@ -147,9 +145,7 @@ def _of_books(directory: QueueDirectory, found: Checked) -> Iterator[Finding]:
         for problem in _quick_check(directory.books):
             yield Finding("books.db", None, problem, lost, remedy)
         # One statement sees one moment: a flusher may be at work.
-        for accepted, delivered, handed_over, parked, dead, discarded, *found_rows in fetched(
-            directory.books, WHAT, _COUNTS
-        ):
+        for accepted, delivered, handed_over, parked, dead, discarded, *found_rows in fetched(directory.books, _COUNTS):
             if accepted != delivered + handed_over + parked + dead + discarded:
                 yield Finding("books.db", None, "its counts do not add up", "", "please report it")
             tables: tuple[tuple[Table, int], ...] = (("parked", parked), ("dead", dead))
@@ -157,7 +153,7 @@ def _of_books(directory: QueueDirectory, found: Checked) -> Iterator[Finding]:
                 if rows != expected:
                     what = f"{expected} rows are counted in queue_{table}, and {rows} can be read"
                     yield Finding("books.db", None, what, counted(max(0, expected - rows), "event"), remedy)
-                for row in read_pages(partial(read_page, directory.books, table), lambda each: each.id, lambda _: None):
+                for row in read_all(directory.books, table, lambda _: None):
                     if not row.record and row.reason.startswith("row "):
                         yield Finding("books.db", row.id, row.reason, "1 event", "it stays, as a dead letter")
     except OSError as error:
@@ -196,5 +192,5 @@ def _unreadable(path: str, error: OSError) -> Finding:
 
 
 def _quick_check(path: str) -> list[str]:
-    found = [str(row[0]) for row in fetched(path, os.path.basename(path), "PRAGMA quick_check(20)")]
+    found = [str(row[0]) for row in fetched(path, "PRAGMA quick_check(20)")]
     return [] if found == ["ok"] else found

@@ -12,17 +12,16 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import regular_file_status, sync_path, write_synced
 from lotus_durable.queue.format import UnknownFormat, encode_frame
 from lotus_durable.queue.kept import kept_files
-from lotus_durable.queue.protocol import Table
+from lotus_durable.queue.protocol import Report, Table
 from lotus_durable.queue.reader import BEGINNING, header_of
 from lotus_durable.values import NamedTuple
 
-from . import WAITING, Waiting
+from . import WAITING, Waiting, Where
 from .holding import Held, held
-from .pending import Found, PendingReader, Report, records_of
-from .refused import take_out
-from .rewriting import Rewriting, overwrite
+from .pending import records_of
+from .refused import throw_away
+from .rewriting import overwrite, take_out
 from .stored import may_be_of, stored_events
-from .where import Where
 
 
 class Erased(NamedTuple):
@@ -48,31 +47,27 @@ def erase_customer(
     directory = QueueDirectory(config.queue_dir)
     where = Where(customer_id=customer_id)
 
-    def is_wanted_record(record: bytes) -> bool:
+    def is_wanted(record: bytes) -> bool:
         try:
             return unpack_record(record)[1] != customer_id
         except RecordError:
             return not may_be_of(customer_id, record)
 
-    def is_wanted(found: Found) -> bool:
-        return is_wanted_record(found.record)
-
     with held(config, waiting=waiting) as queue:
-        rewriting = Rewriting(directory, queue, is_wanted, report)
-        rewriting.run()
+        pending = take_out(queue, is_wanted, report)
         tables: tuple[Table, ...] = ("parked", "dead")
-        parked, dead = (take_out(queue, table, where) for table in tables)
+        parked, dead = (throw_away(queue, table, where) for table in tables)
         if parked or dead:
-            queue.consumer.overwrite_deleted()
-        kept = sum(_from_kept(file.path, is_wanted_record) for file in list(kept_files(directory)))
-        _overwrite_settled(directory, queue, customer_id)
+            queue.consumer.books.overwrite_deleted()
+        kept = sum(_from_kept(file.path, is_wanted) for file in list(kept_files(directory)))
+        _overwrite_settled(queue, customer_id)
         quarantined = _quarantined(directory, where)
-    return Erased(rewriting.taken_out, parked, dead, kept, quarantined)
+    return Erased(pending, parked, dead, kept, quarantined)
 
 
-def _overwrite_settled(directory: QueueDirectory, queue: Held, customer_id: str) -> None:
+def _overwrite_settled(queue: Held, customer_id: str) -> None:
     """Overwrite what was delivered of a customer and lies in segments that programs still have open."""
-    cursors = PendingReader(directory, lambda _: None).cursors
+    directory = queue.directory
     queue.consumer.make_safe()
     for name in directory.segments():
         path = f"{directory.journal}/{name}"
@@ -80,7 +75,7 @@ def _overwrite_settled(directory: QueueDirectory, queue: Held, customer_id: str)
             if regular_file_status(path) is None:
                 continue
             header = header_of(path)
-            cursor = BEGINNING if header is None else cursors.get(header.id, BEGINNING)
+            cursor = BEGINNING if header is None else max(BEGINNING, queue.consumer.books.known.cursor(header.id))
             if any(may_be_of(customer_id, record) for record, _ in records_of(path, cursor)):
                 overwrite(path, cursor[0])
 

@@ -30,7 +30,7 @@ from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.limit import condition
 
-from .examined import Answer, Mark
+from . import Answer, Mark
 from .overview import words_of_failed_start
 from .server_examination import examine_server
 

@@ -11,13 +11,13 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import blake2b
 from typing import BinaryIO
 
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, InvalidEvent, QueueFull
 from lotus_durable.event.encoder import EventEncoder, longest_event_name
-from lotus_durable.queue.database import fetched
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import ID_SIZE, UnknownFormat
 from lotus_durable.queue.identity import ensure_identity, fingerprint
@@ -25,6 +25,7 @@ from lotus_durable.queue.limit import condition
 from lotus_durable.queue.reader import header_of
 from lotus_durable.values import NamedTuple
 
+from .pending import read_known
 from .segment_file import NewSegment
 
 _FIELDS = ("customer_id", "event_name", "properties", "time_created", "idempotency_id")
@@ -83,8 +84,7 @@ def import_events(
     problems: list[str] = []
     skipped = read = delivered = 0
     try:
-        segment.open()
-        for number, line in enumerate(_lines(file), 1):
+        for number, line in enumerate(iter(partial(file.readline, _MOST_LINE), b""), 1):
             digest.update(line)
             read += len(line)
             try:
@@ -126,11 +126,6 @@ def _alone(directory: QueueDirectory) -> Iterator[None]:
         os.close(journal)
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    while line := file.readline(_MOST_LINE):
-        yield line
-
-
 def _add(segment: NewSegment, encoder: EventEncoder, line: bytes, *, again: bool) -> bool:
     """Add the event in a line, if that is not empty; one that is delivered already is left out, and False is returned.
 
@@ -159,10 +154,9 @@ def _add(segment: NewSegment, encoder: EventEncoder, line: bytes, *, again: bool
 
 def _was_imported(directory: QueueDirectory, segment: bytes) -> bool:
     """Whether a segment with this id lies here, or did and is known."""
-    statement = "SELECT 1 FROM settled WHERE segment = ? UNION ALL SELECT 1 FROM retired WHERE segment = ? LIMIT 1"
-    with contextlib.suppress(OSError):
-        if fetched(directory.books, "the books", statement, (segment, segment)):
-            return True
+    known = read_known(directory, lambda _: None)
+    if segment in known.cursors or segment in known.retired:
+        return True
     for name in directory.segments():
         with contextlib.suppress(OSError, UnknownFormat):
             header = header_of(f"{directory.journal}/{name}")

@@ -6,25 +6,22 @@ What it gives is what the next flusher would read, as of now: one that lives goe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from lotus_durable.errors import LotusError, QueueDamaged
-from lotus_durable.queue.carried import Ranges
-from lotus_durable.queue.database import WHAT, fetched
+from lotus_durable.errors import QueueDamaged
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory, original_name
 from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, ORIGIN_SIZE, Origin, UnknownFormat
 from lotus_durable.queue.identity import NO_KEY
-from lotus_durable.queue.reader import START, Position, SegmentReader
+from lotus_durable.queue.known import Known
+from lotus_durable.queue.protocol import Report
+from lotus_durable.queue.reader import Position, SegmentReader
 from lotus_durable.queue.rows import KEY_SIZE
-from lotus_durable.queue.table import read_pages
+from lotus_durable.queue.table import asked, fetched, read_pages
 from lotus_durable.values import NamedTuple
 
-Report = Callable[[LotusError], None]
-
 _LIMIT = 500
-_ROWS = "the database queue.db"
 
 
 class Found(NamedTuple):
@@ -57,17 +54,7 @@ class PendingReader:
         self._report = report
         self._read: dict[bytes, int] = {}
         self._copied: dict[bytes, set[int]] = {}
-        self.cursors: dict[bytes, Position] = {}
-        self._carried: dict[bytes, Ranges] = {}
-        try:
-            for segment, *position in fetched(
-                directory.books, WHAT, "SELECT segment, offset, sequence FROM settled WHERE segment > x''"
-            ):
-                self.cursors[segment] = (position[0], position[1])
-            for segment, start, stop in fetched(directory.books, WHAT, "SELECT segment, start, stop FROM carried"):
-                self._carried.setdefault(segment, Ranges()).add(start, stop)
-        except OSError as error:
-            report(QueueDamaged(f"{directory.books}: {error}; all that lies in segments counts as pending"))
+        self._known = read_known(directory, report)
 
     def __iter__(self) -> Iterator[Found]:
         """Give everything that is pending, file by file, oldest first."""
@@ -88,43 +75,24 @@ class PendingReader:
         except (OSError, UnknownFormat) as error:
             self._report(QueueDamaged(f"journal/{name} is left alone: {error}"))
             return
+        reader.position = self._known.cursor(source_of(reader, name))
         try:
-            source = source_of(reader, name)
-            reader.position = self.cursors.get(source, START)
-            yield from self._without_repeats(self._frames(reader, source, name))
+            yield from self._without_repeats(_frames(reader))
         except OSError as error:
             self._report(QueueDamaged(f"journal/{name}, from byte {reader.position[0]} on: {error}"))
-        finally:
-            reader.close()
-
-    def _frames(self, reader: SegmentReader, source: bytes, name: str) -> Iterator[Found]:
-        while True:
-            stretch = reader.read(_LIMIT)
-            if stretch is None:
-                return
-            if stretch.damage is not None:
-                found = stretch.damage
-                yield Found(
-                    source, name, found.offset, stretch.positions[-1], b"", reader.key, None, found.data, found.events
-                )
-                continue
-            for index, (record, end) in enumerate(zip(stretch.records, stretch.positions, strict=True)):
-                origin = stretch.carried.get(index)
-                size = FRAME_HEADER_SIZE + len(record) + (ORIGIN_SIZE if origin else 0)
-                yield Found(source, name, end[0] - size, end, record, reader.key, origin)
 
     def rows(self) -> Iterator[Found]:
         """Give what is pending in ``queue.db``."""
         source = self._source_of_rows()
-        first, sequence = self.cursors.get(source, (1, 0))
+        first, sequence = self._known.cursor(source)
         statement = "SELECT _id, data FROM queue_pending WHERE _id >= ? + 1 ORDER BY _id LIMIT ?"
 
         def page(after: int, limit: int) -> list[tuple[Any, ...]]:
-            return fetched(self._directory.queue_db, _ROWS, statement, (after, limit))
+            return fetched(self._directory.queue_db, statement, (after, limit))
 
         def found() -> Iterator[Found]:
             nonlocal sequence
-            for row, data in read_pages(page, lambda each: int(each[0]), self._report, max(1, first) - 1):
+            for row, data in read_pages(page, self._report, max(1, first) - 1):
                 sequence += 1
                 end = (row + 1, sequence)
                 if isinstance(data, bytes) and len(data) >= KEY_SIZE:
@@ -141,33 +109,41 @@ class PendingReader:
         Raises:
             OSError: ``queue.db`` cannot be read.
         """
-        first, _ = self.cursors.get(self._source_of_rows(), (1, 0))
+        first, _ = self._known.cursor(self._source_of_rows())
         statement = "SELECT count(*), min(timestamp) FROM queue_pending WHERE _id >= ?"
-        found = fetched(self._directory.queue_db, _ROWS, statement, (first,))
+        found = fetched(self._directory.queue_db, statement, (first,))
         return (found[0][0], found[0][1]) if found else (0, None)
 
     def _source_of_rows(self) -> bytes:
         identity = []
         with contextlib.suppress(OSError):  # no flusher has seen it yet
-            identity = fetched(self._directory.queue_db, _ROWS, "SELECT id FROM identity")
+            identity = fetched(self._directory.queue_db, "SELECT id FROM identity")
         return bytes(identity[0][0]) if identity else b""
 
     def _without_repeats(self, events: Iterator[Found]) -> Iterator[Found]:
-        """Leave out what was settled by way of a copy, and of an event and its copy the one that is met later."""
+        """Leave out what is settled, also by way of a copy, and of an event and its copy the one that is met later."""
         for found in events:
-            origin = found.origin
-            is_settled = found.start in self._carried.get(found.source, ())
-            is_copied = found.start in self._copied.get(found.source, ())
-            if origin is not None:
-                segment, offset = origin
-                is_settled = is_settled or offset < self.cursors.get(segment, START)[0]
-                is_settled = is_settled or offset in self._carried.get(segment, ())
-                is_copied = is_copied or offset < self._read.get(segment, 0)
-                is_copied = is_copied or offset in self._copied.get(segment, ())
-                self._copied.setdefault(segment, set()).add(offset)
+            places = [(found.source, found.start)] + ([found.origin] if found.origin is not None else [])
+            is_left_out = any(self._known.is_settled(each) or self._is_met(each) for each in places)
+            if found.origin is not None:
+                self._copied.setdefault(found.origin[0], set()).add(found.origin[1])
             self._read[found.source] = found.end[0]
-            if not is_settled and not is_copied:
+            if not is_left_out:
                 yield found
+
+    def _is_met(self, place: Origin) -> bool:
+        segment, offset = place
+        return offset < self._read.get(segment, 0) or offset in self._copied.get(segment, ())
+
+
+def read_known(directory: QueueDirectory, report: Report) -> Known:
+    """Return what the books say; what comes before the damage where they are damaged, which is reported."""
+    known = Known()
+    try:
+        asked(directory.books, known.load)
+    except OSError as error:
+        report(QueueDamaged(f"{error}; what is not known to be settled counts as pending"))
+    return known
 
 
 def source_of(reader: SegmentReader, name: str) -> bytes:
@@ -182,14 +158,23 @@ def records_of(path: str, ends: Position | None = None) -> Iterator[tuple[bytes,
         path: of the segment.
         ends: up to where; to its end if not given.
     """
-    try:
-        reader = SegmentReader(path)
-    except (FileNotFoundError, UnknownFormat):
-        return
-    try:
-        while (ends is None or reader.position < ends) and (stretch := reader.read(_LIMIT)) is not None:
-            for record, position in zip(stretch.records, stretch.positions, strict=False):
-                if ends is None or position <= ends:
-                    yield record, reader.key
-    finally:
-        reader.close()
+    with contextlib.suppress(FileNotFoundError, UnknownFormat):
+        for found in _frames(SegmentReader(path)):
+            if ends is not None and found.end > ends:
+                return
+            if found.damage is None:
+                yield found.record, found.key
+
+
+def _frames(reader: SegmentReader) -> Iterator[Found]:
+    """Give all that follows in a segment, and close it."""
+    source = source_of(reader, reader.name)
+    with contextlib.closing(reader):
+        while (stretch := reader.read(_LIMIT)) is not None:
+            if (damage := stretch.damage) is not None:
+                end = stretch.positions[-1]
+                yield Found(source, reader.name, damage.offset, end, b"", reader.key, None, damage.data, damage.events)
+            for index, (record, end) in enumerate(zip(stretch.records, stretch.positions, strict=False)):
+                origin = stretch.carried.get(index)
+                size = FRAME_HEADER_SIZE + len(record) + (ORIGIN_SIZE if origin else 0)
+                yield Found(source, reader.name, end[0] - size, end, record, reader.key, origin)

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,15 @@ from lotus_durable.queue.protocol import Settlement, StoredEvent, Table
 from lotus_durable.queue.requests import ask
 from lotus_durable.values import NamedTuple
 
-from . import WAITING, Waiting, refuse
-from .stored import PAGE, TABLES, State, Stored, as_stored, refused_page, stored_events, takes
-from .where import ANY, Where
+from . import ANY, WAITING, Waiting, Where, refuse
+from .stored import TABLES, State, Stored, as_stored, stored_events, takes
 
 if TYPE_CHECKING:
     from .holding import Held
 
 Watch = Callable[[int], None]
+PAGE = 500
+"""Rows changed in one transaction."""
 
 
 class Changed(NamedTuple):
@@ -50,11 +51,15 @@ class RefusedEvents:
         self._where = where
 
     def __iter__(self) -> Iterator[Stored]:
-        return stored_events(self._directory, [self._state], self._where, refuse)
+        return self._behind(0)
+
+    def _behind(self, row: int) -> Iterator[Stored]:
+        return stored_events(self._directory, [self._state], self._where, refuse, row)
 
     def page(self, after: int = 0, limit: int = 100) -> tuple[list[Stored], int | None]:
         """Return up to ``limit`` of them after row ``after``, and the row to go on from; None at the end."""
-        return refused_page(self._directory, self._table, self._where, after, limit)
+        found = list(islice(self._behind(after), limit + 1))
+        return found[:limit], found[limit].row - 1 if len(found) > limit else None
 
     def count_by_reason(self) -> dict[str, int]:
         """Return how many there are for each reason, the most frequent first."""
@@ -76,58 +81,30 @@ class RefusedEvents:
         Raises:
             QueueInUse: the flusher does not pause as long as ``waiting`` says.
         """
-
-        def put_back(rows: list[StoredEvent]) -> Settlement:
-            now = time.time()
-            again = [row._replace(attempts=0, since=now, tried=0.0, id=0, parked_at=0.0, tried_at=0.0) for row in rows]
-            return _taken_out(self._table, rows)._replace(parked=again)
-
-        return self._change(put_back, waiting, watch, needs_record=True)
+        return self._change(waiting, watch, again=True)
 
     def purge(self, *, waiting: Waiting = WAITING, watch: Watch = lambda _: None) -> Changed:
         """Throw them away; they count as discarded. Arguments and errors are those of :meth:`retry`."""
-        return self._change(partial(_thrown_away, self._table), waiting, watch)
+        return self._change(waiting, watch, again=False)
 
-    def _change(
-        self,
-        settlement: Callable[[list[StoredEvent]], Settlement],
-        waiting: Waiting,
-        watch: Watch,
-        *,
-        needs_record: bool = False,
-    ) -> Changed:
+    def _change(self, waiting: Waiting, watch: Watch, *, again: bool) -> Changed:
         from .holding import held  # with filelock: who only looks, an application's page, does without
 
         with held(self._config, waiting=waiting) as queue:
-            result = _change(queue, self._table, self._where, settlement, watch, needs_record=needs_record)
-            if needs_record and result.changed:
+            result = _change(queue, self._table, self._where, watch, again=again)
+            if again and result.changed:
                 with contextlib.suppress(OSError):
                     ask(queue.directory, "drain")  # of whoever flushes next: parked events, too
         return result
 
 
-def take_out(queue: Held, table: Table, where: Where) -> int:
+def throw_away(queue: Held, table: Table, where: Where) -> int:
     """Throw away the refused events that are meant; return how many. They count as discarded."""
-    return _change(queue, table, where, partial(_thrown_away, table)).changed
+    return _change(queue, table, where, lambda _: None, again=False).changed
 
 
-def _thrown_away(table: Table, rows: list[StoredEvent]) -> Settlement:
-    return _taken_out(table, rows)._replace(discarded=len(rows))
-
-
-def _taken_out(table: Table, rows: list[StoredEvent]) -> Settlement:
-    return Settlement(resolved=rows) if table == "parked" else Settlement(raised=rows)
-
-
-def _change(
-    queue: Held,
-    table: Table,
-    where: Where,
-    settlement: Callable[[list[StoredEvent]], Settlement],
-    watch: Watch = lambda _: None,
-    *,
-    needs_record: bool = False,
-) -> Changed:
+def _change(queue: Held, table: Table, where: Where, watch: Watch, *, again: bool) -> Changed:
+    """Put back what is meant, where it is to be tried again and something of it can be read; else throw it away."""
     now = time.time()
     changed = left = after = 0
     consumer = queue.consumer
@@ -136,15 +113,21 @@ def _change(
     while rows := [row for row in consumer.page(table, after, PAGE) if row.id <= last]:
         after = rows[-1].id
         meant = [(row, stored) for row in rows if takes(where, stored := as_stored(row, table), now)]
-        chosen = [row for row, _ in meant if row.record or not needs_record]
+        chosen = [row for row, _ in meant if row.record or not again]
         left += len(meant) - len(chosen)
         if chosen:
-            entered = settlement(chosen)
-            if entered.discarded:
+            taken = Settlement(resolved=chosen) if table == "parked" else Settlement(raised=chosen)
+            if again:
+                consumer.settle(taken._replace(parked=[_as_if_first(row) for row in chosen]))
+            else:
                 ids = [stored.event.idempotency_id for _, stored in meant if stored.event is not None]
                 note_undelivered(queue.directory, ids)
-            consumer.settle(entered)
+                consumer.settle(taken._replace(discarded=len(chosen)))
             changed += len(chosen)
             watch(changed)
         queue.control.beat_if_due()
     return Changed(changed, left)
+
+
+def _as_if_first(row: StoredEvent) -> StoredEvent:
+    return row._replace(attempts=0, since=time.time(), tried=0.0, id=0, parked_at=0.0, tried_at=0.0)

@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable
 
 from lotus_durable.config import Config
-from lotus_durable.errors import LotusError, QueueDamaged
+from lotus_durable.disk import DatabaseDamaged
+from lotus_durable.errors import QueueDamaged
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import sync_path
 from lotus_durable.queue.identity import LaterFormat, ensure_identity, read_identity
+from lotus_durable.queue.protocol import Report
 
 from . import WAITING, Waiting
 from .checking import Checked, Finding, check
 from .holding import Held, held
-from .rewriting import Rewriting
-
-Report = Callable[[LotusError], None]
+from .rewriting import move_rows, take_out
 
 
 def repair(
@@ -37,10 +37,10 @@ def repair(
             if finding.path.startswith("journal/") and finding.offset is None:
                 _move_aside(directory, finding.path, report)
         if any(finding.path == "books.db" and finding.offset is None for finding in findings):  # not only a row
-            queue.consumer.begin_new_books("the books are damaged")
-        _mend_rows(directory, queue, findings, report)
+            queue.consumer.books.begin_anew(DatabaseDamaged("the books are damaged"))
+        _mend_rows(queue, findings, report)
         if any(finding.path.startswith("journal/") and finding.offset is not None for finding in findings):
-            Rewriting(directory, queue, lambda _: True, report).run()
+            take_out(queue, lambda _: True, report)
     return check(directory, watch)
 
 
@@ -55,16 +55,16 @@ def _mend_identity(directory: QueueDirectory, report: Report) -> None:
         report(QueueDamaged(f"the identity was damaged; a new one was made, the damaged one is kept as {kept}"))
 
 
-def _mend_rows(directory: QueueDirectory, queue: Held, findings: list[Finding], report: Report) -> None:
+def _mend_rows(queue: Held, findings: list[Finding], report: Report) -> None:
     if not any(finding.path == "queue.db" for finding in findings):
         return
     try:
-        Rewriting(directory, queue, lambda _: True, report).move_rows()
+        move_rows(queue, report)
     except OSError as error:
         report(QueueDamaged(f"queue.db: nothing can be moved out of it: {error}"))
     for suffix in ("-shm", "-wal", ""):
-        if os.path.exists(directory.queue_db + suffix):
-            _move_aside(directory, f"queue.db{suffix}", report)
+        if os.path.exists(queue.directory.queue_db + suffix):
+            _move_aside(queue.directory, f"queue.db{suffix}", report)
 
 
 def _move_aside(directory: QueueDirectory, path: str, report: Report) -> str:

@@ -13,106 +13,92 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory, original_name
+from lotus_durable.queue.directory import QUEUE_DB, original_name
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE
 from lotus_durable.queue.journal import keep_aside
-from lotus_durable.queue.protocol import Cursor, Settlement, StoredEvent
+from lotus_durable.queue.protocol import Cursor, Report, Settlement, StoredEvent
 from lotus_durable.queue.reader import Damage
 from lotus_durable.queue.rows import delete_rows, ensure_rows_id, is_row
 
 from .holding import Held
-from .pending import Found, PendingReader, Report
+from .pending import Found, PendingReader
 from .segment_file import NewSegments
 
 _ZEROS = bytes(1 << 20)
 
 
-class Rewriting:
-    """Takes what is not wanted out of all that is pending.
+def take_out(queue: Held, is_wanted: Callable[[bytes], bool], report: Report) -> int:
+    """Take what is not wanted out of all that is pending; return how many events that were, counted as discarded.
 
-    Attributes:
-        taken_out: events that are gone, counted as discarded.
-
-    An event stays if ``is_wanted``; a damaged stretch never does.
+    An event stays if its record is wanted; a damaged stretch never does.
     """
-
-    def __init__(
-        self, directory: QueueDirectory, queue: Held, is_wanted: Callable[[Found], bool], report: Report
-    ) -> None:
-        self._directory = directory
-        self._queue = queue
-        self._is_wanted = is_wanted
-        self._report = report
-        self.taken_out: int = 0
-
-    def run(self) -> None:
-        """Do it, file by file."""
-        ensure_rows_id(self._directory)
-        reader = PendingReader(self._directory, lambda _: None)
-        concerned = {original_name(found.file) for found in reader if self._is_to_go(found)}
-        # Another one, which goes the same way: of an event and its copy it gives the same one.
-        reader = PendingReader(self._directory, self._report)
-        for name in self._directory.segments() if concerned else ():
-            if original_name(name) in concerned:
-                # Its writer, if there is one, goes on in another file.
-                name = self._directory.let_go(name)  # noqa: PLW2901  # it is the same segment
-                self._rewrite(name, reader.segment(name))
-            else:
-                for _ in reader.segment(name):
-                    self._queue.control.beat_if_due()
-        if QUEUE_DB in concerned:
-            self._rewrite(QUEUE_DB, reader.rows())
-
-    def move_rows(self) -> None:
-        """Move what can be read of ``queue.db`` into segments."""
-        ensure_rows_id(self._directory)
-        self._rewrite(QUEUE_DB, PendingReader(self._directory, self._report).rows())
-
-    def _is_to_go(self, found: Found) -> bool:
-        self._queue.control.beat_if_due()
-        return found.damage is not None or not self._is_wanted(found)
-
-    def _rewrite(self, name: str, events: Iterator[Found]) -> None:
-        carried: list[tuple[bytes, int, int]] = []
-        dead: list[StoredEvent] = []
-        taken_out = 0
-        last: Found | None = None
-        with NewSegments(self._directory) as kept:
-            for found in events:
-                self._queue.control.beat_if_due()
-                if found.damage is not None:
-                    dead += self._keep_damage(found)
-                elif self._is_wanted(found):
-                    kept.add(found.key, found.record)
-                else:
-                    taken_out += 1
-                if found.origin is not None:
-                    size = 1 if is_row(found.origin) else FRAME_HEADER_SIZE + len(found.record)
-                    carried.append((*found.origin, found.origin[1] + size))
-                last = found
-            if last is None:
-                return
-            cursors = {**kept.finish(), last.source: Cursor(original_name(name), *last.end)}
-            accepted = taken_out + len(dead)
-            self._queue.consumer.settle(
-                Settlement(cursors=cursors, accepted=accepted, dead=dead, carried=carried, discarded=taken_out)
-            )
-            self._queue.consumer.make_safe()
-            kept.publish()
-        self.taken_out += taken_out
-        # Also where a writer that lives keeps the file from being deleted.
-        if name == QUEUE_DB:
-            delete_rows(self._directory, {last.source: last.end})
+    directory = queue.directory
+    ensure_rows_id(directory)
+    concerned = set()
+    for found in PendingReader(directory, lambda _: None):
+        queue.control.beat_if_due()
+        if found.damage is not None or not is_wanted(found.record):
+            concerned.add(original_name(found.file))
+    taken_out = 0
+    # Another one, which goes the same way: of an event and its copy it gives the same one.
+    reader = PendingReader(directory, report)
+    for name in directory.segments() if concerned else ():
+        if original_name(name) in concerned:
+            # Its writer, if there is one, goes on in another file.
+            name = directory.let_go(name)  # noqa: PLW2901  # it is the same segment
+            taken_out += _rewrite(queue, name, reader.segment(name), is_wanted, report)
         else:
-            overwrite(f"{self._directory.journal}/{name}", last.end[0])
+            for _ in reader.segment(name):
+                queue.control.beat_if_due()
+    if QUEUE_DB in concerned:
+        taken_out += _rewrite(queue, QUEUE_DB, reader.rows(), is_wanted, report)
+    return taken_out
 
-    def _keep_damage(self, found: Found) -> list[StoredEvent]:
-        """Put damaged bytes into the quarantine; return the dead letters that stand for the events in them."""
-        assert found.damage is not None
-        damage = Damage(original_name(found.file), found.start, found.damage, found.lost)
-        keep_aside(self._directory, damage, self._report)
-        now = time.time()
-        return [StoredEvent(b"", str(damage), 0, now, now, key=found.key)] * found.lost
+
+def move_rows(queue: Held, report: Report) -> None:
+    """Move what can be read of ``queue.db`` into segments."""
+    ensure_rows_id(queue.directory)
+    _rewrite(queue, QUEUE_DB, PendingReader(queue.directory, report).rows(), lambda _: True, report)
+
+
+def _rewrite(
+    queue: Held, name: str, events: Iterator[Found], is_wanted: Callable[[bytes], bool], report: Report
+) -> int:
+    carried: list[tuple[bytes, int, int]] = []
+    dead: list[StoredEvent] = []
+    taken_out = 0
+    last: Found | None = None
+    with NewSegments(queue.directory) as kept:
+        for found in events:
+            queue.control.beat_if_due()
+            if found.damage is not None:
+                damage = Damage(original_name(name), found.start, found.damage, found.lost)
+                keep_aside(queue.directory, damage, report)
+                now = time.time()
+                dead += [StoredEvent(b"", str(damage), 0, now, now, key=found.key)] * found.lost
+            elif is_wanted(found.record):
+                kept.add(found.key, found.record)
+            else:
+                taken_out += 1
+            if found.origin is not None:
+                size = 1 if is_row(found.origin) else FRAME_HEADER_SIZE + len(found.record)
+                carried.append((*found.origin, found.origin[1] + size))
+            last = found
+        if last is None:
+            return 0
+        cursors = {**kept.finish(), last.source: Cursor(original_name(name), *last.end)}
+        accepted = taken_out + len(dead)
+        queue.consumer.settle(
+            Settlement(cursors=cursors, accepted=accepted, dead=dead, carried=carried, discarded=taken_out)
+        )
+        queue.consumer.make_safe()
+        kept.publish()
+    # Also where a writer that lives keeps the file from being deleted.
+    if name == QUEUE_DB:
+        delete_rows(queue.directory, queue.consumer.books.known.cursor)
+    else:
+        overwrite(f"{queue.directory.journal}/{name}", last.end[0])
+    return taken_out
 
 
 def overwrite(path: str, end: int) -> None:

@@ -18,7 +18,7 @@ _BUFFER = 1 << 20
 
 
 class NewSegment:
-    """One new segment of a queue. There is no file before :meth:`open`, and none after :meth:`discard`.
+    """One new segment of a queue. There is no file before something is written, and none after :meth:`discard`.
 
     What writes raises ``OSError`` where the disk refuses.
 
@@ -43,12 +43,6 @@ class NewSegment:
         self._unfinished = f"{directory.journal}/{unfinished_name(self.name)}"
         self._descriptor = -1
         self._buffer = bytearray(self.header.encode())
-
-    def open(self) -> None:
-        """Make the file, where :meth:`discard` follows whatever happens: Ctrl-C may come at any line."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._descriptor = os.open(self._unfinished, flags, FILE_MODE)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else it looks like what a crash has left
 
     def add(self, record: bytes) -> None:
         """Append one event."""
@@ -76,13 +70,17 @@ class NewSegment:
         self._close()
 
     def discard(self) -> None:
-        """Remove it; once it is published it has another name."""
+        """Remove it, whatever happens: Ctrl-C may come at any line. Once it is published it has another name."""
         with contextlib.suppress(OSError):
             os.unlink(self._unfinished)
         if self._descriptor >= 0:
             self._close()
 
     def _write(self) -> None:
+        if self._descriptor < 0:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(self._unfinished, flags, FILE_MODE)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else it looks like what a crash has left
         write_rest(self._descriptor, bytes(self._buffer), self.size)
         self.size += len(self._buffer)
         self._buffer.clear()
@@ -117,7 +115,6 @@ class NewSegments:
         """Append one event that is for the API key with this fingerprint."""
         if key not in self._segments:
             self._segments[key] = NewSegment(self._directory, key)
-            self._segments[key].open()
         self._segments[key].add(record)
 
     def finish(self) -> dict[bytes, Cursor]:

@@ -14,7 +14,7 @@ from lotus_durable.http.answer import NoAnswer, json_value
 from lotus_durable.http.connection import Connection
 from lotus_durable.url import host_name, is_loopback
 
-from .examined import Answer, Mark
+from . import Answer, Mark
 
 _CLOCK_WARNS, _CLOCK_IS_WRONG = 60.0, 12 * 3600.0
 """Seconds from the server's: it refuses events a day ahead."""

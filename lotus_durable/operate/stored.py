@@ -12,33 +12,26 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
 import msgpack
 
-from lotus_durable.errors import LotusError
 from lotus_durable.event.record import Event, RecordError, decode_record
 from lotus_durable.flusher.surroundings import content_of
-from lotus_durable.queue.books import read_page
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
 from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.kept import kept_files
-from lotus_durable.queue.protocol import StoredEvent, Table
-from lotus_durable.queue.table import read_pages
+from lotus_durable.queue.protocol import Report, StoredEvent, Table
+from lotus_durable.queue.schema import read_all
 from lotus_durable.values import NamedTuple
 
+from . import ANY, Where
 from .pending import Found, PendingReader, records_of
-from .where import ANY, Where
 
 State: TypeAlias = Literal["pending", "parked", "dead_letter", "quarantined", "kept"]
 TABLES: dict[State, Table] = {"parked": "parked", "dead_letter": "dead"}
-PAGE = 500
-"""Rows read at once."""
-
-Report = Callable[[LotusError], None]
 
 
 class Stored(NamedTuple):
@@ -65,32 +58,18 @@ class Stored(NamedTuple):
 
 
 def stored_events(
-    directory: QueueDirectory, states: Sequence[State], where: Where = ANY, report: Report = lambda _: None
+    directory: QueueDirectory,
+    states: Sequence[State],
+    where: Where = ANY,
+    report: Report = lambda _: None,
+    after: int = 0,
 ) -> Iterator[Stored]:
-    """Give the events in these states that are meant, state by state."""
+    """Give the events in these states that are meant, state by state; of refused ones those behind row ``after``."""
     now = time.time()
     for state in states:
-        for stored in _in_state(directory, state, report):
+        for stored in _in_state(directory, state, report, min(after, sys.maxsize)):  # SQLite knows no larger one
             if takes(where, stored, now):
                 yield stored
-
-
-def refused_page(
-    directory: QueueDirectory, table: Table, where: Where, after: int, limit: int
-) -> tuple[list[Stored], int | None]:
-    """Return up to ``limit`` refused events behind a row, and the row to go on behind; None where no more follow."""
-    now = time.time()
-    after = min(after, sys.maxsize)  # SQLite knows no larger one
-    found: list[Stored] = []
-    while rows := read_page(directory.books, table, after, PAGE):
-        for row in rows:
-            stored = as_stored(row, table)
-            if takes(where, stored, now):
-                if len(found) == limit:
-                    return found, after
-                found.append(stored)
-            after = row.id
-    return found, None
 
 
 def as_stored(row: StoredEvent, table: Table) -> Stored:
@@ -110,11 +89,10 @@ def as_stored(row: StoredEvent, table: Table) -> Stored:
     )
 
 
-def _in_state(directory: QueueDirectory, state: State, report: Report) -> Iterator[Stored]:
+def _in_state(directory: QueueDirectory, state: State, report: Report, after: int) -> Iterator[Stored]:
     table = TABLES.get(state)
     if table is not None:
-        rows = read_pages(partial(read_page, directory.books, table), lambda row: row.id, report)
-        yield from (as_stored(row, table) for row in rows)
+        yield from (as_stored(row, table) for row in read_all(directory.books, table, report, after))
     elif state == "pending":
         for found in PendingReader(directory, report):
             yield _pending(found)
@@ -148,11 +126,21 @@ def _quarantined(directory: QueueDirectory) -> Iterator[Stored]:
 
 def takes(where: Where, stored: Stored, now: float) -> bool:
     """Whether an event is meant; of bytes that are no event, whether a part of one of this customer may be in them."""
+    event = stored.event
     if where.up_to is not None and stored.row > where.up_to:
         return False
-    if stored.event is None and where.customer_id is not None:
-        return where._replace(customer_id=None).is_everything() and may_be_of(where.customer_id, stored.data)
-    return where.takes(stored.event, stored.reason, now)
+    if where.reason is not None and not (where.reason and where.reason.lower() in stored.reason.lower()):
+        return False
+    if event is None:
+        is_of_any = where._replace(reason=None, up_to=None, customer_id=None) == ANY
+        return is_of_any and (where.customer_id is None or may_be_of(where.customer_id, stored.data))
+    return (
+        (where.ids is None or event.idempotency_id in where.ids)
+        and (where.customer_id is None or event.customer_id == where.customer_id)
+        and (where.event_name is None or event.event_name == where.event_name)
+        and (where.older_than is None or now - event.accepted_at >= where.older_than)
+        and (where.newer_than is None or now - event.accepted_at <= where.newer_than)
+    )
 
 
 def may_be_of(customer_id: str, data: bytes) -> bool:

@@ -7,8 +7,9 @@ that are kept (``keep_delivered``).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, suppress
+from itertools import islice
 
 from lotus_durable.calls.caller import Caller
 from lotus_durable.calls.service import verify_idems_received
@@ -16,17 +17,17 @@ from lotus_durable.config import Config
 from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import UnknownFormat
-from lotus_durable.queue.kept import Undelivered, kept_files
+from lotus_durable.queue.kept import kept_files, undelivered
+from lotus_durable.queue.known import Known
 from lotus_durable.queue.protocol import Settlement
-from lotus_durable.queue.reader import BEGINNING, Position, header_of
+from lotus_durable.queue.reader import START, Position, header_of
 from lotus_durable.values import NamedTuple
 
-from . import WAITING, Waiting
+from . import WAITING, Waiting, Where
 from .holding import held
-from .pending import PendingReader, records_of
+from .pending import read_known, records_of
 from .segment_file import NewSegments
 from .stored import stored_events
-from .where import Where
 
 INGESTION_TAKES = 120.0
 """Seconds in which the server stores what it has accepted; younger events are not asked about."""
@@ -73,32 +74,23 @@ def verify(
     """
     directory = QueueDirectory(config.queue_dir)
     now = time.time()
-    asked = too_young = 0
-    unknown: dict[str, None] = {}
-    with closing(Caller(config)) as caller:
-        batch: list[str] = []
+    too_young = 0
+
+    def old_enough() -> Iterator[str]:
+        nonlocal too_young
         for id_, accepted_at, _, _ in _delivered(directory):
             if newer_than is not None and now - accepted_at > newer_than:
                 continue
             if now - accepted_at < ingestion_takes:
                 too_young += 1
-                continue
-            batch.append(id_)
-            if len(batch) == _AT_ONCE:
-                asked += len(batch)
-                unknown.update(dict.fromkeys(_unknown(caller, batch)))
-                batch.clear()
-                watch(asked)
-        asked += len(batch)
-        unknown.update(dict.fromkeys(_unknown(caller, batch)))
-        watch(asked)
-        for id_ in _elsewhere(directory, unknown):
-            del unknown[id_]
-        still = [
-            id_
-            for start in range(0, len(unknown), _AT_ONCE)
-            for id_ in _unknown(caller, list(unknown)[start : start + _AT_ONCE])  # it may have been on its way
-        ]
+            else:
+                yield id_
+
+    with closing(Caller(config)) as caller:
+        asked, unknown = _unknown(caller, old_enough(), watch)
+        elsewhere = _elsewhere(directory, unknown)
+        # Once more: it may have been on its way.
+        _, still = _unknown(caller, [each for each in unknown if each not in elsewhere])
     resent = _put_back(config, directory, set(still), waiting) if resend and still else 0
     return Verified(asked, still, too_young, resent)
 
@@ -107,7 +99,7 @@ def _put_back(config: Config, directory: QueueDirectory, ids: set[str], waiting:
     """Have events delivered again: they leave what is delivered and are pending, in one transaction."""
     with held(config, waiting=waiting) as queue, NewSegments(directory) as new:
         # Not what one that was killed has put back: it is pending now that the books are open.
-        missing = ids.difference(_elsewhere(directory, dict.fromkeys(ids)))
+        missing = ids - _elsewhere(directory, ids)
         for id_, _, record, key in _delivered(directory):
             queue.control.beat_if_due()
             if id_ in missing:
@@ -124,29 +116,33 @@ def _put_back(config: Config, directory: QueueDirectory, ids: set[str], waiting:
     return new.events
 
 
-def _unknown(caller: Caller, ids: list[str]) -> list[str]:
-    if not ids:
-        return []
-    answer = verify_idems_received(caller, idempotency_ids=ids, number_days_lookback=_LOOKBACK)
-    return list(answer.get("ids_not_found") or ())
+def _unknown(
+    caller: Caller, ids: Iterable[str], watch: Callable[[int], None] = lambda _: None
+) -> tuple[int, list[str]]:
+    """Return how many these ids are, and those that the server does not know."""
+    asked, unknown, left = 0, dict[str, None](), iter(ids)
+    while batch := list(islice(left, _AT_ONCE)):
+        answer = verify_idems_received(caller, idempotency_ids=batch, number_days_lookback=_LOOKBACK)
+        unknown.update(dict.fromkeys(answer.get("ids_not_found") or ()))
+        asked += len(batch)
+        watch(asked)
+    return asked, list(unknown)
 
 
-def _elsewhere(directory: QueueDirectory, ids: dict[str, None]) -> list[str]:
+def _elsewhere(directory: QueueDirectory, ids: Collection[str]) -> set[str]:
     """Return those of these ids that were never delivered: they are parked, dead letters, pending, or thrown away."""
     if not ids:
-        return []
-    thrown_away = Undelivered(directory)
-    found = [id_ for id_ in ids if id_ in thrown_away]
-    elsewhere = stored_events(directory, ["pending", "parked", "dead_letter"], Where(ids=ids))
-    found += [stored.event.idempotency_id for stored in elsewhere if stored.event is not None]
-    return list(dict.fromkeys(found))
+        return set()
+    elsewhere = stored_events(directory, ["pending", "parked", "dead_letter"], Where(ids=frozenset(ids)))
+    found = {stored.event.idempotency_id for stored in elsewhere if stored.event is not None}
+    return found | undelivered(directory, ids)
 
 
 def _delivered(directory: QueueDirectory) -> Iterator[tuple[str, float, bytes, bytes]]:
     """Give (id, when it was accepted, record, key) of the events that are settled and still there, each once."""
-    cursors = PendingReader(directory, lambda _: None).cursors
+    known = read_known(directory, lambda _: None)
     seen: set[str] = set()
-    for path, ends in _segments(directory, cursors):
+    for path, ends in _segments(directory, known):
         for record, key in records_of(path, ends):
             with suppress(RecordError):
                 id_, *_, accepted_at = unpack_record(record)
@@ -155,11 +151,11 @@ def _delivered(directory: QueueDirectory) -> Iterator[tuple[str, float, bytes, b
                     yield id_, accepted_at, record, key
 
 
-def _segments(directory: QueueDirectory, cursors: Mapping[bytes, Position]) -> Iterator[tuple[str, Position | None]]:
+def _segments(directory: QueueDirectory, known: Known) -> Iterator[tuple[str, Position | None]]:
     """Give the segments that hold settled events, and up to where they do."""
     for file in sorted(kept_files(directory)):
         yield file.path, None
     for name in directory.segments():
         with suppress(OSError, UnknownFormat):
             header = header_of(f"{directory.journal}/{name}")
-            yield f"{directory.journal}/{name}", cursors.get(header.id, BEGINNING) if header else BEGINNING
+            yield f"{directory.journal}/{name}", known.cursor(header.id) if header else START

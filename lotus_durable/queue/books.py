@@ -16,9 +16,12 @@ Invariants:
 - a settlement is one transaction: cursor, counters, rows and carried ranges. Rows that are too many for
   one are inserted before it, with ids above ``parked_high`` and ``dead_high``, and do not count until it raises these.
 - a power cut may undo the last settlements, each as a whole (see :mod:`.database`), and their events are still in their
-  segments then. :meth:`.BooksDatabase.sync` must return before anything is deleted for them.
+  segments then. :meth:`Books.make_safe` must return before anything is deleted for them.
 - what is committed is in the memory of the one :class:`Books` too; the database is read when it is opened, and for a
   page of parked events.
+
+What is done when something happened to the file is in :mod:`.repair`. Where it is damaged, whatever was to be done is
+done once more, with new books.
 
 It is one file, because all of it is what one transaction changes.
 """
@@ -26,94 +29,115 @@ It is one file, because all of it is what one transaction changes.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Concatenate, ParamSpec, TypeVar
 
 from lotus_durable.disk import DatabaseDamaged
+from lotus_durable.errors import DiskRefused, QueueDamaged
 
-from .carried import Ranges
-from .database import WHAT, BooksDatabase, fetched
-from .protocol import Cursor, Settlement, StoredEvent, Table, decode_stored_event
+from .database import BooksDatabase
+from .directory import QueueDirectory
+from .files import FolderPlace
+from .heartbeat import read_progress
+from .known import Known, Ranges
+from .protocol import Report, Settlement, StoredEvent, Table, decode_stored_event
 from .reader import Position
+from .repair import finish_renaming, replace, words_of_what_is_gone, write_back
 from .reserve import PAGE, pages_for
-from .schema import COUNTERS, INSERT, SCHEMA, SET_COUNTERS, SET_CURSOR, VERSION, as_row, page_of
+from .schema import INSERT, SET_COUNTERS, SET_CURSOR, as_row, page_of
 from .stats import QueueStats
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
 _RETIRED_KEPT = 20_000
 """Segments that were deleted and are still known, for when a copy of what was in them turns up."""
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _mended(method: Callable[Concatenate[Books, _P], _T]) -> Callable[Concatenate[Books, _P], _T]:
+    """Have the books opened where they could not be before, and new ones begun, and used, where they are damaged."""
+
+    @functools.wraps(method)
+    def done(books: Books, /, *arguments: _P.args, **named: _P.kwargs) -> _T:
+        try:
+            books.ensure_open()
+            return method(books, *arguments, **named)
+        except DatabaseDamaged as error:
+            books.begin_anew(error)
+            return method(books, *arguments, **named)
+
+    return done
 
 
 class Books:
-    """The books, and what they say in memory; they are not open until :meth:`open`.
+    """The books, and what they say in memory.
+
+    What reads or writes their file raises ``OSError`` where the disk refuses, and nothing of it counts then.
 
     Attributes:
-        is_new: there were none.
-        counts: of what is settled.
-        high: the last row of each table that counts.
+        is_new: there were none, or damaged ones.
+        is_behind: the last heartbeat had more settled: they are new, or older ones, and know less than what was done.
+        known: what they say, but the parked events and dead letters.
+
+    Raises:
+        QueueDamaged: a newer version made them; nothing was changed.
     """
 
     database: BooksDatabase
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.counts: QueueStats = QueueStats()
-        self.high: dict[Table, int] = {"parked": 0, "dead": 0}
-        self.cursors: dict[bytes, Cursor] = {}
-        self.carried: dict[bytes, Ranges] = {}
-        self.retired: dict[bytes, Position] = {}
-        self.learned: dict[str, str] = {}
-        self.is_new: bool = False
-        self.is_open: bool = False
-        self._prepared_for = 0  # bytes
-
-    def open(self) -> None:
-        """Open them, or make them.
-
-        Raises:
-            OSError: the disk refuses.
-            DatabaseDamaged: (an OSError) it is no database; what could be read of it is known all the same.
-            QueueDamaged: a newer version made them; nothing was changed.
-        """
-        self.database = BooksDatabase(self.path, VERSION, SCHEMA)
-        self.is_new = self.database.is_new
-        self.is_open = True
+    def __init__(self, directory: QueueDirectory, report: Report) -> None:
+        self._folder = FolderPlace(directory.root)
+        self._path = directory.books
+        self._report = report
+        self.known: Known = Known()
+        if finish_renaming(self._path):
+            report(QueueDamaged(f"the books {self._path} were written back: a kill came before that was done"))
         try:
-            self.database.do(self._load)
-        except BaseException:
-            self.abandon()
+            self._open()
+            self.is_new: bool = self.database.is_new
+        except DatabaseDamaged as error:
+            self._replace(error)
+            self.is_new = True  # a flusher has been here, and what it last did is not known for sure
+        last = read_progress(directory).counts
+        try:
+            self._folder.check()  # or it is the count of another queue
+        except FileNotFoundError:
+            self.close()
             raise
+        self.is_behind: bool = last.accepted - last.pending > self.known.counts.accepted
+        if self.is_behind and (gone := words_of_what_is_gone(last, self.known.counts, is_new=self.is_new)):
+            report(QueueDamaged(f"the books {self._path} {gone}"))
 
+    @_mended
     def settle(self, entry: Settlement) -> None:
-        """Commit.
-
-        Raises:
-            OSError: the disk refuses; nothing of it counts.
-            DatabaseDamaged: (an OSError) so it does, and will.
-        """
+        """Commit."""
         self._note_tries(entry.tried)
-        parked = [event.encode() for event in entry.parked]
-        dead = [event.encode() for event in entry.dead]
-        high = self.high.copy()
-        if parked or dead:
-            self.database.commit(self._delete_uncounted)
-            needed = pages_for([*parked, *dead])
+        rows: dict[Table, list[bytes]] = {
+            "parked": [event.encode() for event in entry.parked],
+            "dead": [event.encode() for event in entry.dead],
+        }
+        high = self.known.high.copy()
+        if entry.parked or entry.dead:
+            needed = pages_for([*rows["parked"], *rows["dead"]])
             self.database.do(lambda: self.database.reserve.ensure(needed))
-            rows: dict[Table, list[bytes]] = {"parked": parked, "dead": dead}
+            most = self.database.reserve.most
             # What does not fit into one transaction goes ahead, and counts with the rest of it.
-            for table, waiting in rows.items():
-                while len(waiting) > 1 and pages_for([*parked, *dead]) > self.database.reserve.most:
-                    piece = _cut_off(waiting, self.database.reserve.most * PAGE // 2)
-                    high[table] = self.database.commit(partial(self._insert, table, piece, 0))
-        self.counts, self.high = self.database.commit(lambda: self._enter(entry, parked, dead, high))
-        self.cursors.update(entry.cursors)
+            for table, waiting in rows.items() if needed > most else ():
+                while waiting:
+                    piece = _cut_off(waiting, most * PAGE // 2)
+                    high[table] = self.database.commit(partial(self._insert, table, piece, high[table]))
+        self.known.counts, self.known.high = self.database.commit(lambda: self._enter(entry, rows, high))
+        self.known.cursors.update(entry.cursors)
         for segment, start, stop in entry.carried:
-            self.carried.setdefault(segment, Ranges()).add(start, stop)
-        if entry.resolved:
-            self._give_back()
+            self.known.carried.setdefault(segment, Ranges()).add(start, stop)
+        if entry.resolved:  # all that lies in the directory counts as used
+            with contextlib.suppress(OSError):
+                self.database.do(self.database.reserve.give_back)
 
     def _note_tries(self, rows: Sequence[StoredEvent]) -> None:
         """Write what is known of parked events in their places; a disk that has no room for it stops nothing."""
@@ -129,24 +153,22 @@ class Books:
                 logger.debug("cannot note what was tried: %s", error)
                 return
 
+    @_mended
     def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
-        """Return up to ``limit`` rows with an id above ``after``, by id.
-
-        Raises:
-            OSError: the disk refuses.
-            DatabaseDamaged: (an OSError) a page of the database cannot be read.
-        """
+        """Return up to ``limit`` rows with an id above ``after``, by id."""
         connection = self.database.connection
         rows = self.database.do(lambda: connection.execute(page_of(table), (after, limit)).fetchall())
         return [decode_stored_event(row, data) for row, data in rows]
 
+    @_mended
     def learn(self, name: str, value: str) -> None:
         """Keep what was found out."""
-        if self.learned.get(name) != value:
+        if self.known.learned.get(name) != value:
             statement = "INSERT OR REPLACE INTO learned VALUES (?, ?)"
             self.database.commit(lambda: self.database.connection.execute(statement, (name, value)))
-            self.learned[name] = value
+            self.known.learned[name] = value
 
+    @_mended
     def forget(self, segments: Mapping[bytes, Position]) -> None:
         """Note that these segments, settled to their ends, were deleted."""
 
@@ -160,82 +182,101 @@ class Books:
 
         self.database.commit(work)
         for segment, end in segments.items():
-            self.cursors.pop(segment, None)
-            if segment in self.carried and [*(left := self.carried.pop(segment).without(end[0]))]:
-                self.carried[segment] = left
-            self.retired[segment] = end
-        while len(self.retired) > _RETIRED_KEPT:
-            del self.retired[next(iter(self.retired))]
+            self.known.cursors.pop(segment, None)
+            if segment in self.known.carried and [*(left := self.known.carried.pop(segment).without(end[0]))]:
+                self.known.carried[segment] = left
+            self.known.retired[segment] = end
+        while len(self.known.retired) > _RETIRED_KEPT:
+            del self.known.retired[next(iter(self.known.retired))]
 
+    @_mended
     def overwrite_deleted(self) -> None:
-        """Have nothing left of rows that were deleted, neither in the database nor in its log.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Have nothing left of rows that were deleted, neither in the database nor in its log."""
         connection = self.database.connection
         self.database.do(lambda: connection.execute("VACUUM"))
         self.database.do(lambda: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
 
     def prepare_for(self, size: int) -> None:
-        """Come a step nearer to room for a segment of this size, all of which may be refused."""
-        self._give_back()
-        if size > self._prepared_for:
-            try:
-                if self.database.do(lambda: self.database.reserve.is_ready_for(size)):
-                    self._prepared_for = size
-            except OSError:
-                self._prepared_for = size  # there is no room for more
-
-    def _give_back(self) -> None:
-        """Come a step nearer to books without room that nobody needs: all that lies in the directory counts as used."""
+        """Come a step nearer to room for a segment of this size, all of which may be refused, and to no more."""
         with contextlib.suppress(OSError):
-            self.database.do(lambda: self.database.reserve.give_back(self._prepared_for))
+            self.database.do(lambda: self.database.reserve.prepare_for(size))
+
+    # Their file
+
+    def ensure_open(self) -> None:
+        """Open them once more where they could not be when they had been written back."""
+        if not self.database.is_open:
+            finish_renaming(self._path)  # the disk may have refused it
+            self._open()
+
+    def keep_in_place(self) -> None:
+        """See that they are where the path leads; else write them back there."""
+        self.ensure_open()
+        if not self.database.is_in_place():
+            self._folder.outlast_removal()
+            self._write_back("they were removed or replaced while in use")
+
+    def make_safe(self) -> None:
+        """Return when all that was settled survives a power cut, in the file that the path leads to.
+
+        If it raises, nothing may be deleted.
+        """
+        self.keep_in_place()
+        try:
+            self.database.sync()
+        except OSError as error:
+            # The kernel may have dropped what it could not write, and would not say so again.
+            self._report(DiskRefused(f"the books could not be synced ({error}); they are written anew"))
+            self._write_back(f"the disk failed to sync them: {error}")
+
+    def begin_anew(self, why: DatabaseDamaged) -> None:
+        """Set the books aside, and begin new ones with all that can be read of them."""
+        self.database.abandon()
+        self._replace(why)
 
     def close(self) -> None:
         """Let go of the files; see :meth:`.BooksDatabase.close`."""
-        if self.is_open:
-            self.is_open = False
-            self.database.close()
+        self.database.close()
 
-    def abandon(self) -> None:
-        """Let go of the files as they are; see :meth:`.BooksDatabase.abandon`."""
-        if self.is_open:
-            self.is_open = False
+    def _write_back(self, why: str) -> None:
+        kept = write_back(self.database, self._folder)
+        where = f"; what lay there is kept as {kept}" if kept else ""
+        self._report(QueueDamaged(f"the books {self._path} were written back: {why}{where}"))
+        self._open()
+
+    def _replace(self, error: DatabaseDamaged) -> None:
+        kept, lost = replace(self._path, self.known, self._folder)
+        self._report(
+            QueueDamaged(
+                f"{error}; new ones were begun, the damaged ones are kept as {kept}; parked events and dead letters "
+                f"that could not be read from them: {lost}"
+            )
+        )
+        self._open()
+
+    def _open(self) -> None:
+        """Open them, or make them. What can be read of damaged ones is known all the same."""
+        self.database = BooksDatabase(self._path)
+        try:
+            self.database.do(self._load)
+        except BaseException:
             self.database.abandon()
+            raise
 
     def _load(self) -> None:
-        read = self.database.connection.execute
-        row = read(f"SELECT {COUNTERS} FROM settled WHERE segment = x''").fetchone()
-        accepted, delivered, handed_over, parked, dead, discarded, self.high["parked"], self.high["dead"] = row
-        self.counts = QueueStats(accepted, delivered, handed_over, 0, parked, dead, discarded)
-        for segment, *cursor in read("SELECT segment, name, offset, sequence FROM settled WHERE segment > x''"):
-            self.cursors[segment] = Cursor(*cursor)
-        for segment, start, stop in read("SELECT * FROM carried"):
-            self.carried.setdefault(segment, Ranges()).add(start, stop)
-        for segment, *end in read("SELECT segment, offset, sequence FROM retired ORDER BY id"):
-            self.retired[segment] = (end[0], end[1])
-        self.learned.update(read("SELECT * FROM learned").fetchall())
-        self._delete_uncounted()
-
-    def _delete_uncounted(self) -> None:
-        """Delete rows that went ahead of a settlement which was not committed: once more they would be others."""
-        for table, high in self.high.items():
-            self.database.connection.execute(f"DELETE FROM queue_{table} WHERE _id > ?", (high,))
+        self.known.load(self.database.connection)
+        for table, high in self.known.high.items():  # what went ahead of a settlement that was not committed
+            self.database.connection.execute(f"DELETE FROM queue_{table} WHERE _id > ?", (high,))  # ours
 
     def _enter(
-        self,
-        entry: Settlement,
-        parked: Sequence[bytes],
-        dead: Sequence[bytes],
-        high: Mapping[Table, int],
+        self, entry: Settlement, rows: Mapping[Table, Sequence[bytes]], high: Mapping[Table, int]
     ) -> tuple[QueueStats, dict[Table, int]]:
         connection = self.database.connection
-        old = self.counts
+        old = self.known.counts
         gone = 0
         if entry.resolved:
-            rows = [(event.id,) for event in entry.resolved]
-            gone = connection.executemany("DELETE FROM queue_parked WHERE _id = ?", rows).rowcount
+            resolved = [(event.id,) for event in entry.resolved]
+            gone = connection.executemany("DELETE FROM queue_parked WHERE _id = ?", resolved).rowcount
         raised = [(event.id,) for event in entry.raised]
         if raised:
             connection.executemany("DELETE FROM queue_dead WHERE _id = ?", raised)
@@ -248,10 +289,7 @@ class Books:
             dead_lettered=old.dead_lettered + len(entry.dead) - len(raised),
             discarded=old.discarded + entry.discarded,
         )
-        reached: dict[Table, int] = {
-            "parked": self._insert("parked", parked, high["parked"]),
-            "dead": self._insert("dead", dead, high["dead"]),
-        }
+        reached = {table: self._insert(table, rows[table], high[table]) for table in rows}
         connection.execute(SET_COUNTERS, as_row(counts, reached))
         for segment, cursor in entry.cursors.items():
             connection.execute(SET_CURSOR, (segment, *cursor))
@@ -260,30 +298,11 @@ class Books:
         return counts, reached
 
     def _insert(self, table: Table, rows: Sequence[bytes], high: int) -> int:
-        """Insert rows and return the last one's id; ``high`` when there are none."""
-        if not rows:
-            return high
+        """Insert rows behind row ``high``, and return the last one's id."""
         now = time.time()
-        connection = self.database.connection
-        connection.executemany(INSERT[table], [(data, now) for data in rows])
-        return int(connection.execute(f"SELECT max(_id) FROM queue_{table}").fetchone()[0])
-
-
-def read_page(path: str, table: Table, after: int, limit: int) -> list[StoredEvent]:
-    """Return up to ``limit`` rows with an id above ``after``, by id, from any process; none where there are no books.
-
-    Raises:
-        OSError: the disk refuses.
-        DatabaseDamaged: (an OSError) it cannot be read.
-    """
-    rows = fetched(path, WHAT, page_of(table), (after, limit))
-    return [decode_stored_event(row, data) for row, data in rows]
-
-
-def read_learned(path: str, name: str) -> str | None:
-    """Return what the flusher learned under this name, from any process; None where there is no such thing."""
-    found = fetched(path, WHAT, "SELECT value FROM learned WHERE name = ?", (name,))
-    return str(found[0][0]) if found else None
+        numbered = [(number, data, now) for number, data in enumerate(rows, high + 1)]
+        self.database.connection.executemany(INSERT[table], numbered)
+        return high + len(rows)
 
 
 def _cut_off(rows: list[bytes], most: int) -> list[bytes]:

@@ -9,8 +9,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from lotus_durable.disk import DatabaseDamaged
-
 from .books import Books
 from .directory import QUEUE_DB, QueueDirectory, original_name
 from .elapsed import QueueClock
@@ -19,7 +17,6 @@ from .journal import JournalReader, keep_aside
 from .kept import KeptSegments
 from .lately import DeliveredLately
 from .protocol import Chunk, Cursor, Report, Settlement, StoredEvent, Table
-from .repair import RepairedBooks
 from .repeats import Repeats, Segment
 from .retiring import Retiring, finish_unfinished
 from .rows import RowReader, sync_rows
@@ -40,13 +37,15 @@ class Consumer:
     """Reads and settles. One at a time (the flusher lock sees to that), in one thread, in a process that never forks.
 
     Attributes:
+        books: what became of the events.
         is_new: there were no books, or damaged ones: what an earlier flusher did last is not known.
         elapsed: returns the time by the queue's own clock, in seconds.
         is_short: the last pass has held back events, and something was settled since.
         may_repeat: what is read may have been delivered before, and the books do not know: see :meth:`doubt`.
 
+    What reads or writes raises ``OSError`` where the disk refuses; nothing of a settlement counts then.
+
     Raises:
-        OSError: the disk refuses.
         QueueDamaged: a newer version wrote the books; nothing was changed.
     """
 
@@ -54,14 +53,15 @@ class Consumer:
         self._directory = directory
         self._report = report
         directory.prepare()
-        self._repaired = RepairedBooks(directory, report)
-        self._unread = finish_unfinished(directory, self._repaired.books.cursors, report)
-        self.is_new: bool = self._repaired.is_new
-        self._repeats = Repeats(lambda: self._repaired.books)
+        self.books: Books = Books(directory, report)
+        self._known = self.books.known
+        self._unread = finish_unfinished(directory, self._known.cursors, report)
+        self.is_new: bool = self.books.is_new
+        self._repeats = Repeats(self._known)
         self._journal = JournalReader(directory, self._repeats, report)
         self._rows = RowReader(directory, self._repeats.cursor, lambda: self.learned(_EMPTIED), report)
         self._kept = KeptSegments(directory, 0.0, 0) if kept is None else kept
-        self._retiring = Retiring(directory, self._journal, self._repeats, self._repaired, self._kept)
+        self._retiring = Retiring(directory, self._journal, self._repeats, self.books, self._kept)
         self._delivered = DeliveredLately(directory.delivered, report, lambda: self.learned(HOST))
         self._in_pass = False
         self.is_short: bool = False
@@ -70,13 +70,13 @@ class Consumer:
         self._clock_kept_at = self._clock.now()
         self.elapsed: Callable[[], float] = self._clock.now
         self.may_repeat: bool = bool(self.learned(_BEHIND))
-        if self._repaired.is_behind:
+        if self.books.is_behind:
             self.doubt()
 
     @property
     def rows_at_once(self) -> int:
         """How many pages of the books one settlement of parked events may change."""
-        return max(1, self._books.database.reserve.most // 2)
+        return max(1, self.books.database.reserve.most // 2)
 
     @property
     def in_doubt_since(self) -> float | None:
@@ -88,7 +88,7 @@ class Consumer:
 
     def doubt(self) -> None:
         """Note that what was sent and is not settled is not known, where something was settled ever."""
-        if self._repaired.is_behind or self._books.counts.accepted:
+        if self.books.is_behind or self._known.counts.accepted:
             self.may_repeat = True
             with contextlib.suppress(OSError):  # a full disk keeps nobody from delivering
                 self.learn(_BEHIND, "1")  # until all is settled once, whoever does that
@@ -132,11 +132,7 @@ class Consumer:
         return self._journal.has_pending() or self._rows.has_pending()
 
     def settle(self, settlement: Settlement) -> None:
-        """Commit. It survives a kill on return, and a power cut before anything is deleted for it.
-
-        Raises:
-            OSError: the disk refuses; nothing of it counts.
-        """
+        """Commit. It survives a kill on return, and a power cut before anything is deleted for it."""
         cursors: dict[bytes, Cursor] = dict(settlement.cursors)
         carried = [*settlement.carried]
         accepted = settlement.accepted
@@ -154,26 +150,14 @@ class Consumer:
             sync_rows(self._directory.queue_db)
             self._note_emptied()
         self._delivered.add(entry.delivered_ids)
-        self._repaired.do(lambda books: books.settle(entry))
+        self.books.settle(entry)
         self.is_short = self._repeats.held_back
         for segment in segments:
             self._repeats.settled(segment)
 
     def page(self, table: Table, after: int, limit: int) -> list[StoredEvent]:
         """Return up to ``limit`` parked events or dead letters with an id above ``after``, oldest id first."""
-        return self._repaired.do(lambda books: books.page(table, after, limit))
-
-    def overwrite_deleted(self) -> None:
-        """Have nothing left of rows that were deleted; it takes as long as the books are large.
-
-        Raises:
-            OSError: the disk refuses.
-        """
-        self._repaired.do(lambda books: books.overwrite_deleted())
-
-    def begin_new_books(self, why: str) -> None:
-        """Set the books aside, and begin new ones with all that can be read of them."""
-        self._repaired.begin_anew(DatabaseDamaged(why))
+        return self.books.page(table, after, limit)
 
     def reached(self, source: bytes) -> int:
         """Return how many events of a source that is no segment are settled, as its cursor says or has said."""
@@ -181,39 +165,35 @@ class Consumer:
 
     def forget(self, sources: Mapping[bytes, int]) -> None:
         """Note that these, which are no segments, are settled to their ends and do not come again but by mistake."""
-        self._repaired.do(lambda books: books.forget({source: (0, end) for source, end in sources.items()}))
+        self.books.forget({source: (0, end) for source, end in sources.items()})
 
     def make_safe(self) -> None:
         """Return when all that was settled survives a power cut."""
         self._delivered.sync()
-        self._repaired.make_safe()
+        self.books.make_safe()
 
     def keep_books(self) -> None:
-        """Write back what somebody has removed or replaced: the books, and the ids delivered lately.
-
-        Raises:
-            OSError: the disk refuses.
-        """
-        self._repaired.keep_in_place()
+        """Write back what somebody has removed or replaced: the books, and the ids delivered lately."""
+        self.books.keep_in_place()
         self._delivered.keep_in_place()
 
     def has_books_in_place(self) -> bool:
         """Whether the books are where their path leads: they are not where the disk refuses to write them back."""
-        return self._books.database.is_in_place()
+        return self.books.database.is_in_place()
 
     def last_parked(self) -> int:
         """Return the id of the last event that was parked, 0 when none ever was."""
-        return self._books.high["parked"]
+        return self._known.high["parked"]
 
     def progress(self) -> Progress:
         """Return how far it is, for the heartbeat."""
         absent = (self._gone or set()) - self._repeats.segments.keys() | self._retiring.deleted.keys()
         there = {
             cursor.name: (cursor.offset, cursor.sequence)
-            for segment, cursor in self._books.cursors.items()
+            for segment, cursor in self._known.cursors.items()
             if segment not in absent
         }
-        settled, rows = self._books.counts, self._rows.pending()
+        settled, rows = self._known.counts, self._rows.pending()
         return Progress(settled._replace(accepted=settled.accepted + rows, pending=rows), there)
 
     def retire(self) -> None:
@@ -231,7 +211,7 @@ class Consumer:
             self._retiring.delete(done)
             self._retiring.forget_deleted()
             self._kept.expire()
-            self._books.prepare_for(self._journal.largest)
+            self.books.prepare_for(self._journal.largest)
             if self.elapsed() - self._clock_kept_at >= _CLOCK_KEPT_EVERY:
                 self._keep_clock()
             if has_rows:
@@ -245,11 +225,11 @@ class Consumer:
 
     def learned(self, name: str) -> str | None:
         """Return what was learned under this name."""
-        return self._books.learned.get(name)
+        return self._known.learned.get(name)
 
     def learn(self, name: str, value: str) -> None:
         """Keep what was found out about the server."""
-        self._repaired.do(lambda books: books.learn(name, value))
+        self.books.learn(name, value)
 
     def was_delivered(self, ids: Sequence[str]) -> set[str]:
         """Return those of these idempotency ids that were delivered lately."""
@@ -265,7 +245,7 @@ class Consumer:
         self._journal.close()
         self._rows.close()
         self._delivered.close()
-        self._repaired.close()
+        self.books.close()
 
     def _note_emptied(self) -> None:
         """Note how far ``queue.db`` is emptied; what was read of it is safe from a power cut."""
@@ -277,10 +257,6 @@ class Consumer:
     def _keep_clock(self) -> None:
         self._clock_kept_at = self.elapsed()
         self.learn(_CLOCK, self._clock.as_text())
-
-    @property
-    def _books(self) -> Books:
-        return self._repaired.books
 
     def _read_rows(self, limit: int) -> Chunk | None:
         found = self._rows.read(limit)
@@ -299,9 +275,9 @@ class Consumer:
     def _find_gone(self, names: Iterable[str]) -> set[bytes]:
         """Return the segments that the books know and that are not there."""
         there = {QUEUE_DB, *map(original_name, names)}
-        gone = {segment: cursor for segment, cursor in self._books.cursors.items() if cursor.name not in there}
+        gone = {segment: cursor for segment, cursor in self._known.cursors.items() if cursor.name not in there}
         if len(gone) > _GONE_KEPT:
             oldest = sorted(gone, key=lambda segment: gone[segment].name)[: len(gone) - _GONE_KEPT]
             forgotten = {segment: gone.pop(segment)[1:] for segment in oldest}
-            self._repaired.do(lambda books: books.forget(forgotten))
+            self.books.forget(forgotten)
         return set(gone)

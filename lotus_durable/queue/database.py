@@ -8,64 +8,62 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
-from urllib.parse import quote
+from collections.abc import Callable
+from typing import TypeVar
 
 from lotus_durable.descriptors import place_of
-from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 
-from .files import FILE_MODE, open_to_read, regular_file_status, sync_data, sync_path
+from .files import FILE_MODE, open_to_read, sync_data
 from .reserve import Reserve, is_full
-from .table import LOCK_TIMEOUT, EventTable, mapped_errors
+from .schema import SCHEMA, VERSION
+from .table import EventTable, log_of, mapped_errors, read_only, refuse_odd
 
 _CACHE = 128
 """KiB of pages in memory. The reserve is written through it, and would fill the 2 MB that SQLite keeps by default."""
-WHAT = "the books"
 _T = TypeVar("_T")
 
 
 class BooksDatabase:
-    """For one thread of the one flusher, which never forks.
+    """For one thread of the one flusher, which never forks. It is made where there is none.
+
+    What is done with it raises ``OSError`` where the disk refuses (nothing of it counts then), and ``DatabaseDamaged``
+    (an OSError) where it does, and will.
 
     Attributes:
         connection: in autocommit mode.
         is_new: it was made now.
 
     Raises:
-        OSError: the disk refuses.
-        DatabaseDamaged: (an OSError) it is no database.
         QueueDamaged: a newer version made it; nothing was changed.
     """
 
     connection: sqlite3.Connection
     reserve: Reserve
 
-    def __init__(self, path: str, version: int, schema: Sequence[str]) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
         self.is_new: bool = False
         self._table: EventTable | None = None
         self._log = -1
-        for part in (path, _log(path)):
-            refuse_odd(part, WHAT)
+        refuse_odd(path)
         # First opened and last closed, and never in between: POSIX gives up a process's locks on a file, SQLite's too,
         # with any of its descriptors.
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
         try:
-            self.do(lambda: self._open(version, schema))
+            self.do(self._open)
         except BaseException:
             self.abandon()
             raise
 
-    def commit(self, work: Callable[[], _T]) -> _T:
-        """Do ``work`` in a transaction; once more, with what can be done about that, if there is no room for it.
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not let go of."""
+        return self._table is not None
 
-        Raises:
-            OSError: the disk refuses; nothing of it counts.
-            DatabaseDamaged: (an OSError) so it does, and will.
-        """
-        with mapped_errors(WHAT):
+    def commit(self, work: Callable[[], _T]) -> _T:
+        """Do ``work`` in a transaction; once more, with what can be done about that, if there is no room for it."""
+        with mapped_errors(self.path):
             try:
                 return self._attempt(work)
             except sqlite3.OperationalError as error:
@@ -76,27 +74,16 @@ class BooksDatabase:
 
     def do(self, work: Callable[[], _T]) -> _T:
         """Do ``work``; SQLite's errors come out as the disk's."""
-        with mapped_errors(WHAT):
+        with mapped_errors(self.path):
             return work()
 
     def sync(self) -> None:
-        """Make every commit so far survive a power cut.
-
-        Raises:
-            OSError: the disk refuses; then it is not known of any since the last time.
-        """
+        """Make every commit so far survive a power cut; if it raises, that is not known of any since the last time."""
         sync_data(self._log)
 
     def is_in_place(self) -> bool:
         """Whether the files are those that the paths lead to."""
         return self._log >= 0 and all(place_of(path) == place for path, place in self._places.items())
-
-    def copy_to(self, path: str) -> None:
-        """Write all of it to a new database, synced; the open one can be read whatever became of its path."""
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-        with mapped_errors(WHAT), contextlib.closing(sqlite3.connect(path)) as target:
-            self.connection.backup(target)
-        sync_path(path)
 
     def close(self) -> None:
         """Write the log back and let go of the files; raises nothing.
@@ -122,29 +109,29 @@ class BooksDatabase:
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _open(self, version: int, schema: Sequence[str]) -> None:
+    def _open(self) -> None:
         self._table = EventTable(self.path, "parked")
         self.connection = connection = self._table.connection
         for pragma in ("synchronous=NORMAL", "temp_store=MEMORY", f"cache_size=-{_CACHE}"):
             connection.execute(f"PRAGMA {pragma}")
         [found] = connection.execute("PRAGMA user_version").fetchone()
-        if found > version:
+        if found > VERSION:
             raise QueueDamaged(f"{self.path} is of a newer version of this program; nothing was changed")
         if not found:
             self.is_new = True
             EventTable(self.path, "dead").close()
             # It was made by its path, which may have led elsewhere in that moment: then this is tried again.
-            statements = ["SELECT 1 FROM queue_dead", *schema, f"PRAGMA user_version={version}"]
+            statements = ["SELECT 1 FROM queue_dead", *SCHEMA, f"PRAGMA user_version={VERSION}"]
             self._attempt(lambda: [connection.execute(statement) for statement in statements])
         with contextlib.suppress(FileNotFoundError):  # removed in this moment: then they are not in place
-            self._log = open_to_read(_log(self.path))
+            self._log = open_to_read(log_of(self.path))
         # Of what all share that have them open, too: who makes another one reads what is half written.
         self._places = {
             self.path: place_of(self._descriptor),
-            _log(self.path): place_of(self._log),
+            log_of(self.path): place_of(self._log),
             f"{self.path}-shm": place_of(f"{self.path}-shm"),
         }
-        self.reserve = Reserve(connection, self._descriptor, _log(self.path))
+        self.reserve = Reserve(connection, self._descriptor, log_of(self.path))
         with contextlib.suppress(OSError, sqlite3.OperationalError):
             self.reserve.prepare()
 
@@ -160,47 +147,3 @@ class BooksDatabase:
                     connection.execute("ROLLBACK")
             raise
         return result
-
-
-def read_only(path: str) -> sqlite3.Connection:
-    """Return a connection that changes nothing, not even when it closes."""
-    return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=LOCK_TIMEOUT)
-
-
-def fetched(path: str, what: str, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-    """Return what one statement finds, from any process; nothing where there is no database, or one being made.
-
-    The connection is closed on return: an open cursor would keep the flusher from writing its log back.
-
-    Raises:
-        OSError: the disk refuses.
-        DatabaseDamaged: (an OSError) it cannot be read.
-    """
-    if not os.path.lexists(path):
-        return []
-    refuse_odd(path, what)
-    with mapped_errors(what), contextlib.closing(read_only(path)) as connection:
-        try:
-            return connection.execute(statement, parameters).fetchall()
-        except sqlite3.OperationalError as error:
-            # Its tables are there once it has a version: what makes the books gives them that last.
-            is_lacking = error.sqlite_errorcode == sqlite3.SQLITE_ERROR
-            if not is_lacking or connection.execute("PRAGMA user_version").fetchone()[0]:
-                raise
-            return []
-
-
-def refuse_odd(path: str, what: str) -> None:
-    """Refuse what is no file, or has a log that is none: to open a pipe waits for ever, and SQLite would follow a link.
-
-    Raises:
-        DatabaseDamaged: (an OSError) so it is.
-    """
-    for each in (path, _log(path), f"{path}-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            if regular_file_status(each) is None:
-                raise DatabaseDamaged(f"{what}: {each} is no regular file")
-
-
-def _log(path: str) -> str:
-    return f"{path}-wal"

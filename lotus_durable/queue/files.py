@@ -17,7 +17,7 @@ TEMPORARY = ".tmp"
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 """What file systems without hard links answer (FAT, shared folders of virtual machines, Android)."""
-_REMOVAL_TAKES = 0.2  # seconds
+_REMOVAL_TAKES = 0.4  # seconds
 
 
 def create_atomically(path: str, data: bytes) -> bool:
@@ -150,24 +150,30 @@ def sync_path(path: str) -> None:
         os.close(descriptor)
 
 
-def outlast_removal(folder: str, place: tuple[int, int] | None) -> None:
-    """Wait for who may be removing a whole folder: he has done so in a moment, and nothing may be made in it meanwhile.
+class FolderPlace:
+    """A folder, and where its path leads now: another one that is found there later may be another queue's."""
 
-    Raises:
-        FileNotFoundError: see :func:`check_place`.
-    """
-    time.sleep(_REMOVAL_TAKES)
-    check_place(folder, place)
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._place = place_of(path)
 
+    def check(self) -> None:
+        """See that the path still leads there.
 
-def check_place(folder: str, place: tuple[int, int] | None) -> None:
-    """See that the path of a folder still leads to the one that had this place: another may be another queue's.
+        Raises:
+            FileNotFoundError: it was removed, moved or replaced.
+        """
+        if place_of(self.path) != self._place:
+            raise FileNotFoundError(errno.ENOENT, "the directory was removed, moved or replaced", self.path)
 
-    Raises:
-        FileNotFoundError: it was removed, moved or replaced.
-    """
-    if place_of(folder) != place:
-        raise FileNotFoundError(errno.ENOENT, "the directory was removed, moved or replaced", folder)
+    def outlast_removal(self) -> None:
+        """Wait for who may be removing all of it, which is done in a moment: nothing may be made in it meanwhile.
+
+        Raises:
+            FileNotFoundError: see :meth:`check`.
+        """
+        time.sleep(_REMOVAL_TAKES)
+        self.check()
 
 
 def sync_file_system(path: str) -> bool:

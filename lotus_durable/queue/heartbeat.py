@@ -16,7 +16,6 @@ It is one file, because the fields of these values are the layout on disk.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import struct
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,7 @@ from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import FILE_MODE, OpenedToRead, check_place, write_rest
+from .files import FILE_MODE, FolderPlace, OpenedToRead, write_rest
 from .stats import FlusherKind, FlusherState, QueueStats
 
 TYPE_CHECKING = False
@@ -47,8 +46,6 @@ _BEAT_SIZE = 16 * 1024
 """The longest beat with one notice, and mostly with all of them."""
 _GLANCE_SIZE = 4096
 """What most beats fit into: one read."""
-_MISSED_FOR = 0.4
-"""Seconds; a beat comes twice a second."""
 _RESERVED = 64 * 1024
 """Bytes allocated at once: a full disk must not stop the heartbeat, and it mostly fits."""
 _LONGEST_PROGRESS = 64 * 1024 * 1024
@@ -168,10 +165,9 @@ class HeartbeatFile:
 
     def __init__(self, directory: QueueDirectory) -> None:
         self.directory = directory
-        self._folder_place = place_of(directory.root)
+        self._folder = FolderPlace(directory.root)
         self._place: tuple[int, int] | None = None
         self._descriptor = -1
-        self._missed_at: float | None = None
         self._written: Progress | None = None  # in this file
 
     def write(self, beat: Beat | None, progress: Progress | None) -> None:
@@ -208,10 +204,10 @@ class HeartbeatFile:
             place = place_of(path)
             if place == self._place:
                 return
-            if place is None:
-                self._miss()
             self.close()
-        check_place(self.directory.root, self._folder_place)
+            if place is None:
+                self._folder.outlast_removal()
+        self._folder.check()
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
         if os.fstat(descriptor).st_size < _RESERVED and hasattr(os, "posix_fallocate"):
             # No room now, or a file system that cannot: it is written all the same while that goes.
@@ -219,19 +215,6 @@ class HeartbeatFile:
                 os.posix_fallocate(descriptor, 0, _RESERVED)
         self._descriptor, self._place = descriptor, place_of(descriptor)
         self._written = None
-
-    def _miss(self) -> None:
-        """Make the file anew only when it is missing for a while: most likely the whole directory is being removed.
-
-        Raises:
-            FileNotFoundError: it is missed only now.
-        """
-        now = since_boot()
-        if self._missed_at is None:
-            self._missed_at = now
-        if now - self._missed_at < _MISSED_FOR:
-            raise FileNotFoundError(errno.ENOENT, "the heartbeat was removed", str(self.directory.heartbeat))
-        self._missed_at = None
 
 
 def read_beat(directory: QueueDirectory) -> Beat | None:
@@ -295,14 +278,9 @@ def _read(descriptor: int, offset: int, most: int) -> Any:  # noqa: ANN401  # ms
 
 def _framed_beat(beat: Beat) -> bytes:
     """Return a beat that ends before the progress begins: the oldest notices leave first, reported long ago."""
-    while len(framed := _framed(_beat_as_plain(beat))) > _BEAT_SIZE and beat.notices:
+    while len(framed := _framed(beat)) > _BEAT_SIZE and beat.notices:
         beat = beat._replace(notices=beat.notices[1:])
     return framed
-
-
-def _beat_as_plain(beat: Beat) -> list[Any]:
-    beat = beat._replace(reason=beat.reason and shortened(beat.reason), answer=beat.answer and shortened(beat.answer))
-    return list(beat)  # msgpack writes the tuples in it as lists, too
 
 
 def _beat_of(plain: list[Any]) -> Beat:

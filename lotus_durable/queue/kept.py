@@ -95,17 +95,13 @@ def note_undelivered(directory: QueueDirectory, ids: Iterable[str]) -> None:
         write_synced(f"{directory.kept}/{_UNDELIVERED}", b"".join(map(_digest, ids)), os.O_APPEND)
 
 
-class Undelivered:
-    """The events that were thrown away while segments are kept."""
-
-    def __init__(self, directory: QueueDirectory) -> None:
-        data = b""
-        with contextlib.suppress(FileNotFoundError), open(f"{directory.kept}/{_UNDELIVERED}", "rb") as file:
-            data = file.read()
-        self._digests = {data[start : start + _SIZE] for start in range(0, len(data), _SIZE)}
-
-    def __contains__(self, idempotency_id: str) -> bool:
-        return _digest(idempotency_id) in self._digests
+def undelivered(directory: QueueDirectory, ids: Iterable[str]) -> set[str]:
+    """Return those of these events that were thrown away while segments are kept."""
+    data = b""
+    with contextlib.suppress(FileNotFoundError), open(f"{directory.kept}/{_UNDELIVERED}", "rb") as file:
+        data = file.read()
+    digests = {data[start : start + _SIZE] for start in range(0, len(data), _SIZE)}
+    return {each for each in ids if _digest(each) in digests}
 
 
 def _digest(idempotency_id: str) -> bytes:

@@ -40,7 +40,7 @@ from lotus_durable.clock import monotonic
 from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueDamaged
 
-from .files import FILE_MODE, TEMPORARY, outlast_removal, sync_data, sync_path, write_rest, write_synced
+from .files import FILE_MODE, TEMPORARY, FolderPlace, sync_data, sync_path, write_rest, write_synced
 from .protocol import Report
 from .reserve import is_full
 
@@ -80,8 +80,7 @@ class DeliveredLately:
 
     def __init__(self, path: str, report: Report, host: Callable[[], str | None] = lambda: None) -> None:
         self._path = path
-        self._folder = os.path.dirname(path)
-        self._folder_place = place_of(self._folder)
+        self._folder = FolderPlace(os.path.dirname(path))
         self._host = host
         self._report = report
         self._descriptor = -1
@@ -166,7 +165,7 @@ class DeliveredLately:
         if self._descriptor < 0 or place_of(self._path) == place_of(self._descriptor):
             return
         if not 0 <= monotonic() - self._refused_at < _RETRY_INTERVAL:
-            outlast_removal(self._folder, self._folder_place)
+            self._folder.outlast_removal()
             try:
                 self._write_back()
             except OSError as error:
@@ -204,7 +203,7 @@ class DeliveredLately:
             if magic != _MAGIC:  # it is new, or damaged
                 os.ftruncate(descriptor, 0)
                 write_rest(descriptor, _HEADER.pack(_MAGIC, 0) + bytes(_FIRST_ROOM))
-                sync_path(os.path.dirname(self._path))
+                sync_path(self._folder.path)
             size = os.fstat(descriptor).st_size - _HEADER.size
         except BaseException:
             os.close(descriptor)

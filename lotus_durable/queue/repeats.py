@@ -9,15 +9,14 @@ its cursor, and the ranges that were settled through copies.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lotus_durable.clock import since_boot
 
-from .books import Books
 from .format import FRAME_HEADER_SIZE, Origin
+from .known import Known
 from .protocol import Chunk
-from .reader import BEGINNING, START, Position, Stretch
+from .reader import BEGINNING, Position, Stretch
 from .rows import is_row
 
 
@@ -48,10 +47,12 @@ class Repeats:
         rows: the databases of rows, by theirs.
         carried_at: when the first carried frame was met, seconds since boot; None: there was none.
         held_back: an event was held back since somebody set this to False.
+        cursor: returns up to where a segment is settled.
     """
 
-    def __init__(self, books: Callable[[], Books]) -> None:
-        self._books = books
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self.cursor = known.cursor
         self.segments: dict[bytes, Segment] = {}
         self.rows: dict[bytes, Segment] = {}
         self.carried_at: float | None = None
@@ -63,22 +64,16 @@ class Repeats:
         """Return the segment, or the rows, with this id."""
         return self.segments.get(segment) or self.rows.get(segment)
 
-    def cursor(self, segment: bytes) -> Position:
-        """Return up to where a segment is settled."""
-        books = self._books()
-        cursor = books.cursors.get(segment)
-        return books.retired.get(segment, START) if cursor is None else (cursor.offset, cursor.sequence)
-
     def id_by_name(self, name: str) -> bytes:
         """Return what a segment without a header is known by: the id that it had, where some of it is settled."""
-        return next((id_ for id_, cursor in self._books().cursors.items() if cursor.name == name), name.encode())
+        return next((id_ for id_, cursor in self._known.cursors.items() if cursor.name == name), name.encode())
 
     def chunk(self, segment: Segment, stretch: Stretch, key: bytes) -> Chunk | None:
         """Return what of it is to be sent; None when an event is held back at once.
 
         ``segment.read`` is moved behind it; it is short of the stretch's end when an event is held back.
         """
-        if stretch.carried or segment.id in self._in_hand or segment.id in self._books().carried:
+        if stretch.carried or segment.id in self._in_hand or segment.id in self._known.carried:
             return self._without_repeats(segment, stretch, key)
         segment.read = stretch.positions[-1]
         return Chunk(segment.id.hex(), stretch.records, stretch.positions, stretch.damage, key)
@@ -116,7 +111,7 @@ class Repeats:
             if is_row(own):
                 own = (segment.id, position[0] - 1)
             origin = stretch.carried.get(index)
-            if self._is_settled(own) or (origin is not None and self._is_settled(origin)):
+            if self._known.is_settled(own) or (origin is not None and self._known.is_settled(origin)):
                 segment.passed.append(position[1])
                 passed += 1
             elif own[1] in self._in_hand.get(segment.id, ()) or (origin is not None and self._is_in_hand(origin)):
@@ -135,10 +130,6 @@ class Repeats:
         if positions:
             positions[-1] = segment.read
         return Chunk(segment.id.hex(), records, positions or [segment.read], None, key)
-
-    def _is_settled(self, place: Origin) -> bool:
-        segment, offset = place
-        return offset < self.cursor(segment)[0] or offset in self._books().carried.get(segment, ())
 
     def _is_in_hand(self, place: Origin) -> bool:
         segment = self.source(place[0])

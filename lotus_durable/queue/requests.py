@@ -9,7 +9,7 @@ a hole.
 
 =====  ========================================================================
 ``d``  drain
-``w``  make way: another program flushes from now on
+``m``  make way: another program flushes from now on
 ``p``  pause: somebody changes what is in the books
 ``s``  stop
 ``o``  the server says that this key is another organisation's than the events
@@ -25,7 +25,7 @@ from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import FILE_MODE, open_to_read
+from .files import FILE_MODE, OpenedToRead
 from .heartbeat import read_beat
 
 TYPE_CHECKING = False
@@ -34,10 +34,8 @@ if TYPE_CHECKING:
 
 RequestKind: TypeAlias = 'Literal["drain", "make way", "pause", "stop", "other organisation"]'
 
-_CODES: dict[RequestKind, bytes] = {
-    "drain": b"d", "make way": b"w", "pause": b"p", "stop": b"s", "other organisation": b"o",
-}  # fmt: skip
-_KINDS: dict[bytes, RequestKind] = {code: kind for kind, code in _CODES.items()}
+_KINDS: tuple[RequestKind, ...] = ("drain", "make way", "pause", "stop", "other organisation")
+_BY_CODE = {kind[:1].encode(): kind for kind in _KINDS}
 _SIZE = 16
 _ENOUGH = 1 << 20
 """Bytes after which a flusher that begins starts a new file."""
@@ -62,7 +60,7 @@ def ask(directory: QueueDirectory, kind: RequestKind, about: bytes = b"") -> int
     Raises:
         OSError: the disk refuses, or there is no queue.
     """
-    record = _CODES[kind] + about[: _SIZE - 1].ljust(_SIZE - 1, b"\0")
+    record = kind[:1].encode() + about[: _SIZE - 1].ljust(_SIZE - 1, b"\0")
     number = _append(directory, record)
     beat = read_beat(directory)
     if beat is not None and number <= beat.asked:
@@ -95,14 +93,10 @@ def newest(directory: QueueDirectory) -> int:
 def since(directory: QueueDirectory, number: int) -> Iterator[Request]:
     """Give the requests after ``number``, oldest first; nothing where the file cannot be read."""
     data = b""
-    with DiskErrorsSuppressed():
-        descriptor = open_to_read(directory.requests)
-        try:
-            data = os.pread(descriptor, _MOST_READ, number)  # the rest, if there is more, the next time
-        finally:
-            os.close(descriptor)
+    with DiskErrorsSuppressed(), OpenedToRead(directory.requests) as descriptor:
+        data = os.pread(descriptor, _MOST_READ, number)  # the rest, if there is more, the next time
     for start in range(0, len(data), _SIZE):
-        kind = _KINDS.get(data[start : start + 1])
+        kind = _BY_CODE.get(data[start : start + 1])
         if kind is not None:
             yield Request(number + min(start + _SIZE, len(data)), kind, data[start + 1 : start + _SIZE])
 

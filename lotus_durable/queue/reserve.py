@@ -2,8 +2,8 @@
 
 Three things are prepared while there is space (measured: without any one of them commits fail on a full disk):
 
-- the write-ahead log is stretched to a size that it never outgrows: it is written back (a checkpoint) after three
-  fifths of it, and no transaction takes more than a quarter. It stays when the books are closed;
+- the write-ahead log is stretched, by zeros, to a size that it never outgrows: it is written back (a checkpoint) after
+  three fifths of it, and no transaction takes more than a quarter. It stays when the books are closed;
 - rows of ``padding`` hold pages for refused events, those of one segment. They are deleted when the pages are needed.
   The last free pages are the cursors', and never a refused event's;
 - the database never grows by itself (``max_page_count``), but only by such a row, for which the disk gives the blocks
@@ -22,6 +22,7 @@ import sqlite3
 from collections.abc import Iterable
 from math import ceil
 
+from .files import write_rest
 from .table import free_pages, give_back
 
 PAGE = 4096
@@ -48,6 +49,8 @@ _SPARE = 1024
 class Reserve:
     """The space of one open database.
 
+    What takes some raises ``OSError`` or ``sqlite3.OperationalError`` where the disk is full; what there is must do.
+
     Args:
         connection: in autocommit mode.
         descriptor: of the database, for reading and writing; opened before SQLite opened it and closed after.
@@ -66,97 +69,53 @@ class Reserve:
         self._frames = max(_LEAST, min(_LOG, share))
         self._size = max(_LEAST, min(_FREE, share))
         self._kept = max(24, self._size // 16)
-        self._known_free = 0
+        self._wanted = self._size
         self.most: int = self._frames // 4
         connection.execute(f"PRAGMA wal_autocheckpoint={self._frames * 3 // 5}")
         self._freeze()
 
     def prepare(self) -> None:
-        """Make ready what is missing.
-
-        Raises:
-            OSError, sqlite3.OperationalError: the disk is full; what there is must do.
-        """
+        """Make ready what is missing."""
         while self._free() < self._size:
             self._add()
-        if os.stat(self._log).st_size < self._frames * _FRAME:
-            self.checkpoint()
-            self._connection.execute("PRAGMA wal_autocheckpoint=0")
-            try:
-                self._stretch_log()
-            finally:
-                self._connection.execute(f"PRAGMA wal_autocheckpoint={self._frames * 3 // 5}")
-                self.checkpoint()
+        # What lies behind its last frame is none of the log's, and SQLite writes over it.
+        descriptor = os.open(self._log, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            write_rest(descriptor, bytes(self._frames * _FRAME), written=os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
 
-    def _stretch_log(self) -> None:
-        """Write over padding until the log is as long as it is to be.
+    def prepare_for(self, size: int) -> None:
+        """Come some milliseconds nearer to room for the refused events of a segment of ``size`` bytes, and no more.
 
-        Or until so much was written that it must be: what lies at its path may be another file, put there meanwhile.
+        Not where the disk has no plenty of it.
         """
-        written = 0
-        while os.stat(self._log).st_size < self._frames * _FRAME and written < self._frames:
-            rows = self._connection.execute("UPDATE padding SET data = randomblob(length(data))").rowcount
-            if not rows:  # refused events had it all, and their pages are free again
-                self._add()
-            written += rows * _STEP
-
-    def is_ready_for(self, size: int) -> bool:
-        """Come a step of some milliseconds nearer to room for the refused events of a segment of ``size`` bytes.
-
-        Return whether there is nothing more to do: there is room, or the disk has no plenty of it.
-
-        Raises:
-            OSError, sqlite3.OperationalError: the disk is full; what there is must do.
-        """
-        wanted = self._wanted(size)
+        self._wanted = self._size + min(size, _SEGMENT) * 3 // 2 // PAGE  # a row is larger than its frame
+        self.give_back()
         disk = os.fstatvfs(self._descriptor)
-        missing = wanted - self._free()
-        if missing <= 0 or missing * PAGE > disk.f_bavail * disk.f_frsize // _PLENTY:
-            return True
-        for _ in range(8):
-            self._add()
-        return False
+        if 0 < (self._wanted - self._free()) * PAGE <= disk.f_bavail * disk.f_frsize // _PLENTY:
+            for _ in range(8):
+                self._add()
 
-    def _wanted(self, size: int) -> int:
-        return self._size + min(size, _SEGMENT) * 3 // 2 // PAGE  # a row is larger than its frame
-
-    def give_back(self, size: int) -> None:
-        """Come some milliseconds nearer to a file without room that nobody needs; ``size`` as in :meth:`is_ready_for`.
-
-        Raises:
-            sqlite3.OperationalError: the disk refuses.
-        """
-        if min(free_pages(self._connection) - self._kept, self._free() - self._wanted(size)) > _SPARE:
-            self._known_free = 0
+    def give_back(self) -> None:
+        """Come some milliseconds nearer to a file without room that nobody needs."""
+        if min(free_pages(self._connection) - self._kept, self._free() - self._wanted) > _SPARE:
             for _ in range(2):
                 give_back(self._connection, self.most // 4)  # moving a page changes three
             self._freeze()
 
     def ensure(self, pages: int) -> None:
-        """Have this many free pages beside those that are kept.
-
-        Raises:
-            OSError: the disk is full.
-            sqlite3.OperationalError: so it is.
-        """
-        self._known_free -= pages
-        if self._known_free < self._kept:
-            needed = pages + self._kept
-            self._release(needed + self._size // 2)  # and some more, so that it is not looked at each time
-            if free_pages(self._connection) < needed:
-                while self._free() < needed:
-                    self._add()
-                self._release(needed)
-            self._known_free = free_pages(self._connection) - pages
+        """Have this many free pages beside those that are kept."""
+        needed = pages + self._kept
+        if free_pages(self._connection) < needed:
+            self._release(needed + self._size // 2)  # and some more, so that it is not done each time
+            while self._free() < needed:
+                self._add()
+            self._release(needed)
 
     def make_space(self) -> None:
-        """Do what can be done about a transaction that had no room, in the log or in the database.
-
-        Raises:
-            sqlite3.OperationalError: the disk refuses.
-        """
+        """Do what can be done about a transaction that had no room, in the log or in the database."""
         self._begin_log_anew()
-        self._known_free = 0
         self._release(self.most)
         if free_pages(self._connection) < self.most:
             with contextlib.suppress(OSError, sqlite3.OperationalError):
@@ -175,11 +134,7 @@ class Reserve:
             self._connection.execute(f"PRAGMA busy_timeout={before}")
 
     def checkpoint(self) -> None:
-        """Write the log back, so that it begins anew; readers that are in the middle of it keep it from that.
-
-        Raises:
-            sqlite3.OperationalError: the disk refuses.
-        """
+        """Write the log back, so that it begins anew; readers that are in the middle of it keep it from that."""
         self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _release(self, pages: int) -> None:
@@ -198,7 +153,6 @@ class Reserve:
 
     def _add(self) -> None:
         """Add a row of padding; what is on the list of free pages is taken first."""
-        self._known_free = 0
         count = self._count()
         new = max(0, _STEP + 3 - free_pages(self._connection))
         if new and hasattr(os, "posix_fallocate"):  # not on macOS: there writing the row has to take the blocks

@@ -12,6 +12,7 @@ from lotus_durable.clock import monotonic
 from lotus_durable.disk import is_file
 from lotus_durable.errors import QueueDamaged
 
+from .books import Books
 from .directory import QueueDirectory, segment_name
 from .files import sync_path
 from .format import UnknownFormat
@@ -19,7 +20,6 @@ from .journal import JournalReader, has_no_writer
 from .kept import KeptSegments
 from .protocol import Report
 from .reader import Position, header_of
-from .repair import RepairedBooks
 from .repeats import Repeats, Segment
 from .rows import DELETING_TAKES
 
@@ -47,7 +47,7 @@ class Retiring:
         directory: QueueDirectory,
         journal: JournalReader,
         repeats: Repeats,
-        books: RepairedBooks,
+        books: Books,
         kept: KeptSegments,
     ) -> None:
         self._directory = directory
@@ -89,7 +89,7 @@ class Retiring:
         due = now or len(self.deleted) >= _MANY or not 0 <= monotonic() - self._forgot_at < _FORGET_INTERVAL
         if self.deleted and due:
             sync_path(self._directory.journal)
-            self._books.do(lambda books: books.forget(self.deleted))
+            self._books.forget(self.deleted)
             self.deleted.clear()
             self._forgot_at = monotonic()
 

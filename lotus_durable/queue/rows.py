@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from lotus_durable.clock import monotonic
@@ -24,21 +24,19 @@ from lotus_durable.descriptors import place_of
 from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 
-from .database import fetched
 from .directory import QUEUE_DB, QueueDirectory
 from .files import OpenedToRead, sync_data
 from .format import ID_SIZE, Origin
 from .identity import NO_KEY
 from .protocol import Report
 from .reader import Damage, Position, Stretch
-from .table import EventTable, free_pages, give_back, mapped, mapped_errors, read_pages
+from .table import EventTable, fetched, free_pages, give_back, mapped_errors, read_pages
 
 TABLE = "pending"
 KEY_SIZE = 8
 """Each row begins with the fingerprint of its writer's API key; the record follows."""
 _ID = b"queue.db"
 
-_WHAT = "the database queue.db"
 _AT_ONCE = 500
 """Rows, or pages, in one transaction of the deletion."""
 DELETING_TAKES = 1.0
@@ -51,11 +49,7 @@ _T = TypeVar("_T")
 
 
 def ensure_id(connection: sqlite3.Connection) -> bytes:
-    """Return the id of a database, after making one if it has none; as long as a segment's.
-
-    Raises:
-        sqlite3.Error: the database refuses.
-    """
+    """Return the id of a database, after making one if it has none; as long as a segment's."""
     with contextlib.suppress(sqlite3.OperationalError):
         if row := connection.execute("SELECT id FROM identity").fetchone():
             return bytes(row[0])
@@ -184,11 +178,12 @@ class RowReader:
             self.id = b""
             return
         try:
-            self._table, self._place = self._opened(), place
-            self.id = ensure_id(self._table.connection)
-        except sqlite3.Error as error:
+            with mapped_errors(self._path):
+                self._table, self._place = self._opened(), place
+                self.id = ensure_id(self._table.connection)
+        except OSError:
             self.close()
-            raise mapped(error, _WHAT) from error
+            raise
         self.position = self._cursor(self.id)
         if self._next_row() < self.position[0] or self._emptied() < self._emptied_before():
             self._found("DELETE FROM identity")
@@ -224,18 +219,18 @@ class RowReader:
         found = self._found("SELECT seq FROM sqlite_sequence WHERE name = 'queue_pending'")
         return 1 + (found[0][0] if found else 0)
 
-    def _rows_behind(self, limit: int) -> list[tuple[int, object]]:
+    def _rows_behind(self, limit: int) -> list[tuple[Any, ...]]:
         """Return the next rows; where a page cannot be read, the next one behind it that can."""
         statement = "SELECT _id, data FROM queue_pending WHERE _id >= ? + 1 AND _id <= ? ORDER BY _id LIMIT ?"
         start = max(1, self.position[0])
 
-        def page(after: int, most: int) -> list[tuple[int, object]]:
+        def page(after: int, most: int) -> list[tuple[Any, ...]]:
             return self._found(statement, after, self._pass_ends, most)
 
         try:
             return page(start - 1, limit)
         except DatabaseDamaged:
-            for row in read_pages(page, lambda row: row[0], lambda _: None, start - 1):
+            for row in read_pages(page, lambda _: None, start - 1):
                 if missed := row[0] - start:
                     self._report(QueueDamaged(f"{missed} rows of {QUEUE_DB} from row {start} on cannot be read"))
                 return [row]
@@ -279,7 +274,7 @@ class RowReader:
 
     def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         assert self._table is not None
-        with mapped_errors(_WHAT):
+        with mapped_errors(self._path):
             return work(self._table.connection)
 
 
@@ -289,25 +284,21 @@ def is_row(place: Origin) -> bool:
 
 
 def ensure_rows_id(directory: QueueDirectory) -> None:
-    """Give ``queue.db`` its id where it is there and has none; for the holder of the flusher's lock.
-
-    Raises:
-        OSError: it cannot be read or written.
-    """
+    """Give ``queue.db`` its id where it is there and has none; for the holder of the flusher's lock."""
     _in_database(directory, ensure_id)
 
 
-def delete_rows(directory: QueueDirectory, cursors: Mapping[bytes, Position]) -> None:
-    """Delete the rows that these cursors say are settled, and what they held; for the holder of the flusher's lock.
+def delete_rows(directory: QueueDirectory, cursor: Callable[[bytes], Position]) -> None:
+    """Delete the rows that are settled, and what they held; for the holder of the flusher's lock.
 
-    Also of a copy that is older than the cursors: it is no older than they are afterwards.
+    Also of a copy that is older than the cursor: it is no older than that afterwards.
 
     Raises:
         OSError: the disk refuses, or somebody holds the database locked.
     """
 
     def work(connection: sqlite3.Connection) -> None:
-        settled = cursors.get(ensure_id(connection), (1, 0))[0] - 1
+        settled = max(0, cursor(ensure_id(connection))[0] - 1)
         connection.execute("PRAGMA secure_delete=ON")
         # No row to come gets a number that is settled.
         connection.execute("INSERT OR IGNORE INTO queue_pending (_id, data) VALUES (?, x'')", (settled,))
@@ -320,7 +311,7 @@ def delete_rows(directory: QueueDirectory, cursors: Mapping[bytes, Position]) ->
 
 def _in_database(directory: QueueDirectory, work: Callable[[sqlite3.Connection], object]) -> None:
     if os.path.exists(directory.queue_db):
-        with mapped_errors(_WHAT):
+        with mapped_errors(directory.queue_db):
             table = EventTable(directory.queue_db, TABLE)
             try:
                 work(table.connection)
@@ -334,7 +325,7 @@ def has_rows(directory: QueueDirectory) -> bool:
     Raises:
         OSError: it cannot be read.
     """
-    return bool(fetched(directory.queue_db, _WHAT, "SELECT 1 FROM queue_pending LIMIT 1"))
+    return bool(fetched(directory.queue_db, "SELECT 1 FROM queue_pending LIMIT 1"))
 
 
 def sync_rows(path: str) -> None:

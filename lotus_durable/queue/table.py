@@ -1,4 +1,6 @@
-"""persist-queue's SQLiteQueue as we use it; it has no bulk calls, so here and nowhere else are its private parts used.
+"""A database: persist-queue's SQLiteQueue as we use it, and reading one from any process.
+
+SQLiteQueue has no bulk calls, so here and nowhere else are its private parts used.
 
 Imported where a database is opened, never by a process that only appends to segments.
 """
@@ -10,18 +12,21 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 from persistqueue import SQLiteQueue
 
 from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 
+from .files import FILE_MODE, regular_file_status, sync_path
+
+_T = TypeVar("_T")
 _PAGE = 500  # rows
 _MOST_UNREADABLE = 1000
 """Rows that are tried one by one behind a page that cannot be read."""
-_Row = TypeVar("_Row")
 LOCK_TIMEOUT = 10.0  # seconds; shorter ones lose commits to "database is locked" (measured)
 
 
@@ -107,9 +112,6 @@ def give_back(connection: sqlite3.Connection, pages: int) -> int:
     """Take up to this many free pages off the file, and return how many; it is no smaller before the next checkpoint.
 
     None of a database that a tool has written anew without what :class:`EventTable` sets before the first page.
-
-    Raises:
-        sqlite3.Error: the database refuses.
     """
     before = free_pages(connection)
     connection.executescript(f"PRAGMA incremental_vacuum({pages})")  # by execute() it is one page
@@ -117,26 +119,19 @@ def give_back(connection: sqlite3.Connection, pages: int) -> int:
 
 
 def free_pages(connection: sqlite3.Connection) -> int:
-    """Return how many pages of the file are free.
-
-    Raises:
-        sqlite3.Error: the database refuses.
-    """
+    """Return how many pages of the file are free."""
     return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 def read_pages(
-    page: Callable[[int, int], list[_Row]],
-    row_of: Callable[[_Row], int],
-    report: Callable[[QueueDamaged], None],
-    after: int = 0,
-) -> Iterator[_Row]:
+    page: Callable[[int, int], list[tuple[Any, ...]]], report: Callable[[QueueDamaged], None], after: int = 0
+) -> Iterator[tuple[Any, ...]]:
     """Give the rows of a database, page by page; where a page cannot be read, the next one behind it that can.
 
     Args:
-        page: returns up to so many rows behind an id. It asks for rows from the next id on (``>= ? + 1``): by what
-            comes behind this one (``> ?``) SQLite would look for that in its own page, which cannot be read.
-        row_of: returns the id of one.
+        page: returns up to so many rows behind an id, each beginning with its own. It asks for rows from the next id on
+            (``>= ? + 1``): by what comes behind this one (``> ?``) SQLite would look for that in its own page, which
+            cannot be read.
         report: told of what cannot be read.
         after: the id behind which to begin.
     """
@@ -158,11 +153,11 @@ def read_pages(
         if not rows:
             return
         yield from rows
-        after, missed, singly = row_of(rows[-1]), 0, max(0, singly - 1)
+        after, missed, singly = rows[-1][0], 0, max(0, singly - 1)
 
 
 @contextlib.contextmanager
-def mapped_errors(what: str) -> Iterator[None]:
+def mapped_errors(path: str) -> Iterator[None]:
     """Let SQLite's errors come out as the disk's.
 
     Raises:
@@ -172,16 +167,76 @@ def mapped_errors(what: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise mapped(error, what) from error
+        text = f"{os.path.basename(path)}: {error}"
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise DatabaseDamaged(text) from error
+        raise OSError(_ERRNO.get(code, errno.EIO), text) from error
 
 
-def mapped(error: sqlite3.Error, what: str) -> OSError:
-    """Return the error of SQLite as one of the disk."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return OSError(errno.ENOSPC, f"{what}: {error}")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return DatabaseDamaged(f"{what}: {error}")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return OSError(errno.EAGAIN, f"{what}: {error}")
-    return OSError(errno.EIO, f"{what}: {error}")
+_ERRNO = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_BUSY: errno.EAGAIN, sqlite3.SQLITE_LOCKED: errno.EAGAIN,
+}  # fmt: skip
+
+
+def read_only(path: str) -> sqlite3.Connection:
+    """Return a connection that changes nothing, not even when it closes."""
+    return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=LOCK_TIMEOUT)
+
+
+def fetched(path: str, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """Return what one statement finds, from any process; nothing where there is no database, or one being made.
+
+    Raises:
+        OSError: the disk refuses.
+        DatabaseDamaged: (an OSError) it cannot be read.
+    """
+    return asked(path, lambda connection: connection.execute(statement, parameters).fetchall()) or []
+
+
+def asked(path: str, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
+    """Return what ``work`` finds, as :func:`fetched` does; None where that gives nothing.
+
+    The connection is closed on return: an open cursor would keep the flusher from writing its log back.
+    """
+    if not os.path.lexists(path):
+        return None
+    refuse_odd(path)
+    with mapped_errors(path), contextlib.closing(read_only(path)) as connection:
+        try:
+            return work(connection)
+        except sqlite3.OperationalError as error:
+            # Its tables are there once it has a version: what makes the books gives them that last.
+            is_lacking = error.sqlite_errorcode == sqlite3.SQLITE_ERROR
+            if not is_lacking or connection.execute("PRAGMA user_version").fetchone()[0]:
+                raise
+            return None
+
+
+def copy_database(source: sqlite3.Connection, path: str) -> None:
+    """Write all of an open database to a new one, synced.
+
+    Raises:
+        OSError: the disk refuses, or the source cannot be read.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    with mapped_errors(path), contextlib.closing(sqlite3.connect(path)) as target:
+        source.backup(target)
+    sync_path(path)
+
+
+def refuse_odd(path: str) -> None:
+    """Refuse what is no file, or has a log that is none: to open a pipe waits for ever, and SQLite would follow a link.
+
+    Raises:
+        DatabaseDamaged: (an OSError) so it is.
+    """
+    for each in (path, log_of(path), f"{path}-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            if regular_file_status(each) is None:
+                raise DatabaseDamaged(f"{each} is no regular file")
+
+
+def log_of(path: str) -> str:
+    """Return where the write-ahead log of a database is."""
+    return f"{path}-wal"

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lotus_durable.event.record import RecordError, decode_record
-from lotus_durable.queue.books import read_page
-from lotus_durable.queue.database import fetched
 from lotus_durable.queue.directory import QueueDirectory, original_name, released_name
 from lotus_durable.queue.format import HEADER_SIZE
 from lotus_durable.queue.heartbeat import Progress, read_progress
 from lotus_durable.queue.protocol import StoredEvent, Table
 from lotus_durable.queue.reader import SegmentReader
 from lotus_durable.queue.rows import KEY_SIZE
+from lotus_durable.queue.schema import read_page
+from lotus_durable.queue.table import fetched
 
 from .harness import WRITTEN_BACK, Harness
 from .oracle import BOOKS, CUT
@@ -200,9 +200,7 @@ def remove_rows(harness: Harness) -> bool:
         if not is_stopped:
             return False
         try:
-            ids = [
-                id_of(data[KEY_SIZE:]) for (data,) in fetched(str(rows), str(rows), "SELECT data FROM queue_pending")
-            ]
+            ids = [id_of(data[KEY_SIZE:]) for (data,) in fetched(str(rows), "SELECT data FROM queue_pending")]
         except OSError:
             return False
         for suffix in ("", "-wal", "-shm"):

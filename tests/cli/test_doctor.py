@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from lotus_durable.config import Config
-from lotus_durable.operate import examination
+from lotus_durable.operate import Answer, examination
 from lotus_durable.operate.examination import examine
-from lotus_durable.operate.examined import Answer
 from lotus_durable.testing import FakeLotus, Faults, Redirect
 from tests.flusher.tls import HttpsProxy
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from lotus_durable.operate import Where
 from lotus_durable.operate.refused import RefusedEvents
 from lotus_durable.operate.stored import State
-from lotus_durable.operate.where import Where
 from tests.rig import Rig, rig, rigs, track  # noqa: F401  # fixtures
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

@@ -6,20 +6,22 @@ import contextlib
 import errno
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lotus_durable.errors import QueueDamaged
-from lotus_durable.operate import checking
+from lotus_durable.operate import checking, refuse
 from lotus_durable.operate.checking import check
 from lotus_durable.operate.repairing import repair
 from lotus_durable.operate.stored import stored_events
-from lotus_durable.queue.books import Books, read_page
+from lotus_durable.queue.books import Books
 from lotus_durable.queue.format import HEADER_SIZE
 from lotus_durable.queue.identity import ensure_identity
 from lotus_durable.queue.protocol import Settlement, StoredEvent
+from lotus_durable.queue.schema import read_all
 from lotus_durable.queue.table import EventTable
 from tests.rig import Rig, conserved, record, track
 
@@ -60,18 +62,17 @@ def test_books_that_are_being_made_are_no_damage(rig: Rig) -> None:
 def test_what_is_settled_while_it_looks_is_no_damage(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.directory.prepare()
     ensure_identity(rig.directory)
-    books = Books(rig.directory.books)
-    books.open()
+    books = Books(rig.directory, refuse)
     event = StoredEvent(record("id"), "refused", 1, 0.0, 0.0)
     entry = Settlement(accepted=2, parked=[event], dead=[event])
     books.settle(entry)
 
-    def settled_meanwhile(*arguments: Any) -> list[StoredEvent]:
-        if books.counts.accepted < 10:
+    def settled_meanwhile(*arguments: Any) -> Iterator[StoredEvent]:
+        if books.known.counts.accepted < 10:
             books.settle(entry)
-        return read_page(*arguments)
+        return read_all(*arguments)
 
-    monkeypatch.setattr(checking, "read_page", settled_meanwhile)
+    monkeypatch.setattr(checking, "read_all", settled_meanwhile)
     assert check(rig.directory).findings == []
     books.close()
 
@@ -79,8 +80,7 @@ def test_what_is_settled_while_it_looks_is_no_damage(rig: Rig, monkeypatch: pyte
 def test_repair_begins_no_new_books_for_a_row_that_stays_a_dead_letter(rig: Rig) -> None:
     rig.directory.prepare()
     ensure_identity(rig.directory)
-    books = Books(rig.directory.books)
-    books.open()
+    books = Books(rig.directory, refuse)
     books.settle(Settlement(accepted=1, dead=[StoredEvent(record("id"), "refused", 1, 0.0, 0.0)]))
     books.close()
     with contextlib.closing(sqlite3.connect(rig.directory.books)) as connection, connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import signal
 import subprocess
 from typing import Any, Literal
 
@@ -14,10 +13,10 @@ from lotus_durable.operate import Waiting
 from lotus_durable.operate.holding import held
 from lotus_durable.operate.refused import Changed
 from lotus_durable.queue.requests import ask
-from tests import scripts
 from tests.rig import Rig, conserved, track, wait_until
 
 from .conftest import LONG_AGO, Scene
+from .killing import killed
 
 
 def test_dead_letters_are_counted_by_their_reasons(scene: Scene) -> None:
@@ -166,55 +165,20 @@ def test_a_flusher_that_does_not_let_go_is_named(scene: Scene) -> None:
     assert scene.rig.ids("dead") == set(ids)
 
 
-KILLED = """
-import itertools
-from lotus_durable.operate import refused
-from lotus_durable.operate.where import Where
-from lotus_durable.queue.books import Books
-from lotus_durable.queue.database import BooksDatabase
-from lotus_durable.config import Config
-
-what, step, number = sys.argv[3:6]
-refused.PAGE = 10
-calls = itertools.count(1)
-
-def kill_if_due(at):
-    if at == step and next(calls) == int(number):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-settle, attempt = Books.settle, BooksDatabase._attempt
-
-def watched_settle(self, entry):
-    kill_if_due("before")
-    settle(self, entry)
-    kill_if_due("after")
-
-def watched_attempt(self, work):
-    def watched():
-        result = work()
-        if result is not None:  # it is the settlement, and not what comes before it
-            kill_if_due("within")
-        return result
-    return attempt(self, watched)
-
-Books.settle, BooksDatabase._attempt = watched_settle, watched_attempt
-config = Config.resolve(dict(queue_dir=queue_dir))
-getattr(refused.RefusedEvents(config, "dead_letter"), what)()
-say("not killed")
-"""
+STEPS = ["before it is settled", "within the transaction", "after it is settled"]
 
 
 @pytest.mark.parametrize("what", ["retry", "purge"])
-@pytest.mark.parametrize(("step", "number"), list(itertools.product(["before", "within", "after"], [1, 2, 3])))
+@pytest.mark.parametrize(("step", "number"), list(itertools.product(STEPS, [1, 2, 3])))
 def test_a_kill_at_any_step_loses_and_doubles_nothing(
     scene: Scene, what: Literal["retry", "purge"], step: str, number: int
 ) -> None:
     ids = scene.make_dead(30)
-    result = scripts.run(KILLED, scene.rig.queue_dir, scene.rig.server.host, what, step, number)
-    assert result.returncode == -signal.SIGKILL, result.stderr
+    code = "from lotus_durable.operate import refused\nrefused.PAGE = 10\n"
+    killed(scene.rig, f"{code}refused.RefusedEvents(config, 'dead_letter').{what}()", step, number)
     with held(scene.rig.config()):
         pass  # whoever has the books next says what is in them
-    done = 10 * (number - (step != "after"))
+    done = 10 * (number - (step != "after it is settled"))
     stats = scene.rig.stats()
     assert conserved(stats)
     assert (stats.accepted, stats.discarded) == (30, done if what == "purge" else 0)

@@ -15,13 +15,15 @@ import pytest
 
 from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.queue import books as books_module
-from lotus_durable.queue.books import Books, read_page
+from lotus_durable.queue.books import Books
+from lotus_durable.queue.database import BooksDatabase
+from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Cursor, Settlement
-from lotus_durable.queue.reserve import Reserve
+from lotus_durable.queue.schema import read_page
 
 from .consuming import stored
 from .faults import refusing
-from .segments import EPOCH, record
+from .segments import EPOCH, Reports, record
 
 SEGMENT = b"a segment's id.."
 
@@ -32,9 +34,7 @@ def path(memory_path: Path) -> Path:
 
 
 def opened(path: Path) -> Books:
-    books = Books(str(path))
-    books.open()
-    return books
+    return Books(QueueDirectory(path.parent), Reports())
 
 
 def test_events_come_back_with_all_that_was_said_about_them(path: Path) -> None:
@@ -123,25 +123,6 @@ def test_books_without_a_log_are_opened_also_where_refused_events_had_all_of_the
     books.close()
 
 
-def test_books_are_opened_also_while_another_file_lies_where_their_log_was(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Somebody removes the log and makes another, just when it is to be stretched."""
-    opened(path).close()
-    path.with_name("books.db-wal").unlink()
-    checkpoint = Reserve.checkpoint
-
-    def replaced(reserve: Reserve) -> None:
-        path.with_name("books.db-wal").unlink()
-        path.with_name("books.db-wal").touch()
-        checkpoint(reserve)
-
-    monkeypatch.setattr(Reserve, "checkpoint", replaced)
-    books = opened(path)
-    assert not books.database.is_in_place(), "so that they are written back"
-    books.abandon()
-
-
 def test_a_commit_that_is_refused_counts_for_nothing_and_can_be_repeated(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,11 +136,11 @@ def test_a_commit_that_is_refused_counts_for_nothing_and_can_be_repeated(
         patch.setattr(Books, "_insert", refuse)
         with pytest.raises(OSError, match="disk I/O error"):
             books.settle(entry)
-    assert books.counts.accepted == 0
-    assert books.cursors == {}
+    assert books.known.counts.accepted == 0
+    assert books.known.cursors == {}
     assert books.page("parked", 0, 10) == []
     books.settle(entry)
-    assert books.counts.accepted == 1
+    assert books.known.counts.accepted == 1
     books.close()
 
 
@@ -172,7 +153,7 @@ def test_a_database_locked_by_another_is_the_disks_refusal(path: Path) -> None:
             books.settle(Settlement(delivered=1, accepted=1))
         assert refused.value.errno == errno.EAGAIN
     books.settle(Settlement(delivered=1, accepted=1))
-    assert books.counts.delivered == 1
+    assert books.known.counts.delivered == 1
     books.close()
 
 
@@ -196,7 +177,7 @@ def test_rows_that_went_ahead_of_a_settlement_that_was_refused_count_once_when_i
             with pytest.raises(OSError, match="locked"):
                 books.settle(entry)
     books.settle(entry)
-    assert books.counts.parked == len(books.page("parked", 0, 1_000)) == 400
+    assert books.known.counts.parked == len(books.page("parked", 0, 1_000)) == 400
     books.close()
 
 
@@ -209,7 +190,7 @@ def test_books_that_cannot_be_opened_leave_no_descriptor_open(path: Path) -> Non
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     with pytest.raises(DatabaseDamaged):
-        opened(path)
+        BooksDatabase(str(path))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
@@ -222,10 +203,10 @@ def test_segments_retired_lately_are_known_and_the_oldest_are_forgotten(
         segment = bytes([number]) * 16
         books.settle(Settlement(cursors={segment: Cursor("name", 100, number)}, accepted=number, delivered=number))
         books.forget({segment: (100, number)})
-    assert books.cursors == {}
-    assert [segment[0] for segment in books.retired] == [3, 4, 5]
+    assert books.known.cursors == {}
+    assert [segment[0] for segment in books.known.retired] == [3, 4, 5]
     books.close()
     books = opened(path)
-    assert [segment[0] for segment in books.retired] == [3, 4, 5]
-    assert books.retired[bytes([5]) * 16] == (100, 5)
+    assert [segment[0] for segment in books.known.retired] == [3, 4, 5]
+    assert books.known.retired[bytes([5]) * 16] == (100, 5)
     books.close()

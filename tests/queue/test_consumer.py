@@ -647,9 +647,9 @@ def test_a_deleted_segment_stays_in_the_books_until_a_power_cut_cannot_bring_it_
         with refusing("fsync", errno.EIO, where=lambda path: path.endswith("/journal")):
             consumer.retire()
         assert directory.segments() == []
-        assert len(consumer._books.cursors) == 1
+        assert len(consumer.books.known.cursors) == 1
         consumer._retiring.forget_deleted(now=True)
-        assert len(consumer._books.cursors) == 0
+        assert len(consumer.books.known.cursors) == 0
 
 
 def test_segments_of_writers_that_live_are_let_go_when_they_are_settled_and_large_together(
@@ -700,7 +700,7 @@ def test_of_segments_that_somebody_took_away_the_newest_are_known_and_none_is_in
     with consuming(directory, reports) as consumer:
         assert read_pass(consumer).records == []
         assert consumer.progress().cursor == {}
-        assert sorted(cursor.name for cursor in consumer._books.cursors.values()) == names[2:]
+        assert sorted(cursor.name for cursor in consumer.books.known.cursors.values()) == names[2:]
 
 
 def test_books_that_vanish_are_written_back_also_when_nothing_is_to_be_deleted(

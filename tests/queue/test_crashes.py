@@ -228,9 +228,7 @@ def settle_and_retire_by_turns(consumer: Consumer) -> None:
 
 
 def check_settled(synced: Path, segment: bytes) -> None:
-    books = Books(f"{synced}/books.db")
-    books.open()
-    assert books.cursors[segment].sequence == 10
+    assert Books(QueueDirectory(synced), ignore).known.cursors[segment].sequence == 10
 
 
 def test_every_kill_in_the_middle_of_a_system_call_of_sqlite_leaves_whole_books(

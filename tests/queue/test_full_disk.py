@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.queue.books import read_page
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
 from lotus_durable.queue.format import encode_frame
 from lotus_durable.queue.protocol import Settlement
+from lotus_durable.queue.schema import read_page
 
 from .consuming import consuming, counts, deliver_all, read_pass, stored
 from .faults import small_disk
@@ -242,7 +242,7 @@ def test_a_first_flusher_on_a_full_disk_is_refused_and_begins_when_there_is_room
 def test_a_reader_with_an_open_cursor_stops_nothing_for_good(
     small: QueueDirectory, disk: Path, reports: Reports
 ) -> None:
-    from lotus_durable.queue.database import read_only
+    from lotus_durable.queue.table import read_only
 
     write_segment(small, [record(number) for number in range(4_000)]).seal()
     with consuming(small, reports) as consumer:

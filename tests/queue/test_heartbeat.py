@@ -9,7 +9,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from lotus_durable.queue import heartbeat
+from lotus_durable.queue import files, heartbeat
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import (
     Beat,
@@ -20,6 +20,7 @@ from lotus_durable.queue.heartbeat import (
     Refusal,
     read_beat,
     read_progress,
+    shortened,
 )
 from lotus_durable.queue.stats import QueueStats
 
@@ -64,7 +65,7 @@ def test_how_far_it_is_stands_in_a_heartbeat_that_was_removed_or_replaced_too(
     directory: QueueDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who delivers nothing (the server is away, for hours say) has nothing new to tell; others still count by it."""
-    monkeypatch.setattr(heartbeat, "_MISSED_FOR", 0.0)
+    monkeypatch.setattr(files, "_REMOVAL_TAKES", 0.0)
     file = HeartbeatFile(directory)
     progress = Progress(QueueStats(accepted=9, delivered=7, parked=2), {})
     file.write(BEAT, progress)
@@ -125,7 +126,7 @@ def test_news_of_the_longest_ids_leave_the_beat_and_the_progress_readable(
     file = HeartbeatFile(directory)
     progress = Progress(QueueStats(3, 1, 0, 2), {"1-a.seg": (56, 1)}, [Refusal("id", "why", True)])
     file.write(beat([]), progress)
-    file.write(beat(notices, letter * 1000), None)
+    file.write(beat(notices, shortened(letter * 1000)), None)
     file.close()
     read = read_beat(directory)
     assert read is not None

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import pytest
 
+from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
-from lotus_durable.queue import database, repair, reserve, taking_over
-from lotus_durable.queue.books import read_page
+from lotus_durable.queue import books, database, known, reserve
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import open_to_read
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, Progress, read_progress
 from lotus_durable.queue.protocol import Settlement
-from lotus_durable.queue.schema import INSERT
-from lotus_durable.queue.table import EventTable, read_pages
+from lotus_durable.queue.schema import INSERT, read_all, read_page
+from lotus_durable.queue.table import EventTable
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass, stored
 from .faults import STRIDE, dies_at, refusing
@@ -134,7 +134,7 @@ def test_the_count_of_another_queue_is_not_taken_for_that_of_the_books_that_were
         (tmp_path / "away").rename(directory.root)
         return read_progress(of)
 
-    monkeypatch.setattr(repair, "read_progress", moved_back)
+    monkeypatch.setattr(books, "read_progress", moved_back)
     with pytest.raises(FileNotFoundError, match="moved or replaced"):
         Consumer(directory, reports)
     assert len(reports) == told
@@ -402,9 +402,9 @@ def test_rows_of_a_settlement_that_was_never_committed_are_not_taken_over_from_d
     with consuming(directory, reports) as consumer:
         with contextlib.closing(sqlite3.connect(directory.books)) as connection, connection:
             row = stored(record(999)).encode()
-            connection.executemany(INSERT["parked"], [(row, 0.0)] * 3)
-            connection.executemany(INSERT["dead"], [(row, 0.0)] * 3)
-        consumer.begin_new_books("by hand")
+            for insert in INSERT.values():
+                connection.executemany(insert, [(number, row, 0.0) for number in range(100, 103)])
+        consumer.books.begin_anew(DatabaseDamaged("by hand"))
         found = counts(directory, consumer)
         assert (found.parked, found.dead_lettered) == (40, 5)
         assert len(consumer.page("parked", 0, 100)) == 40
@@ -413,8 +413,7 @@ def test_rows_of_a_settlement_that_was_never_committed_are_not_taken_over_from_d
 def test_pages_are_read_on_right_behind_one_that_cannot_be(directory: QueueDirectory, reports: Reports) -> None:
     with_parked_and_dead(directory, reports)
     gone = damage_a_page_of_parked_events(directory)
-    page = partial(read_page, directory.books, "parked")
-    found = {number_of(row.record) for row in read_pages(page, lambda row: row.id, reports)}
+    found = {number_of(row.record) for row in read_all(directory.books, "parked", reports)}
     assert found == set(range(40)) - gone
     [told] = reports.texts()
     assert told.endswith("; from row 1 on")
@@ -499,7 +498,7 @@ def test_a_kill_at_any_step_of_beginning_anew_loses_no_row_that_could_be_read(
 ) -> None:
     monkeypatch.setattr(reserve, "_LOG", 64)
     monkeypatch.setattr(reserve, "_FREE", 64)
-    monkeypatch.setattr(taking_over, "_FEW", 10)
+    monkeypatch.setattr(known, "_FEW", 10)
     model = QueueDirectory(memory_path / "model")
     model.prepare()
     with_parked_and_dead(model, reports)

@@ -14,13 +14,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from lotus_durable.operate.pending import PendingReader
 from lotus_durable.queue import reserve
 from lotus_durable.queue.appender import Appender
-from lotus_durable.queue.carried import Ranges
 from lotus_durable.queue.carry_over import write_carried
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE, Header, decode_header, new_header
+from lotus_durable.queue.known import Ranges
 from lotus_durable.queue.protocol import Chunk, Settlement
 
 from .conftest import MEMORY_DISK
@@ -315,3 +316,17 @@ def test_two_segments_that_lost_their_headers_are_two(directory: QueueDirectory,
         assert sorted(deliver_all(consumer)) == [0, 1, 2, 3, 4]
         assert counts(directory, consumer).accepted == 5
         assert directory.segments() == []
+
+
+def test_copies_of_what_was_delivered_from_a_segment_that_is_deleted_are_nowhere_shown_as_pending(
+    directory: QueueDirectory, reports: Reports
+) -> None:
+    writer = write_segment(directory, [record(number) for number in range(3)])
+    writer.seal()
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [0, 1, 2]
+    assert directory.segments() == []
+    carried_copies(directory, range(4), writer.header)
+    assert numbers_of([found.record for found in PendingReader(directory, reports)]) == [3]
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [3]

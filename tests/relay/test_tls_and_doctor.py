@@ -17,8 +17,8 @@ import pytest
 
 from lotus_durable.client import Client
 from lotus_durable.config import Config
+from lotus_durable.operate import Answer
 from lotus_durable.operate.broker_examination import examine_broker
-from lotus_durable.operate.examined import Answer
 from lotus_durable.relay.address import BrokerBlocked, BrokerTrouble, address_of
 from lotus_durable.relay.connection import ARGUMENTS, Opened
 from tests.flusher.tls import HttpsProxy

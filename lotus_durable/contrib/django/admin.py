@@ -22,9 +22,8 @@ from lotus_durable import settings
 from lotus_durable.cli.refused_events import KINDS, Refused
 from lotus_durable.cli.wording import count
 from lotus_durable.errors import LotusError
-from lotus_durable.operate import Waiting
+from lotus_durable.operate import Waiting, Where
 from lotus_durable.operate.refused import Changed, RefusedEvents
-from lotus_durable.operate.where import Where
 
 from . import pages
 from .models import Queue

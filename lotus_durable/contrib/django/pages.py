@@ -19,9 +19,9 @@ from lotus_durable.cli.status import flusher_in_words
 from lotus_durable.cli.wording import count, duration, size
 from lotus_durable.config import Config
 from lotus_durable.flusher.early_warning import of_age, of_room
+from lotus_durable.operate import Where
 from lotus_durable.operate.overview import Overview, overview
 from lotus_durable.operate.refused import RefusedEvents
-from lotus_durable.operate.where import Where
 
 _PAGE = 100
 _MOST_COUNTED = 20_000

@@ -1,0 +1,153 @@
+"""What the books say, in memory: as it is read from them, and as it is entered into new ones when they are damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from lotus_durable.disk import DatabaseDamaged, is_file
+
+from .format import Origin
+from .protocol import Cursor, StoredEvent, Table
+from .reader import START, Position
+from .schema import COUNTERS, INSERT, SET_COUNTERS, SET_CURSOR, as_row
+from .stats import QueueStats
+from .table import read_only, read_pages
+
+_FEW = 1_000  # rows taken over in one transaction
+
+
+class Ranges:
+    """Which parts of a segment were settled through copies: byte offsets, as ranges that neither overlap nor touch.
+
+    They are few, because what is carried is consecutive.
+    """
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Give (start, end) of each range."""
+        return iter(zip(self._starts, self._ends, strict=True))
+
+    def __contains__(self, offset: int) -> bool:
+        index = bisect_right(self._starts, offset) - 1
+        return index >= 0 and offset < self._ends[index]
+
+    def add(self, start: int, end: int) -> None:
+        """Add the offsets from ``start`` up to ``end``, which is not one of them."""
+        first = bisect_left(self._ends, start)
+        last = bisect_right(self._starts, end)
+        if first < last:
+            start, end = min(start, self._starts[first]), max(end, self._ends[last - 1])
+        self._starts[first:last] = [start]
+        self._ends[first:last] = [end]
+
+    def without(self, end: int) -> Ranges:
+        """Return the ranges that go beyond this offset."""
+        left = Ranges()
+        for start, stop in self:
+            if stop > end:
+                left.add(start, stop)
+        return left
+
+
+@dataclass(slots=True, eq=False)
+class Known:
+    """All that the books say but the parked events and dead letters themselves."""
+
+    counts: QueueStats = field(default_factory=QueueStats)
+    """Of what is settled."""
+    high: dict[Table, int] = field(default_factory=lambda: {"parked": 0, "dead": 0})
+    """The last row of each table that counts."""
+    cursors: dict[bytes, Cursor] = field(default_factory=dict)
+    carried: dict[bytes, Ranges] = field(default_factory=dict)
+    retired: dict[bytes, Position] = field(default_factory=dict)
+    learned: dict[str, str] = field(default_factory=dict)
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Read it; of damaged books what comes before the damage."""
+        read = connection.execute
+        row = read(f"SELECT {COUNTERS} FROM settled WHERE segment = x''").fetchone()  # noqa: S608  # ours
+        accepted, delivered, handed_over, parked, dead, discarded, self.high["parked"], self.high["dead"] = row
+        self.counts = QueueStats(accepted, delivered, handed_over, 0, parked, dead, discarded)
+        for segment, *cursor in read("SELECT segment, name, offset, sequence FROM settled WHERE segment > x''"):
+            self.cursors[segment] = Cursor(*cursor)
+        for segment, start, stop in read("SELECT * FROM carried"):
+            self.carried.setdefault(segment, Ranges()).add(start, stop)
+        for segment, *end in read("SELECT segment, offset, sequence FROM retired ORDER BY id"):
+            self.retired[segment] = (end[0], end[1])
+        self.learned.update(read("SELECT * FROM learned").fetchall())
+
+    def cursor(self, segment: bytes) -> Position:
+        """Return up to where a segment is settled; from there on parts may be, through copies."""
+        cursor = self.cursors.get(segment)
+        return self.retired.get(segment, START) if cursor is None else (cursor.offset, cursor.sequence)
+
+    def is_settled(self, place: Origin) -> bool:
+        """Whether what lies there is settled, whichever way."""
+        segment, offset = place
+        return offset < self.cursor(segment)[0] or offset in self.carried.get(segment, ())
+
+    def enter(self, connection: sqlite3.Connection, damaged: str) -> int:
+        """Enter it into new books, with the rows that can be read of damaged ones; return how many rows are lost."""
+        lost = self._take_over_rows(connection, damaged)
+        many = connection.executemany
+        many(SET_CURSOR, [(segment, *cursor) for segment, cursor in self.cursors.items()])
+        ranges = [(segment, *each) for segment, of_segment in self.carried.items() for each in of_segment]
+        many("INSERT INTO carried VALUES (?, ?, ?)", ranges)
+        retired = [(segment, *end) for segment, end in self.retired.items()]
+        many("INSERT INTO retired (segment, offset, sequence) VALUES (?, ?, ?)", retired)
+        many("INSERT INTO learned VALUES (?, ?)", self.learned.items())
+        connection.commit()
+        return lost
+
+    def _take_over_rows(self, connection: sqlite3.Connection, damaged: str) -> int:
+        """Enter the rows that can be read, under their ids, a dead letter for each that cannot, and the counters."""
+        was = self.counts
+        lost = 0
+        found = {"parked": 0, "dead": 0}
+        high = self.high.copy()
+        now = time.time()
+        tables: tuple[tuple[Table, int], ...] = (("parked", was.parked), ("dead", was.dead_lettered))
+        for table, count in tables:
+            rows = _readable(damaged, table, high[table])
+            while page := list(islice(rows, _FEW)):
+                connection.executemany(INSERT[table], ((*row, now) for row in page))
+                connection.commit()
+                found[table] += len(page)
+                high[table] = max(high[table], page[-1][0])
+            lost += max(0, count - found[table])
+        why = "it was a parked event or a dead letter, in books that are damaged"
+        letter = StoredEvent(b"", why, 0, now, now).encode()
+        connection.executemany(INSERT["dead"], ((high["dead"] + each, letter, now) for each in range(1, lost + 1)))
+        high["dead"] += lost
+        dead = found["dead"] + lost
+        accepted = was.delivered + was.handed_over + was.discarded + found["parked"] + dead
+        counts = was._replace(accepted=accepted, parked=found["parked"], dead_lettered=dead)
+        connection.execute(SET_COUNTERS, as_row(counts, high))
+        return lost
+
+
+def _readable(path: str, table: Table, high: int) -> Iterator[tuple[Any, ...]]:
+    """Give the rows of a damaged database that can be read, up to row ``high`` if that is known, by id."""
+    last = f"_id <= {high}" if high else "1"
+    statement = f"SELECT _id, data FROM queue_{table} WHERE _id >= ? + 1 AND {last} ORDER BY _id LIMIT ?"  # noqa: S608  # ours
+    if not is_file(path):
+        return
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(path)) as connection:
+
+        def page(after: int, limit: int) -> list[tuple[Any, ...]]:
+            try:
+                return connection.execute(statement, (after, limit)).fetchall()
+            except sqlite3.DatabaseError as error:  # whatever it is: what is behind it may be readable
+                raise DatabaseDamaged(str(error)) from error
+
+        yield from read_pages(page, lambda _: None)

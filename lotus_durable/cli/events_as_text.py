@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, TextIO
 
@@ -20,6 +21,7 @@ from .wording import duration
 if TYPE_CHECKING:
     from lotus_durable.operate.stored import Stored
 
+_AT_ONCE = 500
 KEYS = """\
 keys of an event:
   idempotency_id, customer_id, event_name, time_created, properties
@@ -101,15 +103,12 @@ def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = 
 
 def _write_each(events: Iterable[Stored], file: TextIO, path: str) -> int:
     written = 0
-    for each in events:
-        line = f"{json.dumps(as_json(each))}\n"
-        try:  # as _named() does, without what it costs for each of a million
-            file.write(line)
-        except OSError as error:
-            raise _of_file(path, error) from None
-        written += 1
-    with _named(path):
-        file.flush()
+    lines = (f"{json.dumps(as_json(each))}\n" for each in events)
+    while some := list(islice(lines, _AT_ONCE)):
+        with _named(path):
+            file.writelines(some)
+            file.flush()
+        written += len(some)
     return written
 
 
@@ -119,8 +118,4 @@ def _named(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _of_file(path, error) from None
-
-
-def _of_file(path: str, error: OSError) -> OSError:
-    return type(error)(error.errno, error.strerror, path)
+        raise type(error)(error.errno, error.strerror, path) from None

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from django import template
 
 from lotus_durable.cli.wording import count
 
 register: Any = template.Library()
-
-
-def querystring_of(**given: str) -> str:
-    """Return them for a URL."""
-    return urlencode(given)
 
 
 def moment(seconds: float | None) -> datetime | None:
@@ -25,4 +19,3 @@ def moment(seconds: float | None) -> datetime | None:
 
 register.filter("humane_numbers", count)
 register.filter(moment)
-register.simple_tag(querystring_of)

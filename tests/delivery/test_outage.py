@@ -48,16 +48,6 @@ def test_a_bad_day_of_all_of_them_loses_nothing(rigs: Callable[..., Rig], genera
     assert (stats.delivered, stats.dead_lettered) == (500, 0)
 
 
-def test_a_server_that_refuses_connections_gets_everything_when_it_is_back(rig: Rig) -> None:
-    rig.server.pause()
-    client = rig.client()
-    ids = track(client, 30)
-    assert drained_until_told(client, "connection refused").remaining == 30
-    rig.server.resume()
-    assert client.drain(20).complete
-    assert rig.check(ids).delivered == 30
-
-
 def test_an_outage_is_shown_by_the_heartbeat_but_is_no_error(rig: Rig) -> None:
     rig.server.pause()
     client = rig.client(flusher="auto")

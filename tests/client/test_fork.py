@@ -211,32 +211,6 @@ def test_events_in_the_parents_memory_are_not_the_childs_to_write(rig: Rig) -> N
     assert rig.server.duplicates == 0
 
 
-def test_a_pool_of_processes_tracks(rig: Rig) -> None:
-    """multiprocessing ends its children by os._exit: no atexit, no farewell."""
-    said = lines(
-        """
-        import multiprocessing
-
-        client = make(flusher="auto")
-
-        def work(number):
-            return track(client, 20)
-
-        if __name__ == "__main__":
-            say("ids", *track(client, 1))
-            with multiprocessing.get_context("fork").Pool(4) as pool:
-                for ids in pool.map(work, range(20), chunksize=1):
-                    say("ids", *ids)
-            assert client.drain(20).complete
-        """,
-        rig.queue_dir,
-        rig.server.host,
-    )
-    ids = accepted(said)
-    assert len(ids) == len(set(ids)) == 401
-    assert rig.check(ids).delivered == 401
-
-
 def test_threads_that_fork_at_once_do_not_wait_for_each_other_for_ever(rig: Rig) -> None:
     lines(
         """

@@ -197,13 +197,15 @@ def test_clients_with_the_same_options_share_a_segment_however_many_are_made(rig
     assert rig.check(ids).pending == 50
 
 
-def test_eight_threads_track_and_nothing_is_lost(rig: Rig) -> None:
-    client = rig.client()
+@pytest.mark.usefixtures("eager_switching")
+@pytest.mark.parametrize(("durability", "each"), [("process", 500), ("power", 50)])
+def test_eight_threads_track_and_nothing_is_lost(rig: Rig, durability: str, each: int) -> None:
+    client = rig.client(durability=durability)
     with ThreadPoolExecutor(8) as pool:
-        ids = [each for part in pool.map(lambda _: track(client, 500), range(8)) for each in part]
-    assert len(set(ids)) == 4000
+        ids = [id_ for part in pool.map(lambda _: track(client, each), range(8)) for id_ in part]
+    assert len(set(ids)) == 8 * each
     assert client.drain(20).complete
-    assert rig.check(ids).delivered == 4000
+    assert rig.check(ids).delivered == 8 * each, "or there would be gaps between their numbers"
     assert rig.server.duplicates == 0
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,15 +24,6 @@ def memory_path(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="lotus_durable-", dir=MEMORY_DISK) as path:
         yield Path(path)
-
-
-@pytest.fixture
-def eager_switching() -> Iterator[None]:
-    """Let threads take turns fifty times as often: more places to meet in, and less time to wait for a turn."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(0.0001)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.fixture(autouse=True)

@@ -322,10 +322,14 @@ class Control:
 
     # Progress and trouble
 
-    def settled(self, progress: Progress, *, delivered_at: float | None) -> None:
-        """Note that events were settled, and when any was delivered: whatever the trouble was, it is over."""
+    def settled(self, progress: Progress, refusals: Sequence[Refusal], *, delivered_at: float | None) -> None:
+        """Note that events were settled, and when any was delivered: whatever the trouble was, it is over.
+
+        Those who wait for their verdict find what was parked or became a dead letter among the refusals.
+        """
         self._works()
         with self._lock:
+            self._refusals = [*self._refusals, *refusals][-_MOST_REFUSALS:]
             self._take_in(progress)
             before = self._beat
             self._note(trouble_since=None, key_refused=False, last_delivery=delivered_at or before.last_delivery)
@@ -356,13 +360,6 @@ class Control:
         since, self._reported_trouble = self._reported_trouble, None
         if since is not None:
             self.report(DeliveryResumed(f"events are delivered again, after {since_boot() - since:.0f} s"))
-
-    def refused(self, refusals: Sequence[Refusal]) -> None:
-        """Note events that were parked or became dead letters, for those who wait for their verdict."""
-        with self._lock:
-            self._refusals = [*self._refusals, *refusals][-_MOST_REFUSALS:]
-            if self._progress is not None:
-                self._progress = self._progress._replace(refusals=self._refusals)
 
     def report(self, error: LotusError, events: Sequence[Mapping[str, str]] = ()) -> None:
         """Log what happened once, and have it told in a process that tracks: of one kind once a minute, counted."""

@@ -250,21 +250,21 @@ class Loop:
                 self._control.wait(_DISK_PAUSE)
             else:
                 break
-        self._control.settled(
-            self._source.progress(),
-            delivered_at=time.time() if settlement.delivered or settlement.handed_over else None,
-        )
-        if settlement.parked:
-            self._parked.has_parked()
         # What was refused at the call was told there, and nobody waits for its verdict.
         dead = [event for event in settlement.dead if not event.record.startswith(REFUSED_AT_CALL)]
-        self._report_dead(dead)
         refusals = [
             Refusal(_field(event.record, "idempotency_id"), event.reason, is_final)
             for events, is_final in ((settlement.parked, False), (dead, True))
             for event in events
         ]
-        self._control.refused(refusals)
+        self._control.settled(
+            self._source.progress(),
+            refusals,
+            delivered_at=time.time() if settlement.delivered or settlement.handed_over else None,
+        )
+        if settlement.parked:
+            self._parked.has_parked()
+        self._report_dead(dead)
         if not self._places[0].takes_repeats:
             tried = (_field(event.record, "idempotency_id") for event in settlement.tried)
             self._control.does_not_have(

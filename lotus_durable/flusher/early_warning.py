@@ -60,17 +60,12 @@ class EarlyWarnings:
         """Look, and report.
 
         Raises:
-            OSError: the directory, or the books, cannot be read.
+            OSError: the directory cannot be read.
         """
-        for about, text in (
-            *of_room(condition(self._directory), self._limit),
-            *of_age(collect(self._directory)),
-            *self._of_parked(),
-        ):
+        stats = collect(self._directory)
+        found = [*of_room(condition(self._directory), self._limit), *of_age(stats)]
+        new, self._parked = stats.parked - self._parked, stats.parked
+        if new > 0:
+            found.append(("parked", f"{counted(stats.parked, 'event')} parked, {new} of them since a minute ago"))
+        for about, text in found:
             self._report(AttentionNeeded(text, about))
-
-    def _of_parked(self) -> Iterator[tuple[str, str]]:
-        parked = read_progress(self._directory).counts.parked
-        if parked > self._parked:
-            yield "parked", f"{counted(parked, 'event')} parked, {parked - self._parked} of them since a minute ago"
-        self._parked = parked

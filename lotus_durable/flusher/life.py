@@ -25,7 +25,7 @@ from lotus_durable.errors import DeliveryBlocked, LotusError
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.heartbeat import Beat, Program, read_beat
+from lotus_durable.queue.heartbeat import Beat, read_beat
 from lotus_durable.queue.identity import read_identity
 from lotus_durable.queue.kept import KeptSegments
 from lotus_durable.queue.requests import begin_anew
@@ -129,7 +129,7 @@ class Flusher:
                 except Renewed as reason:
                     logger.debug("beginning anew: %s", reason)
                     self.config, last = self._current_configuration(), None
-                    control.begin_anew(self.config, self._program())
+                    control.begin_anew(self.config, this_program(self.config, self._began))
                     continue
                 except Stopped as stopped:
                     # Who was not told to end sees to what came on the word of a look that still saw the lock: the one
@@ -216,7 +216,7 @@ class Flusher:
             hostname=socket.gethostname(),
             boot=boot_id(),
             kind=self._kind,
-            program=self._program(),
+            program=this_program(self.config, self._began),
             beats=0 if self.control is None else self.control.last_beat.beats,
             at=since_boot(),
             state="starting",
@@ -236,10 +236,6 @@ class Flusher:
             new_key=self._has_new_key,
             works=self._succeeded,
         )
-
-    def _program(self) -> Program:
-        program = this_program(self.config)
-        return program if self._began is None else program._replace(began=self._began)
 
     def _current_configuration(self) -> Config:
         """Return the options of now; those of before where they cannot be read again."""

@@ -100,8 +100,8 @@ def _addresses(pid: int | str) -> bytes | None:
         return None
 
 
-def this_program(config: Config) -> Program:
-    """Return what this process would flush with."""
+def this_program(config: Config, began: float | None = None) -> Program:
+    """Return what this process would flush with, or one that another program started, which began then."""
     settings = (
         config.host,
         config.relay_url,
@@ -119,7 +119,7 @@ def this_program(config: Config) -> Program:
         settings=_digest(repr(settings)),
         key=fingerprint(config.api_key),
         surroundings=_digest(repr((_namespace("net"), _cgroup(), network_environment()))),
-        began=program_began(),
+        began=program_began() if began is None else began,
     )
 
 

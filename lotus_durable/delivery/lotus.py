@@ -71,8 +71,8 @@ class Lotus:
     """Sends batches one after the other over one connection. For one thread.
 
     The server of 2022 loses events to a second request, and to an id that comes again. So nothing is sent to it, or to
-    one that is not known, no probe either, while it may be at work on a request whose fate is not known; and for no
-    request to be one of these, a connection is not used again that it may be closing.
+    one that is not known, no probe either, while it may be at work on a request whose fate is not known. And that there
+    are few of these, a connection that it may be closing is not used again.
 
     Args:
         connection: to the server.

@@ -159,7 +159,7 @@ class Client(Tracks, Calls):
             reason = "a drain cannot be waited for in on_error: what calls that may be what drains"
             return DrainReport(complete=False, reason=reason)
         with _our_errors():
-            return drain(self._tracker, self.config, timeout=timeout, watch=watch, through=through)
+            return drain(self._tracker, timeout=timeout, watch=watch, through=through)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Do what :meth:`drain` does, and return whether it was complete. The name is lotus-python's.

@@ -51,7 +51,6 @@ class DrainReport(NamedTuple):
 
 def drain(
     tracker: Tracker,
-    config: Config,
     *,
     timeout: float | None,
     watch: Callable[[], None] = lambda: None,
@@ -61,7 +60,6 @@ def drain(
 
     Args:
         tracker: of this process; it looks, and starts a flusher where there is none.
-        config: options.
         timeout: seconds, None for as long as it takes.
         watch: called now and then, to show progress.
         through: wait for the relay, too, where there is one.
@@ -72,16 +70,17 @@ def drain(
     """
     started = monotonic()
     ends_at = float("inf") if timeout is None else started + timeout
-    directory = tracker.directory
+    directory, config = tracker.directory, tracker.config
     directory.prepare()
     read_identity(directory)  # of a later version, or unreadable: no flusher would come, however long it is waited for
     before = count(directory)
     number = _asked(directory)
 
     def give_up() -> str | None:
+        watch()
         return _why_out_of_time(directory, timeout or 0.0) if monotonic() >= ends_at else None
 
-    reason = _answer(tracker, config, number, give_up, watch)
+    reason = _answer(tracker, number, give_up)
     if not reason and through and config.relay_url is not None:
         reason = _through_relay(config.relay_url, ends_at, watch)
     tracker.look_now()  # what happened meanwhile is told: a program that only drains has no event to do it
@@ -102,9 +101,7 @@ def drain(
     )
 
 
-def _answer(
-    tracker: Tracker, config: Config, number: int | None, give_up: Callable[[], str | None], watch: Callable[[], None]
-) -> str:
+def _answer(tracker: Tracker, number: int | None, give_up: Callable[[], str | None]) -> str:
     """Wait for the answer to request ``number``: empty, or why not everything was tried."""
     directory, look = tracker.directory, tracker.look
     next_look = float("-inf")
@@ -119,21 +116,18 @@ def _answer(
         if (why := give_up()) is not None:
             return why
         if monotonic() >= next_look:
-            next_look = monotonic() + config.constants.trusted_look / 2
+            next_look = monotonic() + tracker.config.constants.trusted_look / 2
             tracker.look_now()
             if look.somebody_flushes() is False and not look.is_on_its_way():
-                reason = _without_flusher(tracker, config, number, give_up, watch)
+                reason = _without_flusher(tracker, number, give_up)
                 if reason is not None:
                     return reason
-        watch()
         time.sleep(_LOOK_INTERVAL)
 
 
-def _without_flusher(
-    tracker: Tracker, config: Config, number: int | None, give_up: Callable[[], str | None], watch: Callable[[], None]
-) -> str | None:
+def _without_flusher(tracker: Tracker, number: int | None, give_up: Callable[[], str | None]) -> str | None:
     """Flush here where none will be started; return the answer, None where one is waited for."""
-    if not config.can_send():
+    if not tracker.config.can_send():
         return NO_KEY
     notes = Starting(tracker.directory).read()
     is_started = tracker.look.why_none_is_started() is None
@@ -141,7 +135,7 @@ def _without_flusher(
         return notes.failure()  # what ends them in the middle would end this process
     if is_started and not notes.failures:
         return None
-    return _flushed_here(config, number, give_up, watch)
+    return _flushed_here(tracker.config, number, give_up)
 
 
 def _through_relay(url: str, ends_at: float, watch: Callable[[], None]) -> str:
@@ -155,9 +149,7 @@ def _through_relay(url: str, ends_at: float, watch: Callable[[], None]) -> str:
         return str(error)
 
 
-def _flushed_here(
-    config: Config, number: int | None, give_up: Callable[[], str | None], watch: Callable[[], None]
-) -> str | None:
+def _flushed_here(config: Config, number: int | None, give_up: Callable[[], str | None]) -> str | None:
     """Flush in this process; return the answer, None where another one was faster to take the lock."""
     try:
         from .destination import AsConfigured
@@ -170,7 +162,6 @@ def _flushed_here(
 
     def ending() -> str | None:
         nonlocal given_up
-        watch()
         control = flusher.control
         if control is not None and number is not None and control.is_answered(number):
             return "it was asked for no more"

@@ -97,6 +97,7 @@ class Tracker:
         self._all_pairs: list[Pair] = []
         self._memory = MemoryBuffer()
         self.waiting: deque[bytes] = self._memory.records
+        # In a child anew: its parent may have taken much at a time, being alone; the children are many.
         self._limit = QueueLimit(self.directory, self.config.max_queue_bytes)
         self.look_at: float = float("-inf")
         self.looked_at: float = float("-inf")

@@ -28,7 +28,6 @@ _TRUST = 0.05
 _MOST_KEPT = 1024 * 1024
 """Bytes appended since the last check; they are kept in memory, and written anew if somebody takes the segment away."""
 _SEGMENTS_PER_QUEUE = 256
-_SMALLEST_SEGMENT = 4096
 """All that lies in the directory counts, also what is settled in segments that are still being written: these must not
 take much of a small queue."""
 _RETRY_INTERVAL = 0.25
@@ -86,8 +85,7 @@ class Appender:
         self._power = power
         self._trust_lasts = _TRUST if self._writes_first and not power else -math.inf
         self._report = report
-        most = max(_SMALLEST_SEGMENT, limit.max_queue_bytes // _SEGMENTS_PER_QUEUE)
-        self._limit = min(segment_bytes, most)
+        self._limit = min(segment_bytes, limit.max_queue_bytes // _SEGMENTS_PER_QUEUE)
         self.writer: SegmentWriter | None = None
         self.checked_at: float = math.inf
         self.trusted_until: float = -math.inf
@@ -213,7 +211,6 @@ class Appender:
     def abandon(self) -> None:
         """In a forked child: the segments are the parent's."""
         writer, self.writer = self.writer, None
-        self._queue_limit.begin_again()
         if writer is not None:
             writer.abandon()
 

@@ -90,10 +90,6 @@ class QueueLimit:
         self._looks = min(self._looks + 1, _DOUBLINGS)
         return max(size, min(max(share, smallest), left, on_disk // _SHARES_OF_DISK))
 
-    def begin_again(self) -> None:
-        """In a forked child: its parent may have taken much at a time, being alone; the children are many."""
-        self._looks = 0
-
     def _refusal(self) -> QueueFull:
         return QueueFull(
             f"event not accepted: the queue in {self._directory.root} is over max_queue_bytes "

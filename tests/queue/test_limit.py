@@ -18,6 +18,7 @@ from lotus_durable.errors import QueueFull
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.limit import QueueLimit
+from lotus_durable.tracker import Tracker
 
 from .faults import exit_status, in_child, replaced, small_disk
 from .segments import Reports, append, open_appender, read_journal, record
@@ -157,14 +158,16 @@ def test_processes_that_append_at_once_stay_near_the_limit_though_nobody_flushes
         appender.close()
 
 
-def test_forked_children_begin_small_though_their_parent_took_much(
-    directory: QueueDirectory, limit: QueueLimit, reports: Reports
-) -> None:
-    inherited = open_appender(directory, reports, limit=limit)
+def test_forked_children_begin_small_though_their_parent_took_much(directory: QueueDirectory) -> None:
+    config = Config.resolve({"api_key": "key", "queue_dir": directory.root})
+    tracker = Tracker(config, lambda *_: None)
     for _ in range(20):
-        grown = limit.grant(1, 0.0)
-    inherited.abandon()
-    assert limit.grant(1, 0.0) == LIMIT // 4096 < grown // 100
+        grown = tracker._limit.grant(1, 0.0)
+
+    def child() -> None:
+        assert tracker._limit.grant(1, 0.0) == config.max_queue_bytes // 4096 < grown // 100
+
+    assert exit_status(in_child(child)) == 0
 
 
 # What it costs

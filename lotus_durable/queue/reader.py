@@ -116,10 +116,13 @@ class SegmentReader:
 
     def read(self, limit: int) -> Stretch | None:
         """Return up to ``limit`` records, or a damaged stretch, or None when there is nothing more for now."""
-        if self.position < BEGINNING and (stretch := self._pass_header()):
-            return stretch
-        if self.position < BEGINNING:
-            return None
+        if self.position < BEGINNING and self.header is None:
+            data = self._search()[0]
+            if not data.rstrip(b"\0"):
+                return None  # a power cut can leave an empty file, or one of zeros, that has its name already
+            self.position = BEGINNING
+            return Stretch([], [BEGINNING], Damage(self.name, 0, data[:HEADER_SIZE], 0))
+        self.position = max(BEGINNING, self.position)
         stretch = self._parse(limit)
         if stretch is None and self._fill():
             stretch = self._parse(limit) or self._classify(limit)
@@ -131,17 +134,6 @@ class SegmentReader:
             return False
         data, found = self._search()
         return found is None and events_at_end(data, self._marker, self.position[0]) is None
-
-    def _pass_header(self) -> Stretch | None:
-        header = os.pread(self._descriptor, HEADER_SIZE, 0)
-        if decode_header(header) is None:
-            # A power cut can leave an empty file, or one of zeros, of a segment whose name is there already.
-            if not self._search()[0].rstrip(b"\0"):
-                return None
-            self.position = BEGINNING
-            return Stretch([], [BEGINNING], Damage(self.name, 0, header, 0))
-        self.position = BEGINNING
-        return None
 
     def _parse(self, limit: int) -> Stretch | None:
         """Return the frames in the buffer that continue where the last one ended.

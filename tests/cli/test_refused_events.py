@@ -78,6 +78,8 @@ def test_they_are_listed_with_filters_a_page_at_a_time(command_line: CommandLine
         (["--older-than", "1d"], []),
         (["--newer-than", "1d"], [*ids, other]),
         (["--reason", "no such"], []),
+        (["--reason", "TIME CREATED", "--customer", "c1", "--event-name", "api_call"], ids),
+        (["--customer", "c2", "--event-name", "api_call"], []),
     ):
         listed = command_line.run("dead-letters", "list", "--json", *arguments).json()
         assert [event["idempotency_id"] for event in listed["events"]] == expected, arguments

@@ -19,46 +19,11 @@ from .conftest import LONG_AGO, Scene
 from .killing import killed
 
 
-def test_dead_letters_are_counted_by_their_reasons(scene: Scene) -> None:
-    scene.make_dead(3)
-    [(reason, number)] = scene.refused().count_by_reason().items()
-    assert reason.startswith("Time created too far in the past")
-    assert number == 3
-
-
-def test_a_filter_takes_the_events_to_which_all_of_it_applies(scene: Scene) -> None:
-    mine = scene.make_dead(2, customer_id="c1", event_name="call")
-    other = scene.make_dead(1, customer_id="c2", event_name="call")
-    named = scene.make_dead(1, customer_id="c1", event_name="upload")
-
-    def ids(**where: Any) -> list[str]:
-        return [each.event.idempotency_id for each in scene.refused(**where) if each.event is not None]
-
-    assert ids() == [*mine, *other, *named]
-    assert ids(customer_id="c2") == other
-    assert ids(customer_id="c1", event_name="upload") == named
-    assert ids(reason="TIME CREATED") == [*mine, *other, *named]
-    assert ids(reason="no such reason") == []
-    assert ids(ids=frozenset(mine[:1])) == mine[:1]
-    assert ids(older_than=3600.0) == []
-    assert ids(newer_than=3600.0) == [*mine, *other, *named]
-
-
 @pytest.mark.parametrize("where", [{"customer_id": ""}, {"event_name": ""}, {"reason": ""}, {"ids": []}])
 def test_a_filter_that_is_given_and_empty_takes_none(scene: Scene, where: dict[str, Any]) -> None:
     scene.make_dead(2)
     assert scene.refused(**where).purge() == Changed(0)
     assert scene.rig.stats().dead_lettered == 2
-
-
-def test_pages_follow_one_another(scene: Scene) -> None:
-    ids = scene.make_dead(5)
-    letters = scene.refused()
-    first, following = letters.page(limit=3)
-    assert following is not None
-    second, end = letters.page(after=following, limit=3)
-    assert end is None
-    assert [each.event.idempotency_id for each in [*first, *second] if each.event] == ids
 
 
 def test_a_dead_letter_that_is_put_back_is_delivered_with_its_id_and_time(scene: Scene) -> None:
@@ -84,28 +49,12 @@ def test_what_is_refused_again_is_a_dead_letter_again(scene: Scene) -> None:
     scene.rig.check(ids, claimed=())
 
 
-def test_only_what_is_meant_is_put_back(scene: Scene) -> None:
-    scene.make_dead(2, customer_id="c1")
-    other = scene.make_dead(2, customer_id="c2")
-    assert scene.refused(customer_id="c1").retry() == Changed(2)
-    assert scene.rig.ids("dead") == set(other)
-
-
 def test_what_cannot_be_read_stays_where_it_is(scene: Scene) -> None:
     scene.rig.write(b"\xc1 no record")
     scene.rig.client().drain()
     assert scene.refused().retry() == Changed(1)  # its bytes are there
     scene.rig.client().drain()
     assert scene.rig.stats().dead_lettered == 1
-
-
-def test_purged_events_count_as_discarded(scene: Scene) -> None:
-    ids = scene.make_dead(4)
-    assert scene.refused(ids=frozenset(ids[:3])).purge() == Changed(3)
-    stats = scene.rig.stats()
-    assert (stats.accepted, stats.dead_lettered, stats.discarded) == (4, 1, 3)
-    assert conserved(stats)
-    assert scene.rig.ids("dead") == {ids[3]}
 
 
 def test_parked_events_are_put_back_as_if_for_the_first_time(parking: Rig, scene: Scene) -> None:

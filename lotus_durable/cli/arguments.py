@@ -47,10 +47,11 @@ def some_text(text: str) -> str:
 
 def whole_number(least: int = 0, most: int = sys.maxsize) -> Callable[[str], int]:
     """Return what reads a whole number between these, and raises ArgumentTypeError where it is none."""
+    range_ = f"{least} or more" if most == sys.maxsize else f"{least} to {most}"
 
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"a whole number from {least} to {most} is needed (it is {text!r})")
+            raise argparse.ArgumentTypeError(f"a whole number, {range_}, is needed (it is {text!r})")
         return int(text)
 
     return read

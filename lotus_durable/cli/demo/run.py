@@ -51,7 +51,7 @@ because a worker that was just tracking has made the folder anew."""
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Run the demo and say how it went."""
     started = time.monotonic()
-    with _folder(arguments) as (folder, keep):
+    with _folder(arguments.queue_dir) as folder:
         with Progress("tracked") as progress, FakeLotusProcess(api_key=_KEY) as server:
             demo = Demo(folder, server, arguments.events, arguments.kills, progress)
             try:
@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
             finally:
                 demo.end()
         result = demo.result
-        result.seconds, result.directory = time.monotonic() - started, str(folder) if keep else None
+        result.seconds = time.monotonic() - started
+        result.directory = None if arguments.queue_dir is None else str(folder)
         report(arguments, result.as_json(), result.as_text())
     return ExitCode.DONE if result.ok else ExitCode.NOT_COMPLETE
 
@@ -273,18 +274,18 @@ def _environment(directory: QueueDirectory, server: FakeLotusProcess) -> dict[st
 
 
 @contextlib.contextmanager
-def _folder(arguments: argparse.Namespace) -> Iterator[tuple[Path, bool]]:
-    """Give a folder, and whether it is kept; if not, it is removed even when this process is killed.
+def _folder(chosen: str | None) -> Iterator[Path]:
+    """Give a folder: the one that was chosen, or one that is removed even when this process is killed.
 
     Raises:
         QueueDirectoryError: the one that is asked for holds something.
     """
-    if arguments.queue_dir is not None:
-        folder = Path(arguments.queue_dir).absolute()
+    if chosen is not None:
+        folder = Path(chosen).absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise QueueDirectoryError(f"{folder} is not empty; the demo needs a directory of its own")
-        yield folder, True
+        yield folder
         return
     folder = Path(tempfile.mkdtemp(prefix="lotus-durable-demo-"))
     cleaner = subprocess.Popen(  # noqa: S603  # nothing of it comes from elsewhere
@@ -293,7 +294,7 @@ def _folder(arguments: argparse.Namespace) -> Iterator[tuple[Path, bool]]:
         start_new_session=True,  # Ctrl-C is for the demo
     )
     try:
-        yield folder, False
+        yield folder
     finally:
         shutil.rmtree(folder)
         cleaner.kill()

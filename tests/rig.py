@@ -22,12 +22,12 @@ from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.contents import read_page
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import ensure_identity, fingerprint
 from lotus_durable.queue.limit import QueueLimit
 from lotus_durable.queue.protocol import StoredEvent, Table
 from lotus_durable.queue.requests import ask
-from lotus_durable.queue.schema import read_page
 from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import FakeLotus, Faults, Status
 from lotus_durable.testing.exchange import ReceivedRequest

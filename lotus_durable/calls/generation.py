@@ -19,8 +19,8 @@ from typing import Final, Literal, get_args
 from lotus_durable.config import Config
 from lotus_durable.errors import QueueDirectoryError
 from lotus_durable.http.answer import Answer, NoAnswer, json_value
+from lotus_durable.queue.contents import read_learned
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.schema import read_learned
 
 from .problem import is_of_2022, is_of_2024, is_page
 

@@ -66,7 +66,7 @@ def _waiting(config: Config) -> dict[str, int]:
     from lotus_durable.operate import refuse
     from lotus_durable.operate.pending import PendingReader
     from lotus_durable.operate.stored import stored_events
-    from lotus_durable.queue.schema import read_learned
+    from lotus_durable.queue.contents import read_learned
 
     if config.api_key is None:
         raise ConfigurationError("api_key: it is needed, to send with it what was tracked under others (LOTUS_API_KEY)")

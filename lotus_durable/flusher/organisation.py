@@ -22,11 +22,11 @@ from lotus_durable.http.answer import Answer, NoAnswer, json_value
 from lotus_durable.http.connection import Connection
 from lotus_durable.http.routes import Routes
 from lotus_durable.queue.consumer import HOST
+from lotus_durable.queue.contents import read_learned
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import NO_KEY, fingerprint
 from lotus_durable.queue.requests import ask
-from lotus_durable.queue.schema import read_learned
 from lotus_durable.values import NamedTuple
 
 ORGANISATION = "organisation"

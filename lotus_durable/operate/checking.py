@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 from lotus_durable.log import counted
+from lotus_durable.queue.contents import read_all
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.format import UnknownFormat
 from lotus_durable.queue.identity import LaterFormat, read_identity
 from lotus_durable.queue.protocol import Table
 from lotus_durable.queue.reader import Position, SegmentReader
-from lotus_durable.queue.schema import read_all
 from lotus_durable.queue.table import fetched
 from lotus_durable.values import NamedTuple
 

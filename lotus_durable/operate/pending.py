@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from lotus_durable.errors import QueueDamaged
+from lotus_durable.queue.contents import Known
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory, original_name
 from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, ORIGIN_SIZE, Origin, UnknownFormat
 from lotus_durable.queue.identity import NO_KEY
-from lotus_durable.queue.known import Known
 from lotus_durable.queue.protocol import Report
 from lotus_durable.queue.reader import Position, SegmentReader
 from lotus_durable.queue.rows import KEY_SIZE

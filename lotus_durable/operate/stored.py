@@ -19,12 +19,12 @@ import msgpack
 
 from lotus_durable.event.record import Event, RecordError, decode_record
 from lotus_durable.flusher.surroundings import content_of
+from lotus_durable.queue.contents import read_all
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
 from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.kept import kept_files
 from lotus_durable.queue.protocol import Report, StoredEvent, Table
-from lotus_durable.queue.schema import read_all
 from lotus_durable.values import NamedTuple
 
 from . import ANY, Where

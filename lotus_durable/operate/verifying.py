@@ -15,10 +15,10 @@ from lotus_durable.calls.caller import Caller
 from lotus_durable.calls.service import verify_idems_received
 from lotus_durable.config import Config
 from lotus_durable.event.record import RecordError, unpack_record
+from lotus_durable.queue.contents import Known
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import UnknownFormat
 from lotus_durable.queue.kept import kept_files, undelivered
-from lotus_durable.queue.known import Known
 from lotus_durable.queue.protocol import Settlement
 from lotus_durable.queue.reader import START, Position, header_of
 from lotus_durable.values import NamedTuple

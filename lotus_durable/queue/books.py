@@ -39,16 +39,15 @@ from typing import Concatenate, ParamSpec, TypeVar
 from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import DiskRefused, QueueDamaged
 
+from .contents import INSERT, SET_COUNTERS, SET_CURSOR, Known, Ranges, as_row, page_of
 from .database import BooksDatabase
 from .directory import QueueDirectory
 from .files import FolderPlace
 from .heartbeat import read_progress
-from .known import Known, Ranges
 from .protocol import Report, Settlement, StoredEvent, Table, decode_stored_event
 from .reader import Position
 from .repair import finish_renaming, replace, words_of_what_is_gone, write_back
 from .reserve import PAGE, pages_for
-from .schema import INSERT, SET_COUNTERS, SET_CURSOR, as_row, page_of
 from .stats import QueueStats
 
 logger: logging.Logger = logging.getLogger("lotus_durable")

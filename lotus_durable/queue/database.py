@@ -14,9 +14,9 @@ from typing import TypeVar
 from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueDamaged
 
+from .contents import SCHEMA, VERSION
 from .files import FILE_MODE, open_to_read, sync_data
 from .reserve import Reserve, is_full
-from .schema import SCHEMA, VERSION
 from .table import EventTable, log_of, mapped_errors, read_only, refuse_odd
 
 _CACHE = 128

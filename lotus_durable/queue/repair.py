@@ -23,9 +23,9 @@ import time
 
 from lotus_durable.disk import is_file
 
+from .contents import Known
 from .database import BooksDatabase
 from .files import FolderPlace, sync_path
-from .known import Known
 from .stats import QueueStats
 from .table import copy_database, mapped_errors
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from lotus_durable.clock import since_boot
 
+from .contents import Known
 from .format import FRAME_HEADER_SIZE, Origin
-from .known import Known
 from .protocol import Chunk
 from .reader import BEGINNING, Position, Stretch
 from .rows import is_row

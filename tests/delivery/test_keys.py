@@ -10,7 +10,7 @@ import pytest
 
 from lotus_durable.client import Client
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.queue.schema import read_learned
+from lotus_durable.queue.contents import read_learned
 from lotus_durable.testing import FakeLotus, Faults, Generation, Slow, Status
 from tests.rig import TRACK, Rig, faults, track, wait_until
 

@@ -11,7 +11,7 @@ from lotus_durable.flusher.destination import AsConfigured
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.operate.holding import held
 from lotus_durable.queue.consumer import Consumer
-from lotus_durable.queue.schema import read_learned
+from lotus_durable.queue.contents import read_learned
 from lotus_durable.testing import Faults, Status
 from lotus_durable.testing.database import INSERT_SECONDS
 from tests.rig import Rig, track

@@ -18,10 +18,10 @@ from lotus_durable.operate.checking import check
 from lotus_durable.operate.repairing import repair
 from lotus_durable.operate.stored import stored_events
 from lotus_durable.queue.books import Books
+from lotus_durable.queue.contents import read_all
 from lotus_durable.queue.format import HEADER_SIZE
 from lotus_durable.queue.identity import ensure_identity
 from lotus_durable.queue.protocol import Settlement, StoredEvent
-from lotus_durable.queue.schema import read_all
 from lotus_durable.queue.table import EventTable
 from tests.rig import Rig, conserved, record, track
 

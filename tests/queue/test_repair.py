@@ -18,13 +18,13 @@ import pytest
 
 from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
-from lotus_durable.queue import books, database, known, reserve
+from lotus_durable.queue import books, contents, database, reserve
 from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.contents import INSERT, read_all, read_page
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import open_to_read
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, Progress, read_progress
 from lotus_durable.queue.protocol import Settlement
-from lotus_durable.queue.schema import INSERT, read_all, read_page
 from lotus_durable.queue.table import EventTable
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass, stored
@@ -498,7 +498,7 @@ def test_a_kill_at_any_step_of_beginning_anew_loses_no_row_that_could_be_read(
 ) -> None:
     monkeypatch.setattr(reserve, "_LOG", 64)
     monkeypatch.setattr(reserve, "_FREE", 64)
-    monkeypatch.setattr(known, "_FEW", 10)
+    monkeypatch.setattr(contents, "_FEW", 10)
     model = QueueDirectory(memory_path / "model")
     model.prepare()
     with_parked_and_dead(model, reports)

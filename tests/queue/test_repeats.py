@@ -19,9 +19,9 @@ from lotus_durable.queue import reserve
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.carry_over import write_carried
 from lotus_durable.queue.consumer import Consumer
+from lotus_durable.queue.contents import Ranges
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE, Header, decode_header, new_header
-from lotus_durable.queue.known import Ranges
 from lotus_durable.queue.protocol import Chunk, Settlement
 
 from .conftest import MEMORY_DISK

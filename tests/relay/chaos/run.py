@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lotus_durable.queue.contents import read_page
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Table as Store
-from lotus_durable.queue.schema import read_page
 from tests.chaos.oracle import Comparison, Evidence, compare
 from tests.relay.broker import Cluster
 from tests.rig import id_of, wait_until

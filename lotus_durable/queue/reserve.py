@@ -116,10 +116,8 @@ class Reserve:
     def make_space(self) -> None:
         """Do what can be done about a transaction that had no room, in the log or in the database."""
         self._begin_log_anew()
-        self._release(self.most)
-        if free_pages(self._connection) < self.most:
-            with contextlib.suppress(OSError, sqlite3.OperationalError):
-                self.ensure(self.most)
+        with contextlib.suppress(OSError, sqlite3.OperationalError):
+            self.ensure(self.most)
 
     def _begin_log_anew(self) -> None:
         """Write the log back, and wait for a moment until nobody reads in it any more: a page is soon read.

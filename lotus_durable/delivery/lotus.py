@@ -16,7 +16,7 @@ from typing import Final
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Config
 from lotus_durable.event.encoder import longest_event_name
-from lotus_durable.http.answer import Answer
+from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.http.connection import Connection, Exchange
 from lotus_durable.http.steps import result_of
@@ -25,7 +25,7 @@ from .batch import Batch, Encode
 from .control import Control, Renewed
 from .outcome import Blocked, Failing, Parked, Retry, RetryBatch, Settled, Split, Verdict
 from .pace import Pace
-from .verdict import generation_in, is_in_doubt, is_mild, outcome_of, outcome_of_probe
+from .verdict import generation_in, is_in_doubt, outcome_of, outcome_of_probe
 from .wire import body, encode_events
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
@@ -176,8 +176,7 @@ class Lotus:
             case Blocked(like_probe=True):
                 self._wait_until_unblocked(outcome)
             case RetryBatch():
-                arrived = isinstance(answer, Answer) or answer.sent
-                if self._is_the_cause(part, outcome, arrived=arrived, is_mild=is_mild(answer)):
+                if self._is_the_cause(part, outcome, answer):
                     return self._refused(part, outcome, found, is_new=not batch.rows)
             case _:
                 if self._probe_passes():
@@ -226,9 +225,12 @@ class Lotus:
         self._retry_later(_reasons(verdicts))
         return [_Part(again, rounds=part.rounds + 1)]
 
-    def _is_the_cause(self, part: _Part, outcome: RetryBatch, *, arrived: bool, is_mild: bool) -> bool:
+    def _is_the_cause(self, part: _Part, outcome: RetryBatch, answer: Answer | NoAnswer) -> bool:
         """Whether this part is refused again and again while a probe passes; if not, wait before it is sent again."""
+        arrived = isinstance(answer, Answer) or answer.sent
         if arrived:
+            # What else an answer says mostly is an outage or a limit, and seldom about what was sent.
+            is_mild = isinstance(answer, Answer) and not (outcome.suspect or outcome.after_timeout)
             part.suspicion += 1 if is_mild else 2
         is_suspect = arrived and part.suspicion >= _SUSPECT
         # Where the server answers others nothing is gained by waiting, unless it may be at work or asked for it.

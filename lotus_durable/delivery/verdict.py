@@ -114,11 +114,6 @@ def is_in_doubt(answer: Answer | NoAnswer) -> bool:
     return status == _CLIENT_CLOSED or (status > _FAILED and status not in _NOT_PASSED_ON)
 
 
-def is_mild(answer: Answer | NoAnswer) -> bool:
-    """Tell whether this mostly is an outage or a limit, and seldom about what was sent."""
-    return isinstance(answer, Answer) and answer.status in OUTAGE and answer.status not in _LATE
-
-
 def _by_status(answer: Answer, batch: _Batch) -> Outcome:  # noqa: PLR0911  # a table: one return a row
     match answer.status:
         case 201 | 400 if (report := _report(answer)) is not None:

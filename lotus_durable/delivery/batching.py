@@ -13,7 +13,7 @@ from .place import Place, Source
 
 _CHUNK_EVENTS = 250
 _ANOTHER_KEY = "tracked under another API key"
-_BODY_OVERHEAD = len('{"batch":[]}')
+_BODY_OVERHEAD = len(Batch().body())
 
 
 class Batcher:

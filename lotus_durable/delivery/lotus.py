@@ -26,12 +26,12 @@ from .control import Control, Renewed
 from .outcome import Blocked, Failing, Parked, Retry, RetryBatch, Settled, Split, Verdict
 from .pace import Pace
 from .verdict import generation_in, is_in_doubt, outcome_of, outcome_of_probe
-from .wire import body, encode_events
+from .wire import encode_events
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
 PATH: Final = "/api/track/"
-EMPTY_BATCH: Final = body(())
+EMPTY_BATCH: Final = Batch().body()
 """A probe: a working server with a good key answers 400, ``none``, no failed events."""
 _BESIDE_THE_EVENTS: Final = 256 * 1024
 _FOR_EACH_EVENT: Final = 4 * 1024

@@ -16,7 +16,7 @@ from lotus_durable.delivery.batch import Batch
 from lotus_durable.delivery.batching import Batcher, batches_of_parked
 from lotus_durable.delivery.lotus import Lotus
 from lotus_durable.delivery.outcome import Verdict
-from lotus_durable.delivery.wire import body, encode_events
+from lotus_durable.delivery.wire import encode_events
 from lotus_durable.http.connection import Exchange
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.protocol import Chunk, StoredEvent
@@ -113,7 +113,7 @@ def test_a_body_is_never_larger_than_the_limit(limit: int) -> None:
     sizes = [len(batch.body()) for batch in found]
     assert max(sizes) <= limit
     # And none is cut too early: the next event would not have fitted.
-    following = [len(batch.part([0]).body()) - len(body([])) for batch in found[1:]]
+    following = [len(batch.part([0]).body()) - len(Batch().body()) for batch in found[1:]]
     assert all(size + 1 + event > limit for size, event in zip(sizes, following, strict=False))
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lotus_durable.delivery import wire
-from lotus_durable.delivery.wire import body, encode_events
+from lotus_durable.delivery.wire import encode_events
 
 from .answers import encode_event, encoded_without_orjson
 
@@ -210,14 +210,6 @@ def test_a_changed_byte_raises_a_value_error_or_gives_an_event(position: int, va
     except ValueError:
         return
     assert json.loads(event)["idempotency_id"] == idempotency_id
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 500])
-def test_a_body_is_a_batch_of_its_events(count: int) -> None:
-    events = [encode_event(record(idempotency_id=f"id-{number}"))[2] for number in range(count)]
-    joined = body(events)
-    assert [event["idempotency_id"] for event in json.loads(joined)["batch"]] == [f"id-{n}" for n in range(count)]
-    assert len(joined) == 12 + sum(map(len, events)) + max(count - 1, 0)
 
 
 def test_without_orjson_the_standard_library_encodes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ else:
                 raise TypeError(f"{cls.__name__} has the fields {', '.join(cls._fields)}, each once")
             known = {**cls._field_defaults, **named}
             try:
-                return values + tuple([known[field] for field in rest])
+                return (*values, *map(known.__getitem__, rest))
             except KeyError as missing:
                 raise TypeError(f"{cls.__name__} needs {missing}") from None
 
@@ -59,7 +59,7 @@ else:
             return made
 
         def _replace(self, **changes: object) -> Self:
-            made = tuple.__new__(type(self), [changes.pop(*each) for each in zip(self._fields, self, strict=True)])
+            made = tuple.__new__(type(self), map(changes.pop, self._fields, self))
             if changes:
                 raise TypeError(f"{type(self).__name__} has no {', '.join(changes)}")
             return made

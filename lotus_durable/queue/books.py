@@ -298,6 +298,8 @@ class Books:
 
     def _insert(self, table: Table, rows: Sequence[bytes], high: int) -> int:
         """Insert rows behind row ``high``, and return the last one's id."""
+        if not rows:
+            return high
         now = time.time()
         numbered = [(number, data, now) for number, data in enumerate(rows, high + 1)]
         self.database.connection.executemany(INSERT[table], numbered)

@@ -101,12 +101,12 @@ def _like(value: object, pattern: str, why: str) -> str:
     return text
 
 
-def _day(value: object, pattern: str, why: str) -> datetime:
+def _day(value: object) -> datetime:
     try:
-        year, month, day = map(int, _like(value, pattern, why).split("-"))
+        year, month, day = map(int, _like(value, r"\d{4}-\d\d?-\d\d?", "no day").split("-"))
         return datetime(year, month, day, tzinfo=UTC)
     except ValueError:
-        raise wrong(why) from None
+        raise wrong("no day") from None
 
 
 def _text(value: object, most: float = float("inf")) -> str:
@@ -174,18 +174,20 @@ def _json_object(value: object) -> dict[str, Any]:
     return value
 
 
-_KINDS: dict[str, Callable[..., Any]] = {
-    "like": _like,
-    "day": _day,
+READERS: dict[str, Reader] = {
     "text": _text,
+    "text_40": partial(_text, most=40),
+    "text_100": partial(_text, most=100),
+    "email": partial(_like, pattern=r"[^@\s]+@[^@\s]+\.[^@\s]+", why="no e-mail"),
+    "country": partial(_like, pattern="[A-Z]{2}", why="no choice"),
+    "day": _day,
     "boolean": _boolean,
     "moment": moment,
-    "number": _number,
-    "whole": _whole,
+    "decimal": partial(_number, digits=20, places=10),
+    "not_negative": partial(_number, digits=20, places=10, least=0),
+    "tax_rate": partial(_number, digits=7, places=4),
+    "quantity": partial(_whole, least=1),
     "json_object": _json_object,
-}
-READERS: dict[str, Reader] = {
-    name: partial(_KINDS[kind], **options) for name, (kind, options) in _DATA["readers"].items()
 }
 
 

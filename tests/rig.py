@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from lotus_durable.flusher.drain import DrainReport
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import collect
+from lotus_durable.flusher.surroundings import NETWORK_VARIABLES
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.contents import read_page
@@ -247,6 +249,14 @@ def drained_until_told(client: Client, why: str) -> DrainReport:
     assert f"not done within {patience:.3g} seconds" in (report.reason or "")
     assert not report.complete
     return report
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the folders whose conftest imports it."""
+    for name in os.environ:
+        if name.startswith("LOTUS_") or name in (*NETWORK_VARIABLES, "NETRC"):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,12 @@ from lotus_durable.calls import caller
 from lotus_durable.client import Client
 from lotus_durable.http import routes  # noqa: F401  # now, and not within the deadline of some test
 from lotus_durable.testing import FakeLotus
+from tests.rig import no_settings_of_this_machine  # noqa: F401  # a fixture
 
 KEY = "abcdefgh.0123456789abcdef0123456789abcdef"
 
 Connect = Callable[..., Client]
 """Makes a client of a server: ``connect(server, **options)``."""
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.lower().endswith("_proxy") or name.startswith(("LOTUS_", "REQUESTS_CA", "CURL_CA")):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)

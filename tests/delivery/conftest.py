@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.rig import rig, rigs  # noqa: F401  # fixtures
+from tests.rig import no_settings_of_this_machine, rig, rigs  # noqa: F401  # fixtures
 
 from .scripted_server import CERTIFICATE
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.lower().endswith("_proxy") or name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture

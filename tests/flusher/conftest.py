@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lotus_durable.flusher.surroundings import NETWORK_VARIABLES
-from tests.rig import rigs  # noqa: F401  # a fixture
+from tests.rig import no_settings_of_this_machine, rigs  # noqa: F401  # fixtures
 
 from .scene import Scene
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.startswith("LOTUS_") or name in NETWORK_VARIABLES:
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -12,22 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotus_durable.errors import InvalidEvent
-from lotus_durable.event.properties import clean_properties
-from lotus_durable.event.record import JsonValue
 
-ROOM = 32_768
-
-
-def cleaned(value: object) -> JsonValue:
-    return clean_properties({"a": [0, 0, 0, {"b": value}]}, ROOM)["a"][3]["b"]  # type: ignore[index,call-overload]
-
-
-def refusal(value: object) -> str:
-    with pytest.raises(InvalidEvent) as caught:
-        cleaned(value)
-    assert caught.value.field.startswith("properties.a[3].b")
-    return str(caught.value)
-
+from .encoding import cleaned, refusal
 
 # Decimal ------------------------------------------------------------------------------------------------------------
 

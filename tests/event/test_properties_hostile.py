@@ -15,13 +15,10 @@ import pytest
 
 from lotus_durable.errors import InvalidEvent
 from lotus_durable.event.properties import clean_properties
-from lotus_durable.event.record import JsonValue
+
+from .test_properties import cleaned
 
 ROOM = 32_768
-
-
-def cleaned(value: object) -> JsonValue:
-    return clean_properties({"value": value}, ROOM)["value"]
 
 
 def hostile(method: str, error: type[BaseException], *bases: type) -> Any:

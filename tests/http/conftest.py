@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from tests.delivery.conftest import _no_settings_of_this_machine, certificate  # noqa: F401  # fixtures
+from tests.delivery.conftest import certificate  # noqa: F401  # a fixture
+from tests.rig import no_settings_of_this_machine  # noqa: F401  # a fixture
 
 
 def open_sockets() -> set[str]:

@@ -2,4 +2,5 @@
 
 from __future__ import annotations
 
-from tests.flusher.conftest import _no_settings_of_this_machine, scene, scenes  # noqa: F401  # fixtures
+from tests.flusher.conftest import scene, scenes  # noqa: F401  # fixtures
+from tests.rig import no_settings_of_this_machine  # noqa: F401  # a fixture

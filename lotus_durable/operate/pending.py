@@ -83,25 +83,24 @@ class PendingReader:
 
     def rows(self) -> Iterator[Found]:
         """Give what is pending in ``queue.db``."""
+        yield from self._without_repeats(self._rows())
+
+    def _rows(self) -> Iterator[Found]:
         source = self._source_of_rows()
-        first, sequence = self._known.cursor(source)
+        first, read = self._known.cursor(source)
         statement = "SELECT _id, data FROM queue_pending WHERE _id >= ? + 1 ORDER BY _id LIMIT ?"
 
         def page(after: int, limit: int) -> list[tuple[Any, ...]]:
             return fetched(self._directory.queue_db, statement, (after, limit))
 
-        def found() -> Iterator[Found]:
-            nonlocal sequence
-            for row, data in read_pages(page, self._report, max(1, first) - 1):
-                sequence += 1
-                end = (row + 1, sequence)
-                if isinstance(data, bytes) and len(data) >= KEY_SIZE:
-                    yield Found(source, QUEUE_DB, row, end, data[KEY_SIZE:], data[:KEY_SIZE])
-                else:
-                    kept = data if isinstance(data, bytes) else str(data or "").encode()
-                    yield Found(source, QUEUE_DB, row, end, b"", NO_KEY, None, kept, 1)
-
-        yield from self._without_repeats(found())
+        rows = read_pages(page, self._report, max(1, first) - 1)
+        for sequence, (row, data) in enumerate(rows, read + 1):
+            end = (row + 1, sequence)
+            if isinstance(data, bytes) and len(data) >= KEY_SIZE:
+                yield Found(source, QUEUE_DB, row, end, data[KEY_SIZE:], data[:KEY_SIZE])
+            else:
+                kept = data if isinstance(data, bytes) else str(data or "").encode()
+                yield Found(source, QUEUE_DB, row, end, b"", NO_KEY, None, kept, 1)
 
     def count_rows(self) -> tuple[int, float | None]:
         """Return how many rows are pending, and since when the first one is.

@@ -32,6 +32,7 @@ import stat
 from binascii import unhexlify
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from operator import itemgetter
 from struct import Struct, pack, unpack
@@ -269,8 +270,12 @@ class DeliveredLately:
 def keys_of(ids: Sequence[str], host: str | None = None) -> bytes:
     """Return the 16 bytes of each id of this server's; zeros, as a disk may have after a power cut, are of none."""
     plain = _of_uuids(ids) or b"".join(_of_uuids((each,)) or _digest(each) for each in ids)
-    over = _digest(host or "") * len(ids)
-    return (int.from_bytes(plain) ^ int.from_bytes(over)).to_bytes(len(plain))
+    return (int.from_bytes(plain) ^ _over(host or "", len(ids))).to_bytes(len(plain))
+
+
+@lru_cache(maxsize=2)
+def _over(host: str, count: int) -> int:
+    return int.from_bytes(_digest(host) * count)
 
 
 def _of_uuids(ids: Sequence[str]) -> bytes:

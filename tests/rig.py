@@ -24,7 +24,6 @@ from lotus_durable.flusher.stats import collect
 from lotus_durable.flusher.surroundings import NETWORK_VARIABLES
 from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.consumer import Consumer
-from lotus_durable.queue.contents import read_page
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.identity import ensure_identity, fingerprint
 from lotus_durable.queue.limit import QueueLimit
@@ -33,6 +32,7 @@ from lotus_durable.queue.requests import ask
 from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import FakeLotus, Faults, Status
 from lotus_durable.testing.exchange import ReceivedRequest
+from tests.pages import read_page
 from tests.waiting import LIMIT as LIMIT  # noqa: PLC0414  # also for who imports it from here
 from tests.waiting import wait_until as wait_until  # noqa: PLC0414
 

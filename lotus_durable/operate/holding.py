@@ -39,10 +39,6 @@ class Held(NamedTuple):
     control: Control
     """Its ``beat_if_due`` is to be called between steps: others see a sign of life then."""
 
-    def show(self) -> None:
-        """Let everybody count what is in the books now."""
-        self.control.show(self.consumer.progress())
-
 
 @contextlib.contextmanager
 def held(config: Config, *, waiting: Waiting = WAITING) -> Iterator[Held]:
@@ -56,13 +52,12 @@ def held(config: Config, *, waiting: Waiting = WAITING) -> Iterator[Held]:
         before = read_beat(flusher.directory)
         control = flusher.make_control(before)
         consumer = flusher.open_consumer(control, before)
-        queue = Held(flusher.directory, consumer, control)
         try:
-            queue.show()
-            yield queue
+            control.show(consumer.progress())  # everybody can count what is in the books now
+            yield Held(flusher.directory, consumer, control)
             consumer.make_safe()
         finally:
-            queue.show()
+            control.show(consumer.progress())
             consumer.close()
             if flusher.lock.is_held():
                 control.end("ended")

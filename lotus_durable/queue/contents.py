@@ -58,24 +58,19 @@ def as_row(counts: QueueStats, high: Mapping[Table, int]) -> tuple[int, ...]:
     return (*gone, counts.parked, counts.dead_lettered, counts.discarded, high["parked"], high["dead"])
 
 
-def read_page(path: str, table: Table, after: int, limit: int) -> list[StoredEvent]:
-    """Return up to ``limit`` rows with an id above ``after``, by id; none where there are no books.
-
-    Raises:
-        OSError: the disk refuses.
-        DatabaseDamaged: (an OSError) it cannot be read.
-    """
-    return [decode_stored_event(row, data) for row, data in fetched(path, page_of(table), (after, limit))]
-
-
 def read_all(path: str, table: Table, report: Callable[[QueueDamaged], None], after: int = 0) -> Iterator[StoredEvent]:
-    """Give all rows behind one, a page at a time; what cannot be read is reported."""
+    """Give all rows behind one, by id, a page at a time; what cannot be read is reported."""
     rows = read_pages(lambda row, limit: fetched(path, page_of(table), (row, limit)), report, after)
     return (decode_stored_event(row, data) for row, data in rows)
 
 
 def read_learned(path: str, name: str) -> str | None:
-    """Return what the flusher learned under this name; None where there is no such thing. Raises as a page does."""
+    """Return what the flusher learned under this name; None where there is no such thing.
+
+    Raises:
+        OSError: the disk refuses.
+        DatabaseDamaged: (an OSError) it cannot be read.
+    """
     found = fetched(path, "SELECT value FROM learned WHERE name = ?", (name,))
     return str(found[0][0]) if found else None
 

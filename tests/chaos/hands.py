@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lotus_durable.event.record import RecordError, decode_record
-from lotus_durable.queue.contents import read_page
 from lotus_durable.queue.directory import QueueDirectory, original_name, released_name
 from lotus_durable.queue.format import HEADER_SIZE
 from lotus_durable.queue.heartbeat import Progress, read_progress
@@ -21,6 +20,7 @@ from lotus_durable.queue.protocol import StoredEvent, Table
 from lotus_durable.queue.reader import SegmentReader
 from lotus_durable.queue.rows import KEY_SIZE
 from lotus_durable.queue.table import fetched
+from tests.pages import read_page
 
 from .harness import WRITTEN_BACK, Harness
 from .oracle import BOOKS, CUT

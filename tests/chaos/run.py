@@ -19,9 +19,9 @@ from typing import Any
 
 from lotus_durable.event.record import decode_record
 from lotus_durable.queue.consumer import Consumer
-from lotus_durable.queue.contents import read_page
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
+from tests.pages import read_page
 from tests.servers.apps.ledger import read_ledger
 
 from .clock import Clock

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.queue.contents import read_page
 from lotus_durable.queue.directory import QueueDirectory
+from tests.pages import read_page
 from tests.queue.faults import replaced
 from tests.queue.segments import let_only_told_time_pass
 from tests.rig import Rig, conserved, track

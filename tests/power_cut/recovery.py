@@ -13,7 +13,6 @@ from lotus_durable.config import Config
 from lotus_durable.errors import LotusError
 from lotus_durable.event.record import decode_record
 from lotus_durable.queue.consumer import Consumer
-from lotus_durable.queue.contents import read_page
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Settlement, StoredEvent
@@ -21,6 +20,7 @@ from lotus_durable.queue.stats import QueueStats
 from lotus_durable.testing import FakeLotus
 from tests.chaos.oracle import gap
 from tests.chaos.plan import API_KEY
+from tests.pages import read_page
 
 _MANY = 1 << 30
 _PASSES = 4

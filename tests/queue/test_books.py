@@ -16,10 +16,10 @@ import pytest
 from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.queue import books as books_module
 from lotus_durable.queue.books import Books
-from lotus_durable.queue.contents import read_page
 from lotus_durable.queue.database import BooksDatabase
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Cursor, Settlement
+from tests.pages import read_page
 
 from .consuming import stored
 from .faults import refusing

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.queue.consumer import Consumer
-from lotus_durable.queue.contents import read_page
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
 from lotus_durable.queue.format import encode_frame
 from lotus_durable.queue.protocol import Settlement
+from tests.pages import read_page
 
 from .consuming import consuming, counts, deliver_all, read_pass, stored
 from .faults import small_disk

@@ -20,12 +20,13 @@ from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 from lotus_durable.queue import books, contents, database, reserve
 from lotus_durable.queue.consumer import Consumer
-from lotus_durable.queue.contents import INSERT, read_all, read_page
+from lotus_durable.queue.contents import INSERT, read_all
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import open_to_read
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile, Program, Progress, read_progress
 from lotus_durable.queue.protocol import Settlement
 from lotus_durable.queue.table import EventTable
+from tests.pages import read_page
 
 from .consuming import consuming, counts, deliver, deliver_all, read_pass, stored
 from .faults import STRIDE, dies_at, refusing

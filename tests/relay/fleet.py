@@ -19,13 +19,13 @@ from lotus_durable.config import Config, Constants
 from lotus_durable.flusher.destination import AsConfigured
 from lotus_durable.flusher.life import Flusher
 from lotus_durable.flusher.stats import collect
-from lotus_durable.queue.contents import read_page
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import StoredEvent, Table
 from lotus_durable.queue.stats import QueueStats
 from lotus_durable.relay.address import Address, address_of
 from lotus_durable.relay.receiving import Receiving
 from lotus_durable.testing import FakeLotus
+from tests.pages import read_page
 from tests.rig import QUICK, wait_until
 
 from .broker import Cluster

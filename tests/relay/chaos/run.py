@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lotus_durable.queue.contents import read_page
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.protocol import Table as Store
 from tests.chaos.oracle import Comparison, Evidence, compare
+from tests.pages import read_page
 from tests.relay.broker import Cluster
 from tests.rig import id_of, wait_until
 from tests.servers.apps.ledger import read_ledger

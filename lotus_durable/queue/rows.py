@@ -103,9 +103,8 @@ class RowReader:
         if self._table is None or self._pass_ends < self.position[0]:
             return None
         with self._told_once():
-            rows = self._rows_behind(limit)
-            if rows:
-                return self._damage(rows[0]) or self._records(rows)
+            if rows := self._rows_behind(limit):
+                return self._stretch(rows)
         self._pass_ends = 0
         return None
 
@@ -236,27 +235,24 @@ class RowReader:
                 return [row]
             raise
 
-    def _damage(self, row: tuple[int, object]) -> tuple[Stretch, bytes] | None:
-        number, data = row
-        if isinstance(data, bytes) and len(data) >= KEY_SIZE:
-            return None
-        kept = data if isinstance(data, bytes) else str(data or "").encode()
-        self.position = (number + 1, self.position[1] + 1)
-        return Stretch([], [self.position], Damage(QUEUE_DB, number, kept, 1)), NO_KEY
-
-    def _records(self, rows: Sequence[tuple[int, object]]) -> tuple[Stretch, bytes]:
-        """Return the rows up to the next damage or other key."""
+    def _stretch(self, rows: Sequence[tuple[int, object]]) -> tuple[Stretch, bytes]:
+        """Return the rows up to the next damage or other key, or the damage that comes first, with their key."""
         records: list[bytes] = []
         positions: list[Position] = []
-        key = None
+        key = NO_KEY
         for number, data in rows:
-            if not isinstance(data, bytes) or data[:KEY_SIZE] != (key or data[:KEY_SIZE]) or len(data) < KEY_SIZE:
+            if not isinstance(data, bytes) or len(data) < KEY_SIZE or (records and data[:KEY_SIZE] != key):
                 break
             key = data[:KEY_SIZE]
             records.append(data[KEY_SIZE:])
             self.position = (number + 1, self.position[1] + 1)
             positions.append(self.position)
-        return Stretch(records, positions), key or NO_KEY
+        if records:
+            return Stretch(records, positions), key
+        number, data = rows[0]
+        kept = data if isinstance(data, bytes) else str(data or "").encode()
+        self.position = (number + 1, self.position[1] + 1)
+        return Stretch([], [self.position], Damage(QUEUE_DB, number, kept, 1)), key
 
     @contextlib.contextmanager
     def _told_once(self) -> Iterator[None]:

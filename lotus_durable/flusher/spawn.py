@@ -123,7 +123,7 @@ def _command(interpreter: str, directory: QueueDirectory) -> tuple[str, list[str
     boot = os.path.join(PACKAGE, "flusher", "boot.py")
     python = [interpreter, "-I", "-S", "-X", "utf8", boot]
     # A shell would go back to the user that a program was started by, where it acts as another one.
-    if may_run(_SHELL) and (os.getuid(), os.getgid()) == (os.geteuid(), os.getegid()):
+    if _may_run(_SHELL) and (os.getuid(), os.getgid()) == (os.geteuid(), os.getegid()):
         return _SHELL, [_SHELL, "-c", _IN_BACKGROUND, "lotus-durable", *python, directory.root]
     return interpreter, [*python, "--fork", directory.root]
 
@@ -204,10 +204,10 @@ def _is_python(path: str) -> bool:
     return name.startswith("python") and not name.removeprefix("python").removesuffix("t").strip("0123456789.")
 
 
-def may_run(path: str) -> bool:
+def _may_run(path: str) -> bool:
     """Whether the user that this process acts as may run a program; not the one that it was started by."""
     return os.access(path, os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _is_program(path: str) -> bool:
-    return os.path.isabs(path) and is_file(path) and may_run(path)
+    return os.path.isabs(path) and is_file(path) and _may_run(path)

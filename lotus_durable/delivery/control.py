@@ -237,8 +237,9 @@ class Control:
         Whoever asked for a drain before that was tried (up to ``asked``) gets the reason at once, instead of waiting
         for a person; for those who ask later, perhaps after the person came, it is tried again at once.
         """
-        if self.enter("blocked" if is_blocked else "retrying", reason):
-            logger.warning("nothing is sent, events are kept: %s", reason)
+        state: FlusherState = "blocked" if is_blocked else "retrying"
+        if self.enter(state, reason):
+            logger.warning("delivery is %s, events are kept: %s", state, reason)
         self.answer(asked, reason)
         self.wait(seconds, asked=asked)
 

@@ -68,25 +68,18 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
 @dataclass(slots=True)
 class Result:
-    """What became of the events; :meth:`as_json` has the documented keys."""
+    """What became of the events; the help of the command says what each is."""
 
     tracked: int = 0
-    """Events for which ``track_event`` returned."""
     at_server: int = 0
     lost_ids: list[str] = field(default_factory=list)
-    """Tracked, and not at the server."""
     never_tracked_ids: list[str] = field(default_factory=list)
-    """At the server, and tracked by nobody."""
     duplicate_ids: list[str] = field(default_factory=list)
-    """The server got them more than once, and counted them once."""
     kills: dict[str, int] = field(default_factory=lambda: {"workers": 0, "flushers": 0})
     new_flusher_after: list[float] = field(default_factory=list)
-    """For each kill of a flusher while events were tracked: after how many seconds another one flushed."""
     seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
-    """Whatever else is not as promised."""
     directory: str | None = None
-    """Where the files are kept."""
 
     def compare(self, tracked: Sequence[str], stored: set[str], received: Mapping[str, int]) -> None:
         """Enter the ids in the workers' records, those in the server's database, and how often it got which id."""

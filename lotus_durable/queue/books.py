@@ -109,8 +109,8 @@ class Books:
             self.close()
             raise
         self.is_behind: bool = last.accepted - last.pending > self.known.counts.accepted
-        if self.is_behind and (gone := words_of_what_is_gone(last, self.known.counts, is_new=self.is_new)):
-            report(QueueDamaged(f"the books {self._path} {gone}"))
+        if self.is_behind and (gone := words_of_what_is_gone(self._path, last, self.known.counts, is_new=self.is_new)):
+            report(QueueDamaged(gone))
 
     @_mended
     def settle(self, entry: Settlement) -> None:

@@ -67,10 +67,11 @@ def replace(path: str, known: Known, folder: FolderPlace) -> tuple[str | None, i
     return _put_in_place(path, "damaged"), lost
 
 
-def words_of_what_is_gone(last: QueueStats, now: QueueStats, *, is_new: bool) -> str | None:
+def words_of_what_is_gone(path: str, last: QueueStats, now: QueueStats, *, is_new: bool) -> str | None:
     """Say what was in books that were removed, or replaced by older ones, when nobody had them open; None: nothing.
 
     Args:
+        path: of the books.
         last: as the last heartbeat counted it.
         now: what is in the books now.
         is_new: they were made now.
@@ -80,7 +81,7 @@ def words_of_what_is_gone(last: QueueStats, now: QueueStats, *, is_new: bool) ->
     what = "are gone, and new ones were begun" if is_new else "are older than the last count"
     held = "" if is_new else f", now {now.parked} and {now.dead_lettered}"
     return (
-        f"{what}; in the former ones, at the last count, parked events: {last.parked}, dead letters: "
+        f"the books {path} {what}; in the former ones, at the last count, parked events: {last.parked}, dead letters: "
         f"{last.dead_lettered}{held}; those whose segments are gone too are lost"
     )
 

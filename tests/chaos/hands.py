@@ -114,8 +114,9 @@ def remove_books(harness: Harness) -> bool:
         harness.kill(pid)
         harness.flusher_killed(time.monotonic(), in_haste=True)
     else:
-        # One that has them open writes them back. One that was just opening them begins new ones, and says that they
-        # are gone when it has made these. On a full disk neither is said, nor done, before there is room.
+        # One that has them open writes them back, when it waits for nothing (a refused key, say), and may be killed
+        # before that. One that was just opening them begins new ones, and says that they are gone when it has made
+        # these. On a full disk neither is said, nor done, before there is room.
         harness.wait(
             lambda: (
                 harness.said_of_books() != said
@@ -125,8 +126,8 @@ def remove_books(harness: Harness) -> bool:
             ),
             _PATIENCE,
         )
-        if is_alive(pid) and harness.said_of_books() == said:
-            return True  # it has written all of it back
+        if harness.said_of_books() == said and harness.said_of_books(WRITTEN_BACK) != written:
+            return True
     mark_struck(harness, ids, BOOKS)
     harness.books_gone.append((ids, said))
     return True

@@ -207,30 +207,30 @@ class _Sweep:
     def next_rows(self, most: int) -> tuple[list[StoredEvent], list[StoredEvent]] | None:
         """Return rows to try, at most so many, and rows to give up, perhaps none of either; None at the end."""
         began = time.thread_time()
-        before, now = self._position, self._source.elapsed()
         due: list[StoredEvent] = []
         late: list[StoredEvent] = []
         pages: set[int] = set()
-        for row in self._following():
-            if len(due) == most or len(pages) >= self._source.rows_at_once:
-                break
-            self._position = row.id
-            chosen = self._choose(row, now)
-            if chosen is not None:
-                (due if chosen else late).append(row)
-                pages.add(row.id // _ROWS_OF_A_PAGE)
-        self.seconds += time.thread_time() - began
-        return (due, late) if self._position > before else None
-
-    def _following(self) -> Iterator[StoredEvent]:
-        for _ in range(_PAGES_AT_ONCE):
+        found: tuple[list[StoredEvent], list[StoredEvent]] | None = due, late
+        for number in range(_PAGES_AT_ONCE):
             rows = self._source.page("parked", self._position, _PAGE)
+            now = self._source.elapsed()
             for row in rows:
                 if row.id > self.through:
-                    return
-                yield row
-            if not rows:
-                return
+                    rows = []
+                    break
+                if len(due) == most or len(pages) >= self._source.rows_at_once:
+                    break
+                self._position = row.id
+                chosen = self._choose(row, now)
+                if chosen is not None:
+                    (due if chosen else late).append(row)
+                    pages.add(row.id // _ROWS_OF_A_PAGE)
+            if not rows and not number:
+                found = None
+            if not rows or len(due) == most or len(pages) >= self._source.rows_at_once:
+                break
+        self.seconds += time.thread_time() - began
+        return found
 
     def learn(self, rows: Sequence[StoredEvent], tried: Tried) -> None:
         """Take note of what became of rows, and go back to the first whose customer's others are to be seen to now."""

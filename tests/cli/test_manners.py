@@ -163,7 +163,9 @@ def test_what_is_no_key_file_is_named_as_that(
 
 
 def test_an_interrupted_import_says_that_nothing_was_imported(command_line: CommandLine, tmp_path: Path) -> None:
-    pipe = subprocess.Popen(["sh", "-c", "echo '{}'; exec sleep 60"], stdout=subprocess.PIPE)
+    pipe = subprocess.Popen(
+        ["sh", "-c", 'echo \'{"customer_id": "c1", "event_name": "a"}\'; exec sleep 60'], stdout=subprocess.PIPE
+    )
     process = subprocess.Popen(
         [*PROGRAM, "import", "-"], env=command_line.environment, stdin=pipe.stdout, stderr=subprocess.PIPE, text=True
     )

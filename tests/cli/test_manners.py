@@ -163,9 +163,8 @@ def test_what_is_no_key_file_is_named_as_that(
 
 
 def test_an_interrupted_import_says_that_nothing_was_imported(command_line: CommandLine, tmp_path: Path) -> None:
-    pipe = subprocess.Popen(
-        ["sh", "-c", 'echo \'{"customer_id": "c1", "event_name": "a"}\'; exec sleep 60'], stdout=subprocess.PIPE
-    )
+    line = '{"customer_id": "c1", "event_name": "a"}'
+    pipe = subprocess.Popen(["sh", "-c", f"yes '{line}' | head -n 50000; exec sleep 60"], stdout=subprocess.PIPE)
     process = subprocess.Popen(
         [*PROGRAM, "import", "-"], env=command_line.environment, stdin=pipe.stdout, stderr=subprocess.PIPE, text=True
     )
@@ -175,7 +174,7 @@ def test_an_interrupted_import_says_that_nothing_was_imported(command_line: Comm
     pipe.kill()
     pipe.communicate()
     assert process.returncode == 130
-    assert errors == "lotus-durable import: interrupted: nothing was imported\n"
+    assert re.fullmatch(r"lotus-durable import: interrupted: (read .*; )?nothing was imported\n", errors)
     assert not list(tmp_path.glob("queue/journal/*"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -66,3 +67,10 @@ def test_it_fails_when_tox_has_left_out_what_is_installed(
     pythons["3.99"] = "/somewhere/bin/python3.99"
     with pytest.raises(SystemExit, match=r"installed, and not run: 3\.99"):
         command.main()
+
+
+def test_the_tests_that_an_environment_names_are_there() -> None:
+    """One that is not would have all of them left out."""
+    named = re.findall(r"\btests/[\w/.]+", (command.ROOT / "tox.ini").read_text())
+    assert len(named) > 30
+    assert [each for each in named if not (command.ROOT / each).exists()] == []

@@ -210,3 +210,11 @@ def test_segments_retired_lately_are_known_and_the_oldest_are_forgotten(
     assert [segment[0] for segment in books.known.retired] == [3, 4, 5]
     assert books.known.retired[bytes([5]) * 16] == (100, 5)
     books.close()
+
+
+def test_what_goes_ahead_of_a_settlement_is_cut_into_pieces_of_so_many_bytes_with_a_row_at_the_least() -> None:
+    rows = [bytes(size) for size in (5, 3, 2, 9, 1)]
+    pieces = []
+    while rows:
+        pieces.append([len(row) for row in books_module._cut_off(rows, 5)])
+    assert pieces == [[5], [3, 2], [9], [1]]

@@ -114,7 +114,7 @@ class Harness:
             time.sleep(_TICK)
         return True
 
-    def comes(self, condition: Callable[[], object], *, more: float = 0.0) -> bool:
+    def comes(self, condition: Callable[[], object], *, more: Callable[[], float] = lambda: 0.0) -> bool:
         """Wait for what must come within :data:`STALL` and so many seconds more; return whether it came.
 
         That counts when no start is put off any more because flushers were killed before, one after another. A start
@@ -131,7 +131,7 @@ class Harness:
             notes = starting.read()
             if notes.next_start > since_boot() and notes.failures <= killed:
                 since = time.monotonic()
-            return has_come or time.monotonic() - since > STALL + more
+            return has_come or time.monotonic() - since > STALL + more()
 
         self.wait(is_over, math.inf)
         return has_come
@@ -199,8 +199,16 @@ class Harness:
         self.tell_server(None)
         self.set_mode("trickle")
         began = time.monotonic()
-        counts = self.counts() if self.plan.generation == "L22" else None
-        if self.comes(self._is_empty, more=counts.pending / _SENT_WITH_WAITS if counts is not None else 0.0):
+        pending = 0  # at the most: what older books do not know is pending when a flusher has opened them
+
+        def is_empty() -> bool:
+            nonlocal pending
+            counts = self.counts()
+            pending = max(pending, 0 if counts is None else counts.pending)
+            return counts is not None and counts.pending == 0
+
+        sent_with_waits = _SENT_WITH_WAITS if self.plan.generation == "L22" else math.inf
+        if self.comes(is_empty, more=lambda: pending / sent_with_waits):
             self.tally.recoveries.append(time.monotonic() - began)
         else:
             self.tally.problems.append(f"long after all was well events were still pending: {self.where()}")
@@ -221,10 +229,6 @@ class Harness:
         said = {line for log in logs for line in log.read_text(errors="replace").splitlines() if words.search(line)}
         told = self._folder.told.read_text() if self._folder.told.exists() else ""
         return said.union(f"{number} {line}" for number, line in enumerate(told.splitlines()) if words.search(line))
-
-    def _is_empty(self) -> bool:
-        counts = self.counts()
-        return counts is not None and counts.pending == 0
 
     def counts(self) -> QueueStats | None:
         """Count the queue as anybody can; None while it cannot be counted."""

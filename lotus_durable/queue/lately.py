@@ -103,8 +103,10 @@ class DeliveredLately:
 
     def add(self, ids: Sequence[str]) -> None:
         """Write these; raises nothing. Those that were added last, again, are those of a settlement that failed."""
-        keys = keys_of(ids, self._host()) if ids else b""
-        if not keys or keys == self._last:
+        if not ids:
+            return
+        keys = keys_of(ids, self._host())
+        if keys == self._last:
             return
         try:
             if self._descriptor < 0:

@@ -92,14 +92,18 @@ class Reserve:
         """
         self._wanted = self._size + min(size, _SEGMENT) * 3 // 2 // PAGE  # a row is larger than its frame
         self.give_back()
+        missing = self._wanted - self._free()
+        if missing <= 0:
+            return
         disk = os.fstatvfs(self._descriptor)
-        if 0 < (self._wanted - self._free()) * PAGE <= disk.f_bavail * disk.f_frsize // _PLENTY:
+        if missing * PAGE <= disk.f_bavail * disk.f_frsize // _PLENTY:
             for _ in range(8):
                 self._add()
 
     def give_back(self) -> None:
         """Come some milliseconds nearer to a file without room that nobody needs."""
-        if min(free_pages(self._connection) - self._kept, self._free() - self._wanted) > _SPARE:
+        # There are seldom so many, and to count all there is takes longer.
+        if free_pages(self._connection) - self._kept > _SPARE and self._free() - self._wanted > _SPARE:
             for _ in range(2):
                 give_back(self._connection, self.most // 4)  # moving a page changes three
             self._freeze()

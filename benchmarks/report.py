@@ -1,4 +1,4 @@
-"""What a scenario finds: tables of figures, series for the plots, and goals that are met or missed."""
+"""What a scenario finds: tables of figures, series for the plots, and goals that are met, missed or out of reach."""
 
 from __future__ import annotations
 
@@ -37,26 +37,33 @@ class Goal:
     of: str = ""
     floor: str = ""
     """What the machine can do at best, measured in the same run, where there is such a thing."""
+    value_of_floor: float | None = None
+    """What ``value`` would be with the floor in our place; None where the two cannot be compared. A goal that the floor
+    misses in the same run can be met by no program, so it is not missed but out of reach."""
     note: str = ""
 
     @property
     def ratio(self) -> float | None:
         """How many times better than asked for: 1 is just met."""
-        if self.value is None:
-            return None
-        if self.sense == "at least":
-            return self.value / self.limit
-        return self.limit / self.value if self.value > 0 else float("inf")
+        return None if self.value is None else self._ratio_of(self.value)
 
     @property
     def is_missed(self) -> bool:
-        return self.ratio is not None and self.ratio < 1
+        return self.verdict == "MISSED"
 
     @property
     def verdict(self) -> str:
         if self.value is None:
             return "not measured"
-        return "MISSED" if self.is_missed else "met"
+        if self._ratio_of(self.value) >= 1:
+            return "met"
+        is_out_of_reach = self.value_of_floor is not None and self._ratio_of(self.value_of_floor) < 1
+        return "out of reach: the floor misses it too" if is_out_of_reach else "MISSED"
+
+    def _ratio_of(self, value: float) -> float:
+        if self.sense == "at least":
+            return value / self.limit
+        return self.limit / value if value > 0 else float("inf")
 
 
 @dataclass(frozen=True, slots=True)

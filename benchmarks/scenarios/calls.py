@@ -199,5 +199,6 @@ def _ratio(
     if not found[over.name].accepted or not found[under.name].accepted:
         return Goal(name, None, sense, limit, "times", note="nothing was accepted")
     top, bottom = found[over.name].at(percentile), found[under.name].at(percentile)
-    floor = f"{found[FLOOR.name].at(percentile):.2f} µs"
-    return Goal(name, top / bottom, sense, limit, "times", f"{top:.1f} / {bottom:.1f} µs", floor)
+    floor = found[FLOOR.name].at(percentile)
+    at_best = top / floor if under is DURABLE else None
+    return Goal(name, top / bottom, sense, limit, "times", f"{top:.1f} / {bottom:.1f} µs", f"{floor:.2f} µs", at_best)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from statistics import mean, median
 
 from benchmarks.bench import Bench
 from benchmarks.latency import COLUMNS, Latencies, response_times, service_times
-from benchmarks.report import Cell, Goal, Report, Sense, Table
+from benchmarks.report import Cell, Goal, Report, Table
 from benchmarks.server import Server, serving
 from benchmarks.subjects import (
     DURABLE_EXTERNAL,
@@ -27,8 +27,6 @@ _COMPARED = (8, 1)
 _CROWD = (16, 1)
 _ORDER = (PERSIST_QUEUE.name, DURABLE_EXTERNAL.name, FLOOR.name)
 _BESIDE = frozenset(_ORDER)
-_NOT_MEASURED = "persist-queue was not measured with 8 workers"
-_AT_LEAST: Sense = "at least"
 _PACED_RATE = 100
 """Calls a second of each of eight: about what a busy web server does, and well below what each subject can take."""
 _COLUMNS = ("µs", "processes", "threads", *COLUMNS, "events/s")
@@ -59,7 +57,7 @@ def run(bench: Bench) -> Report:
             [_run(bench, subject, server, *_COMPARED, rate=_PACED_RATE) for subject in (*subjects, *full)]
             for _ in range(bench.scale.turns)
         ]
-    burst = {run.subject.name: run for run in runs if (run.processes, run.threads) == _COMPARED}
+    burst, crowd = ([run for run in runs if (run.processes, run.threads) == size] for size in (_COMPARED, _CROWD))
     return Report(
         "workers",
         [
@@ -73,10 +71,11 @@ def run(bench: Bench) -> Report:
             ),
         ],
         [
-            _goal_of_the_tail("burst", [tuple(burst.values())]),
-            _goal_of_the_tail("paced", paced),
-            _goal_of_throughput(burst),
-            *_goals_of_a_crowd({run.subject.name: run for run in runs if (run.processes, run.threads) == _CROWD}),
+            goal("workers: p99.9 with 8, burst, persist-queue over ours", _tail([burst]), 100, " µs"),
+            goal("workers: p99.9 with 8, paced, persist-queue over ours", _tail(paced), 100, " µs"),
+            goal("workers: events/s with 8, ours over persist-queue", _rates(burst), 10),
+            goal("workers: events/s with 16, ours over persist-queue", _rates(crowd), 15),
+            goal("workers: p99.9 with 16, burst, persist-queue over ours", _tail([crowd]), 50, " µs"),
         ],
         {"throughput": _throughput(subjects, runs)},
         [*notes, *more_notes],
@@ -115,43 +114,31 @@ def _row(run: _Run) -> list[Cell]:
     return [run.subject.label, run.processes, run.threads, *run.latencies.figures(), int(run.rate)]
 
 
-def _goal_of_the_tail(load: str, turns: Sequence[Sequence[_Run]]) -> Goal:
-    """Compare the tails: of each the median over its turns, or it would be some neighbour's doing in one of them."""
-    tails = {
-        runs[0].subject.name: median(each.latencies.at(99.9) for each in runs) for runs in zip(*turns, strict=True)
-    }
-    name, sense, limit, unit = f"workers: p99.9 with 8, {load}, persist-queue over ours", _AT_LEAST, 100, "times"
-    if not tails.keys() >= _BESIDE:
-        return Goal(name, None, sense, limit, unit, note=_NOT_MEASURED)
-    theirs, ours, floor = (tails[each] for each in _ORDER)
-    return Goal(name, theirs / ours, sense, limit, unit, f"{theirs:,.0f} / {ours:,.0f} µs", f"{floor:,.0f} µs")
+def _rates(runs: Sequence[_Run]) -> dict[str, float]:
+    return {each.subject.name: each.rate for each in runs}
 
 
-def _goal_of_throughput(runs: dict[str, _Run]) -> Goal:
-    name, sense, limit, unit = "workers: events/s with 8, ours over persist-queue", _AT_LEAST, 10, "times"
-    if not runs.keys() >= _BESIDE:
-        return Goal(name, None, sense, limit, unit, note=_NOT_MEASURED)
-    theirs, ours, floor = (runs[each].rate for each in _ORDER)
-    return Goal(name, ours / theirs, sense, limit, unit, f"{ours:,.0f} / {theirs:,.0f}", f"{floor:,.0f}")
+def _tail(turns: Sequence[Sequence[_Run]]) -> dict[str, float]:
+    """Return each one's p99.9, the median over its turns: or it would be some neighbour's doing in one of them."""
+    return {runs[0].subject.name: median(each.latencies.at(99.9) for each in runs) for runs in zip(*turns, strict=True)}
 
 
-def _goals_of_a_crowd(runs: dict[str, _Run]) -> list[Goal]:
-    rate = "workers: events/s with 16, ours over persist-queue"
-    tail = "workers: p99.9 with 16, burst, persist-queue over ours"
-    if not runs.keys() >= _BESIDE:
-        note = "persist-queue was not measured with 16 workers"
-        return [
-            Goal(rate, None, _AT_LEAST, 15, "times", note=note),
-            Goal(tail, None, _AT_LEAST, 50, "times", note=note),
-        ]
-    theirs, ours, floor = (runs[each] for each in _ORDER)
-    return [
-        Goal(rate, ours.rate / theirs.rate, _AT_LEAST, 15, "times", f"{ours.rate:,.0f} / {theirs.rate:,.0f}",
-             f"{floor.rate:,.0f}"),
-        Goal(tail, theirs.latencies.at(99.9) / ours.latencies.at(99.9), _AT_LEAST, 50, "times",
-             f"{theirs.latencies.at(99.9):,.0f} / {ours.latencies.at(99.9):,.0f} µs",
-             f"{floor.latencies.at(99.9):,.0f} µs"),
-    ]  # fmt: skip
+def goal(name: str, figures: Mapping[str, float], limit: float, unit: str = "") -> Goal:
+    """Compare ours with persist-queue's, and the floor's with it: times (µs), or rates, of which more is better."""
+    if not figures.keys() >= _BESIDE:
+        return Goal(name, None, "at least", limit, "times", note="persist-queue was not measured")
+    theirs, ours, floor = (figures[each] for each in _ORDER)
+    first, second = (theirs, ours) if unit else (ours, theirs)
+    return Goal(
+        name,
+        first / second,
+        "at least",
+        limit,
+        "times",
+        f"{first:,.0f} / {second:,.0f}{unit}",
+        f"{floor:,.0f}{unit}",
+        theirs / floor if unit else floor / theirs,
+    )
 
 
 def _throughput(subjects: list[Subject], runs: list[_Run]) -> list[dict[str, object]]:

@@ -9,8 +9,8 @@ import pytest
 from benchmarks import command
 from benchmarks.bench import Bench
 from benchmarks.report import Goal, Report
-from benchmarks.scenarios import GROUPS, SCENARIOS, calls, scenario
-from benchmarks.subjects import DURABLE, FLOOR
+from benchmarks.scenarios import GROUPS, SCENARIOS, calls, scenario, workers
+from benchmarks.subjects import DURABLE, DURABLE_EXTERNAL, FLOOR, PERSIST_QUEUE
 
 
 def _finding(monkeypatch: pytest.MonkeyPatch, *goals: Goal) -> list[str]:
@@ -32,6 +32,23 @@ def test_with_check_a_missed_goal_is_exit_code_1(
     _finding(monkeypatch, Goal("goal", value, "at most", 2.0, "times"))
     assert command.main(["cost", "--check"]) == code
     assert command.main(["cost"]) == 0
+
+
+def test_a_goal_that_the_floor_misses_too_is_exit_code_0_and_the_table_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _finding(monkeypatch, Goal("goal", 3.0, "at most", 2.0, "times", value_of_floor=2.5))
+    assert command.main(["cost", "--check"]) == 0
+    assert "out of reach: the floor misses it too" in capsys.readouterr().out
+
+
+def test_the_floor_stands_in_our_place_where_workers_are_compared_with_persist_queue() -> None:
+    times = {FLOOR.name: 40.0, DURABLE_EXTERNAL.name: 300.0, PERSIST_QUEUE.name: 3_600.0}
+    tail = workers.goal("tail", times, 100, " µs")
+    assert (tail.value, tail.value_of_floor, tail.of, tail.is_missed) == (12, 90, "3,600 / 300 µs", False)
+    rates = {FLOOR.name: 900.0, DURABLE_EXTERNAL.name: 400.0, PERSIST_QUEUE.name: 30.0}
+    rate = workers.goal("rate", rates, 15)
+    assert (rate.value, rate.value_of_floor, rate.of, rate.is_missed) == (400 / 30, 30, "400 / 30", True)
 
 
 def test_without_names_all_run_and_named_ones_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,10 @@ from benchmarks.report import Goal, Report, Table, as_markdown, as_text, goal_ta
         (Goal("a", 1, "at most", 0, "modules"), "MISSED", 0.0),
         (Goal("a", -0.2, "at most", 3.0, "MB more"), "met", float("inf")),
         (Goal("a", None, "at most", 3.0, "times", note="not here"), "not measured", None),
+        (Goal("a", 4.0, "at least", 5.0, "times", value_of_floor=6.0), "MISSED", 0.8),
+        (Goal("a", 4.0, "at least", 5.0, "times", value_of_floor=4.9), "out of reach: the floor misses it too", 0.8),
+        (Goal("a", 6.0, "at least", 5.0, "times", value_of_floor=4.9), "met", 1.2),
+        (Goal("a", 4.0, "at most", 3.0, "times", value_of_floor=3.1), "out of reach: the floor misses it too", 0.75),
     ],
 )
 def test_a_goal_knows_whether_it_is_met(goal: Goal, verdict: str, ratio: float | None) -> None:

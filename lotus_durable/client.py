@@ -330,7 +330,7 @@ def _seconds(timeout: object) -> float:
     """
     try:
         seconds = float(timeout)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = float("nan")
     if isnan(seconds):
         raise ConfigurationError("timeout: a number of seconds is needed")

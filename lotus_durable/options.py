@@ -86,9 +86,13 @@ def _broker(value: object) -> str:
 
 
 def _path(value: object) -> str:
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+    path = os.fsdecode(value) if isinstance(value, str | os.PathLike) else ""
+    if not path or "\0" in path:
         raise Refused("a path is needed")
-    return os.path.abspath(os.path.expanduser(os.fsdecode(value)))
+    path = os.path.expanduser(path)
+    if path.startswith("~"):
+        raise Refused("this user, or the one that it names, has no home directory")
+    return os.path.abspath(path)
 
 
 def _flag(value: object) -> bool:
@@ -105,7 +109,7 @@ def _number(value: object) -> float:
         raise Refused("a number is needed")
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # of an integer of hundreds of digits
         raise Refused("a number is needed") from None
     if not math.isfinite(number):
         raise Refused("a finite number is needed")

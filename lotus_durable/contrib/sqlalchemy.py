@@ -67,7 +67,7 @@ def track_on_commit(
         if not plain.autobegin:
             raise ConfigurationError("session: it has autobegin=False, and no transaction was begun")
         transaction = plain.begin()
-    _waiting(plain).add(transaction, checked)
+    plain.info.setdefault(_KEY, _Waiting()).add(transaction, checked)
     return checked.idempotency_id
 
 
@@ -79,11 +79,9 @@ def _plain(session: object) -> Session:
 class _Waiting:
     """The events of one session that wait for its end."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self) -> None:
         self._events: list[tuple[list[SessionTransaction], CheckedEvent]] = []
         self._committed: SessionTransaction | None = None
-        event.listen(session, "after_commit", self._after_commit)
-        event.listen(session, "after_transaction_end", self._after_end)
 
     def add(self, transaction: SessionTransaction, checked: CheckedEvent) -> None:
         """Keep an event with all whose rollback drops it, from its savepoint to the outermost transaction."""
@@ -92,24 +90,35 @@ class _Waiting:
             around.append(parent)
         self._events.append((around, checked))
 
-    def _after_commit(self, session: Session) -> None:
+    def after_commit(self, session: Session) -> None:
         savepoint = session.get_nested_transaction()
         self._committed = savepoint or session.get_transaction()
-        if savepoint is not None:
-            return  # SQLAlchemy calls this when a savepoint is released, too
+        if savepoint is None:  # else it was released, for which SQLAlchemy calls this, too
+            self._track()
+
+    def after_end(self, ended: SessionTransaction) -> None:
+        """Drop what was rolled back, or closed without a commit, for which there is no event of its own."""
+        if ended is self._committed:
+            if ended.parent is None:
+                self._track()  # what listeners that are called after ours have tracked
+        elif ended.parent is None or ended.nested:  # else it was a flush
+            self._events = [each for each in self._events if ended not in each[0]]
+
+    def _track(self) -> None:
         events, self._events = self._events, []
         for _, checked in events:
             checked()
 
-    def _after_end(self, _: Session, ended: SessionTransaction) -> None:
-        """Drop what was rolled back, or closed without a commit, for which there is no event of its own."""
-        is_flush = ended.parent is not None and not ended.nested
-        if ended is not self._committed and not is_flush:
-            self._events = [each for each in self._events if ended not in each[0]]
+
+# Of all sessions, to be the first: SQLAlchemy calls no listener after one that raises, nor one of a session before
+# those of all, and the transaction is committed all the same.
+@event.listens_for(Session, "after_commit", insert=True)
+def _after_commit(session: Session) -> None:
+    if _KEY in session.info:
+        session.info[_KEY].after_commit(session)
 
 
-def _waiting(session: Session) -> _Waiting:
-    waiting: _Waiting | None = session.info.get(_KEY)
-    if waiting is None:
-        waiting = session.info[_KEY] = _Waiting(session)
-    return waiting
+@event.listens_for(Session, "after_transaction_end", insert=True)
+def _after_end(session: Session, ended: SessionTransaction) -> None:
+    if _KEY in session.info:
+        session.info[_KEY].after_end(ended)

@@ -268,6 +268,33 @@ def test_a_scoped_session_is_that_of_its_thread(tracking: Tracking) -> None:
     assert tracking.delivered() == ["kept"]
 
 
+@pytest.mark.parametrize("is_of_all", [True, False])
+def test_a_listener_that_raises_after_the_commit_costs_no_event(tracking: Tracking, is_of_all: bool) -> None:
+    session = Session(tracking.engine)
+    target = Session if is_of_all else session
+
+    def fail(_: Session) -> None:
+        raise KeyError
+
+    event.listen(target, "after_commit", fail)
+    try:
+        tracking.order(session, 1)
+        with pytest.raises(KeyError):
+            session.commit()
+    finally:
+        event.remove(target, "after_commit", fail)
+        session.close()
+    assert tracking.delivered() == tracking.rows() == ["order 1"]
+
+
+def test_what_a_listener_tracks_after_the_commit_is_of_that_commit(tracking: Tracking) -> None:
+    with Session(tracking.engine) as session:
+        tracking.order(session, 1)
+        event.listen(session, "after_commit", lambda of: tracking.track(of, "receipt"))
+        session.commit()
+    assert tracking.delivered() == ["order 1", "receipt"]
+
+
 def test_what_fails_after_the_commit_is_told_and_fails_nobody(
     tracking: Tracking, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -263,12 +263,11 @@ class Flusher:
         self._worked_at = now
         if now - before < self.config.constants.hung_after:
             return
-        starting = Starting(self.directory, makes=False)
-        with starting.changing() as notes:
+        with Starting(self.directory, makes=False).changing() as notes:
             if notes is None:
                 self._worked_at = before
                 return
-            notes.succeeded(starting.last_start())
+            notes.succeeded()
             nobody_since, notes.nobody_since = notes.nobody_since, None
         if notes.reported_at > 0 and self.control is not None:
             self.control.takes_over_trouble(nobody_since or self.control.last_beat.trouble_since or notes.reported_at)

@@ -18,13 +18,13 @@ from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk, is_there
 from lotus_durable.log import logger
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import OpenedToRead
-from lotus_durable.queue.heartbeat import Beat, Program, beat_in, read_beat
+from lotus_durable.queue.heartbeat import Beat, Program, beat_in
 
 from . import hung, locks
 from .making_way import asks_to_make_way
 from .reporting import TroubleReporter
 from .spawn import encode_settings, find_interpreter, start_flusher
-from .starting import Notes, Start, Starting, last_words
+from .starting import Notes, Starting, last_words
 from .surroundings import this_program, version_order
 
 TYPE_CHECKING = False
@@ -129,17 +129,20 @@ class Look:
             return  # removed with all that was in it: nobody needs a flusher, and nothing is made there again
         if beat is not None:
             self._reporter.report_notices(beat)
-        if self._starting.is_starting() or self.somebody_flushes():
+        notes = self._starting.read()
+        if notes.is_starting or self.somebody_flushes():
             return  # the last: one that was on its way has come to flush since we looked
-        self._none_flushes(beat)
+        self._none_flushes(notes, beat)
 
     def _glance(self) -> tuple[bool | None, Beat | None]:
         """Return whether somebody flushes, and the last beat; where a flusher could lock the heartbeat, of one file."""
+        beat = None
         with DiskErrorsSuppressed(), OpenedToRead(self._directory.heartbeat) as descriptor:
-            if locks.is_held_in(descriptor):
-                return True, beat_in(descriptor)
+            is_held, beat = locks.is_held_in(descriptor), beat_in(descriptor)
+            if is_held:
+                return True, beat
         # Nobody; or the heartbeat was replaced since, or the disk had no room for one.
-        return self.somebody_flushes(), read_beat(self._directory)
+        return self.somebody_flushes(), beat
 
     def _report_blindness(self) -> None:
         """Report, when it lasts, that nobody can tell whether somebody flushes: none is started for as long."""
@@ -190,16 +193,14 @@ class Look:
                 if notes is not None:
                     hung.note_killed(notes, beat)
             logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seen.elapsed)
-            self._none_flushes(beat, is_ended=True)  # now: there may be no next look
+            self._none_flushes(self._starting.read(), beat, is_ended=True)  # now: there may be no next look
         else:
             self._reporter.report_blocked(why_not)
 
-    def _none_flushes(self, beat: Beat | None, *, is_ended: bool = False) -> None:
+    def _none_flushes(self, notes: Notes, beat: Beat | None, *, is_ended: bool = False) -> None:
         """Start one, or tell why not; after the last one with this beat, which may have been ended just now."""
-        start = self._starting.last_start()
-        notes = self._starting.read()
-        if start is not None and notes.last_known < start.began_at:
-            notes = self._note_end(start, beat)
+        if notes.start_to_note() is not None:
+            notes = self._note_end(beat)
         why = self.why_none_is_started()
         if why is None and notes.next_start <= since_boot():
             self.start(is_ended=is_ended)
@@ -211,17 +212,15 @@ class Look:
             return
         self._reporter.report_blocked(why)
 
-    def _note_end(self, start: Start, beat: Beat | None) -> Notes:
-        """Note what a start came to that nobody has noted: it failed, unless it has ended in order."""
-        has_flushed = beat is not None and since_boot() - beat.age() > start.began_at
-        words = last_words(self._directory, start.log_size)
+    def _note_end(self, beat: Beat | None) -> Notes:
+        """Note what the last start came to, if nobody has: it failed, unless it has ended in order."""
         with self._starting.changing() as notes:
-            if notes is None or notes.last_known >= start.began_at:
-                pass
-            elif has_flushed and beat is not None and beat.is_over():
-                notes.ended(start)
-            else:
-                notes.failed(start, words, has_flushed=has_flushed)
+            if notes is not None and (start := notes.start_to_note()) is not None:
+                has_flushed = beat is not None and since_boot() - beat.age() > start.began_at
+                if has_flushed and beat is not None and beat.is_over():
+                    notes.ended()
+                else:
+                    notes.failed(last_words(self._directory, start.log_size), has_flushed=has_flushed)
         return self._starting.read()
 
     def _is_unserved(self, notes: Notes) -> bool:
@@ -278,10 +277,9 @@ class Look:
         return True
 
     def _start_refused(self, reason: str) -> None:
-        start = self._starting.last_start()
         with self._starting.changing() as notes:
-            if notes is not None and start is not None:
-                notes.failed(start, reason)
+            if notes is not None:
+                notes.failed(reason)
         self._reporter.report_blocked(f"a flusher cannot be started: {reason}")
 
     def _asks(self, beat: Beat) -> bool:

@@ -234,11 +234,10 @@ def _asks_to_make_way(flusher: Flusher, began: float) -> bool:
 
 def _give_up(flusher: Flusher) -> None:
     """Say that this start was none that failed: somebody else flushes."""
-    starting = Starting(flusher.directory)
     if flusher.lock.refusal is None:
-        with starting.changing() as notes:
+        with Starting(flusher.directory).changing() as notes:
             if notes is not None:
-                notes.ended(starting.last_start())
+                notes.ended()
 
 
 def _acquired(flusher: Flusher, ending: Callable[[], str | None], *, make_way: bool) -> bool:
@@ -258,7 +257,7 @@ def _acquired(flusher: Flusher, ending: Callable[[], str | None], *, make_way: b
             return False
         if monotonic() > renew_at:
             renew_at = monotonic() + 1.0
-            last = starting.last_start()
+            last = starting.read().start
             starting.note(START, 0 if last is None else last.log_size)
         time.sleep(_LOCK_INTERVAL)
     return not is_removed

@@ -1,6 +1,6 @@
 """What all processes note about starts, which are made one at a time, and about what was reported.
 
-The file ``starting`` carries two locks, on bytes behind its end; nobody ever waits for either.
+The file ``starting`` holds the last start, then the notes. It carries two locks; nobody ever waits for either.
 
 - The lock of a start is held from before a flusher is started until it has its own lock; it is handed over through the
   shell. It shows to all that a flusher is on its way. It is ignored when the start is 10 s old.
@@ -21,7 +21,7 @@ import msgpack
 from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.files import FILE_MODE, OpenedToRead
+from lotus_durable.queue.files import FILE_MODE, OpenedToRead, open_to_read
 from lotus_durable.values import NamedTuple
 
 from . import locks
@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 
 START_LOCK = 0
 _NOTES_LOCK = 1 << 20
-_HEAD = struct.Struct("<II")
 _START = struct.Struct("<IdQ")
+_NOTES_AT = 32
+_HEAD = struct.Struct("<II")
 _SIZE = 16 * 1024
+"""Of a file that is longer no more is read."""
 _IGNORED_AFTER = 10.0
 """Seconds after which a start that has not come to flush is given up."""
 _FIRST_PAUSE = 1.0
@@ -54,6 +56,14 @@ class Seen(NamedTuple):
     """Seconds for which it was seen; of a gap between two looks only some, for then all of us may have been stopped."""
     killed_at: float | None = None
     """When its process was sent SIGKILL."""
+
+
+class Start(NamedTuple):
+    """The last start. It stands apart from the notes: who holds the lock of a start writes it."""
+
+    began_at: float
+    log_size: int
+    """How long the flusher's log was then: what is behind it are its words."""
 
 
 class Notes:
@@ -86,18 +96,25 @@ class Notes:
 
     def __init__(self, **known: Any) -> None:  # noqa: ANN401  # what is noted, by the names above
         vars(self).update({"tried": {}, "in_memory": {}, **known})
+        # Not noted, but found beside the notes.
+        self.start: Start | None = None
+        self.is_starting = False
 
-    def ended(self, start: Start | None) -> None:
+    def start_to_note(self) -> Start | None:
+        """Return the last start where nobody has noted what it came to."""
+        return self.start if self.start is not None and self.last_known < self.start.began_at else None
+
+    def ended(self) -> None:
         """Note that the last start is over and was no failure: somebody else flushes, say."""
-        if start is not None:
-            self.last_known = start.began_at
+        if self.start is not None:
+            self.last_known = self.start.began_at
 
-    def succeeded(self, start: Start | None) -> None:
+    def succeeded(self) -> None:
         """Note that a flusher came to flush."""
         self.failures, self.next_start, self.words = 0, 0.0, ""
-        self.ended(start)
+        self.ended()
 
-    def failed(self, start: Start, words: str, *, has_flushed: bool = False) -> None:
+    def failed(self, words: str, *, has_flushed: bool = False) -> None:
         """Note that the last start came to nothing, or ended when it flushed already; and when the next one may be."""
         # Somebody may have killed it, or its container has ended: once it is replaced at once.
         is_forgiven = (has_flushed or not words) and not self.failures
@@ -105,8 +122,8 @@ class Notes:
         self.next_start = since_boot() + pause
         self.failures += 1
         self.has_flushed = has_flushed
-        self.last_known = start.began_at
         self.words = words[-_LONGEST_WORDS:]
+        self.ended()
 
     def failure(self) -> str:
         """Return what is told of the start that failed last."""
@@ -118,14 +135,6 @@ class Notes:
     def as_plain(self) -> dict[str, Any]:
         """Return what is noted, as plain values."""
         return {name: getattr(self, name) for name in Notes.__annotations__}
-
-
-class Start(NamedTuple):
-    """The last start. It stands apart from the notes: who holds the lock of a start writes it."""
-
-    began_at: float
-    log_size: int
-    """How long the flusher's log was then: what is behind it are its words."""
 
 
 class Starting:
@@ -143,11 +152,19 @@ class Starting:
         """What the file held after it did not take a change of this process, and the notes with that change."""
 
     def read(self) -> Notes:
-        """Return the notes; empty ones where there are none of this boot."""
-        content = self._content()
-        if self._refused is not None and self._refused[0] == content:
-            return self._refused[1]
-        return _unpacked(content)
+        """Return the notes, empty ones where there are none of this boot, with the last start."""
+        descriptor = -1
+        with DiskErrorsSuppressed():
+            descriptor = open_to_read(self._directory.starting)
+        try:
+            return self._notes_in(descriptor)
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def is_starting(self) -> bool:
+        """Whether a flusher is on its way."""
+        return self.read().is_starting
 
     @contextlib.contextmanager
     def changing(self, *, insist: bool = False) -> Iterator[Notes | None]:
@@ -160,50 +177,28 @@ class Starting:
             insist: also where somebody else is at it: one that is stopped in this very moment, the flusher itself even,
                 would keep all others from noting that. At worst one of two changes is lost, to be made at another look.
         """
-        descriptor, is_ours = -1, False
+        descriptor, is_ours = -1, insist
         with DiskErrorsSuppressed():
             descriptor = self._open(self._flags)
-        if descriptor < 0:
-            notes = self.read()
-            yield notes
-            self._refused = self._content(), notes
-            return
+            is_ours = locks.try_hold(descriptor, _NOTES_LOCK) or insist
         try:
-            with DiskErrorsSuppressed():
-                is_ours = locks.try_hold(descriptor, _NOTES_LOCK)
-            if not (is_ours or insist):
+            if descriptor >= 0 and not is_ours:
                 yield None
                 return
-            notes = self.read()
+            notes = self._notes_in(descriptor) if descriptor >= 0 else self.read()
             before = _packed(notes)
             yield notes
             after = _packed(notes)
             if after != before or self._refused is not None:
                 is_written = False
                 with DiskErrorsSuppressed():
-                    is_written = os.pwrite(descriptor, after, 0) == len(after)
-                self._refused = None if is_written else (self._content(), notes)
+                    is_written = os.pwrite(descriptor, after, _NOTES_AT) == len(after)
+                self._refused = None if is_written else (_found_in(descriptor)[0][_NOTES_AT:], notes)
         finally:
-            with DiskErrorsSuppressed():
-                locks.let_go(descriptor, _NOTES_LOCK)  # a child that was forked in this moment has a copy
-            os.close(descriptor)
-
-    def is_starting(self) -> bool:
-        """Whether a flusher is on its way."""
-        if not locks.is_held(self._directory.starting, START_LOCK):
-            return False
-        start = self.last_start()
-        return start is None or 0 <= since_boot() - start.began_at < _IGNORED_AFTER
-
-    def last_start(self) -> Start | None:
-        """Return the last start of this boot; None when there was none."""
-        data = b""
-        with DiskErrorsSuppressed(), OpenedToRead(self._directory.starting) as descriptor:
-            data = os.pread(descriptor, _START.size, _SIZE)
-        if len(data) < _START.size:
-            return None
-        boot, began_at, log_size = _START.unpack(data)
-        return Start(began_at, log_size) if boot == crc32(boot_id().encode()) else None
+            if descriptor >= 0:
+                with DiskErrorsSuppressed():
+                    locks.let_go(descriptor, _NOTES_LOCK)  # a child that was forked in this moment has a copy
+                os.close(descriptor)
 
     def begin(self) -> int | None:
         """Take the lock of a start, and return its descriptor, to be handed over; None where there is to be none now.
@@ -225,12 +220,16 @@ class Starting:
     def note(self, descriptor: int, log_size: int) -> None:
         """Note that the start begins now, or goes on: it may take as long as another flusher's request in flight."""
         with DiskErrorsSuppressed():
-            os.pwrite(descriptor, _START.pack(crc32(boot_id().encode()), since_boot(), log_size), _SIZE)
+            os.pwrite(descriptor, _START.pack(crc32(boot_id().encode()), since_boot(), log_size), 0)
 
-    def _content(self) -> bytes:
-        with DiskErrorsSuppressed(), OpenedToRead(self._directory.starting) as descriptor:
-            return os.pread(descriptor, _SIZE, 0)
-        return b""
+    def _notes_in(self, descriptor: int) -> Notes:
+        content, is_held = _found_in(descriptor)
+        notes = _unpacked(content[_NOTES_AT:])
+        if self._refused is not None and self._refused[0] == content[_NOTES_AT:]:
+            notes = self._refused[1]
+        notes.start = start = _start_in(content)
+        notes.is_starting = is_held and (start is None or 0 <= since_boot() - start.began_at < _IGNORED_AFTER)
+        return notes
 
     def _open(self, flags: int) -> int:
         return os.open(self._directory.starting, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, FILE_MODE)
@@ -243,6 +242,21 @@ def last_words(directory: QueueDirectory, offset: int) -> str:
         start = max(offset if offset <= size else 0, size - _LONGEST_WORDS)
         return os.pread(descriptor, _LONGEST_WORDS, start).decode(errors="replace").strip()
     return ""
+
+
+def _found_in(descriptor: int) -> tuple[bytes, bool]:
+    """Return what the open file holds, and whether somebody has the lock of a start; where it is not open, neither."""
+    with DiskErrorsSuppressed():
+        return os.pread(descriptor, _SIZE, 0), locks.is_held_in(descriptor, START_LOCK)
+    return b"", False
+
+
+def _start_in(content: bytes) -> Start | None:
+    """Return the last start of this boot; None when there was none."""
+    if len(content) < _START.size:
+        return None
+    boot, began_at, log_size = _START.unpack_from(content)
+    return Start(began_at, log_size) if boot == crc32(boot_id().encode()) else None
 
 
 def _packed(notes: Notes) -> bytes:

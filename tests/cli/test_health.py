@@ -12,7 +12,6 @@ import pytest
 
 from lotus_durable import Client
 from lotus_durable.clock import since_boot
-from lotus_durable.flusher.starting import Start as LastStart
 from lotus_durable.flusher.starting import Starting
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.directory import QueueDirectory
@@ -133,7 +132,7 @@ def test_events_that_wait_for_a_flusher_in_vain_are_not_healthy_and_the_last_sta
     assert (code, line) == (1, "nobody flushes this queue, and 2 events pending")
     with Starting(command_line.directory).changing() as notes:
         assert notes is not None
-        notes.failed(LastStart(began_at=1.0, log_size=0), "Traceback …\nImportError: no ssl")
+        notes.failed("Traceback …\nImportError: no ssl")
     assert health("--live")[1] == f"{line}; the last start of a flusher failed: ImportError: no ssl"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from lotus_durable import Client
 from lotus_durable.cli.status import flusher_in_words
-from lotus_durable.flusher.starting import Start, Starting
+from lotus_durable.flusher.starting import Starting
 from lotus_durable.queue.stats import FlusherStats
 from lotus_durable.testing import FakeLotus
 
@@ -113,7 +113,7 @@ def test_what_the_last_start_had_to_say_is_shown_where_it_failed(command_line: C
     words = "Traceback …\nImportError: libssl.so is gone"
     with Starting(command_line.directory).changing() as notes:
         assert notes is not None
-        notes.failed(Start(began_at=1.0, log_size=0), words)
+        notes.failed(words)
     said = command_line.run("status").output
     assert "nobody flushes this queue now; the last start of one failed: ImportError: libssl.so is gone\n" in said
     assert command_line.run("status", "--json").json()["failed_start"] == words

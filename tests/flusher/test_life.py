@@ -389,13 +389,13 @@ def test_its_first_success_forgets_the_failures_and_later_ones_note_nothing(aliv
     assert lock is not None
     starting.note(lock, 0)
     os.close(lock)
-    start = starting.last_start()
+    start = starting.read().start
     assert start is not None
 
     def fail() -> None:
         with starting.changing() as notes:
             assert notes is not None
-            notes.failed(start._replace(began_at=1.0), "words")
+            notes.failed("words")
 
     fail()
     with starting.changing():  # somebody else is at the notes

@@ -23,7 +23,11 @@ from lotus_durable.flusher.starting import (
 )
 from lotus_durable.queue.directory import QueueDirectory
 
-START = Start(50.0, 0)
+
+def notes_of_a_start(began_at: float = 50.0) -> Notes:
+    notes = Notes()
+    notes.start = Start(began_at, 0)
+    return notes
 
 
 @pytest.fixture
@@ -45,9 +49,9 @@ def file(directory: QueueDirectory) -> Iterator[int]:
 
 
 def pauses(clock: list[float], *failures: tuple[str, bool]) -> list[float]:
-    notes, found = Notes(), []
+    notes, found = notes_of_a_start(), []
     for words, has_flushed in failures:
-        notes.failed(START, words, has_flushed=has_flushed)
+        notes.failed(words, has_flushed=has_flushed)
         found.append(round(notes.next_start - clock[0], 6))
     assert notes.failures == len(failures)
     return found
@@ -66,26 +70,29 @@ def test_who_may_have_been_killed_from_outside_is_replaced_at_once_and_only_once
 
 
 def test_what_is_told_of_a_failure_is_the_end_of_its_words() -> None:
-    notes = Notes()
+    notes = notes_of_a_start()
     assert notes.failure() == "a flusher cannot be started: it said nothing"
-    notes.failed(START, "x" * 5_000 + "the end")
+    notes.failed("x" * 5_000 + "the end")
     assert notes.words == "x" * 4_089 + "the end"
     assert notes.failure() == f"a flusher cannot be started: {notes.words}"
-    assert notes.last_known == START.began_at
-    notes.failed(START, "Killed", has_flushed=True)
+    assert notes.last_known == 50.0
+    notes.failed("Killed", has_flushed=True)
     assert notes.failure() == "flushers end in the middle of their work (killed for want of memory?): Killed"
 
 
 def test_a_success_forgets_the_failures_and_an_end_in_order_does_not() -> None:
-    notes = Notes()
-    notes.failed(START, "words")
-    notes.ended(START._replace(began_at=60.0))
+    notes = notes_of_a_start()
+    notes.failed("words")
+    assert notes.start_to_note() is None
+    notes.start = Start(60.0, 0)
+    assert notes.start_to_note() == notes.start
+    notes.ended()
     assert (notes.failures, notes.words, notes.last_known) == (1, "words", 60.0)
-    notes.ended(None)
-    assert notes.last_known == 60.0
-    notes.succeeded(START._replace(began_at=70.0))
+    notes.start = Start(70.0, 0)
+    notes.succeeded()
     assert (notes.failures, notes.next_start, notes.words, notes.last_known) == (0, 0.0, "", 70.0)
-    notes.succeeded(None)
+    notes.start = None
+    notes.ended()
     assert notes.last_known == 70.0
 
 
@@ -162,7 +169,7 @@ def test_a_disk_that_takes_no_note_stops_nobody(directory: QueueDirectory, monke
     assert Starting(directory).read().failures == 0
 
 
-@pytest.mark.parametrize("place", [0, 12, -1])
+@pytest.mark.parametrize("place", [32, 44, -1])
 def test_damaged_notes_are_none(directory: QueueDirectory, place: int) -> None:
     with Starting(directory).changing() as notes:
         assert notes is not None
@@ -178,7 +185,7 @@ def test_damaged_notes_are_none(directory: QueueDirectory, place: int) -> None:
     [b"", b"\xc1", msgpack.packb([1]), msgpack.packb({"boot": boot_id(), "failures": 1, "seen": {"another": 1}})],
 )
 def test_what_is_whole_and_no_notes_is_none(directory: QueueDirectory, content: bytes) -> None:
-    Path(directory.starting).write_bytes(starting._HEAD.pack(crc32(content), len(content)) + content)
+    Path(directory.starting).write_bytes(bytes(32) + starting._HEAD.pack(crc32(content), len(content)) + content)
     assert Starting(directory).read().as_plain() == {**Notes().as_plain(), "boot": boot_id()}
 
 
@@ -192,11 +199,11 @@ def test_notes_of_another_boot_are_none(directory: QueueDirectory, monkeypatch: 
         assert notes is not None
         notes.failures = 1
     Starting(directory).note(file, 7)
-    assert Starting(directory).last_start() is not None
+    assert Starting(directory).read().start is not None
     monkeypatch.setattr(starting, "boot_id", lambda: "another")
     assert Starting(directory).read().failures == 0
     assert Starting(directory).read().boot == "another"
-    assert Starting(directory).last_start() is None
+    assert Starting(directory).read().start is None
 
 
 def test_names_that_are_not_known_are_passed_over_and_those_that_are_missing_have_their_defaults(
@@ -205,7 +212,7 @@ def test_names_that_are_not_known_are_passed_over_and_those_that_are_missing_hav
     known = {"boot": boot_id(), "failures": 4, "of a later version": 1}
     content = msgpack.packb(known)
     Path(directory.starting).write_bytes(
-        starting._HEAD.pack(crc32(content), len(content)) + content + b"older and longer ones"
+        bytes(32) + starting._HEAD.pack(crc32(content), len(content)) + content + b"older and longer ones"
     )
     notes = Starting(directory).read()
     assert (notes.failures, notes.seen, notes.words) == (4, None, "")
@@ -224,7 +231,7 @@ def test_a_start_is_on_its_way_while_its_lock_is_held_and_for_ten_seconds(
     assert others.is_starting(), "it is about to note when it began"
     assert others.begin() is None
     mine.note(lock, 123)
-    assert others.last_start() == Start(clock[0], 123)
+    assert others.read().start == Start(clock[0], 123)
     clock[0] += 9.9
     assert others.is_starting()
     assert others.begin() is None
@@ -263,7 +270,7 @@ def test_who_begins_no_start_leaves_no_descriptor_open(
 
 def test_what_stands_in_for_the_file_is_no_file_and_no_start(directory: QueueDirectory) -> None:
     os.symlink("elsewhere", directory.starting)
-    assert Starting(directory).last_start() is None
+    assert Starting(directory).read().start is None
     assert Starting(directory).read().failures == 0
     with Starting(directory).changing() as notes:
         assert notes is not None, "whoever cannot note what it has told tells it by itself"

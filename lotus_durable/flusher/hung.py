@@ -26,6 +26,9 @@ _DIES_WITHIN = 2.0
 _LONGEST_GAP = 3.0
 """The most seconds that a gap between two looks counts: all processes may have been stopped, or the machine asleep."""
 
+_NAMES_IT = "`fuser flusher.lock` in the queue directory names it; end that one"
+NOBODY_KNOWN = f"a process holds the flusher's lock and shows no sign of life: {_NAMES_IT}"
+
 
 def is_young(beat: Beat) -> bool:
     """Whether nothing need be noted about this beat."""
@@ -38,12 +41,13 @@ def is_stopped(beat: Beat) -> bool:
     return status is not None and status.start_time == beat.start_time and status.state in "Tt"
 
 
-def note_look(notes: Notes, beat: Beat) -> Seen:
-    """Note that this beat was seen (again), and return since when."""
+def note_look(notes: Notes, beat: Beat | None) -> Seen:
+    """Note that this beat was seen (again), or that there was none, and return since when."""
     now = since_boot()
     seen = notes.seen
-    if seen is None or (seen.pid, seen.start_time, seen.beats) != (beat.pid, beat.start_time, beat.beats):
-        seen = Seen(beat.pid, beat.start_time, beat.beats, now)
+    found = (0, 0, 0) if beat is None else (beat.pid, beat.start_time, beat.beats)
+    if seen is None or seen[:3] != found:
+        seen = Seen(*found, now)
     elif (gap := now - seen.last) >= _ONE_LOOK:
         seen = seen._replace(elapsed=seen.elapsed + min(gap, _LONGEST_GAP), last=now)
     notes.seen = seen
@@ -107,10 +111,7 @@ def _who(beat: Beat) -> str:
 
 
 def _copied(beat: Beat) -> str:
-    return (
-        f"process {beat.pid}, which flushed, is gone, and another process holds a copy of its lock: "
-        "`fuser flusher.lock` in the queue directory names it; end that one"
-    )
+    return f"process {beat.pid}, which flushed, is gone, and another process holds a copy of its lock: {_NAMES_IT}"
 
 
 def reap() -> None:

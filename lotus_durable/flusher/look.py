@@ -121,9 +121,8 @@ class Look:
             self._report_blindness()
             return
         self._blind_since = None
-        if is_held:
-            if beat is not None:
-                self._look_at(beat)
+        if is_held is not False:
+            self._look_at(beat)
             return
         if not is_there(self._directory.root):
             return  # removed with all that was in it: nobody needs a flusher, and nothing is made there again
@@ -161,8 +160,8 @@ class Look:
             why = str(error)
         self._reporter.report_blocked(why, what="whether there is a flusher cannot be found out")
 
-    def _look_at(self, beat: Beat) -> None:
-        if not beat.is_over() and not hung.is_young(beat):
+    def _look_at(self, beat: Beat | None) -> None:
+        if beat is None or not hung.is_young(beat):
             self._look_at_silent(beat)
             return
         self._reporter.report_notices(beat)
@@ -172,9 +171,12 @@ class Look:
         if beat.kind == "auto" and self._asks(beat) and self.start(make_way=True):
             self._asked = True
 
-    def _look_at_silent(self, beat: Beat) -> None:
+    def _look_at_silent(self, beat: Beat | None) -> None:
+        """End who holds the lock and has not beaten for long, or name who it is; after a while."""
         patience = self._config.constants.hung_after
-        if beat.kind == "caller" and beat.in_flight is not None and not hung.is_stopped(beat):
+        if beat is None or beat.is_over():  # whoever took the lock since, and has not begun to flush
+            beat = None
+        elif beat.kind == "caller" and beat.in_flight is not None and not hung.is_stopped(beat):
             patience += 2 * sum(self._config.timeout)  # it beats between its steps only, and this one is a request
         with self._starting.changing(insist=True) as notes:
             if notes is None:
@@ -182,19 +184,17 @@ class Look:
             seen = hung.note_look(notes, beat)
         if seen.elapsed < patience:
             return
-        if seen.killed_at is not None:
+        if beat is None:
+            why_not: str | None = hung.NOBODY_KNOWN
+        elif seen.killed_at is not None:
             why_not = hung.why_it_lives(beat, seen.killed_at)
-            if why_not is not None:
-                self._reporter.report_blocked(why_not)
-            return
-        why_not = hung.end(beat)
-        if why_not is None:
+        elif (why_not := hung.end(beat)) is None:
             with self._starting.changing(insist=True) as notes:
                 if notes is not None:
                     hung.note_killed(notes, beat)
             logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seen.elapsed)
             self._none_flushes(self._starting.read(), beat, is_ended=True)  # now: there may be no next look
-        else:
+        if why_not is not None:
             self._reporter.report_blocked(why_not)
 
     def _none_flushes(self, notes: Notes, beat: Beat | None, *, is_ended: bool = False) -> None:

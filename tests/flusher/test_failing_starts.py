@@ -344,12 +344,12 @@ def test_one_that_comes_to_flush_in_the_middle_of_a_look_has_not_failed(scene: S
             from lotus_durable.flusher import look
             client = make(exit_timeout=0, on_error=lambda error, events: say("told", error))
             track(client, "first")
-            read_beat = look.read_beat
-            def held_up(directory):
-                beat = read_beat(directory)
-                wait_until(lambda: not look.locks.is_held(directory.starting))
-                return beat
-            look.read_beat = held_up
+            glance = look.Look._glance
+            def held_up(self):
+                found = glance(self)
+                wait_until(lambda: not self.is_on_its_way())
+                return found
+            look.Look._glance = held_up
             client._tracker.look_now()
             """
         )

@@ -27,6 +27,7 @@ from lotus_durable.queue import appender
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile
 from lotus_durable.queue.identity import fingerprint
+from lotus_durable.queue.stats import FlusherState
 
 from .test_decisions import THEIRS, beat
 
@@ -378,6 +379,13 @@ def test_that_nobody_can_find_out_whether_there_is_a_flusher_is_told_when_it_las
     assert len(scene.told) == 1, "one beats"
 
 
+def test_where_one_beats_none_is_started_though_its_lock_cannot_be_read(scene: Scene) -> None:
+    scene.flushes()
+    scene.held = [None]
+    scene.look().look()
+    assert scene.started == []
+
+
 def test_who_cannot_note_what_it_has_told_tells_it_by_itself_once_a_minute(scene: Scene) -> None:
     Path(scene.directory.starting).symlink_to("elsewhere")
     look = scene.look(api_key=None)
@@ -470,13 +478,29 @@ def test_a_program_that_drains_has_the_time_of_its_request(
 
 def test_one_that_beats_or_has_ended_in_order_is_left_alone(scene: Scene) -> None:
     look = scene.look()
-    scene.flushes()
-    for _ in range(40):
-        look.look()
-        scene.now += 0.5
-    scene.flushes(state="ended")
-    seen_for(scene, look, 20.0)
+    for state in ("sending", "ended"):
+        scene.flushes(state=state)
+        for _ in range(40):
+            look.look()
+            scene.now += 0.5
     assert scene.ended == []
+    assert scene.told == []
+
+
+@pytest.mark.parametrize("before", [None, "ended"])
+def test_who_takes_the_lock_and_does_not_begin_to_flush_is_told_after_a_while(
+    scene: Scene, before: FlusherState | None
+) -> None:
+    """It may have been stopped in that moment: the last beat is of the one before it, or there is none."""
+    look = scene.look()
+    if before is not None:
+        scene.flushes(state=before)
+    scene.held = [True]
+    seen_for(scene, look, 9.5)
+    assert scene.told == []
+    seen_for(scene, look, 1.0)
+    assert "a process holds the flusher's lock and shows no sign of life: `fuser flusher.lock`" in scene.told[0]
+    assert (scene.ended, scene.started) == ([], [])
 
 
 # Making way, and what is told of who flushes

@@ -26,8 +26,10 @@ _DIES_WITHIN = 2.0
 _LONGEST_GAP = 3.0
 """The most seconds that a gap between two looks counts: all processes may have been stopped, or the machine asleep."""
 
-_NAMES_IT = "`fuser flusher.lock` in the queue directory names it; end that one"
-NOBODY_KNOWN = f"a process holds the flusher's lock and shows no sign of life: {_NAMES_IT}"
+NOBODY_KNOWN = (
+    "a process holds the flusher's lock and shows no sign of life: `fuser flusher.lock` in the queue directory names it; "
+    "end that one"
+)
 
 
 def is_young(beat: Beat) -> bool:
@@ -111,7 +113,10 @@ def _who(beat: Beat) -> str:
 
 
 def _copied(beat: Beat) -> str:
-    return f"process {beat.pid}, which flushed, is gone, and another process holds a copy of its lock: {_NAMES_IT}"
+    return (
+        f"process {beat.pid}, which flushed, is gone, and another process holds a copy of its lock: "
+        "`fuser flusher.lock` in the queue directory names it; end that one"
+    )
 
 
 def reap() -> None:

@@ -27,8 +27,8 @@ _LONGEST_GAP = 3.0
 """The most seconds that a gap between two looks counts: all processes may have been stopped, or the machine asleep."""
 
 NOBODY_KNOWN = (
-    "a process holds the flusher's lock and shows no sign of life: `fuser flusher.lock` in the queue directory names it; "
-    "end that one"
+    "a process holds the flusher's lock and shows no sign of life: `fuser flusher.lock` in the queue directory "
+    "names it; end that one"
 )
 
 

@@ -62,6 +62,7 @@ class Control:
     Attributes:
         is_paused: somebody wants the lock for a while, and it is to go on afterwards.
         before_request: called before each, and raises Stopped where none may be sent.
+        meanwhile: called now and then while it waits; it may raise OSError, and is called again.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Control:
         self._leave: str | None = None
         self.is_paused: bool = False
         self.before_request: Callable[[], None] = lambda: None
+        self.meanwhile: Callable[[], None] = lambda: None
         self._renew: str | None = None
         self._stop_asked: str | None = None
         self.wake: threading.Event = threading.Event()
@@ -267,6 +269,8 @@ class Control:
         ends = monotonic() + seconds
         while (left := ends - monotonic()) > 0:
             self.check()
+            with contextlib.suppress(OSError):
+                self.meanwhile()
             yield
             if self.wake.wait(min(left, _LOOK_INTERVAL)):
                 self.wake.clear()

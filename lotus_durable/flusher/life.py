@@ -149,6 +149,7 @@ class Flusher:
         begin_anew(self.directory)
         consumer = self.open_consumer(control, before)
         sync = JournalSync(self.directory, control.report)
+        control.meanwhile = consumer.keep_books  # this process may be killed in the middle of a long wait
         try:
             control.show(consumer.progress())
             assert self._destination is not None
@@ -176,6 +177,7 @@ class Flusher:
                 with self._beside(lambda: sync_all(sync, self.directory), self.config.sync_interval, "sync"):
                     loop.run(ends)
         finally:
+            control.meanwhile = lambda: None
             with contextlib.suppress(OSError, LotusError):
                 if self.lock.is_held():  # else the path may lead into another queue by now
                     consumer.keep_books()

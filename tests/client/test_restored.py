@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig import Rig, conserved, track, wait_until
+from lotus_durable.client import Client
+from lotus_durable.queue.heartbeat import read_beat
+from lotus_durable.testing import Status
+from tests.rig import Rig, conserved, faults, track, wait_until
 
 PARTS = {
     "books": ["books.db", "books.db-wal", "books.db-shm"],
@@ -154,10 +157,35 @@ def test_books_that_are_removed_or_replaced_under_an_idle_flusher_are_written_ba
     if how != "removed":
         copy.rename(books)
 
-    def is_told() -> bool:
-        client._tracker.look_now()
-        return any("were written back" in each for each in l22.messages())
-
-    wait_until(is_told)
+    wait_until_told_that_books_were_written_back(l22, client)
     assert l22.check(ids).parked == 5
     assert l22.ids("parked") == set(ids)
+
+
+@pytest.mark.parametrize("status", [503, 401])
+def test_books_that_are_removed_while_the_flusher_waits_for_the_server_are_written_back_before_that_is_over(
+    l22: Rig, status: int
+) -> None:
+    client = l22.client(flusher="auto", first_pause=600.0, longest_pause=600.0, probe_interval=600.0)
+    parked = track(client, 5, customer_id="new")
+    wait_until(lambda: l22.stats().parked == 5, "the events to be parked")
+    l22.server.faults = faults(rates={Status(status): 1.0})
+    pending = track(client, 1, customer_id="known")
+    wait_until(lambda: (beat := read_beat(l22.directory)) is not None and beat.waits_until is not None, "it to wait")
+    for name in PARTS["books"]:
+        (l22.queue_dir / name).unlink()
+    wait_until_told_that_books_were_written_back(l22, client)
+    beat = read_beat(l22.directory)
+    assert beat is not None
+    assert beat.waits_until is not None
+    assert l22.ids("parked") == set(parked)
+    l22.server.faults = faults()
+    assert l22.check([*parked, *pending]).pending == 1
+
+
+def wait_until_told_that_books_were_written_back(rig: Rig, client: Client) -> None:
+    def is_told() -> bool:
+        client._tracker.look_now()
+        return any("were written back" in each for each in rig.messages())
+
+    wait_until(is_told)

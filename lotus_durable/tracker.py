@@ -31,7 +31,7 @@ from lotus_durable.queue.directory import QueueDirectory, raise_if_misconfigured
 from lotus_durable.queue.heartbeat import read_beat, read_progress
 from lotus_durable.queue.identity import ensure_identity, fingerprint, split_keys
 from lotus_durable.queue.limit import QueueLimit
-from lotus_durable.queue.memory import MemoryBuffer
+from lotus_durable.queue.memory import WRITTEN_BACK_PER_APPEND, MemoryBuffer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ class Tracker:
         finally:
             self.pairs.append(pair)
 
-    def sync(self, record: bytes, mark: Mark) -> None:
+    def sync(self, record: bytes, mark: Mark, *, was_accepted: bool = False) -> None:
         """Return when an event survives a power cut; where its segment cannot be synced it is written anew, once."""
         try:
             Appender.sync(mark)
@@ -302,7 +302,10 @@ class Tracker:
             try:
                 pair.appender.append_again(record, self.now(), mark)
             except (OSError, QueueDirectoryError) as refusal:
-                self.keep(record, refusal)
+                if was_accepted:
+                    self.waiting.append(record)
+                else:
+                    self.keep(record, refusal)
             finally:
                 self.pairs.append(pair)
 
@@ -312,7 +315,7 @@ class Tracker:
         """Append a record; where others wait, write back some of them first, and it only when nothing older is left."""
         if not self.waiting:
             return pair.appender.append(record, now)
-        self._memory.write_back(lambda each: pair.appender.append_accepted(each, now))
+        self._write_back_by(pair, WRITTEN_BACK_PER_APPEND)
         if not self.waiting:
             return pair.appender.append(record, now)
         self._keep_in_memory(record)
@@ -351,13 +354,27 @@ class Tracker:
             return
         pair = self._taken_pair()
         try:
-            append = pair.appender.append_accepted
-            self._memory.write_back(lambda each: append(each, self.now()), len(self.waiting))
+            self._write_back_by(pair, len(self.waiting))
         except (OSError, QueueDirectoryError) as error:
             _raise_a_handlers(error)
             logger.debug("the disk takes no writes yet: %s", error)
         finally:
             self.pairs.append(pair)
+
+    def _write_back_by(self, pair: Pair, limit: int) -> None:
+        """Write so many at the most; they survive a power cut, where events are to, as any that is accepted does."""
+        written: list[tuple[bytes, Mark]] = []
+
+        def write(record: bytes) -> None:
+            mark = pair.appender.append(record, self.now(), was_accepted=True)
+            if mark is not None:
+                written.append((record, mark))
+
+        try:
+            self._memory.write_back(write, limit)
+        finally:
+            for record, mark in reversed(written):  # the sync of the last one is that of the others
+                self.sync(record, mark, was_accepted=True)
 
 
 def _raise_a_handlers(error: Exception) -> None:

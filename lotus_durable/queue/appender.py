@@ -90,7 +90,6 @@ class Appender:
         self.checked_at: float = math.inf
         self.trusted_until: float = -math.inf
         self._granted_to = 0  # offset in the segment
-        self._was_accepted = False
         self._sealed = sealed
         self._stranded_until = -math.inf
         self._stranded_error: OSError | None = None
@@ -99,12 +98,13 @@ class Appender:
     def __repr__(self) -> str:
         return f"<Appender {self.writer or self._directory.root}>"
 
-    def append(self, record: bytes, now: float) -> Mark | None:
+    def append(self, record: bytes, now: float, *, was_accepted: bool = False) -> Mark | None:
         """Append one event; with ``power`` it is safe only when :meth:`sync` has returned.
 
         Args:
             record: at most :data:`~.format.MAX_RECORD_SIZE` bytes.
             now: ``time.monotonic()`` of the caller.
+            was_accepted: before, and it waited in memory: it never meets ``max_queue_bytes`` again.
 
         Raises:
             QueueFull: the queue is over ``max_queue_bytes``.
@@ -113,16 +113,16 @@ class Appender:
             OSError: the disk refuses, and the event was not written; or a signal handler raised it
                 (:func:`~lotus_durable.disk.is_of_the_disk` says no), and nobody knows whether it was.
         """
-        writer = self._ready(record, now)
+        writer = self._ready(record, now, was_accepted=was_accepted)
         try:
             writer.append(record)
         except OSError as error:
-            writer = self.append_after(error, record, now)
+            writer = self.append_after(error, record, now, was_accepted=was_accepted)
         if self._power:
             return writer, writer.end - FRAME_HEADER_SIZE - len(record), writer.end
         return None
 
-    def append_after(self, error: OSError, record: bytes, now: float) -> SegmentWriter:
+    def append_after(self, error: OSError, record: bytes, now: float, *, was_accepted: bool = False) -> SegmentWriter:
         """Append an event once more, after its write has failed, where that may help; raise the error where not.
 
         The error is the disk's when the segment is sound. Else it came from what has got the number of our descriptor.
@@ -136,20 +136,9 @@ class Appender:
             # The limit of the process or of the file system for the size of a file.
             self._limit = min(self._limit, writer.end)
             writer.break_off()
-        writer = self._ready(record, now)
+        writer = self._ready(record, now, was_accepted=was_accepted)
         writer.append(record)
         return writer
-
-    def append_accepted(self, record: bytes, now: float) -> Mark | None:
-        """Append an event that was accepted before, and waited in memory: it never meets ``max_queue_bytes`` again.
-
-        Raises: see :meth:`append`.
-        """
-        self._was_accepted = True
-        try:
-            return self.append(record, now)
-        finally:
-            self._was_accepted = False
 
     def append_again(self, record: bytes, now: float, mark: Mark) -> None:
         """Write an event whose :meth:`sync` has failed somewhere else, and sync it there.
@@ -216,7 +205,7 @@ class Appender:
 
     # Before an append
 
-    def _ready(self, record: bytes, now: float) -> SegmentWriter:
+    def _ready(self, record: bytes, now: float, *, was_accepted: bool) -> SegmentWriter:
         """Return the segment to append a frame to, after everything that is not done per event."""
         if len(record) > MAX_RECORD_SIZE:
             raise ValueError(f"a record of {len(record)} bytes; {MAX_RECORD_SIZE} is the most")
@@ -230,7 +219,7 @@ class Appender:
                 self._seal(writer)
                 writer = None
         if writer is None or writer.end + size > self._granted_to:
-            granted = self._queue_limit.grant(size, now, is_accepted=self._was_accepted)
+            granted = self._queue_limit.grant(size, now, is_accepted=was_accepted)
             writer = writer or self._new_writer(now)
             self._granted_to = writer.end + granted
         stop_at = max(writer.end + size, min(self._granted_to, self._limit, writer.kept_from + _MOST_KEPT))

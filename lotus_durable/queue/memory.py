@@ -9,7 +9,7 @@ from lotus_durable.errors import QueueFull
 
 CAPACITY = 10_000
 """Events."""
-_WRITTEN_BACK_PER_APPEND = 64
+WRITTEN_BACK_PER_APPEND = 64
 """Events; more than one, so that the buffer empties, and few enough that no caller waits for all of it."""
 
 
@@ -39,7 +39,7 @@ class MemoryBuffer:
             )
         self.records.append(record)
 
-    def write_back(self, write: Callable[[bytes], object], limit: int = _WRITTEN_BACK_PER_APPEND) -> None:
+    def write_back(self, write: Callable[[bytes], object], limit: int) -> None:
         """Write, oldest first; whatever ``write`` raises leaves the rest, and that one too, where it was.
 
         Args:
@@ -47,13 +47,13 @@ class MemoryBuffer:
             limit: records.
         """
         for _ in range(limit):
+            taken: list[bytes] = []
             try:
-                record = self.records.popleft()
-            except IndexError:  # another thread may have been faster
-                return
-            try:
-                write(record)
-            except BaseException:
-                # Whatever it is (a signal handler may raise), the event was accepted.
-                self.records.appendleft(record)
+                # One call of C: a signal handler may raise between any two steps of Python, and the event was accepted.
+                taken.extend(map(deque.popleft, (self.records,)))
+                write(taken[0])
+            except BaseException as error:
+                self.records.extendleft(taken)
+                if not taken and isinstance(error, IndexError):
+                    return  # that was all
                 raise

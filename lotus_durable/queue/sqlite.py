@@ -56,16 +56,16 @@ class SqliteAppender(Appender):
     _retry_at = -math.inf
     _last_put: list[tuple[int, bytes]]
 
-    def append(self, record: bytes, now: float) -> Mark | None:
+    def append(self, record: bytes, now: float, *, was_accepted: bool = False) -> Mark | None:
         """Append one event; see :meth:`.Appender.append`."""
         if self._is_free():
             self._in_use = True
             try:
-                if self._is_ready(len(record), now) and self._put(record):
+                if self._is_ready(len(record), now, was_accepted=was_accepted) and self._put(record):
                     return None
             finally:
                 self._in_use = False
-        return super().append(record, now)
+        return super().append(record, now, was_accepted=was_accepted)
 
     def check(self) -> None:
         """Compare database and segment with what their paths lead to, now; see :meth:`.Appender.check`."""
@@ -103,7 +103,7 @@ class SqliteAppender(Appender):
         self._report(QueueDamaged(f"{what}; no event is lost, it appends to segments from now on"))
         return False
 
-    def _is_ready(self, size: int, now: float) -> bool:
+    def _is_ready(self, size: int, now: float, *, was_accepted: bool) -> bool:
         """Whether there is a database where the path leads.
 
         Raises:
@@ -117,7 +117,7 @@ class SqliteAppender(Appender):
             return False
         self._allowance -= size
         if self._allowance < 0:
-            self._allowance = self._queue_limit.grant(size, now, is_accepted=self._was_accepted) - size
+            self._allowance = self._queue_limit.grant(size, now, is_accepted=was_accepted) - size
         return True
 
     def _put(self, record: bytes) -> bool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, suppress
+from itertools import count
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from lotus_durable.errors import DiskRefused, QueueDirectoryError, QueueFull
 from lotus_durable.flusher.destination import AsConfigured
 from lotus_durable.flusher.life import Flusher
+from lotus_durable.queue import memory
 from lotus_durable.queue.memory import CAPACITY, MemoryBuffer
 from tests.queue.faults import Refusal, full_disk, refusing, replaced, small_disk, writing_short
 from tests.rig import Rig, track
@@ -227,9 +231,9 @@ def test_the_buffer_keeps_its_order_when_a_record_cannot_be_written() -> None:
 
     refused: list[bytes] = []
     with pytest.raises(OSError, match="no space"):
-        buffer.write_back(write)
+        buffer.write_back(write, 9)
     assert len(buffer.records) == 2
-    buffer.write_back(write)
+    buffer.write_back(write, 9)
     assert written == [b"a", b"b", b"c"]
     assert not buffer.records
 
@@ -282,3 +286,63 @@ def test_a_flusher_whose_books_were_removed_stays_until_the_disk_takes_them_back
         assert flusher.run() == "nothing is left to do"
     assert rig.ids("parked") == set(ids)
     assert rig.check(ids).parked == len(ids)
+
+
+@pytest.mark.parametrize("comes_back", ["with the next event", "when somebody looks", "when the client is let go"])
+@pytest.mark.parametrize("times", [1, None])
+def test_what_waited_in_memory_outlasts_a_sync_that_fails_after_it_was_written(
+    rig: Rig, comes_back: str, times: int | None
+) -> None:
+    """The segment is cut back to what was synced."""
+    client = rig.client(durability="power", trusted_look=3600.0)
+    ids = track(client, 1)
+    with full_disk(where=".seg"):
+        ids += track(client, 5)
+    with refusing("fdatasync", errno.EIO, where=".seg", times=times) as syncs:
+        if comes_back == "with the next event":
+            ids += track(client, 1)
+        elif comes_back == "when somebody looks":
+            client._tracker.look_now()
+            ids += track(client, 1)
+        else:
+            client.release()
+    assert syncs.count
+    assert rig.client().drain(20).complete
+    assert set(rig.server.times_received) == set(ids)
+    rig.check(ids)
+
+
+def test_no_signal_handler_that_raises_takes_an_accepted_event_out_of_memory() -> None:
+    for step in count():
+        buffer = MemoryBuffer()
+        for letter in (b"a", b"b"):
+            buffer.keep(letter)
+        written: list[bytes] = []
+        with raising_after_step(step) as raised, suppress(TimeoutError):
+            buffer.write_back(written.append, 9)
+        buffer.write_back(written.append, 9)
+        assert {*written} == {b"a", b"b"}
+        if not raised:
+            break
+    assert step > 4
+
+
+@contextlib.contextmanager
+def raising_after_step(step: int) -> Iterator[list[int]]:
+    """Have a signal handler raise when the buffer's function has called so many others; say where it did."""
+    raised: list[int] = []
+    left = step
+
+    def interrupt(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal left
+        if event == "c_return" and frame.f_code.co_filename == memory.__file__:
+            left -= 1
+            if left == -1:
+                raised.append(frame.f_lineno)
+                raise TimeoutError
+
+    sys.setprofile(interrupt)
+    try:
+        yield raised
+    finally:
+        sys.setprofile(None)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from lotus_durable.option_types import Options
 
+_module = sys.modules["lotus_durable"]  # once: a __del__ at the end of a program finds sys.modules empty
 _client: Client | None = None
 
 
@@ -125,12 +126,11 @@ def configure(**settings: Unpack[Options]) -> None:
     Raises:
         ConfigurationError: a value is wrong, or there is no setting of that name; nothing is set.
     """
-    module = sys.modules["lotus_durable"]
     for name in settings:
-        if name not in module.__annotations__:
+        if name not in _module.__annotations__:
             raise ConfigurationError(f"lotus_durable.{name}: {unknown_setting(name)}")
     Config.resolve(settings={**_settings(), **settings})
-    vars(module).update(settings)
+    vars(_module).update(settings)
     renew()
 
 
@@ -143,8 +143,7 @@ def renew() -> None:
 
 
 def _settings() -> dict[str, object]:
-    module = sys.modules["lotus_durable"]
-    return {name: getattr(module, name, None) for name in module.__annotations__}
+    return {name: getattr(_module, name, None) for name in _module.__annotations__}
 
 
 def _make() -> Client:

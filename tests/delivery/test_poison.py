@@ -149,6 +149,20 @@ def test_whatever_comes_back_for_one_event_of_many_parks_that_one_and_the_others
     assert "the API key" not in " ".join(rig.messages()).replace("and the API key", "")
 
 
+@pytest.mark.parametrize("small", [0, 3, 5])
+@pytest.mark.parametrize("generation", ["L22", "L24"])
+def test_one_event_among_many_that_are_too_large_for_a_proxy_is_delivered_and_these_are_parked(
+    rigs: Callable[..., Rig], generation: str, small: int
+) -> None:
+    rig = rigs(generation, max_body_bytes=3_000)
+    client = rig.client()
+    ids = [track(client, 1, properties={"note": "x" * (10 if number == small else 4_000)})[0] for number in range(6)]
+    assert client.drain(20).complete
+    stats = client.stats()
+    assert (stats.delivered, stats.parked) == (1, 5)
+    assert rig.ids("parked") == {*ids} - {ids[small]}
+
+
 @pytest.mark.parametrize("max_batch_events", [500, 1])
 @pytest.mark.parametrize("fault", [Status(403), Status(413), Status(500), Status(404)], ids=str)
 def test_where_every_event_is_refused_and_empty_requests_pass_it_is_the_way_and_nothing_is_parked(

@@ -56,6 +56,10 @@ class Batch:
         """Bytes of all events, with a comma behind each."""
         return len(self._events)
 
+    def size_of(self, index: int) -> int:
+        """Return the bytes of one event, with its comma."""
+        return self._sizes[index]
+
     def add(self, idempotency_id: str, time_created: str, event: bytes | bytearray, record: bytes) -> None:
         """Append one event."""
         self.ids.append(idempotency_id)

@@ -50,7 +50,8 @@ _INSERTED_AT_ONCE = 1_000
 _IDLE_AT_MOST = 1.0
 """Seconds for which a connection to the server of 2022, or to one that is not known, is used again."""
 _REFUSED_IN_A_ROW = 3
-"""Single events refused while a probe passes, with no word of Lotus about any event between them: it is the way."""
+"""Single events refused while a probe passes, with no word of Lotus about any event between them, nor about another one
+of their batch: it is the way."""
 
 
 _NONE_YET: Final = Retry("not sent")
@@ -113,16 +114,18 @@ class Lotus:
         self._grace = constants.grace
         self._asked = 0  # the last drain that was asked for when the request at hand began
         self._refused_in_a_row = 0
+        self._is_through = False  # Lotus has said a word about an event of the batch at hand
         self._backoff = backoff or Backoff(base=constants.first_pause, cap=constants.longest_pause)
 
     def deliver(self, batch: Batch) -> Generator[None, None, Sequence[Verdict]]:
         """Return each event's verdict (see :class:`.place.Place`): delivered by the server's word for that event."""
         if self._pace is not None:
             self._pace.take(len(batch))
+        self._is_through = False
         found: list[Verdict] = [_NONE_YET] * len(batch)
         parts = [_Part(range(len(batch)))] if len(batch) else []
         while parts:
-            part = parts.pop(self._next_of(parts))
+            part = parts.pop(self._next_of(parts, batch))
             # Reversed: the first part that comes back is sent first.
             parts.extend(reversed((yield from self._send(batch, part, found))))
         return found
@@ -148,11 +151,15 @@ class Lotus:
     def close(self) -> None:
         self._connection.close()
 
-    def _next_of(self, parts: Sequence[_Part]) -> int:
-        """Return which part to send: the next one; or the largest, where that tells the way from the events."""
+    def _next_of(self, parts: Sequence[_Part], batch: Batch) -> int:
+        """Return which part to send: the next one; or the one that tells the way from the events, if one does.
+
+        That is the one with the most events, and of single ones the smallest: a proxy may take nothing larger.
+        """
         if self._refused_in_a_row < _REFUSED_IN_A_ROW - 1:
             return -1
-        return max(range(len(parts)), key=lambda number: len(parts[number].indices))
+        indices = [part.indices for part in parts]
+        return max(range(len(parts)), key=lambda number: (len(indices[number]), -batch.size_of(indices[number][0])))
 
     def _send(self, batch: Batch, part: _Part, found: list[Verdict]) -> Generator[None, None, list[_Part]]:
         """Send a part once; note what has a verdict now, and return what is still to be sent."""
@@ -202,7 +209,7 @@ class Lotus:
         found[part.indices[0]] = (
             Failing(outcome.reason) if is_failing else Parked(outcome.reason, unlisted=True, unproven=True)
         )
-        self._refused_in_a_row += is_new
+        self._refused_in_a_row += is_new and not self._is_through
         if self._refused_in_a_row == _REFUSED_IN_A_ROW:
             self._wait_until_it_gets_through(outcome.reason)
         return []
@@ -217,7 +224,7 @@ class Lotus:
                     again.append(index)
                 else:
                     found[index] = verdict
-        self._refused_in_a_row = 0
+        self._refused_in_a_row, self._is_through = 0, True
         if len(again) < len(part.indices):
             self._backoff.reset()
         if not again:

@@ -41,3 +41,17 @@ def test_a_script_that_tracked_nothing_waits_for_nothing_and_starts_nobody(rig: 
     rig.server.pause()
     lines('make(flusher="auto", exit_timeout=3600)', rig.queue_dir, rig.server.host, timeout=25)
     assert not Path(rig.directory.log).exists()
+
+
+def test_what_a_destructor_tracks_at_the_end_of_a_program_is_kept_if_it_is_the_first_event_too(rig: Rig) -> None:
+    code = """
+    import lotus_durable
+
+    class Last:
+        def __del__(self):
+            say(lotus_durable.track_event(customer_id="c", event_name="x"))
+
+    last = Last()
+    """
+    result = run(code, rig.queue_dir, rig.server.host, LOTUS_QUEUE_DIR=str(rig.queue_dir), LOTUS_FLUSHER="external")
+    assert rig.check(result.stdout.split()).pending == 1, result.stderr

@@ -41,13 +41,25 @@ class Isolation:
         self._queues: dict[str, str] = {}
         self._clients: WeakKeyDictionary[Client, dict[str, Any]] = WeakKeyDictionary()
         self._originals = (Config.resolve, Client.__init__)
+        self._outer: list[tuple[str | None, tuple[str, str] | None]] = []
 
-    def begin(self, temporary: str | None) -> None:
-        """Let no client be made from now on that is not isolated; without a server, or with another one than before.
+    def begin(self) -> None:
+        """Let no client be made from now on that is not isolated, and have all of them be without a server.
 
-        ``temporary`` is the directory of all that is not real, absolute and without links; None if not known yet.
+        A test may run pytest itself, in this process: what begins then ends within what is here already.
         """
-        self._temporary, self._server = temporary, None
+        self._outer.append((self._temporary, self._server))
+        self._temporary = None
+        if len(self._outer) == 1:
+            self._patch()
+        self._use(None)
+
+    def keep_in(self, temporary: str | None) -> None:
+        """Say which is the directory of all that is not real; absolute and without links."""
+        self._temporary = temporary
+        self._tell_children()
+
+    def _patch(self) -> None:
         resolve, make = self._originals
 
         def resolved(
@@ -63,20 +75,22 @@ class Isolation:
 
         Config.resolve = staticmethod(resolved)  # type: ignore[method-assign]
         Client.__init__ = made  # type: ignore[method-assign,assignment]
-        if self._tell_children not in hosts.watchers:
-            hosts.watchers.append(self._tell_children)
-        self._tell_children()
+        hosts.watchers.append(self._tell_children)
 
     def begin_as_child(self) -> None:
         """Begin as in the process that started this one."""
         given = json.loads(os.environ[VARIABLE])
         hosts.started.update(given["hosts"])
-        self.begin(given["temporary"])
+        self.begin()
         self._server, self._queues = given["server"] and tuple(given["server"]), given["queues"]
-        self._tell_children()
+        self.keep_in(given["temporary"])
 
     def end(self) -> None:
         """Undo it."""
+        self._temporary, server = self._outer.pop()
+        if self._outer:
+            self._use(server)
+            return
         Config.resolve, Client.__init__ = self._originals  # type: ignore[method-assign]
         hosts.watchers.remove(self._tell_children)
         os.environ.pop(VARIABLE, None)
@@ -97,9 +111,10 @@ class Isolation:
     @contextlib.contextmanager
     def with_server(self, host: str, api_key: str) -> Iterator[None]:
         """Have all clients use a server and an empty queue of its own."""
+        outer = self._server
         self._use((host, api_key))
         yield
-        self._use(None)
+        self._use(outer)
         _remove(self._queues.pop(host))
 
     def _use(self, server: tuple[str, str] | None) -> None:

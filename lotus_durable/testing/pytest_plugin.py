@@ -37,7 +37,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Begin before anything of the application's is imported."""
     early_config.stash[_is_isolated] = early_config.getini("lotus_isolation")
     if early_config.stash[_is_isolated]:
-        isolation.begin(None)
+        isolation.begin()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,7 +55,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _lotus_temporary_directory(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> None:
     if pytestconfig.stash.get(_is_isolated, False):
-        isolation.begin(str(tmp_path_factory.getbasetemp().resolve()))
+        isolation.keep_in(str(tmp_path_factory.getbasetemp().resolve()))
 
 
 @pytest.fixture

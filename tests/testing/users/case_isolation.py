@@ -13,6 +13,16 @@ import pytest
 import lotus_durable as lotus
 from lotus_durable.testing import FakeLotus, FakeLotusProcess
 
+WITHIN = """
+import app
+def test_without_the_fixture():
+    app.handle("nobody")
+    app.handle_by_client("nobody")
+def test_with_it(fake_lotus):
+    app.handle("within")
+    fake_lotus.wait_for(1)
+    assert [event["customer_id"] for event in fake_lotus.events] == ["within"]
+"""
 TRACK = "import lotus_durable as lotus; lotus.track_event(customer_id='child', event_name='x'); lotus.shutdown(20)"
 
 
@@ -94,6 +104,14 @@ def test_a_child_uses_the_same_server_and_queue(fake_lotus: FakeLotus, method: s
     child.join(60)
     assert child.exitcode == 0
     assert {*customers(fake_lotus)} - {"of the import"} == {"child"}  # a child that is spawned imports the application
+
+
+def test_a_test_may_run_tests_of_its_own_which_are_as_isolated(fake_lotus: FakeLotus, tmp_path: Path) -> None:
+    (tmp_path / "test_within.py").write_text(WITHIN)
+    assert pytest.main(["-q", "-c", "/dev/null", f"--basetemp={tmp_path / 'within'}", str(tmp_path)]) == 0
+    app.handle("one")
+    app.handle_by_client("other")
+    assert sorted(customers(fake_lotus)) == ["one", "other"]
 
 
 def test_what_a_test_says_of_the_fake_server_stands(fake_lotus: FakeLotus, tmp_path: Path) -> None:

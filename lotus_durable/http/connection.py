@@ -38,8 +38,8 @@ Exchange: TypeAlias = Generator[None, None, Answer | NoAnswer]
 class Connection:
     """A connection to one server, kept alive, opened when first needed, in each process its own. For one thread a time.
 
-    Proxies (``HTTPS_PROXY``, ``NO_PROXY``, …) and ``REQUESTS_CA_BUNDLE`` are honoured, ``~/.netrc`` is not. TLS is
-    always verified.
+    Proxies (``HTTPS_PROXY``, ``NO_PROXY``, …) and ``REQUESTS_CA_BUNDLE`` are honoured, but a server on this machine is
+    reached without a proxy; ``~/.netrc`` is not. TLS is always verified.
     """
 
     def __init__(

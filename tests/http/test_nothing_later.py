@@ -129,9 +129,8 @@ def test_a_proxy_of_the_environment_is_used_and_read_once(monkeypatch: pytest.Mo
     assert proxy.requests[0].line == "POST http://lotus.example/api/track/ HTTP/1.1"
 
 
-def test_no_proxy_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_on_this_machine_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with talking(says(201)) as (_, transport):
         assert isinstance(transport.post_batch(BODY), Answer)
 

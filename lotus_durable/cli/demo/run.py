@@ -257,12 +257,8 @@ def _accepted(record: Path) -> int:
 
 
 def _environment(directory: QueueDirectory, server: FakeLotusProcess) -> dict[str, str]:
-    """Return that of this process without its own settings of ours, and without proxies."""
-    others = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("LOTUS_") and not name.lower().endswith("_proxy")
-    }
+    """Return that of this process without its own settings of ours."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("LOTUS_")}
     return {**others, "LOTUS_QUEUE_DIR": directory.root, "LOTUS_API_KEY": _KEY, "LOTUS_HOST": server.host}
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import errno
 import math
-import time
 from collections.abc import Callable
 
+from lotus_durable.clock import monotonic
 from lotus_durable.descriptors import place_of
 from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
 from lotus_durable.errors import LotusError, QueueDamaged
@@ -103,7 +103,7 @@ class Appender:
 
         Args:
             record: at most :data:`~.format.MAX_RECORD_SIZE` bytes.
-            now: ``time.monotonic()`` of the caller.
+            now: of :func:`~lotus_durable.clock.monotonic`.
             was_accepted: before, and it waited in memory: it never meets ``max_queue_bytes`` again.
 
         Raises:
@@ -163,7 +163,7 @@ class Appender:
         writer.sync_through(end)
 
     def is_trusted(self, now: float) -> bool:
-        """Whether it was checked so lately that it need not be checked now: a moment of ``time.monotonic()``."""
+        """Whether it was checked so lately that it need not be checked now: a moment of that clock."""
         return self.checked_at <= now < self.trusted_until
 
     def check(self) -> None:
@@ -172,7 +172,7 @@ class Appender:
         Raises:
             QueueDirectoryError, OSError: it is not where it was, and what is to be carried over is refused.
         """
-        self._check(time.monotonic())
+        self._check(monotonic())
 
     def written(self) -> dict[str, int]:
         """Return where the segments of this process end, also those that were sealed and may not be settled.
@@ -190,7 +190,7 @@ class Appender:
             return
         try:
             self._stranded_until = -math.inf
-            self._check(time.monotonic())
+            self._check(monotonic())
         except (OSError, LotusError) as error:
             lost = f"events lost, at the most: {writer.sequence}"
             self._report(QueueDamaged(f"segment {writer.path} is not as it was left, and {error}; {lost}"))

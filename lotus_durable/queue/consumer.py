@@ -55,7 +55,11 @@ class Consumer:
         directory.prepare()
         self.books: Books = Books(directory, report)
         self._known = self.books.known
-        self._unread = finish_unfinished(directory, self._known.cursors, report)
+        try:
+            self._unread = finish_unfinished(directory, self._known.cursors, report)
+        except BaseException:
+            self.books.close()
+            raise
         self.is_new: bool = self.books.is_new
         self._repeats = Repeats(self._known)
         self._journal = JournalReader(directory, self._repeats, report)

@@ -7,10 +7,10 @@ import errno
 import math
 import os
 import sys
-import time
 from collections.abc import Generator
 from itertools import islice
 
+from lotus_durable.clock import monotonic
 from lotus_durable.errors import QueueFull
 from lotus_durable.values import NamedTuple
 
@@ -63,7 +63,7 @@ class QueueLimit:
 
         Args:
             size: of the frame that is to be appended.
-            now: ``time.monotonic()``.
+            now: of :func:`~lotus_durable.clock.monotonic`.
             is_accepted: the event was accepted before, and waited in memory: the limit is none for it any more.
 
         Raises:
@@ -77,11 +77,11 @@ class QueueLimit:
             raise OSError(errno.ENOSPC, "no space but what settling events needs", self._directory.root)
         if is_accepted:
             return size
-        started = time.monotonic()
+        started = monotonic()
         used, segments = self._look(size)
         left = self.max_queue_bytes - used
         if left < size:
-            took = time.monotonic() - started
+            took = monotonic() - started
             self._refused_until = now + max(_REFUSED_FOR, _REFUSED_SHARE * took)
             self._refused_size = size
             raise self._refusal()

@@ -8,6 +8,7 @@ import os
 import time
 from _thread import RLock, get_ident  # those of threading, which imports more
 
+from lotus_durable.clock import monotonic
 from lotus_durable.descriptors import moved_up, place_of
 from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk
 
@@ -178,7 +179,7 @@ class SegmentWriter:
                 return
             if not self._sync_failed:
                 covered = self.end
-                began = time.monotonic()
+                began = monotonic()
                 try:
                     self._syncing = get_ident()
                     sync_data(self.descriptor)
@@ -191,7 +192,7 @@ class SegmentWriter:
                     raise
                 finally:
                     self._syncing = 0
-                self._sync_seconds = time.monotonic() - began
+                self._sync_seconds = monotonic() - began
                 self._synced = max(self._synced, covered)
             if self._synced < end:
                 # Once more: a frame that another thread was writing came to lie behind the cut.

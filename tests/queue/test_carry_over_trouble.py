@@ -17,6 +17,7 @@ from lotus_durable.queue.appender import Appender
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import HEADER_SIZE
 from lotus_durable.queue.journal import has_no_writer
+from tests.waiting import wait_until
 
 from .faults import full_disk, path_of, refusing, replaced
 from .segments import (
@@ -49,6 +50,20 @@ def test_what_has_no_place_on_a_full_disk_waits_until_there_is_one(
     assert read_journal(directory) == [0, 1, 2]
     assert directory.unfinished() == []
     assert len(reports) == 1
+
+
+def test_a_test_that_freezes_time_while_there_is_no_place_leaves_nothing_stranded(
+    directory: QueueDirectory, appender: Appender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(appender, 0)
+    Path(writer_of(appender).path).unlink()
+    with monkeypatch.context() as frozen, full_disk():
+        frozen.setattr(time, "monotonic", lambda: 1e12)
+        with pytest.raises(OSError, match="No space"):
+            appender.check()
+    wait_until(lambda: appender._stranded_until < time.monotonic(), "the next try")
+    append(appender, 1)
+    assert read_journal(directory) == [0, 1]
 
 
 def test_a_full_disk_is_not_asked_for_every_event_to_take_what_is_stranded(appender: Appender) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from lotus_durable.descriptors import open_numbers
 from lotus_durable.operate.segment_file import NewSegments
 from lotus_durable.queue import retiring
+from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory, released_name
 from lotus_durable.queue.format import HEADER_SIZE, Header
 from lotus_durable.queue.identity import NO_KEY
@@ -620,6 +622,13 @@ def test_a_consumer_whose_directory_cannot_be_read_says_so(directory: QueueDirec
     ):
         consumer.read(1)
     assert reports == [], "it is raised"
+
+
+def test_a_consumer_that_cannot_be_opened_keeps_no_descriptor(directory: QueueDirectory, reports: Reports) -> None:
+    before = open_numbers()
+    with refusing("listdir", errno.EIO, where="journal"), pytest.raises(OSError, match="Input/output error"):
+        Consumer(directory, reports)
+    assert open_numbers() == before
 
 
 def test_a_settlement_that_comes_behind_a_later_one_moves_no_cursor_back(

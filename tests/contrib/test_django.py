@@ -79,10 +79,7 @@ def test_a_drain_that_is_not_complete_says_why_and_exits_with_1(
 
 WRONG: list[tuple[dict[str, object], str]] = [
     ({"LOTUS": {"HOST": "lotus.example"}}, "lotus_durable.E001: lotus_durable.host: a URL such as"),
-    ({"LOTUS": {"APIKEY": "x"}}, "lotus_durable.E001: LOTUS: no setting apikey; did you mean api_key?"),
-    ({"LOTUS": ["api_key"]}, "lotus_durable.E001: LOTUS: a dictionary is needed (it is list)"),
     ({"LOTUS_TIMEOUT": "soon"}, "lotus_durable.E001: lotus_durable.timeout: a number is needed"),
-    ({"LOTUS": {"ON_ERROR": "nowhere.at.all"}}, "lotus_durable.E001: LOTUS: on_error: "),
     ({"LOTUS": {"API_KEY_FILE": "/nowhere/key"}}, "the key file /nowhere/key cannot be read"),
     ({"LOTUS": {"API_KEY": "x", "QUEUE_DIR": "/tmp"}}, "lotus_durable.E001: queue_dir: /tmp can be written"),
     ({"LOTUS": {"API_KEY": "x", "QUEUE_DIR": "/proc/version/q"}}, "lotus_durable.E002: queue_dir"),
@@ -112,6 +109,22 @@ def test_a_wrong_configuration_keeps_the_project_from_being_served_and_is_no_tra
     assert checked.returncode == 1
     assert "(lotus_durable.E001) lotus_durable.host: a URL such as" in checked.stderr
     assert "Traceback" not in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"APIKEY": "x"}, "LOTUS: no setting apikey; did you mean api_key?"),
+        (["api_key"], "LOTUS: a dictionary is needed (it is list)"),
+        ({"ON_ERROR": "nowhere.at.all"}, "No module named 'nowhere'"),
+    ],
+)
+def test_options_that_cannot_be_understood_end_the_start_for_events_would_go_elsewhere(
+    manage: Manage, options: object, said: str
+) -> None:
+    tracked = manage({"LOTUS": options}, "track")
+    assert (tracked.returncode, tracked.stdout) == (1, "")
+    assert said in tracked.stderr.splitlines()[-1]
 
 
 def test_on_error_may_be_a_dotted_path(manage: Manage) -> None:

@@ -16,7 +16,7 @@ class LotusDurableConfig(AppConfig):  # type: ignore[misc]  # Django has no type
     default_auto_field = "django.db.models.BigAutoField"  # of a model without a table: no project is to be asked
 
     def ready(self) -> None:
-        """Apply the settings; what is wrong with them is for the check to say, before anything is served."""
+        """Apply the settings. What is wrong with a value the check says, and the first call."""
         from . import options
 
         options.apply()

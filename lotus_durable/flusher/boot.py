@@ -45,7 +45,7 @@ def main() -> None:
     import ast
 
     settings = ast.literal_eval(given.removesuffix(_END_OF_SETTINGS).decode())
-    _find_modules(settings["paths"])
+    _find_modules([os.fsdecode(path) for path in settings["paths"]])
     _import_package()
     for absent in _WITHOUT:  # who imports one of them is told that there is none
         sys.modules[absent] = None  # type: ignore[assignment]

@@ -9,6 +9,7 @@ It is one file, because what a look finds first decides what it asks next.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -320,13 +321,14 @@ def _is_ours(error: Exception) -> bool:
     return package == "lotus_durable" or package in sys.stdlib_module_names
 
 
-def _module_paths() -> list[str]:
+def _module_paths() -> list[bytes]:
     """Return where this process looks for modules, as paths that mean the same in another working directory."""
     found = []
     for path in sys.path:
         if isinstance(path, str | os.PathLike):
-            with DiskErrorsSuppressed():  # the working directory was removed
-                found.append(os.path.abspath(os.fspath(path)))
+            # The working directory was removed; no file can have such a name.
+            with DiskErrorsSuppressed(), contextlib.suppress(UnicodeEncodeError):
+                found.append(os.fsencode(os.path.abspath(os.fspath(path))))
     return found
 
 

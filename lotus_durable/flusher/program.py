@@ -71,7 +71,7 @@ def main(settings: Mapping[str, Any]) -> None:
         settings: what :func:`~.spawn.encode_settings` wrote.
     """
     ending = _stand_alone()
-    directory = QueueDirectory(settings["queue_dir"])
+    directory = QueueDirectory(os.fsdecode(settings["queue_dir"]))
     _log_to(directory, settings["log_level"])
     flusher = Flusher(
         lambda: configuration_of(settings),
@@ -109,8 +109,8 @@ def configuration_of(settings: Mapping[str, Any]) -> Config:
     given = {name: value for name, value in settings["options"].items() if name in known and value is not None}
     key_file = settings["api_key_file"]
     if key_file is not None and os.path.exists(key_file):
-        given["api_key_file"] = key_file
-    config = Config.resolve({**given, "queue_dir": settings["queue_dir"]}, environ={})
+        given["api_key_file"] = os.fsdecode(key_file)
+    config = Config.resolve({**given, "queue_dir": os.fsdecode(settings["queue_dir"])}, environ={})
     constants = {name: value for name, value in settings["constants"].items() if name in Constants._fields}
     return config._replace(constants=Constants(**constants))
 
@@ -204,7 +204,7 @@ def _be_a_quiet_neighbour() -> None:
 def _log_to(directory: QueueDirectory, level: int) -> None:
     if _is_removed(sys.stderr.fileno()):
         return
-    handler = _LogFile(directory.log, encoding="utf-8")
+    handler = _LogFile(directory.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     logging.raiseExceptions = False  # a full disk
     logger.setLevel(min(level, logging.INFO))

@@ -59,15 +59,18 @@ _HIGH = 16
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-def encode_settings(config: Config, paths: list[str], *, began: float, log_level: int, make_way: bool) -> bytes:
-    """Return what a flusher is told: a Python literal, which takes no import to write and runs nothing to read."""
+def encode_settings(config: Config, paths: list[bytes], *, began: float, log_level: int, make_way: bool) -> bytes:
+    """Return what a flusher is told: a Python literal, which takes no import to write and runs nothing to read.
+
+    Paths are bytes: a flusher decodes them as UTF-8, and this process by its locale.
+    """
     options: dict[str, Any] = {
         option.name: getattr(config, option.name) for option in OPTIONS if option.name not in _NOT_PASSED_ON
     }
     settings = {
         "version": __version__,
-        "queue_dir": config.queue_dir,
-        "api_key_file": config.api_key_file,
+        "queue_dir": os.fsencode(config.queue_dir),
+        "api_key_file": None if config.api_key_file is None else os.fsencode(config.api_key_file),
         "options": options,
         "constants": config.constants._asdict(),
         "paths": paths,

@@ -50,6 +50,8 @@ _RESERVED = 64 * 1024
 """Bytes allocated at once: a full disk must not stop the heartbeat, and it mostly fits."""
 _LONGEST_PROGRESS = 64 * 1024 * 1024
 _ATTEMPTS = 5
+_NAMES = "surrogateescape"
+"""How text is encoded: it may name a file, and a name may be any bytes."""
 _LONGEST_TEXT = 400
 """Characters of one text."""
 
@@ -256,7 +258,7 @@ def shortened(text: str) -> str:
 
 
 def _framed(plain: object) -> bytes:
-    content: bytes = msgpack.packb(plain)
+    content: bytes = msgpack.packb(plain, unicode_errors=_NAMES)
     return _HEAD.pack(crc32(content), len(content)) + content
 
 
@@ -272,7 +274,7 @@ def _read(descriptor: int, offset: int, most: int) -> Any:  # noqa: ANN401  # ms
             data = os.pread(descriptor, _HEAD.size + length, offset)
         content = data[_HEAD.size : _HEAD.size + length]
         if crc32(content) == checksum:
-            return msgpack.unpackb(content, strict_map_key=False)
+            return msgpack.unpackb(content, strict_map_key=False, unicode_errors=_NAMES)
     return None
 
 

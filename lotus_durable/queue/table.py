@@ -175,7 +175,7 @@ _ERRNO = {
 
 def read_only(path: str) -> sqlite3.Connection:
     """Return a connection that changes nothing, not even when it closes."""
-    return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=LOCK_TIMEOUT)
+    return sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=LOCK_TIMEOUT)
 
 
 def fetched(path: str, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +57,34 @@ os._exit(0)
     scene.finish([sys.executable, "-W", "error", "-c", AS_ON_MACOS + code])
     scene.arrived("one", *(f"event{number}" for number in range(50)))
     assert scene.starts() == 1
+
+
+@pytest.mark.parametrize("locale", ["", "ISO-8859-1"])
+def test_a_queue_whose_name_is_no_utf_8_is_flushed_and_what_its_flusher_says_of_it_is_told(
+    scene: Scene, locale: str
+) -> None:
+    """An application's locale decides which text such a name is; a flusher's text is UTF-8."""
+    environment: dict[str, Any] = {}
+    if locale:
+        made, localedef = scene.root / f"fr_FR.{locale}", shutil.which("localedef")
+        if (
+            not localedef
+            or subprocess.run([localedef, "-c", "-f", locale, "-i", "fr_FR", made], check=False).returncode
+        ):
+            pytest.skip("that locale cannot be made here")
+        environment = {"LOCPATH": str(scene.root), "LC_ALL": made.name, "PYTHONUTF8": "0"}
+    scene.queue_dir = Path(os.fsdecode(os.fsencode(scene.root) + b"/caf\xe9"))
+    code = """
+    told = []
+    os.makedirs(QUEUE_DIR / "books.db" / "no file")
+    client = make(on_error=lambda error, events: told.append(str(error)))
+    track(client, "one")
+    wait_until(lambda: client._tracker.look_now() or told)
+    say(os.fsencode(told[0]))
+    """
+    [line] = scene.run(code, **environment)
+    assert "caf\\xe9/books.db is no regular file" in line
+    scene.arrived("one")
 
 
 def test_on_windows_the_import_says_in_one_sentence_where_it_runs() -> None:

@@ -22,7 +22,7 @@ from lotus_durable import fork
 from lotus_durable.clock import quickest
 from lotus_durable.config import Config, default_queue_dir, this_application
 from lotus_durable.disk import is_folder, is_of_the_disk, is_there
-from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError
+from lotus_durable.errors import ConfigurationError, DiskRefused, LotusError, QueueDirectoryError, QueueFull
 from lotus_durable.event.encoder import EventEncoder, longest_event_name
 from lotus_durable.flusher.look import Look
 from lotus_durable.log import counted, logger
@@ -31,7 +31,7 @@ from lotus_durable.queue.directory import QueueDirectory, raise_if_misconfigured
 from lotus_durable.queue.heartbeat import read_beat, read_progress
 from lotus_durable.queue.identity import ensure_identity, fingerprint, split_keys
 from lotus_durable.queue.limit import QueueLimit
-from lotus_durable.queue.memory import WRITTEN_BACK_PER_APPEND, MemoryBuffer
+from lotus_durable.queue.memory import CAPACITY, WRITTEN_BACK_PER_APPEND, write_back
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ class Tracker:
         self._process = fork.this_process()
         self.pairs: deque[Pair] = deque()  # a list of one gives its memory back with each pop, and asks for it anew
         self._all_pairs: list[Pair] = []
-        self._memory = MemoryBuffer()
-        self.waiting: deque[bytes] = self._memory.records
+        self.waiting: deque[bytes] = deque()
         # In a child anew: its parent may have taken much at a time, being alone; the children are many.
         self._limit = QueueLimit(self.directory, self.config.max_queue_bytes)
         self.look_at: float = float("-inf")
@@ -346,7 +345,11 @@ class Tracker:
         self.look.note_in_memory(self.in_memory())
 
     def _keep_in_memory(self, record: bytes) -> None:
-        self._memory.keep(record, sum(len(other.waiting) for other in _open - {self}))
+        if sum(len(other.waiting) for other in {self, *_open}) >= CAPACITY:
+            raise QueueFull(
+                f"event not accepted: the disk takes no writes and the memory buffer is full ({CAPACITY} events)"
+            )
+        self.waiting.append(record)
 
     def _write_back(self) -> None:
         """Write what waits in memory for as long as the disk takes it."""
@@ -371,7 +374,7 @@ class Tracker:
                 written.append((record, mark))
 
         try:
-            self._memory.write_back(write, limit)
+            write_back(self.waiting, write, limit)
         finally:
             for record, mark in reversed(written):  # the sync of the last one is that of the others
                 self.sync(record, mark, was_accepted=True)

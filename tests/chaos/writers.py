@@ -25,7 +25,7 @@ from typing import Any
 from uuid import UUID
 
 from lotus_durable import Client, LotusError, QueueFull
-from lotus_durable.queue.memory import MemoryBuffer
+from lotus_durable.tracker import Tracker
 from tests.servers.apps.ledger import Ledger
 
 from .plan import CUSTOMERS, STRANGER, Way, configuration
@@ -294,13 +294,13 @@ _kept_in_memory: list[bool] = []
 
 
 def _note_what_is_kept() -> None:
-    keep = MemoryBuffer.keep
+    keep = Tracker._keep_in_memory
 
-    def noted(buffer: MemoryBuffer, *arguments: Any) -> None:
-        keep(buffer, *arguments)
+    def noted(tracker: Tracker, record: bytes) -> None:
+        keep(tracker, record)
         _kept_in_memory.append(True)
 
-    MemoryBuffer.keep = noted  # type: ignore[assignment, method-assign]
+    Tracker._keep_in_memory = noted  # type: ignore[assignment, method-assign]
 
 
 def _path_of(descriptor: str) -> str:

@@ -13,13 +13,13 @@ from .books import Books
 from .directory import QUEUE_DB, QueueDirectory, original_name
 from .elapsed import QueueClock
 from .heartbeat import Progress
-from .journal import JournalReader, keep_aside
+from .journal import Journal, keep_aside
 from .kept import KeptSegments
 from .lately import DeliveredLately
 from .protocol import Chunk, Cursor, Report, Settlement, StoredEvent, Table
 from .repeats import Repeats, Segment
-from .retiring import Retiring, finish_unfinished
 from .rows import RowReader, sync_rows
+from .unfinished import finish_unfinished
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -62,10 +62,9 @@ class Consumer:
             raise
         self.is_new: bool = self.books.is_new
         self._repeats = Repeats(self._known)
-        self._journal = JournalReader(directory, self._repeats, report)
         self._rows = RowReader(directory, self._repeats.cursor, lambda: self.learned(_EMPTIED), report)
         self._kept = KeptSegments(directory, 0.0, 0) if kept is None else kept
-        self._retiring = Retiring(directory, self._journal, self._repeats, self.books, self._kept)
+        self._journal = Journal(directory, self._repeats, self.books, self._kept, report)
         self._delivered = DeliveredLately(directory.delivered, report, lambda: self.learned(HOST))
         self._in_pass = False
         self.is_short: bool = False
@@ -191,7 +190,7 @@ class Consumer:
 
     def progress(self) -> Progress:
         """Return how far it is, for the heartbeat."""
-        absent = (self._gone or set()) - self._repeats.segments.keys() | self._retiring.deleted.keys()
+        absent = (self._gone or set()) - self._repeats.segments.keys() | self._journal.deleted.keys()
         there = {
             cursor.name: (cursor.offset, cursor.sequence)
             for segment, cursor in self._known.cursors.items()
@@ -208,12 +207,12 @@ class Consumer:
         """
         try:
             self.keep_books()
-            self._retiring.let_go_of_large()
-            done, has_rows = self._retiring.done(), self._rows.can_delete()
+            self._journal.let_go_of_large()
+            done, has_rows = self._journal.done(), self._rows.can_delete()
             if done or has_rows:
                 self.make_safe()
-            self._retiring.delete(done)
-            self._retiring.forget_deleted()
+            self._journal.delete(done)
+            self._journal.forget_deleted()
             self._kept.expire()
             self.books.prepare_for(self._journal.largest)
             if self.elapsed() - self._clock_kept_at >= _CLOCK_KEPT_EVERY:
@@ -225,7 +224,7 @@ class Consumer:
 
     def let_go(self, names: Iterable[str]) -> None:
         """Have the writers of these segments, which could not be synced, go on in others, and read these first."""
-        self._retiring.let_go(names)
+        self._journal.let_go(names)
 
     def learned(self, name: str) -> str | None:
         """Return what was learned under this name."""
@@ -243,7 +242,7 @@ class Consumer:
         """Let go of files; what is not settled stays. Raises nothing."""
         with contextlib.suppress(OSError):
             self._keep_clock()
-            self._retiring.forget_deleted(now=True)
+            self._journal.forget_deleted(now=True)
             sync_rows(self._directory.queue_db)
             self._note_emptied()
         self._journal.close()

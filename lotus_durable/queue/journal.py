@@ -1,34 +1,62 @@
-"""Reading the journal, for the flusher: pass by pass over all segments, each from where the last pass ended."""
+"""The journal, as the flusher has it: read pass by pass, each segment from where the last pass ended, and retired.
+
+Settled segments are deleted if nobody writes them any more; else, if large, their writers are made to begin others.
+
+It is one file, because both go by what is known of each segment.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections import deque
+from collections.abc import Iterable
 
+from lotus_durable.clock import monotonic
 from lotus_durable.errors import QueueDamaged
 
+from .books import Books
 from .counting import look_at
 from .directory import QueueDirectory, make_directory, original_name
 from .files import OpenedToRead, regular_file_status, sync_path, write_synced
 from .format import UnknownFormat
+from .kept import KeptSegments
 from .protocol import Chunk, Report
-from .reader import BEGINNING, Damage, SegmentReader
+from .reader import BEGINNING, Damage, Position, SegmentReader
 from .repeats import Repeats, Segment
+from .rows import DELETING_TAKES
 from .writer import is_abandoned
 
+_LARGE = 4 * 1024 * 1024
+_SMALL = 256 * 1024
+_ALL_LIVE = 64 * 1024 * 1024
+"""Bytes that are settled in the segment of a writer that lives, above which it is let go: the less, the more there are,
+so that they stay below the last number together. A writer that is let go carries 50 ms of its frames over."""
+_FORGET_INTERVAL = 1.0
+"""Seconds for which segments that were deleted stay in the books, but not so that there are many."""
+_MANY = 5_000
 
-class JournalReader:
-    """Reads segments; one that cannot be read is reported once, and hides no other.
+
+class Journal:
+    """Reads and retires segments; one that cannot be read is reported once, and hides no other.
 
     Attributes:
         largest: the size of the largest segment met.
+        deleted: where segments ended that were deleted and are still in the books.
     """
 
-    def __init__(self, directory: QueueDirectory, repeats: Repeats, report: Report) -> None:
+    def __init__(
+        self, directory: QueueDirectory, repeats: Repeats, books: Books, kept: KeptSegments, report: Report
+    ) -> None:
         self._directory = directory
         self._repeats = repeats
+        self._books = books
+        self._kept = kept
         self._report = report
         self.largest: int = 0
+        self.deleted: dict[bytes, Position] = {}
+        self._forgot_at = -math.inf
         self._ids: dict[str, bytes] = {}
         self._names: deque[str] = deque()
         self._current: tuple[Segment, SegmentReader] | None = None
@@ -75,16 +103,70 @@ class JournalReader:
                 reasons.append(f"journal/{name}: {why}")
         return events, reasons
 
-    def forget(self, segment: Segment) -> None:
-        """Forget one that was deleted."""
-        self._repeats.segments.pop(segment.id, None)
-        self._ids.pop(original_name(segment.name), None)
-
     def close(self) -> None:
         """Let go of the open segment."""
         if self._current is not None:
             self._current[1].close()
             self._current = None
+
+    # Retiring
+
+    def done(self) -> list[Segment]:
+        """Return the segments that are settled up to their ends.
+
+        By the sequence: a torn tail behind the last event needs no settling, and a segment without events neither.
+        """
+        segments = self._repeats.segments.values()
+        return [each for each in segments if each.ended and self._repeats.cursor(each.id)[1] == each.read[1]]
+
+    def delete(self, done: Iterable[Segment]) -> None:
+        """Delete them, for up to a second; the books must be safe from a power cut."""
+        ends = monotonic() + DELETING_TAKES
+        for segment in done:
+            if monotonic() > ends:
+                return
+            path = f"{self._directory.journal}/{segment.name}"
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(path).st_size != segment.seen:
+                    segment.ended = False  # somebody has brought more: it is read again
+                    continue
+                self._kept.take(path)
+            self.deleted[segment.id] = segment.read
+            self._repeats.segments.pop(segment.id, None)
+            self._ids.pop(original_name(segment.name), None)
+
+    def forget_deleted(self, *, now: bool = False) -> None:
+        """Take what was deleted out of the books; not often, because it costs a sync of the directory.
+
+        Without that a power cut could bring a segment back when the books have long forgotten it.
+        """
+        due = now or len(self.deleted) >= _MANY or not 0 <= monotonic() - self._forgot_at < _FORGET_INTERVAL
+        if self.deleted and due:
+            sync_path(self._directory.journal)
+            self._books.forget(self.deleted)
+            self.deleted.clear()
+            self._forgot_at = monotonic()
+
+    def let_go_of_large(self) -> None:
+        """Let go of segments that are settled and large, and whose writers live."""
+        live = [
+            segment
+            for segment in self._repeats.segments.values()
+            if not segment.ended and segment.read[0] >= _SMALL and segment.read == self._repeats.cursor(segment.id)
+        ]
+        limit = max(_SMALL, min(_LARGE, _ALL_LIVE // max(1, len(live))))
+        self.let_go(segment.name for segment in live if segment.read[0] >= limit)
+
+    def let_go(self, names: Iterable[str]) -> None:
+        """Have the writers of these segments go on in others; they are read first from then on."""
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # it has another name already, or is gone
+                released = self._directory.let_go(name)
+                for segment in self._repeats.segments.values():
+                    if segment.name == name:
+                        segment.name = released
+
+    # Reading
 
     def _open_next(self) -> bool:
         """Open the next segment of this pass that has something to read, or whose end is to be seen."""

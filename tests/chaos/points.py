@@ -136,13 +136,13 @@ def wrap_flusher() -> None:
     from lotus_durable.flusher.lock import FlusherLock
     from lotus_durable.queue.books import Books
     from lotus_durable.queue.consumer import Consumer
-    from lotus_durable.queue.retiring import Retiring
+    from lotus_durable.queue.journal import Journal
 
     _around(FlusherLock, "acquire", before="before the lock")
     _around(FlusherLock, "release", after="lock released")
     _around(Consumer, "__init__", before="lock taken")
     _around(Books, "settle", before="before settling", after="settled")
-    _around(Retiring, "delete", before="before deleting")
+    _around(Journal, "delete", before="before deleting")
     posting, getresponse, forget = Lotus.posting, HTTPConnection.getresponse, Books.forget
     sends_events = False
 

@@ -120,10 +120,10 @@ def flush(scene: Scene) -> None:
     from lotus_durable.delivery.lotus import Lotus
     from lotus_durable.flusher import life
     from lotus_durable.flusher.destination import AsConfigured
-    from lotus_durable.queue import reserve, retiring
+    from lotus_durable.queue import journal, reserve
 
     quick = {"_SMALL": 2048, "_LARGE": 4096, "_FORGET_INTERVAL": 0.1}
-    for module, small in ((reserve, {"_LOG": 64, "_FREE": 64}), (retiring, quick)):
+    for module, small in ((reserve, {"_LOG": 64, "_FREE": 64}), (journal, quick)):
         for name, value in small.items():
             assert hasattr(module, name)
             setattr(module, name, value)

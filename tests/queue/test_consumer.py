@@ -13,7 +13,7 @@ import pytest
 
 from lotus_durable.descriptors import open_numbers
 from lotus_durable.operate.segment_file import NewSegments
-from lotus_durable.queue import retiring
+from lotus_durable.queue import journal
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QueueDirectory, released_name
 from lotus_durable.queue.format import HEADER_SIZE, Header
@@ -230,8 +230,8 @@ def test_a_segment_that_somebody_appended_to_after_its_end_was_seen_is_read_agai
 def test_a_large_segment_that_is_settled_is_let_go_and_its_writer_goes_on_in_another(
     directory: QueueDirectory, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retiring, "_LARGE", 1024)
-    monkeypatch.setattr(retiring, "_SMALL", 1024)
+    monkeypatch.setattr(journal, "_LARGE", 1024)
+    monkeypatch.setattr(journal, "_SMALL", 1024)
     appender = open_appender(directory, reports)
     append(appender, *range(50))
     [name] = directory.segments()
@@ -657,7 +657,7 @@ def test_a_deleted_segment_stays_in_the_books_until_a_power_cut_cannot_bring_it_
             consumer.retire()
         assert directory.segments() == []
         assert len(consumer.books.known.cursors) == 1
-        consumer._retiring.forget_deleted(now=True)
+        consumer._journal.forget_deleted(now=True)
         assert len(consumer.books.known.cursors) == 0
 
 
@@ -665,7 +665,7 @@ def test_segments_of_writers_that_live_are_let_go_when_they_are_settled_and_larg
     directory: QueueDirectory, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, size in (("_SMALL", 100), ("_LARGE", 10_000), ("_ALL_LIVE", 400)):
-        monkeypatch.setattr(retiring, name, size)
+        monkeypatch.setattr(journal, name, size)
     writers = [write_segment(directory, [record(number, padding=200)]) for number in range(2)]
     names = sorted(writer.name for writer in writers)
     with consuming(directory, reports) as consumer:

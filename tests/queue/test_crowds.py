@@ -62,7 +62,7 @@ def test_segments_of_a_crowd_are_deleted_a_second_at_a_time_and_all_in_the_end(
     with consuming(directory, reports) as consumer:
         assert deliver(consumer) == list(range(20))
         assert deliver(consumer) == []
-        monkeypatch.setattr("lotus_durable.queue.retiring.DELETING_TAKES", -1.0)
+        monkeypatch.setattr("lotus_durable.queue.journal.DELETING_TAKES", -1.0)
         consumer.retire()
         assert len(directory.segments()) == 20
         monkeypatch.undo()

@@ -37,49 +37,42 @@ class Batcher:
         self.held: int = 0
         self._max_events = min(max_events, place.max_events)
         self._max_bytes = place.max_bytes - _BODY_OVERHEAD
-        self._current: Encoded | None = None
-        # None is the end of a pass.
-        self._ahead: deque[Encoded | None] = deque()
+        self._there: deque[Encoded | None] = deque()
+        """What was read and no batch has taken, or not all of it. None is the end of a pass."""
 
     def read_ahead(self) -> None:
         """Read and encode what the next batch takes, while others are on their way."""
-        there = [each for each in (self._current, *self._ahead) if each is not None]
-        events, size = sum(each.left for each in there), sum(each.size_left for each in there)
-        while events < self._max_events and size < self._max_bytes and (not self._ahead or self._ahead[-1] is not None):
-            encoded = self._read()
-            self._ahead.append(encoded)
-            if encoded is not None:
-                events += max(1, encoded.left)
-                size += encoded.size_left
+        events = size = number = 0
+        while events < self._max_events and size < self._max_bytes and (encoded := self._at(number)) is not None:
+            events += max(1, encoded.left)
+            size += encoded.size_left
+            number += 1
 
     def next(self) -> Batch | None:
         """Return the next batch of this pass over the queue, or None at its end."""
         batch = Batch()
         seen: set[str] = set()
-        while (encoded := self._next()) is not None:
+        while (encoded := self._at(0)) is not None:
             chunk = encoded.chunk
             if chunk.key != batch.key and chunk.damage is None:
                 if batch.through:
                     batch.full = True
                     return batch
                 batch.key = chunk.key
-            if self._takes_unsent(batch, chunk):
-                continue
-            if not self._takes(batch, seen, encoded):
+            if not (self._takes_unsent(batch, chunk) or self._takes(batch, seen, encoded)):
                 batch.full = True
                 return batch
             batch.through[chunk.source] = chunk.positions[-1]
-            self._current = None
+            self._there.popleft()
+        self._there.popleft()
         return batch if batch.through else None
 
-    def _next(self) -> Encoded | None:
-        if self._current is None:
-            self._current = self._ahead.popleft() if self._ahead else self._read()
-        return self._current
-
-    def _read(self) -> Encoded | None:
-        chunk = self._next_chunk()
-        return None if chunk is None else Encoded(chunk, self._encode)
+    def _at(self, number: int) -> Encoded | None:
+        """Return what is there in this place, which is read if nothing is yet."""
+        if number == len(self._there):
+            chunk = self._next_chunk()
+            self._there.append(None if chunk is None else Encoded(chunk, self._encode))
+        return self._there[number]
 
     def _takes(self, batch: Batch, seen: set[str], encoded: Encoded) -> bool:
         """Take what has room of a chunk, and return whether that was all of it."""
@@ -141,8 +134,6 @@ class Batcher:
             batch.unsent += [StoredEvent(each, _ANOTHER_KEY, 0, now, now, key=chunk.key) for each in chunk.records]
         else:
             return False
-        batch.through[chunk.source] = chunk.positions[-1]
-        self._current = None
         return True
 
 

@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -57,15 +58,13 @@ of their batch: it is the way."""
 _NONE_YET: Final = Retry("not sent")
 
 
+@dataclass(slots=True)
 class _Part:
     """Some of a batch's events, by index, and how often they failed together."""
 
-    __slots__ = ("indices", "rounds", "suspicion")
-
-    def __init__(self, indices: Sequence[int], suspicion: int = 0, rounds: int = 0) -> None:
-        self.indices = indices
-        self.suspicion = suspicion
-        self.rounds = rounds
+    indices: Sequence[int]
+    suspicion: int = 0
+    rounds: int = 0
 
 
 class Lotus:

@@ -137,14 +137,14 @@ def _count(least: int, most: int | None = None) -> Callable[[object], int]:
 
 
 def _auto_or(read: Callable[[object], int]) -> Callable[[object], object]:
-    return lambda value: value if value == "auto" else read(value)
+    return lambda value: "auto" if value == "auto" else read(value)
 
 
 def _one_of(*choices: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in choices:
             raise Refused(f"one of {', '.join(choices)} is needed")
-        return str(value)
+        return choices[choices.index(value)]  # not a member of an Enum that is equal to it
 
     return read
 

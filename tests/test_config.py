@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -45,6 +46,17 @@ def test_the_default_queue_directory_belongs_to_the_user(monkeypatch: pytest.Mon
 )
 def test_an_environment_variable_is_read_as_its_option_needs(name: str, text: str, value: object) -> None:
     assert getattr(Config.resolve(environ={f"LOTUS_{name.upper()}": text}), name) == value
+
+
+class Choice(str, Enum):  # noqa: UP042  # as applications have them: its text is not its value
+    POWER, AUTO, EXTERNAL = "power", "auto", "external"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("durability", Choice.POWER), ("flusher", Choice.EXTERNAL), ("upload_concurrency", Choice.AUTO)]
+)
+def test_a_member_of_an_enum_is_the_choice_that_it_is_equal_to(name: str, value: Choice) -> None:
+    assert repr(getattr(Config.resolve({name: value}), name)) == repr(value.value)
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ class Look:
             self._config,
             _module_paths(),
             began=self.program.began,
-            log_level=logger.getEffectiveLevel(),
+            log_level=int(logger.getEffectiveLevel()),  # which may be a member of an Enum
             make_way=make_way,
         )
         lock = self._starting.begin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import fcntl
 import json
@@ -9,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from enum import IntEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ class Scene:
         self.is_stopped = False
         self.why_it_lives_on: str | None = None
         self.started: list[int] = []
+        self.settings: dict[str, Any] = {}
         self.refusal: Exception | None = None
         self.ended: list[int] = []
         self.told: list[str] = []
@@ -102,7 +105,7 @@ class Scene:
     def _start(self, interpreter: str, directory: QueueDirectory, settings: bytes, lock: int) -> None:
         assert directory is self.directory
         assert interpreter == "/usr/bin/python3"
-        assert settings
+        self.settings = ast.literal_eval(settings.removesuffix(b"\0").decode())
         if self.refusal is not None:
             os.close(lock)
             raise self.refusal
@@ -194,6 +197,17 @@ def test_where_nobody_flushes_one_is_started_and_no_second_while_it_is_on_its_wa
     assert not second.start()
     assert len(scene.started) == 1
     assert scene.told == []
+
+
+def test_a_log_level_that_is_a_member_of_an_enum_is_a_number_to_a_flusher(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Level(IntEnum):
+        FINE = 15
+
+    caplog.set_level(Level.FINE, "lotus_durable")
+    scene.look().look()
+    assert repr(scene.settings["log_level"]) == "15"
 
 
 def test_where_somebody_flushes_or_that_cannot_be_told_none_is_started(scene: Scene) -> None:

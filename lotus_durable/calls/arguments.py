@@ -202,14 +202,14 @@ def count(argument: str, value: object) -> int:
     """Read a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise refused(argument, "must be a whole number of at least 1")
-    return int(value)
+    return int(number(argument, value))
 
 
 def duration(argument: str, value: object) -> float:
     """Read a number of seconds above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
         raise refused(argument, "must be a number of seconds above 0")
-    return float(value)
+    return float(number(argument, value))
 
 
 def json_object(argument: str, value: object) -> dict[str, JsonValue]:
@@ -238,7 +238,7 @@ def subscription_filter(argument: str, value: object) -> SubscriptionFilter:
     """Read one filter; a whole number is taken as its text."""
     name, wanted = _fields(argument, value, "property_name", "value")
     if isinstance(wanted, int) and not isinstance(wanted, bool):
-        wanted = str(int(wanted))
+        wanted = number(f"{argument}.value", wanted)
     return {"property_name": text(f"{argument}.property_name", name), "value": text(f"{argument}.value", wanted)}
 
 

@@ -133,9 +133,11 @@ def moment(value: Any) -> datetime:  # noqa: ANN401  # JSON
     """Read an ISO 8601 time, or a date for its midnight; without an offset it is UTC."""
     try:
         read = datetime.fromisoformat(value)
+        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
     except (TypeError, ValueError):
         raise wrong("no moment") from None
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
+    except OverflowError:
+        raise wrong("out of range") from None
 
 
 def _number(value: object, digits: int, places: int, least: float = float("-inf")) -> Decimal:

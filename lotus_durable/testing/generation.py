@@ -94,6 +94,8 @@ class Generation(ABC):
                 return answered.answer
             except Refused as refused:
                 return self.answer_to(refused)
+            except Exception as error:  # noqa: BLE001  # Django does so, and views check little before they use it
+                return self.answer_to(Refused(500, FieldError("error", str(error))))
 
     def _respond(self, request: Request, refuse: Refusal, seen: Mapping[str, bool]) -> Answer:
         found = self._find(request.path)

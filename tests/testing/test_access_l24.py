@@ -175,6 +175,7 @@ def test_verifying_without_ids_is_400_and_with_strange_ones_500(client: RawClien
         {"idempotency_ids": [1]},
         {"idempotency_ids": ["a"], "customer_id": "c1"},
         {"idempotency_ids": ["a"], "number_days_lookback": "30"},
+        {"idempotency_ids": ["a"], "number_days_lookback": 10**19},
     ):
         answer = client.post(VERIFY, body)
         assert (answer.status, answer.json()["title"]) == (500, "error")

@@ -130,6 +130,7 @@ def test_a_blind_retry_makes_a_second_credit(client: RawClient, credit: Any) -> 
         ({"amount_paid": -1}, "min_value", "amount_paid"),
         ({"currency_code": "XXX"}, "does_not_exist", "currency_code"),
         ({"expires_at": "soon"}, "invalid", "expires_at"),
+        ({"effective_at": "0001-01-01T00:00:00+14:00"}, "overflow", "effective_at"),
     ],
 )
 @pytest.mark.usefixtures("credit")

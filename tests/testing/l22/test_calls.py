@@ -172,6 +172,13 @@ def test_a_start_date_is_a_date_and_nothing_else(client: RawClient, start_date: 
 
 
 @pytest.mark.usefixtures("plan")
+def test_what_a_view_trips_over_is_a_500_page(client: RawClient, server: FakeLotus) -> None:
+    answer = subscribe(client, start_date="9999-12-31")  # its period ends in no year that there is
+    assert (answer.status, answer.content_type) == (500, "text/html")
+    assert server.accounts.subscriptions == {}
+
+
+@pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("field", ["customer_id", "billing_plan_id"])
 def test_a_subscription_of_nobody_or_to_nothing_is_refused(client: RawClient, field: str) -> None:
     answer = subscribe(client, **{field: "other"})

@@ -6,18 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .answers import AddonSubscription
-from .arguments import (
-    FlatFeeBehavior,
-    InvoicingBehavior,
-    UsageBehavior,
-    cancelling,
-    count,
-    each,
-    exactly_one,
-    identifier,
-    json_object,
-    path_part,
-)
+from .arguments import FlatFeeBehavior, InvoicingBehavior, UsageBehavior, exactly_one, path_part, read
 from .caller import Caller
 from .request import only_2024, post
 
@@ -49,12 +38,8 @@ def attach_addon(
         APIError: anything else that went wrong.
     """
     exactly_one(addon_id=addon_id, addon_version_id=addon_version_id)
-    body = {
-        **each(identifier, addon_id=addon_id, addon_version_id=addon_version_id),
-        "quantity": count("quantity", quantity),
-        **each(json_object, metadata=metadata),
-    }
-    path = f"/api/subscriptions/{path_part('subscription_id', subscription_id)}/addons/attach/"
+    body = read(attach_addon, locals())
+    path = f"/api/subscriptions/{path_part('subscription_id', body.pop('subscription_id'))}/addons/attach/"
     return caller.answer("attach_addon", only_2024(post(path, body), _HAS_NONE), AddonSubscription)
 
 
@@ -86,7 +71,8 @@ def cancel_addon(
         APIError: anything else that went wrong.
     """
     name = exactly_one(addon_id=addon_id, addon_version_id=addon_version_id)
-    part = path_part(name, addon_version_id if addon_id is None else addon_id)
-    body = cancelling(flat_fee_behavior, usage_behavior, invoicing_behavior)
-    path = f"/api/subscriptions/{path_part('subscription_id', subscription_id)}/addons/{part}/cancel/"
+    body = read(cancel_addon, locals())
+    ids = {each: body.pop(each) for each in ("subscription_id", "addon_id", "addon_version_id")}
+    part, parent = path_part(name, ids[name]), path_part("subscription_id", ids["subscription_id"])
+    path = f"/api/subscriptions/{parent}/addons/{part}/cancel/"
     return caller.answer("cancel_addon", only_2024(post(path, body), _HAS_NONE), AddonSubscription)

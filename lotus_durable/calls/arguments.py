@@ -1,7 +1,8 @@
 """What the calls take as arguments, and what of it is sent.
 
-Each reader takes the argument's name and value and returns its form in a request. What the server would refuse, cut off
-or misread is refused here, before anything is sent.
+:func:`read` reads the arguments of a call as its signature types them: for each type there is a reader, which takes the
+argument's name and value and returns its form in a request. What the server would refuse, cut off or misread is refused
+here, before anything is sent.
 
 Raises:
     InvalidRequest: in all of them; names the argument and the reason.
@@ -13,8 +14,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from math import inf, isfinite
-from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import quote
 
 from lotus_durable.errors import InvalidEvent, InvalidRequest
@@ -68,11 +71,6 @@ def refused(argument: str, reason: str) -> InvalidRequest:
 def optional(read: Callable[[str, Any], T], argument: str, value: object) -> T | None:
     """Read an argument that may be left out."""
     return None if value is None else read(argument, value)
-
-
-def each(read: Callable[[str, Any], T], **given: object) -> dict[str, T | None]:
-    """Read arguments that may be left out, by their names."""
-    return {argument: optional(read, argument, value) for argument, value in given.items()}
 
 
 def exactly_one(**given: object) -> str:
@@ -248,13 +246,46 @@ def initial_units(argument: str, value: object) -> dict[str, str]:
     return {"metric_id": identifier(f"{argument}.metric_id", metric_id), "units": number(f"{argument}.units", units)}
 
 
-def cancelling(flat_fee_behavior: object, usage_behavior: object, invoicing_behavior: object) -> dict[str, str | None]:
-    """Read the three arguments of a cancellation into the fields that are sent."""
+def read(call: Callable[..., object], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the arguments of a call, its ``locals()``, as its signature types them; what may be left out may be None."""
     return {
-        **each(choice(FlatFeeBehavior), flat_fee_behavior=flat_fee_behavior),
-        **each(choice(UsageBehavior), usage_behavior=usage_behavior),
-        **each(choice(InvoicingBehavior), invoicing_behavior=invoicing_behavior),
+        name: None if is_optional and given[name] is None else reader(name, given[name])
+        for name, (reader, is_optional) in _readers(call).items()
     }
+
+
+@cache
+def _readers(call: Callable[..., object]) -> dict[str, tuple[Callable[[str, Any], Any], bool]]:
+    types = get_type_hints(call)
+    found = {}
+    for name in list(types)[1:-1]:  # between what makes the call and what it returns
+        is_union = get_origin(types[name]) in (Union, UnionType)
+        alternatives = frozenset(get_args(types[name]) if is_union else (types[name],))
+        found[name] = _reader(name, alternatives - {NoneType}), NoneType in alternatives
+    return found
+
+
+def _reader(name: str, alternatives: frozenset[Any]) -> Callable[[str, Any], Any]:
+    if alternatives in _BY_TYPE:
+        return _BY_TYPE[alternatives]
+    (alone,) = alternatives
+    if get_origin(alone) is Literal:
+        return choice(alone)
+    if get_origin(alone) is Sequence:
+        return listed(_reader(name, frozenset(get_args(alone))))
+    return identifier if name.endswith(("_id", "_uid")) else text
+
+
+_BY_TYPE: dict[frozenset[Any], Callable[[str, Any], Any]] = {
+    frozenset(get_args(Moment)): moment,
+    frozenset(get_args(Boolean)): boolean,
+    frozenset(get_args(Number)): number,
+    frozenset({int}): count,
+    frozenset({float}): duration,
+    frozenset({Mapping[str, Any]}): json_object,
+    frozenset({SubscriptionFilter}): subscription_filter,
+    frozenset({InitialUnits}): initial_units,
+}
 
 
 def _fields(argument: str, value: object, *names: str) -> Sequence[object]:

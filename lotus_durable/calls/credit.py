@@ -7,23 +7,9 @@ from decimal import Decimal
 from typing import Literal
 
 from .answers import Credit
-from .arguments import (
-    Moment,
-    Number,
-    at_least_one,
-    choice,
-    each,
-    identifier,
-    listed,
-    moment,
-    number,
-    optional,
-    path_part,
-    refused,
-    text,
-)
+from .arguments import Moment, Number, at_least_one, path_part, read, refused
 from .caller import Caller
-from .request import Query, get, only_2024, post
+from .request import get, only_2024, post
 
 CreditStatus = Literal["active", "inactive"]
 
@@ -63,14 +49,7 @@ def list_credits(
         NotFound: there is no such customer.
         APIError: anything else that went wrong.
     """
-    query: Query = {
-        "customer_id": identifier("customer_id", customer_id),
-        **each(text, currency_code=currency_code),
-        **each(moment, effective_after=effective_after, effective_before=effective_before),
-        **each(moment, expires_after=expires_after, expires_before=expires_before),
-        **each(moment, issued_after=issued_after, issued_before=issued_before),
-        **each(listed(choice(CreditStatus)), status=status),
-    }
+    query = read(list_credits, locals())
     return caller.answer("list_credits", only_2024(get(_PATH, query), _HAS_NONE), list[Credit])
 
 
@@ -104,20 +83,11 @@ def create_credit(
         NotFound: there is no such customer or currency.
         APIError: anything else that went wrong.
     """
-    paid = optional(number, "amount_paid", amount_paid)
-    if (paid is None or Decimal(paid) == 0) != (amount_paid_currency_code is None):
+    body = read(create_credit, locals())
+    if bool(Decimal(body["amount_paid"] or 0)) != (amount_paid_currency_code is not None):
         # The server answers 500 to one without the other, and the credit is created all the same.
         missing = "amount_paid_currency_code" if amount_paid_currency_code is None else "amount_paid"
         raise refused(missing, "an amount_paid above 0 and amount_paid_currency_code are needed together")
-    body = {
-        "customer_id": identifier("customer_id", customer_id),
-        "amount": number("amount", amount),
-        "currency_code": text("currency_code", currency_code),
-        **each(text, description=description),
-        **each(moment, effective_at=effective_at, expires_at=expires_at),
-        "amount_paid": paid,
-        **each(text, amount_paid_currency_code=amount_paid_currency_code),
-    }
     return caller.answer("create_credit", only_2024(post(_PATH, body), _HAS_NONE), Credit)
 
 
@@ -139,8 +109,8 @@ def update_credit(
         APIError: anything else that went wrong.
     """
     at_least_one(description=description, expires_at=expires_at)
-    body = {**each(text, description=description), **each(moment, expires_at=expires_at)}
-    path = f"{_PATH}{path_part('credit_id', credit_id)}/update/"
+    body = read(update_credit, locals())
+    path = f"{_PATH}{path_part('credit_id', body.pop('credit_id'))}/update/"
     return caller.answer("update_credit", only_2024(post(path, body), _HAS_NONE), Credit)
 
 

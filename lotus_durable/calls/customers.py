@@ -12,19 +12,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.requests import ask
 
 from .answers import Customer
-from .arguments import (
-    Number,
-    at_most_one,
-    choice,
-    each,
-    identifier,
-    json_object,
-    number,
-    optional,
-    path_part,
-    refused,
-    text,
-)
+from .arguments import Number, at_most_one, path_part, read, refused
 from .caller import Caller, Outcome
 from .generation import Generation
 from .request import Request, get, needed, post, refuse_given
@@ -79,28 +67,21 @@ def create_customer(
     if (payment_provider is None) != (payment_provider_id is None):
         missing = "payment_provider" if payment_provider is None else "payment_provider_id"
         raise refused(missing, "payment_provider and payment_provider_id are needed together")
-    customer_id = identifier("customer_id", customer_id)
-    shown_name = optional(text, "name", name) or optional(text, "customer_name", customer_name)
-    mail_address = optional(text, "email", email)
-    newer = {
-        "default_currency_code": optional(text, "currency", currency),
-        **each(choice(PaymentProvider), payment_provider=payment_provider),
-        **each(text, payment_provider_id=payment_provider_id),
-        **each(json_object, properties=properties, address=address),
-        **each(json_object, billing_address=billing_address, shipping_address=shipping_address),
-        **each(number, tax_rate=tax_rate),
-    }
+    given = read(create_customer, locals())
+    customer_id, mail_address = given.pop("customer_id"), given.pop("email")
+    names = given.pop("name"), given.pop("customer_name")
+    shown_name = names[0] or names[1]
 
     def plan(generation: Generation) -> Request:
         if generation == "2022":
-            given = {"currency" if field == "default_currency_code" else field: newer[field] for field in newer}
             refuse_given(generation, "ignores it", **given)
             if shown_name is None:
                 raise needed("name", generation)
             return post(_PATH, {"customer_id": customer_id, "name": shown_name}, repeatable=True)
         if mail_address is None:
             raise needed("email", generation)
-        body = {"customer_id": customer_id, "customer_name": shown_name, "email": mail_address, **newer}
+        body = {"customer_id": customer_id, "customer_name": shown_name, "email": mail_address, **given}
+        body["default_currency_code"] = body.pop("currency")
         return post(_PATH, body, repeatable=True)
 
     def failed(outcome: Outcome) -> Customer:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from .answers import Plan
-from .arguments import choice, each, listed, optional, path_part, text
+from .arguments import path_part, read
 from .caller import Caller
 from .generation import Generation
-from .request import Query, Request, get, refuse_given
+from .request import Request, get, refuse_given
 
 PlanDuration = Literal["monthly", "quarterly", "yearly"]
 PlanVersionType = Literal["custom_only", "public_only", "all"]
@@ -45,19 +45,14 @@ def list_plans(
         NotSupported: the server would ignore a filter.
         APIError: anything else that went wrong.
     """
-    chosen = optional(choice(PlanDuration), "duration", duration)
-    currency = each(text, version_currency_code=version_currency_code)
-    query: Query = {
-        **each(listed(text), include_tags=include_tags, include_tags_all=include_tags_all, exclude_tags=exclude_tags),
-        **each(choice(PlanVersionType), version_custom_type=version_custom_type),
-        **each(listed(choice(PlanVersionStatus)), version_status=version_status),
-    }
+    query = read(list_plans, locals())
+    chosen, currency = query.pop("duration"), query.pop("version_currency_code")
 
     def plan(generation: Generation) -> Request:
         if generation == "2022":
             refuse_given(generation, "ignores it and lists all plans", duration=chosen, **query)
         reason = "finds no currency by it; look at the currency of each plan's versions"
-        refuse_given(generation, reason, **currency)
+        refuse_given(generation, reason, version_currency_code=currency)
         return get(_PATH, query)
 
     plans = caller.answer("list_plans", plan, list[Plan])

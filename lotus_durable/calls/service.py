@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lotus_durable.errors import UnexpectedAnswer
 
 from .answers import Ping, VerifiedIds
-from .arguments import count, listed, refused, text
+from .arguments import read, refused
 from .caller import Caller
 from .generation import PING
 from .request import Request, get, only_2024
@@ -48,10 +48,10 @@ def verify_idems_received(
         UnexpectedAnswer: the server names ids that were not asked for, as some versions do; so it cannot be believed.
         APIError: anything else that went wrong.
     """
-    ids = list(dict.fromkeys(listed(text)("idempotency_ids", idempotency_ids)))
+    body = read(verify_idems_received, locals())
+    ids = body["idempotency_ids"] = list(dict.fromkeys(body["idempotency_ids"]))
     if not ids:
         raise refused("idempotency_ids", "must not be empty")
-    body = {"idempotency_ids": ids, "number_days_lookback": count("number_days_lookback", number_days_lookback)}
     question = Request("POST", "/api/verify_idems_received/", body=body, repeatable=True, changes=False)
     plan = only_2024(question, "has no verify_idems_received")
     answer = caller.answer("verify_idems_received", plan, VerifiedIds)

@@ -6,23 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from .answers import Subscription
-from .arguments import (
-    Boolean,
-    InitialUnits,
-    InvoicingBehavior,
-    Moment,
-    at_least_one,
-    boolean,
-    choice,
-    each,
-    exactly_one,
-    identifier,
-    initial_units,
-    json_object,
-    listed,
-    moment,
-    path_part,
-)
+from .arguments import Boolean, InitialUnits, InvoicingBehavior, Moment, at_least_one, exactly_one, path_part, read
 from .caller import Caller, Outcome
 from .request import only_2024, post
 from .subscriptions import PATH, explained
@@ -53,12 +37,8 @@ def update_subscription(
         APIError: anything else that went wrong.
     """
     at_least_one(turn_off_auto_renew=turn_off_auto_renew, end_date=end_date, metadata=metadata)
-    body = {
-        **each(boolean, turn_off_auto_renew=turn_off_auto_renew),
-        **each(moment, end_date=end_date),
-        **each(json_object, metadata=metadata),
-    }
-    path = f"{PATH}{path_part('subscription_id', subscription_id)}/update/"
+    body = read(update_subscription, locals())
+    path = f"{PATH}{path_part('subscription_id', body.pop('subscription_id'))}/update/"
     plan = only_2024(post(path, body), "cannot update a subscription")
     return caller.answer("update_subscription", plan, Subscription)
 
@@ -95,13 +75,8 @@ def switch_subscription_plan(
         APIError: anything else that went wrong.
     """
     exactly_one(switch_plan_id=switch_plan_id, switch_plan_version_id=switch_plan_version_id)
-    body = {
-        **each(identifier, switch_plan_id=switch_plan_id, switch_plan_version_id=switch_plan_version_id),
-        **each(choice(InvoicingBehavior), invoicing_behavior=invoicing_behavior),
-        **each(choice(SwitchUsageBehavior), usage_behavior=usage_behavior),
-        **each(listed(initial_units), component_fixed_charges_initial_units=component_fixed_charges_initial_units),
-    }
-    path = f"{PATH}{path_part('subscription_id', subscription_id)}/switch_plan/"
+    body = read(switch_subscription_plan, locals())
+    path = f"{PATH}{path_part('subscription_id', body.pop('subscription_id'))}/switch_plan/"
     plan = only_2024(post(path, body), "cannot switch plans: cancel the subscription and create another")
 
     def failed(outcome: Outcome) -> Subscription:

@@ -18,29 +18,21 @@ from .arguments import (
     Moment,
     SubscriptionFilter,
     UsageBehavior,
-    boolean,
-    cancelling,
-    choice,
     day,
-    each,
     exactly_one,
-    identifier,
-    initial_units,
-    json_object,
-    listed,
-    moment,
     optional,
     path_part,
+    read,
     refused,
-    subscription_filter,
 )
 from .caller import Caller, Outcome
 from .generation import Generation
-from .request import Query, Request, get, needed, not_supported, post, refuse_given
+from .request import Request, get, needed, not_supported, post, refuse_given
 
 SubscriptionStatus = Literal["active", "ended", "not_started"]
 
 PATH: Final = "/api/subscriptions/"
+_NEWER = ("version_id", "subscription_filters", "component_fixed_charges_initial_units", "metadata")
 _VERBS = {"cancel_subscription": "cancel", "switch_subscription_plan": "switch"}
 
 
@@ -89,30 +81,19 @@ def create_subscription(
         APIError: anything else that went wrong.
     """
     exactly_one(billing_plan_id=billing_plan_id, plan_id=plan_id, version_id=version_id)
-    customer_id = identifier("customer_id", customer_id)
-    chosen_plan = optional(identifier, "billing_plan_id", billing_plan_id) or optional(identifier, "plan_id", plan_id)
-    version = optional(identifier, "version_id", version_id)
-    starts, ends = moment("start_date", start_date), optional(moment, "end_date", end_date)
-    switches = each(boolean, auto_renew=auto_renew, is_new=is_new)
-    uid = optional(identifier, "subscription_uid", subscription_uid)
-    newer = {
-        **each(listed(subscription_filter), subscription_filters=subscription_filters),
-        **each(listed(initial_units), component_fixed_charges_initial_units=component_fixed_charges_initial_units),
-        **each(json_object, metadata=metadata),
-    }
+    given = read(create_subscription, locals())
+    plans = given.pop("billing_plan_id"), given.pop("plan_id")
+    chosen_plan, uid = plans[0] or plans[1], given.pop("subscription_uid")
 
     def plan(generation: Generation) -> Request:
-        body: dict[str, Any] = {"customer_id": customer_id, **switches}
         if generation == "2022":
-            refuse_given(generation, "ignores it", version_id=version, **newer)
-            body |= {"billing_plan_id": chosen_plan, "subscription_uid": uid}
-            body |= {"start_date": day("start_date", starts), "end_date": optional(day, "end_date", ends)}
-        else:
-            refuse_given(generation, "chooses the id itself", subscription_uid=uid)
-            body |= {"plan_id": chosen_plan, "version_id": version, "start_date": starts, "end_date": ends, **newer}
-        return post(PATH, body)
+            refuse_given(generation, "ignores it", **{name: given[name] for name in _NEWER})
+            days = {name: optional(day, name, given[name]) for name in ("start_date", "end_date")}
+            return post(PATH, {**given, **days, "billing_plan_id": chosen_plan, "subscription_uid": uid})
+        refuse_given(generation, "chooses the id itself", subscription_uid=uid)
+        return post(PATH, {**given, "plan_id": chosen_plan})
 
-    if not caller.config.send or switches["auto_renew"] is not False:
+    if not caller.config.send or given["auto_renew"] is not False:
         return caller.answer("create_subscription", plan, Subscription)
     ends_at = time.monotonic() + caller.config.call_timeout
     outcome = caller.outcome("create_subscription", plan)
@@ -158,9 +139,9 @@ def cancel_subscription(
         APIError: anything else that went wrong.
     """
     name = exactly_one(subscription_uid=subscription_uid, subscription_id=subscription_id)
-    uid = identifier(name, subscription_uid if subscription_id is None else subscription_id)
-    bills_now, revokes = boolean("bill_now", bill_now), optional(boolean, "revoke_access", revoke_access)
-    behavior = cancelling(flat_fee_behavior, usage_behavior, invoicing_behavior)
+    behavior = read(cancel_subscription, locals())
+    ids = {each: behavior.pop(each) for each in ("subscription_uid", "subscription_id")}
+    uid, bills_now, revokes = ids[name], behavior.pop("bill_now"), behavior.pop("revoke_access")
     if not bills_now and (usage_behavior is not None or invoicing_behavior is not None):
         raise refused("bill_now", "cannot be False beside usage_behavior or invoicing_behavior, which say the same")
 
@@ -214,12 +195,7 @@ def list_subscriptions(
         NotFound: there is no such customer or plan.
         APIError: anything else that went wrong.
     """
-    query: Query = {
-        **each(identifier, customer_id=customer_id),
-        **each(listed(choice(SubscriptionStatus)), status=status),
-        **each(identifier, plan_id=plan_id),
-        **each(moment, range_start=range_start, range_end=range_end),
-    }
+    query = read(list_subscriptions, locals())
 
     def plan(generation: Generation) -> Request:
         if generation == "2022":

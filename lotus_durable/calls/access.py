@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from lotus_durable.errors import ServerError
 
-from .access_answer import Access, read
+from .access_answer import Access, read_access
 from .answers import FeatureAccess, FeatureAccessOfPlan, MetricAccess, MetricAccessOfPlan
-from .arguments import (
-    SubscriptionFilter,
-    duration,
-    exactly_one,
-    identifier,
-    listed,
-    optional,
-    subscription_filter,
-    text,
-)
+from .arguments import SubscriptionFilter, exactly_one, read
 from .caller import Caller
 from .generation import PATH_OF_2022, Generation
 from .request import Plan, Request, get, only_2024, refuse_given
@@ -74,15 +66,10 @@ def get_customer_access(
         APIError: Lotus cannot be asked. The server of 2022 also fails on a customer with a limit and no usage yet
             (``ServerError``).
     """
-    given: dict[str, object] = {
-        "event_name": event_name,
-        "feature_name": feature_name,
-        "metric_id": metric_id,
-        "feature_id": feature_id,
-    }
-    kind = exactly_one(**given)
-    question = _question(_PATHS[kind], customer_id, kind, given[kind], subscription_filters)
-    seconds = optional(duration, "timeout", timeout)
+    kind = exactly_one(event_name=event_name, feature_name=feature_name, metric_id=metric_id, feature_id=feature_id)
+    given = read(get_customer_access, locals())
+    seconds = given.pop("timeout")
+    question = _question(_PATHS[kind], given)
 
     def plan(generation: Generation) -> Request:
         if generation == "2024":
@@ -99,7 +86,7 @@ def get_customer_access(
         if outcome.generation == "2022" and isinstance(outcome.error, ServerError):
             outcome.error.add_note("The server of 2022 also fails on a customer who has a limit and no usage yet.")
         raise outcome.error
-    access = read(outcome.generation, kind, outcome.json())
+    access = read_access(outcome.generation, kind, outcome.json())
     if access is None:
         raise outcome.unexpected("the answer does not say whether there is access")
     return access
@@ -127,9 +114,8 @@ def get_customer_metric_access(
         NotFound: there is no such customer or metric.
         APIError: anything else that went wrong.
     """
-    kind = exactly_one(event_name=event_name, metric_id=metric_id)
-    name = event_name if metric_id is None else metric_id
-    plan = _only_2024(_BY_EVENT, customer_id, kind, name, subscription_filters)
+    exactly_one(event_name=event_name, metric_id=metric_id)
+    plan = _only_2024(_BY_EVENT, read(get_customer_metric_access, locals()))
     return caller.answer("get_customer_metric_access", plan, list[MetricAccessOfPlan])
 
 
@@ -153,7 +139,7 @@ def get_customer_feature_access(
         NotFound: there is no such customer.
         APIError: anything else that went wrong.
     """
-    plan = _only_2024(_BY_FEATURE_NAME, customer_id, "feature_name", feature_name, subscription_filters)
+    plan = _only_2024(_BY_FEATURE_NAME, read(get_customer_feature_access, locals()))
     return caller.answer("get_customer_feature_access", plan, list[FeatureAccessOfPlan])
 
 
@@ -179,7 +165,7 @@ def check_metric_access(
         NotFound: there is no such customer or metric.
         APIError: anything else that went wrong.
     """
-    plan = _only_2024(_BY_METRIC, customer_id, "metric_id", metric_id, subscription_filters)
+    plan = _only_2024(_BY_METRIC, read(check_metric_access, locals()))
     return caller.answer("check_metric_access", plan, MetricAccess)
 
 
@@ -203,22 +189,22 @@ def check_feature_access(
         NotFound: there is no such customer or feature.
         APIError: anything else that went wrong.
     """
-    plan = _only_2024(_BY_FEATURE, customer_id, "feature_id", feature_id, subscription_filters)
+    plan = _only_2024(_BY_FEATURE, read(check_feature_access, locals()))
     return caller.answer("check_feature_access", plan, FeatureAccess)
 
 
-def _only_2024(path: str, customer_id: object, kind: str, name: object, filters: object) -> Plan:
-    return only_2024(_question(path, customer_id, kind, name, filters), "has get_customer_access only")
+def _only_2024(path: str, given: dict[str, Any]) -> Plan:
+    return only_2024(_question(path, given), "has get_customer_access only")
 
 
-def _question(path: str, customer_id: object, kind: str, name: object, filters: object) -> Request:
+def _question(path: str, given: dict[str, Any]) -> Request:
     """Return a question of the server of 2024, with filters as its versions read them.
 
     Django REST framework reads a list of objects in a query as ``name[0]field=…`` and ignores anything else without a
     word; the server's documentation asks for JSON in text. So both are sent, and each version finds its own.
     """
-    query = {"customer_id": identifier("customer_id", customer_id), kind: text(kind, name)}
-    conditions = optional(listed(subscription_filter), "subscription_filters", filters)
+    conditions = given.pop("subscription_filters")
+    query = dict(given)
     if conditions:
         query["subscription_filters"] = json.dumps(conditions, ensure_ascii=False)
         for index, one in enumerate(conditions):

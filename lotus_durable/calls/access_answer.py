@@ -68,7 +68,7 @@ class Access:
         raise TypeError("what get_customer_access returns is neither true nor false: use its .access")
 
 
-def read(generation: Generation, kind: str, answer: Any) -> Access | None:  # noqa: ANN401  # any JSON value
+def read_access(generation: Generation, kind: str, answer: Any) -> Access | None:  # noqa: ANN401  # any JSON value
     """Read an answer, its numbers exact; None when it does not say whether there is access.
 
     On the server of 2024 there is access by an event if some component that counts it has no limit or usage below it,
@@ -97,26 +97,23 @@ def _any(each: list[bool | None], usages: tuple[Usage, ...], answer: object) -> 
 def _usages_of_plans(answer: list[dict[str, Any]]) -> Iterator[Usage]:
     for entry in answer:
         components = entry.get("usage_per_component")
-        if not isinstance(components, list):
-            yield _usage(entry.get("plan_id"), {}, {})
-            continue
-        for component in components:
-            yield _usage(entry.get("plan_id"), component, component)
+        for component in components if isinstance(components, list) else [None]:
+            yield _usage(entry.get("plan_id"), _object(component), _object(component))
 
 
 def _usages_per_subscription(answer: dict[str, Any]) -> Iterator[Usage]:
     metric, entries = answer.get("metric"), answer.get("access_per_subscription")
-    if not isinstance(metric, dict) or not isinstance(entries, list):
-        return
-    for entry in entries:
-        subscription = entry.get("subscription") if isinstance(entry, dict) else None
-        plan = subscription.get("plan") if isinstance(subscription, dict) else None
-        yield _usage(plan.get("plan_id") if isinstance(plan, dict) else None, metric, entry)
+    if isinstance(metric, dict) and isinstance(entries, list):
+        for entry in map(_object, entries):
+            plan = _object(_object(entry.get("subscription")).get("plan"))
+            yield _usage(plan.get("plan_id"), metric, entry)
 
 
-def _usage(plan_id: object, metric: object, figures: object) -> Usage:
-    metric = metric if isinstance(metric, Mapping) else {}
-    figures = figures if isinstance(figures, Mapping) else {}
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _usage(plan_id: object, metric: dict[str, Any], figures: dict[str, Any]) -> Usage:
     usage, total_limit = _decimal(figures.get("metric_usage")), _decimal(figures.get("metric_total_limit"))
     return Usage(
         plan_id=_text(plan_id),

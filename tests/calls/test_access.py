@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotus_durable.calls.access_answer import Access, Usage, read
+from lotus_durable.calls.access_answer import Access, Usage, read_access
 from lotus_durable.calls.answers import _exact
 from lotus_durable.client import Client
 from lotus_durable.errors import NotFound, UnexpectedAnswer
@@ -57,7 +57,7 @@ def plans(*components: dict[str, Any]) -> list[dict[str, Any]]:
     ],
 )
 def test_access_by_event_is_a_component_with_room(answer: Any, access: bool | None) -> None:
-    found = read("2024", "event_name", _exact(answer))
+    found = read_access("2024", "event_name", _exact(answer))
     assert (None if found is None else found.access) is access
 
 
@@ -74,7 +74,7 @@ def test_access_by_event_is_a_component_with_room(answer: Any, access: bool | No
     ],
 )
 def test_access_by_feature_is_a_subscription_that_has_it(answer: Any, access: bool | None) -> None:
-    found = read("2024", "feature_name", answer)
+    found = read_access("2024", "feature_name", answer)
     assert (None if found is None else found.access) is access
 
 
@@ -96,7 +96,7 @@ def test_access_by_feature_is_a_subscription_that_has_it(answer: Any, access: bo
     ],
 )
 def test_elsewhere_the_server_says_it_itself(generation: Any, kind: str, answer: Any, access: bool | None) -> None:
-    found = read(generation, kind, _exact(answer))
+    found = read_access(generation, kind, _exact(answer))
     assert (None if found is None else found.access) is access
 
 
@@ -132,7 +132,7 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
     kind=st.sampled_from(["event_name", "feature_name", "metric_id", "feature_id"]),
 )
 def test_no_answer_whatever_is_in_it_raises_anything(answer: Any, generation: Any, kind: str) -> None:
-    found = read(generation, kind, _exact(answer))
+    found = read_access(generation, kind, _exact(answer))
     assert found is None or found.access in (True, False)
 
 

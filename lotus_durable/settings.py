@@ -173,5 +173,5 @@ def _is_command() -> bool:
     arguments: list[str] = getattr(sys, "argv", [])
     name = os.path.basename(arguments[0]) if arguments else ""
     if name == "-m":  # while Python looks for the module
-        name = sys.orig_argv[-len(arguments)]
-    return name in ("lotus-durable", "lotus_durable")
+        name = sys.orig_argv[-len(arguments)]  # -mlotus_durable is allowed, too
+    return name.endswith(("lotus-durable", "lotus_durable"))

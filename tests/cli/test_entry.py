@@ -181,18 +181,19 @@ def test_with_json_wrong_usage_is_an_object_too(command: Command, command_line: 
 @pytest.mark.parametrize(
     ("arguments", "module", "is_command"),
     [
-        (["/venv/bin/lotus-durable", "status"], None, True),
-        (["-m", "status", "--json"], "lotus_durable", True),
-        (["/app/manage.py", "lotus-durable"], None, False),
-        (["-m", "lotus_durable"], "app", False),
-        ([], None, False),
+        (["/venv/bin/lotus-durable", "status"], [], True),
+        (["-m", "status", "--json"], ["-m", "lotus_durable"], True),
+        (["-m", "status"], ["-Imlotus_durable"], True),
+        (["/app/manage.py", "lotus-durable"], [], False),
+        (["-m", "lotus_durable"], ["-m", "app"], False),
+        ([], [], False),
     ],
 )
 def test_a_command_is_told_from_a_program_that_tracks_and_looks_when_it_imports(
-    arguments: list[str], module: str | None, is_command: bool, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], module: list[str], is_command: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", arguments)
-    monkeypatch.setattr("sys.orig_argv", ["python", *(["-m", module] if module else []), *arguments[1:]])
+    monkeypatch.setattr("sys.orig_argv", ["python", *module, *arguments[1:]])
     assert settings._is_command() == is_command
 
 

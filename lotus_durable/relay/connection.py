@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -100,6 +100,8 @@ class Opened:
             client_properties={"product": "lotus-durable"},
         )
         with self.dropped_on_failure():
+            if address.is_encrypted:
+                _look_at(address.files)
             self.connection.connect()
             self.connection.transport.sock.settimeout(ANSWER_TIMEOUT)
             self.version = text_of(self.connection.server_properties.get("version"))
@@ -164,6 +166,16 @@ class Opened:
         self.connection.collect()
 
 
+def _look_at(files: Mapping[str, str]) -> None:
+    """Refuse files for TLS that cannot be used: in the library's connect() that looks like the broker's trouble."""
+    try:
+        context = ssl.create_default_context(cafile=files.get("ca_certs"))
+        if "certfile" in files:
+            context.load_cert_chain(files["certfile"], files.get("keyfile"))
+    except OSError as error:  # ssl's, too
+        raise BrokerBlocked(f"a file of certificates that relay_url names cannot be used: {error}") from None
+
+
 def _trouble_of(error: Exception, node: Node, *, is_open: bool) -> BrokerTrouble:  # noqa: C901, PLR0911  # a table
     """Say what an error of a connection means; one that nobody knows is logged with where it was."""
     said = text_of(getattr(error, "reply_text", None))
@@ -187,8 +199,6 @@ def _trouble_of(error: Exception, node: Node, *, is_open: bool) -> BrokerTrouble
             return BrokerBlocked(f"no TLS with {node} ({error.reason or error}): name a port with TLS, or use amqp://")
         case amqp.UnexpectedFrame():
             return BrokerTrouble(f"what answers at {node} is no AMQP broker: {_OWN_PORT}")
-        case FileNotFoundError():
-            return BrokerBlocked("a file of certificates that relay_url names is not there")
         case amqp.AMQPError():
             return BrokerTrouble(f"the broker at {node} says: {said or type(error).__name__}")
         case OSError():

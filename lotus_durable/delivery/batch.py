@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from lotus_durable.queue.identity import NO_KEY
-from lotus_durable.queue.protocol import Chunk, Position, StoredEvent
+from lotus_durable.queue.protocol import Position, StoredEvent
+from lotus_durable.queue.reader import Chunk
 
 _AT_ONCE = 50
 """Events that are encoded together, and after which whoever waits for this processor has it: 0.1 ms. Linux would take

@@ -6,7 +6,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from lotus_durable.queue.protocol import Chunk, StoredEvent
+from lotus_durable.queue.protocol import StoredEvent
+from lotus_durable.queue.reader import Chunk
 
 from .batch import Batch, Encoded
 from .place import Place, Source

@@ -16,7 +16,8 @@ from .heartbeat import Progress
 from .journal import Journal, keep_aside
 from .kept import KeptSegments
 from .lately import DeliveredLately
-from .protocol import Chunk, Cursor, Report, Settlement, StoredEvent, Table
+from .protocol import Cursor, Report, Settlement, StoredEvent, Table
+from .reader import Chunk
 from .repeats import Repeats, Segment
 from .rows import RowReader, sync_rows
 from .unfinished import finish_unfinished
@@ -262,18 +263,17 @@ class Consumer:
         self.learn(_CLOCK, self._clock.as_text())
 
     def _read_rows(self, limit: int) -> Chunk | None:
-        found = self._rows.read(limit)
-        if found is None:
+        read = self._rows.read(limit)
+        if read is None:
             return None
-        stretch, key = found
-        if stretch.damage is not None:
-            keep_aside(self._directory, stretch.damage, self._report)
+        if read.damage is not None:
+            keep_aside(self._directory, read.damage, self._report)
         source = self._rows.id
         segment = self._repeats.rows.setdefault(source, Segment(source, QUEUE_DB, self._repeats.cursor(source)))
-        chunk = self._repeats.chunk(segment, stretch, key)
+        chunk = self._repeats.chunk(segment, read)
         if segment.read != self._rows.position:  # one is held back: from there on in the next pass
             self._rows.read_on_from(segment.read)
-        return None if chunk is None else chunk._replace(in_rows=True)
+        return chunk
 
     def _find_gone(self, names: Iterable[str]) -> set[bytes]:
         """Return the segments that the books know and that are not there."""

@@ -82,25 +82,20 @@ class Ranges:
     """
 
     def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
+        self._edges: list[int] = []  # in turn where one starts, and ends
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Give (start, end) of each range."""
-        return iter(zip(self._starts, self._ends, strict=True))
+        return iter(zip(self._edges[::2], self._edges[1::2], strict=True))
 
     def __contains__(self, offset: int) -> bool:
-        index = bisect_right(self._starts, offset) - 1
-        return index >= 0 and offset < self._ends[index]
+        return bisect_right(self._edges, offset) % 2 == 1
 
     def add(self, start: int, end: int) -> None:
         """Add the offsets from ``start`` up to ``end``, which is not one of them."""
-        first = bisect_left(self._ends, start)
-        last = bisect_right(self._starts, end)
-        if first < last:
-            start, end = min(start, self._starts[first]), max(end, self._ends[last - 1])
-        self._starts[first:last] = [start]
-        self._ends[first:last] = [end]
+        first, last = bisect_left(self._edges, start), bisect_right(self._edges, end)
+        # Of the new edges those stay that lie in no other range.
+        self._edges[first:last] = [start] * (first % 2 == 0) + [end] * (last % 2 == 0)
 
     def without(self, end: int) -> Ranges:
         """Return the ranges that go beyond this offset."""

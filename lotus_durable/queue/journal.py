@@ -22,8 +22,8 @@ from .directory import QueueDirectory, make_directory, original_name
 from .files import OpenedToRead, regular_file_status, sync_path, write_synced
 from .format import UnknownFormat
 from .kept import KeptSegments
-from .protocol import Chunk, Report
-from .reader import BEGINNING, Damage, Position, SegmentReader
+from .protocol import Report
+from .reader import BEGINNING, Chunk, Damage, Position, SegmentReader
 from .repeats import Repeats, Segment
 from .rows import DELETING_TAKES
 from .writer import is_abandoned
@@ -212,20 +212,20 @@ class Journal:
         segment, reader = self._current
         try:
             # A writer that is faster than we are must not keep the other segments waiting.
-            stretch = reader.read(limit) if reader.position[0] < reader.size_at_opening else None
-            if stretch is None:
+            read = reader.read(limit) if reader.position[0] < reader.size_at_opening else None
+            if read is None:
                 self._odd.pop(segment.name, None)
                 segment.ended = reader.finished()
                 segment.seen = reader.size_at_opening
                 self.close()
                 return None
-            if stretch.damage is not None:
-                keep_aside(self._directory, stretch.damage, self._report)
+            if read.damage is not None:
+                keep_aside(self._directory, read.damage, self._report)
         except OSError as error:
             self.close()  # and from here on in the next pass
             self._name_odd(segment.name, str(error))
             return None
-        chunk = self._repeats.chunk(segment, stretch, reader.key)
+        chunk = self._repeats.chunk(segment, read)
         if segment.read != reader.position:  # one is held back: from there on in the next pass
             self.close()
         return chunk

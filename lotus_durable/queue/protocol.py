@@ -1,4 +1,4 @@
-"""The values that pass between the queue and delivery: chunks of records one way, settlements the other."""
+"""The values that pass between the queue and delivery, beside what is read (:class:`.reader.Chunk`): settlements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from lotus_durable.errors import LotusError
 from lotus_durable.values import NamedTuple
 
 from .identity import NO_KEY
-from .reader import Damage
 
 Report = Callable[[LotusError], None]
 """Told of what an operator should know; raises nothing."""
@@ -65,21 +64,6 @@ def decode_stored_event(row: int, data: object) -> StoredEvent:
         return StoredEvent(record, str(reason), int(attempts), *times, row, key, float(parked_at), float(tried_at))
     except (ValueError, TypeError, OverflowError) as error:
         return StoredEvent(b"", f"row {row} of the books is damaged: {error}", 0, 0.0, 0.0, row)
-
-
-class Chunk(NamedTuple):
-    """Consecutive records of one source, or a damaged stretch of it."""
-
-    source: str
-    records: Sequence[bytes]
-    positions: Sequence[Position]
-    """The position after each record. For damage, and for frames that are settled already and need no sending (there
-    are no records then), the one position after it."""
-    damage: Damage | None = None
-    key: bytes = NO_KEY
-    """The fingerprint of the API key that the writer of all of it had."""
-    in_rows: bool = False
-    """It is of ``queue.db``, where records of other keys stand between."""
 
 
 class Cursor(NamedTuple):

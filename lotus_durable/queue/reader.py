@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from lotus_durable.values import NamedTuple
@@ -31,6 +31,10 @@ from .format import (
 )
 from .identity import NO_KEY
 from .writer import is_abandoned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _BUFFER_SIZE = 256 * 1024
 _GLANCE_SIZE = 4096
@@ -65,13 +69,20 @@ class Damage(NamedTuple):
         return f"damage in segment {self.segment} at byte {self.offset} ({size} bytes, {self.events} events)"
 
 
-class Stretch(NamedTuple):
-    """Consecutive records of one segment, or a damaged stretch of it."""
+class Chunk(NamedTuple):
+    """Consecutive records of one source, or a damaged stretch of it."""
 
-    records: list[bytes]
-    positions: list[Position]
-    """The position after each record; one position, after the damage, for a damaged stretch."""
+    source: str
+    """Empty until it is known."""
+    records: Sequence[bytes]
+    positions: Sequence[Any]
+    """The position after each record. For damage, and for frames that are settled already and need no sending (there
+    are no records then), the one position after it. What is one only the source knows."""
     damage: Damage | None = None
+    key: bytes = NO_KEY
+    """The fingerprint of the API key that the writer of all of it had."""
+    in_rows: bool = False
+    """It is of ``queue.db``, or what else has records of other keys in between."""
     carried: Mapping[int, Origin] = MappingProxyType({})
     """For each carried record, by its index, where it was before: the id of the segment, and the offset in it."""
 
@@ -114,19 +125,19 @@ class SegmentReader:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def read(self, limit: int) -> Stretch | None:
+    def read(self, limit: int) -> Chunk | None:
         """Return up to ``limit`` records, or a damaged stretch, or None when there is nothing more for now."""
         if self.position < BEGINNING and self.header is None:
             data = self._search()[0]
             if not data.rstrip(b"\0"):
                 return None  # a power cut can leave an empty file, or one of zeros, that has its name already
             self.position = BEGINNING
-            return Stretch([], [BEGINNING], Damage(self.name, 0, data[:HEADER_SIZE], 0))
+            return Chunk("", [], [BEGINNING], Damage(self.name, 0, data[:HEADER_SIZE], 0), self.key)
         self.position = max(BEGINNING, self.position)
-        stretch = self._parse(limit)
-        if stretch is None and self._fill():
-            stretch = self._parse(limit) or self._classify(limit)
-        return stretch
+        chunk = self._parse(limit)
+        if chunk is None and self._fill():
+            chunk = self._parse(limit) or self._classify(limit)
+        return chunk
 
     def finished(self) -> bool:
         """Whether everything was read and no writer will add to it; what then follows the position is no event."""
@@ -135,7 +146,7 @@ class SegmentReader:
         data, found = self._search()
         return found is None and events_at_end(data, self._marker, self.position[0]) is None
 
-    def _parse(self, limit: int) -> Stretch | None:
+    def _parse(self, limit: int) -> Chunk | None:
         """Return the frames in the buffer that continue where the last one ended.
 
         Up to a missing frame, or one that was there before: that is damage.
@@ -147,7 +158,7 @@ class SegmentReader:
             return None
         self.position = positions[-1]
         self._index = self.position[0] - base
-        return Stretch(records, positions, None, carried)
+        return Chunk("", records, positions, key=self.key, carried=carried)
 
     def _fill(self) -> bool:
         """Read afresh from the position on; return whether anything is there."""
@@ -157,7 +168,7 @@ class SegmentReader:
             self._buffer = os.pread(self._descriptor, frame_size(self._buffer), self.position[0])
         return bool(self._buffer)
 
-    def _classify(self, limit: int) -> Stretch | None:
+    def _classify(self, limit: int) -> Chunk | None:
         """Decide about bytes that are not the next frame: still being written, nothing, or damage."""
         if not self._is_abandoned() and self._search()[1] is None:
             return None
@@ -181,7 +192,7 @@ class SegmentReader:
                 return data, found
             size *= 4
 
-    def _skip(self) -> Stretch | None:
+    def _skip(self) -> Chunk | None:
         """Step over damage to the next whole frame, or to the end of an abandoned segment."""
         offset, expected = self.position
         data, found = self._search()
@@ -194,7 +205,7 @@ class SegmentReader:
             return None
         self.position = (offset + len(damage.data), expected + damage.events)
         self._buffer, self._index = b"", 0
-        return Stretch([], [self.position], damage)
+        return Chunk("", [], [self.position], damage, self.key)
 
 
 def header_of(path: str) -> Header | None:

@@ -15,8 +15,7 @@ from lotus_durable.clock import since_boot
 
 from .contents import Known
 from .format import FRAME_HEADER_SIZE, Origin
-from .protocol import Chunk
-from .reader import BEGINNING, Position, Stretch
+from .reader import BEGINNING, Chunk, Position
 from .rows import is_row
 
 
@@ -68,15 +67,16 @@ class Repeats:
         """Return what a segment without a header is known by: the id that it had, where some of it is settled."""
         return next((id_ for id_, cursor in self._known.cursors.items() if cursor.name == name), name.encode())
 
-    def chunk(self, segment: Segment, stretch: Stretch, key: bytes) -> Chunk | None:
+    def chunk(self, segment: Segment, read: Chunk) -> Chunk | None:
         """Return what of it is to be sent; None when an event is held back at once.
 
-        ``segment.read`` is moved behind it; it is short of the stretch's end when an event is held back.
+        ``segment.read`` is moved behind it; it is short of its end when an event is held back.
         """
-        if stretch.carried or segment.id in self._in_hand or segment.id in self._known.carried:
-            return self._without_repeats(segment, stretch, key)
-        segment.read = stretch.positions[-1]
-        return Chunk(segment.id.hex(), stretch.records, stretch.positions, stretch.damage, key)
+        read = read._replace(source=segment.id.hex())
+        if read.carried or segment.id in self._in_hand or segment.id in self._known.carried:
+            return self._without_repeats(segment, read)
+        segment.read = read.positions[-1]
+        return read
 
     def settling(self, segment: Segment, through: Position) -> tuple[int, list[tuple[bytes, int, int]]]:
         """Return how many events a settlement up to there settles, and the ranges that copies among them came from."""
@@ -97,20 +97,20 @@ class Repeats:
             if not in_hand:
                 self._in_hand.pop(origin, None)
 
-    def _without_repeats(self, segment: Segment, stretch: Stretch, key: bytes) -> Chunk | None:
-        if stretch.carried and self.carried_at is None:
+    def _without_repeats(self, segment: Segment, read: Chunk) -> Chunk | None:
+        if read.carried and self.carried_at is None:
             self.carried_at = since_boot()
         records: list[bytes] = []
         positions: list[Position] = []
         passed = 0
-        if stretch.damage is not None:
-            segment.read = stretch.positions[-1]
-            return Chunk(segment.id.hex(), (), stretch.positions, stretch.damage, key)
-        for index, (record, position) in enumerate(zip(stretch.records, stretch.positions, strict=True)):
+        if read.damage is not None:
+            segment.read = read.positions[-1]
+            return read
+        for index, (record, position) in enumerate(zip(read.records, read.positions, strict=True)):
             own: Origin = (segment.id, max(BEGINNING, segment.read)[0])
             if is_row(own):
                 own = (segment.id, position[0] - 1)
-            origin = stretch.carried.get(index)
+            origin = read.carried.get(index)
             if self._known.is_settled(own) or (origin is not None and self._known.is_settled(origin)):
                 segment.passed.append(position[1])
                 passed += 1
@@ -129,7 +129,7 @@ class Repeats:
             return None
         if positions:
             positions[-1] = segment.read
-        return Chunk(segment.id.hex(), records, positions or [segment.read], None, key)
+        return read._replace(records=records, positions=positions or [segment.read], carried={})
 
     def _is_in_hand(self, place: Origin) -> bool:
         segment = self.source(place[0])

@@ -29,7 +29,7 @@ from .files import OpenedToRead, sync_data
 from .format import ID_SIZE, Origin
 from .identity import NO_KEY
 from .protocol import Report
-from .reader import Damage, Position, Stretch
+from .reader import Chunk, Damage, Position
 from .table import EventTable, fetched, free_pages, give_back, mapped_errors, read_pages
 
 TABLE = "pending"
@@ -98,13 +98,13 @@ class RowReader:
                 self._pass_ends = self._last_row()
             self.trouble = ""
 
-    def read(self, limit: int) -> tuple[Stretch, bytes] | None:
-        """Return up to ``limit`` further rows of one key, with that key, or None at the end of the pass."""
+    def read(self, limit: int) -> Chunk | None:
+        """Return up to ``limit`` further rows of one key, or None at the end of the pass."""
         if self._table is None or self._pass_ends < self.position[0]:
             return None
         with self._told_once():
             if rows := self._rows_behind(limit):
-                return self._stretch(rows)
+                return self._chunk(rows)
         self._pass_ends = 0
         return None
 
@@ -235,8 +235,8 @@ class RowReader:
                 return [row]
             raise
 
-    def _stretch(self, rows: Sequence[tuple[int, object]]) -> tuple[Stretch, bytes]:
-        """Return the rows up to the next damage or other key, or the damage that comes first, with their key."""
+    def _chunk(self, rows: Sequence[tuple[int, object]]) -> Chunk:
+        """Return the rows up to the next damage or other key, or the damage that comes first."""
         records: list[bytes] = []
         positions: list[Position] = []
         key = NO_KEY
@@ -248,11 +248,11 @@ class RowReader:
             self.position = (number + 1, self.position[1] + 1)
             positions.append(self.position)
         if records:
-            return Stretch(records, positions), key
+            return Chunk("", records, positions, key=key, in_rows=True)
         number, data = rows[0]
         kept = data if isinstance(data, bytes) else str(data or "").encode()
         self.position = (number + 1, self.position[1] + 1)
-        return Stretch([], [self.position], Damage(QUEUE_DB, number, kept, 1)), key
+        return Chunk("", [], [self.position], Damage(QUEUE_DB, number, kept, 1), in_rows=True)
 
     @contextlib.contextmanager
     def _told_once(self) -> Iterator[None]:

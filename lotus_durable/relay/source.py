@@ -23,8 +23,8 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Progress
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.journal import keep_aside
-from lotus_durable.queue.protocol import Chunk, Cursor, Report, Settlement
-from lotus_durable.queue.reader import Damage
+from lotus_durable.queue.protocol import Cursor, Report, Settlement
+from lotus_durable.queue.reader import Chunk, Damage
 
 from .address import BrokerTrouble
 from .message import Events, LaterVersion, NotOurs, decode

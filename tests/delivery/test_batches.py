@@ -19,8 +19,8 @@ from lotus_durable.delivery.outcome import Verdict
 from lotus_durable.delivery.wire import encode_events
 from lotus_durable.http.connection import Exchange
 from lotus_durable.queue.identity import NO_KEY
-from lotus_durable.queue.protocol import Chunk, StoredEvent
-from lotus_durable.queue.reader import Damage
+from lotus_durable.queue.protocol import StoredEvent
+from lotus_durable.queue.reader import Chunk, Damage
 from lotus_durable.testing import Status
 from lotus_durable.testing.exchange import ReceivedRequest
 from tests.rig import TRACK, Rig, record, track

@@ -16,7 +16,8 @@ from lotus_durable.delivery.loop import Loop
 from lotus_durable.delivery.outcome import Delivered, Verdict
 from lotus_durable.delivery.wire import encode_events
 from lotus_durable.queue.heartbeat import Progress
-from lotus_durable.queue.protocol import Chunk, Settlement, StoredEvent
+from lotus_durable.queue.protocol import Settlement, StoredEvent
+from lotus_durable.queue.reader import Chunk
 from tests.rig import record
 
 _BATCH = 5

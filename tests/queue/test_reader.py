@@ -12,7 +12,7 @@ import pytest
 from lotus_durable.queue.carry_over import write_carried
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE, MAX_RECORD_SIZE, new_header
-from lotus_durable.queue.reader import BEGINNING, SegmentReader, Stretch, glance
+from lotus_durable.queue.reader import BEGINNING, Chunk, SegmentReader, glance
 from lotus_durable.queue.writer import SegmentWriter, is_abandoned
 
 from .faults import refusing, replaced
@@ -39,7 +39,7 @@ def reader(writer: SegmentWriter) -> Iterator[SegmentReader]:
     reader.close()
 
 
-def numbers(stretch: Stretch | None) -> list[int]:
+def numbers(stretch: Chunk | None) -> list[int]:
     assert stretch is not None
     assert stretch.damage is None
     return numbers_of(stretch.records)

@@ -22,7 +22,8 @@ from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.contents import Ranges
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import FRAME_HEADER_SIZE, HEADER_SIZE, Header, decode_header, new_header
-from lotus_durable.queue.protocol import Chunk, Settlement
+from lotus_durable.queue.protocol import Settlement
+from lotus_durable.queue.reader import Chunk
 
 from .conftest import MEMORY_DISK
 from .consuming import consuming, counts, deliver, deliver_all, read_pass

@@ -46,9 +46,8 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
             for key in chosen:
                 queue.consumer.learn(succession(bytes.fromhex(key)), fingerprint(config.api_key).hex())
     rows = [(key, count(number), "events, of the key with this fingerprint") for key, number in found.items()]
-    words = aligned(rows) if rows else "no events wait for another API key"
     result = {"waiting": found, "adopted": sorted(chosen) if arguments.yes else []}
-    report(arguments, result, words)
+    report(arguments, result, *(aligned(rows) or ["no events wait for another API key"]))
     if not found:
         return ExitCode.DONE
     if not arguments.yes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .command import Command
 from .existing import existing_queue
-from .output import ExitCode, plain, report
+from .output import ExitCode, report
 from .progress import Progress
 from .wording import count, size
 
@@ -55,10 +55,10 @@ def as_json(found: Checked) -> dict[str, object]:
 
 def in_words(finding: Finding) -> str:
     """Return a line about it."""
-    where = plain(finding.path) + (f", byte {finding.offset}" if finding.offset is not None else "")
+    where = finding.path + (f", byte {finding.offset}" if finding.offset is not None else "")
     lost = f"; lost: {finding.lost}" if finding.lost else "; nothing is lost"
     remedy = f"; {finding.remedy}" if finding.remedy else ""
-    return f"{where}: {plain(finding.what)}{lost}{remedy}"
+    return f"{where}: {finding.what}{lost}{remedy}"
 
 
 COMMAND = Command(

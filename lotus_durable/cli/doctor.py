@@ -38,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         answers.append(answer)
         if not arguments.json:
             remedy = f" - {answer.remedy}" if answer.remedy else ""
-            say(f"{_SIGNS[answer.mark]}  {answer.about:<11}  {plain(answer.text)}{remedy}")
+            say(plain(f"{_SIGNS[answer.mark]}  {answer.about:<11}  {answer.text}{remedy}"))
     settings = _settings(found, arguments)
     is_ok = not any(answer.mark == "wrong" for answer in answers)
     if arguments.json:
@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     else:
         for setting in settings:
             if arguments.settings or setting["source"] != "default":
-                say(f"setting  {setting['name']} = {setting['value']} ({setting['source']})")
+                say(plain(f"setting  {setting['name']} = {setting['value']} ({setting['source']})"))
     return ExitCode.DONE if is_ok else ExitCode.NOT_COMPLETE
 
 

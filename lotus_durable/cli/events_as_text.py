@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from lotus_durable.event.record import event_as_json_object
 from lotus_durable.queue.files import TEMPORARY
 
-from .output import plain, say
+from .output import say
 from .wording import duration
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def as_row(stored: Stored) -> str:
     """Return a line of a list."""
     event = stored.event
     if event is None:
-        return f"{stored.row:>8}  (cannot be read)  {plain(stored.reason)}"
+        return f"{stored.row:>8}  (cannot be read)  {stored.reason}"
     ago = duration(max(0.0, time.time() - event.accepted_at))
-    what = f"{plain(event.idempotency_id)}  {plain(event.event_name)} of {plain(event.customer_id)}"
-    return f"{stored.row:>8}  {what}, accepted {ago} ago: {plain(stored.reason)}"
+    what = f"{event.idempotency_id}  {event.event_name} of {event.customer_id}"
+    return f"{stored.row:>8}  {what}, accepted {ago} ago: {stored.reason}"
 
 
 def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = False) -> int:

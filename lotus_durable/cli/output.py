@@ -82,13 +82,13 @@ def report(
     arguments: argparse.Namespace, result: Mapping[str, object], *lines: str, code: ExitCode = ExitCode.DONE
 ) -> ExitCode:
     """Write what a command came to, as one object with ``--json``, else these lines; return its exit code."""
-    for line in [json.dumps(result)] if arguments.json else lines:
+    for line in [json.dumps(result)] if arguments.json else map(plain, lines):
         say(line)
     return code
 
 
 def plain(text: str) -> str:
-    """Return a text of somebody else's as one line that cannot tell a terminal anything."""
+    """Return a text as one line that cannot tell a terminal anything: what is in it may be somebody else's."""
     return "".join(each if each.isprintable() else " " for each in text)
 
 
@@ -102,7 +102,8 @@ def complain(name: str, message: str) -> None:
 def tell(line: str, *, end: str = "\n") -> None:
     """Write a line to standard error; on a terminal in the place of one that was not ended."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads it any more
-        sys.stderr.write(f"{_CLEAR if is_terminal(sys.stderr) else ''}{line}{end}")
+        shown = "\n".join(map(plain, line.split("\n")))
+        sys.stderr.write(f"{_CLEAR if is_terminal(sys.stderr) else ''}{shown}{end}")
         sys.stderr.flush()
 
 
@@ -118,10 +119,8 @@ _CLEAR = "\r\x1b[K"
 """Empties the line of a terminal."""
 
 
-def aligned(rows: Sequence[tuple[str, str, str]]) -> str:
-    """Return rows of (name, figure, remark) with the figures right-aligned in a column."""
-    name_width = max(len(name) for name, _, _ in rows)
-    figure_width = max(len(figure) for _, figure, _ in rows)
-    return "\n".join(
-        f"{name:<{name_width}}  {figure:>{figure_width}}  {remark}".rstrip() for name, figure, remark in rows
-    )
+def aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Return lines of (name, figure, remark) with the figures right-aligned in a column."""
+    name_width = max((len(name) for name, _, _ in rows), default=0)
+    figure_width = max((len(figure) for _, figure, _ in rows), default=0)
+    return [f"{name:<{name_width}}  {figure:>{figure_width}}  {remark}".rstrip() for name, figure, remark in rows]

@@ -143,7 +143,7 @@ class Refused(NamedTuple):
         reasons = self._selected(arguments).count_by_reason()
         total = sum(reasons.values())
         listed = [{"reason": reason, "events": events} for reason, events in reasons.items()]
-        table = [aligned([("", count(events), reason) for reason, events in reasons.items()])] if reasons else []
+        table = aligned([("", count(events), reason) for reason, events in reasons.items()])
         return report(arguments, {"total": total, "reasons": listed}, count(total, self.noun), *table)
 
     def _list(self, arguments: argparse.Namespace) -> ExitCode:

@@ -14,7 +14,7 @@ from lotus_durable.queue.stats import FlusherStats
 from .arguments import Argument, seconds
 from .command import Command
 from .existing import Configured, existing_queue
-from .output import ExitCode, aligned, flush, is_terminal, plain, report
+from .output import ExitCode, aligned, flush, is_terminal, report, say
 from .wording import count, duration, moment, size
 
 _DESCRIPTION = """\
@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     if arguments.watch is not None:
         return _watch(queue, arguments)
     found = overview(queue.config)
-    lines = [as_text(queue, found)]
+    lines = as_lines(queue, found)
     if others:
         names = ", ".join(f"{root} ({count(events)})" for root, events in others[:_SHOWN_OTHERS])
         names += f" and {len(others) - _SHOWN_OTHERS} more" if len(others) > _SHOWN_OTHERS else ""
@@ -80,11 +80,13 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 
 def _watch(queue: Configured, arguments: argparse.Namespace) -> ExitCode:
     """Show it until Ctrl-C, which is how one ends watching and no error."""
-    before, behind = (_CLEAR_SCREEN, "") if is_terminal(sys.stdout) else ("", "\n")
+    is_watched = is_terminal(sys.stdout) and not arguments.json
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             found = overview(queue.config)
-            report(arguments, as_json(queue, found), f"{before}{as_text(queue, found)}{behind}")
+            if is_watched:
+                say(_CLEAR_SCREEN)
+            report(arguments, as_json(queue, found), *as_lines(queue, found), *([] if is_watched else [""]))
             flush()
             time.sleep(arguments.watch)
     return ExitCode.DONE
@@ -109,13 +111,13 @@ def as_json(queue: Configured, found: Overview) -> dict[str, object]:
     }
 
 
-def as_text(queue: Configured, found: Overview) -> str:
+def as_lines(queue: Configured, found: Overview) -> list[str]:
     """Return it for people."""
     who = flusher_in_words(found.stats.flusher)
     if found.failed_start is not None:
         who += f"; the last start of one failed: {last_line(found.failed_start)}"
-    beside = "\n".join([f"flusher: {who}", *_remarks(found)])
-    return "\n\n".join([f"queue in {queue.directory.root} ({queue.source})", aligned(_rows(found)), beside])
+    title = f"queue in {queue.directory.root} ({queue.source})"
+    return [title, "", *aligned(_rows(found)), "", f"flusher: {who}", *_remarks(found)]
 
 
 def last_line(text: str) -> str:
@@ -158,7 +160,7 @@ def _remarks(found: Overview) -> Iterator[str]:
         yield f"         {_KINDS[flusher.kind]}, lotus-durable {flusher.version}{since}"
         if flusher.last_error is not None and flusher.last_error_at is not None and flusher.reason is None:
             ago = duration(max(0.0, time.time() - flusher.last_error_at))
-            yield f"         last trouble, {ago} ago: {plain(flusher.last_error)}"
+            yield f"         last trouble, {ago} ago: {flusher.last_error}"
     yield f"room:    {size(room.used_bytes)} of {size(found.limit_bytes)} used, {size(room.disk_left)} left on the disk"
     if found.in_memory:
         yield f"memory:  {count(found.in_memory, 'event')} in the memory of programs: the disk takes no writes"

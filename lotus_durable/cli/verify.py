@@ -9,7 +9,7 @@ from lotus_durable.errors import ConfigurationError
 from .arguments import WAIT, Argument, seconds, waiting, whole_number
 from .command import Command
 from .existing import existing_queue
-from .output import ExitCode, plain, report
+from .output import ExitCode, report
 from .progress import Progress
 from .wording import count
 
@@ -45,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
             waiting=waiting(arguments),
             watch=progress.show,
         )
-    lines = [f"unknown to the server: {plain(id_)}" for id_ in result.unknown[:_SHOWN]]
+    lines = [f"unknown to the server: {id_}" for id_ in result.unknown[:_SHOWN]]
     if len(result.unknown) > _SHOWN:
         lines.append(f"… and {count(len(result.unknown) - _SHOWN)} more: --json has them all")
     young = f"; {count(result.too_young)} are too young to ask" if result.too_young else ""

@@ -10,7 +10,7 @@ from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 from lotus_durable.log import counted
 from lotus_durable.queue.contents import read_all
-from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.directory import QueueDirectory, is_kind
 from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.format import UnknownFormat
 from lotus_durable.queue.identity import LaterFormat, read_identity
@@ -93,9 +93,9 @@ def _of_entry(
         status = regular_file_status(f"{directory.journal}/{name}")
         if status is None:
             yield Finding(path, None, "it is no regular file", "", "`repair` moves it aside; it is never followed")
-        elif name.endswith(_SEGMENT):
-            yield from _of_segment(directory, name, settled, found)
-        elif not name.endswith(_UNFINISHED):
+        elif is_kind(name, _SEGMENT):
+            yield from _of_segment(directory, name, settled, found, watch)
+        elif not is_kind(name, _UNFINISHED):
             yield Finding(path, None, "it is no segment", "", "`repair` moves it aside")
         found.bytes += 0 if status is None else status.st_size
         watch(found.bytes)
@@ -108,13 +108,18 @@ def _of_entry(
 
 
 def _of_segment(
-    directory: QueueDirectory, name: str, settled: Callable[[bytes], Position], found: Checked
+    directory: QueueDirectory,
+    name: str,
+    settled: Callable[[bytes], Position],
+    found: Checked,
+    watch: Callable[[int], None],
 ) -> Iterator[Finding]:
     reader = SegmentReader(f"{directory.journal}/{name}")
     try:
         cursor = settled(source_of(reader, name))
         while (stretch := reader.read(_AT_ONCE)) is not None:
             found.events += len(stretch.records)
+            watch(found.bytes + stretch.positions[-1][0])
             damage = stretch.damage
             if damage is not None and damage.offset >= cursor[0]:
                 lost = counted(damage.events, "event") if damage.events else ""

@@ -59,7 +59,7 @@ def erase_customer(
         parked, dead = (throw_away(queue, table, where) for table in tables)
         if parked or dead:
             queue.consumer.books.overwrite_deleted()
-        kept = sum(_from_kept(file.path, is_wanted) for file in list(kept_files(directory)))
+        kept = sum(_from_kept(queue, file.path, is_wanted) for file in list(kept_files(directory)))
         _overwrite_settled(queue, customer_id)
         quarantined = _quarantined(directory, where)
     return Erased(pending, parked, dead, kept, quarantined)
@@ -76,26 +76,21 @@ def _overwrite_settled(queue: Held, customer_id: str) -> None:
                 continue
             header = header_of(path)
             cursor = BEGINNING if header is None else max(BEGINNING, queue.consumer.books.known.cursor(header.id))
-            if any(may_be_of(customer_id, record) for record, _ in records_of(path, cursor)):
+            if any(may_be_of(customer_id, record) for record, _ in queue.beating(records_of(path, cursor))):
                 overwrite(path, cursor[0])
 
 
-def _from_kept(path: str, is_wanted: Callable[[bytes], bool]) -> int:
+def _from_kept(queue: Held, path: str, is_wanted: Callable[[bytes], bool]) -> int:
     """Write a file that is kept anew without what is not wanted; return how many events that were."""
-    records = [record for record, _ in records_of(path)]
+    records = [record for record, _ in queue.beating(records_of(path))]
     wanted = [record for record in records if is_wanted(record)]
     header = header_of(path)
     if len(wanted) < len(records) and header is not None:
         frames = (encode_frame(header.marker, number, record) for number, record in enumerate(wanted))
-        _replace(path, header.encode() + b"".join(frames))
+        write_synced(f"{path}.tmp", header.encode() + b"".join(frames))
+        os.rename(f"{path}.tmp", path)
+        sync_path(os.path.dirname(path))
     return len(records) - len(wanted)
-
-
-def _replace(path: str, data: bytes) -> None:
-    unfinished = f"{path}.tmp"
-    write_synced(unfinished, data)
-    os.rename(unfinished, path)
-    sync_path(os.path.dirname(path))
 
 
 def _quarantined(directory: QueueDirectory, where: Where) -> int:

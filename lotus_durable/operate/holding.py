@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
@@ -25,6 +26,7 @@ from lotus_durable.values import NamedTuple
 
 from . import WAITING, Waiting
 
+_T = TypeVar("_T")
 _LOOK_INTERVAL = 0.01
 _ASK_INTERVAL = 1.0
 """Seconds after which it is asked once more: one that was just starting may not have heard it."""
@@ -38,6 +40,12 @@ class Held(NamedTuple):
     """What a flusher has, too."""
     control: Control
     """Its ``beat_if_due`` is to be called between steps: others see a sign of life then."""
+
+    def beating(self, steps: Iterable[_T]) -> Iterator[_T]:
+        """Give these, with a sign of life between them."""
+        for step in steps:
+            self.control.beat_if_due()
+            yield step
 
 
 @contextlib.contextmanager

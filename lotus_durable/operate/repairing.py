@@ -31,8 +31,13 @@ def repair(
     directory = QueueDirectory(config.queue_dir)
     _mend_identity(directory, report)
     with held(config, waiting=waiting) as queue:
+
+        def beat(checked: int) -> None:
+            queue.control.beat_if_due()
+            watch(checked)
+
         # What cannot be read and is no damage may hold events that count, and can be read another time.
-        findings = [finding for finding in check(directory, watch).findings if finding.remedy]
+        findings = [finding for finding in check(directory, beat).findings if finding.remedy]
         for finding in findings:
             if finding.path.startswith("journal/") and finding.offset is None:
                 _move_aside(directory, finding.path, report)

@@ -35,8 +35,7 @@ def take_out(queue: Held, is_wanted: Callable[[bytes], bool], report: Report) ->
     directory = queue.directory
     ensure_rows_id(directory)
     concerned = set()
-    for found in PendingReader(directory, lambda _: None):
-        queue.control.beat_if_due()
+    for found in queue.beating(PendingReader(directory, lambda _: None)):
         if found.damage is not None or not is_wanted(found.record):
             concerned.add(original_name(found.file))
     taken_out = 0
@@ -48,8 +47,8 @@ def take_out(queue: Held, is_wanted: Callable[[bytes], bool], report: Report) ->
             name = directory.let_go(name)  # noqa: PLW2901  # it is the same segment
             taken_out += _rewrite(queue, name, reader.segment(name), is_wanted, report)
         else:
-            for _ in reader.segment(name):
-                queue.control.beat_if_due()
+            for _ in queue.beating(reader.segment(name)):
+                pass
     if QUEUE_DB in concerned:
         taken_out += _rewrite(queue, QUEUE_DB, reader.rows(), is_wanted, report)
     return taken_out
@@ -69,8 +68,7 @@ def _rewrite(
     taken_out = 0
     last: Found | None = None
     with NewSegments(queue.directory) as kept:
-        for found in events:
-            queue.control.beat_if_due()
+        for found in queue.beating(events):
             if found.damage is not None:
                 damage = Damage(original_name(name), found.start, found.damage, found.lost)
                 keep_aside(queue.directory, damage, report)

@@ -23,11 +23,11 @@ from lotus_durable.queue.protocol import Settlement
 from lotus_durable.queue.reader import START, Position, header_of
 from lotus_durable.values import NamedTuple
 
-from . import WAITING, Waiting, Where
+from . import WAITING, Waiting
 from .holding import held
 from .pending import read_known, records_of
 from .segment_file import NewSegments
-from .stored import stored_events
+from .stored import Stored, stored_events
 
 INGESTION_TAKES = 120.0
 """Seconds in which the server stores what it has accepted; younger events are not asked about."""
@@ -99,9 +99,8 @@ def _put_back(config: Config, directory: QueueDirectory, ids: set[str], waiting:
     """Have events delivered again: they leave what is delivered and are pending, in one transaction."""
     with held(config, waiting=waiting) as queue, NewSegments(directory) as new:
         # Not what one that was killed has put back: it is pending now that the books are open.
-        missing = ids - _elsewhere(directory, ids)
-        for id_, _, record, key in _delivered(directory):
-            queue.control.beat_if_due()
+        missing = ids - _elsewhere(directory, ids, queue.beating)
+        for id_, _, record, key in queue.beating(_delivered(directory)):
             if id_ in missing:
                 new.add(key, record)
         # Of a fleet's host: it has handed them over.
@@ -129,12 +128,17 @@ def _unknown(
     return asked, list(unknown)
 
 
-def _elsewhere(directory: QueueDirectory, ids: Collection[str]) -> set[str]:
+def _elsewhere(
+    directory: QueueDirectory,
+    ids: Collection[str],
+    each: Callable[[Iterator[Stored]], Iterable[Stored]] = lambda stored: stored,
+) -> set[str]:
     """Return those of these ids that were never delivered: they are parked, dead letters, pending, or thrown away."""
     if not ids:
         return set()
-    elsewhere = stored_events(directory, ["pending", "parked", "dead_letter"], Where(ids=frozenset(ids)))
-    found = {stored.event.idempotency_id for stored in elsewhere if stored.event is not None}
+    wanted = frozenset(ids)
+    stored = each(stored_events(directory, ["pending", "parked", "dead_letter"]))
+    found = {one.event.idempotency_id for one in stored if one.event and one.event.idempotency_id in wanted}
     return found | undelivered(directory, ids)
 
 

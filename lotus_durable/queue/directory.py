@@ -181,9 +181,14 @@ def refuse_without_locks(folder: str) -> None:
         os.close(descriptor)
 
 
+def is_kind(name: str, suffix: str) -> bool:
+    """Whether a name is that of a file of ours; the books and a log can hold each of them."""
+    return name.endswith(suffix) and name.isprintable()
+
+
 def _names(folder: str, suffix: str) -> list[str]:
     try:
-        return [name for name in os.listdir(folder) if name.endswith(suffix)]
+        return [name for name in os.listdir(folder) if is_kind(name, suffix)]
     except FileNotFoundError:
         return []
 

@@ -174,8 +174,19 @@ _ERRNO = {
 
 
 def read_only(path: str) -> sqlite3.Connection:
-    """Return a connection that changes nothing, not even when it closes."""
-    return sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=LOCK_TIMEOUT)
+    """Return a connection that changes nothing, not even when it closes.
+
+    On a disk that is mounted to be read only, one that was rescued, say, SQLite cannot make the file that those who
+    share a database share; nobody changes it there, so it is read without.
+    """
+    how = "mode=ro"
+    with contextlib.suppress(OSError):
+        if os.statvfs(path).f_flag & os.ST_RDONLY and not os.path.exists(f"{path}-shm"):
+            how += "&vfs=unix-none" if os.path.exists(log_of(path)) else "&immutable=1"
+    connection = sqlite3.connect(f"file:{quote(os.fsencode(path))}?{how}", uri=True, timeout=LOCK_TIMEOUT)
+    if how.endswith("none"):
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # its log is read by what is in our memory then
+    return connection
 
 
 def fetched(path: str, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:

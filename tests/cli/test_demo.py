@@ -100,7 +100,7 @@ def test_what_the_server_has_taken_and_not_stored_is_lost() -> None:
 def test_what_is_tracked_and_not_at_the_server_is_lost() -> None:
     found = result(["a", "b", "c"], {"a": 1, "c": 1})
     assert (found.ok, found.lost_ids) == (False, ["b"])
-    assert "NOT as promised: lost: b" in found.as_text()
+    assert "NOT as promised: lost: b" in "\n".join(found.as_lines())
     assert found.as_json()["lost"] == 1
     assert found.as_json()["ok"] is False
 
@@ -108,13 +108,13 @@ def test_what_is_tracked_and_not_at_the_server_is_lost() -> None:
 def test_what_is_at_the_server_and_tracked_by_nobody_is_not_as_promised() -> None:
     found = result(["a"], {"a": 1, "c": 1})
     assert (found.ok, found.never_tracked_ids) == (False, ["c"])
-    assert "NOT as promised: never tracked: c" in found.as_text()
+    assert "NOT as promised: never tracked: c" in "\n".join(found.as_lines())
 
 
 def test_duplicates_are_named_and_are_as_promised() -> None:
     found = result(["a", "b", "c"], {"a": 3, "b": 1, "c": 2})
     assert (found.ok, found.duplicate_ids) == (True, ["a", "c"])
-    assert "sent again, counted once: a …" in found.as_text()
+    assert "sent again, counted once: a …" in "\n".join(found.as_lines())
     assert found.as_json()["duplicates"] == 2
 
 
@@ -122,8 +122,8 @@ def test_whatever_went_wrong_is_not_as_promised() -> None:
     found = result(["a"], {"a": 1})
     found.problems.append("the drain failed")
     assert not found.ok
-    assert "NOT as promised: the drain failed" in found.as_text()
-    assert "Nothing was lost" not in found.as_text()
+    assert "NOT as promised: the drain failed" in "\n".join(found.as_lines())
+    assert "Nothing was lost" not in "\n".join(found.as_lines())
 
 
 def _processes_about(folder: Path) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from lotus_durable.cli import refused_events
 from lotus_durable.queue.directory import QueueDirectory
 from tests.rig import wait_until
 
-from .conftest import PROGRAM, CommandLine, Refuse
+from .conftest import PROGRAM, CommandLine, Refuse, Track
 from .terminal import Terminal, needs_tmux
 
 REASON = "Time created too far in the past or future."
@@ -217,6 +218,18 @@ def test_what_an_event_holds_cannot_command_a_terminal(command_line: CommandLine
     text = command_line.run("dead-letters", "list").output
     assert "\x1b" not in text
     assert "\x07" not in text
+
+
+def test_what_a_server_says_and_a_file_is_called_cannot_either(
+    command_line: CommandLine, track: Track, flushing: Callable[..., None]
+) -> None:
+    track(1)
+    flushing("blocked", reason="not Lotus: \x1b[31m")
+    Path(command_line.directory.journal, "\x1b[31m.txt").touch()
+    for line in ("status", "health", "check", "repair", "doctor"):
+        result = command_line.run(line)
+        assert "[31m" in result.output, line
+        assert "\x1b" not in result.output + result.errors
 
 
 def test_a_filter_that_is_empty_takes_no_events_of_others(command_line: CommandLine, refuse: Refuse) -> None:

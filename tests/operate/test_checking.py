@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,19 +13,24 @@ from typing import Any
 
 import pytest
 
+from lotus_durable.delivery.control import Control
 from lotus_durable.errors import QueueDamaged
 from lotus_durable.operate import checking, refuse
+from lotus_durable.operate.backing_up import back_up
 from lotus_durable.operate.checking import check
 from lotus_durable.operate.repairing import repair
 from lotus_durable.operate.stored import stored_events
 from lotus_durable.queue.books import Books
 from lotus_durable.queue.contents import read_all
+from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import HEADER_SIZE
 from lotus_durable.queue.identity import ensure_identity
 from lotus_durable.queue.protocol import Settlement, StoredEvent
 from lotus_durable.queue.table import EventTable
+from tests.queue.faults import remount, small_disk
 from tests.rig import Rig, conserved, record, track
 
+from .conftest import Scene
 from .killing import killed
 
 
@@ -168,6 +174,51 @@ def test_what_is_no_segment_is_named_and_moved_aside(rig: Rig) -> None:
     assert len(list(Path(rig.directory.quarantine).iterdir())) == 4
     assert rig.client().drain().complete
     assert set(rig.server.times_received) == set(ids)
+
+
+@pytest.mark.parametrize("name", [b"\xff.seg", b"\xff.new", b"two\nlines.seg"])
+def test_a_name_that_no_log_can_hold_is_in_nobodys_way(rig: Rig, name: bytes) -> None:
+    ids, path = a_segment(rig)
+    Path(rig.directory.journal, os.fsdecode(name)).write_bytes(path.read_bytes()[:-1])
+    [finding] = check(rig.directory).findings
+    assert (os.fsencode(finding.path), finding.what) == (b"journal/" + name, "it is no segment")
+    assert rig.client().drain().complete
+    rig.check(ids)
+    assert repair(rig.config()).damaged == 0
+    assert [os.fsencode(kept.name).endswith(b"-" + name) for kept in Path(rig.directory.quarantine).iterdir()] == [True]
+
+
+def test_a_repair_shows_signs_of_life_while_it_looks(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, path = a_segment(rig)
+    damage(path, ids[4].encode(), b"x" * 36)
+    beats: list[None] = []
+    monkeypatch.setattr(Control, "beat_if_due", lambda _: beats.append(None))
+    seen: list[int] = []
+    repair(rig.config(), watch=lambda _: seen.append(len(beats)))
+    assert seen[0] > 0
+    assert seen[1] > seen[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_queue_on_a_disk_that_is_mounted_to_be_read_is_read(scene: Scene, tmp_path: Path, killed: bool) -> None:
+    dead = scene.make_dead(2)
+    rig = scene.rig
+    track(rig.client(backend="sqlite"), 1)
+    with small_disk(tmp_path / "disk", "64M") as disk:
+        directory = QueueDirectory(disk / "queue")
+        back_up(rig.directory, directory.root)
+        if killed:  # a flusher, and a program: their logs are there, and not what their processes shared
+            for path in (rig.directory.books, rig.directory.queue_db):
+                for suffix in ("", "-wal"):
+                    shutil.copy(f"{path}{suffix}", directory.root)
+        remount(disk, "ro")
+        assert check(directory).findings == []
+        found = list(stored_events(directory, ["pending", "dead_letter"], report=refuse))
+        assert [each.state for each in found] == ["pending", "dead_letter", "dead_letter"]
+        assert [each.event.idempotency_id for each in found[1:] if each.event] == dead
+        back_up(directory, str(tmp_path / "again"))
+    assert check(QueueDirectory(tmp_path / "again")).findings == []
 
 
 def test_damaged_books_are_named_and_begun_anew(rig: Rig) -> None:

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         result = demo.result
         result.seconds = time.monotonic() - started
         result.directory = None if arguments.queue_dir is None else str(folder)
-        report(arguments, result.as_json(), result.as_text())
+        report(arguments, result.as_json(), *result.as_lines())
     return ExitCode.DONE if result.ok else ExitCode.NOT_COMPLETE
 
 
@@ -102,7 +102,7 @@ class Result:
             found[{"duplicate_ids": "duplicates"}.get(name, name.removesuffix("_ids"))] = len(getattr(self, name))
         return found
 
-    def as_text(self) -> str:
+    def as_lines(self) -> list[str]:
         """Return a table, and below it whether all is as promised."""
         again = f"sent again, counted once: {self.duplicate_ids[0]} …" if self.duplicate_ids else ""
         killed = f"by SIGKILL: {count(self.kills['flushers'], 'flusher')}, {count(self.kills['workers'], 'worker')}"
@@ -118,11 +118,11 @@ class Result:
             rows.append(("new flusher", f"{max(self.new_flusher_after):.2f} s", "after a kill, at the most"))
         wrong = [*self.problems, *(f"lost: {each}" for each in self.lost_ids[:_SHOWN_IDS])]
         wrong += [f"never tracked: {each}" for each in self.never_tracked_ids[:_SHOWN_IDS]]
-        lines = [aligned(rows), ""]
+        lines = [*aligned(rows), ""]
         lines += [f"NOT as promised: {each}" for each in wrong] or [f"Nothing was lost ({self.seconds:.0f} s)."]
         if self.directory is not None:
             lines.append(f"The queue and the workers' records are in {self.directory}")
-        return "\n".join(lines)
+        return lines
 
 
 class Demo:

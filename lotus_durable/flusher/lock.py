@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
-from collections.abc import Callable
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -75,10 +73,10 @@ class FlusherLock:
             return  # a child that was forked past all hooks: it would unlock for its parent
         self._identities = {}
         while len(self._own) > 1:
-            self._close(locks.let_go)
+            self._close()
         self._lock.release()
         while self._own:
-            self._close(_unflock)
+            self._close()
 
     __del__ = release
 
@@ -126,16 +124,12 @@ class FlusherLock:
         self._own.append(descriptor)
         return descriptor
 
-    def _close(self, unlock: Callable[[int], None]) -> None:
+    def _close(self) -> None:
         """Unlock first: a child that was forked past all hooks keeps a copy of the descriptor, and with it the lock."""
         with contextlib.suppress(OSError):
-            unlock(self._own[-1])
+            locks.let_go(self._own[-1])
         with contextlib.suppress(OSError):
             os.close(self._own.pop())
-
-
-def _unflock(descriptor: int) -> None:
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _flocked(descriptor: int) -> bool:

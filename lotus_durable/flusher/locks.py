@@ -56,8 +56,9 @@ def try_hold(descriptor: int, start: int = 0) -> bool:
 
 
 def let_go(descriptor: int, start: int = 0) -> None:
-    """Undo :func:`try_hold`, for every process that shares the open file."""
-    if _own(descriptor, _SET, fcntl.F_UNLCK, start) is None and start == 0:
+    """Undo :func:`try_hold`, or :func:`try_flock`, for every process that shares the open file."""
+    _own(descriptor, _SET, fcntl.F_UNLCK, start)
+    if start == 0:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 

@@ -103,20 +103,17 @@ def _explained(rows: _Rows, error: Exception, facts: Mapping[str, object], *, se
         if _first(causes, types) is not None:
             more = {"kind": type(error).__name__, "detail": _detail(causes), "hint": _hint(error)}
             reason = words.format_map({**facts, **more})
-            return NoAnswer(reason, timed_out, sent, needs_person=_needs_person(causes))
+            return NoAnswer(reason, timed_out, sent, needs_person=any(map(_needs_person, causes)))
     raise AssertionError("the last row fits everything")
 
 
-def _needs_person(causes: list[BaseException]) -> bool:
-    if any(
-        isinstance(cause, UnicodeError | of_urllib3.LocationValueError | ssl.SSLCertVerificationError)
-        for cause in causes
-    ):
+def _needs_person(cause: BaseException) -> bool:
+    if isinstance(cause, UnicodeError | of_urllib3.LocationValueError | ssl.SSLCertVerificationError):
         return True
-    if any(isinstance(cause, ssl.SSLError) and getattr(cause, "reason", "") in _NO_TLS for cause in causes):
-        return True
+    if isinstance(cause, ssl.SSLError):
+        return getattr(cause, "reason", "") in _NO_TLS
     # Not EAI_AGAIN, of which the name service recovers.
-    return any(isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME for cause in causes)
+    return isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
 
 
 def _hint(error: Exception) -> str:

@@ -220,19 +220,6 @@ def test_an_answer_after_the_clients_timeout_is_no_proof_and_the_same_ids_go_aga
     assert rig.check(ids).delivered == 5
 
 
-def test_a_wait_the_server_asks_for_is_kept(rig: Rig) -> None:
-    rig.server.fail_next(RateLimited(1))
-    client = rig.client()
-    ids = track(client, 1)
-    assert client.flush(20)
-    first, second = rig.posts
-    assert (first.status, second.status) == (429, 201)
-    assert first.json() == second.json()
-    report = rig.client().drain(20)
-    assert report.complete
-    rig.check(ids)
-
-
 def test_now_text_is_what_both_servers_take(rig: Rig) -> None:
     ids = rig.put(record("a", time_created=now_text()))
     assert rig.client().flush(20)

@@ -256,12 +256,6 @@ def test_events_wait_for_others_to_share_a_request_with(rig: Rig) -> None:
     assert rig.check(accepted).delivered == 51
 
 
-def test_an_event_is_sent_without_anybody_asking(rig: Rig) -> None:
-    accepted = track(rig.client(flusher="auto"), 1)
-    rig.server.wait_for(1)
-    assert rig.check(accepted).delivered == 1
-
-
 @pytest.fixture
 def in_flight(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many requests were under way whenever one began."""

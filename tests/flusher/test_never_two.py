@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.flusher import locks
-from lotus_durable.flusher.starting import Starting
 from lotus_durable.testing.faults import Delay, Faults
 
 from .scene import Scene, hear, say, wait_until
@@ -108,18 +107,6 @@ def test_a_flusher_that_is_stopped_is_ended_and_replaced_and_sends_no_more_when_
     scene.arrived(*names)
     assert scene.server.senders_take_turns()
     assert scene.server.duplicates == 0
-
-
-def test_a_stopped_flusher_is_ended_also_where_somebody_who_notes_something_is_stopped_too(scene: Scene) -> None:
-    """The flusher itself, for one: it notes that its start went well."""
-    worker = Worker(scene, **QUICK)
-    worker.track("first")
-    scene.settled("first")
-    flusher = scene.flusher()
-    with Starting(scene.directory).changing() as notes, stopped(flusher):
-        assert notes is not None
-        names = worker.track_until(lambda: ended(flusher), "it to be ended")
-    scene.arrived(*names)
 
 
 def test_a_stopped_flusher_is_replaced_also_where_only_processes_of_fifty_milliseconds_track(scene: Scene) -> None:

@@ -27,11 +27,6 @@ def test_processes_that_live_no_longer_than_that_and_end_by_os_exit_deliver_all(
     assert scene.server.duplicates == 0
 
 
-def test_a_single_event_of_a_process_that_ends_at_once_arrives(scene: Scene) -> None:
-    scene.run("track(make(), 'only'); os._exit(0)")
-    scene.arrived("only")
-
-
 def test_a_process_that_is_killed_right_after_the_call_delivers(scene: Scene) -> None:
     process = scene.start("track(make(), 'only'); os.kill(os.getpid(), 9)")
     assert process.wait(20) == -9
@@ -92,35 +87,22 @@ def test_events_of_exit_handlers_before_and_after_ours_and_of_finalizers_arrive(
     scene.arrived("event", "handler that runs before ours", "finalizer at exit", "finalizer before exit")
 
 
-def test_events_of_an_exit_handler_that_runs_after_ours_arrive(scene: Scene) -> None:
+@pytest.mark.parametrize("before", [(), ("event",)])
+def test_events_of_an_exit_handler_that_runs_after_ours_arrive(scene: Scene, before: tuple[str, ...]) -> None:
     script = scene.root / "script.py"
     script.write_text(
-        """
+        f"""
 import atexit
 later = []
 atexit.register(lambda: [each() for each in later])   # before the import, so it runs after what that registers
 from tests.flusher.app import *
 client = make()
 later.append(lambda: track(client, "handler that runs after ours"))
-track(client, "event")
+track(client, *{before})
 """
     )
     scene.finish([sys.executable, str(script)])
-    scene.arrived("event", "handler that runs after ours")
-
-
-def test_the_only_event_of_an_exit_handler_that_runs_after_ours_arrives(scene: Scene) -> None:
-    script = scene.root / "script.py"
-    script.write_text(
-        """
-import atexit
-atexit.register(lambda: track(client, "only"))
-from tests.flusher.app import *
-client = make()
-"""
-    )
-    scene.finish([sys.executable, str(script)])
-    scene.arrived("only")
+    scene.arrived(*before, "handler that runs after ours")
 
 
 def test_events_in_a_thread_that_goes_on_while_the_interpreter_ends_are_kept(scene: Scene) -> None:

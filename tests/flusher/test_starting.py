@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
@@ -187,11 +186,6 @@ def test_damaged_notes_are_none(directory: QueueDirectory, place: int) -> None:
 def test_what_is_whole_and_no_notes_is_none(directory: QueueDirectory, content: bytes) -> None:
     Path(directory.starting).write_bytes(bytes(32) + starting._HEAD.pack(crc32(content), len(content)) + content)
     assert Starting(directory).read().as_plain() == {**Notes().as_plain(), "boot": boot_id()}
-
-
-def test_its_file_is_its_owners_alone(directory: QueueDirectory) -> None:
-    with Starting(directory).changing():
-        assert stat.S_IMODE(os.stat(directory.starting).st_mode) == 0o600
 
 
 def test_notes_of_another_boot_are_none(directory: QueueDirectory, monkeypatch: pytest.MonkeyPatch, file: int) -> None:

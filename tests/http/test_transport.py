@@ -102,15 +102,6 @@ def test_close_closes_the_connection_at_once() -> None:
         assert server.left.wait(LIMIT)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_an_answer_and_not_followed(status: int) -> None:
-    with talking(says(status, b"", "Location: /api/track/")) as (server, transport):
-        came_back = transport.post_batch(BODY)
-    assert isinstance(came_back, Answer)
-    assert came_back.status == status
-    assert len(server.requests) == 1
-
-
 def test_cookies_are_not_kept() -> None:
     with talking(says(201, b"{}", "Set-Cookie: sessionid=1; Path=/")) as (server, transport):
         transport.post_batch(BODY)

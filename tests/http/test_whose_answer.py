@@ -310,13 +310,21 @@ def test_a_head_without_end_comes_to_an_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["http://[", "https://user:secret@[::1", "\xff\xfe", "", "/", "http://" + "x" * 60_000]
+    ("status", "location"),
+    [
+        (301, "http://["),
+        (302, "https://user:secret@[::1"),
+        (303, "\xff\xfe"),
+        (307, ""),
+        (308, "/"),
+        (307, "http://" + "x" * 60_000),
+    ],
 )
-def test_a_redirect_is_neither_followed_nor_understood(location: str) -> None:
-    head = f"HTTP/1.1 307 Elsewhere\r\nLocation: {location}\r\nContent-Length: 2\r\n\r\n{{}}".encode("latin-1")
+def test_a_redirect_is_neither_followed_nor_understood(status: int, location: str) -> None:
+    head = f"HTTP/1.1 {status} Elsewhere\r\nLocation: {location}\r\nContent-Length: 2\r\n\r\n{{}}".encode("latin-1")
     with talking(sends(head, keep=True)) as (server, transport):
         for _ in range(2):
-            assert transport.post_batch(BODY) == Answer(307, "", b"{}")
+            assert transport.post_batch(BODY) == Answer(status, "", b"{}")
     assert [request.line for request in server.requests] == ["POST /api/track/ HTTP/1.1"] * 2
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from lotus_durable import fork
-from lotus_durable.flusher import lock as lock_module
 from lotus_durable.flusher import locks
 from lotus_durable.flusher.lock import FlusherLock
 from lotus_durable.queue import requests

@@ -20,7 +20,7 @@ from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.disk import DiskErrorsSuppressed, is_there
 from lotus_durable.errors import ConfigurationError, DiskRefused, EventRefused, QueueDirectoryError
-from lotus_durable.event.encoder import PACKS_SLOWLY
+from lotus_durable.event.encoder import ARGUMENTS, PACKS_SLOWLY
 from lotus_durable.event.record import decode_record, event_as_json_object
 from lotus_durable.log import Reporter, log_steps, logger, warn_if_unencrypted
 from lotus_durable.queue.directory import raise_if_misconfigured
@@ -265,25 +265,11 @@ class Client(Tracks, Calls):
 
     # Tracking
 
-    def _track_otherwise(
-        self,
-        customer_id: str,
-        event_name: str,
-        properties: Mapping[str, object] | None,
-        time_created: datetime | str | None,
-        idempotency_id: str | None,
-    ) -> str:
+    def _track_otherwise(self, *event: Any) -> str:  # noqa: ANN401  # see Tracks
         """Only check an event (``send`` is false), or wait for its verdict, too (``sync_mode``)."""
         if not self.config.send:
-            encoder = self._tracker.make_encoder()
-            return encoder.encode(customer_id, event_name, properties, time_created, idempotency_id)[0]
-        event_id = Tracks(self._tracker).track_event(
-            customer_id=customer_id,
-            event_name=event_name,
-            properties=properties,
-            time_created=time_created,
-            idempotency_id=idempotency_id,
-        )
+            return self._tracker.make_encoder().encode(*event)[0]
+        event_id = Tracks(self._tracker).track_event(**dict(zip(ARGUMENTS, event, strict=True)))
         self._wait_for_verdict(event_id)
         return event_id
 

@@ -132,11 +132,7 @@ class _Steps:
 
 _LINE = "%(asctime)s %(name)s %(process)d %(levelname)s %(message)s"
 _steps = _Steps()
-
-
-def log_steps(client: object, *, debug: bool) -> None:
-    """Log every step to standard error for as long as there is this client, if it is to."""
-    _steps.follow(client, debug=debug)
+log_steps = _steps.follow
 
 
 def counted(number: int, noun: str) -> str:

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from typing import Any
 
     from lotus_durable.tracker import Tracker
 
@@ -121,13 +122,6 @@ class Tracks:
             tracker.look_after_event(now)
         return event_id
 
-    def _track_otherwise(
-        self,
-        customer_id: str,
-        event_name: str,
-        properties: Mapping[str, object] | None,
-        time_created: datetime | str | None,
-        idempotency_id: str | None,
-    ) -> str:
+    def _track_otherwise(self, *event: Any) -> str:  # noqa: ANN401  # the values of track_event's arguments
         """Do with an event what a subclass does that not only tracks."""
         raise NotImplementedError

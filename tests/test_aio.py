@@ -118,30 +118,31 @@ def test_a_task_that_is_cancelled_stops_waiting_at_once(server: FakeLotus) -> No
     assert asyncio.run(work()) < 1.0
 
 
-def example(begins: str) -> dict[str, Any]:
-    [code] = [each for each in EXAMPLES if each.startswith(begins)]
+@pytest.fixture
+def page_s_application() -> Any:
+    [code] = [each for each in EXAMPLES if "FastAPI(" in each]
     namespace: dict[str, Any] = {"__name__": "example"}
     exec(code, namespace)
-    return namespace
+    return namespace["app"]
 
 
-def test_the_page_s_fastapi_application_tracks_for_who_has_access(server: FakeLotus) -> None:
+def test_the_page_s_fastapi_application_tracks_for_who_has_access(server: FakeLotus, page_s_application: Any) -> None:
     from fastapi.testclient import TestClient
 
     server.accounts.add_customer("somebody")
-    with TestClient(example("from fastapi")["app"]) as browser:
+    with TestClient(page_s_application) as browser:
         assert browser.get("/report/customer123").status_code == 200
         assert browser.get("/report/somebody").status_code == 402
     assert stored(server) == ["report"]
 
 
-def test_the_page_s_lifespan_waits_for_what_the_process_tracked(server: FakeLotus) -> None:
-    from starlette.testclient import TestClient
+def test_the_page_s_lifespan_waits_for_what_the_process_tracked(server: FakeLotus, page_s_application: Any) -> None:
+    from fastapi.testclient import TestClient
 
     lotus.flusher = "auto"
     try:
-        with TestClient(example("from collections.abc")["app"]) as browser:
-            assert browser.get("/").text == "hello"
+        with TestClient(page_s_application) as browser:
+            assert browser.get("/report/customer123").status_code == 200
         server.wait_for(1)
     finally:
         subprocess.run(

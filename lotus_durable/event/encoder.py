@@ -25,6 +25,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lotus_durable.event.record import JsonValue
 
+ARGUMENTS = ("customer_id", "event_name", "properties", "time_created", "idempotency_id")
+"""Of ``track_event``, in the order in which :meth:`EventEncoder.encode` takes them."""
+
 MAX_CUSTOMER_ID = 50
 """Characters of a customer id the server of 2024 stores; the one of 2022 makes no customer whose id has over 40."""
 

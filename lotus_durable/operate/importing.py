@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, InvalidEvent, QueueFull
-from lotus_durable.event.encoder import EventEncoder, longest_event_name
+from lotus_durable.event.encoder import ARGUMENTS, EventEncoder, longest_event_name
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.format import ID_SIZE, UnknownFormat
 from lotus_durable.queue.identity import ensure_identity, fingerprint
@@ -28,7 +28,6 @@ from lotus_durable.values import NamedTuple
 from .pending import read_known
 from .segment_file import NewSegment
 
-_FIELDS = ("customer_id", "event_name", "properties", "time_created", "idempotency_id")
 _MOST_LINE = 64 << 20
 """Bytes; a longer line is no event."""
 _MOST_TOLD = 20
@@ -145,7 +144,7 @@ def _add(segment: NewSegment, encoder: EventEncoder, line: bytes, *, again: bool
     if "data" in event and "event_name" not in event:
         raise ValueError("it is bytes that an export could not read")
     try:
-        _, record = encoder.encode(*(event.get(name) for name in _FIELDS))
+        _, record = encoder.encode(*(event.get(name) for name in ARGUMENTS))
     except InvalidEvent as error:
         raise ValueError(str(error)) from None
     segment.add(record)

@@ -49,6 +49,7 @@ from .reader import Position
 from .repair import finish_renaming, replace, words_of_what_is_gone, write_back
 from .reserve import PAGE, pages_for
 from .stats import QueueStats
+from .table import fetched
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -203,14 +204,21 @@ class Books:
     # Their file
 
     def ensure_open(self) -> None:
-        """Open them once more where they could not be when they had been written back."""
+        """Open them once more where they could not be when they had been written back.
+
+        Raises:
+            DatabaseDamaged: (an OSError) others lie there now, or none.
+        """
         if not self.database.is_open:
             finish_renaming(self._path)  # the disk may have refused it
+            found = fetched(self._path, "SELECT accepted FROM settled WHERE segment = x''")
+            if not found or found[0][0] < self.known.counts.accepted:
+                raise DatabaseDamaged(f"the books {self._path} were removed or replaced while they could not be opened")
             self._open()
 
+    @_mended
     def keep_in_place(self) -> None:
         """See that they are where the path leads; else write them back there."""
-        self.ensure_open()
         if not self.database.is_in_place():
             self._folder.outlast_removal()
             self._write_back("they were removed or replaced while in use")
@@ -245,12 +253,9 @@ class Books:
 
     def _replace(self, error: DatabaseDamaged) -> None:
         kept, lost = replace(self._path, self.known, self._folder)
-        self._report(
-            QueueDamaged(
-                f"{error}; new ones were begun, the damaged ones are kept as {kept}; parked events and dead letters "
-                f"that could not be read from them: {lost}"
-            )
-        )
+        where = f", the damaged ones are kept as {kept}" if kept else ""
+        which = f"parked events and dead letters that could not be read from them: {lost}"
+        self._report(QueueDamaged(f"{error}; new ones were begun{where}; {which}"))
         self._open()
 
     def _open(self) -> None:

@@ -258,6 +258,33 @@ def test_a_flusher_goes_on_when_books_that_were_written_back_cannot_be_opened_at
         assert counts(directory, consumer).delivered == 2
 
 
+@pytest.mark.parametrize("again", ["removed", "replaced by older ones"])
+def test_books_that_are_removed_once_more_before_they_can_be_opened_again_have_all_but_the_rows_that_went_with_them(
+    directory: QueueDirectory, reports: Reports, again: str
+) -> None:
+    with consuming(directory, reports):
+        pass
+    older = Path(directory.books).read_bytes()
+    with_parked_and_dead(directory, reports)
+    with consuming(directory, reports) as consumer:
+        before = counts(directory, consumer)
+        remove_books(directory)
+        with refusing("open", errno.EMFILE, where=lambda path: path == directory.books) as refusal:
+            consumer.retire()
+            assert refusal.count
+            for path in Path(directory.root).glob("books.db*"):
+                path.unlink()
+            if again != "removed":
+                Path(directory.books).write_bytes(older)
+        consumer.retire()
+        after = counts(directory, consumer)._replace(oldest_age=None)
+        assert (after.accepted, after.parked) == (before.accepted, 0)
+        assert after.dead_lettered == before.parked + before.dead_lettered
+        assert f"could not be read from them: {after.dead_lettered}" in reports.texts()[-1]
+    with consuming(directory, reports) as consumer:
+        assert counts(directory, consumer)._replace(oldest_age=None) == after
+
+
 def deliver_without_retiring(consumer: Consumer) -> None:
     assert deliver(consumer)
     assert deliver(consumer) == []

@@ -24,7 +24,7 @@ from lotus_durable.queue.heartbeat import Beat, Program, beat_in
 from . import hung, locks
 from .making_way import asks_to_make_way
 from .reporting import TroubleReporter
-from .spawn import encode_settings, find_interpreter, start_flusher
+from .spawn import encode_settings, find_interpreter, size_of_log, start_flusher
 from .starting import Notes, Starting, last_words
 from .surroundings import this_program, version_order
 
@@ -259,10 +259,7 @@ class Look:
         try:
             if not (make_way or is_ended) and self.somebody_flushes():
                 return False  # it was started by another, and came to flush since we looked
-            log_size = 0
-            with DiskErrorsSuppressed():
-                log_size = os.stat(self._directory.log).st_size
-            self._starting.note(lock, log_size)
+            self._starting.note(lock, size_of_log(self._directory, is_open=make_way))
             is_given = True
             start_flusher(interpreter, self._directory, settings, lock)
         except OSError as error:

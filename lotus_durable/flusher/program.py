@@ -30,13 +30,11 @@ from . import locks
 from .destination import AsConfigured
 from .life import Flusher
 from .organisation import may_replace
-from .spawn import START
+from .spawn import LOG_SIZE, START
 from .starting import START_LOCK, Starting
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
-_LOG_SIZE = 500_000
-"""Bytes of one generation of the log; there are two."""
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _IGNORED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGUSR1, signal.SIGUSR2)
 """A terminal that closes, a server that hangs up, a limit: each shows up as an error where it matters. A signal that is
@@ -56,7 +54,7 @@ class _LogFile(logging.FileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            if self.stream is not None and self.stream.tell() > _LOG_SIZE:
+            if self.stream is not None and self.stream.tell() > LOG_SIZE:
                 self.close()  # opened again by the next line
                 os.replace(self.baseFilename, f"{self.baseFilename}.1")
         except OSError:

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 
 from lotus_durable._version import __version__
 from lotus_durable.config import Config
-from lotus_durable.disk import is_file
+from lotus_durable.disk import DiskErrorsSuppressed, is_file
 from lotus_durable.options import OPTIONS
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.files import FILE_MODE
@@ -56,6 +56,8 @@ _HELD_BACK = (_signal.SIGTERM, _signal.SIGINT)
 sends what it can, and not the start of one, which would count as failed and put off the next."""
 _HIGH = 16
 """Descriptors are moved to this and above, or one of them could be what another is to become."""
+LOG_SIZE = 500_000
+"""Bytes of one generation of the log; there are two."""
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -79,6 +81,16 @@ def encode_settings(config: Config, paths: list[bytes], *, began: float, log_lev
         "make_way": make_way,
     }
     return repr(settings).encode() + END_OF_SETTINGS
+
+
+def size_of_log(directory: QueueDirectory, *, is_open: bool) -> int:
+    """Return how long the log is; where no flusher has it open, a long one is begun anew: starts may fail for weeks."""
+    with DiskErrorsSuppressed():
+        size = os.stat(directory.log).st_size
+        if is_open or size <= LOG_SIZE:
+            return size
+        os.replace(directory.log, f"{directory.log}.1")
+    return 0
 
 
 def start_flusher(interpreter: str, directory: QueueDirectory, settings: bytes, start_lock: int) -> None:

@@ -24,7 +24,7 @@ from lotus_durable.flusher import hung, locks, reporting, starting
 from lotus_durable.flusher import look as look_module
 from lotus_durable.flusher.lock import FlusherLock
 from lotus_durable.flusher.look import Look
-from lotus_durable.flusher.starting import Notes, Starting
+from lotus_durable.flusher.starting import Notes, Start, Starting
 from lotus_durable.queue import appender
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile
@@ -408,6 +408,19 @@ def test_who_cannot_note_what_it_has_told_tells_it_by_itself_once_a_minute(scene
         scene.now += 0.5
     assert len(scene.told) == 2
     assert "no API key is set" in scene.told[0]
+
+
+def test_a_log_that_failing_starts_have_made_long_is_begun_anew_unless_a_flusher_has_it_open(scene: Scene) -> None:
+    log = Path(scene.directory.log)
+    log.write_bytes(b"words\n" * 100_000)
+    look = scene.look()
+    assert look.start(make_way=True)
+    assert scene.notes.start == Start(scene.now, 600_000)
+    scene.is_gone()
+    assert look.start()
+    assert scene.notes.start == Start(scene.now, 0)
+    assert not log.exists()
+    assert Path(f"{log}.1").stat().st_size == 600_000
 
 
 # Ending one

@@ -12,7 +12,7 @@ from .wording import count
 
 _DESCRIPTION = """\
 Erase all events of a customer, after asking: pending and parked ones, dead letters, what keep_delivered keeps, and
-files of damaged bytes that hold the customer's id. They count as discarded, and their bytes are overwritten. For
+files in quarantine/ that hold the customer's id. They count as discarded, and their bytes are overwritten. For
 requests to be forgotten; for requests to know, use `lotus-durable export --customer ID`. What was delivered has to be
 erased in Lotus. A flusher that runs pauses meanwhile.
 

@@ -14,6 +14,7 @@ from lotus_durable.queue.format import UnknownFormat, encode_frame
 from lotus_durable.queue.kept import kept_files
 from lotus_durable.queue.protocol import Report, Table
 from lotus_durable.queue.reader import BEGINNING, header_of
+from lotus_durable.queue.rows import delete_rows
 from lotus_durable.values import NamedTuple
 
 from . import WAITING, Waiting, Where
@@ -57,8 +58,8 @@ def erase_customer(
         pending = take_out(queue, is_wanted, report)
         tables: tuple[Table, ...] = ("parked", "dead")
         parked, dead = (throw_away(queue, table, where) for table in tables)
-        if parked or dead:
-            queue.consumer.books.overwrite_deleted()
+        # Always: there may be what was parked and is delivered, or was thrown away before a kill or on a full disk.
+        queue.consumer.books.overwrite_deleted()
         kept = sum(_from_kept(queue, file.path, is_wanted) for file in list(kept_files(directory)))
         _overwrite_settled(queue, customer_id)
         quarantined = _quarantined(directory, where)
@@ -66,9 +67,10 @@ def erase_customer(
 
 
 def _overwrite_settled(queue: Held, customer_id: str) -> None:
-    """Overwrite what was delivered of a customer and lies in segments that programs still have open."""
+    """Overwrite what was delivered of a customer and lies in segments that programs still have open, and in rows."""
     directory = queue.directory
     queue.consumer.make_safe()
+    delete_rows(directory, queue.consumer.books.known.cursor)
     for name in directory.segments():
         path = f"{directory.journal}/{name}"
         with contextlib.suppress(FileNotFoundError, UnknownFormat):

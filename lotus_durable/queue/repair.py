@@ -2,7 +2,7 @@
 
 - *removed or replaced while open*: each commit into the open database still succeeds. So before anything is deleted
   because of a commit, :meth:`.Books.make_safe` compares database and log with the files at their paths. If they
-  differ, the open database is written to its path; what lay there is kept beside it.
+  differ, the open database is written to its path; what lay there is kept in the quarantine.
 - *removed while nobody had them open*: new books are begun, and it is reported how many parked events and dead letters
   the old ones held.
 - *damaged*: new books are begun with what is known of the old ones. If these were open, that is all but the parked
@@ -25,6 +25,7 @@ from lotus_durable.disk import is_file
 
 from .contents import Known
 from .database import BooksDatabase
+from .directory import QueueDirectory, make_directory
 from .files import FolderPlace, sync_path
 from .stats import QueueStats
 from .table import copy_database, mapped_errors
@@ -96,12 +97,16 @@ def _finish(path: str, folder: FolderPlace) -> None:
 
 def _put_in_place(path: str, what: str) -> str | None:
     """Rename finished books into place; return where what lay there is kept, if something did."""
-    kept = f"{path}.{what}-{time.time_ns()}"
+    folder, name = os.path.split(path)
+    quarantine = QueueDirectory(folder).quarantine
+    make_directory(quarantine)
+    kept = f"{quarantine}/{name}.{what}-{time.time_ns()}"
     for part in _PARTS:
         with contextlib.suppress(FileNotFoundError):
             os.rename(path + part, kept + part)
+    sync_path(quarantine)
     os.rename(path + _NEW, path)
-    sync_path(os.path.dirname(path))
+    sync_path(folder)
     return kept if os.path.exists(kept) else None
 
 

@@ -93,7 +93,7 @@ def test_repair_begins_no_new_books_for_a_row_that_stays_a_dead_letter(rig: Rig)
         connection.execute("UPDATE queue_dead SET data = x'00'")
     [finding] = repair(rig.config()).findings
     assert (finding.offset, finding.remedy) == (1, "it stays, as a dead letter")
-    assert not list(rig.queue_dir.glob("books.db.damaged*"))
+    assert not list(rig.queue_dir.glob("quarantine/*"))
 
 
 def test_a_damaged_frame_is_named_with_its_place_and_what_is_lost(rig: Rig) -> None:
@@ -230,7 +230,7 @@ def test_damaged_books_are_named_and_begun_anew(rig: Rig) -> None:
     books.write_bytes(bytes(data))
     assert any(finding.path == "books.db" for finding in check(rig.directory).findings)
     assert not any(finding.path == "books.db" for finding in repair(rig.config()).findings)
-    assert list(rig.queue_dir.glob("books.db.damaged-*"))
+    assert list(rig.queue_dir.glob("quarantine/books.db.damaged-*"))
 
 
 def test_a_damaged_identity_is_kept_and_made_anew_and_the_events_still_know_their_key(rig: Rig) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from lotus_durable.operate.erasing import Erased, erase_customer
 from lotus_durable.operate.holding import held
+from lotus_durable.operate.repairing import repair
 from lotus_durable.operate.stored import stored_events
+from lotus_durable.queue.books import Books
 from lotus_durable.queue.directory import QueueDirectory
 from tests.rig import Rig, conserved, track
 
@@ -88,6 +92,43 @@ def test_dead_letters_and_quarantine_are_erased_too(scene: Scene) -> None:
     stats = scene.rig.stats()
     assert (stats.dead_lettered, stats.discarded) == (2, 3)
     assert conserved(stats)
+
+
+def test_an_erasure_that_the_disk_has_cut_short_is_completed_by_the_next(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.make_dead(3, customer_id=GONE)
+    with monkeypatch.context() as patch:
+        patch.setattr(Books, "overwrite_deleted", lambda _: os.open("/nowhere/at all", os.O_RDONLY))
+        with pytest.raises(FileNotFoundError):
+            erase_customer(scene.rig.config(), GONE)
+    assert GONE.encode() in bytes_of(scene.rig)
+    assert erase_customer(scene.rig.config(), GONE) == Erased(0, 0, 0, 0, 0)
+    assert GONE.encode() not in bytes_of(scene.rig)
+
+
+def test_what_was_parked_of_him_before_it_was_delivered_is_overwritten(parking: Rig) -> None:
+    track(parking.client(), 3, customer_id=GONE)
+    parking.client().drain()
+    parking.server.add_customer(GONE)
+    assert parking.client().drain().delivered == 3
+    assert erase_customer(parking.config(), GONE) == Erased(0, 0, 0, 0, 0)
+    assert GONE.encode() not in bytes_of(parking)
+
+
+def test_damaged_books_that_are_kept_keep_nothing_of_him(scene: Scene) -> None:
+    scene.make_dead(200, customer_id=GONE)
+    books = Path(scene.rig.directory.books)
+    with contextlib.closing(sqlite3.connect(books)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = books.read_bytes()
+    books.write_bytes(data[:4096] + b"\xff" * 4096 + data[8192:])
+    assert repair(scene.rig.config()).damaged == 0
+    kept = [each for each in stored_events(scene.rig.directory, ["quarantined"]) if GONE.encode() in each.data]
+    assert len(kept) == 1
+    erased = erase_customer(scene.rig.config(), GONE)
+    assert erased.quarantined == 1
+    assert GONE.encode() not in bytes_of(scene.rig)
 
 
 def test_nothing_is_written_anew_where_there_is_nothing_of_him(rig: Rig) -> None:

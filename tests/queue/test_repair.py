@@ -39,9 +39,11 @@ def part(directory: QueueDirectory, suffix: str) -> Path:
     return Path(directory.books).with_name(Path(directory.books).name + suffix)
 
 
-def kept_beside(directory: QueueDirectory, what: str) -> list[Path]:
+def kept_of(directory: QueueDirectory, what: str) -> list[Path]:
     return sorted(
-        path for path in Path(directory.root).glob(f"books.db.{what}-*") if not path.name.endswith(("-wal", "-shm"))
+        path
+        for path in Path(directory.quarantine).glob(f"books.db.{what}-*")
+        if not path.name.endswith(("-wal", "-shm"))
     )
 
 
@@ -90,7 +92,7 @@ def test_books_that_are_not_where_they_were_are_written_back_before_anything_is_
         assert consumer.was_delivered(["a"]) == {"a"}
         assert not consumer.is_new
     [told] = [text for text in reports.texts() if "written back" in text]
-    kept = kept_beside(directory, "replaced")
+    kept = kept_of(directory, "replaced")
     assert len(kept) == (trouble is not remove_books)
     assert told.endswith(f"; what lay there is kept as {kept[0]}" if kept else "removed or replaced while in use")
 
@@ -351,7 +353,7 @@ def test_a_kill_at_any_step_of_writing_back_over_a_copy_leaves_what_was_finished
             found = counts(directory, consumer)
         if is_finished:
             assert (found.accepted, found.parked) == (3, 3), f"at step {step}"
-            assert len(kept_beside(directory, "replaced")) == 1
+            assert len(kept_of(directory, "replaced")) == 1
             assert "were written back: a kill came" in reports.texts()[0]
         assert not list(Path(directory.root).glob("books.db.new*"))
         shutil.rmtree(directory.root)
@@ -382,7 +384,7 @@ def with_parked_and_dead(directory: QueueDirectory, reports: Reports, parked: in
         consumer.settle(Settlement({chunk.source: chunk.positions[-1]}, delivered=2, delivered_ids=["a"]))
 
 
-def test_books_that_are_no_database_any_more_are_kept_beside_and_new_ones_begun(
+def test_books_that_are_no_database_any_more_are_kept_of_and_new_ones_begun(
     directory: QueueDirectory, reports: Reports
 ) -> None:
     with_parked_and_dead(directory, reports)
@@ -394,7 +396,7 @@ def test_books_that_are_no_database_any_more_are_kept_beside_and_new_ones_begun(
         assert deliver_all(consumer) == [100, 101, 102, 103], "what lies in segments is delivered"
         found = counts(directory, consumer)
         assert (found.accepted, found.delivered, found.parked) == (4, 4, 0)
-    [kept] = kept_beside(directory, "damaged")
+    [kept] = kept_of(directory, "damaged")
     assert kept.read_bytes().startswith(b"no database")
     assert sum(str(kept) in text for text in reports.texts()) == 1
 
@@ -419,7 +421,7 @@ def test_what_can_be_read_of_damaged_books_is_taken_over_and_the_rest_is_dead_le
         found = counts(directory, consumer)
         assert (found.accepted, found.delivered, found.pending) == (59, 14, 0)
         assert len(read_page(directory.books, "dead", 0, 100)) == found.dead_lettered
-    [kept] = kept_beside(directory, "damaged")
+    [kept] = kept_of(directory, "damaged")
     assert sum(str(kept) in text for text in reports.texts()) == 1
 
 
@@ -469,7 +471,7 @@ def test_damage_that_a_settlement_meets_costs_it_nothing(directory: QueueDirecto
         assert (found.delivered, found.parked) == (52, 0)
         assert found.dead_lettered > 5, "what could not be read was told to be a dead letter"
         assert consumer.page("parked", 0, 100) == []
-    assert len(kept_beside(directory, "damaged")) == 1
+    assert len(kept_of(directory, "damaged")) == 1
 
 
 def test_books_cut_short_are_begun_anew_with_what_can_be_read(directory: QueueDirectory, reports: Reports) -> None:
@@ -483,7 +485,7 @@ def test_books_cut_short_are_begun_anew_with_what_can_be_read(directory: QueueDi
         consumer.page("parked", 0, 100)
         counts(directory, consumer)
         assert directory.segments() == []
-    assert len(kept_beside(directory, "damaged")) == 1
+    assert len(kept_of(directory, "damaged")) == 1
 
 
 def test_books_damaged_in_any_page_never_keep_events_from_being_delivered(

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from . import access, addons, credit, customers, plans, service, subscription_changes, subscriptions
+from . import access, credit, customers, plans, service, subscription_changes, subscriptions
 from .caller import Caller
 
 P = ParamSpec("P")
@@ -50,8 +50,8 @@ class Calls:
     list_subscriptions: Final = method(subscriptions.list_subscriptions)
     update_subscription: Final = method(subscription_changes.update_subscription)
     switch_subscription_plan: Final = method(subscription_changes.switch_subscription_plan)
-    attach_addon: Final = method(addons.attach_addon)
-    cancel_addon: Final = method(addons.cancel_addon)
+    attach_addon: Final = method(subscription_changes.attach_addon)
+    cancel_addon: Final = method(subscription_changes.cancel_addon)
     list_credits: Final = method(credit.list_credits)
     create_credit: Final = method(credit.create_credit)
     update_credit: Final = method(credit.update_credit)

@@ -32,22 +32,6 @@ def assert_server_error_page(answer: RawAnswer) -> None:
     assert b"Server Error (500)" in answer.body
 
 
-def test_all_accepted_is_201_without_failed_events(client: RawClient, event: Event, server: FakeLotus) -> None:
-    answer = client.track(event("a"), event("b"))
-    assert (answer.status, answer.body) == (201, b'{"success": "all"}')
-    assert answer.content_type == "application/json"
-    assert [stored["idempotency_id"] for stored in server.events] == ["a", "b"]
-
-
-def test_some_refused_names_them_and_stores_the_others(client: RawClient, event: Event, server: FakeLotus) -> None:
-    answer = client.track(event("a"), event("b", customer_id="nobody"))
-    assert (answer.status, answer.json()) == (
-        201,
-        {"success": "some", "failed_events": {"b": "Customer does not exist"}},
-    )
-    assert [stored["idempotency_id"] for stored in server.events] == ["a"]
-
-
 def test_a_known_id_is_refused(client: RawClient, event: Event, server: FakeLotus) -> None:
     client.track(event("a"))
     answer = client.track(event("a"), event("b"))
@@ -100,14 +84,6 @@ def test_an_item_that_is_no_event_is_a_500_page(client: RawClient, event: Event,
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff\xfe", b'{"batch": null}', b'{"batch": "text"}'])
 def test_what_is_not_a_batch_is_a_500_page(client: RawClient, body: bytes) -> None:
     assert_server_error_page(client.track_raw(body))
-
-
-def test_revoked_and_expired_keys_are_the_same_403(client: RawClient, event: Event, server: FakeLotus) -> None:
-    server.rotate_key("new")
-    assert client.track(event("a")).json() == NO_KEY
-    server.expire_key()
-    answer = client.track(event("a"), key="new")
-    assert (answer.status, answer.json()) == (403, NO_KEY)
 
 
 def test_a_chunked_body_is_a_500_page(client: RawClient, event: Event) -> None:

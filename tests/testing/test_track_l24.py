@@ -41,23 +41,6 @@ def track_raw(client: RawClient) -> Callable[..., RawAnswer]:
     return lambda body, **options: client.track_raw(body, **{"key": "prefix.secret", **options})
 
 
-def test_all_accepted_is_201_with_null_failed_events(track: Track, event: Event, server: FakeLotus) -> None:
-    answer = track(event("a"), event("b"))
-    assert answer.status == 201
-    assert answer.body == b'{"success":"all","failed_events":null}\n'
-    assert answer.content_type.startswith("application/json")
-    assert [stored["idempotency_id"] for stored in server.events] == ["a", "b"]
-
-
-def test_some_refused_names_them_and_stores_the_others(track: Track, event: Event, server: FakeLotus) -> None:
-    answer = track(event("a"), event("b", customer_id=""))
-    assert (answer.status, answer.json()) == (
-        201,
-        {"success": "some", "failed_events": {"b": "No customer_id provided"}},
-    )
-    assert [stored["idempotency_id"] for stored in server.events] == ["a"]
-
-
 def test_a_known_id_is_accepted_and_stored_once(track: Track, event: Event, server: FakeLotus) -> None:
     track(event("a"))
     answer = track(event("a"), event("b"))
@@ -193,10 +176,6 @@ def test_a_charset_suffix_and_a_chunked_body_are_accepted(track: Track, event: E
 
 def test_another_content_type_is_invalid_json(track: Track, event: Event) -> None:
     assert track(event("a"), content_type="text/plain").json() == INVALID_JSON
-
-
-def test_only_the_prefix_of_the_key_is_checked(track: Track, event: Event) -> None:
-    assert track(event("a"), key="prefix.wrong").status == 201
 
 
 def test_a_revoked_key_is_400_until_the_new_one_is_used(track: Track, event: Event, server: FakeLotus) -> None:

@@ -1,4 +1,4 @@
-"""Customers, plans and subscriptions as the server of 2022 answers, and the form of its errors."""
+"""What was not recorded of customers, plans and subscriptions on the server of 2022, and of the form of its errors."""
 
 from __future__ import annotations
 
@@ -24,13 +24,6 @@ def test_a_customer_is_created_and_currency_is_ignored_without_a_word(client: Ra
     assert "currency" not in answer.json()
     assert client.get(CUSTOMERS + "c9/").json() == answer.json()
     assert client.get(CUSTOMERS).json() == [answer.json()]
-
-
-def test_the_same_customer_again_is_a_conflict(client: RawClient) -> None:
-    body = {"customer_id": "c9", "name": "Nine"}
-    client.post(CUSTOMERS, body)
-    answer = client.post(CUSTOMERS, body)
-    assert (answer.status, answer.json()) == (409, {"detail": "Customer ID already exists"})
 
 
 def test_a_created_customer_is_known_to_track(
@@ -63,11 +56,6 @@ def test_a_customer_that_does_not_fit_is_refused_by_field(
     assert (answer.status, answer.json()) == (400, errors)
 
 
-def test_an_unknown_customer_is_404_json(client: RawClient) -> None:
-    answer = client.get(CUSTOMERS + "nobody/")
-    assert (answer.status, answer.json()) == (404, {"detail": "Not found."})
-
-
 @pytest.mark.parametrize("path", [CUSTOMERS + "a.b/", CUSTOMERS + "a%2Fb/", CUSTOMERS + "../plans/"])
 def test_an_id_with_a_dot_or_a_slash_finds_no_view(client: RawClient, server: FakeLotus, path: str) -> None:
     server.add_customer("a.b")
@@ -76,27 +64,7 @@ def test_an_id_with_a_dot_or_a_slash_finds_no_view(client: RawClient, server: Fa
     assert answer.content_type.startswith("text/html")
 
 
-def test_an_id_is_decoded_from_the_path(client: RawClient, server: FakeLotus) -> None:
-    server.add_customer("Zoë & co")
-    assert client.get(CUSTOMERS + "Zo%C3%AB%20%26%20co/").json()["customer_id"] == "Zoë & co"
-
-
 # ------------------------------------------------------------------ what every call shares
-
-
-@pytest.mark.parametrize("path", [CUSTOMERS, SUBSCRIPTIONS, CANCEL, ACCESS])
-def test_a_wrong_key_is_403_everywhere(client: RawClient, path: str) -> None:
-    answer = client.request("POST", path, b"{}", key="wrong")
-    assert (answer.status, answer.json()) == (
-        403,
-        {"detail": "Authentication credentials were not provided."},
-    )
-
-
-def test_a_body_that_is_not_json_is_400(client: RawClient) -> None:
-    answer = client.request("POST", CUSTOMERS, b"{")
-    assert answer.status == 400
-    assert answer.json()["detail"].startswith("JSON parse error")
 
 
 def test_no_body_is_an_empty_form(client: RawClient) -> None:
@@ -106,12 +74,6 @@ def test_no_body_is_an_empty_form(client: RawClient) -> None:
 def test_another_content_type_is_415_and_a_charset_is_not(client: RawClient) -> None:
     assert client.post(CUSTOMERS, content_type="text/plain").status == 415
     assert client.post(CUSTOMERS, content_type="application/json; charset=utf-8").status == 400
-
-
-def test_a_wrong_method_is_405_and_a_missing_slash_redirects(client: RawClient) -> None:
-    assert client.request("DELETE", CUSTOMERS).json() == {"detail": 'Method "DELETE" not allowed.'}
-    answer = client.post("/api/customers")
-    assert (answer.status, answer.headers["Location"]) == (301, CUSTOMERS)
 
 
 @pytest.mark.parametrize(
@@ -131,12 +93,6 @@ def test_what_came_later_is_a_404_page(client: RawClient, path: str) -> None:
 
 
 # ------------------------------------------------------------------ plans and subscriptions
-
-
-def test_plans_can_be_read(client: RawClient, plan: Plan) -> None:
-    assert [one["billing_plan_id"] for one in client.get("/api/plans/").json()] == [plan.plan_id]
-    assert client.get("/api/plans/billing_plan_5/").json()["components"][0]["max_metric_units"] == 2
-    assert client.get("/api/plans/other/").status == 404
 
 
 @pytest.mark.usefixtures("plan")
@@ -176,13 +132,6 @@ def test_what_a_view_trips_over_is_a_500_page(client: RawClient, server: FakeLot
     answer = subscribe(client, start_date="9999-12-31")  # its period ends in no year that there is
     assert (answer.status, answer.content_type) == (500, "text/html")
     assert server.accounts.subscriptions == {}
-
-
-@pytest.mark.usefixtures("plan")
-@pytest.mark.parametrize("field", ["customer_id", "billing_plan_id"])
-def test_a_subscription_of_nobody_or_to_nothing_is_refused(client: RawClient, field: str) -> None:
-    answer = subscribe(client, **{field: "other"})
-    assert answer.json() == {field: [f"Object with {field}=other does not exist."]}
 
 
 @pytest.mark.usefixtures("plan")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar, cast, get_origin
 
+from lotus_durable.clock import monotonic
 from lotus_durable.config import Config
 from lotus_durable.delivery.verdict import OUTAGE
 from lotus_durable.errors import APIError, ConnectionFailed, InvalidRequest, UnexpectedAnswer
@@ -145,7 +146,7 @@ class Caller:
             APIError: it cannot be told which server it is; the call itself was not sent.
             ConfigurationError: there is no API key.
         """
-        ends_at = time.monotonic() + (self.config.call_timeout if timeout is None else timeout)
+        ends_at = monotonic() + (self.config.call_timeout if timeout is None else timeout)
         generation, request = self._planned(call, plan, ends_at)
         answer, arrived_before = self._send(request, ends_at)
         if self.config.api_version == "auto" and contradicts(generation, answer):
@@ -204,7 +205,7 @@ class Caller:
             if backoff.failures + 1 >= _MOST_ATTEMPTS or not _is_worth_repeating(request, answer):
                 return answer, arrived_before
             wait = backoff.failed(at_least=(answer.retry_after or 0.0) if isinstance(answer, Answer) else 0.0)
-            if time.monotonic() + wait >= ends_at:
+            if monotonic() + wait >= ends_at:
                 return answer, arrived_before
             arrived_before = arrived_before or _may_have_been_carried_out(answer)
             self._pause(wait)

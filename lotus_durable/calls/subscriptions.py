@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from lotus_durable.clock import monotonic
 from lotus_durable.errors import APIError, Conflict, UnexpectedAnswer
 
 from .answers import Subscription
@@ -95,7 +95,7 @@ def create_subscription(
 
     if not caller.config.send or given["auto_renew"] is not False:
         return caller.answer("create_subscription", plan, Subscription)
-    ends_at = time.monotonic() + caller.config.call_timeout
+    ends_at = monotonic() + caller.config.call_timeout
     outcome = caller.outcome("create_subscription", plan)
     created = outcome.value(Subscription)
     if created.get("auto_renew") is False or outcome.generation == "2022":
@@ -221,7 +221,7 @@ def _not_renewing(caller: Caller, created: Subscription, ends_at: float) -> Subs
         part = path_part("subscription_id", uid)
         # Turning it off twice does no more than once.
         request = post(f"{PATH}{part}/update/", {"turn_off_auto_renew": True}, repeatable=True)
-        outcome = caller.outcome("create_subscription", lambda _: request, timeout=ends_at - time.monotonic())
+        outcome = caller.outcome("create_subscription", lambda _: request, timeout=ends_at - monotonic())
         updated = outcome.value(Subscription)
         if updated.get("auto_renew") is not False:
             raise UnexpectedAnswer("the server did not turn it off")

@@ -15,7 +15,6 @@ import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from time import monotonic
 from typing import Any
 
 # Where the pools have them from: VCR.py puts others into the module that defines them, for as long as a cassette plays.
@@ -23,6 +22,7 @@ from urllib3.connectionpool import HTTPConnection, HTTPSConnection  # type: igno
 from urllib3.util import wait_for_read
 from urllib3.util.connection import allowed_gai_family
 
+from lotus_durable.clock import monotonic
 from lotus_durable.values import NamedTuple
 
 from .reading import Received, Response, seconds_until
@@ -31,7 +31,7 @@ logger: logging.Logger = logging.getLogger("lotus_durable")
 
 
 class Limits(NamedTuple):
-    """What one request may take: seconds, ``ends_at`` of ``time.monotonic()``, and bytes of its answer's body."""
+    """What one request may take: seconds, ``ends_at`` of our ``monotonic()``, and bytes of its answer's body."""
 
     connect: float
     read: float

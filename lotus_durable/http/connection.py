@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 
 from lotus_durable import fork
 from lotus_durable._version import __version__
+from lotus_durable.clock import monotonic
 
 from .answer import Answer, NoAnswer, printable
 from .channel import Limits
@@ -102,7 +103,7 @@ class Connection:
             content: JSON.
             idle_at_most: seconds since its last answer after which a connection is not used again, because the server
                 may be closing it, and nobody could tell then whether it had read the request. 0: a new one is opened.
-            ends_at: when to give up at the latest, of ``time.monotonic()``.
+            ends_at: when to give up at the latest, of the clock's ``monotonic()``.
         """
         limits = _within(self._limits, ends_at)
         if limits.whole <= 0:
@@ -219,5 +220,5 @@ def _moment(value: object) -> float | None:
 def _within(limits: Limits, ends_at: float) -> Limits:
     if ends_at == math.inf:
         return limits
-    left = ends_at - time.monotonic()
+    left = ends_at - monotonic()
     return Limits(min(limits.connect, left), min(limits.read, left), left, ends_at, limits.largest)

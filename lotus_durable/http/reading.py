@@ -13,9 +13,9 @@ import zlib
 from contextlib import suppress
 from email.message import Message
 from socket import socket
-from time import monotonic
 from typing import Any, Final
 
+from lotus_durable.clock import monotonic
 from lotus_durable.values import NamedTuple
 
 _CHUNK: Final = 64 * 1024
@@ -41,7 +41,7 @@ class Response(http.client.HTTPResponse):
 
     Args:
         sock: where it comes from.
-        ends_at: of ``time.monotonic()``, for all of it.
+        ends_at: of the clock's ``monotonic()``, for all of it.
         largest: bytes of the body that are wanted.
     """
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from lotus_durable.clock import monotonic
 from lotus_durable.testing.accounts import Accounts, Component, Subscription
 from lotus_durable.testing.forms import Refused, moment
 
@@ -79,13 +79,13 @@ class DatabaseOf2022(Database):
         return self._cache
 
     def knows(self, idempotency_id: str, seen: Mapping[str, bool]) -> bool:
-        self._insert(until=time.monotonic())
+        self._insert(until=monotonic())
         return super().knows(idempotency_id, seen)
 
     def accept(self, events: Mapping[str, Event], seen: Mapping[str, bool]) -> None:
         self._cache = {**seen, **{id_: _fits(event) for id_, event in events.items()}}
         if len(self._cache) >= FLUSH_AT:
-            self._inserts.append((time.monotonic() + INSERT_SECONDS, self._cache))
+            self._inserts.append((monotonic() + INSERT_SECONDS, self._cache))
             self._cache = {}
 
     def holds(self, idempotency_id: str) -> bool:
@@ -97,7 +97,7 @@ class DatabaseOf2022(Database):
 
     def at_rest(self) -> set[str]:
         """As after a while without requests, when the server inserts the rest by itself."""
-        self._inserts.append((time.monotonic(), self._cache))
+        self._inserts.append((monotonic(), self._cache))
         self._cache = {}
         self._insert(until=float("inf"))
         return super().at_rest()

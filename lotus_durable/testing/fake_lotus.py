@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from lotus_durable.clock import monotonic
 from lotus_durable.testing.accounts import Accounts
 from lotus_durable.testing.database import ServerState
 from lotus_durable.testing.exchange import ReceivedRequest, Reply
@@ -133,10 +133,10 @@ class FakeLotus(Server):
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0, *, what: str = "the condition") -> None:
         """Wait until ``condition()`` is true, asked again after every request, else raise AssertionError."""
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         with self._state.changed:
             while not condition():
-                left = deadline - time.monotonic()
+                left = deadline - monotonic()
                 if left <= 0:
                     last = [f"{r.method} {r.path} -> {r.status or 'reset'}" for r in self.requests[-3:]]
                     msg = (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -224,6 +226,14 @@ def test_no_call_takes_longer_than_its_deadline(
     assert error.sent
     assert error.outcome_unknown is (ask is UNSAFE["create_subscription"])
     assert len(requests) == 1
+
+
+def test_no_deadline_is_measured_by_a_clock_that_tools_for_tests_move(
+    l24: FakeLotus, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = count(1e9, 1e6)
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    assert connect(l24).list_customers() == []
 
 
 def test_an_access_question_can_have_a_deadline_of_its_own(connect: Connect) -> None:

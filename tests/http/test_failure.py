@@ -177,7 +177,7 @@ def test_a_certificate_for_another_name_is_refused(certificate: Path, monkeypatc
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     monkeypatch.setattr(socket, "getaddrinfo", _everything_is_loopback)
     with ScriptedServer(says(201), tls=certificate) as server:
-        found = no_answer(server.host.replace("127.0.0.1", "lotus.example"))
+        found = no_answer(server.host.replace("127.0.0.1", "another.example"))
     assert "ostname mismatch" in found.reason
     assert server.requests == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -156,6 +157,13 @@ def test_waiting_in_vain_says_what_the_server_has(start: Start, connect: Connect
     client.track(event("b"))
     with pytest.raises(AssertionError, match=r"waited 0.01 s for 2 events; the server holds 1 events.* 503"):
         server.wait_for(2, timeout=0.01)
+
+
+def test_waiting_in_vain_ends_where_a_tool_has_stopped_the_clock(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1e9)
+    looks = iter([False] * 5)  # and StopIteration
+    with pytest.raises(AssertionError):
+        start().wait_until(lambda: next(looks), timeout=0.05)
 
 
 def test_a_paused_server_resets_and_refuses_until_it_resumes_on_the_same_port(

@@ -38,13 +38,14 @@ if TYPE_CHECKING:
     from lotus_durable.flusher.drain import DrainReport
     from lotus_durable.operate import Given
     from lotus_durable.operate.refused import RefusedEvents
-    from lotus_durable.option_types import Options
+    from lotus_durable.option_types import OnError, Options
     from lotus_durable.queue.stats import QueueStats
 else:
     Calls = object  # their modules are imported by the first of them: a process that only tracks needs none
 
 _calling: list[ref[Client]] = []
 """Clients with connections of their own to the server, to be closed at exit."""
+_reporters: list[ref[Reporter]] = []
 
 
 class Client(Tracks, Calls):
@@ -73,8 +74,7 @@ class Client(Tracks, Calls):
     def adopt(self, config: Config) -> None:
         """Use these options from now on. A client that had others before is released first (:meth:`release`)."""
         self.config = config
-        self.report: Reporter = Reporter(config.on_error)
-        fork.register(self.report)
+        self.report: Reporter = reporter_for(config.on_error)
         log_steps(self, debug=config.debug)
         warn_if_unencrypted(config.host)
         if PACKS_SLOWLY:
@@ -321,6 +321,18 @@ def _seconds(timeout: object) -> float:
     if isnan(seconds):
         raise ConfigurationError("timeout: a number of seconds is needed")
     return max(0.0, seconds)
+
+
+def reporter_for(on_error: OnError | None) -> Reporter:
+    """Return what calls this function: one for all clients that have it."""
+    for reference in tuple(_reporters):
+        known = reference()
+        if known is not None and known.on_error == on_error:
+            return known
+    made = Reporter(on_error)
+    _reporters.append(ref(made, _reporters.remove))
+    fork.register(made)
+    return made
 
 
 @contextlib.contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from _thread import get_ident
 from _weakref import ref  # weakref itself imports more
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partialmethod
 
 from lotus_durable.errors import LotusError
@@ -15,7 +16,10 @@ from lotus_durable.url import host_name, is_loopback
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable
     from typing import Any
+
+    OnError = Callable[[LotusError, list[dict[str, Any]]], object]
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 """The levels of ``logging``."""
@@ -152,22 +156,23 @@ class Reporter:
     What is reported while it runs, by another thread or by itself, is passed on when it has returned.
     """
 
-    def __init__(self, on_error: Callable[[LotusError, list[dict[str, Any]]], object] | None) -> None:
-        self._on_error = on_error
+    def __init__(self, on_error: OnError | None) -> None:
+        self.on_error: OnError | None = on_error
         self.abandon()
 
     def abandon(self) -> None:
         """Begin anew, in a forked child: whoever ran it is not here."""
         self._waiting: deque[tuple[LotusError, list[dict[str, Any]]]] = deque(maxlen=_MOST_WAITING)
         self._turn: list[None] = [None]
+        self._thread = 0
 
     def is_running(self) -> bool:
-        """Whether ``on_error`` is being called now."""
-        return not self._turn
+        """Whether this thread is in ``on_error``."""
+        return self._thread == get_ident()
 
     def __call__(self, error: LotusError, events: Sequence[dict[str, Any]] = ()) -> None:
         """Call it. What it raises is logged; not KeyboardInterrupt and SystemExit, which are for the whole program."""
-        if self._on_error is None:
+        if self.on_error is None:
             return
         self._waiting.append((error, list(events)))
         while self._waiting:
@@ -177,9 +182,11 @@ class Reporter:
             except IndexError:
                 return  # who has it looks for more once it is given back
             try:
+                self._thread = get_ident()
                 if self._waiting:
-                    self._on_error(*self._waiting.popleft())
+                    self.on_error(*self._waiting.popleft())
             except Exception:
                 logger.exception("on_error itself failed")
             finally:
+                self._thread = 0
                 turn.append(None)

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from lotus_durable import log
+from lotus_durable.client import reporter_for
 from lotus_durable.errors import LotusError
 
 
@@ -103,3 +104,32 @@ def test_what_on_error_itself_reports_is_told_when_it_has_returned() -> None:
     report(LotusError("first"))
     assert told == ["first begins", "first ends", "second begins", "second ends"]
     assert not report.is_running()
+
+
+def test_a_function_of_several_clients_is_called_by_one_of_them_at_once_and_not_from_within_itself() -> None:
+    told: list[str] = []
+
+    def on_error(error: LotusError, _: object) -> None:
+        told.append(f"{error} begins")
+        if str(error) == "first":
+            reporter_for(on_error)(LotusError("second"))
+        told.append(f"{error} ends")
+
+    reporter_for(on_error)(LotusError("first"))
+    assert told == ["first begins", "first ends", "second begins", "second ends"]
+
+
+def test_on_error_in_one_thread_is_none_in_another_which_may_wait_for_a_drain() -> None:
+    runs, may_end = threading.Event(), threading.Event()
+
+    def on_error(_: LotusError, __: object) -> None:
+        runs.set()
+        assert may_end.wait(10)
+
+    report = log.Reporter(on_error)
+    thread = threading.Thread(target=report, args=(LotusError("first"),))
+    thread.start()
+    assert runs.wait(10)
+    assert not report.is_running()
+    may_end.set()
+    thread.join()

@@ -151,6 +151,13 @@ def test_with_the_option_off_the_applications_settings_stand(real: Real) -> None
     assert real.queue.is_dir()
 
 
+def test_a_project_whose_tests_need_no_temporary_directory_runs_where_none_can_be_made(real: Real) -> None:
+    shown = real.folder / "case_plain.py"
+    shown.write_text("def test_plain():\n    pass\n")
+    found, output = real.run(str(shown), "--basetemp=/proc/nowhere")
+    assert found == {"test_plain": "passed"}, output
+
+
 def test_a_run_of_tests_leaves_no_variable_and_no_directory_behind(real: Real) -> None:
     _, output = real.run("case_isolation.py", "-k", "fixture_gets")
     assert "2 passed" in output, output

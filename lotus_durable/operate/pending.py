@@ -17,7 +17,7 @@ from lotus_durable.queue.format import FRAME_HEADER_SIZE, ORIGIN_SIZE, Origin, U
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.protocol import Report
 from lotus_durable.queue.reader import Position, SegmentReader
-from lotus_durable.queue.rows import KEY_SIZE
+from lotus_durable.queue.rows import FIND_ID, KEY_SIZE
 from lotus_durable.queue.table import asked, fetched, read_pages
 from lotus_durable.values import NamedTuple
 
@@ -116,7 +116,7 @@ class PendingReader:
     def _source_of_rows(self) -> bytes:
         identity = []
         with contextlib.suppress(OSError):  # no flusher has seen it yet
-            identity = fetched(self._directory.queue_db, "SELECT id FROM identity")
+            identity = fetched(self._directory.queue_db, FIND_ID)
         return bytes(identity[0][0]) if identity else b""
 
     def _without_repeats(self, events: Iterator[Found]) -> Iterator[Found]:

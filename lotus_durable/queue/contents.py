@@ -24,6 +24,7 @@ from .reader import START, Position
 from .stats import QueueStats
 from .table import fetched, read_only, read_pages
 
+_MOST = 1 << 62  # SQLite adds to it
 _FEW = 1_000  # rows taken over in one transaction
 VERSION = 1
 COUNTERS = "accepted, delivered, handed_over, parked, dead_lettered, discarded, parked_high, dead_high"
@@ -120,18 +121,34 @@ class Known:
     learned: dict[str, str] = field(default_factory=dict)
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read it; of damaged books what comes before the damage."""
-        read = connection.execute
-        row = read(f"SELECT {COUNTERS} FROM settled WHERE segment = x''").fetchone()  # noqa: S608  # ours
-        accepted, delivered, handed_over, parked, dead, discarded, self.high["parked"], self.high["dead"] = row
-        self.counts = QueueStats(accepted, delivered, handed_over, 0, parked, dead, discarded)
-        for segment, *cursor in read("SELECT segment, name, offset, sequence FROM settled WHERE segment > x''"):
+        """Read it; of damaged books what can be.
+
+        Raises:
+            DatabaseDamaged: (an OSError) SQLite gives back what nobody has written: it has no checksums.
+        """
+        strange = []
+
+        def rows(statement: str, *kinds: type) -> Iterator[tuple[Any, ...]]:
+            for row in connection.execute(statement):
+                if all(map(_is_a, row, kinds)):
+                    yield row
+                else:
+                    strange.append(row)
+
+        counters = [*rows(f"SELECT {COUNTERS} FROM settled WHERE segment = x''", *[int] * 8)]  # noqa: S608  # ours
+        for accepted, delivered, handed_over, parked, dead, discarded, *high in counters:
+            self.counts = QueueStats(accepted, delivered, handed_over, 0, parked, dead, discarded)
+            self.high["parked"], self.high["dead"] = high
+        cursors = "SELECT segment, name, offset, sequence FROM settled WHERE segment > x''"
+        for segment, *cursor in rows(cursors, bytes, str, int, int):
             self.cursors[segment] = Cursor(*cursor)
-        for segment, start, stop in read("SELECT * FROM carried"):
+        for segment, start, stop in rows("SELECT * FROM carried", bytes, int, int):
             self.carried.setdefault(segment, Ranges()).add(start, stop)
-        for segment, *end in read("SELECT segment, offset, sequence FROM retired ORDER BY id"):
+        for segment, *end in rows("SELECT segment, offset, sequence FROM retired ORDER BY id", bytes, int, int):
             self.retired[segment] = (end[0], end[1])
-        self.learned.update(read("SELECT * FROM learned").fetchall())
+        self.learned.update(rows("SELECT * FROM learned", str, str))
+        if strange or not counters:
+            raise DatabaseDamaged(f"the books have rows that nobody has written: {len(strange) or 1}")
 
     def cursor(self, segment: bytes) -> Position:
         """Return up to where a segment is settled; from there on parts may be, through copies."""
@@ -181,6 +198,11 @@ class Known:
         counts = was._replace(accepted=accepted, parked=found["parked"], dead_lettered=dead)
         connection.execute(SET_COUNTERS, as_row(counts, high))
         return lost
+
+
+def _is_a(value: object, kind: type) -> bool:
+    """Whether it is one; a number that counts, or a place."""
+    return type(value) is kind and (not isinstance(value, int) or 0 <= value <= _MOST)
 
 
 def _readable(path: str, table: Table, high: int) -> Iterator[tuple[Any, ...]]:

@@ -36,6 +36,8 @@ TABLE = "pending"
 KEY_SIZE = 8
 """Each row begins with the fingerprint of its writer's API key; the record follows."""
 _ID = b"queue.db"
+_IS_WHOLE = "typeof(id) = 'blob' AND typeof(emptied) = 'integer'"  # a flipped bit can make it another
+FIND_ID = f"SELECT id FROM identity WHERE {_IS_WHOLE}"  # noqa: S608  # ours
 
 _AT_ONCE = 500
 """Rows, or pages, in one transaction of the deletion."""
@@ -49,13 +51,14 @@ _T = TypeVar("_T")
 
 
 def ensure_id(connection: sqlite3.Connection) -> bytes:
-    """Return the id of a database, after making one if it has none; as long as a segment's."""
+    """Return the id of a database, after making one if it has none, or what is none; as long as a segment's."""
     with contextlib.suppress(sqlite3.OperationalError):
-        if row := connection.execute("SELECT id FROM identity").fetchone():
+        if row := connection.execute(FIND_ID).fetchone():
             return bytes(row[0])
     connection.execute("CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY, id BLOB, emptied INTEGER)")
+    connection.execute(f"DELETE FROM identity WHERE NOT ({_IS_WHOLE})")  # noqa: S608  # ours
     connection.execute("INSERT OR IGNORE INTO identity VALUES (1, ?, 0)", (_ID + os.urandom(ID_SIZE - len(_ID)),))
-    return bytes(connection.execute("SELECT id FROM identity").fetchone()[0])
+    return bytes(connection.execute(FIND_ID).fetchone()[0])
 
 
 class RowReader:
@@ -215,8 +218,8 @@ class RowReader:
 
     def _next_row(self) -> int:
         """Return the number that the next row gets, at least."""
-        found = self._found("SELECT seq FROM sqlite_sequence WHERE name = 'queue_pending'")
-        return 1 + (found[0][0] if found else 0)
+        found = self._found("SELECT CAST(seq AS INTEGER) FROM sqlite_sequence WHERE name = 'queue_pending'")
+        return 1 + ((found[0][0] if found else None) or 0)
 
     def _rows_behind(self, limit: int) -> list[tuple[Any, ...]]:
         """Return the next rows; where a page cannot be read, the next one behind it that can."""

@@ -18,6 +18,7 @@ import pytest
 
 from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
+from lotus_durable.operate.pending import PendingReader
 from lotus_durable.queue import books, contents, database, reserve
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.contents import INSERT, read_all
@@ -258,6 +259,40 @@ def test_a_flusher_goes_on_when_books_that_were_written_back_cannot_be_opened_at
         consumer.retire()
         assert directory.segments() == []
         assert counts(directory, consumer).delivered == 2
+
+
+_NUMBERS = ("accepted", "delivered", "parked", "parked_high", "dead_high")
+_STRANGE = [
+    *(f"UPDATE settled SET {name} = {{}} WHERE segment = x''" for name in _NUMBERS),
+    *(f"UPDATE settled SET {name} = {{}} WHERE segment > x''" for name in ("name", "offset", "sequence")),
+    *(f"UPDATE retired SET {name} = {{}}" for name in ("segment", "offset", "sequence")),
+    "UPDATE carried SET stop = {}",
+    "UPDATE learned SET value = {}",
+    "DELETE FROM settled WHERE segment = x'' AND {} IS NOT 0",
+]
+
+
+@pytest.mark.parametrize("statement", _STRANGE)
+@pytest.mark.parametrize("value", ["NULL", "'text'", "-3", "9223372036854775807"])
+def test_a_value_in_the_books_that_nobody_has_written_keeps_no_event_from_being_delivered(
+    directory: QueueDirectory, reports: Reports, statement: str, value: str
+) -> None:
+    """SQLite has no checksums: a flipped bit on the disk can make a number nothing, or a text."""
+    with_parked_and_dead(directory, reports)
+    with consuming(directory, reports) as consumer:
+        consumer.settle(Settlement(carried=[(b"a" * 16, 5, 9)]))
+        consumer.books.forget({b"b" * 16: (100, 1)})
+    connection = sqlite3.connect(directory.books)
+    connection.execute(statement.format(value))
+    connection.commit()
+    connection.close()
+    assert [found.record for found in PendingReader(directory, reports)][-2:] == [record(102), record(103)]
+    write_segment(directory, [record(200)]).seal()
+    with consuming(directory, reports) as consumer:
+        assert {102, 103, 200} <= {*deliver_all(consumer)}
+        assert len(consumer.page("parked", 0, 100)) == counts(directory, consumer).parked == 40
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == []
 
 
 @pytest.mark.parametrize("again", ["removed", "replaced by older ones"])

@@ -22,6 +22,7 @@ import pytest
 
 from lotus_durable.descriptors import place_of
 from lotus_durable.errors import QueueFull
+from lotus_durable.operate.pending import PendingReader
 from lotus_durable.queue.carry_over import write_carried
 from lotus_durable.queue.consumer import Consumer
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
@@ -562,6 +563,26 @@ def test_what_was_put_into_a_database_that_was_deleted_is_written_anew(
         assert sorted(deliver_all(consumer)) == list(range(11))
         assert counts(directory, consumer).accepted == 11
     assert len(reports) == 1
+
+
+@pytest.mark.parametrize("statement", ["identity SET id", "identity SET emptied", "sqlite_sequence SET seq"])
+@pytest.mark.parametrize("value", ["NULL", "'text'"])
+def test_a_value_beside_the_rows_that_nobody_has_written_keeps_none_from_being_delivered(
+    directory: QueueDirectory, reports: Reports, statement: str, value: str
+) -> None:
+    appender = open_sqlite(directory, reports)
+    append(appender, *range(5))
+    with consuming(directory, reports) as consumer:
+        deliver_all(consumer)
+    append(appender, *range(5, 10))
+    appender.close()
+    connection = sqlite3.connect(directory.queue_db)
+    connection.execute(f"UPDATE {statement} = {value}")
+    connection.commit()
+    connection.close()
+    assert [found.record for found in PendingReader(directory, reports)] == [record(n) for n in range(5, 10)]
+    with consuming(directory, reports) as consumer:
+        assert deliver_all(consumer) == [*range(5, 10)]
 
 
 def test_what_was_put_into_an_older_database_is_written_anew_also_by_who_opened_it_before_a_flusher_did(

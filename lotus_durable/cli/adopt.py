@@ -13,7 +13,7 @@ from lotus_durable.queue.heartbeat import read_beat
 from lotus_durable.queue.identity import NO_KEY, fingerprint
 
 from . import drain
-from .arguments import WAIT, Argument, timeout, waiting
+from .arguments import WAIT, argument, timeout, waiting
 from .command import Command
 from .existing import existing_queue
 from .output import ExitCode, aligned, report
@@ -63,7 +63,6 @@ def _waiting(config: Config) -> dict[str, int]:
     """
     from lotus_durable.flusher.organisation import may_send
     from lotus_durable.operate import refuse
-    from lotus_durable.operate.pending import PendingReader
     from lotus_durable.operate.stored import stored_events
     from lotus_durable.queue.contents import read_learned
 
@@ -77,8 +76,7 @@ def _waiting(config: Config) -> dict[str, int]:
             f"the flusher, process {beat.pid} on {beat.hostname}, has another API key than this command; give this one "
             "the same, or stop that one first"
         )
-    tracked_under = Counter(found.key for found in PendingReader(directory, refuse))
-    tracked_under.update(stored.key for stored in stored_events(directory, ["parked"], report=refuse))
+    tracked_under = Counter(stored.key for stored in stored_events(directory, ["pending", "parked"], report=refuse))
     return {
         key.hex(): number
         for key, number in sorted(tracked_under.items())
@@ -92,8 +90,8 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     arguments=(
-        Argument("--yes", action="store_true", help="adopt them, and have them sent; without it nothing changes"),
-        Argument("--key", metavar="FINGERPRINT", help="only those of this key"),
+        argument("--yes", action="store_true", help="adopt them, and have them sent; without it nothing changes"),
+        argument("--key", metavar="FINGERPRINT", help="only those of this key"),
         timeout(),
         WAIT,
     ),

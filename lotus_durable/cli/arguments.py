@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from lotus_durable.errors import ConfigurationError
 from lotus_durable.operate import WAITING, Waiting, Where
@@ -57,26 +57,23 @@ def whole_number(least: int = 0, most: int = sys.maxsize) -> Callable[[str], int
     return read
 
 
-class Argument:
-    """One that a command takes: its names, and what ``ArgumentParser.add_argument`` takes beside them."""
+Argument: TypeAlias = Callable[[argparse._ActionsContainer], object]
+"""One that a command takes; it adds itself to a parser."""
 
-    def __init__(self, *names: str, **options: Any) -> None:  # noqa: ANN401  # argparse's
-        self._names = names
-        self._options = options
 
-    def add_to(self, parser: argparse._ActionsContainer) -> None:
-        """Have a parser take it."""
-        parser.add_argument(*self._names, **self._options)
+def argument(*names: str, **options: Any) -> Argument:  # noqa: ANN401  # argparse's
+    """Return one with these names, and what ``ArgumentParser.add_argument`` takes beside them."""
+    return lambda parser: parser.add_argument(*names, **options)
 
 
 def timeout(default: float | None = None) -> Argument:
     """Return the argument that says how long to wait for what the command is for."""
     shown = "as long as it takes" if default is None else f"{default:g}"
     about = f"give up waiting after so long (default: {shown})"
-    return Argument("--timeout", type=seconds, default=default, metavar="SECONDS", help=about)
+    return argument("--timeout", type=seconds, default=default, metavar="SECONDS", help=about)
 
 
-WAIT = Argument(
+WAIT = argument(
     "--wait",
     type=seconds,
     default=WAITING.seconds,
@@ -84,11 +81,11 @@ WAIT = Argument(
     help=f"how long to wait for a flusher in the middle of a request (default: {WAITING.seconds:g})",
 )
 """How long to wait for the flusher, of a command that changes a queue; see :func:`waiting`."""
-YES = Argument("--yes", action="store_true", help="do not ask")
+YES = argument("--yes", action="store_true", help="do not ask")
 """It answers :func:`confirmed`."""
-OUTPUT = Argument("--output", type=some_text, metavar="FILE", help="write there (default: standard output)")
+OUTPUT = argument("--output", type=some_text, metavar="FILE", help="write there (default: standard output)")
 FILTERS = (
-    Argument(
+    argument(
         "--id",
         dest="ids",
         type=some_text,
@@ -96,11 +93,11 @@ FILTERS = (
         metavar="ID",
         help="with this idempotency id; may be repeated",
     ),
-    Argument("--customer", dest="customer_id", type=some_text, metavar="ID", help="of this customer"),
-    Argument("--event-name", type=some_text, metavar="NAME", help="of this name"),
-    Argument("--reason", type=some_text, metavar="TEXT", help="refused for a reason that holds this text"),
-    Argument("--older-than", type=seconds, metavar="TIME", help="accepted so long ago at least: 30s, 12h, 7d"),
-    Argument("--newer-than", type=seconds, metavar="TIME", help="accepted no longer ago than this"),
+    argument("--customer", dest="customer_id", type=some_text, metavar="ID", help="of this customer"),
+    argument("--event-name", type=some_text, metavar="NAME", help="of this name"),
+    argument("--reason", type=some_text, metavar="TEXT", help="refused for a reason that holds this text"),
+    argument("--older-than", type=seconds, metavar="TIME", help="accepted so long ago at least: 30s, 12h, 7d"),
+    argument("--newer-than", type=seconds, metavar="TIME", help="accepted no longer ago than this"),
 )
 """Which events are meant; see :func:`where`."""
 

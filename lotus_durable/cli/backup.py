@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import Argument
+from .arguments import argument
 from .command import Command
 from .existing import existing_queue
 from .output import ExitCode, report
@@ -34,7 +34,7 @@ COMMAND = Command(
     summary="copy a queue that is in use",
     description=_DESCRIPTION,
     run=_run,
-    arguments=(Argument("target", metavar="DIR", help="where the copy is to be; it must not exist"),),
+    arguments=(argument("target", metavar="DIR", help="where the copy is to be; it must not exist"),),
     examples="lotus-durable backup /var/backups/lotus-2026-01-31",
     done="the copy is there, as a whole",
     wrong_usage="wrong usage or configuration, or the disk refuses: there is no copy",

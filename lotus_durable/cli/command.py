@@ -80,11 +80,11 @@ class Command:
         if self.reports:
             add("--json", action="store_true", help=_JSON_HELP)
         for argument in self.arguments:
-            argument.add_to(parser)
+            argument(parser)
         if self.has_filters:
             group = parser.add_argument_group("which events", "those to which all of it applies")
             for argument in FILTERS:
-                argument.add_to(group)
+                argument(group)
         if self.actions:
             actions = parser.add_subparsers(title="actions", metavar="ACTION")
             for action in self.actions:

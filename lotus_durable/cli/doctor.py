@@ -7,7 +7,7 @@ import argparse
 from lotus_durable.config import environment_options
 from lotus_durable.options import environment_name
 
-from .arguments import Argument
+from .arguments import argument
 from .command import Command
 from .existing import Configured, configured
 from .output import ExitCode, plain, say, say_json
@@ -76,7 +76,7 @@ COMMAND = Command(
     summary="look whether everything is as it must be, and say what to do",
     description=_DESCRIPTION,
     run=_run,
-    arguments=(Argument("--settings", action="store_true", help="show those too that are the defaults"),),
+    arguments=(argument("--settings", action="store_true", help="show those too that are the defaults"),),
     options=("queue_dir", "api_key", "api_key_file", "host", "timeout", "flusher", "max_queue_bytes"),
     examples="lotus-durable doctor\nsudo -u app env LOTUS_ENV_FILE=/etc/app/lotus.env lotus-durable doctor --settings",
     done="nothing is wrong; there may be warnings",

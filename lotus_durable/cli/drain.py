@@ -13,7 +13,7 @@ from lotus_durable.flusher.drain import NO_KEY, DrainReport
 from lotus_durable.flusher.stats import collect
 from lotus_durable.queue.stats import QueueStats
 
-from .arguments import Argument, timeout
+from .arguments import argument, timeout
 from .command import Command
 from .existing import existing_queue
 from .logs import logged
@@ -112,8 +112,8 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     arguments=(
-        Argument("--quiet", action="store_true", help="show no progress, and no result but a failure"),
-        Argument(
+        argument("--quiet", action="store_true", help="show no progress, and no result but a failure"),
+        argument(
             "--through",
             action="store_true",
             help="with relay_url: wait until a relay has delivered it, not only until the broker has it",

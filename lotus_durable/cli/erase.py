@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import WAIT, YES, Argument, confirmed, some_text, waiting
+from .arguments import WAIT, YES, argument, confirmed, some_text, waiting
 from .command import Command
 from .existing import existing_queue
 from .output import ExitCode, complain, report
@@ -49,7 +49,7 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     arguments=(
-        Argument("--customer", type=some_text, metavar="ID", required=True, help="whose events"),
+        argument("--customer", type=some_text, metavar="ID", required=True, help="whose events"),
         YES,
         WAIT,
     ),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, TextIO
 
 from lotus_durable.event.record import event_as_json_object
+from lotus_durable.operate import Watch, named, unwatched
 from lotus_durable.queue.files import TEMPORARY
 
 from .output import say
@@ -66,7 +66,7 @@ def as_row(stored: Stored) -> str:
     return f"{stored.row:>8}  {what}, accepted {ago} ago: {stored.reason}"
 
 
-def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = False) -> int:
+def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = False, watch: Watch = unwatched) -> int:
     """Write events as JSON, one after the other; return how many.
 
     Args:
@@ -74,6 +74,7 @@ def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = 
         path: of the file, which is there as a whole or not at all; None for standard output. What is there and is no
             regular file (a pipe, ``/dev/null``) is written to.
         indented: for reading by people.
+        watch: told how many are in the file.
 
     Raises:
         OSError: the disk refuses.
@@ -85,14 +86,14 @@ def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = 
             written += 1
         return written
     if os.path.exists(path) and not os.path.isfile(path):
-        with _named(path), open(path, "w", encoding="utf-8") as file:
-            return _write_each(events, file, path)
+        with named(path), open(path, "w", encoding="utf-8") as file:
+            return _write_each(events, file, path, watch)
     target = os.path.realpath(path)  # a link stays one
-    with _named(path):
+    with named(path):
         descriptor, unfinished = mkstemp(TEMPORARY, f"{os.path.basename(target)}.", os.path.dirname(target))
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
-            written = _write_each(events, file, path)
+            written = _write_each(events, file, path, watch)
             os.fsync(file.fileno())
         os.rename(unfinished, target)
     except BaseException:
@@ -101,21 +102,13 @@ def write_lines(events: Iterable[Stored], path: str | None, *, indented: bool = 
     return written
 
 
-def _write_each(events: Iterable[Stored], file: TextIO, path: str) -> int:
+def _write_each(events: Iterable[Stored], file: TextIO, path: str, watch: Watch) -> int:
     written = 0
     lines = (f"{json.dumps(as_json(each))}\n" for each in events)
     while some := list(islice(lines, _AT_ONCE)):
-        with _named(path):
+        with named(path):
             file.writelines(some)
             file.flush()
         written += len(some)
+        watch(written)
     return written
-
-
-@contextlib.contextmanager
-def _named(path: str) -> Iterator[None]:
-    """Name the file that takes no writes, or it is taken for the queue's disk."""
-    try:
-        yield
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, path) from None

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from lotus_durable.errors import LotusError
 
-from .arguments import OUTPUT, Argument, where
+from .arguments import OUTPUT, argument, where
 from .command import Command
 from .events_as_text import KEYS, write_lines
 from .existing import existing_queue
 from .output import ExitCode, complain, report
+from .progress import Progress
 from .wording import count
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         complain(arguments.prog, str(error))
 
     events = stored_events(directory, arguments.state or _STATES, where(arguments), note)
-    written = write_lines(events, arguments.output)
+    with Progress("written") as progress:
+        written = write_lines(events, arguments.output, watch=progress.show)
     if arguments.output is not None:
         words = f"{count(written, 'event')} written to {arguments.output}"
         report(arguments, {"written": written, "damaged": damaged}, words)
@@ -57,7 +59,7 @@ COMMAND = Command(
     run=_run,
     arguments=(
         OUTPUT,
-        Argument(
+        argument(
             "--state",
             action="append",
             choices=_STATES,

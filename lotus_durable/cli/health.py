@@ -12,7 +12,7 @@ from lotus_durable.operate.overview import counted, words_of_failed_start
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.stats import QueueStats
 
-from .arguments import Argument, seconds, whole_number
+from .arguments import argument, seconds, whole_number
 from .command import Command
 from .existing import existing_queue
 from .output import ExitCode, report
@@ -96,17 +96,17 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     arguments=(
-        Argument(
+        argument(
             "--max-age",
             type=seconds,
             default=_MAX_AGE,
             metavar="SECONDS",
             help=f"how long the oldest pending event may have waited (default: {_MAX_AGE:g})",
         ),
-        Argument(
+        argument(
             "--max-pending", type=whole_number(), metavar="N", help="how many may be pending (default: any number)"
         ),
-        Argument("--live", action="store_true", help="only whether the flusher shows signs of life"),
+        argument("--live", action="store_true", help="only whether the flusher shows signs of life"),
     ),
     examples="lotus-durable health --max-age 300\nlotus-durable health --live",
     options=("queue_dir", "flusher"),

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import BinaryIO
 
-from .arguments import Argument
+from .arguments import argument
 from .command import Command
 from .existing import configured
 from .output import ExitCode, complain, report
@@ -46,7 +46,7 @@ def _import(arguments: argparse.Namespace, file: BinaryIO, total: int) -> ExitCo
             file,
             skip_invalid=arguments.skip_invalid,
             again=arguments.again,
-            watch=lambda _, read: progress.show(read, total),
+            watch=lambda read: progress.show(read, total),
         )
     for problem in result.problems:
         complain(arguments.prog, problem)
@@ -64,9 +64,9 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     arguments=(
-        Argument("file", metavar="FILE", help="JSON Lines; - for standard input"),
-        Argument("--skip-invalid", action="store_true", help="take the other lines where some are no events"),
-        Argument("--again", action="store_true", help="also what was imported or delivered before"),
+        argument("file", metavar="FILE", help="JSON Lines; - for standard input"),
+        argument("--skip-invalid", action="store_true", help="take the other lines where some are no events"),
+        argument("--again", action="store_true", help="also what was imported or delivered before"),
     ),
     options=("queue_dir", "api_key", "api_key_file", "max_event_bytes", "max_queue_bytes", "api_version"),
     examples="lotus-durable import history.jsonl\nlotus-durable export --queue-dir OLD | lotus-durable import -",

@@ -10,7 +10,7 @@ from lotus_durable.errors import ConfigurationError
 from lotus_durable.operate import ANY
 from lotus_durable.values import NamedTuple
 
-from .arguments import OUTPUT, WAIT, YES, Argument, confirmed, waiting, where, whole_number
+from .arguments import OUTPUT, WAIT, YES, Argument, argument, confirmed, waiting, where, whole_number
 from .command import Command
 from .events_as_text import KEYS, as_json, as_row, write_lines
 from .existing import existing_queue
@@ -27,11 +27,11 @@ _FILTERED = "Of several filters all must apply."
 _DONE = "done, also where there are none"
 _NOT_CHANGED = "the flusher does not let go of the queue, or nobody confirmed"
 _PAGE = (
-    Argument("--limit", type=whole_number(), default=_LIMIT, metavar="N", help=f"at most so many (default: {_LIMIT})"),
-    Argument("--after", type=whole_number(), default=0, metavar="ROW", help="go on behind this row"),
+    argument("--limit", type=whole_number(), default=_LIMIT, metavar="N", help=f"at most so many (default: {_LIMIT})"),
+    argument("--after", type=whole_number(), default=0, metavar="ROW", help="go on behind this row"),
 )
 _REST = "the others are as they were"
-_ALL = Argument("--all", action="store_true", help="all of them")
+_ALL = argument("--all", action="store_true", help="all of them")
 
 
 class Refused(NamedTuple):
@@ -161,7 +161,8 @@ class Refused(NamedTuple):
         return ExitCode.DONE if shown else ExitCode.NOT_COMPLETE
 
     def _export(self, arguments: argparse.Namespace) -> ExitCode:
-        written = write_lines(self._selected(arguments), arguments.output)
+        with Progress("written") as progress:
+            written = write_lines(self._selected(arguments), arguments.output, watch=progress.show)
         if arguments.output is not None:
             words = f"{count(written, self.noun)} written to {arguments.output}"
             report(arguments, {"written": written}, words)

@@ -6,7 +6,7 @@ import argparse
 
 from lotus_durable.errors import LotusError
 
-from .arguments import WAIT, Argument, waiting
+from .arguments import WAIT, argument, waiting
 from .check import KEYS, as_json, in_words
 from .command import Command
 from .existing import existing_queue
@@ -53,7 +53,7 @@ COMMAND = Command(
     summary="mend what is damaged; a plan, or with --apply the work",
     description=_DESCRIPTION,
     run=_run,
-    arguments=(Argument("--apply", action="store_true", help="do it"), WAIT),
+    arguments=(argument("--apply", action="store_true", help="do it"), WAIT),
     examples="lotus-durable repair\nlotus-durable repair --apply",
     done="nothing is damaged, or not any more",
     not_complete="the flusher does not let go of the queue",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from lotus_durable.operate.overview import Overview, other_queues, overview
 from lotus_durable.queue.stats import FlusherStats
 
-from .arguments import Argument, seconds
+from .arguments import argument, seconds
 from .command import Command
 from .existing import Configured, existing_queue
 from .output import ExitCode, aligned, flush, is_terminal, report, say
@@ -208,7 +208,7 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     arguments=(
-        Argument(
+        argument(
             "--watch",
             type=seconds,
             nargs="?",

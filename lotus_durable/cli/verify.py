@@ -6,7 +6,7 @@ import argparse
 
 from lotus_durable.errors import ConfigurationError
 
-from .arguments import WAIT, Argument, seconds, waiting, whole_number
+from .arguments import WAIT, argument, seconds, waiting, whole_number
 from .command import Command
 from .existing import existing_queue
 from .output import ExitCode, report
@@ -61,9 +61,9 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     arguments=(
-        Argument("--hours", type=whole_number(), metavar="N", help="only those of the last N hours (default: all)"),
-        Argument("--resend", action="store_true", help="have what is unknown delivered again"),
-        Argument(
+        argument("--hours", type=whole_number(), metavar="N", help="only those of the last N hours (default: all)"),
+        argument("--resend", action="store_true", help="have what is unknown delivered again"),
+        argument(
             "--ingestion",
             type=seconds,
             default=_INGESTION,

@@ -11,7 +11,8 @@ version made the queue), and what changes the queue ``QueueInUse`` (the flusher 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import contextlib
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal, NoReturn, TypeAlias, TypedDict
 
 from lotus_durable.errors import LotusError
@@ -28,6 +29,22 @@ class Waiting(NamedTuple):
 
 
 WAITING = Waiting()
+
+Watch: TypeAlias = Callable[[int], None]
+"""Told how much is done."""
+
+
+def unwatched(_: int) -> None:
+    """Be told how much is done, and tell nobody."""
+
+
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """Have an error of the disk name this file, or it is taken for the queue's disk, or names one that nobody knows."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, path) from None
 
 
 def refuse(error: LotusError) -> NoReturn:

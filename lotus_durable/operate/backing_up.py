@@ -20,6 +20,7 @@ from lotus_durable.queue.rows import delete_rows
 from lotus_durable.queue.table import copy_database, mapped_errors, read_only, refuse_odd
 from lotus_durable.values import NamedTuple
 
+from . import named
 from .pending import read_known
 
 
@@ -41,7 +42,8 @@ def back_up(directory: QueueDirectory, target: str) -> BackedUp:
         raise ConfigurationError(f"{target} exists: a backup is made in a new directory")
     if os.path.realpath(target).startswith(f"{os.path.realpath(directory.root)}/"):
         raise ConfigurationError(f"{target} is in the queue directory: a backup is made elsewhere")
-    unfinished = mkdtemp(TEMPORARY, f"{os.path.basename(target)}.", os.path.dirname(target))
+    with named(target):
+        unfinished = mkdtemp(TEMPORARY, f"{os.path.basename(target)}.", os.path.dirname(target))
     copy = QueueDirectory(unfinished)
     try:
         for folder in (copy.journal, copy.quarantine):

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import chain
 
 from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 from lotus_durable.log import counted
-from lotus_durable.queue.contents import read_all
+from lotus_durable.queue.contents import Known, read_all
 from lotus_durable.queue.directory import QueueDirectory, is_kind
 from lotus_durable.queue.files import regular_file_status
 from lotus_durable.queue.format import UnknownFormat
 from lotus_durable.queue.identity import LaterFormat, read_identity
 from lotus_durable.queue.protocol import Table
-from lotus_durable.queue.reader import Position, SegmentReader
+from lotus_durable.queue.reader import SegmentReader
 from lotus_durable.queue.table import fetched
 from lotus_durable.values import NamedTuple
 
+from . import Watch, unwatched
 from .pending import read_known, source_of
 
 _AT_ONCE = 4096
@@ -68,66 +70,49 @@ _LATER = "use a newer version of lotus-durable; nothing of it is touched"
 _BY_REPAIR = "`lotus-durable repair` keeps the bytes in quarantine/ and goes on behind them; so does the flusher"
 
 
-def check(directory: QueueDirectory, watch: Callable[[int], None] = lambda _bytes: None) -> Checked:
-    """Look at everything."""
+def check(directory: QueueDirectory, watch: Watch = unwatched) -> Checked:
+    """Look at everything; ``watch`` is told how many bytes that were."""
     found = Checked()
-    for finding in (*_of_identity(directory), *_of_books(directory, found), *_of_rows(directory)):
+    for finding in chain(
+        _of_identity(directory), _of_books(directory, found), _of_rows(directory), _of_journal(directory, found, watch)
+    ):
         found.add(finding)
-    settled = read_known(directory, lambda _: None).cursor
-    for name in sorted(os.listdir(directory.journal)):
-        for finding in _of_entry(directory, name, settled, found, watch):
-            found.add(finding)
-        found.files += 1
     return found
 
 
-def _of_entry(
-    directory: QueueDirectory,
-    name: str,
-    settled: Callable[[bytes], Position],
-    found: Checked,
-    watch: Callable[[int], None],
-) -> Iterator[Finding]:
-    path = f"journal/{name}"
-    try:
-        status = regular_file_status(f"{directory.journal}/{name}")
-        if status is None:
-            yield Finding(path, None, "it is no regular file", "", "`repair` moves it aside; it is never followed")
-        elif is_kind(name, _SEGMENT):
-            yield from _of_segment(directory, name, settled, found, watch)
-        elif not is_kind(name, _UNFINISHED):
-            yield Finding(path, None, "it is no segment", "", "`repair` moves it aside")
-        found.bytes += 0 if status is None else status.st_size
-        watch(found.bytes)
-    except FileNotFoundError:
-        return  # settled meanwhile
-    except UnknownFormat as error:
-        yield Finding(path, 0, str(error), "", _LATER)
-    except OSError as error:
-        yield _unreadable(path, error)
+def _of_journal(directory: QueueDirectory, found: Checked, watch: Watch) -> Iterator[Finding]:
+    known = read_known(directory, lambda _: None)
+    for name in sorted(os.listdir(directory.journal)):
+        path = f"journal/{name}"
+        found.files += 1
+        try:
+            status = regular_file_status(f"{directory.root}/{path}")
+            if status is None:
+                yield Finding(path, None, "it is no regular file", "", "`repair` moves it aside; it is never followed")
+            elif is_kind(name, _SEGMENT):
+                yield from _of_segment(SegmentReader(f"{directory.root}/{path}"), known, found, watch)
+            elif not is_kind(name, _UNFINISHED):
+                yield Finding(path, None, "it is no segment", "", "`repair` moves it aside")
+            found.bytes += 0 if status is None else status.st_size
+            watch(found.bytes)
+        except FileNotFoundError:
+            continue  # settled meanwhile
+        except UnknownFormat as error:
+            yield Finding(path, 0, str(error), "", _LATER)
+        except OSError as error:
+            yield _unreadable(path, error)
 
 
-def _of_segment(
-    directory: QueueDirectory,
-    name: str,
-    settled: Callable[[bytes], Position],
-    found: Checked,
-    watch: Callable[[int], None],
-) -> Iterator[Finding]:
-    reader = SegmentReader(f"{directory.journal}/{name}")
-    try:
-        cursor = settled(source_of(reader, name))
+def _of_segment(reader: SegmentReader, known: Known, found: Checked, watch: Watch) -> Iterator[Finding]:
+    with contextlib.closing(reader):
+        settled, _ = known.cursor(source_of(reader, reader.name))
         while (stretch := reader.read(_AT_ONCE)) is not None:
             found.events += len(stretch.records)
             watch(found.bytes + stretch.positions[-1][0])
             damage = stretch.damage
-            if damage is not None and damage.offset >= cursor[0]:
-                lost = counted(damage.events, "event") if damage.events else ""
-                yield Finding(
-                    f"journal/{name}", damage.offset, f"{len(damage.data)} bytes are no event", lost, _BY_REPAIR
-                )
-    finally:
-        reader.close()
+            if damage is not None and damage.offset >= settled:
+                what, lost = f"{len(damage.data)} bytes are no event", counted(damage.events, "event")
+                yield Finding(f"journal/{reader.name}", damage.offset, what, lost if damage.events else "", _BY_REPAIR)
 
 
 def _of_identity(directory: QueueDirectory) -> Iterator[Finding]:

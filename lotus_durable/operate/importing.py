@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from hashlib import blake2b
 from typing import BinaryIO
@@ -25,6 +25,7 @@ from lotus_durable.queue.limit import condition
 from lotus_durable.queue.reader import header_of
 from lotus_durable.values import NamedTuple
 
+from . import Watch, unwatched
 from .pending import read_known
 from .segment_file import NewSegment
 
@@ -55,7 +56,7 @@ def import_events(
     *,
     skip_invalid: bool = False,
     again: bool = False,
-    watch: Callable[[int, int], None] = lambda _events, _bytes: None,
+    watch: Watch = unwatched,
 ) -> Imported:
     """Import a file.
 
@@ -66,7 +67,7 @@ def import_events(
         skip_invalid: take the other lines where some are no events.
         again: also where the same file was imported before (as other events, if they have no ids), and what was
             delivered already.
-        watch: told how many events and bytes were read.
+        watch: told how many bytes were read.
 
     Raises:
         ConfigurationError: lines are no events, and nothing was imported.
@@ -92,12 +93,12 @@ def import_events(
                 skipped += 1
                 problems += [f"line {number}: {error}"] if len(problems) < _MOST_TOLD else []
             if number % _LOOK_EVERY == 0:
-                watch(segment.events, read)
+                watch(read)
                 if segment.size > left:
                     raise QueueFull(
                         f"no room for it: max_queue_bytes is {config.max_queue_bytes}; nothing was imported"
                     )
-        watch(segment.events, read)
+        watch(read)
         if problems and not skip_invalid:
             what = f"{skipped} of the lines are no events, nothing was imported (--skip-invalid takes the others)"
             raise ConfigurationError(f"{what}: {problems[0]}")

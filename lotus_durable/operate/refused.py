@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING
@@ -17,13 +17,12 @@ from lotus_durable.queue.protocol import Settlement, StoredEvent, Table
 from lotus_durable.queue.requests import ask
 from lotus_durable.values import NamedTuple
 
-from . import ANY, WAITING, Waiting, Where, refuse
+from . import ANY, WAITING, Waiting, Watch, Where, refuse, unwatched
 from .stored import TABLES, State, Stored, as_stored, stored_events, takes
 
 if TYPE_CHECKING:
     from .holding import Held
 
-Watch = Callable[[int], None]
 PAGE = 500
 """Rows changed in one transaction."""
 
@@ -71,11 +70,12 @@ class RefusedEvents:
 
     def as_of_now(self) -> tuple[int, RefusedEvents]:
         """Return how many there are, and these: without those that are refused later, while a person is asked."""
-        rows = [each.row for each in self]
-        where = self._where._replace(up_to=max(rows, default=0))
-        return len(rows), RefusedEvents(self._config, self._state, where)
+        number = last = 0
+        for number, each in enumerate(self, 1):  # noqa: B007  # how many they are
+            last = each.row
+        return number, RefusedEvents(self._config, self._state, self._where._replace(up_to=last))
 
-    def retry(self, *, waiting: Waiting = WAITING, watch: Watch = lambda _: None) -> Changed:
+    def retry(self, *, waiting: Waiting = WAITING, watch: Watch = unwatched) -> Changed:
         """Have them tried again by whoever flushes next, as if for the first time, with their ids and times.
 
         Raises:
@@ -83,7 +83,7 @@ class RefusedEvents:
         """
         return self._change(waiting, watch, again=True)
 
-    def purge(self, *, waiting: Waiting = WAITING, watch: Watch = lambda _: None) -> Changed:
+    def purge(self, *, waiting: Waiting = WAITING, watch: Watch = unwatched) -> Changed:
         """Throw them away; they count as discarded. Arguments and errors are those of :meth:`retry`."""
         return self._change(waiting, watch, again=False)
 
@@ -100,7 +100,7 @@ class RefusedEvents:
 
 def throw_away(queue: Held, table: Table, where: Where) -> int:
     """Throw away the refused events that are meant; return how many. They count as discarded."""
-    return _change(queue, table, where, lambda _: None, again=False).changed
+    return _change(queue, table, where, unwatched, again=False).changed
 
 
 def _change(queue: Held, table: Table, where: Where, watch: Watch, *, again: bool) -> Changed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 
 from lotus_durable.config import Config
 from lotus_durable.disk import DatabaseDamaged
@@ -14,7 +13,7 @@ from lotus_durable.queue.files import sync_path
 from lotus_durable.queue.identity import LaterFormat, ensure_identity, read_identity
 from lotus_durable.queue.protocol import Report
 
-from . import WAITING, Waiting
+from . import WAITING, Waiting, Watch, unwatched
 from .checking import Checked, Finding, check
 from .holding import Held, held
 from .rewriting import move_rows, take_out
@@ -25,7 +24,7 @@ def repair(
     *,
     report: Report = lambda _: None,
     waiting: Waiting = WAITING,
-    watch: Callable[[int], None] = lambda _: None,
+    watch: Watch = unwatched,
 ) -> Checked:
     """Mend what can be, and return what is wrong afterwards."""
     directory = QueueDirectory(config.queue_dir)

@@ -23,7 +23,7 @@ from lotus_durable.queue.protocol import Settlement
 from lotus_durable.queue.reader import START, Position, header_of
 from lotus_durable.values import NamedTuple
 
-from . import WAITING, Waiting
+from . import WAITING, Waiting, Watch, unwatched
 from .holding import held
 from .pending import read_known, records_of
 from .segment_file import NewSegments
@@ -55,7 +55,7 @@ def verify(
     ingestion_takes: float = INGESTION_TAKES,
     resend: bool = False,
     waiting: Waiting = WAITING,
-    watch: Callable[[int], None] = lambda _: None,
+    watch: Watch = unwatched,
 ) -> Verified:
     """Ask about everything that is kept.
 
@@ -115,9 +115,7 @@ def _put_back(config: Config, directory: QueueDirectory, ids: set[str], waiting:
     return new.events
 
 
-def _unknown(
-    caller: Caller, ids: Iterable[str], watch: Callable[[int], None] = lambda _: None
-) -> tuple[int, list[str]]:
+def _unknown(caller: Caller, ids: Iterable[str], watch: Watch = unwatched) -> tuple[int, list[str]]:
     """Return how many these ids are, and those that the server does not know."""
     asked, unknown, left = 0, dict[str, None](), iter(ids)
     while batch := list(islice(left, _AT_ONCE)):

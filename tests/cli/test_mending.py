@@ -176,13 +176,18 @@ def test_import_names_the_lines_that_are_no_events(command_line: CommandLine, tm
 
 
 @needs_tmux
-def test_an_import_shows_how_far_it_is(command_line: CommandLine, tmp_path: Path, terminal: Terminal) -> None:
+def test_an_import_and_an_export_show_how_far_they_are(
+    command_line: CommandLine, tmp_path: Path, terminal: Terminal
+) -> None:
     file = tmp_path / "many.jsonl"
     file.write_text('{"customer_id": "c1", "event_name": "call"}\n' * 100_000)
     terminal.type(*PROGRAM, "import", str(file))
     screen = terminal.wait_for("100,000 events imported")
     assert "read 4.4 MB\n" in screen
     assert numbers(command_line) == {"accepted": 100_000, "pending": 100_000}
+    terminal.enter("clear")
+    terminal.type(*PROGRAM, "export", "--output", str(file))
+    assert "written 100,000\n" in terminal.wait_for("100,000 events written")
 
 
 def test_a_backup_can_be_looked_at_and_used(command_line: CommandLine, track: Track, tmp_path: Path) -> None:
@@ -199,6 +204,8 @@ def test_a_backup_can_be_looked_at_and_used(command_line: CommandLine, track: Tr
     again = command_line.run("backup", str(tmp_path / "copy"))
     assert again.code == 2
     assert "exists" in again.one_error()
+    missing = command_line.run("backup", str(tmp_path / "none" / "copy"))
+    assert missing.one_error() == f"lotus-durable backup: {tmp_path}/none/copy: No such file or directory"
     within = command_line.run("backup", str(command_line.queue_dir / "copy"))
     assert within.code == 2
     assert "a backup is made elsewhere" in within.one_error()

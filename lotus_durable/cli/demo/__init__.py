@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from lotus_durable.cli.arguments import Argument, whole_number
+from lotus_durable.cli.arguments import argument, whole_number
 from lotus_durable.cli.command import Command
 from lotus_durable.cli.output import ExitCode
 
@@ -48,8 +48,8 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     arguments=(
-        Argument("--events", type=whole_number(100, 1_000_000), default=20_000, metavar="N", help="default: 20000"),
-        Argument("--kills", type=whole_number(0, 100), default=10, metavar="N", help="default: 10"),
+        argument("--events", type=whole_number(100, 1_000_000), default=20_000, metavar="N", help="default: 20000"),
+        argument("--kills", type=whole_number(0, 100), default=10, metavar="N", help="default: 10"),
     ),
     examples="lotus-durable demo\nlotus-durable demo --events 100000 --kills 30 --queue-dir /tmp/demo",
     options=(),

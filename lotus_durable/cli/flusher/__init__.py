@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from lotus_durable.cli.arguments import Argument
+from lotus_durable.cli.arguments import argument
 from lotus_durable.cli.command import Command
 from lotus_durable.cli.output import ExitCode
 
@@ -55,7 +55,7 @@ def _address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-METRICS = Argument(
+METRICS = argument(
     "--metrics",
     type=_address,
     metavar="ADDRESS:PORT",

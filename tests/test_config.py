@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_type_hints
 
 import pytest
 
-from lotus_durable.config import Config, describe
+from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.option_types import Options
 
 
 def test_an_argument_wins_over_a_setting_over_the_environment_over_the_default() -> None:
@@ -115,12 +113,6 @@ def test_the_api_key_is_in_no_repr_and_no_error(key: str) -> None:
     except ConfigurationError as error:
         shown = str(error) + repr(error)
     assert "secret" not in shown
-
-
-def test_every_option_is_an_argument_and_has_a_help_text() -> None:
-    described: dict[str, Any] = {name: about for name, _, about in describe()}
-    assert set(described) == set(get_type_hints(Options)) == set(Config._fields) - {"constants"}
-    assert all(described.values())
 
 
 def test_the_key_can_be_in_a_file(tmp_path: Path) -> None:

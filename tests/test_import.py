@@ -38,8 +38,9 @@ def test_importing_loads_nothing_heavy_and_opens_nothing() -> None:
     assert probe("import lotus_durable") == {"heavy": [], "threads": ["MainThread"], "files": []}
 
 
-def test_the_client_and_the_testing_package_load_nothing_heavy_either() -> None:
-    found = probe("import lotus_durable; lotus_durable.Client; import lotus_durable.testing")
+@pytest.mark.parametrize("package", ["testing", "cli", "contrib"])
+def test_the_packages_beside_the_client_load_nothing_heavy_either(package: str) -> None:
+    found = probe(f"import lotus_durable; lotus_durable.Client; import lotus_durable.{package}")
     assert found == {"heavy": [], "threads": ["MainThread"], "files": []}
 
 

@@ -18,7 +18,7 @@ import pytest
 import lotus_durable as lotus
 from lotus_durable import errors
 from lotus_durable.client import Client
-from lotus_durable.config import Config
+from lotus_durable.config import Config, describe
 from lotus_durable.option_types import Options
 
 TRACKING = {
@@ -103,9 +103,9 @@ def test_every_error_of_ours_is_a_lotus_error() -> None:
     assert all(issubclass(each, lotus.LotusError) for each in classes)
 
 
-def test_settings_options_and_configuration_have_the_same_names() -> None:
+def test_settings_options_and_configuration_have_the_same_names_and_each_has_a_help_text() -> None:
     configured = set(Config._fields) - {"constants"}
-    assert configured == SETTINGS
+    assert configured == SETTINGS == {name for name, _, about in describe() if about}
     assert set(Options.__annotations__) == configured
     assert set(lotus.__annotations__) == configured
     assert all(getattr(lotus, name) is None for name in configured)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 
 import pytest
 
-from lotus_durable.errors import QueueFull
 from tests.rig import Rig, conserved, track, wait_until
 from tests.scripts import lines
 
@@ -87,16 +85,3 @@ def test_files_that_get_the_numbers_of_our_closed_descriptors_stay_as_they_are_a
     ids = " ".join(said).split()
     assert rig.client().drain(20).complete
     assert rig.check(ids).delivered == len(ids) >= 6
-
-
-def test_a_full_queue_takes_events_again_when_it_is_delivered(rig: Rig) -> None:
-    client = rig.client(backend="sqlite", max_queue_bytes=64 << 20)
-    ids: list[str] = []
-    for _ in range(2):
-        with contextlib.suppress(QueueFull):
-            while True:
-                ids += track(client, 1, properties={"text": "x" * 30_000})
-        assert client.drain(60).complete
-        wait_until(lambda: sum(each.stat().st_size for each in rig.queue_dir.iterdir()) < 30 << 20)
-    assert len(ids) > 3_000
-    assert rig.check(ids).delivered == len(ids)

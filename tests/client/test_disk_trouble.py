@@ -114,6 +114,8 @@ def test_trouble_is_told_once_a_minute_with_the_number_that_waits(rig: Rig, monk
         assert len(rig.errors) == 1
         now += 1.0
         ids += track(client, 1)
+        report = client.drain(20)
+    assert (report.remaining, report.reason) == (7, "the disk takes no writes: 7 events in this process's memory")
     assert len(rig.errors) == 2
     assert "ENOSPC" in rig.messages()[1]
     assert "7 accepted events" in rig.messages()[1]

@@ -70,12 +70,13 @@ def test_a_timeout_below_zero_counts_as_zero(rig: Rig, call: str) -> None:
     assert rig.check(ids).pending == 1
 
 
-def test_after_a_shutdown_the_client_can_be_used_again(rig: Rig) -> None:
+@pytest.mark.parametrize("call", ["shutdown", "join"])
+def test_ending_waits_for_what_was_tracked_and_the_client_can_be_used_again(rig: Rig, call: str) -> None:
     client = rig.client(flusher="auto")
     ids = []
     for _ in range(3):
         ids += track(client, 2)
-        client.shutdown(20)
+        getattr(client, call)(20)
         assert rig.server.event_count == len(ids)
     assert rig.check(ids).delivered == 6
 
@@ -84,16 +85,6 @@ def test_a_client_that_is_used_again_after_a_shutdown_is_waited_for_at_exit(rig:
     make = 'client = make(flusher="auto", flush_interval=3600, exit_timeout=20); '
     lines(f"{make} track(client, 1); client.shutdown(20); track(client, 1)", rig.queue_dir, rig.server.host)
     assert rig.server.event_count == 2
-
-
-def test_joining_waits_for_what_was_tracked_and_the_client_goes_on(rig: Rig) -> None:
-    client = rig.client(flusher="auto")
-    ids = []
-    for _ in range(3):
-        ids += track(client, 2)
-        client.join(20)
-        assert rig.server.event_count == len(ids)
-    assert rig.check(ids).delivered == 6
 
 
 def test_shutting_down_in_an_outage_leaves_one_line_and_the_events(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 
-from lotus_durable.clock import since_boot
-from lotus_durable.queue.heartbeat import Beat
+from lotus_durable.clock import boot_id, since_boot
+from lotus_durable.disk import DiskErrorsSuppressed
+from lotus_durable.queue.directory import QueueDirectory
+from lotus_durable.queue.heartbeat import Beat, Program
 
 from .starting import Notes, Seen
 from .surroundings import COMMAND, content_of, last_groups, pid_namespace, process_status
@@ -21,6 +23,8 @@ _YOUNG = 2.0
 """Seconds; a beat this young is a healthy flusher's, even if this process is slow."""
 _ONE_LOOK = 0.4
 """Seconds between two looks that count: many processes may look at the same moment."""
+_STOPPED = "Tt"
+"""States of a process: by a signal, or by a debugger."""
 _DIES_WITHIN = 2.0
 """Seconds in which SIGKILL takes effect, unless the process is frozen or in an uninterruptible sleep."""
 _LONGEST_GAP = 3.0
@@ -37,10 +41,29 @@ def is_young(beat: Beat) -> bool:
     return beat.age() < _YOUNG
 
 
+def stopped_holder(directory: QueueDirectory, program: Program) -> Beat | None:
+    """Return, as if it had beaten, the stopped flusher that holds the lock; None where that is none, or cannot be told.
+
+    It may have been stopped before its first beat, or somebody has removed its heartbeat. One that is not stopped may
+    be unable to write a heartbeat.
+    """
+    with DiskErrorsSuppressed():
+        lock = os.stat(directory.root)  # which it has locked, too, and nobody replaces
+        file = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
+        for line in content_of("/proc/locks").decode().splitlines():
+            _, kind, _, _, pid, place, *_ = line.replace("-> ", "").split()
+            status = process_status(pid) if (kind, place) == ("FLOCK", file) else None
+            if status is not None and status.name == COMMAND and status.state in _STOPPED:
+                uid = os.stat(f"/proc/{pid}").st_uid
+                where = pid_namespace(), status.start_time, uid, os.uname().nodename, boot_id()
+                return Beat(int(pid), *where, "auto", program, beats=0, at=0.0, state="starting")
+    return None
+
+
 def is_stopped(beat: Beat) -> bool:
     """Whether the process that wrote this beat is stopped (by a signal, or a debugger), as far as can be told here."""
     status = process_status(beat.pid)
-    return status is not None and status.start_time == beat.start_time and status.state in "Tt"
+    return status is not None and status.start_time == beat.start_time and status.state in _STOPPED
 
 
 def note_look(notes: Notes, beat: Beat | None) -> Seen:

@@ -176,7 +176,7 @@ class Look:
         """End who holds the lock and has not beaten for long, or name who it is; after a while."""
         patience = self._config.constants.hung_after
         if beat is None or beat.is_over():  # whoever took the lock since, and has not begun to flush
-            beat = None
+            beat = hung.stopped_holder(self._directory, self.program)
         elif beat.kind == "caller" and beat.in_flight is not None and not hung.is_stopped(beat):
             patience += 2 * sum(self._config.timeout)  # it beats between its steps only, and this one is a request
         with self._starting.changing(insist=True) as notes:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lotus_durable.flusher import locks
+from lotus_durable.queue.requests import ask
 from lotus_durable.testing.faults import Delay, Faults
 
 from .scene import Scene, hear, say, wait_until
@@ -610,3 +611,36 @@ def test_a_flusher_whose_directory_is_moved_away_writes_nothing_into_the_one_tha
     assert not (scene.queue_dir / "books.db").exists()
     with contextlib.closing(sqlite3.connect(away / "books.db")) as books:
         assert books.execute("SELECT delivered FROM settled WHERE segment = x''").fetchone() == (4,)
+
+
+@pytest.mark.parametrize("before", ["nobody", "one that ended", "itself"])
+def test_a_flusher_that_is_stopped_without_a_heartbeat_is_ended_and_replaced(scene: Scene, before: str) -> None:
+    """It was stopped before its first beat, or somebody has removed its heartbeat."""
+    code = """
+    import signal
+    from lotus_durable.flusher.surroundings import COMMAND
+    from lotus_durable.flusher.lock import FlusherLock
+    make()._tracker.directory.prepare()
+    lock = FlusherLock(make()._tracker.directory)
+    wait_until(lock.acquire)
+    Path("/proc/self/comm").write_text(COMMAND)
+    say("held")
+    os.kill(os.getpid(), signal.SIGSTOP)
+    """
+    worker = Worker(scene, **QUICK)
+    if before != "nobody":
+        worker.track("first")
+        scene.settled("first")
+    if before == "itself":
+        stopped_one = scene.flusher()
+        os.kill(stopped_one, signal.SIGSTOP)
+        os.unlink(scene.directory.heartbeat)
+    else:
+        if before != "nobody":
+            ask(scene.directory, "stop")
+            wait_until(lambda: not scene.flushers(), "it to end")
+        holder = scene.start(code)
+        assert hear(holder) == "held"
+        stopped_one = holder.pid
+    names = worker.track_until(lambda: ended(stopped_one), "it to be ended")
+    scene.arrived(*names)

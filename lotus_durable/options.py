@@ -22,9 +22,9 @@ DEFAULT_HOST = "https://api.uselotus.io"
 ENVIRONMENT_PREFIX = "LOTUS_"
 _MIB = 1 << 20
 _LEAST_QUEUE = 64 * _MIB
+"""Everything in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
 _LARGEST_EVENT = 400_000
 """Bytes; as JSON it takes up to six times as many, and the server of 2022 takes no request of more than 2.5 MiB."""
-"""Everything in the directory counts, also the space that is reserved for settling events: some 30 MiB."""
 
 
 class Option(NamedTuple):

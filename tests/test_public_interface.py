@@ -19,6 +19,7 @@ import lotus_durable as lotus
 from lotus_durable import errors
 from lotus_durable.client import Client
 from lotus_durable.config import Config, describe
+from lotus_durable.contrib import django, sqlalchemy
 from lotus_durable.option_types import Options
 
 TRACKING = {
@@ -237,6 +238,13 @@ def test_each_function_is_the_method_of_that_name() -> None:
         assert [(each.name, each.kind, each.default) for each in of_module] == [
             (each.name, each.kind, each.default) for each in of_client
         ], name
+
+
+def test_the_help_of_both_adapters_for_transactions_shows_the_arguments_of_track_event() -> None:
+    tracking = inspect.signature(lotus.track_event).parameters
+    for module in (django, sqlalchemy):
+        shown = inspect.signature(module.track_on_commit).parameters
+        assert {name: each for name, each in shown.items() if name in tracking} == dict(tracking)
 
 
 def test_each_function_can_be_given_to_another_process() -> None:

@@ -33,13 +33,6 @@ def test_what_went_into_sqlite_is_counted_while_nothing_is_delivered(rig: Rig) -
     assert conserved(rig.stats())
 
 
-def test_a_started_flusher_delivers_what_went_into_sqlite(rig: Rig) -> None:
-    ids = track(rig.client(backend="sqlite", flusher="auto"), 10)
-    rig.server.wait_for(10)
-    rig.server.wait_until(lambda: rig.stats().pending == 0)
-    assert rig.check(ids).delivered == 10
-
-
 def test_a_child_that_was_forked_while_sqlite_was_open_keeps_its_events_in_a_segment(rig: Rig) -> None:
     said = lines(
         """

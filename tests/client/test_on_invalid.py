@@ -82,13 +82,6 @@ def test_on_error_is_told_once_at_the_call_with_the_event_and_the_log_once_a_min
     rig.check(ids)
 
 
-def test_the_default_raises_and_writes_nothing(rig: Rig) -> None:
-    client = rig.client()
-    with pytest.raises(lotus.InvalidEvent):
-        client.track_event(customer_id="", event_name="x")
-    assert client.stats().accepted == 0
-
-
 def test_check_event_raises_with_report_too(rig: Rig) -> None:
     client = rig.client(on_invalid="report")
     with pytest.raises(lotus.InvalidEvent):

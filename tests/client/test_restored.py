@@ -91,28 +91,17 @@ def test_whatever_is_older_than_the_rest_what_any_part_holds_is_delivered(
     assert (stats.pending, stats.parked, stats.dead_lettered) == (0, 0, 0)
 
 
-def test_what_was_delivered_lately_is_not_sent_again_where_the_books_say_so(l22: Rig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("older", [("segments",), ("books", "segments")], ids="+".join)
+def test_what_was_delivered_lately_is_not_sent_again_where_the_books_or_the_ids_say_so(
+    l22: Rig, tmp_path: Path, older: tuple[str, ...]
+) -> None:
     client = l22.client()
     ids = track(client, 10, customer_id="known")
     client.release()
     copied(l22.queue_dir, tmp_path / "backup")
     assert l22.client().drain(20).complete
     l22.stop()
-    put_back(tmp_path / "backup", l22.queue_dir, PARTS["segments"])
-    posts = len(l22.posts)
-    assert l22.client().drain(20).complete
-    assert len(l22.posts) == posts
-    assert set(l22.server.times_received) == set(ids)
-
-
-def test_with_older_books_and_segments_alone_what_was_delivered_lately_is_known(l22: Rig, tmp_path: Path) -> None:
-    client = l22.client()
-    ids = track(client, 10, customer_id="known")
-    client.release()
-    copied(l22.queue_dir, tmp_path / "backup")
-    assert l22.client().drain(20).complete
-    l22.stop()
-    put_back(tmp_path / "backup", l22.queue_dir, [*PARTS["books"], *PARTS["segments"]])
+    put_back(tmp_path / "backup", l22.queue_dir, [name for part in older for name in PARTS[part]])
     posts = len(l22.posts)
     assert l22.client().drain(20).complete
     assert len(l22.posts) == posts

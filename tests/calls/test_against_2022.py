@@ -13,7 +13,6 @@ from lotus_durable.errors import (
     Conflict,
     InvalidRequest,
     NotFound,
-    NotSupported,
     ServerError,
 )
 from lotus_durable.testing import Component, FakeLotus
@@ -110,10 +109,3 @@ def test_a_wrong_key_is_told_as_that(client: Client, l22: FakeLotus) -> None:
     for call in (client.list_customers, client.list_plans, client.list_subscriptions):
         with pytest.raises(AuthenticationError, match="refuses the API key"):
             call()
-
-
-def test_what_came_later_is_not_supported(client: Client) -> None:
-    with pytest.raises(NotSupported, match="list_customers checks the key there"):
-        client.ping()
-    with pytest.raises(NotSupported, match="the server of 2022 has no credits"):
-        client.create_credit(customer_id="c1", amount=1, currency_code="USD")

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lotus_durable.testing import FakeLotus
-
 if TYPE_CHECKING:
     from tests.testing.conftest import RawAnswer, RawClient
 
@@ -50,29 +48,6 @@ def test_other_errors_have_the_same_form(client: RawClient) -> None:
 
 
 # ------------------------------------------------------------------ customers
-
-
-def test_a_customer_is_created_and_can_be_read(client: RawClient, server: FakeLotus) -> None:
-    server.accounts.payment_providers = {"stripe"}
-    sent = {
-        **CUSTOMER,
-        "customer_name": "One",
-        "default_currency_code": "EUR",
-        "payment_provider": "stripe",
-        "payment_provider_id": "cus_1",
-        "properties": {"tier": 1},
-        "address": {"city": "Paris", "country": "FR", "line1": "1", "postal_code": "75001"},
-        "tax_rate": 19.5,
-    }
-    answer = client.post(CUSTOMERS, sent)
-    assert answer.status == 201
-    got = answer.json()
-    assert (got["customer_id"], got["email"], got["customer_name"]) == ("c1", "one@example.com", "One")
-    assert got["default_currency"] == {"code": "EUR", "name": "Euro", "symbol": "€"}
-    assert (got["payment_provider_id"], got["tax_rate"]) == ("cus_1", 19.5)
-    assert got["address"]["city"] == "Paris"
-    assert client.get(CUSTOMERS + "c1/").json() == got
-    assert client.get(CUSTOMERS).json() == [got]
 
 
 @pytest.mark.parametrize(

@@ -51,22 +51,6 @@ def test_the_limits_of_a_plan_are_its_tiers(client: RawClient, server: FakeLotus
     ]
 
 
-@pytest.mark.parametrize(
-    ("query", "names"),
-    [
-        ("", ["Month", "Year"]),
-        ("include_tags=old&include_tags=main", ["Month", "Year"]),
-        ("include_tags_all=new&include_tags_all=main", ["Month"]),
-        ("exclude_tags=new", ["Year"]),
-    ],
-)
-@pytest.mark.usefixtures("plan")
-def test_plans_are_filtered_the_newest_first_and_addons_left_out(
-    client: RawClient, query: str, names: list[str]
-) -> None:
-    assert [plan["plan_name"] for plan in client.get(f"{PLANS}?{query}").json()] == names
-
-
 def test_an_unknown_duration_is_refused(client: RawClient) -> None:
     answer = client.get(PLANS, duration="weekly")
     assert_problem(answer, 400, "invalid_choice", '"weekly" is not a valid choice.', "duration")

@@ -6,17 +6,19 @@ import http.client
 import json
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+from lotus_durable.testing import FakeLotus
 
-    from lotus_durable.testing import FakeLotus
+Event = Callable[..., dict[str, Any]]
+Start = Callable[..., FakeLotus]
+Connect = Callable[..., "RawClient"]
 
 NOW = datetime(2024, 2, 19, 12, 0, 0, 500_000, tzinfo=UTC)
 """The server's clock in tests that need one."""

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from lotus_durable.testing import Component, FakeLotus, Feature, Plan
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .conftest import NOW, Event, RawAnswer, RawClient
 
-    from tests.testing.conftest import RawAnswer, RawClient
-
-    Event = Callable[..., dict[str, Any]]
-
-NOW = datetime(2024, 2, 19, 12, 0, 0, 500_000, tzinfo=UTC)
 BY_EVENT, BY_METRIC = "/api/customer_metric_access/", "/api/metric_access/"
 BY_FEATURE_NAME, BY_FEATURE = "/api/customer_feature_access/", "/api/feature_access/"
 VERIFY = "/api/verify_idems_received/"

@@ -11,11 +11,7 @@ import pytest
 
 from lotus_durable.testing import FakeLotus, FakeLotusProcess, Slow
 
-from .conftest import RawClient
-
-Event = Callable[..., dict[str, Any]]
-Start = Callable[..., FakeLotus]
-Connect = Callable[..., RawClient]
+from .conftest import Connect, Event, Start
 
 
 @pytest.fixture

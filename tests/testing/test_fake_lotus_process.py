@@ -8,21 +8,16 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from lotus_durable.testing import FakeLotusProcess, Faults, RefuseEvents, Status
+from lotus_durable.testing import FakeLotus, FakeLotusProcess, Faults, RefuseEvents, Status
 from lotus_durable.testing.__main__ import ControlledLotus
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from lotus_durable.testing import FakeLotus
-    from tests.testing.conftest import RawClient
-
-    Event = Callable[..., dict[str, Any]]
+from .conftest import Event, RawClient
 
 
 @pytest.fixture(scope="module")

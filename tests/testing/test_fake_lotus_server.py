@@ -6,21 +6,13 @@ import os
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lotus_durable.testing import Delay, FakeLotus, Faults, Status, fake_lotus
 from lotus_durable.testing import listener as listener_module
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.testing.conftest import RawClient
-
-    Event = Callable[..., dict[str, Any]]
-    Connect = Callable[..., RawClient]
-    Start = Callable[..., FakeLotus]
+from .conftest import Connect, Event, Start
 
 RESET = (ConnectionResetError, BrokenPipeError)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 import pytest
 
@@ -22,13 +22,7 @@ from lotus_durable.testing import (
     Truncate,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.testing.conftest import RawAnswer, RawClient
-
-    Event = Callable[..., dict[str, Any]]
-    Connect = Callable[..., RawClient]
+from .conftest import Connect, Event, RawAnswer, RawClient
 
 RESET = (ConnectionResetError, BrokenPipeError)
 

@@ -12,9 +12,7 @@ import pytest
 
 from lotus_durable.testing import NAMED, Close, Early, FakeLotus, Interim, Slow, Status
 
-from .conftest import RawClient
-
-Event = Callable[..., dict[str, Any]]
+from .conftest import Event, RawClient
 
 
 @pytest.fixture(params=["L22", "L24"])

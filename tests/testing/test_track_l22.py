@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 import pytest
 
 from lotus_durable.testing import DatabaseDown, FakeLotus, Faults
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.testing.conftest import RawAnswer, RawClient
-
-    Event = Callable[..., dict[str, Any]]
-    Start = Callable[..., FakeLotus]
+from .conftest import Event, RawAnswer, RawClient, Start
 
 NO_KEY = {"detail": "Authentication credentials were not provided."}
 

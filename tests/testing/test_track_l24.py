@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from lotus_durable.testing import DatabaseDown, FakeLotus, Faults, RefuseEvents
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .conftest import NOW, Event, RawAnswer, RawClient, Start
 
-    from tests.testing.conftest import RawAnswer, RawClient
+Track = Callable[..., RawAnswer]
 
-    Event = Callable[..., dict[str, Any]]
-    Start = Callable[..., FakeLotus]
-    Track = Callable[..., RawAnswer]
-
-NOW = datetime(2024, 2, 19, 12, 0, 0, 500_000, tzinfo=UTC)
 INVALID_JSON = {"success": "none", "failed_events": {"no_idempotency_id": "Invalid JSON"}}
 TOO_FAR = "Time created too far in the past or future. "
 KAFKA = "Failed to produce event to kafka: UNKNOWN_TOPIC_OR_PARTITION"

@@ -12,7 +12,6 @@ from tests.testing.conftest import RawClient
 
 SUBSCRIPTIONS, ACCESS = "/api/subscriptions/", "/api/customer_access/"
 REQUIRED = ["This field is required."]
-Event = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture

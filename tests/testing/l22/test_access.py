@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from lotus_durable.testing import Component, FakeLotus
-from tests.testing.conftest import RawClient
+from tests.testing.conftest import Event, RawClient
 
-from .conftest import ACCESS, REQUIRED, Event, subscribe
+from .conftest import ACCESS, REQUIRED, subscribe
 
 
 @pytest.mark.usefixtures("plan")

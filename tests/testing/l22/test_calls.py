@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from lotus_durable.testing import FakeLotus
-from tests.testing.conftest import RawClient
+from tests.testing.conftest import Event, RawClient
 
-from .conftest import ACCESS, REQUIRED, SUBSCRIPTIONS, Event, subscribe
+from .conftest import ACCESS, REQUIRED, SUBSCRIPTIONS, subscribe
 
 CUSTOMERS, CANCEL = "/api/customers/", "/api/cancel_subscription/"
 

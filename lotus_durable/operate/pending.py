@@ -17,7 +17,7 @@ from lotus_durable.queue.format import FRAME_HEADER_SIZE, ORIGIN_SIZE, Origin, U
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.protocol import Report
 from lotus_durable.queue.reader import Position, SegmentReader
-from lotus_durable.queue.rows import FIND_ID, KEY_SIZE
+from lotus_durable.queue.rows import FIND_ID, split_row
 from lotus_durable.queue.table import asked, fetched, read_pages
 from lotus_durable.values import NamedTuple
 
@@ -96,11 +96,11 @@ class PendingReader:
         rows = read_pages(page, self._report, max(1, first) - 1)
         for sequence, (row, data) in enumerate(rows, read + 1):
             end = (row + 1, sequence)
-            if isinstance(data, bytes) and len(data) >= KEY_SIZE:
-                yield Found(source, QUEUE_DB, row, end, data[KEY_SIZE:], data[:KEY_SIZE])
+            key, record = split_row(data)
+            if key is not None:
+                yield Found(source, QUEUE_DB, row, end, record, key)
             else:
-                kept = data if isinstance(data, bytes) else str(data or "").encode()
-                yield Found(source, QUEUE_DB, row, end, b"", NO_KEY, None, kept, 1)
+                yield Found(source, QUEUE_DB, row, end, b"", NO_KEY, None, record, 1)
 
     def count_rows(self) -> tuple[int, float | None]:
         """Return how many rows are pending, and since when the first one is.

@@ -94,11 +94,7 @@ def _frames_before_trust(writer: SegmentWriter) -> list[Placed]:
 def write_carried(directory: QueueDirectory, source: Header, stranded: list[Placed], *, sync: bool) -> tuple[str, int]:
     """Write a segment of carried frames, sealed from the beginning; return its name and its end.
 
-    Args:
-        directory: where the path of new segments leads.
-        source: of the segment that the frames were in. The new one is for the same API key.
-        stranded: where each was in the source, and what it held.
-        sync: whether they must survive a power cut.
+    It is for the API key of the segment in which they were stranded, and survives a power cut with ``sync``.
 
     Raises:
         OSError: the disk refuses; nothing of it is there.

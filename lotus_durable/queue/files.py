@@ -87,10 +87,7 @@ def regular_file_status(path: str) -> os.stat_result | None:
 def write_synced(path: str, data: bytes, how: int = os.O_TRUNC) -> None:
     """Write a file, its owner's, which survives a power cut if its name does. It follows no link and waits for nobody.
 
-    Args:
-        path: of the file, made where there is none.
-        data: its bytes.
-        how: ``O_TRUNC``: in the place of what it holds; ``O_APPEND``: behind that; ``O_EXCL``: there must be none.
+    In the place of what it holds (``O_TRUNC``), behind that (``O_APPEND``), or where there is none (``O_EXCL``).
 
     Raises:
         OSError: the disk refuses, or it is no file.
@@ -105,13 +102,7 @@ def write_synced(path: str, data: bytes, how: int = os.O_TRUNC) -> None:
 
 
 def write_rest(descriptor: int, data: bytes, at: int = 0, written: int = 0) -> None:
-    """Write ``data`` from its byte ``written`` on, however little of it each write takes.
-
-    Args:
-        descriptor: of the file.
-        data: all of it.
-        at: where in the file it begins.
-        written: how much of it is there already.
+    """Write ``data`` from its byte ``written`` on, however little of it each write takes; all of it begins ``at``.
 
     Raises:
         OSError: the disk refuses; it may do so by taking nothing (tmpfs takes what fits, and reports no error).

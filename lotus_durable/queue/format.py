@@ -108,11 +108,7 @@ def new_header(created_ns: int, key: bytes) -> Header:
 
 
 def decode_header(data: bytes, *, any_version: bool = False) -> Header | None:
-    """Return the header, or None when it is damaged.
-
-    Args:
-        data: the beginning of a segment.
-        any_version: for who only counts.
+    """Return the header in the beginning of a segment, or None when it is damaged; of any version for who only counts.
 
     Raises:
         UnknownFormat: the header is whole but not of this version.
@@ -255,12 +251,8 @@ def events_at_end(data: bytes, marker: bytes, offset: int) -> int | None:
     """Return how many acknowledged events ``data``, the end of a segment in which no further frame is whole, can hold.
 
     None where it is no damage: there is nothing, zeros (a power cut) or the beginning of a frame that was not written
-    whole. None of them is in what is too short for a frame, or a frame that was there before.
-
-    Args:
-        data: what follows the last frame that was read.
-        marker: of the segment.
-        offset: where in the segment ``data`` begins.
+    whole. None of them is in what is too short for a frame, or a frame that was there before. ``data`` begins at this
+    offset of the segment.
     """
     written = len(data.rstrip(b"\0"))
     if not written or _is_torn_by_power_cut(data, marker, offset, written):

@@ -59,11 +59,9 @@ class Identity(NamedTuple):
 
 
 def ensure_identity(directory: QueueDirectory, application: str = "") -> Identity:
-    """Return the identity of the queue, after making it if there is none: the same for all who do this at once.
+    """Return the identity of the queue, after making it (the application's, in printable ASCII) if there is none.
 
-    Args:
-        directory: of the queue.
-        application: whose queue it is, if it is made now; printable ASCII.
+    It is the same for all who do this at once.
 
     Raises:
         LaterFormat: (a QueueDamaged) a later version made the queue.

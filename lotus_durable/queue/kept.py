@@ -33,13 +33,7 @@ class KeptFile(NamedTuple):
 
 
 class KeptSegments:
-    """What one flusher keeps.
-
-    Args:
-        directory: of the queue.
-        seconds: how long; 0: not at all.
-        most_bytes: of all that is kept.
-    """
+    """What one flusher keeps: so many seconds (0: not at all), and so many bytes together."""
 
     def __init__(self, directory: QueueDirectory, seconds: float, most_bytes: int) -> None:
         self._directory = directory

@@ -61,10 +61,7 @@ class QueueLimit:
     def grant(self, size: int, now: float, *, is_accepted: bool = False) -> int:
         """Return how many bytes, ``size`` or more, the caller may append to its segment before it asks again.
 
-        Args:
-            size: of the frame that is to be appended.
-            now: of :func:`~lotus_durable.clock.monotonic`.
-            is_accepted: the event was accepted before, and waited in memory: the limit is none for it any more.
+        The limit is none any more for an event that was accepted before, and waited in memory.
 
         Raises:
             QueueFull: the queue is over its limit.

@@ -71,11 +71,7 @@ def replace(path: str, known: Known, folder: FolderPlace) -> tuple[str | None, i
 def words_of_what_is_gone(path: str, last: QueueStats, now: QueueStats, *, is_new: bool) -> str | None:
     """Say what was in books that were removed, or replaced by older ones, when nobody had them open; None: nothing.
 
-    Args:
-        path: of the books.
-        last: as the last heartbeat counted it.
-        now: what is in the books now.
-        is_new: they were made now.
+    By what the last heartbeat counted, and what is in the books now.
     """
     if (last.parked, last.dead_lettered) == (now.parked, now.dead_lettered):
         return None

@@ -244,16 +244,17 @@ class RowReader:
         positions: list[Position] = []
         key = NO_KEY
         for number, data in rows:
-            if not isinstance(data, bytes) or len(data) < KEY_SIZE or (records and data[:KEY_SIZE] != key):
+            of, record = split_row(data)
+            if of is None or (records and of != key):
                 break
-            key = data[:KEY_SIZE]
-            records.append(data[KEY_SIZE:])
+            key = of
+            records.append(record)
             self.position = (number + 1, self.position[1] + 1)
             positions.append(self.position)
         if records:
             return Chunk("", records, positions, key=key, in_rows=True)
         number, data = rows[0]
-        kept = data if isinstance(data, bytes) else str(data or "").encode()
+        _, kept = split_row(data)
         self.position = (number + 1, self.position[1] + 1)
         return Chunk("", [], [self.position], Damage(QUEUE_DB, number, kept, 1), in_rows=True)
 
@@ -275,6 +276,13 @@ class RowReader:
         assert self._table is not None
         with mapped_errors(self._path):
             return work(self._table.connection)
+
+
+def split_row(data: object) -> tuple[bytes | None, bytes]:
+    """Return the fingerprint of its writer's key, and the record; of a damaged row None, and what is kept of it."""
+    if isinstance(data, bytes):
+        return (data[:KEY_SIZE], data[KEY_SIZE:]) if len(data) >= KEY_SIZE else (None, data)
+    return None, str(data or "").encode()
 
 
 def is_row(place: Origin) -> bool:

@@ -178,10 +178,7 @@ class SqliteAppender(Appender):
 
         Its number of the database may be one that SQLite has kept of an earlier connection. It closes none of these
         while any connection of this process holds a lock, which each does once it has read; the one of ``-shm`` is
-        common to all. Only the log's is each connection's own.
-
-        Args:
-            others: what led to the database before it was opened.
+        common to all. Only the log's is each connection's own. ``others`` led to it before it was opened.
 
         Raises:
             sqlite3.OperationalError: another thread has opened it meanwhile, and nobody can tell whose is whose.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from lotus_durable.errors import DiskRefused, LotusError
 
@@ -53,7 +52,11 @@ class JournalSync:
             return  # the flusher, which reads them, will tell
         new = [each for each in names if each not in self._synced and each not in self._failed]
         if len(new) > _MANY:
-            self._sync_at_once({each: names[each] for each in new})
+            before = self._synced.copy()
+            for each in new:
+                self._sync(each, names[each], lambda _: None)
+            if not sync_file_system(self._directory.journal):
+                self._synced = before
         for each, name in names.items():
             is_done = self._synced.get(each) == _ENDED or each in self._failed
             if not is_done and not self._sync(each, name):
@@ -63,29 +66,17 @@ class JournalSync:
         self._synced = {name: size for name, size in self._synced.items() if name in names}
         self._failed &= names.keys()
 
-    def _path(self, name: str) -> str:
-        return f"{self._directory.journal}/{name}"
-
-    def _sync_at_once(self, names: Mapping[str, str]) -> None:
-        sizes: dict[str, int] = {}
-        for segment, name in names.items():
-            with contextlib.suppress(OSError):
-                if (status := regular_file_status(self._path(name))) is not None:
-                    with OpenedToRead(self._path(name)) as descriptor:
-                        sizes[segment] = _ENDED if is_abandoned(descriptor) else status.st_size
-        if sync_file_system(self._directory.journal):
-            self._synced.update(sizes)
-
-    def _sync(self, segment: str, name: str) -> bool:
+    def _sync(self, segment: str, name: str, sync: Callable[[int], None] = sync_data) -> bool:
         """Return whether it was there, by that name."""
+        path = f"{self._directory.journal}/{name}"
         try:
-            status = regular_file_status(self._path(name))
+            status = regular_file_status(path)
             if status is None or status.st_size == self._synced.get(segment):
                 return True  # what is no file the reader names
-            with OpenedToRead(self._path(name)) as descriptor:
+            with OpenedToRead(path) as descriptor:
                 is_ended = is_abandoned(descriptor)
                 try:
-                    sync_data(descriptor)
+                    sync(descriptor)
                     self._synced[segment] = _ENDED if is_ended else status.st_size
                 except OSError as error:
                     self._failed.add(segment)

@@ -25,12 +25,8 @@ def finish_unfinished(directory: QueueDirectory, known: Container[bytes], report
     """See to files that a crash has left half made: publish what took the place of another segment, delete the rest.
 
     What cannot be looked at is told, and left where it is. Return which files these are, and why: each may hold events.
-
-    Args:
-        directory: of the queue.
-        known: the segments that the books know. They know one that is not published only if it was settled, in the
-            same transaction, that what it holds is no longer where it was.
-        report: of the flusher.
+    The books know a segment that is not published only if it was settled, in the same transaction, that what it holds
+    is no longer where it was.
     """
     unread = []
     for name in directory.unfinished():

@@ -248,12 +248,7 @@ def create_segment(directory: QueueDirectory, header: Header, content: bytes, *,
     """Create, lock, write, and only then give the file the name that readers look for; return path and descriptor.
 
     A reader therefore never sees a segment without a header, and never one that looks abandoned by its writer.
-
-    Args:
-        directory: of the queue.
-        header: of the segment.
-        content: what is in it from the beginning: the header and perhaps frames.
-        sync: whether it must survive a power cut.
+    ``content``, that header and perhaps frames, survives a power cut with ``sync``.
 
     Raises:
         OSError: the disk refuses; nothing of it is there, but perhaps an unfinished file that is never read.

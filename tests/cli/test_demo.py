@@ -97,33 +97,30 @@ def test_what_the_server_has_taken_and_not_stored_is_lost() -> None:
     assert result(["a", "b"], {"a": 1, "b": 1}, not_stored="b").lost_ids == ["b"]
 
 
-def test_what_is_tracked_and_not_at_the_server_is_lost() -> None:
-    found = result(["a", "b", "c"], {"a": 1, "c": 1})
-    assert (found.ok, found.lost_ids) == (False, ["b"])
-    assert "NOT as promised: lost: b" in "\n".join(found.as_lines())
-    assert found.as_json()["lost"] == 1
-    assert found.as_json()["ok"] is False
-
-
-def test_what_is_at_the_server_and_tracked_by_nobody_is_not_as_promised() -> None:
-    found = result(["a"], {"a": 1, "c": 1})
-    assert (found.ok, found.never_tracked_ids) == (False, ["c"])
-    assert "NOT as promised: never tracked: c" in "\n".join(found.as_lines())
-
-
-def test_duplicates_are_named_and_are_as_promised() -> None:
-    found = result(["a", "b", "c"], {"a": 3, "b": 1, "c": 2})
-    assert (found.ok, found.duplicate_ids) == (True, ["a", "c"])
-    assert "sent again, counted once: a …" in "\n".join(found.as_lines())
-    assert found.as_json()["duplicates"] == 2
-
-
-def test_whatever_went_wrong_is_not_as_promised() -> None:
-    found = result(["a"], {"a": 1})
-    found.problems.append("the drain failed")
-    assert not found.ok
-    assert "NOT as promised: the drain failed" in "\n".join(found.as_lines())
-    assert "Nothing was lost" not in "\n".join(found.as_lines())
+@pytest.mark.parametrize(
+    ("tracked", "received", "problem", "is_as_promised", "said"),
+    [
+        ("abc", {"a": 1, "c": 1}, "", False, "NOT as promised: lost: b"),
+        ("a", {"a": 1, "c": 1}, "", False, "NOT as promised: never tracked: c"),
+        ("a", {"a": 1}, "the drain failed", False, "NOT as promised: the drain failed"),
+        ("abc", {"a": 3, "b": 1, "c": 2}, "", True, "sent again, counted once: a …"),
+    ],
+    ids=["lost", "tracked by nobody", "whatever else", "duplicates"],
+)
+def test_what_is_not_as_promised_is_named(
+    tracked: str, received: dict[str, int], problem: str, is_as_promised: bool, said: str
+) -> None:
+    found = result([*tracked], received)
+    found.problems += [problem] if problem else []
+    text = "\n".join(found.as_lines())
+    assert said in text
+    assert ("Nothing was lost" in text) == found.ok == found.as_json()["ok"] == is_as_promised
+    shown = {name: found.as_json()[name] for name in ("lost", "never_tracked", "duplicates")}
+    assert shown == {
+        "lost": len(set(tracked) - set(received)),
+        "never_tracked": len(set(received) - set(tracked)),
+        "duplicates": sum(times > 1 for times in received.values()),
+    }
 
 
 def _processes_about(folder: Path) -> list[int]:

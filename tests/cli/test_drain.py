@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,12 +49,6 @@ def test_a_flusher_that_runs_is_asked_and_goes_on_though_the_settings_here_are_o
     assert result.code == 0
     assert fake_lotus.event_count == 2
     assert flusher_pid(command_line.directory) == pid
-
-
-def test_json_says_the_same(command_line: CommandLine, track: Track) -> None:
-    track(3)
-    report = command_line.run("drain", "--json").json()
-    assert (report["complete"], report["delivered"], report["remaining"], report["reason"]) == (True, 3, 0, None)
 
 
 @pytest.mark.fake_lotus("L22", customers=[])
@@ -159,7 +154,8 @@ def test_what_is_tracked_while_it_runs_does_not_keep_it(
     track(1)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert '"complete": true' in output
+    report = json.loads(output)
+    assert (report["complete"], report["delivered"], report["remaining"], report["reason"]) == (True, 2, 1, None)
 
 
 def test_what_was_settled_in_books_that_are_lost_does_not_count_against_a_drain(

@@ -48,11 +48,6 @@ def test_help_lists_the_variables_a_command_uses_and_its_exit_codes(
         assert f"  {code:d}  {meaning}" in text
 
 
-@pytest.mark.parametrize("command", entry._COMMANDS, ids=NAMES)
-def test_every_option_a_command_uses_exists(command: Command) -> None:
-    assert set(command.options) <= {name for name, _, _ in describe()}
-
-
 def test_the_help_of_a_variable_is_the_description_of_its_option() -> None:
     [about] = [about for name, _, about in describe() if name == "flush_interval"]
     assert environment_help(["flush_interval"]).splitlines() == [
@@ -81,6 +76,7 @@ def test_the_console_script_is_the_same_program(command_line: CommandLine) -> No
         ["demo", "--events", "many"],
         ["demo", "--kills", "-1"],
         ["flusher", "--json"],
+        ["dead-letters", "list", "--older-than", "yesterday"],
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

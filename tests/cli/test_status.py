@@ -49,14 +49,6 @@ def test_it_changes_nothing_on_disk(command_line: CommandLine, track: Track) -> 
     assert _tree(command_line.queue_dir) == before
 
 
-def test_the_argument_wins_over_the_variable(command_line: CommandLine, track: Track, tmp_path: Path) -> None:
-    track(3)
-    result = command_line.run(
-        "status", "--json", "--queue-dir", str(command_line.queue_dir), environment={"LOTUS_QUEUE_DIR": str(tmp_path)}
-    )
-    assert result.json()["accepted"] == 3
-
-
 def test_a_flusher_that_a_program_started_is_shown(
     command_line: CommandLine, program: Client, fake_lotus: FakeLotus
 ) -> None:

@@ -103,7 +103,9 @@ def test_watching_with_json_is_a_line_each_time(command_line: CommandLine, track
 
 def test_which_directory_it_is_and_why_is_said(command_line: CommandLine, track: Track, tmp_path: Path) -> None:
     track(1)
-    named = command_line.run("status", "--queue-dir", str(command_line.queue_dir))
+    named = command_line.run(
+        "status", "--queue-dir", str(command_line.queue_dir), environment={"LOTUS_QUEUE_DIR": str(tmp_path)}
+    )
     assert f"queue in {command_line.queue_dir} (--queue-dir)" in named.output
     assert f"queue in {command_line.queue_dir} (LOTUS_QUEUE_DIR)" in command_line.run("status").output
     home = {"LOTUS_QUEUE_DIR": "", "XDG_STATE_HOME": str(tmp_path / "state")}

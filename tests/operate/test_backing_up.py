@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from lotus_durable.errors import ConfigurationError
 from lotus_durable.operate import backing_up
 from lotus_durable.operate.backing_up import back_up
 from lotus_durable.operate.checking import check
@@ -93,12 +92,6 @@ def test_what_is_settled_between_the_copies_of_both_databases_is_not_sent_again(
     assert set(rig.server.times_received.values()) == {1}
     assert not [said for said in restored.messages() if "older" in said]
     restored.stop()
-
-
-def test_nothing_is_put_over_what_is_there(rig: Rig, tmp_path: Path) -> None:
-    track(rig.client(), 1)
-    with pytest.raises(ConfigurationError, match="exists"):
-        back_up(rig.directory, str(tmp_path))
 
 
 def test_a_copy_is_there_as_a_whole_or_not_at_all(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,22 +21,10 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture(params=[io.StringIO, Terminal])
-def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """Standard error, to which a command may write as often as it wants."""
-    made: io.StringIO = request.param()
-    monkeypatch.setattr(sys, "stderr", made)
+def test_without_a_terminal_there_is_a_line_now_and_then_and_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(module, "_LINE_INTERVAL", 0.0)
-    monkeypatch.setattr(module, "_SCREEN_INTERVAL", 0.0)
-    return made
-
-
-on_a_terminal = pytest.mark.parametrize("stream", [Terminal], indirect=True)
-elsewhere = pytest.mark.parametrize("stream", [io.StringIO], indirect=True)
-
-
-@elsewhere
-def test_without_a_terminal_there_is_a_line_now_and_then_and_no_steps(stream: io.StringIO) -> None:
     with Progress("tracked") as progress:
         progress.tell("a step")
         progress.show(0, 2000)
@@ -46,8 +34,9 @@ def test_without_a_terminal_there_is_a_line_now_and_then_and_no_steps(stream: io
     assert stream.getvalue().count("\n") == 1
 
 
-@elsewhere
-def test_the_lines_come_no_faster_than_asked_for(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lines_come_no_faster_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(module, "_LINE_INTERVAL", 3600.0)
     with Progress("delivered") as progress:
         for done in range(100):
@@ -55,15 +44,21 @@ def test_the_lines_come_no_faster_than_asked_for(stream: io.StringIO, monkeypatc
     assert stream.getvalue() == ""
 
 
-def test_a_quiet_command_shows_nothing(stream: io.StringIO) -> None:
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_a_quiet_command_shows_nothing(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(module, "_LINE_INTERVAL", 0.0)
+    monkeypatch.setattr(module, "_SCREEN_INTERVAL", 0.0)
     with Progress("delivered", is_quiet=True) as progress:
         progress.tell("a step")
         progress.show(1, 2)
     assert stream.getvalue() == ""
 
 
-@on_a_terminal
-def test_a_terminal_shows_steps_above_one_line_that_changes(stream: io.StringIO) -> None:
+def test_a_terminal_shows_steps_above_one_line_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(module, "_SCREEN_INTERVAL", 0.0)
     with Progress("tracked") as progress:
         progress.tell("a step [with brackets]")
         progress.show(1000, 2000)
@@ -74,10 +69,12 @@ def test_a_terminal_shows_steps_above_one_line_that_changes(stream: io.StringIO)
     assert stream.getvalue().endswith("tracked 1,500 of 2,000\n")
 
 
-@on_a_terminal
-def test_a_line_is_no_longer_than_the_terminal_is_wide(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_is_no_longer_than_the_terminal_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(stream, "fileno", lambda: 2)
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((20, 5)))
+    monkeypatch.setattr(module, "_SCREEN_INTERVAL", 0.0)
     with Progress("tracked") as progress:
         progress.show(1000, 2000)
         assert stream.getvalue().rpartition("K")[2] == f"[{'#' * 15}   "

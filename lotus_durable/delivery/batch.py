@@ -61,15 +61,6 @@ class Batch:
         """Return the bytes of one event, with its comma."""
         return self._sizes[index]
 
-    def add(self, idempotency_id: str, time_created: str, event: bytes | bytearray, record: bytes) -> None:
-        """Append one event."""
-        self.ids.append(idempotency_id)
-        self.times.append(time_created)
-        self.records.append(record)
-        self._events += event
-        self._events += b","
-        self._sizes.append(len(event) + 1)
-
     def extend(self, encoded: Encoded, start: int, stop: int) -> None:
         """Append a range of the events of a chunk."""
         self.ids += encoded.ids[start:stop]
@@ -84,12 +75,14 @@ class Batch:
 
     def part(self, indices: Sequence[int]) -> Batch:
         """Return a batch of some of the events, for sending; it settles nothing by itself."""
-        part = Batch()
-        ends = [*accumulate(self._sizes)]
-        for index in indices:
-            event = self._events[ends[index] - self._sizes[index] : ends[index] - 1]
-            part.add(self.ids[index], self.times[index], event, self.records[index])
-        return part
+        ends = [0, *accumulate(self._sizes)]
+        return Batch(
+            [self.ids[index] for index in indices],
+            [self.times[index] for index in indices],
+            [self.records[index] for index in indices],
+            _events=bytearray().join(self._events[ends[index] : ends[index + 1]] for index in indices),
+            _sizes=[self._sizes[index] for index in indices],
+        )
 
 
 Encode = Callable[[Sequence[bytes]], tuple[Sequence[str], Sequence[str], Sequence[bytes]]]

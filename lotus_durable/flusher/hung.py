@@ -79,13 +79,6 @@ def note_look(notes: Notes, beat: Beat | None) -> Seen:
     return seen
 
 
-def note_killed(notes: Notes, beat: Beat) -> None:
-    """Note that the process that wrote this beat was sent SIGKILL."""
-    seen = notes.seen
-    if seen is not None and seen.pid == beat.pid:
-        notes.seen = seen._replace(killed_at=since_boot())
-
-
 def why_it_lives(beat: Beat, killed_at: float) -> str | None:
     """Return who it is that outlives SIGKILL, and why; None while it may still be dying."""
     if since_boot() - killed_at < _DIES_WITHIN:

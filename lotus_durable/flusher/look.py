@@ -179,24 +179,23 @@ class Look:
             beat = hung.stopped_holder(self._directory, self.program)
         elif beat.kind == "caller" and beat.in_flight is not None and not hung.is_stopped(beat):
             patience += 2 * sum(self._config.timeout)  # it beats between its steps only, and this one is a request
+        is_ended = False
         with self._starting.changing(insist=True) as notes:
-            if notes is None:
-                return
+            assert notes is not None  # it insists
             seen = hung.note_look(notes, beat)
-        if seen.elapsed < patience:
-            return
-        if beat is None:
-            why_not: str | None = hung.NOBODY_KNOWN
-        elif seen.killed_at is not None:
-            why_not = hung.why_it_lives(beat, seen.killed_at)
-        elif (why_not := hung.end(beat)) is None:
-            with self._starting.changing(insist=True) as notes:
-                if notes is not None:
-                    hung.note_killed(notes, beat)
-            logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seen.elapsed)
-            self._none_flushes(self._starting.read(), beat, is_ended=True)  # now: there may be no next look
+            if seen.elapsed < patience:
+                return
+            if beat is None:
+                why_not: str | None = hung.NOBODY_KNOWN
+            elif seen.killed_at is not None:
+                why_not = hung.why_it_lives(beat, seen.killed_at)
+            elif (why_not := hung.end(beat)) is None:
+                notes.seen, is_ended = seen._replace(killed_at=since_boot()), True
         if why_not is not None:
             self._reporter.report_blocked(why_not)
+        elif is_ended and beat is not None:
+            logger.warning("ended the flusher %d, which showed no sign of life for %.0f s", beat.pid, seen.elapsed)
+            self._none_flushes(self._starting.read(), beat, is_ended=True)  # now: there may be no next look
 
     def _none_flushes(self, notes: Notes, beat: Beat | None, *, is_ended: bool = False) -> None:
         """Start one, or tell why not; after the last one with this beat, which may have been ended just now."""

@@ -269,15 +269,3 @@ def test_where_nothing_can_be_asked_a_drain_waits_for_the_next_pass(rig: Rig, fl
         assert client.drain(20).complete
         assert rig.server.event_count == 3
     assert rig.check(ids).delivered == 3
-
-
-def test_damaged_books_are_told_and_delivery_starts_over(rig: Rig) -> None:
-    client = rig.client(flusher="external")
-    track(client, 1)
-    assert client.drain(20).complete
-    rig.stop()
-    Path(rig.directory.books).write_bytes(b"this is no database" * 100)
-    ids = track(client, 1)
-    assert client.drain(20).complete
-    assert set(ids) <= set(rig.server.times_received)
-    assert [message for message in rig.messages() if "QueueDamaged" in message]

@@ -13,7 +13,7 @@ import pytest
 
 from lotus_durable.clock import since_boot
 from lotus_durable.config import Config
-from lotus_durable.delivery.batch import Batch
+from lotus_durable.delivery.batch import Batch, Encoded
 from lotus_durable.delivery.control import Control, Renewed, Stopped
 from lotus_durable.delivery.lotus import Lotus
 from lotus_durable.delivery.outcome import Delivered, Failing, Parked, Retry, Verdict
@@ -23,10 +23,9 @@ from lotus_durable.http.answer import Answer, NoAnswer
 from lotus_durable.http.backoff import Backoff
 from lotus_durable.http.connection import Connection, Exchange
 from lotus_durable.http.steps import result_of
+from lotus_durable.queue.reader import Chunk
 from lotus_durable.queue.stats import FlusherState
 from tests.rig import record
-
-from .answers import encode_event
 
 PROBE_INTERVAL = 60.0
 KAFKA = "Failed to produce event to kafka: NOT_LEADER"
@@ -143,10 +142,8 @@ class Scene:
         )
 
     def send(self, *ids: str) -> list[Verdict]:
-        batch = Batch()
-        for each in ids:
-            packed = record(each)
-            batch.add(*encode_event(packed), packed)
+        batch, chunk = Batch(), Chunk("", [*map(record, ids)], range(len(ids)))
+        batch.extend(Encoded(chunk, self._place.encode), 0, len(ids))
         return [*result_of(self._place.deliver(batch))]
 
     @property

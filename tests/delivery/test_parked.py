@@ -303,7 +303,7 @@ def test_broker_trouble_of_one_event_is_tried_a_few_times_and_then_parked(rig: R
 
 
 @pytest.mark.parametrize("damage", [b"", b"this is no database" * 100], ids=["emptied", "garbage"])
-def test_damaged_books_do_not_stop_new_events(l22: Rig, damage: bytes) -> None:
+def test_damaged_books_are_told_and_do_not_stop_new_events(l22: Rig, damage: bytes) -> None:
     client = l22.client(timeout=(5.0, 0.5))  # what the one before may have in flight is waited out
     track(client, 3, customer_id="new")
     assert client.drain(20).parked == 3
@@ -311,6 +311,7 @@ def test_damaged_books_do_not_stop_new_events(l22: Rig, damage: bytes) -> None:
     track(client, 10, customer_id="known")
     assert client.drain(20).complete
     assert l22.server.event_count == 10
+    assert [message for message in l22.messages() if "QueueDamaged" in message]
 
 
 def test_a_queue_that_parked_events_have_filled_takes_events_again_when_they_are_delivered(l22: Rig) -> None:

@@ -105,14 +105,6 @@ def test_the_time_for_which_a_beat_is_seen_grows_by_looks_and_by_little_in_a_lon
 
 
 def test_who_outlives_the_kill_is_named_when_it_had_the_time_to_die(clock: list[float]) -> None:
-    notes = Notes()
-    hung.note_killed(notes, beat())
-    assert notes.seen is None, "nobody has seen it"
-    hung.note_look(notes, beat())
-    hung.note_killed(notes, beat(pid=9))
-    assert hung.note_look(notes, beat()).killed_at is None, "another one"
-    hung.note_killed(notes, beat())
-    assert hung.note_look(notes, beat()).killed_at == 100.0
     clock[0] += 1.9
     assert hung.why_it_lives(beat(), 100.0) is None
     clock[0] += 0.1

@@ -110,32 +110,11 @@ def test_a_flusher_that_is_stopped_is_ended_and_replaced_and_sends_no_more_when_
     assert scene.server.duplicates == 0
 
 
-def test_a_stopped_flusher_is_replaced_also_where_only_processes_of_fifty_milliseconds_track(scene: Scene) -> None:
-    code = f"client = make(constants={QUICK}); track(client, sys.argv[1]); time.sleep(0.05); os._exit(0)"
+def track_in_short_lives(scene: Scene, constants: dict[str, float]) -> None:
+    """Have a flusher stopped, and processes of fifty milliseconds track until events arrive again."""
+    code = f"track(make(constants={constants}), sys.argv[1]); time.sleep(0.05); os._exit(0)"
     scene.run(code, "first")
     scene.settled("first")
-    flusher = scene.flusher()
-    names: list[str] = []
-
-    def one_more() -> bool:
-        names.append(f"event{len(names)}")
-        scene.run(code, names[-1])
-        return ended(flusher)
-
-    with stopped(flusher):
-        wait_until(one_more, "it to be ended")
-    names.append("last")
-    scene.run(code, "last")
-    scene.arrived(*names)
-    assert scene.server.senders_take_turns()
-
-
-@pytest.mark.slow
-def test_a_stopped_flusher_is_replaced_within_fifteen_seconds_with_the_constants_as_they_are(scene: Scene) -> None:
-    """The promise's own time, and as much again for a busy machine."""
-    code = "track(make(), sys.argv[1]); time.sleep(0.05); os._exit(0)"
-    scene.run(code, "first")
-    scene.arrived("first")
     names: list[str] = []
 
     def one_more() -> bool:
@@ -147,6 +126,16 @@ def test_a_stopped_flusher_is_replaced_within_fifteen_seconds_with_the_constants
         wait_until(one_more, "events to arrive again", timeout=30.0)
     scene.arrived(*names)
     assert scene.server.senders_take_turns()
+
+
+def test_a_stopped_flusher_is_replaced_also_where_only_processes_of_fifty_milliseconds_track(scene: Scene) -> None:
+    track_in_short_lives(scene, QUICK)
+
+
+@pytest.mark.slow
+def test_a_stopped_flusher_is_replaced_within_fifteen_seconds_with_the_constants_as_they_are(scene: Scene) -> None:
+    """The promise's own time, and as much again for a busy machine."""
+    track_in_short_lives(scene, {})
 
 
 @contextlib.contextmanager

@@ -141,7 +141,9 @@ def _kind(answer: Answer, value: object, words: Words) -> type[APIError]:  # noq
 
 def _kind_of_400(answer: Answer, value: object, words: Words) -> type[APIError]:
     said = words.detail.lower()
-    if value == {} or "api key" in excerpt(answer).lower():
+    # Anything else that a server says may quote a name of the user's, and a plan may be called "API keys".
+    says_no_more = value is NOT_JSON or (isinstance(value, dict) and value.keys() == {"message"})
+    if value == {} or (says_no_more and "api key" in excerpt(answer).lower()):
         return AuthenticationError
     if value is NOT_JSON:
         return UnexpectedAnswer

@@ -119,6 +119,13 @@ UNKNOWN = "Object with customer_id=c9 does not exist."
         (Answer(400, HTML, b"Invalid API key"), AuthenticationError, "Invalid API key", None),
         (Answer(400, "text/plain", b"No API key found in request"), AuthenticationError, "No API key found", None),
         (says(400, {"message": "Invalid API key"}), AuthenticationError, "Invalid API key", None),
+        (
+            of_2024(400, "overlapping_plans", "Overlapping subscriptions. \n Plan: API keys"),
+            Conflict,
+            "Overlapping subscriptions. Plan: API keys",
+            "overlapping_plans",
+        ),
+        (says(400, {"name": ["API key is no name."]}), InvalidRequest, "name: API key is no name.", None),
         (says(400, {}), AuthenticationError, "{}", None),
         (says(400, {"status": "failure", "error": "idempotency_ids is required"}), InvalidRequest, "idempotency", None),
         (Answer(413, HTML, PAGE), InvalidRequest, "Oops", None),

@@ -418,11 +418,13 @@ def open_trackers() -> list[Tracker]:
 def tracker_for(config: Config, report: Report) -> Tracker:
     """Return this process's tracker for these options: clients with the same ones share it, however many are made."""
     key = config._replace(on_error=None, debug=False)
-    for other in list(_trackers):
-        if other != key and not is_folder(other.queue_dir):
-            gone = _trackers.pop(other, None)  # a test's directory, say
-            if gone is not None:
-                gone.close()
-    tracker = _trackers.setdefault(key, Tracker(config, report)) if key not in _trackers else _trackers[key]
+    tracker = _trackers.get(key)
+    if tracker is None:
+        for other in list(_trackers):
+            if not is_folder(other.queue_dir):
+                gone = _trackers.pop(other, None)  # a test's directory, say
+                if gone is not None:
+                    gone.close()
+        tracker = _trackers.setdefault(key, Tracker(config, report))
     tracker.reports_to(report)
     return tracker

@@ -188,6 +188,17 @@ def test_clients_with_the_same_options_share_a_segment_however_many_are_made(rig
     assert rig.check(ids).pending == 50
 
 
+def test_a_client_that_is_made_again_asks_nothing_about_the_queues_of_others(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.client()
+    rig.client(queue_dir=rig.queue_dir / "other")
+    asked: list[str] = []
+    monkeypatch.setattr("lotus_durable.tracker.is_folder", asked.append)
+    rig.client()
+    assert asked == []
+
+
 @pytest.mark.usefixtures("eager_switching")
 @pytest.mark.parametrize(("durability", "each"), [("process", 500), ("power", 50)])
 def test_eight_threads_track_and_nothing_is_lost(rig: Rig, durability: str, each: int) -> None:

@@ -8,6 +8,7 @@ from .arguments import WAIT, YES, argument, confirmed, some_text, waiting
 from .command import Command
 from .existing import existing_queue
 from .output import ExitCode, complain, report
+from .progress import Progress
 from .wording import count
 
 _DESCRIPTION = """\
@@ -29,12 +30,13 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     if not confirmed(arguments, f"Erase all events of customer {arguments.customer}, for good?"):
         complain(arguments.prog, "nothing was erased")
         return ExitCode.NOT_COMPLETE
-    result = erase_customer(
-        config,
-        arguments.customer,
-        report=lambda error: complain(arguments.prog, str(error)),
-        waiting=waiting(arguments),
-    )
+    with Progress("", if_interrupted="what was not reached is still there: run it again"):
+        result = erase_customer(
+            config,
+            arguments.customer,
+            report=lambda error: complain(arguments.prog, str(error)),
+            waiting=waiting(arguments),
+        )
     words = (
         f"erased: {count(result.pending)} pending, {count(result.parked)} parked, "
         f"{count(result.dead_letters, 'dead letter')}, {count(result.kept)} kept, "

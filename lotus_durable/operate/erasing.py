@@ -20,7 +20,7 @@ from lotus_durable.values import NamedTuple
 from . import WAITING, Waiting, Where
 from .holding import Held, held
 from .pending import records_of
-from .refused import throw_away
+from .refused import change
 from .rewriting import overwrite, take_out
 from .stored import may_be_of, stored_events
 
@@ -57,7 +57,7 @@ def erase_customer(
     with held(config, waiting=waiting) as queue:
         pending = take_out(queue, is_wanted, report)
         tables: tuple[Table, ...] = ("parked", "dead")
-        parked, dead = (throw_away(queue, table, where) for table in tables)
+        parked, dead = (change(queue, table, where, again=False).changed for table in tables)
         # Always: there may be what was parked and is delivered, or was thrown away before a kill or on a full disk.
         queue.consumer.books.overwrite_deleted()
         kept = sum(_from_kept(queue, file.path, is_wanted) for file in list(kept_files(directory)))

@@ -19,14 +19,13 @@ from lotus_durable.config import Config
 from lotus_durable.errors import ConfigurationError, InvalidEvent, QueueFull
 from lotus_durable.event.encoder import ARGUMENTS, EventEncoder, longest_event_name
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.format import ID_SIZE, UnknownFormat
+from lotus_durable.queue.format import ID_SIZE
 from lotus_durable.queue.identity import ensure_identity, fingerprint
 from lotus_durable.queue.limit import condition
-from lotus_durable.queue.reader import header_of
 from lotus_durable.values import NamedTuple
 
 from . import Watch, unwatched
-from .pending import read_known
+from .pending import headers, read_known
 from .segment_file import NewSegment
 
 _MOST_LINE = 64 << 20
@@ -157,9 +156,4 @@ def _was_imported(directory: QueueDirectory, segment: bytes) -> bool:
     known = read_known(directory, lambda _: None)
     if segment in known.cursors or segment in known.retired:
         return True
-    for name in directory.segments():
-        with contextlib.suppress(OSError, UnknownFormat):
-            header = header_of(f"{directory.journal}/{name}")
-            if header is not None and header.id == segment:
-                return True
-    return False
+    return any(header is not None and header.id == segment for _, header in headers(directory))

@@ -13,10 +13,10 @@ from lotus_durable.errors import QueueDamaged
 from lotus_durable.queue.contents import Known
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory, original_name
 from lotus_durable.queue.files import regular_file_status
-from lotus_durable.queue.format import FRAME_HEADER_SIZE, ORIGIN_SIZE, Origin, UnknownFormat
+from lotus_durable.queue.format import FRAME_HEADER_SIZE, ORIGIN_SIZE, Header, Origin, UnknownFormat
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.protocol import Report
-from lotus_durable.queue.reader import Position, SegmentReader
+from lotus_durable.queue.reader import Position, SegmentReader, header_of
 from lotus_durable.queue.rows import FIND_ID, split_row
 from lotus_durable.queue.table import asked, fetched, read_pages
 from lotus_durable.values import NamedTuple
@@ -143,6 +143,14 @@ def read_known(directory: QueueDirectory, report: Report) -> Known:
     except OSError as error:
         report(QueueDamaged(f"{error}; what is not known to be settled counts as pending"))
     return known
+
+
+def headers(directory: QueueDirectory) -> Iterator[tuple[str, Header | None]]:
+    """Give the path of each segment, and its header: None where that is damaged. Without what cannot be read now."""
+    for name in directory.segments():
+        path = f"{directory.journal}/{name}"
+        with contextlib.suppress(OSError, UnknownFormat):
+            yield path, header_of(path)
 
 
 def source_of(reader: SegmentReader, name: str) -> bytes:

@@ -91,19 +91,14 @@ class RefusedEvents:
         from .holding import held  # with filelock: who only looks, an application's page, does without
 
         with held(self._config, waiting=waiting) as queue:
-            result = _change(queue, self._table, self._where, watch, again=again)
+            result = change(queue, self._table, self._where, watch, again=again)
             if again and result.changed:
                 with contextlib.suppress(OSError):
                     ask(queue.directory, "drain")  # of whoever flushes next: parked events, too
         return result
 
 
-def throw_away(queue: Held, table: Table, where: Where) -> int:
-    """Throw away the refused events that are meant; return how many. They count as discarded."""
-    return _change(queue, table, where, unwatched, again=False).changed
-
-
-def _change(queue: Held, table: Table, where: Where, watch: Watch, *, again: bool) -> Changed:
+def change(queue: Held, table: Table, where: Where, watch: Watch = unwatched, *, again: bool) -> Changed:
     """Put back what is meant, where it is to be tried again and something of it can be read; else throw it away."""
     now = time.time()
     changed = left = after = 0

@@ -9,23 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, suppress
-from itertools import islice
+from itertools import chain, islice
 
 from lotus_durable.calls.caller import Caller
 from lotus_durable.calls.service import verify_idems_received
 from lotus_durable.config import Config
 from lotus_durable.event.record import RecordError, unpack_record
-from lotus_durable.queue.contents import Known
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.format import UnknownFormat
 from lotus_durable.queue.kept import kept_files, undelivered
 from lotus_durable.queue.protocol import Settlement
-from lotus_durable.queue.reader import START, Position, header_of
+from lotus_durable.queue.reader import START, Position
 from lotus_durable.values import NamedTuple
 
 from . import WAITING, Waiting, Watch, unwatched
 from .holding import held
-from .pending import read_known, records_of
+from .pending import headers, read_known, records_of
 from .segment_file import NewSegments
 from .stored import Stored, stored_events
 
@@ -144,20 +142,12 @@ def _delivered(directory: QueueDirectory) -> Iterator[tuple[str, float, bytes, b
     """Give (id, when it was accepted, record, key) of the events that are settled and still there, each once."""
     known = read_known(directory, lambda _: None)
     seen: set[str] = set()
-    for path, ends in _segments(directory, known):
+    kept: list[tuple[str, Position | None]] = [(file.path, None) for file in sorted(kept_files(directory))]
+    segments = ((path, known.cursor(header.id) if header else START) for path, header in headers(directory))
+    for path, ends in chain(kept, segments):
         for record, key in records_of(path, ends):
             with suppress(RecordError):
                 id_, *_, accepted_at = unpack_record(record)
                 if id_ not in seen:
                     seen.add(id_)
                     yield id_, accepted_at, record, key
-
-
-def _segments(directory: QueueDirectory, known: Known) -> Iterator[tuple[str, Position | None]]:
-    """Give the segments that hold settled events, and up to where they do."""
-    for file in sorted(kept_files(directory)):
-        yield file.path, None
-    for name in directory.segments():
-        with suppress(OSError, UnknownFormat):
-            header = header_of(f"{directory.journal}/{name}")
-            yield f"{directory.journal}/{name}", known.cursor(header.id) if header else START

@@ -8,7 +8,10 @@ import stat
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from lotus_durable import Client
+from lotus_durable.operate import erasing
 
 from .conftest import PROGRAM, CommandLine, Refuse, Track
 from .terminal import Terminal, needs_tmux
@@ -223,6 +226,19 @@ def test_a_customer_is_erased_after_asking(command_line: CommandLine, refuse: Re
     assert (result["pending"], result["dead_letters"]) == (0, 2)
     assert command_line.run("erase", "--customer", "c1", "--yes").output.startswith("erased: 3 pending, ")
     assert numbers(command_line) == {"accepted": 5, "discarded": 5}
+
+
+def test_an_erasure_that_is_interrupted_says_that_it_is_to_be_run_again(
+    command_line: CommandLine, track: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    track(1)
+    monkeypatch.setattr(erasing, "erase_customer", interrupted)
+    result = command_line.run("erase", "--customer", "c1", "--yes")
+    assert result.code == 130
+    assert result.one_error().endswith("interrupted: what was not reached is still there: run it again")
 
 
 @needs_tmux

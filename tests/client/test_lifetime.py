@@ -191,8 +191,8 @@ def test_clients_with_the_same_options_share_a_segment_however_many_are_made(rig
 def test_a_client_that_is_made_again_asks_nothing_about_the_queues_of_others(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig.client()
-    rig.client(queue_dir=rig.queue_dir / "other")
+    track(rig.client(), 1)
+    track(rig.client(queue_dir=rig.queue_dir.with_name("other")), 1)
     asked: list[str] = []
     monkeypatch.setattr("lotus_durable.tracker.is_folder", asked.append)
     rig.client()

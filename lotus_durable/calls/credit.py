@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Literal
 
 from .answers import Credit
-from .arguments import Moment, Number, at_least_one, path_part, read, refused
+from .arguments import Moment, Number, at_least_one, read, refused
 from .caller import Caller
 from .request import get, only_2024, post
 
@@ -109,9 +109,8 @@ def update_credit(
         APIError: anything else that went wrong.
     """
     at_least_one(description=description, expires_at=expires_at)
-    body = read(update_credit, locals())
-    path = f"{_PATH}{path_part('credit_id', body.pop('credit_id'))}/update/"
-    return caller.answer("update_credit", only_2024(post(path, body), _HAS_NONE), Credit)
+    request = post(_PATH + "{credit_id}/update/", read(update_credit, locals()))
+    return caller.answer("update_credit", only_2024(request, _HAS_NONE), Credit)
 
 
 def void_credit(caller: Caller, *, credit_id: str) -> Credit:
@@ -127,5 +126,5 @@ def void_credit(caller: Caller, *, credit_id: str) -> Credit:
         Conflict: it is not active.
         APIError: anything else that went wrong.
     """
-    path = f"{_PATH}{path_part('credit_id', credit_id)}/void/"
-    return caller.answer("void_credit", only_2024(post(path, {}), _HAS_NONE), Credit)
+    request = post(_PATH + "{credit_id}/void/", read(void_credit, locals()))
+    return caller.answer("void_credit", only_2024(request, _HAS_NONE), Credit)

@@ -12,7 +12,7 @@ from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.requests import ask
 
 from .answers import Customer
-from .arguments import Number, at_most_one, path_part, read, refused
+from .arguments import Number, at_most_one, read, refused
 from .caller import Caller, Outcome
 from .generation import Generation
 from .request import Request, get, needed, post, refuse_given
@@ -116,8 +116,8 @@ def get_customer(caller: Caller, *, customer_id: str) -> Customer:
         NotFound: there is none.
         APIError: anything else that went wrong.
     """
-    path = f"{_PATH}{path_part('customer_id', customer_id)}/"
-    return caller.answer("get_customer", lambda _: get(path), Customer)
+    question = get(_PATH + "{customer_id}/", read(get_customer, locals()))
+    return caller.answer("get_customer", lambda _: question, Customer)
 
 
 def _existing(caller: Caller, customer_id: str, conflict: Conflict, email: object) -> Customer:

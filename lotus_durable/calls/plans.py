@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from .answers import Plan
-from .arguments import path_part, read
+from .arguments import read
 from .caller import Caller
 from .generation import Generation
 from .request import Request, get, refuse_given
@@ -70,5 +70,5 @@ def get_plan(caller: Caller, *, plan_id: str) -> Plan:
         NotFound: there is none.
         APIError: anything else that went wrong.
     """
-    path = f"{_PATH}{path_part('plan_id', plan_id)}/"
-    return caller.answer("get_plan", lambda _: get(path), Plan)
+    question = get(_PATH + "{plan_id}/", read(get_plan, locals()))
+    return caller.answer("get_plan", lambda _: question, Plan)

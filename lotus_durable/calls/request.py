@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -10,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from lotus_durable.errors import InvalidRequest, NotSupported
 
-from .arguments import refused
+from .arguments import path_part, refused
 from .generation import Generation
 
 Query: TypeAlias = Mapping[str, str | Sequence[str] | None]
@@ -53,13 +54,19 @@ Plan = Callable[[Generation], Request]
 
 
 def get(path: str, query: Query | None = None) -> Request:
-    """Return a read."""
-    return Request("GET", path, query or {}, repeatable=True, changes=False)
+    """Return a read. What the path names in braces is taken out of the query, and stands there."""
+    return Request("GET", *_placed(path, query or {}), repeatable=True, changes=False)
 
 
 def post(path: str, body: Mapping[str, Any], *, repeatable: bool = False) -> Request:
-    """Return a write; not repeatable unless it is said to be."""
-    return Request("POST", path, body=body, repeatable=repeatable)
+    """Return a write, its path as that of :func:`get`; not repeatable unless it is said to be."""
+    path, rest = _placed(path, body)
+    return Request("POST", path, body=rest, repeatable=repeatable)
+
+
+def _placed(path: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    rest = dict(given)
+    return re.sub(r"\{(\w+)\}", lambda named: path_part(named[1], rest.pop(named[1])), path), rest
 
 
 def not_supported(argument: str | None, generation: Generation, reason: str) -> NotSupported:

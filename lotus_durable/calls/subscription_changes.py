@@ -15,7 +15,6 @@ from .arguments import (
     UsageBehavior,
     at_least_one,
     exactly_one,
-    path_part,
     read,
 )
 from .caller import Caller, Outcome
@@ -48,9 +47,8 @@ def update_subscription(
         APIError: anything else that went wrong.
     """
     at_least_one(turn_off_auto_renew=turn_off_auto_renew, end_date=end_date, metadata=metadata)
-    body = read(update_subscription, locals())
-    path = f"{PATH}{path_part('subscription_id', body.pop('subscription_id'))}/update/"
-    plan = only_2024(post(path, body), "cannot update a subscription")
+    request = post(PATH + "{subscription_id}/update/", read(update_subscription, locals()))
+    plan = only_2024(request, "cannot update a subscription")
     return caller.answer("update_subscription", plan, Subscription)
 
 
@@ -86,9 +84,8 @@ def switch_subscription_plan(
         APIError: anything else that went wrong.
     """
     exactly_one(switch_plan_id=switch_plan_id, switch_plan_version_id=switch_plan_version_id)
-    body = read(switch_subscription_plan, locals())
-    path = f"{PATH}{path_part('subscription_id', body.pop('subscription_id'))}/switch_plan/"
-    plan = only_2024(post(path, body), "cannot switch plans: cancel the subscription and create another")
+    request = post(PATH + "{subscription_id}/switch_plan/", read(switch_subscription_plan, locals()))
+    plan = only_2024(request, "cannot switch plans: cancel the subscription and create another")
 
     def failed(outcome: Outcome) -> Subscription:
         raise explained(caller, outcome, subscription_id)
@@ -121,9 +118,8 @@ def attach_addon(
         APIError: anything else that went wrong.
     """
     exactly_one(addon_id=addon_id, addon_version_id=addon_version_id)
-    body = read(attach_addon, locals())
-    path = f"{PATH}{path_part('subscription_id', body.pop('subscription_id'))}/addons/attach/"
-    return caller.answer("attach_addon", only_2024(post(path, body), "has no add-ons"), AddonSubscription)
+    request = post(PATH + "{subscription_id}/addons/attach/", read(attach_addon, locals()))
+    return caller.answer("attach_addon", only_2024(request, "has no add-ons"), AddonSubscription)
 
 
 def cancel_addon(
@@ -154,8 +150,5 @@ def cancel_addon(
         APIError: anything else that went wrong.
     """
     name = exactly_one(addon_id=addon_id, addon_version_id=addon_version_id)
-    body = read(cancel_addon, locals())
-    ids = {each: body.pop(each) for each in ("subscription_id", "addon_id", "addon_version_id")}
-    part, parent = path_part(name, ids[name]), path_part("subscription_id", ids["subscription_id"])
-    path = f"{PATH}{parent}/addons/{part}/cancel/"
-    return caller.answer("cancel_addon", only_2024(post(path, body), "has no add-ons"), AddonSubscription)
+    request = post(f"{PATH}{{subscription_id}}/addons/{{{name}}}/cancel/", read(cancel_addon, locals()))
+    return caller.answer("cancel_addon", only_2024(request, "has no add-ons"), AddonSubscription)

@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -23,7 +22,6 @@ import lotus_durable
 from lotus_durable.client import Client
 from lotus_durable.queue.sqlite import _opened_by as opened_in_this_process
 from lotus_durable.queue.table import EventTable
-from tests.queue.faults import replaced
 from tests.rig import Rig, track
 from tests.scripts import lines
 
@@ -155,31 +153,6 @@ def test_a_time_limit_that_strikes_at_any_line_of_a_call_comes_out_of_it(rig: Ri
     assert clients[0].drain(60).complete
     clients[0].release()
     assert set(ids[-1:] if which != "later" else ids) <= set(rig.server.times_received)
-
-
-def test_a_signal_handlers_timeout_inside_an_append_is_the_callers(rig: Rig) -> None:
-    def strike(*_: object) -> None:
-        raise TimeoutError("the request takes too long")
-
-    client = rig.client(trusted_look=3600.0)
-    ids = track(client, 1)
-    before = signal.signal(signal.SIGUSR1, strike)
-    real = os.pwrite
-
-    def struck(*arguments: object) -> int:
-        signal.raise_signal(signal.SIGUSR1)
-        return real(*arguments)  # type: ignore[arg-type]
-
-    try:
-        with replaced("pwrite", struck, where=".seg"), pytest.raises(TimeoutError, match="takes too long"):
-            track(client, 1)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert rig.errors == []
-    assert client.stats().in_memory == 0
-    ids += track(client, 1)
-    assert client.drain(20).complete
-    rig.check(ids)
 
 
 @pytest.mark.parametrize("backend", ["journal", "sqlite"])

@@ -10,13 +10,12 @@ from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  # Dja
 from django.utils.module_loading import import_string
 
 import lotus_durable
-from lotus_durable.config import describe
 from lotus_durable.errors import ConfigurationError
-from lotus_durable.options import environment_name, unknown_setting
+from lotus_durable.options import OPTIONS, unknown_setting
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.settings import resolved
 
-_NAMES = {name: environment_name(name) for name, _, _ in describe()}
+_NAMES = {option.name: option.variable for option in OPTIONS}
 _applied: set[str] = set()
 
 

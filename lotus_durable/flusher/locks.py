@@ -14,7 +14,7 @@ import os
 import struct
 
 from lotus_durable.disk import DiskErrorsSuppressed
-from lotus_durable.queue.files import OpenedToRead
+from lotus_durable.queue.files import opened_to_read
 
 # struct flock of Linux with 64-bit offsets: type, whence, start, length, pid.
 _FLOCK = struct.Struct("hhqqi4x")
@@ -30,7 +30,7 @@ def is_held(path: str, start: int = 0) -> bool | None:
     """Tell whether somebody holds the lock on byte ``start`` of a file; None where that cannot be found out."""
     with DiskErrorsSuppressed():
         try:
-            with OpenedToRead(path) as descriptor:
+            with opened_to_read(path) as descriptor:
                 return is_held_in(descriptor, start)
         except FileNotFoundError:
             return False

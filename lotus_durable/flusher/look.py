@@ -18,7 +18,7 @@ from lotus_durable.config import Config
 from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk, is_there
 from lotus_durable.log import logger
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.files import OpenedToRead
+from lotus_durable.queue.files import opened_to_read
 from lotus_durable.queue.heartbeat import Beat, Program, beat_in
 
 from . import hung, locks
@@ -137,7 +137,7 @@ class Look:
     def _glance(self) -> tuple[bool | None, Beat | None]:
         """Return whether somebody flushes, and the last beat; where a flusher could lock the heartbeat, of one file."""
         beat = None
-        with DiskErrorsSuppressed(), OpenedToRead(self._directory.heartbeat) as descriptor:
+        with DiskErrorsSuppressed(), opened_to_read(self._directory.heartbeat) as descriptor:
             is_held, beat = locks.is_held_in(descriptor), beat_in(descriptor)
             if is_held:
                 return True, beat
@@ -153,7 +153,7 @@ class Look:
             return
         why = "its lock cannot be read"
         try:
-            with OpenedToRead(self._directory.flusher_lock):
+            with opened_to_read(self._directory.flusher_lock):
                 pass
         except OSError as error:
             if not is_of_the_disk(error):

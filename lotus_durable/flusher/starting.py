@@ -21,7 +21,7 @@ import msgpack
 from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.files import FILE_MODE, OpenedToRead, open_to_read
+from lotus_durable.queue.files import FILE_MODE, open_to_read, opened_to_read
 from lotus_durable.values import NamedTuple
 
 from . import locks
@@ -237,7 +237,7 @@ class Starting:
 
 def last_words(directory: QueueDirectory, offset: int) -> str:
     """Return the end of what was written to the flusher's log from ``offset`` on."""
-    with DiskErrorsSuppressed(), OpenedToRead(directory.log) as descriptor:
+    with DiskErrorsSuppressed(), opened_to_read(directory.log) as descriptor:
         size = os.fstat(descriptor).st_size
         start = max(offset if offset <= size else 0, size - _LONGEST_WORDS)
         return os.pread(descriptor, _LONGEST_WORDS, start).decode(errors="replace").strip()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import stat
 import time
+from collections.abc import Iterator
 
 from lotus_durable.descriptors import place_of
 from lotus_durable.disk import DiskErrorsSuppressed
@@ -56,22 +58,14 @@ def open_to_read(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-class OpenedToRead:
-    """Has a file open for the length of a block; as :func:`open_to_read`."""
-
-    __slots__ = ("_descriptor", "_path")
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def __enter__(self) -> int:
-        """Return its descriptor."""
-        self._descriptor = open_to_read(self._path)
-        return self._descriptor
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        os.close(self._descriptor)
+@contextlib.contextmanager
+def opened_to_read(path: str) -> Iterator[int]:
+    """Have a file open for the length of a block; as :func:`open_to_read`."""
+    descriptor = open_to_read(path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def regular_file_status(path: str) -> os.stat_result | None:

@@ -30,7 +30,7 @@ from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import FILE_MODE, FolderPlace, OpenedToRead, write_rest
+from .files import FILE_MODE, FolderPlace, opened_to_read, write_rest
 from .stats import FlusherKind, FlusherState, QueueStats
 
 TYPE_CHECKING = False
@@ -221,7 +221,7 @@ class HeartbeatFile:
 
 def read_beat(directory: QueueDirectory) -> Beat | None:
     """Return the last beat; None when there was none (or what is there cannot be read)."""
-    with DiskErrorsSuppressed(), OpenedToRead(directory.heartbeat) as descriptor:
+    with DiskErrorsSuppressed(), opened_to_read(directory.heartbeat) as descriptor:
         return beat_in(descriptor)
     return None
 
@@ -242,7 +242,7 @@ def beat_in(descriptor: int) -> Beat | None:
 def read_progress(directory: QueueDirectory) -> Progress:
     """Return how far the last flusher was; nothing is settled when there was none (or what is there is no progress)."""
     with contextlib.suppress(TypeError, LookupError, ValueError, AttributeError), DiskErrorsSuppressed():
-        with OpenedToRead(directory.heartbeat) as descriptor:
+        with opened_to_read(directory.heartbeat) as descriptor:
             counts, cursor, refusals = _read(descriptor, _BEAT_SIZE, _LONGEST_PROGRESS)[:3]
         return Progress(
             QueueStats(*counts[:_COUNTED]),

@@ -22,7 +22,7 @@ from lotus_durable.errors import QueueDamaged
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import OpenedToRead, create_atomically
+from .files import create_atomically, opened_to_read
 
 try:  # hashlib would load OpenSSL into a process that only tracks
     from _blake2 import blake2b
@@ -85,7 +85,7 @@ def read_identity(directory: QueueDirectory) -> Identity | None:
     """
     data = b""
     try:
-        with OpenedToRead(directory.identity) as descriptor:
+        with opened_to_read(directory.identity) as descriptor:
             data = os.read(descriptor, _MOST_BYTES)
     except FileNotFoundError:
         return None

@@ -19,7 +19,7 @@ from lotus_durable.errors import QueueDamaged
 from .books import Books
 from .counting import look_at
 from .directory import QueueDirectory, make_directory, original_name
-from .files import OpenedToRead, regular_file_status, sync_path, write_synced
+from .files import opened_to_read, regular_file_status, sync_path, write_synced
 from .format import UnknownFormat
 from .kept import KeptSegments
 from .protocol import Report
@@ -249,7 +249,7 @@ class Journal:
 
 def has_no_writer(path: str) -> bool:
     """Whether no process writes this segment any more."""
-    with OpenedToRead(path) as descriptor:
+    with opened_to_read(path) as descriptor:
         return is_abandoned(descriptor)
 
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from lotus_durable.values import NamedTuple
 
 from .directory import marker_in_name
-from .files import OpenedToRead, open_to_read
+from .files import open_to_read, opened_to_read
 from .format import (
     HEADER_SIZE,
     Header,
@@ -215,7 +215,7 @@ def header_of(path: str) -> Header | None:
         OSError: it is gone or cannot be read.
         UnknownFormat: a newer version wrote it.
     """
-    with OpenedToRead(path) as descriptor:
+    with opened_to_read(path) as descriptor:
         return _read_header(descriptor)
 
 
@@ -254,7 +254,7 @@ def glance(path: str, position: Position) -> Glance:
     Raises:
         OSError: the segment is gone or cannot be read.
     """
-    with OpenedToRead(path) as descriptor:
+    with opened_to_read(path) as descriptor:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", path)

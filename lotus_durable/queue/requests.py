@@ -25,7 +25,7 @@ from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.values import NamedTuple
 
 from .directory import QueueDirectory
-from .files import FILE_MODE, OpenedToRead
+from .files import FILE_MODE, opened_to_read
 from .heartbeat import read_beat
 
 TYPE_CHECKING = False
@@ -93,7 +93,7 @@ def newest(directory: QueueDirectory) -> int:
 def since(directory: QueueDirectory, number: int) -> Iterator[Request]:
     """Give the requests after ``number``, oldest first; nothing where the file cannot be read."""
     data = b""
-    with DiskErrorsSuppressed(), OpenedToRead(directory.requests) as descriptor:
+    with DiskErrorsSuppressed(), opened_to_read(directory.requests) as descriptor:
         data = os.pread(descriptor, _MOST_READ, number)  # the rest, if there is more, the next time
     for start in range(0, len(data), _SIZE):
         kind = _BY_CODE.get(data[start : start + 1])

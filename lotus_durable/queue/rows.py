@@ -25,7 +25,7 @@ from lotus_durable.disk import DatabaseDamaged
 from lotus_durable.errors import QueueDamaged
 
 from .directory import QUEUE_DB, QueueDirectory
-from .files import OpenedToRead, sync_data
+from .files import opened_to_read, sync_data
 from .format import ID_SIZE, Origin
 from .identity import NO_KEY
 from .protocol import Report
@@ -341,5 +341,5 @@ def sync_rows(path: str) -> None:
     Before the cursor may: a database that lost rows gives their numbers to others, which would count as settled.
     SQLite takes no locks on the log, so closing this descriptor gives none up.
     """
-    with contextlib.suppress(FileNotFoundError), OpenedToRead(f"{path}-wal") as descriptor:
+    with contextlib.suppress(FileNotFoundError), opened_to_read(f"{path}-wal") as descriptor:
         sync_data(descriptor)

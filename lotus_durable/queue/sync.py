@@ -7,7 +7,7 @@ from collections.abc import Callable
 from lotus_durable.errors import DiskRefused, LotusError
 
 from .directory import QueueDirectory, original_name, released_name
-from .files import OpenedToRead, regular_file_status, sync_data, sync_file_system, sync_path
+from .files import opened_to_read, regular_file_status, sync_data, sync_file_system, sync_path
 from .writer import is_abandoned
 
 _ENDED = -1
@@ -73,7 +73,7 @@ class JournalSync:
             status = regular_file_status(path)
             if status is None or status.st_size == self._synced.get(segment):
                 return True  # what is no file the reader names
-            with OpenedToRead(path) as descriptor:
+            with opened_to_read(path) as descriptor:
                 is_ended = is_abandoned(descriptor)
                 try:
                     sync(descriptor)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lotus_durable.testing import DatabaseDown, Delay, Fault, RateLimited, Redirect, RefuseEvents, Reset, Status
+from lotus_durable.testing import DatabaseDown, Delay, Fault, Redirect, RefuseEvents, Status
 from tests.rig import Rig, faults, now_text, record, track
 
 GENERATIONS = pytest.mark.parametrize("generation", ["L22", "L24"])
@@ -67,13 +67,7 @@ ROWS = {
     "database down": delivered_after(DatabaseDown()),
     "500 and HTML": delivered_after(Status(500)),
     "408": delivered_after(Status(408)),
-    "429": delivered_after(RateLimited(None)),
-    "502": delivered_after(Status(502)),
     "503": delivered_after(Status(503), Status(503), Status(503)),
-    "504": delivered_after(Status(504)),
-    "503, but stored": delivered_after(Status(503, stored=True)),
-    "reset before reading": delivered_after(Reset("before_reading")),
-    "reset after storing": delivered_after(Reset("after_storing")),
     "401": twice(json_status(401, '{"detail": "Invalid token."}'), "the API key"),
     "403": twice(json_status(403, '{"detail": "no credentials"}'), "the API key"),
     "400 with a message": twice(json_status(400, '{"message": "Invalid API key"}'), "the API key"),

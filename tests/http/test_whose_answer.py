@@ -328,20 +328,6 @@ def test_a_redirect_is_neither_followed_nor_understood(status: int, location: st
     assert [request.line for request in server.requests] == ["POST /api/track/ HTTP/1.1"] * 2
 
 
-def test_of_a_redirects_endless_body_only_the_beginning_is_read() -> None:
-    def floods(_: ScriptedServer, connection: socket.socket) -> bool:
-        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 1200000000\r\n\r\n")
-        while True:
-            connection.sendall(b"x" * 100_000)
-
-    with ScriptedServer(floods) as server:
-        transport = HttpTransport(server.host, KEY, max_batch_events=1)
-        came_back = transport.post_batch(BODY)
-        transport.close()
-    assert isinstance(came_back, Answer)
-    assert (came_back.status, len(came_back.body)) == (302, 260 * 1024)
-
-
 @pytest.mark.parametrize("encoding", ["gzip", "GZip", "x-gzip", "deflate"])
 def test_an_answer_that_a_proxy_compressed_unasked_is_unpacked(encoding: str) -> None:
     import gzip

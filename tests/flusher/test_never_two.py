@@ -602,9 +602,9 @@ def test_a_flusher_whose_directory_is_moved_away_writes_nothing_into_the_one_tha
         assert books.execute("SELECT delivered FROM settled WHERE segment = x''").fetchone() == (4,)
 
 
-@pytest.mark.parametrize("before", ["nobody", "one that ended", "itself"])
+@pytest.mark.parametrize("before", ["nobody", "one that ended", "itself", "itself, without a lock file"])
 def test_a_flusher_that_is_stopped_without_a_heartbeat_is_ended_and_replaced(scene: Scene, before: str) -> None:
-    """It was stopped before its first beat, or somebody has removed its heartbeat."""
+    """It was stopped before its first beat, or somebody has removed its heartbeat, and perhaps its lock file."""
     code = """
     import signal
     from lotus_durable.flusher.surroundings import COMMAND
@@ -620,10 +620,12 @@ def test_a_flusher_that_is_stopped_without_a_heartbeat_is_ended_and_replaced(sce
     if before != "nobody":
         worker.track("first")
         scene.settled("first")
-    if before == "itself":
+    if before.startswith("itself"):
         stopped_one = scene.flusher()
         os.kill(stopped_one, signal.SIGSTOP)
         os.unlink(scene.directory.heartbeat)
+        if before != "itself":
+            os.unlink(scene.directory.flusher_lock)
     else:
         if before != "nobody":
             ask(scene.directory, "stop")
@@ -631,5 +633,7 @@ def test_a_flusher_that_is_stopped_without_a_heartbeat_is_ended_and_replaced(sce
         holder = scene.start(code)
         assert hear(holder) == "held"
         stopped_one = holder.pid
-    names = worker.track_until(lambda: ended(stopped_one), "it to be ended")
+    before_that = len(scene.server.times_received)
+    names = worker.track_until(lambda: len(scene.server.times_received) > before_that, "events to arrive again")
+    assert ended(stopped_one)
     scene.arrived(*names)

@@ -2,7 +2,7 @@
 
 :func:`read` reads the arguments of a call as its signature types them: for each type there is a reader, which takes the
 argument's name and value and returns its form in a request. What the server would refuse, cut off or misread is refused
-here, before anything is sent.
+here, before anything is sent. It is one file, because it is one table of readers.
 
 Raises:
     InvalidRequest: in all of them; names the argument and the reason.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from mmap import ACCESS_READ, mmap
 
 from lotus_durable.config import Config
 from lotus_durable.event.record import RecordError, unpack_record
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.files import regular_file_status, sync_path, write_synced
+from lotus_durable.queue.files import open_to_read, regular_file_status, sync_path, write_synced
 from lotus_durable.queue.format import UnknownFormat, encode_frame
 from lotus_durable.queue.kept import kept_files
 from lotus_durable.queue.protocol import Report, Table
@@ -22,7 +23,7 @@ from .holding import Held, held
 from .pending import records_of
 from .refused import change
 from .rewriting import overwrite, take_out
-from .stored import may_be_of, stored_events
+from .stored import may_be_of, quarantined_files
 
 
 class Erased(NamedTuple):
@@ -62,7 +63,7 @@ def erase_customer(
         queue.consumer.books.overwrite_deleted()
         kept = sum(_from_kept(queue, file.path, is_wanted) for file in list(kept_files(directory)))
         _overwrite_settled(queue, customer_id)
-        quarantined = _quarantined(directory, where)
+        quarantined = _quarantined(directory, customer_id)
     return Erased(pending, parked, dead, kept, quarantined)
 
 
@@ -95,10 +96,14 @@ def _from_kept(queue: Held, path: str, is_wanted: Callable[[bytes], bool]) -> in
     return len(records) - len(wanted)
 
 
-def _quarantined(directory: QueueDirectory, where: Where) -> int:
+def _quarantined(directory: QueueDirectory, customer_id: str) -> int:
     removed = 0
-    for found in stored_events(directory, ["quarantined"], where):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{directory.root}/{found.place}")
-            removed += 1
+    for path in quarantined_files(directory):
+        with contextlib.suppress(FileNotFoundError), open(open_to_read(path), "rb") as file:
+            if os.fstat(file.fileno()).st_size:
+                with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                    is_of_customer = may_be_of(customer_id, content)
+                if is_of_customer:
+                    os.unlink(path)
+                    removed += 1
     return removed

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from mmap import mmap
 from typing import Literal, TypeAlias
 
 import msgpack
 
 from lotus_durable.event.record import Event, RecordError, decode_record
-from lotus_durable.flusher.surroundings import content_of
 from lotus_durable.queue.contents import read_all
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
-from lotus_durable.queue.files import regular_file_status
+from lotus_durable.queue.files import open_to_read
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.kept import kept_files
 from lotus_durable.queue.protocol import Report, StoredEvent, Table
@@ -31,6 +32,8 @@ from . import ANY, Where
 from .pending import Found, PendingReader, records_of
 
 State: TypeAlias = Literal["pending", "parked", "dead_letter", "quarantined", "kept"]
+_PIECE = 1 << 20
+"""Bytes of a damaged file that are given at once."""
 TABLES: dict[State, Table] = {"parked": "parked", "dead_letter": "dead"}
 
 
@@ -115,13 +118,22 @@ def _pending(found: Found) -> Stored:
     return Stored("pending", event, wrong, place=place, data=found.record if event is None else b"", key=found.key)
 
 
-def _quarantined(directory: QueueDirectory) -> Iterator[Stored]:
+def quarantined_files(directory: QueueDirectory) -> list[str]:
+    """Return the paths of the files of damaged bytes; `repair` moves pipes there, too, and books may be large."""
     with contextlib.suppress(FileNotFoundError):
-        for name in sorted(os.listdir(directory.quarantine)):
-            path = f"{directory.quarantine}/{name}"
-            with contextlib.suppress(OSError):
-                if regular_file_status(path) is not None:  # `repair` moves pipes there, too
-                    yield Stored("quarantined", None, "damaged", place=f"quarantine/{name}", data=content_of(path))
+        paths = [f"{directory.quarantine}/{name}" for name in sorted(os.listdir(directory.quarantine))]
+        return [path for path in paths if stat.S_ISREG(os.lstat(path).st_mode)]
+    return []
+
+
+def _quarantined(directory: QueueDirectory) -> Iterator[Stored]:
+    for path in quarantined_files(directory):
+        with contextlib.suppress(OSError), open(open_to_read(path), "rb") as file:
+            offset = 0
+            while (data := file.read(_PIECE)) or not offset:
+                place = f"quarantine/{os.path.basename(path)}" + (f", byte {offset}" if offset else "")
+                yield Stored("quarantined", None, "damaged", place=place, data=data)
+                offset += len(data) or 1
 
 
 def takes(where: Where, stored: Stored, now: float) -> bool:
@@ -143,9 +155,9 @@ def takes(where: Where, stored: Stored, now: float) -> bool:
     )
 
 
-def may_be_of(customer_id: str, data: bytes) -> bool:
+def may_be_of(customer_id: str, data: bytes | mmap) -> bool:
     """Whether bytes that are no event, or one of many, hold a customer's id as a record does."""
-    return bool(customer_id) and msgpack.packb(customer_id) in data
+    return bool(customer_id) and data.find(msgpack.packb(customer_id)) >= 0
 
 
 def _decoded(record: bytes) -> tuple[Event | None, str]:

@@ -130,7 +130,7 @@ class Known:
 
         def rows(statement: str, *kinds: type) -> Iterator[tuple[Any, ...]]:
             for row in connection.execute(statement):
-                if all(map(_is_a, row, kinds)):
+                if (*map(type, row),) == kinds and all(0 <= each <= _MOST for each in row if type(each) is int):
                     yield row
                 else:
                     strange.append(row)
@@ -198,11 +198,6 @@ class Known:
         counts = was._replace(accepted=accepted, parked=found["parked"], dead_lettered=dead)
         connection.execute(SET_COUNTERS, as_row(counts, high))
         return lost
-
-
-def _is_a(value: object, kind: type) -> bool:
-    """Whether it is one; a number that counts, or a place."""
-    return type(value) is kind and (not isinstance(value, int) or 0 <= value <= _MOST)
 
 
 def _readable(path: str, table: Table, high: int) -> Iterator[tuple[Any, ...]]:

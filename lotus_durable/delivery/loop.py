@@ -55,13 +55,6 @@ class _Sent:
 class Loop:
     """Sends what is in the queue. For one thread, and the holder of the flusher's lock.
 
-    Args:
-        source: where the events come from.
-        control: between its steps.
-        places: see :class:`.place.Way`, and
-        may_send: there.
-        config: options.
-
     Attributes:
         left: events that the last pass has met and left where they are: they cannot be read, or are another key's.
     """

@@ -74,14 +74,7 @@ class Lotus:
     one that is not known, no probe either, while it may be at work on a request whose fate is not known. And that there
     are few of these, a connection that it may be closing is not used again.
 
-    Args:
-        connection: to the server.
-        control: between requests.
-        config: options.
-        generation: which server it is, as far as is known.
-        is_another: called when its answer is another one's.
-        pace: how fast events may go; as fast as they can if not given.
-        backoff: of the retries, for tests.
+    ``is_another`` is called when an answer is that of another generation than is known.
     """
 
     def __init__(

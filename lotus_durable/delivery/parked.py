@@ -79,15 +79,10 @@ class _Rules(NamedTuple):
 
 
 class ParkedEvents:
-    """Decides when to try which of them.
+    """Decides when to try which of them, ``most`` at once.
 
-    Args:
-        source: that they are parked in.
-        constants: intervals.
-        most: rows that are tried at once.
-        may_send: see :class:`.place.Way`.
-        try_again: sends rows and settles what comes of it.
-        give_up: makes dead letters of rows, unsent: what they wait for was given up in another one.
+    ``try_again`` sends rows and settles what comes of it; ``give_up`` makes dead letters of rows, unsent: what they
+    wait for was given up in another one.
     """
 
     def __init__(

@@ -89,12 +89,7 @@ def may_send(key: bytes, ours: bytes, learned: Callable[[str], str | None]) -> b
 class Organisation:
     """Asks the server and the books, which the source keeps, about the key with this fingerprint.
 
-    Args:
-        config: with the key and the server.
-        routes: to that server.
-        key: the fingerprint.
-        source: keeps what is known.
-        is_asked_again: the server is asked, whatever is known: it has answered as another one.
+    The server is asked whatever is known (``is_asked_again``) where it has answered as another one.
     """
 
     def __init__(

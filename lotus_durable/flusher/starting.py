@@ -138,11 +138,9 @@ class Notes:
 
 
 class Starting:
-    """The file ``starting`` of one queue.
+    """The file ``starting`` of one queue, which is made where there is none (``makes``).
 
-    Args:
-        directory: of the queue.
-        makes: whether the file is made where there is none. Not by a flusher: its directory is being removed then.
+    Not by a flusher: its directory is being removed then.
     """
 
     def __init__(self, directory: QueueDirectory, *, makes: bool = True) -> None:

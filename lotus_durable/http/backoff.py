@@ -14,13 +14,7 @@ class Backoff:
     Full jitter because the hosts that one outage stopped must not come back in step. It returns seconds, and neither
     sleeps nor reads a clock. One per queue; not for several threads at once.
 
-    Args:
-        base: seconds; the longest random wait after the first failure. It doubles with each further one.
-        cap: seconds; the longest random wait ever.
-        chance: returns a number from 0 to 1; injected by tests.
-
-    Attributes:
-        failures: since the last success.
+    ``base`` and ``cap`` are the first and the last of these limits; ``chance`` returns a number from 0 to 1.
     """
 
     def __init__(self, *, base: float = 0.5, cap: float = 60.0, chance: Callable[[], float] = _random.random) -> None:

@@ -78,14 +78,7 @@ def unanswered(
 ) -> NoAnswer:
     """Say why a request on an open connection has no answer, in one clause.
 
-    Args:
-        error: one of ``NETWORK_ERRORS``.
-        to: the server's scheme, host and port.
-        proxy: the one that takes the request and answers for the server, if there is one.
-        sent: a byte of the request may have arrived.
-        was_kept: another request came before it on this connection.
-        is_answering: a byte of an answer came.
-        limits: what it was allowed to take.
+    The proxy is one that takes the request and answers for the server.
     """
     by = to if proxy is None else f"the proxy {proxy} on the way to {to}"
     if isinstance(error, _CLOSED) and is_answering:

@@ -130,3 +130,23 @@ def test_options_that_cannot_be_understood_end_the_start_for_events_would_go_els
 def test_on_error_may_be_a_dotted_path(manage: Manage) -> None:
     settings: dict[str, object] = {"LOTUS": {"API_KEY": "x", "ON_ERROR": "builtins.print"}}
     assert manage(settings, "check").returncode == 0
+
+
+def test_of_more_events_than_are_counted_a_purge_means_the_first_and_none_that_comes_while_it_is_asked_about(
+    manage: Manage, tmp_path: Path
+) -> None:
+    code = """
+import lotus_durable as lotus
+from django.http import QueryDict
+from lotus_durable.contrib.django import pages
+pages._MOST_COUNTED = 2
+for number in range(3):
+    lotus.track_event(customer_id="", event_name="x")
+lotus.drain(20)
+events = lotus.settings.client().dead_letters()
+asked = pages.purge(events, QueryDict("which=all"))
+print(asked["number"], dict(asked["fields"])["up_to"], [each.row for each in events])
+"""
+    options = {"QUEUE_DIR": str(tmp_path / "q"), "API_KEY": "k", "ON_INVALID": "report", "FLUSHER": "external"}
+    result = manage({"LOTUS": {**options, "HOST": "http://127.0.0.1:9"}}, "shell", "--verbosity=0", "--command", code)
+    assert result.stdout == "the first 2 events 2 [1, 2, 3]\n", result.stderr

@@ -146,15 +146,16 @@ def event(events: RefusedEvents, row: int) -> dict[str, Any]:
 def purge(events: RefusedEvents, form: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is about to be purged, and the fields by which it is meant."""
     first = list(islice(events, _MOST_COUNTED + 1))
+    meant = first[:_MOST_COUNTED]
     fields = [(name, value) for name, value in FilterForm(form).given().items()]
     fields += [("event", each) for each in form.getlist("event")]  # type: ignore[attr-defined]  # a QueryDict
     fields.append(("which", form.get("which", "")))
-    if first and len(first) <= _MOST_COUNTED:
-        fields.append(("up_to", str(first[-1].row)))  # what is refused while a person reads the page is not meant
-    number = count(min(len(first), _MOST_COUNTED), "event")
+    if meant:
+        fields.append(("up_to", str(meant[-1].row)))  # what is refused while a person reads the page is not meant
+    number = count(len(meant), "event")
     return {
-        "number": f"more than {number}" if len(first) > _MOST_COUNTED else number,
-        "events": first[:10],
-        "more": len(first) > 10,  # noqa: PLR2004
+        "number": number if len(first) == len(meant) else f"the first {number}",
+        "events": meant[:10],
+        "more": len(meant) > 10,  # noqa: PLR2004
         "fields": fields,
     }

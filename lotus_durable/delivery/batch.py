@@ -92,10 +92,6 @@ Encode = Callable[[Sequence[bytes]], tuple[Sequence[str], Sequence[str], Sequenc
 class Encoded:
     """A chunk that was read, with its events as they travel.
 
-    Args:
-        chunk: of a source.
-        encode: see :meth:`.Place.encode`.
-
     Attributes:
         index: of the first record that no batch has taken.
         events: each followed by a comma.

@@ -16,13 +16,9 @@ _AT_FIRST = 0.1
 
 
 class Pace:
-    """How fast events may go, through all places together. For one thread.
+    """How fast events may go, through all places together: so many a second at the ``most``. For one thread.
 
-    Args:
-        most: events a second.
-        wait: waits for so many seconds, or raises.
-        last_trouble: returns what is another value after each trouble of delivery.
-        now: returns seconds.
+    ``last_trouble`` returns what is another value after each trouble of delivery.
     """
 
     def __init__(

@@ -92,13 +92,7 @@ def orjson_dumps() -> Dumps | None:
 
 
 def stdlib_dumps(value: object) -> bytes:
-    """Encode with the standard library.
-
-    Raises:
-        TypeError: a value JSON does not have (bytes, a msgpack extension type).
-        ValueError: NaN or infinity.
-        RecursionError: nested too deeply.
-    """
+    """Encode with the standard library, which refuses NaN and infinity."""
     if _encode_in_c is not None:
         return "".join(_encode_in_c(value, 0)).encode()
     return _stdlib_encode(value).encode()

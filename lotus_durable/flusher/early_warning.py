@@ -57,11 +57,7 @@ class EarlyWarnings:
         self._parked = read_progress(directory).counts.parked
 
     def look(self) -> None:
-        """Look, and report.
-
-        Raises:
-            OSError: the directory cannot be read.
-        """
+        """Look, and report."""
         stats = collect(self._directory)
         found = [*of_room(condition(self._directory), self._limit), *of_age(stats)]
         new, self._parked = stats.parked - self._parked, stats.parked

@@ -92,11 +92,7 @@ class FlusherLock:
                 os.close(descriptor)
 
     def _take(self) -> bool:
-        """Take all of it; return whether that was done.
-
-        Raises:
-            OSError: a lock cannot be tried for.
-        """
+        """Take all of it; return whether that was done."""
         root = self._directory.root
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # filelock would make it, with another mode
         self._own.append(folder)

@@ -37,13 +37,7 @@ class Undecodable(http.client.HTTPException):
 
 
 class Response(http.client.HTTPResponse):
-    """An answer on its way in.
-
-    Args:
-        sock: where it comes from.
-        ends_at: of the clock's ``monotonic()``, for all of it.
-        largest: bytes of the body that are wanted.
-    """
+    """An answer on its way in: all of it until ``ends_at``, of ``monotonic()``, and ``largest`` bytes of its body."""
 
     def __init__(self, sock: socket, *args: Any, ends_at: float, largest: int, **options: Any) -> None:  # noqa: ANN401  # passed on
         super().__init__(sock, *args, **options)

@@ -20,7 +20,7 @@ from .conftest import Start as StartService
 from .test_every_command import documented
 
 
-def test_it_counts_what_is_pending(command_line: CommandLine, track: Track) -> None:
+def test_it_counts_what_is_pending_and_json_says_the_same(command_line: CommandLine, track: Track) -> None:
     track(1234)
     result = command_line.run("status")
     assert result.code == 0
@@ -30,15 +30,10 @@ def test_it_counts_what_is_pending(command_line: CommandLine, track: Track) -> N
     assert rows["pending"][0] == "1,234"
     assert "kB, the oldest accepted" in result.output
     assert "flusher: nobody flushes this queue now\n" in result.output
-
-
-def test_json_says_the_same(command_line: CommandLine, track: Track) -> None:
-    track(3)
     status = command_line.run("status", "--json").json()
     assert status["queue_dir"] == str(command_line.queue_dir)
-    assert (status["accepted"], status["pending"], status["delivered"]) == (3, 3, 0)
-    assert status["pending_bytes"] > 0
-    assert status["oldest_age"] >= 0
+    assert (status["accepted"], status["pending"], status["delivered"]) == (1234, 1234, 0)
+    assert (status["pending_bytes"] > 0, status["oldest_age"] >= 0) == (True, True)
     assert (status["flusher"], status["failed_start"]) == (None, None)
 
 

@@ -35,9 +35,10 @@ class SettingsModule(ModuleType):
         Raises:
             ConfigurationError: there is no setting of that name; says which one may be meant.
         """
-        if isinstance(value, ModuleType) and name in self.__annotations__:
+        is_module = isinstance(value, ModuleType) and value.__name__.startswith("lotus_durable.")
+        if is_module and name in self.__annotations__:
             return  # the import of the package's folder of that name, which is no setting
-        if not (name in self.__annotations__ or name in self.__all__ or name[0] == "_" or _is_module(value)):
+        if not (name in self.__annotations__ or name in self.__all__ or name[0] == "_" or is_module):
             raise ConfigurationError(f"lotus_durable.{name}: {unknown_setting(name)}")
         super().__setattr__(name, value)
         if name in self.__annotations__:
@@ -46,10 +47,6 @@ class SettingsModule(ModuleType):
     def __dir__(self) -> list[str]:
         """List what users call, and the settings."""
         return sorted({*self.__all__, *self.__annotations__})
-
-
-def _is_module(value: object) -> bool:
-    return isinstance(value, ModuleType) and value.__name__.startswith("lotus_durable.")
 
 
 def client() -> Client:

@@ -80,10 +80,14 @@ def drain(
         watch()
         return _why_out_of_time(directory, timeout or 0.0) if monotonic() >= ends_at else None
 
-    reason = _answer(tracker, number, give_up)
-    if not reason and through and config.relay_url is not None:
-        reason = _through_relay(config.relay_url, ends_at, watch)
-    tracker.look_now()  # what happened meanwhile is told: a program that only drains has no event to do it
+    tracker.look.drains = True
+    try:
+        reason = _answer(tracker, number, give_up)
+        if not reason and through and config.relay_url is not None:
+            reason = _through_relay(config.relay_url, ends_at, watch)
+        tracker.look_now()  # what happened meanwhile is told: a program that only drains has no event to do it
+    finally:
+        tracker.look.drains = False
     in_memory = tracker.in_memory()
     if in_memory and not reason:
         reason = f"the disk takes no writes: {counted(in_memory, 'event')} in this process's memory"

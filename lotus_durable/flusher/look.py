@@ -55,6 +55,8 @@ class Look:
         self._asked = False
         self._noted_newest_at = float("-inf")
         self._blind_since: float | None = None
+        self.drains = False
+        """This process flushes where it starts no flusher, and says so if it cannot: that is no trouble to report."""
 
     def look(self) -> None:
         """Look once.
@@ -211,7 +213,7 @@ class Look:
                 self._look_at_silent(None)
                 return
             why = notes.failure()
-        elif self._config.flusher == "external" and not self._is_unserved(notes):
+        elif self.drains or (self._config.flusher == "external" and not self._is_unserved(notes)):
             return
         self._reporter.report_blocked(why)
 
@@ -227,13 +229,21 @@ class Look:
         return self._starting.read()
 
     def _is_unserved(self, notes: Notes) -> bool:
-        """Whether nobody has flushed for so long that it is told: services are started in any order."""
-        if notes.nobody_since is None:
-            with self._starting.changing() as changed:
-                if changed is not None and changed.nobody_since is None:
-                    changed.nobody_since = since_boot()
-            return False
-        return since_boot() - notes.nobody_since >= self._config.constants.report_after
+        """Whether events wait, and nobody flushes, for so long that it is told: services are started in any order."""
+        now, patience = since_boot(), self._config.constants.report_after
+        since: float | None = now
+        if notes.nobody_since is not None:
+            if now - notes.nobody_since < patience:
+                return False
+            waits = self._reporter.waiting()
+            if waits is None or (waits.pending and (waits.oldest_age is None or waits.oldest_age >= patience)):
+                return True
+            # Whoever runs `drain` now and then has no service. What waits has come since.
+            since = None if waits.oldest_age is None else now - waits.oldest_age
+        with self._starting.changing() as changed:
+            if changed is not None and changed.nobody_since == notes.nobody_since:
+                changed.nobody_since = since
+        return False
 
     # Starting
 

@@ -13,6 +13,7 @@ from lotus_durable.log import DEBUG, INFO, WARNING, counted, logger
 from lotus_durable.queue.counting import count
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat
+from lotus_durable.queue.stats import QueueStats
 
 from .starting import Starting
 
@@ -68,12 +69,18 @@ class TroubleReporter:
         self._report(error, [])
 
     def _what_waits(self) -> str:
+        waits = self.waiting()
+        if waits is None:
+            return "events are kept"
+        age = f", the oldest for {waits.oldest_age:.0f} s" if waits.oldest_age is not None else ""
+        return f"{counted(waits.pending, 'event')} {'is' if waits.pending == 1 else 'are'} kept{age}"
+
+    def waiting(self) -> QueueStats | None:
+        """Count what is in the queue; None where that takes too long for an application's call, or cannot be done."""
         with DiskErrorsSuppressed():
             if len(self._directory.segments()) <= _MOST_COUNTED:
-                waits = count(self._directory)
-                age = f", the oldest for {waits.oldest_age:.0f} s" if waits.oldest_age is not None else ""
-                return f"{counted(waits.pending, 'event')} {'is' if waits.pending == 1 else 'are'} kept{age}"
-        return "events are kept"
+                return count(self._directory)
+        return None
 
     def report_notices(self, beat: Beat) -> None:
         """Report what happened once, if nobody did."""

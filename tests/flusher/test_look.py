@@ -24,12 +24,13 @@ from lotus_durable.flusher import hung, locks, reporting, starting
 from lotus_durable.flusher import look as look_module
 from lotus_durable.flusher.lock import FlusherLock
 from lotus_durable.flusher.look import Look
+from lotus_durable.flusher.reporting import TroubleReporter
 from lotus_durable.flusher.starting import Notes, Start, Starting
 from lotus_durable.queue import appender
 from lotus_durable.queue.directory import QueueDirectory
 from lotus_durable.queue.heartbeat import Beat, HeartbeatFile
 from lotus_durable.queue.identity import fingerprint
-from lotus_durable.queue.stats import FlusherState
+from lotus_durable.queue.stats import FlusherState, QueueStats
 
 from .test_decisions import THEIRS, beat
 
@@ -351,6 +352,15 @@ def test_without_a_key_or_an_interpreter_none_is_started_and_that_is_told(
     assert scene.look(api_key=None, relay_url="amqp://").why_none_is_started() != scene.told[0]
 
 
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[QueueStats]:
+    """What is in the queue: the last one."""
+    found = [QueueStats(pending=1, oldest_age=REPORT_AFTER)]
+    monkeypatch.setattr(TroubleReporter, "waiting", lambda _: found[-1])
+    return found
+
+
+@pytest.mark.usefixtures("waits")
 def test_an_external_flusher_that_is_not_there_is_told_after_a_while_and_forgotten_when_it_comes(scene: Scene) -> None:
     look = scene.look(flusher="external")
     look.look()
@@ -369,6 +379,42 @@ def test_an_external_flusher_that_is_not_there_is_told_after_a_while_and_forgott
     scene.now += 100.0
     look.look()
     assert len(scene.told) == 1, "it begins anew"
+
+
+def test_where_a_queue_is_drained_now_and_then_it_is_told_only_when_an_event_has_waited_for_a_while(
+    scene: Scene, waits: list[QueueStats]
+) -> None:
+    look = scene.look(flusher="external")
+    waits.append(QueueStats())
+    for _ in range(20):
+        scene.now += REPORT_AFTER / 2
+        look.look()
+    waits.append(QueueStats(pending=1, oldest_age=1.0))
+    scene.now += REPORT_AFTER
+    look.look()
+    waits.append(QueueStats(pending=1, oldest_age=REPORT_AFTER))
+    scene.now += REPORT_AFTER - 1.1
+    look.look()
+    assert scene.told == []
+    scene.now += 0.2
+    look.look()
+    assert len(scene.told) == 1
+
+
+@pytest.mark.usefixtures("waits")
+@pytest.mark.parametrize("options", [{"flusher": "external"}, {"api_key": None}])
+def test_a_process_that_drains_is_not_told_that_nobody_flushes(scene: Scene, options: dict[str, Any]) -> None:
+    look = scene.look(**options)
+    look.drains = True
+    for _ in range(3):
+        look.look()
+        scene.now += REPORT_AFTER
+    assert scene.told == []
+    look.drains = False
+    look.look()
+    scene.now += REPORT_AFTER
+    look.look()
+    assert len(scene.told) == 1
 
 
 def test_that_nobody_can_find_out_whether_there_is_a_flusher_is_told_when_it_lasts(scene: Scene) -> None:

@@ -18,7 +18,7 @@ from lotus_durable.config import Config
 from lotus_durable.disk import DiskErrorsSuppressed, is_of_the_disk, is_there
 from lotus_durable.log import logger
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.files import opened_to_read
+from lotus_durable.queue.files import open_to_read, opened_to_read
 from lotus_durable.queue.heartbeat import Beat, Program, beat_in
 
 from . import hung, locks
@@ -139,8 +139,12 @@ class Look:
     def _glance(self) -> tuple[bool | None, Beat | None]:
         """Return whether somebody flushes, and the last beat; where a flusher could lock the heartbeat, of one file."""
         beat = None
-        with DiskErrorsSuppressed(), opened_to_read(self._directory.heartbeat) as descriptor:
-            is_held, beat = locks.is_held_in(descriptor), beat_in(descriptor)
+        with DiskErrorsSuppressed():
+            descriptor = open_to_read(self._directory.heartbeat)  # opened_to_read() is a tenth of a look
+            try:
+                is_held, beat = locks.is_held_in(descriptor), beat_in(descriptor)
+            finally:
+                os.close(descriptor)
             if is_held:
                 return True, beat
         # Nobody; or the heartbeat was replaced since, or the disk had no room for one.

@@ -49,7 +49,7 @@ from .reader import Position
 from .repair import finish_renaming, replace, words_of_what_is_gone, write_back
 from .reserve import PAGE, pages_for
 from .stats import QueueStats
-from .table import fetched
+from .table import fetched, in_order
 
 logger: logging.Logger = logging.getLogger("lotus_durable")
 
@@ -158,7 +158,7 @@ class Books:
         """Return up to ``limit`` rows with an id above ``after``, by id."""
         connection = self.database.connection
         rows = self.database.do(lambda: connection.execute(page_of(table), (after, limit)).fetchall())
-        return [decode_stored_event(row, data) for row, data in rows]
+        return [decode_stored_event(row, data) for row, data in in_order(rows, after)]
 
     @_mended
     def learn(self, name: str, value: str) -> None:

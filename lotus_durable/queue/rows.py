@@ -30,7 +30,7 @@ from .format import ID_SIZE, Origin
 from .identity import NO_KEY
 from .protocol import Report
 from .reader import Chunk, Damage, Position
-from .table import EventTable, fetched, free_pages, give_back, mapped_errors, read_pages
+from .table import EventTable, fetched, free_pages, give_back, in_order, mapped_errors, read_pages
 
 TABLE = "pending"
 KEY_SIZE = 8
@@ -227,7 +227,7 @@ class RowReader:
         start = max(1, self.position[0])
 
         def page(after: int, most: int) -> list[tuple[Any, ...]]:
-            return self._found(statement, after, self._pass_ends, most)
+            return in_order(self._found(statement, after, self._pass_ends, most), after)
 
         try:
             return page(start - 1, limit)

@@ -13,6 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -132,7 +133,7 @@ def read_pages(
     missed = singly = 0
     while True:
         try:
-            rows = page(after + missed, 1 if singly else _PAGE)
+            rows = in_order(page(after + missed, 1 if singly else _PAGE), after + missed)
         except DatabaseDamaged as error:
             if not singly:
                 report(QueueDamaged(f"{error}; from row {after + 1} on"))
@@ -148,6 +149,17 @@ def read_pages(
             return
         yield from rows
         after, missed, singly = rows[-1][0], 0, max(0, singly - 1)
+
+
+def in_order(rows: list[tuple[Any, ...]], after: int) -> list[tuple[Any, ...]]:
+    """Return rows behind an id, if each is behind the one before: who pages by the last one would never end else.
+
+    Raises:
+        DatabaseDamaged: (an OSError) they come out of order, as from a page of which a power cut has left a part.
+    """
+    if any(id_ <= before for before, id_ in pairwise([after, *(row[0] for row in rows)])):
+        raise DatabaseDamaged("rows come out of order")
+    return rows
 
 
 @contextlib.contextmanager

@@ -460,6 +460,31 @@ def test_what_can_be_read_of_damaged_books_is_taken_over_and_the_rest_is_dead_le
     assert sum(str(kept) in text for text in reports.texts()) == 1
 
 
+@pytest.mark.parametrize("way", ["by a flusher", "by a command"])
+def test_rows_that_come_out_of_order_are_not_read_again_and_again(
+    directory: QueueDirectory, reports: Reports, way: str
+) -> None:
+    with_parked_and_dead(directory, reports)
+    with contextlib.closing(sqlite3.connect(directory.books)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        [[root]] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'queue_dead'").fetchall()
+    content = bytearray(Path(directory.books).read_bytes())
+    begins = (
+        root - 1
+    ) * 4096 + 8  # where its page says where its rows are, in two bytes each; the first two come again
+    content[begins + 6 : begins + 10] = content[begins : begins + 4]
+    Path(directory.books).write_bytes(content)
+    reports.clear()
+    if way == "by a command":
+        assert len([*read_all(directory.books, "dead", reports)]) <= 5
+        assert "rows come out of order" in reports.texts()[0]
+        return
+    with consuming(directory, reports) as consumer:
+        assert len(consumer.page("dead", 0, 100)) == counts(directory, consumer).dead_lettered >= 5
+        assert len(consumer.page("parked", 0, 100)) == counts(directory, consumer).parked == 40
+    assert "rows come out of order" in reports.texts()[0]
+
+
 def test_rows_of_a_settlement_that_was_never_committed_are_not_taken_over_from_damaged_books(
     directory: QueueDirectory, reports: Reports
 ) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ import msgpack
 from lotus_durable.event.record import Event, RecordError, decode_record
 from lotus_durable.queue.contents import read_all
 from lotus_durable.queue.directory import QUEUE_DB, QueueDirectory
-from lotus_durable.queue.files import open_to_read
+from lotus_durable.queue.files import open_to_read, regular_file_status
 from lotus_durable.queue.identity import NO_KEY
 from lotus_durable.queue.kept import kept_files
 from lotus_durable.queue.protocol import Report, StoredEvent, Table
@@ -118,12 +117,14 @@ def _pending(found: Found) -> Stored:
     return Stored("pending", event, wrong, place=place, data=found.record if event is None else b"", key=found.key)
 
 
-def quarantined_files(directory: QueueDirectory) -> list[str]:
-    """Return the paths of the files of damaged bytes; `repair` moves pipes there, too, and books may be large."""
+def quarantined_files(directory: QueueDirectory) -> Iterator[str]:
+    """Give the paths of the files of damaged bytes; `repair` moves pipes there, too, and books may be large."""
     with contextlib.suppress(FileNotFoundError):
-        paths = [f"{directory.quarantine}/{name}" for name in sorted(os.listdir(directory.quarantine))]
-        return [path for path in paths if stat.S_ISREG(os.lstat(path).st_mode)]
-    return []
+        for name in sorted(os.listdir(directory.quarantine)):
+            path = f"{directory.quarantine}/{name}"
+            with contextlib.suppress(FileNotFoundError):  # one that somebody takes away hides no other
+                if regular_file_status(path) is not None:
+                    yield path
 
 
 def _quarantined(directory: QueueDirectory) -> Iterator[Stored]:

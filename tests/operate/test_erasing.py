@@ -78,6 +78,26 @@ def test_a_writer_that_is_told_late_carries_nothing_of_him_back(rig: Rig) -> Non
     assert conserved(rig.stats())
 
 
+def test_a_damaged_file_that_is_gone_in_this_moment_hides_no_other(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.make_dead(1)
+    scene.rig.client().drain()
+    quarantine = Path(scene.rig.directory.quarantine)
+    for name in ("1.bin", "2.bin", "3.bin"):
+        (quarantine / name).write_bytes(b"\xd9" + bytes([len(GONE)]) + GONE.encode())
+    real = os.lstat
+
+    def lstat(path: str, **options: int) -> os.stat_result:
+        if str(path).endswith("2.bin"):
+            os.unlink(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    assert erase_customer(scene.rig.config(), GONE).quarantined == 2
+    assert not list(quarantine.iterdir())
+
+
 def test_dead_letters_and_quarantine_are_erased_too(scene: Scene) -> None:
     scene.make_dead(2)
     scene.make_dead(3, customer_id=GONE)

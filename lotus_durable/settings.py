@@ -170,5 +170,7 @@ def _is_command() -> bool:
     arguments: list[str] = getattr(sys, "argv", [])
     name = os.path.basename(arguments[0]) if arguments else ""
     if name == "-m":  # while Python looks for the module
-        name = sys.orig_argv[-len(arguments)]  # -mlotus_durable is allowed, too
-    return name.endswith(("lotus-durable", "lotus_durable"))
+        name = sys.orig_argv[-len(arguments)]
+        if name.startswith("-"):  # the option and the module as one: -mlotus_durable
+            name = name.partition("m")[2]
+    return name in ("lotus-durable", "lotus_durable")

@@ -174,6 +174,8 @@ def test_with_json_wrong_usage_is_an_object_too(command: Command, command_line: 
         (["-m", "status", "--json"], ["-m", "lotus_durable"], True),
         (["-m", "status"], ["-Imlotus_durable"], True),
         (["/app/manage.py", "lotus-durable"], [], False),
+        (["/app/acme-lotus-durable"], [], False),
+        (["-m", "status"], ["-m", "acme_lotus_durable"], False),
         (["-m", "lotus_durable"], ["-m", "app"], False),
         ([], [], False),
     ],

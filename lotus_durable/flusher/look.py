@@ -213,8 +213,9 @@ class Look:
             self._note_version()  # now, when the call takes its time anyway, and not in one that finds it flushing
             return
         if why is None:
-            if hung.stopped_holder(self._directory, self.program) is not None:  # somebody has removed its lock file
-                self._look_at_silent(None)
+            holder = hung.stopped_holder(self._directory, self.program)
+            if holder is not None:  # somebody has removed its lock file
+                self._look_at_silent(holder)
                 return
             why = notes.failure()
         elif self.drains or (self._config.flusher == "external" and not self._is_unserved(notes)):

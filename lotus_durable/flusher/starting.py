@@ -21,7 +21,7 @@ import msgpack
 from lotus_durable.clock import boot_id, since_boot
 from lotus_durable.disk import DiskErrorsSuppressed
 from lotus_durable.queue.directory import QueueDirectory
-from lotus_durable.queue.files import FILE_MODE, open_to_read, opened_to_read
+from lotus_durable.queue.files import FILE_MODE, opened_to_read
 from lotus_durable.values import NamedTuple
 
 from . import locks
@@ -151,14 +151,9 @@ class Starting:
 
     def read(self) -> Notes:
         """Return the notes, empty ones where there are none of this boot, with the last start."""
-        descriptor = -1
-        with DiskErrorsSuppressed():
-            descriptor = open_to_read(self._directory.starting)
-        try:
+        with DiskErrorsSuppressed(), opened_to_read(self._directory.starting) as descriptor:
             return self._notes_in(descriptor)
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
+        return self._notes_in(-1)
 
     def is_starting(self) -> bool:
         """Whether a flusher is on its way."""
